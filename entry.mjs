@@ -63,7 +63,7 @@ function failed(request, error) {
     type: "urn:narthex:problem:internal",
     title: "The gateway failed",
     status: 500,
-    detail: "The request was not served. Try again; if it goes on, give the request id to who runs this gateway.",
+    detail: "The request was not served. Try again. If it persists, send the request id to the gateway's operator.",
     instance: new URL(request.url).pathname,
     code: "internal",
     request_id: id,

@@ -187,7 +187,7 @@ test("errors_are_shown_at_their_fields", { skip }, async () => {
     "https://words.example.com/run",
   );
   await page.goto(`${gateway.url}/#/contexts/ctx_nothing`);
-  await page.getByRole("alert").getByText("There is no such context").waitFor();
+  await page.getByRole("alert").getByText("No such context").waitFor();
   await close(page);
 });
 

@@ -119,10 +119,10 @@ test("refused_access_tokens_are_logged_with_the_reason_in_their_tenant", async (
   const [head, claims] = key.split(".");
   assert.deepEqual(await refusedFrom(`${head}.${claims}.AAAA`, beta), [
     "credentials",
-    "the token's signature is wrong",
+    "the token's signature is invalid",
   ]);
   await remove(beta, "brief");
-  assert.deepEqual(await refusedFrom(key, beta), ["credentials", "the token's client is no more"]);
+  assert.deepEqual(await refusedFrom(key, beta), ["credentials", "the token's client no longer exists"]);
   const again = await registered(beta, "brief");
   const other = (await token(again, address())).json.access_token;
   const revoked = await gateway.request("POST", "/oauth/revoke", {

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use crate::objects::grants::messages::{Ask, PublicKey, Reply};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, calls, clock, crypto, log_event, settings};
-use narthex_core::access::issuer::{Keys, Written};
+use narthex_core::access::issuer::{DocumentVersion, Keys};
+use narthex_core::access::jose::algorithm::{Algorithm, KeyKind};
 use narthex_core::access::jose::jwk::{self, Jwk, MAX_SET_BYTES, choose};
-use narthex_core::access::jose::jwt::{Algorithm, Refused, Token};
-use narthex_core::access::jose::key_set_cache::{Held, Step, max_age};
+use narthex_core::access::jose::jwt::{Token, TokenError};
+use narthex_core::access::jose::key_set_cache::{CachedKeySet, KeyLookup, max_age};
 use narthex_core::base::time::Timestamp;
 
 /// The set of the gateway's own authorization server.
@@ -27,14 +28,14 @@ const LOOK_MS: u64 = 20;
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'o> {
     pub path: &'o str,
-    pub written: Written,
+    pub written: DocumentVersion,
 }
 
 #[derive(Default)]
 struct Entry {
-    written: Written,
+    written: DocumentVersion,
     url: String,
-    held: Held,
+    held: CachedKeySet,
 }
 
 /// Clients say themselves where their keys are, so no more of these are held.
@@ -59,21 +60,21 @@ fn with_entry<T>(owner: Owner<'_>, url: &str, use_it: impl FnOnce(&mut Entry) ->
         let (is_newer, is_same) = (owner.written > entry.written, owner.written == entry.written);
         if is_newer && entry.url == url && entry.written.created_at == owner.written.created_at {
             entry.written = owner.written;
-            entry.held.renew(clock::now());
+            entry.held.invalidate(clock::now());
         } else if is_newer || is_same && entry.url != url {
-            *entry = Entry { written: owner.written, url: url.into(), held: Held::default() };
+            *entry = Entry { written: owner.written, url: url.into(), held: CachedKeySet::default() };
         }
         use_it(entry)
     })
 }
 
 /// Whether a token is signed by one of these keys; until when that may be remembered.
-pub async fn verify(token: &Token<'_>, keys: &Keys, owner: Owner<'_>) -> Result<Timestamp, Refused> {
+pub async fn verify(token: &Token<'_>, keys: &Keys, owner: Owner<'_>) -> Result<Timestamp, TokenError> {
     match keys {
         Keys::Url(url) => verify_by(token, url, owner).await,
         Keys::Fixed(keys) => {
             let fitting = choose(keys, token.kid.as_deref(), token.algorithm);
-            let refused = if fitting.is_empty() { Refused::Key } else { Refused::Signature };
+            let refused = if fitting.is_empty() { TokenError::Key } else { TokenError::Signature };
             let fitting = fitting.into_iter().cloned().collect();
             if any_verifies(token, fitting).await { Ok(Timestamp(u64::MAX)) } else { Err(refused) }
         }
@@ -81,27 +82,27 @@ pub async fn verify(token: &Token<'_>, keys: &Keys, owner: Owner<'_>) -> Result<
 }
 
 /// The same by the gateway's own.
-pub async fn verify_own(token: &Token<'_>) -> Result<Timestamp, Refused> {
-    verify_by(token, OWN, Owner { path: OWN, written: Written::default() }).await
+pub async fn verify_own(token: &Token<'_>) -> Result<Timestamp, TokenError> {
+    verify_by(token, OWN, Owner { path: OWN, written: DocumentVersion::default() }).await
 }
 
-async fn verify_by(token: &Token<'_>, url: &str, owner: Owner<'_>) -> Result<Timestamp, Refused> {
+async fn verify_by(token: &Token<'_>, url: &str, owner: Owner<'_>) -> Result<Timestamp, TokenError> {
     let (kid, algorithm) = (token.kid.as_deref(), token.algorithm);
     let timing = settings::timing();
     let mut failed = None;
     loop {
         let now = clock::now();
-        match with_entry(owner, url, |entry| entry.held.step(kid, algorithm, failed, now, &timing)) {
-            Step::Try(keys, number) => {
+        match with_entry(owner, url, |entry| entry.held.lookup(kid, algorithm, failed, now, &timing)) {
+            KeyLookup::Try(keys, number) => {
                 if any_verifies(token, keys).await {
-                    return Ok(with_entry(owner, url, |entry| entry.held.holds_until(now, &timing)));
+                    return Ok(with_entry(owner, url, |entry| entry.held.valid_until(now, &timing)));
                 }
                 failed = Some(number);
             }
             // Another request's I/O cannot be waited for; what it brings can.
-            Step::Wait => clock::pause(LOOK_MS).await,
-            Step::Fetch => fetch(url, owner, now).await,
-            Step::Refuse(refused) => return Err(refused),
+            KeyLookup::Wait => clock::pause(LOOK_MS).await,
+            KeyLookup::Fetch => fetch(url, owner, now).await,
+            KeyLookup::Reject(refused) => return Err(refused),
         }
     }
 }
@@ -118,7 +119,7 @@ async fn any_verifies(token: &Token<'_>, keys: Vec<Jwk>) -> bool {
 async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
     // Where another document has taken its place meanwhile, its address is asked.
     let (url, written) = with_entry(owner, url, |entry| {
-        entry.held.fetches(now.plus_ms(PATIENCE_MS + 1_000));
+        entry.held.begin_fetch(now.plus_ms(PATIENCE_MS + 1_000));
         (entry.url.clone(), entry.written)
     });
     let fetched = if url == OWN { own().await } else { published(&url).await };
@@ -157,7 +158,7 @@ pub async fn own_keys() -> Result<Vec<Jwk>, Failure> {
         Reply::Keys(keys) => {
             let jwk = |key: PublicKey| Jwk {
                 kid: Some(key.kid),
-                kind: jwk::Kind::P256,
+                kind: KeyKind::P256,
                 algorithm: Some(Algorithm::Es256),
                 text: key.public,
             };

@@ -15,7 +15,7 @@ use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::http::Request;
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, clock};
-use narthex_core::access::api_key::{self, Presented};
+use narthex_core::access::api_key::{self, PresentedKey};
 use narthex_core::access::jose::jwt::looks_like_token;
 use narthex_core::access::oauth::client::split_client_id;
 use narthex_core::access::principal::Principal;
@@ -115,7 +115,7 @@ pub fn name_of(principal: &str, snapshot: &Snapshot) -> Option<String> {
     Some(name).filter(|name| !name.is_empty())
 }
 
-fn holder(snapshot: &Snapshot, key: &Key, presented: &Presented<'_>, now: Timestamp) -> Option<Principal> {
+fn holder(snapshot: &Snapshot, key: &Key, presented: &PresentedKey<'_>, now: Timestamp) -> Option<Principal> {
     let secret = key
         .secrets
         .iter()

@@ -7,8 +7,9 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
 use narthex_core::access::issuer::ACCESS_TOKEN;
 use narthex_core::access::issuer::permitted as issued;
-use narthex_core::access::jose::jwt::{Algorithm, Expected, Refused, Token};
-use narthex_core::access::oauth::access_token::Claims;
+use narthex_core::access::jose::algorithm::Algorithm;
+use narthex_core::access::jose::jwt::{Token, TokenError, TokenRequirements};
+use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id, split_client_id};
 use narthex_core::access::permission::meet_all;
 use narthex_core::access::principal::Principal;
@@ -18,12 +19,16 @@ use narthex_core::base::time::Timestamp;
 use super::key_sets;
 
 /// A token's claims, once its signature and its time were found good. `audience` is the resource it must be for.
-pub async fn claims(token: &Token<'_>, origin: &str, audience: &str) -> Result<(Claims, Timestamp), Refused> {
+pub async fn claims(
+    token: &Token<'_>,
+    origin: &str,
+    audience: &str,
+) -> Result<(AccessTokenClaims, Timestamp), TokenError> {
     let audience = audience.into();
-    let expected = Expected { issuer: origin, audience, typ: ACCESS_TOKEN, algorithms: &[Algorithm::Es256] };
+    let expected = TokenRequirements { issuer: origin, audience, typ: ACCESS_TOKEN, algorithms: &[Algorithm::Es256] };
     token.check_header(&expected)?;
     let until = token.check_claims(&expected, clock::now())?;
-    let claims: Claims = serde_json::from_value(token.claims.clone()).map_err(|_| Refused::Json)?;
+    let claims: AccessTokenClaims = serde_json::from_value(token.claims.clone()).map_err(|_| TokenError::Json)?;
     key_sets::verify_own(token).await?;
     Ok((claims, until))
 }
@@ -33,11 +38,11 @@ pub async fn claims(token: &Token<'_>, origin: &str, audience: &str) -> Result<(
 pub fn principal(
     deployment: &Snapshot,
     snapshot: &Snapshot,
-    claims: &Claims,
+    claims: &AccessTokenClaims,
     until: Timestamp,
-) -> Result<Principal, Refused> {
+) -> Result<Principal, TokenError> {
     if snapshot.is_revoked(claims.family()) {
-        return Err(Refused::Revoked);
+        return Err(TokenError::Revoked);
     }
     let mut scope: Vec<String> = claims.scope.split(' ').map(Into::into).collect();
     // A client with a document at its own address is not registered here.
@@ -47,10 +52,10 @@ pub fn principal(
             FIRST_TENANT if id.starts_with(SELF_REGISTERED) => Some(deployment),
             _ => None,
         };
-        let client = registry.and_then(|registry| registry.client(id)).ok_or(Refused::Client)?;
+        let client = registry.and_then(|registry| registry.client(id)).ok_or(TokenError::Client)?;
         scope = meet_all(&client.scope, &scope);
     }
-    let (role, permissions) = of_subject(deployment, snapshot, claims).ok_or(Refused::Holder)?;
+    let (role, permissions) = of_subject(deployment, snapshot, claims).ok_or(TokenError::Holder)?;
     let permissions = permissions.map_or(scope.clone(), |permissions| meet_all(&permissions, &scope));
     let mut from = vec![format!("clients/{}", claims.client_id), format!("revocations/{}", claims.family())];
     if let Some((name, _)) = claims.sub.strip_prefix("issuer:").and_then(|rest| rest.split_once(':')) {
@@ -65,7 +70,11 @@ pub fn principal(
 }
 
 /// Its role, and its permissions where they are not the scope's alone; nothing when it is gone.
-fn of_subject(deployment: &Snapshot, snapshot: &Snapshot, claims: &Claims) -> Option<(String, Option<Vec<String>>)> {
+fn of_subject(
+    deployment: &Snapshot,
+    snapshot: &Snapshot,
+    claims: &AccessTokenClaims,
+) -> Option<(String, Option<Vec<String>>)> {
     let (kind, id) = claims.sub.split_once(':')?;
     match kind {
         "client" if id == claims.client_id => Some(("service".into(), None)),

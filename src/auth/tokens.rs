@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
-use narthex_core::access::issuer::{Issuer, Mapped};
-use narthex_core::access::jose::jwt::{Refused, Token, parse};
+use narthex_core::access::issuer::{Issuer, MappedIdentity};
+use narthex_core::access::jose::jwt::{Token, TokenError, parse};
 use narthex_core::access::principal::Principal;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
@@ -53,13 +53,13 @@ fn remember(digest: [u8; 32], principal: &Principal, revisions: [u64; 2], until:
 }
 
 /// The registry of the tenant a token is for.
-async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<Rc<Snapshot>, Refused> {
+async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<Rc<Snapshot>, TokenError> {
     if tenant == FIRST_TENANT {
         return Ok(issuers.clone());
     }
     match is_tenant(tenant).await {
-        Ok(true) => taken(tenant, age).await.map_err(|_| Refused::Unmapped),
-        _ => Err(Refused::Unmapped),
+        Ok(true) => taken(tenant, age).await.map_err(|_| TokenError::Unmapped),
+        _ => Err(TokenError::Unmapped),
     }
 }
 
@@ -70,7 +70,7 @@ pub async fn principal(
     issuers: &Rc<Snapshot>,
     own: Option<Own<'_>>,
     age: Age,
-) -> Result<(Principal, Rc<Snapshot>), Refused> {
+) -> Result<(Principal, Rc<Snapshot>), TokenError> {
     // What it is good for at one resource says nothing of another.
     let path = own.map_or("", |own| own.path);
     let digest: [u8; 32] = Sha256::new().chain_update(text).chain_update("\n").chain_update(path).finalize().into();
@@ -82,7 +82,7 @@ pub async fn principal(
         }
     }
     let token = parse(text)?;
-    let said = token.issuer().ok_or(Refused::Issuer)?;
+    let said = token.issuer().ok_or(TokenError::Issuer)?;
     if let Some(own) = own.filter(|own| own.origin == said) {
         let (claims, until) = own::claims(&token, own.origin, &own.audience()).await?;
         let own = registry_of(&claims.tenant, issuers, age).await?;
@@ -105,9 +105,9 @@ fn claimed<'i>(
     said: &str,
     issuers: &'i [Issuer],
     now: Timestamp,
-) -> Result<(&'i Issuer, Mapped, Timestamp), Refused> {
-    let mut fitting: Vec<(usize, &Issuer, Mapped, Timestamp)> = Vec::new();
-    let mut refused = Refused::Issuer;
+) -> Result<(&'i Issuer, MappedIdentity, Timestamp), TokenError> {
+    let mut fitting: Vec<(usize, &Issuer, MappedIdentity, Timestamp)> = Vec::new();
+    let mut refused = TokenError::Issuer;
     for issuer in issuers.iter().filter(|issuer| issuer.issuer == said) {
         let expected = issuer.expected();
         let read = token.check_header(&expected).and_then(|()| token.check_claims(&expected, now));
@@ -117,7 +117,7 @@ fn claimed<'i>(
                 fitting.push((token.place_of(expected.audience).unwrap_or(usize::MAX), issuer, mapped, until));
             }
             // Why it is refused says the one that it is for.
-            Err(why) if refused == Refused::Issuer || refused == Refused::Audience => refused = why,
+            Err(why) if refused == TokenError::Issuer || refused == TokenError::Audience => refused = why,
             Err(_) => {}
         }
     }
@@ -126,12 +126,12 @@ fn claimed<'i>(
 }
 
 /// Whether the signature is by one of the issuer's keys; until when that may be remembered.
-pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<Timestamp, Refused> {
+pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<Timestamp, TokenError> {
     let path = format!("issuers/{}", issuer.name);
     key_sets::verify(token, &issuer.keys, Owner { path: &path, written: issuer.written }).await
 }
 
-fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: Mapped, until: Timestamp) -> Principal {
+fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: MappedIdentity, until: Timestamp) -> Principal {
     let permissions = own::permitted(snapshot, &mapped.roles, mapped.scope.as_deref());
     Principal {
         principal: issuer.principal(&mapped.subject),

@@ -15,9 +15,9 @@ use crate::transport::{self, Order};
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::{self, CallResult, NotCalled, Verdict};
 use narthex_core::context::status::ErrorCode;
-use narthex_core::context::{Admission, ContextError, Outcome, Report};
-use narthex_core::http::egress_address::{Address, Refusal};
-use narthex_core::http::trace_context::Trace;
+use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
+use narthex_core::http::egress_address::{Address, AddressError};
+use narthex_core::http::trace_context::TraceContext;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal, fair_ms};
 use narthex_core::mcp::client::result::{self, RequestOutcome};
 use narthex_core::services::schema::Schema;
@@ -32,7 +32,7 @@ const USUAL_SECONDS: u64 = 60;
 
 /// How an attempt ended.
 pub struct Attempted {
-    pub report: Report,
+    pub report: AttemptReport,
     pub result: Option<Box<RawValue>>,
     /// Only another service could do better.
     pub elsewhere: bool,
@@ -53,7 +53,10 @@ impl Attempted {
         let Self { report, bearing, .. } = self;
         let sample = CallOutcome::of(report, bearing.fair_ms, bearing.unwell);
         let connects = entry.is_some_and(|entry| entry.service().transport.connects());
-        if connects && matches!(report.outcome, Outcome::Accepted { .. }) && !permit.is_some_and(Permit::is_probe) {
+        if connects
+            && matches!(report.outcome, ReportedOutcome::Accepted { .. })
+            && !permit.is_some_and(Permit::is_probe)
+        {
             return CallOutcome { outcome: Signal::Ignored, ..sample };
         }
         sample
@@ -90,7 +93,7 @@ pub async fn attempt(
     let started_at = clock::now();
     let (service, admission) = (entry.service(), &work.admission);
     lanes::attempt_began(entry, !work.tried.contains(&service.id), started_at);
-    let trace = Trace::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
+    let trace = TraceContext::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
     let token = snapshot.callback_key.token(tenant, &admission.id, work.lease);
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
     let left_ms = admission.expires_at.since(started_at);
@@ -187,7 +190,7 @@ fn concluded(
     let (status_code, mut verdict) = said.read(&service.id, output);
     let bearing = Bearing { fair_ms: fair_ms(allowed.unwrap_or(USUAL_SECONDS)), unwell: verdict.unhealthy };
     withheld::withhold(&mut verdict.outcome, shown);
-    let report = Report {
+    let report = AttemptReport {
         lease: work.lease,
         service: service.id.clone(),
         started_at,
@@ -203,7 +206,11 @@ pub async fn prepared(tenant: &str, entry: &Entry, url: &str, origin: &str) -> R
     with_secrets(tenant, entry, entry.address(url, origin)).await
 }
 
-async fn with_secrets(tenant: &str, entry: &Entry, address: Result<Rc<Address>, Refusal>) -> Result<Place, NotCalled> {
+async fn with_secrets(
+    tenant: &str,
+    entry: &Entry,
+    address: Result<Rc<Address>, AddressError>,
+) -> Result<Place, NotCalled> {
     let address = address.map_err(NotCalled::Address)?;
     let secrets = entry.secrets(tenant).await.map_err(|failure| {
         log_event!(SecretsNotDecrypted, tenant = tenant, service = &entry.service().id, detail = &failure);
@@ -213,8 +220,8 @@ async fn with_secrets(tenant: &str, entry: &Entry, address: Result<Rc<Address>, 
 }
 
 pub fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retryable: bool) -> Attempted {
-    let outcome = Outcome::Failed { error, retryable, untouched: true, retry_after_ms: None };
-    let report = Report {
+    let outcome = ReportedOutcome::Failed { error, retryable, untouched: true, retry_after_ms: None };
+    let report = AttemptReport {
         lease: work.lease,
         service: work.admission.service.clone(),
         started_at: since,
@@ -233,7 +240,7 @@ pub fn nobody(work: &Work, since: Timestamp) -> Attempted {
 
 pub fn stopped(admission: &Admission, lease: u64, since: Timestamp) -> Attempted {
     let verdict = response::read(&admission.service, CallResult::Cancelled, None);
-    let report = Report {
+    let report = AttemptReport {
         lease,
         service: admission.service.clone(),
         started_at: since,

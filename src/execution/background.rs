@@ -18,7 +18,7 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, secret_box, settings};
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::StoreId;
 
@@ -185,7 +185,7 @@ pub async fn sweep() -> Result<(), Failure> {
 
 /// Ends a deleted tenant, in case that was not reached when it was deleted.
 async fn close(tenant: &str) -> Result<(), Failure> {
-    let by = By { actor: "gateway".into(), ..By::default() };
+    let by = Actor { actor: "gateway".into(), ..Actor::default() };
     let message = registry::messages::Message { tenant: tenant.into(), ask: registry::messages::Ask::Close, by };
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &message, PATIENCE_MS).await?;
     Ok(())

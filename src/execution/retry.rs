@@ -4,7 +4,7 @@ use crate::objects::contexts::messages::Work;
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use narthex_core::base::time::Timestamp;
-use narthex_core::context::Outcome;
+use narthex_core::context::ReportedOutcome;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::services::attempt_timeout;
 
@@ -33,7 +33,9 @@ pub fn settle(attempted: &mut Attempted, work: &mut Work, snapshot: &Snapshot, e
     if attempted.elsewhere {
         work.hopeless.push(id.into());
     }
-    let Outcome::Failed { retryable, untouched, error, retry_after_ms } = &mut attempted.report.outcome else { return };
+    let ReportedOutcome::Failed { retryable, untouched, error, retry_after_ms } = &mut attempted.report.outcome else {
+        return;
+    };
     if let Some(ms) = *retry_after_ms {
         entry.live.rests_until.set(now.plus_ms(ms.min(MAX_REST_MS)));
     }

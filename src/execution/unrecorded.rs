@@ -92,7 +92,7 @@ async fn record(tenant: &str, work: Work, attempted: Attempted, waiter: &mut Wai
     let Work { admission, parameters, .. } = work;
     let Attempted { report, result, .. } = attempted;
     let upstream = report.ended_at.since(report.started_at);
-    let head = Head::recorded(admission.clone(), report.clone())
+    let head = Head::from_record(admission.clone(), report.clone())
         .map_err(|_| Failure("a context could not be ended".into()))?;
     let timings = Timings { upstream, ..Timings::default() };
     waiter.tell(News::Ended(Worked { view: view::of(&head)?, result: result.clone(), timings }));

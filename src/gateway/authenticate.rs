@@ -3,7 +3,7 @@
 use crate::auth::{self, Age};
 use crate::objects::registry::snapshot;
 use crate::platform::{clock, log_event};
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::http::problem::Problem;
 
 use super::answer::internal;

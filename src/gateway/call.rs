@@ -16,7 +16,7 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::{Request, Unread, keep_running};
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, clock, random};
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::{Region, StoreId, ulid};
@@ -26,10 +26,10 @@ use narthex_core::base::names::valid_request_id;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::host_of;
 use narthex_core::http::etag;
-use narthex_core::http::media_type::{self, Foreign};
+use narthex_core::http::media_type::{self, UnsupportedBody};
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::http::query;
-use narthex_core::http::trace_context::Trace;
+use narthex_core::http::trace_context::TraceContext;
 
 use super::answer::JSON;
 use super::limits::held::Held;
@@ -47,7 +47,7 @@ pub struct Call {
     query: String,
     pub origin: String,
     pub request_id: String,
-    pub trace: Trace,
+    pub trace: TraceContext,
     pub began: Timestamp,
     /// Whose caller it is, once that is known; before that the first one's.
     pub tenant: RefCell<String>,
@@ -63,7 +63,7 @@ pub struct Caller {
     pub principal: Principal,
     pub snapshot: Rc<Snapshot>,
     /// For the audit log, should it write.
-    pub by: By,
+    pub by: Actor,
 }
 
 fn invalid_json(invalid: &json::Invalid) -> Problem {
@@ -73,10 +73,10 @@ fn invalid_json(invalid: &json::Invalid) -> Problem {
 
 const NOT_UTF_8: &str = "Send the body in UTF-8, without another charset in Content-Type.";
 
-fn not_json(foreign: Foreign) -> Problem {
+fn not_json(foreign: UnsupportedBody) -> Problem {
     let detail = match foreign {
-        Foreign::Type => "Send JSON, with Content-Type: application/json.",
-        Foreign::Charset => NOT_UTF_8,
+        UnsupportedBody::Type => "Send JSON, with Content-Type: application/json.",
+        UnsupportedBody::Charset => NOT_UTF_8,
     };
     Problem::new(Code::UnsupportedMediaType, detail).with_header("Accept", JSON)
 }
@@ -96,7 +96,7 @@ impl Call {
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (origin, path, query) = (origin.to_string(), path.to_string(), query.to_string());
         let began = clock::now();
-        let trace = Trace::accept(request.header("traceparent"), request.header("tracestate"), random::bytes());
+        let trace = TraceContext::accept(request.header("traceparent"), request.header("tracestate"), random::bytes());
         let request_id = request
             .header("x-request-id")
             .filter(|id| valid_request_id(id))
@@ -201,8 +201,10 @@ impl Call {
     pub async fn merge_patch(&self) -> Result<Vec<u8>, Problem> {
         media_type::merge_patch(self.content_type()).map_err(|foreign| {
             let detail = match foreign {
-                Foreign::Type => "Send a merge patch (RFC 7396), with Content-Type: application/merge-patch+json.",
-                Foreign::Charset => NOT_UTF_8,
+                UnsupportedBody::Type => {
+                    "Send a merge patch (RFC 7396), with Content-Type: application/merge-patch+json."
+                }
+                UnsupportedBody::Charset => NOT_UTF_8,
             };
             let problem = Problem::new(Code::UnsupportedMediaType, detail);
             problem.with_header("Accept-Patch", "application/merge-patch+json, application/json")

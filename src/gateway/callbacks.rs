@@ -15,7 +15,7 @@ use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Fault;
 use narthex_core::calling::callback::{self, CallbackMessage};
 use narthex_core::calling::response::{self, CallResult, MAX_ANSWER_BYTES};
-use narthex_core::context::Outcome;
+use narthex_core::context::ReportedOutcome;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::http::problem::{Code, Problem};
 
@@ -84,7 +84,7 @@ fn outcome(snapshot: &Snapshot, found: &Found, body: Vec<u8>) -> Result<Say, Pro
     let verdict = response::read(&found.service, answer, schema);
     match verdict.outcome {
         // Reported to the service, which can correct it: the context continues until its time is over.
-        Outcome::Failed { error, .. } if error.code == ErrorCode::UpstreamInvalidResponse => {
+        ReportedOutcome::Failed { error, .. } if error.code == ErrorCode::UpstreamInvalidResponse => {
             let faults = error.details.and_then(|details| serde_json::from_str::<Vec<Fault>>(details.get()).ok());
             let inside = |fault: Fault| Fault { pointer: fault.pointer.replacen('#', "#/result", 1), ..fault };
             Err(Problem::invalid(match faults {

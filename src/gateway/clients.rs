@@ -7,7 +7,7 @@ use serde_json::value::to_raw_value;
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::platform::random;
 use narthex_core::access::api_key;
-use narthex_core::access::issuer::{Keys, Rules};
+use narthex_core::access::issuer::{AddressRules, Keys};
 use narthex_core::access::jose::jwk::Jwk;
 use narthex_core::access::oauth::client::{self, AuthMethod, Client, GrantType, SELF_REGISTERED, client_id};
 use narthex_core::access::tenant::FIRST_TENANT;
@@ -117,7 +117,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let document = text(call.json_body().await?);
     let rules = call.write_rules();
     let own_hosts = rules.own_hosts();
-    let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts };
+    let rules = AddressRules { addresses: rules.addresses(), own_hosts: &own_hosts };
     let mut client = client::read(&id, &document, rules).map_err(Problem::invalid)?;
     if client.scope.iter().any(|permission| permission == "offline_access" || permission == "openid") {
         return Err(Problem::invalid(vec![Fault::new("#/scope", "takes permissions only")]));

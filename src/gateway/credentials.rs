@@ -9,11 +9,11 @@ use crate::objects::registry::messages::{Ask, Message, Refused, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log_event};
 use narthex_core::access::api_key;
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::access::jose::jwt;
 use narthex_core::access::oauth::client::{client_id, split_client_id};
 use narthex_core::access::principal::Principal;
-use narthex_core::access::repeat_suppressor::Gathering;
+use narthex_core::access::repeat_suppressor::RepeatSuppressor;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::names::valid_id;
@@ -33,7 +33,7 @@ const MAX_REFUSALS: usize = 32;
 thread_local! {
     /// The hour in which a key's use was told last, by principal.
     static USED: RefCell<HashMap<String, u64>> = RefCell::default();
-    static REFUSED: RefCell<Gathering> = const { RefCell::new(Gathering::new(REFUSALS_MS, MAX_REFUSALS)) };
+    static REFUSED: RefCell<RepeatSuppressor> = const { RefCell::new(RepeatSuppressor::new(REFUSALS_MS, MAX_REFUSALS)) };
 }
 
 fn tell(call: &Call, message: Message) {
@@ -125,7 +125,7 @@ async fn tell_refused(call: &Call, tenant: Option<&str>, refused: Refused) {
         let refused = Refused { count, ..refused };
         // Too many to be told apart.
         let tenant = if tenant.is_empty() { FIRST_TENANT.into() } else { tenant };
-        let by = By { actor: String::new(), name: None, request_id: call.request_id.clone(), address };
+        let by = Actor { actor: String::new(), name: None, request_id: call.request_id.clone(), address };
         tell(call, Message { tenant, ask: Ask::Refused(refused), by });
     }
 }

@@ -9,9 +9,9 @@ use serde_json::value::to_raw_value;
 use crate::auth::is_tenant;
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use crate::objects::registry::snapshot;
-use narthex_core::access::issuer::{self, Claims, Issuer, Keys, Reach, Rules};
+use narthex_core::access::issuer::{self, AddressRules, Claims, Issuer, Keys, Reach};
+use narthex_core::access::jose::algorithm::Algorithm;
 use narthex_core::access::jose::jwk::Jwk;
-use narthex_core::access::jose::jwt::Algorithm;
 use narthex_core::access::sign_in::SignIn;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::json::Fault;
@@ -133,7 +133,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let document = text(call.json_body().await?);
     let rules = call.write_rules();
     let own_hosts = rules.own_hosts();
-    let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts };
+    let rules = AddressRules { addresses: rules.addresses(), own_hosts: &own_hosts };
     let issuer = issuer::read(name, &document, rules).map_err(Problem::invalid)?;
     if issuer.sign_in.as_ref().is_some_and(|sign_in| sign_in.client_secret.is_some()) {
         require_key()?;

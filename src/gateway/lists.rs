@@ -9,7 +9,7 @@ use narthex_core::base::json::Fault;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::status::Status;
 use narthex_core::http::page_cursor;
-use narthex_core::http::paging::{Part, merged};
+use narthex_core::http::paging::{PagePart, merged};
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::http::query::integer;
 
@@ -120,7 +120,7 @@ async fn found(
     query.limit += 1;
     query.most_bytes = Some((MAX_BYTES / caller.snapshot.stores.len().max(1) as u64).clamp(LEAST_BYTES, MAX_OF_ONE));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let Part { mut items, cut } = merged(ask_all(caller, &query).await?, limit.saturating_add(1));
+    let PagePart { mut items, cut } = merged(ask_all(caller, &query).await?, limit.saturating_add(1));
     let more = cut || items.len() > limit;
     items.truncate(limit);
     let next =
@@ -147,7 +147,7 @@ pub fn page<T: serde::Serialize>(call: &Call, data: &[T], next: Option<String>) 
 }
 
 /// Every store of the tenant, asked at once.
-async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<Part<Box<RawValue>>>, Problem> {
+async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<PagePart<Box<RawValue>>>, Problem> {
     let tenant = &caller.principal.tenant;
     let asks = caller.snapshot.stores.iter().map(|store| {
         let name = store.object_name(tenant);
@@ -167,7 +167,7 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<Part<Box<RawV
     for part in join_all(asks).await {
         let (items, cut) = part.map_err(internal)?;
         let items = items.into_iter().map(|item| (item.id.sort_key().into(), item.view)).collect();
-        found.push(Part { items, cut });
+        found.push(PagePart { items, cut });
     }
     Ok(found)
 }

@@ -5,7 +5,7 @@ use serde_json::value::to_raw_value;
 
 use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
 use narthex_core::access::principal::Principal;
-use narthex_core::access::role::{self, Role, Shipped};
+use narthex_core::access::role::{self, BuiltInRole, Role};
 use narthex_core::base::time::{Timestamp, as_optional_text};
 use narthex_core::http::problem::{Code, Problem};
 
@@ -27,7 +27,7 @@ struct RoleView {
     updated_at: Option<Timestamp>,
 }
 
-fn shipped_view(role: &Shipped) -> RoleView {
+fn shipped_view(role: &BuiltInRole) -> RoleView {
     RoleView {
         name: role.name.into(),
         description: role.description.into(),
@@ -60,7 +60,7 @@ pub fn may_grant<'p>(principal: &Principal, permissions: impl IntoIterator<Item 
 }
 
 fn not_shipped(name: &str) -> Result<(), Problem> {
-    match role::shipped(name) {
+    match role::built_in(name) {
         None => Ok(()),
         Some(_) => Err(Problem::new(Code::Conflict, "This role comes with the gateway and cannot be changed.")),
     }
@@ -103,7 +103,7 @@ pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, 
 
 pub async fn get(caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("roles:read")?;
-    if let Some(role) = role::shipped(name) {
+    if let Some(role) = role::built_in(name) {
         return Answer::json(200, &shipped_view(role));
     }
     let kept = caller.snapshot.kept(Kind::Role).find(|kept| kept.id == name);
@@ -114,7 +114,7 @@ pub async fn get(caller: &Caller, name: &str) -> Result<Answer, Problem> {
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("roles:read")?;
     call.only_query(&[])?;
-    let shipped = role::SHIPPED.iter().map(|role| Ok(shipped_view(role)));
+    let shipped = role::BUILT_IN.iter().map(|role| Ok(shipped_view(role)));
     let data = shipped.chain(caller.snapshot.kept(Kind::Role).map(view)).collect::<Result<Vec<_>, _>>()?;
     page(call, &data, None)
 }

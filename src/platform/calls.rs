@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::*;
 use super::http::Headers;
 use super::tasks::Awaited;
 use super::{Failure, clock};
-use narthex_core::access::oauth::metadata_document::Said;
+use narthex_core::access::oauth::metadata_document::CachingHeaders;
 use narthex_core::calling::response::{CallResult, MAX_ASIDE_BYTES};
 use narthex_core::context::http_status;
 use narthex_core::http::egress_address::Address;
@@ -349,7 +349,7 @@ pub struct Fetched {
     pub status: u16,
     /// Of a 200; nothing where it is larger than the limit.
     pub body: Option<Vec<u8>>,
-    pub said: Said,
+    pub said: CachingHeaders,
 }
 
 /// Asks for a document of at most `limit` bytes, unless it is still the one of this tag. Redirects are not followed.
@@ -381,6 +381,6 @@ pub async fn held_document(
     Ok(Fetched {
         status,
         body: (!body.is_undefined()).then(|| body.unchecked_into::<Uint8Array>().to_vec()),
-        said: Said { cache_control: text(2), age: text(3), expires: text(4), date: text(5), etag: text(6) },
+        said: CachingHeaders { cache_control: text(2), age: text(3), expires: text(4), date: text(5), etag: text(6) },
     })
 }

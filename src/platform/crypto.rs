@@ -9,8 +9,8 @@ use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use super::{Failure, tasks};
-use narthex_core::access::jose::jwk::{Jwk, Kind};
-use narthex_core::access::jose::jwt::Algorithm;
+use narthex_core::access::jose::algorithm::{Algorithm, KeyKind};
+use narthex_core::access::jose::jwk::Jwk;
 
 #[wasm_bindgen(module = "/src/platform/crypto.js")]
 extern "C" {
@@ -31,7 +31,7 @@ pub async fn make_pair() -> Result<(Jwk, String), Failure> {
     let made: Array = tasks::outcome(&makes_pair()).await?.unchecked_into();
     let text = |at: u32| made.get(at).as_string().ok_or_else(|| Failure("a key is no text".into()));
     let (public, private) = (text(0)?, text(1)?);
-    let key = Jwk { kid: None, kind: Kind::P256, algorithm: None, text: public };
+    let key = Jwk { kid: None, kind: KeyKind::P256, algorithm: None, text: public };
     Ok((Jwk { kid: Some(key.thumbprint()), ..key }, private))
 }
 

@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use narthex_core::base::id::{ContextId, StoreId};
-use narthex_core::context_store::Broken;
+use narthex_core::context_store::StorageError;
 
 use super::Failure;
 
@@ -157,7 +157,7 @@ value_from! {
     &'a String: |text| Value::Text(text);
     String: |text| Value::Owned(text);
     &'a Failure: |failure| Value::Text(&failure.0);
-    &'a Broken: |broken| Value::Text(&broken.0);
+    &'a StorageError: |broken| Value::Text(&broken.0);
     u64: |number| Value::Number(number);
     u32: |number| Value::Number(number.into());
     u16: |number| Value::Number(number.into());

@@ -24,7 +24,7 @@ use wasm_bindgen::JsValue;
 
 pub(crate) use log::log_event;
 
-use narthex_core::context_store::Broken;
+use narthex_core::context_store::StorageError;
 
 /// An operation of the platform failed. The text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -42,15 +42,15 @@ impl From<JsValue> for Failure {
     }
 }
 
-impl From<Broken> for Failure {
-    fn from(broken: Broken) -> Self {
+impl From<StorageError> for Failure {
+    fn from(broken: StorageError) -> Self {
         Failure(broken.0)
     }
 }
 
-impl From<Failure> for Broken {
+impl From<Failure> for StorageError {
     fn from(failure: Failure) -> Self {
-        Broken(failure.0)
+        StorageError(failure.0)
     }
 }
 

@@ -13,7 +13,7 @@ use narthex_core::access::oauth::signing_keys::LIFE_MS;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::{MAX_SHARDS, Region};
 use narthex_core::base::timing::Timing;
-use narthex_core::http::egress_address::{Address, Policy, Refusal, check, host_of};
+use narthex_core::http::egress_address::{Address, AddressError, Policy, check, host_of};
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::lane::breaker::MAX_OPEN_MS;
 use narthex_core::schedules::MIN_INTERVAL_SECONDS;
@@ -221,7 +221,7 @@ impl Settings {
     ///
     /// # Errors
     /// The rules refuse it.
-    pub fn may_call(&self, address: &str, origin: Option<&str>) -> Result<Address, Refusal> {
+    pub fn may_call(&self, address: &str, origin: Option<&str>) -> Result<Address, AddressError> {
         let own: Vec<&str> = [origin, self.public_url.as_deref()].into_iter().flatten().map(host_of).collect();
         check(address, self.addresses(), &own)
     }
@@ -235,7 +235,7 @@ impl Settings {
     ///
     /// # Errors
     /// The rules refuse it.
-    pub fn binding_address(&self, tenant: &str, binding: &str, path: &str) -> Result<Address, Refusal> {
+    pub fn binding_address(&self, tenant: &str, binding: &str, path: &str) -> Result<Address, AddressError> {
         Address::bound(binding, path, self.bindings_of(tenant))
     }
 }

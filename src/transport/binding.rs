@@ -2,12 +2,17 @@
 //! said is what `http` says; only the way there is another, which no address rule concerns.
 
 use crate::platform::settings;
-use narthex_core::http::egress_address::{Address, Refusal};
+use narthex_core::http::egress_address::{Address, AddressError};
 
 use super::http::named_at;
 
 /// Where work in the background is cancelled: as [`named_at`], behind the same binding.
-pub fn cancel_address(tenant: &str, binding: &str, path: &str, location: Option<&str>) -> Result<Address, Refusal> {
+pub fn cancel_address(
+    tenant: &str,
+    binding: &str,
+    path: &str,
+    location: Option<&str>,
+) -> Result<Address, AddressError> {
     let settings = settings::current();
     let own = settings.binding_address(tenant, binding, path)?;
     let named = named_at(own.as_str(), location).and_then(|named| url::Url::parse(&named).ok());

@@ -18,7 +18,7 @@ use crate::platform::http::Headers;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::MAX_ANSWER_BYTES;
 use narthex_core::http::egress_address::Address;
-use narthex_core::http::trace_context::Trace;
+use narthex_core::http::trace_context::TraceContext;
 
 /// One attempt to be made, as every transport needs it.
 pub struct Order<'a> {
@@ -26,7 +26,7 @@ pub struct Order<'a> {
     /// Where the service may end its work later.
     pub callback_url: String,
     /// What the attempt's own span is called.
-    pub trace: Trace,
+    pub trace: TraceContext,
     pub now: Timestamp,
     /// What is left of the context's time, in milliseconds.
     pub left_ms: u64,

@@ -1,28 +1,26 @@
-//! Clients: they create contexts, repeat what failed under its key, look, answer, and cancel.
-
-use semver::Version;
+//! Clients: they create contexts, repeat failed requests with the same key, poll, answer, and cancel.
 
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::context::Admission;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::retry::Retry;
-use narthex_core::context::status::{Priority, Source, Status};
+use narthex_core::context::status::{Priority, Status};
+use narthex_core::context::{Admission, fixtures};
 use narthex_core::lane::PermitDecision;
 
 use crate::gate::{LANE_PATIENCE_MS, Permit, entrant};
 use crate::lane_actor::LaneAsk;
 use crate::messages::{Actor, Ask, Event, Reply, Work};
 use crate::store::LEASE_MS;
-use crate::worker::Spawned;
+use crate::worker::NewWorker;
 use crate::world::World;
 
-/// Keys that requests share, so that some repeat others.
+/// How many idempotency keys the requests share, so that some repeat others.
 const KEYS: u64 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// The isolate that admits it runs it too.
+    /// The isolate that admits the context runs it as well.
     Here,
     Queue,
     /// `durable: false`: run first, recorded after.
@@ -39,7 +37,7 @@ pub struct Request {
     waits_ms: Option<u64>,
     max_attempts: u64,
     pub key: Option<(u64, u64)>,
-    /// Every id this was tried under.
+    /// Every id that was tried.
     pub ids: Vec<ContextId>,
     asked: Option<Ask>,
     again: bool,
@@ -51,8 +49,8 @@ pub struct Request {
     cancels: bool,
     permit: Option<Permit>,
     offers: bool,
-    /// It has a place in the line already.
-    in_line: bool,
+    /// It is in the lane's queue already.
+    is_queued: bool,
     /// The lane is asked before the store.
     entering: bool,
 }
@@ -92,7 +90,7 @@ impl World {
             cancels: dice.chance(150),
             permit: None,
             offers: false,
-            in_line: false,
+            is_queued: false,
             entering: false,
         };
         let spread = self.calm_at - self.beginning();
@@ -110,47 +108,29 @@ impl World {
         let created_at = Timestamp(self.now);
         Admission {
             id: ContextId::new(self.stores[request.store].id, created_at, random),
-            tenant: "default".into(),
             owner: format!("key:{}", request.service),
-            capability: "echo".into(),
-            owner_name: None,
-            replay_of: None,
-            asked_service: None,
-            asked_version: None,
-            asked_tags: Vec::new(),
             service: self.services[request.service].name.clone(),
-            version: Version::new(1, 0, 0),
             idempotent: request.idempotent,
             retry: Retry { max_attempts: request.max_attempts, ..Retry::default() },
             priority: request.priority,
-            source: Source::User,
-            metadata: None,
             idempotency_key: request.key.map(|(key, _)| key.to_string()),
-            created_at,
             expires_at: created_at.plus_ms(request.lives_ms),
             run_at: request.waits_ms.map(|ms| created_at.plus_ms(ms)),
-            trace: String::new(),
-            trace_state: None,
-            client: None,
-            session: None,
-            unasked: false,
-            log_level: None,
-            meta: None,
-            origin: String::new(),
+            ..fixtures::admission(0, created_at)
         }
     }
 
-    /// A request comes in at some gateway: a new id for it, whatever was tried before.
+    /// A request arrives at some gateway and gets a new id, whatever was tried before.
     pub fn begin(&mut self, at: usize) {
         let mut admission = self.admission(at);
         self.last_until(admission.expires_at.0.max(self.calm_at) + 25_000);
-        self.witness.expect(&admission);
+        self.checker.expect(&admission);
         let request = &mut self.requests[at];
         request.ids.push(admission.id.clone());
         request.again = false;
         if request.mode == Mode::Unrecorded {
             admission.retry.max_attempts = 1;
-            self.witness.runs_unrecorded(&admission.id);
+            self.checker.runs_unrecorded(&admission.id);
             let work = Work { admission, lease: 1, attempt: 1, tried: Vec::new() };
             return self.run_here(at, work, true);
         }
@@ -158,7 +138,7 @@ impl World {
             request.key.map(|(key, body)| Claim { scope: format!("key {key}"), fingerprint: format!("body {body}") });
         let (is_here, waits) = (request.mode == Mode::Here, request.waits_ms.is_some());
         let service = request.service;
-        (request.offers, request.in_line) = (false, false);
+        (request.offers, request.is_queued) = (false, false);
         let lease_ms = is_here.then_some(LEASE_MS);
         let work = Work { admission: admission.clone(), lease: 0, attempt: 1, tried: Vec::new() };
         self.requests[at].asked = Some(Ask::Admit { admission: Box::new(admission), lease_ms, offers: false, claim });
@@ -171,8 +151,8 @@ impl World {
         }
     }
 
-    /// What the service's lane said before there was a context.
-    fn let_in(&mut self, at: usize, reply: Reply) {
+    /// The lane has answered before the context exists.
+    fn admission_checked(&mut self, at: usize, reply: Reply) {
         let request = &mut self.requests[at];
         request.entering = false;
         let is_here = request.mode == Mode::Here;
@@ -184,10 +164,10 @@ impl World {
             Reply::Entered(PermitDecision::Free) => {}
             // `queue_full`
             Reply::Entered(PermitDecision::Full { .. }) => return,
-            _ => (request.offers, request.in_line) = (is_here, true),
+            _ => (request.offers, request.is_queued) = (is_here, true),
         }
         if !is_here {
-            // Whoever takes it from the queue asks again.
+            // The consumer that takes it from the queue asks again.
             let permit = self.requests[at].permit.take();
             self.unused(permit);
         }
@@ -205,11 +185,11 @@ impl World {
         }
     }
 
-    /// Runs it in the isolate that holds the request, which waits a while for the end.
+    /// Runs the context in the isolate of the request, which waits a while for the end.
     fn run_here(&mut self, at: usize, work: Work, unrecorded: bool) {
         let (store, permit) = (self.requests[at].store, self.requests[at].permit.take());
         let waits_until = self.now + self.dice.between(0, 30_000);
-        self.spawn(Spawned { work, store, consumer: None, unrecorded, permit, waits_until });
+        self.spawn(NewWorker { work, store, consumer: None, unrecorded, permit, waits_until });
     }
 
     pub fn request_replied(&mut self, at: usize, number: u64, reply: Reply) {
@@ -218,10 +198,10 @@ impl World {
         }
         self.requests[at].pending = 0;
         if self.requests[at].entering {
-            return self.let_in(at, reply);
+            return self.admission_checked(at, reply);
         }
         if !matches!(reply, Reply::Failed) || self.requests[at].again {
-            self.give_place_up(at, &reply);
+            self.leave_queue_unless_admitted(at, &reply);
             let unused = !matches!(reply, Reply::Admitted { lease: Some(_) });
             let permit = self.requests[at].permit.take_if(|_| unused);
             self.unused(permit);
@@ -240,13 +220,13 @@ impl World {
             }
             Reply::Replayed(id) => self.acknowledge(at, id),
             Reply::Taken => {
-                if self.witness.knows(&admission.id) {
-                    self.violate(format!("{} exists, and its asker was told to make another", admission.id));
+                if self.checker.knows(&admission.id) {
+                    self.violate(format!("{} exists, and its client was asked for another id", admission.id));
                 }
                 self.begin(at);
             }
             Reply::Failed if !self.requests[at].again => {
-                // The gateway asks once more with the same id.
+                // The gateway repeats the request with the same id.
                 self.requests[at].again = true;
                 self.admit(at);
             }
@@ -256,32 +236,32 @@ impl World {
                 self.schedule(self.now + pause, Event::Begin(at));
             }
             Reply::Failed | Reply::KeyReused => {}
-            other => self.violate(format!("an admission was answered with {other:?}")),
+            other => self.violate(format!("the answer to an admission is {other:?}")),
         }
     }
 
-    /// A place in the line that no context needs now is given up.
-    fn give_place_up(&mut self, at: usize, reply: &Reply) {
+    /// Leaves the lane's queue if there is no context that needs the place.
+    fn leave_queue_unless_admitted(&mut self, at: usize, reply: &Reply) {
         let request = &mut self.requests[at];
-        let was_in_line = std::mem::take(&mut request.in_line);
-        if was_in_line
+        let was_queued = std::mem::take(&mut request.is_queued);
+        if was_queued
             && !matches!(reply, Reply::Admitted { .. })
             && let Some(Ask::Admit { admission, .. }) = &request.asked
         {
             let (service, context) = (request.service, admission.id.clone());
-            self.ask_lane(Actor::Nobody, service, LaneAsk::Leave { context }, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, LaneAsk::Leave { context }, LANE_PATIENCE_MS);
         }
     }
 
-    /// The client has an answer that names this context: it exists from now on, for ever.
+    /// The client has a response with this id: the context must exist from now on.
     fn acknowledge(&mut self, at: usize, id: ContextId) {
         self.note(|| format!("request {at} is {id}"));
         if let Some((key, body)) = self.requests[at].key
-            && let Err(violation) = self.witness.stands_for((self.requests[at].store, key), body, &id)
+            && let Err(violation) = self.checker.check_claim((self.requests[at].store, key), body, &id)
         {
             self.violate(violation);
         }
-        self.witness.acknowledge(&id);
+        self.checker.acknowledge(&id);
         let request = &mut self.requests[at];
         request.asked = None;
         request.acknowledged = Some(id);
@@ -295,7 +275,7 @@ impl World {
 
     pub fn cancel(&mut self, at: usize) {
         if let Some(id) = self.requests[at].acknowledged.clone() {
-            self.ask(Actor::Nobody, self.requests[at].store, Ask::Cancel { id });
+            self.ask(Actor::None, self.requests[at].store, Ask::Cancel { id });
         }
     }
 
@@ -315,11 +295,11 @@ impl World {
                 }
                 self.requests[at].ended = Some(status).filter(|status| status.is_final());
                 if status == Status::InputRequired && self.dice.chance(700) {
-                    self.ask(Actor::Nobody, self.requests[at].store, Ask::Answer { id });
+                    self.ask(Actor::None, self.requests[at].store, Ask::Answer { id });
                 }
             }
             Reply::Failed => {}
-            other => self.violate(format!("{id} was acknowledged; asked for, it is {other:?}")),
+            other => self.violate(format!("{id} was acknowledged, and reading it gives {other:?}")),
         }
         let request = &self.requests[at];
         if request.polls < 4 || (request.ended.is_none() && request.polls < 12) {

@@ -1,14 +1,15 @@
-//! Consumers: woken by doorbells, each runs what a store has, some at a time, and may die with all of it.
+//! Consumers: a wake-up message starts one. It runs the contexts of a store, several at a time, and may die with all of
+//! them.
 
 use std::collections::BTreeSet;
 
 use narthex_core::base::timing::Timing;
 
 use crate::messages::{Actor, Ask, Event, Reply};
-use crate::worker::Spawned;
+use crate::worker::NewWorker;
 use crate::world::World;
 
-/// Contexts a consumer runs at the same time.
+/// How many contexts a consumer runs at a time.
 const AT_ONCE: usize = 3;
 const LOOK_AGAIN_MS: u64 = Timing::DEFAULT.look_again_ms;
 
@@ -20,7 +21,7 @@ pub struct Consumer {
 }
 
 impl World {
-    pub fn kill(&mut self, consumer: u64) -> Option<Consumer> {
+    pub fn terminate(&mut self, consumer: u64) -> Option<Consumer> {
         let dead = self.consumers.remove(&consumer)?;
         for worker in &dead.running {
             self.workers.remove(worker);
@@ -28,7 +29,7 @@ impl World {
         Some(dead)
     }
 
-    /// The queue brings a message that names a store.
+    /// The queue delivers a wake-up message for a store.
     pub fn doorbell(&mut self, store: usize, tries: u64) {
         let key = self.number();
         self.consumers.insert(key, Consumer { store, tries, running: BTreeSet::new(), pending: 0 });
@@ -55,15 +56,15 @@ impl World {
         let Some(consumer) = self.consumers.get_mut(&key).filter(|consumer| consumer.pending == number) else { return };
         consumer.pending = 0;
         if self.dice.chance(self.faults.die) {
-            self.tally.deaths += 1;
-            self.kill(key);
+            self.statistics.deaths += 1;
+            self.terminate(key);
             return;
         }
         let Some(consumer) = self.consumers.get(&key) else { return };
         match reply {
             Reply::Leased(work) | Reply::Offered(work) => {
                 let (work, store) = (*work, consumer.store);
-                self.spawn(Spawned {
+                self.spawn(NewWorker {
                     work,
                     store,
                     consumer: Some(key),
@@ -74,8 +75,8 @@ impl World {
                 self.claim(key);
             }
             Reply::Failed if consumer.running.is_empty() => {
-                // The platform brings the message again, some times.
-                if let Some(dead) = self.kill(key).filter(|dead| dead.tries < 3) {
+                // The platform delivers the message again, a few times.
+                if let Some(dead) = self.terminate(key).filter(|dead| dead.tries < 3) {
                     let again = self.now + self.dice.between(500, 5_000);
                     self.schedule(again, Event::Doorbell { store: dead.store, tries: dead.tries + 1 });
                 }

@@ -1,4 +1,4 @@
-//! Randomness from a seed: the same throws for the same seed, for ever (splitmix64).
+//! Random numbers from a seed (splitmix64).
 
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
@@ -15,7 +15,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to below `below`.
+    /// A number less than `below`.
     pub fn below(&mut self, below: u64) -> u64 {
         self.throw() % below.max(1)
     }
@@ -25,7 +25,7 @@ impl Dice {
     }
 
     pub fn chance(&mut self, per_mille: u64) -> bool {
-        // No throw where nothing can happen, so that worlds without a fault are fast.
+        // No random number where nothing can happen, so that worlds without faults are fast.
         per_mille > 0 && self.below(1000) < per_mille
     }
 

@@ -1,14 +1,14 @@
-//! What goes wrong in a world, how often, and what went wrong.
+//! The faults of a world: their probabilities, and statistics of what happened.
 
 use crate::dice::Dice;
 
-/// How often something goes wrong, in a thousand.
+/// The probabilities of faults, in per mille.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
     pub lose: u64,
     pub double: u64,
     pub delay: u64,
-    /// An object dies in a turn.
+    /// An object crashes in a turn.
     pub crash: u64,
     /// A worker dies at a step.
     pub die: u64,
@@ -22,7 +22,7 @@ pub struct Faults {
 
 /// What happened in a world, or in many.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Tally {
+pub struct Statistics {
     pub worlds: u64,
     pub steps: u64,
     pub contexts: u64,
@@ -39,8 +39,8 @@ pub struct Tally {
     pub late: u64,
 }
 
-impl Tally {
-    pub fn add(&mut self, other: &Tally) {
+impl Statistics {
+    pub fn add(&mut self, other: &Statistics) {
         self.worlds += other.worlds;
         self.steps += other.steps;
         self.contexts += other.contexts;
@@ -58,7 +58,7 @@ impl Tally {
     }
 }
 
-/// One world's faults: some worlds know none, some one kind, some all.
+/// The faults of one world: some worlds have none, some one kind, some all.
 pub fn faults(dice: &mut Dice) -> Faults {
     let mut often = |levels: &[u64]| dice.pick(levels);
     Faults {

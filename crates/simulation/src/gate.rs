@@ -1,9 +1,9 @@
-//! The way of a worker to a service that asks for a permit first, as `execution/gate.rs` goes it.
+//! How a worker gets a permit for a service, as in `execution/gate.rs`.
 
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::context::status::ErrorCode;
-use narthex_core::context::{ContextError, Outcome, Report};
+use narthex_core::context::{AttemptReport, ContextError, ReportedOutcome};
 use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 use narthex_core::lane::queue::Waiter;
@@ -16,10 +16,10 @@ use crate::world::World;
 const TURN_MS: u64 = Timing::DEFAULT.turn_ms;
 const LONG_TURN_MS: u64 = Timing::DEFAULT.long_turn_ms;
 const LANE_AWAY_MS: u64 = Timing::DEFAULT.lane_away_ms;
-/// How long a lane may take beyond the wait.
+/// How long a lane may take to answer beyond the requested wait.
 pub const LANE_PATIENCE_MS: u64 = 5_000;
 
-/// The right to make one call.
+/// A permit for one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permit {
     pub service: usize,
@@ -44,7 +44,7 @@ impl World {
         self.services.iter().position(|service| service.name == name).unwrap()
     }
 
-    /// Gives a permit back with which no call was made.
+    /// Returns an unused permit.
     pub fn unused(&mut self, permit: Option<Permit>) {
         let sample = CallOutcome { outcome: Signal::Ignored, latency_ms: 0, at: Timestamp(self.now) };
         self.release(permit, sample);
@@ -53,19 +53,19 @@ impl World {
     pub fn release(&mut self, permit: Option<Permit>, sample: CallOutcome) {
         if let Some(Permit { service, number, .. }) = permit {
             let ask = LaneAsk::Release { permit: number, sample };
-            self.ask_lane(Actor::Nobody, service, ask, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, ask, LANE_PATIENCE_MS);
         }
     }
 
-    /// Stands in line for a permit.
-    pub fn stand_in_line(&mut self, key: u64) {
+    /// Joins the lane's queue for a permit.
+    pub fn join_queue(&mut self, key: u64) {
         let now = self.now;
         let Some(worker) = self.workers.get_mut(&key) else { return };
         if worker.work.admission.expires_at.0 <= now {
-            // Its store ends it.
+            // The store ends the context.
             return self.finish(key);
         }
-        worker.state = State::InLine;
+        worker.state = State::Queued;
         worker.step += 1;
         let turn = if worker.waits_until > now { LONG_TURN_MS } else { TURN_MS };
         let wait_ms = turn.min(worker.work.admission.expires_at.0 - now);
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// What the lane said; nothing when it could not be reached.
+    /// The lane has answered; `None` if it could not be reached.
     pub fn entered(&mut self, key: u64, entered: Option<PermitDecision>) {
         let now = self.now;
         let limited = |world: &World, service: usize| world.services[service].lane.limits.is_some();
@@ -90,12 +90,10 @@ impl World {
                 if let Some(worker) = self.workers.get_mut(&key) {
                     worker.permit = Some(Permit { service, number, is_probe: probe, taken_at: now });
                 }
-                self.go_on(key);
+                self.proceed(key);
             }
-            Some(PermitDecision::Free) => self.go_on(key),
-            Some(PermitDecision::Waiting | PermitDecision::Full { .. }) if waits || lease > 0 => {
-                self.stand_in_line(key)
-            }
+            Some(PermitDecision::Free) => self.proceed(key),
+            Some(PermitDecision::Waiting | PermitDecision::Full { .. }) if waits || lease > 0 => self.join_queue(key),
             Some(PermitDecision::Waiting | PermitDecision::Full { .. }) => self.put_back(key, None),
             Some(PermitDecision::Open { until }) => {
                 let until = until.plus_ms(self.dice.below(500));
@@ -106,7 +104,7 @@ impl World {
                 }
             }
             Some(PermitDecision::TooLate) => self.refuse(key, ErrorCode::DeadlineExceeded),
-            None if !limited(self, service) => self.go_on(key),
+            None if !limited(self, service) => self.proceed(key),
             None => {
                 let Some(worker) = self.workers.get_mut(&key) else { return };
                 worker.step += 1;
@@ -116,11 +114,11 @@ impl World {
         }
     }
 
-    /// Cancelled, ended, or somebody else's while it stood in line.
-    pub fn leave_line(&mut self, key: u64) {
+    /// The context was cancelled, has ended, or is another worker's while this one was in the queue.
+    pub fn leave_queue(&mut self, key: u64) {
         if let Some(worker) = self.workers.get(&key) {
             let (service, context) = (worker.target, worker.work.admission.id.clone());
-            self.ask_lane(Actor::Nobody, service, LaneAsk::Leave { context }, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, LaneAsk::Leave { context }, LANE_PATIENCE_MS);
         }
         self.finish(key);
     }
@@ -128,7 +126,7 @@ impl World {
     fn put_back(&mut self, key: u64, until: Option<Timestamp>) {
         let Some(worker) = self.workers.get(&key) else { return };
         let ask = Ask::PutBack { id: worker.work.admission.id.clone(), until };
-        self.part(key, ask);
+        self.leave(key, ask);
     }
 
     fn refuse(&mut self, key: u64, code: ErrorCode) {
@@ -137,11 +135,11 @@ impl World {
         let error = ContextError { code, message: "Not now.".into(), service: None, details: None };
         if worker.work.lease == 0 {
             let ask = Ask::Refuse { id: worker.work.admission.id.clone(), error };
-            return self.part(key, ask);
+            return self.leave(key, ask);
         }
-        let outcome = Outcome::Failed { error, retryable: true, untouched: true, retry_after_ms: None };
+        let outcome = ReportedOutcome::Failed { error, retryable: true, untouched: true, retry_after_ms: None };
         let (lease, service) = (worker.work.lease, worker.work.admission.service.clone());
-        let report = Report { lease, service, started_at: now, ended_at: now, status_code: None, outcome };
+        let report = AttemptReport { lease, service, started_at: now, ended_at: now, status_code: None, outcome };
         worker.report = Some(report);
         worker.state = State::Reporting;
         worker.step += 1;
@@ -149,13 +147,13 @@ impl World {
         self.report(key);
     }
 
-    /// Says its last word, again and again.
-    fn part(&mut self, key: u64, ask: Ask) {
+    /// Sends the final message, with retries.
+    fn leave(&mut self, key: u64, ask: Ask) {
         let Some(worker) = self.workers.get_mut(&key) else { return };
-        worker.state = State::Parting;
+        worker.state = State::Leaving;
         worker.step += 1;
         worker.tries = 0;
-        worker.parting = Some(ask);
+        worker.leaving = Some(ask);
         self.report(key);
     }
 }

@@ -1,7 +1,7 @@
-//! What has to hold, looked at after every step and at the end.
+//! The invariants, checked after every step and at the end.
 //!
-//! The witness reads only what is on disk, what the hub has logged and what services ran; it knows nothing of how
-//! the core comes to its decisions.
+//! The checker reads only what is on disk, what the hub has logged and what services ran. It does not depend on how the
+//! core makes its decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,25 +10,25 @@ use serde_json::value::RawValue;
 use narthex_core::base::id::{ContextId, row_key};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::status::Status;
-use narthex_core::context::{Admission, Head, Step};
-use narthex_core::context_store::Shelf;
+use narthex_core::context::{Admission, Head, HistoryEntry};
+use narthex_core::context_store::Storage;
 
 use crate::gate::Permit;
 use crate::messages::{Ask, Work};
 use crate::store::LEASE_MS;
 use crate::worker::State;
 use crate::world::{GIVEN, World};
-use narthex_core::context_store::memory::{Live, Memory};
+use narthex_core::context_store::memory::{LiveRow, MemoryStorage};
 
-/// Something is done about what is due within this: an offer of a retry is the longest.
+/// Within this time something must be done about a context that is due; the offer of a retry takes longest.
 const SOON_MS: u64 = 15_200;
-/// How far clocks may be apart, and what rounding there is.
+/// The tolerance for clock differences and rounding.
 const SLACK_MS: u64 = 600;
-/// What has to end has ended so long after its deadline.
+/// A context must have ended at most this long after its deadline.
 const GRACE_MS: u64 = 10_000;
 
 /// A context as it was last seen on disk.
-struct Known {
+struct KnownContext {
     store: usize,
     text: String,
     head: Head,
@@ -49,17 +49,17 @@ struct Expected {
 }
 
 #[derive(Default)]
-pub struct Witness {
-    known: BTreeMap<ContextId, Known>,
+pub struct InvariantChecker {
+    known: BTreeMap<ContextId, KnownContext>,
     expected: BTreeMap<ContextId, Expected>,
     acknowledged: BTreeSet<ContextId>,
-    /// What a key of a store stands for.
+    /// The context of each idempotency key of a store.
     keys: BTreeMap<(usize, u64), (u64, ContextId)>,
     executions: BTreeMap<ContextId, Vec<Execution>>,
     highest: BTreeMap<usize, u64>,
 }
 
-impl Witness {
+impl InvariantChecker {
     pub fn expect(&mut self, admission: &Admission) {
         let Admission { idempotent, run_at, expires_at, .. } = *admission;
         let expected = Expected { idempotent, run_at, expires_at, unrecorded: false };
@@ -80,8 +80,8 @@ impl Witness {
         self.acknowledged.contains(id)
     }
 
-    /// It was on disk before anything ran: whoever names it finds it.
-    pub fn was_there_first(&self, id: &ContextId) -> bool {
+    /// Whether the context was stored before it ran, so that it must always be found.
+    pub fn was_stored_first(&self, id: &ContextId) -> bool {
         self.is_acknowledged(id) && self.expected.get(id).is_some_and(|expected| !expected.unrecorded)
     }
 
@@ -89,16 +89,16 @@ impl Witness {
         self.known.contains_key(id)
     }
 
-    /// The lease in force.
+    /// The number of the current lease.
     pub fn lease(&self, id: &ContextId) -> Option<u64> {
         self.known.get(id).and_then(|known| known.head.lease).map(|lease| lease.number)
     }
 
-    /// A key was answered with this context.
-    pub fn stands_for(&mut self, key: (usize, u64), body: u64, id: &ContextId) -> Result<(), String> {
+    /// A request with this key was answered with this context.
+    pub fn check_claim(&mut self, key: (usize, u64), body: u64, id: &ContextId) -> Result<(), String> {
         let (said, stands) = self.keys.entry(key).or_insert_with(|| (body, id.clone()));
         if stands != id || *said != body {
-            return Err(format!("key {key:?} stands for {stands} with body {said}, and for {id} with body {body}"));
+            return Err(format!("key {key:?} belongs to {stands} with body {said}, and to {id} with body {body}"));
         }
         Ok(())
     }
@@ -106,29 +106,29 @@ impl Witness {
     /// A call reached its service.
     pub fn execute(&mut self, work: &Work, did: bool, now: u64) -> Result<(), String> {
         let id = &work.admission.id;
-        let Some(expected) = self.expected.get(id) else { return Err(format!("{id} is run, and nobody made it")) };
+        let Some(expected) = self.expected.get(id) else { return Err(format!("{id} runs and was never created")) };
         if !expected.unrecorded && !self.known.contains_key(id) {
-            return Err(format!("{id} is run and is not on disk"));
+            return Err(format!("{id} runs and is not on disk"));
         }
         if expected.run_at.is_some_and(|at| now + SLACK_MS < at.0) {
-            return Err(format!("{id} is run before its time"));
+            return Err(format!("{id} runs before its start time"));
         }
         let before = self.executions.entry(id.clone()).or_default();
         if !expected.idempotent && before.iter().any(|execution| execution.did) {
-            return Err(format!("{id} is not idempotent, and is run a second time"));
+            return Err(format!("{id} is not idempotent and runs a second time"));
         }
         before.push(Execution { lease: work.lease, did });
         Ok(())
     }
 
-    /// The service did not do the work after all: it asks for something first.
-    pub fn only_asked(&mut self, id: &ContextId, lease: u64) {
+    /// The service did not do the work: it asked for input.
+    pub fn did_only_ask(&mut self, id: &ContextId, lease: u64) {
         for execution in self.executions.get_mut(id).into_iter().flatten() {
             execution.did &= execution.lease != lease;
         }
     }
 
-    /// Compares what is on disk of a context now with what was there before.
+    /// Compares the present state of a context on disk with the previous one.
     fn see(&mut self, store: usize, text: &str, has_ended: bool) -> Result<(), String> {
         let head: Head = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let id = head.id().clone();
@@ -137,12 +137,12 @@ impl Witness {
             return if before.text == text { Ok(()) } else { Err(format!("{id} has ended and was changed")) };
         }
         if has_ended != head.status.is_final() {
-            return Err(format!("{id} is kept as what it is not: {:?}", head.status));
+            return Err(format!("{id} is in the wrong table: {:?}", head.status));
         }
-        let steps = before.map_or(&[] as &[Step], |before| &before.head.history);
+        let steps = before.map_or(&[] as &[HistoryEntry], |before| &before.head.history);
         let attempts = before.map_or(0, |before| before.head.attempts.len());
         if !head.history.starts_with(steps) || head.attempts.len() < attempts {
-            return Err(format!("{id} has another past now"));
+            return Err(format!("the history of {id} has changed"));
         }
         for pair in head.history.windows(2) {
             if !pair[0].status.may_become(pair[1].status) || pair[0].at > pair[1].at {
@@ -150,18 +150,18 @@ impl Witness {
             }
         }
         if head.history.last().is_none_or(|last| last.status != head.status) {
-            return Err(format!("{id} is {:?}, which its history does not say", head.status));
+            return Err(format!("{id} is {:?}, unlike the end of its history", head.status));
         }
         let old: BTreeSet<u64> = before.map(|before| numbers(&before.head)).unwrap_or_default().into_iter().collect();
         let highest = self.highest.entry(store).or_default();
         let last = *highest;
         for number in numbers(&head).into_iter().filter(|number| !old.contains(number)) {
             if number <= last {
-                return Err(format!("{id} has an event {number}, and {last} was given before"));
+                return Err(format!("{id} has event {number}, and {last} was assigned before"));
             }
             *highest = number.max(*highest);
         }
-        self.known.insert(id, Known { store, text: text.into(), head, has_ended });
+        self.known.insert(id, KnownContext { store, text: text.into(), head, has_ended });
         Ok(())
     }
 }
@@ -169,20 +169,20 @@ impl Witness {
 /// The numbers of steps, attempts and progress.
 fn numbers(head: &Head) -> Vec<u64> {
     let progress = head.progress.iter().map(|progress| progress.event);
-    told(head).into_iter().chain(progress).collect()
+    published(head).into_iter().chain(progress).collect()
 }
 
 /// The numbers of steps and attempts, in order.
-fn told(head: &Head) -> Vec<u64> {
+fn published(head: &Head) -> Vec<u64> {
     let steps = head.history.iter().map(|step| step.event);
     let mut numbers: Vec<u64> = steps.chain(head.attempts.iter().map(|attempt| attempt.event)).collect();
     numbers.sort_unstable();
     numbers
 }
 
-/// Whatever completed has all of its result, and nothing else has any.
-fn check_result(shelf: &Memory, id: &ContextId) -> Result<(), String> {
-    let Some(done) = shelf.done(id).map_err(|broken| format!("{id} cannot be read: {broken}"))? else {
+/// A completed context has its complete result, and no other context has one.
+fn check_result(storage: &MemoryStorage, id: &ContextId) -> Result<(), String> {
+    let Some(done) = storage.done(id).map_err(|error| format!("{id} cannot be read: {error}"))? else {
         return Ok(());
     };
     let expected = (done.head.status == Status::Completed).then_some(GIVEN);
@@ -196,45 +196,45 @@ fn check_result(shelf: &Memory, id: &ContextId) -> Result<(), String> {
 impl World {
     /// After a turn of a store: everything that was written.
     pub fn observe(&mut self, store: usize) {
-        let shelf = self.stores[store].shelf.clone();
-        let (touched, cleaned) = shelf.take_touched();
+        let storage = self.stores[store].storage.clone();
+        let (touched, cleaned) = storage.take_touched();
         for id in touched {
             let key = row_key(id.sort_key());
-            let seen = shelf.look(|disk| match (disk.done.get(&key), disk.live.get(&key)) {
-                (Some(done), _) => self.witness.see(store, &done.head, true),
-                (None, Some(live)) => self.witness.see(store, &live.head, false),
+            let seen = storage.read(|disk| match (disk.done.get(&key), disk.live.get(&key)) {
+                (Some(done), _) => self.checker.see(store, &done.head, true),
+                (None, Some(live)) => self.checker.see(store, &live.head, false),
                 (None, None) => Ok(()),
             });
-            if let Err(violation) = seen.and_then(|()| check_result(&shelf, &id)) {
+            if let Err(violation) = seen.and_then(|()| check_result(&storage, &id)) {
                 self.violate(violation);
             }
         }
         for id in cleaned {
-            let last = self.witness.known.get(&id).filter(|known| known.has_ended).map(|known| numbers(&known.head));
+            let last = self.checker.known.get(&id).filter(|known| known.has_ended).map(|known| numbers(&known.head));
             let last = last.and_then(|numbers| numbers.into_iter().max());
             if last.is_none_or(|last| last > self.hub.head(store)) {
-                self.violate(format!("{id} is cleaned, and the hub has not heard its end"));
+                self.violate(format!("{id} is cleaned before the hub has its last event"));
             }
         }
         self.check_alarm(store);
     }
 
-    /// Whatever lives has an alarm to come, and soon enough.
+    /// Every live context has an alarm that is set early enough.
     pub fn check_alarm(&mut self, store: usize) {
         if self.stores[store].asleep.is_some() {
             return;
         }
-        let shelf = &self.stores[store].shelf;
+        let storage = &self.stores[store].storage;
         let now = self.clock(store);
-        let alarm = shelf.alarm();
-        let violation = shelf.look(|disk| {
+        let alarm = storage.alarm();
+        let violation = storage.read(|disk| {
             disk.live.iter().filter(|(key, _)| alarm.is_none() || !disk.done.contains_key(key)).find_map(|(_, row)| {
-                let known = self.witness.known.get(&row.id);
+                let known = self.checker.known.get(&row.id);
                 let is_the_services = known.is_some_and(|known| known.head.background.is_some());
                 let soon = now.plus_ms(if is_the_services { LEASE_MS } else { SOON_MS });
                 let bound = row.due.max(soon.min(row.expires)).max(now).plus_ms(SLACK_MS);
                 alarm.is_none_or(|alarm| alarm > bound).then(|| {
-                    let Live { id, due, expires, .. } = &**row;
+                    let LiveRow { id, due, expires, .. } = &**row;
                     format!("{id} is due at {due:?} and ends at {expires:?}, and the alarm is set for {alarm:?}")
                 })
             })
@@ -244,7 +244,7 @@ impl World {
         }
     }
 
-    /// A call begins: those under way with a permit that has not ended are within the limit, and one is the probe.
+    /// A call begins: the calls with a valid permit are within the limit, and at most one is a probe.
     pub fn check_in_flight(&mut self, service: usize) {
         let lane = &self.services[service].lane;
         let holds = |permit: &Permit| {
@@ -256,81 +256,81 @@ impl World {
         let permits: Vec<Permit> = permits.filter(holds).collect();
         let probes = permits.iter().filter(|permit| permit.is_probe).count();
         if lane.limits.is_some_and(|limits| permits.len() as u64 > limits.max_concurrency) {
-            self.violate(format!("s{service} has {} calls at a time: {permits:?}", permits.len()));
+            self.violate(format!("s{service} has {} concurrent calls: {permits:?}", permits.len()));
         } else if probes > 1 {
-            self.violate(format!("s{service} is probed by {probes} calls at a time"));
+            self.violate(format!("s{service} has {probes} concurrent probes"));
         }
     }
 
-    /// The context as it is, when this message comes under a lease that is not in force: it must stay so.
+    /// If this message has a lost lease: the context as it is now, which the message must not change.
     pub fn late(&mut self, _store: usize, ask: &Ask) -> Option<(ContextId, String)> {
         let (id, lease) = match ask {
             Ask::Commit { id, report, .. } => (id, report.lease),
             Ask::CallBack { id, lease, .. } => (id, *lease),
             _ => return None,
         };
-        let known = self.witness.known.get(id)?;
+        let known = self.checker.known.get(id)?;
         if known.head.lease.is_some_and(|held| held.number == lease) {
             return None;
         }
-        self.tally.late += 1;
+        self.statistics.late += 1;
         Some((id.clone(), known.text.clone()))
     }
 
     pub fn must_be_unchanged(&mut self, _store: usize, id: &ContextId, before: &str) {
-        if self.witness.known.get(id).is_none_or(|known| known.text != *before) {
+        if self.checker.known.get(id).is_none_or(|known| known.text != *before) {
             self.violate(format!("{id} was changed by a report under a lost lease"));
         }
     }
 
-    /// Everything has come to rest.
+    /// Checks the final state.
     pub fn check_end(&mut self) {
-        let witness = std::mem::take(&mut self.witness);
-        self.tally.contexts += witness.known.len() as u64;
-        for id in &witness.acknowledged {
-            if !witness.known.contains_key(id) {
+        let checker = std::mem::take(&mut self.checker);
+        self.statistics.contexts += checker.known.len() as u64;
+        for id in &checker.acknowledged {
+            if !checker.known.contains_key(id) {
                 self.violate(format!("{id} was acknowledged and is gone"));
             }
         }
         let mut stands: BTreeMap<(usize, &str), &ContextId> = BTreeMap::new();
-        for (id, known) in &witness.known {
-            let found = self.stores[known.store].shelf.look(|disk| {
+        for (id, known) in &checker.known {
+            let found = self.stores[known.store].storage.read(|disk| {
                 let row = disk.done.get(&row_key(id.sort_key()));
                 row.is_some_and(|row| row.id == *id && row.head == known.text)
             });
             if !found {
-                self.violate(format!("{id} is {:?}, and never ended", known.head.status));
+                self.violate(format!("{id} is {:?} and never ended", known.head.status));
             }
             if let Some(key) = &known.head.admission.idempotency_key
                 && let Some(other) = stands.insert((known.store, key), id)
             {
                 self.violate(format!("key {key} made two contexts: {other} and {id}"));
             }
-            if let Err(violation) = self.check_ended(id, known, &witness) {
+            if let Err(violation) = self.check_ended(id, known, &checker) {
                 self.violate(violation);
             }
         }
         for (store, kept) in self.stores.iter().enumerate() {
-            let stray = kept.shelf.look(|disk| disk.pieces.keys().any(|key| !disk.done.contains_key(key)));
+            let stray = kept.storage.read(|disk| disk.pieces.keys().any(|key| !disk.done.contains_key(key)));
             if stray {
-                self.violate(format!("store {store} has pieces of nothing"));
+                self.violate(format!("store {store} has pieces without a result"));
                 break;
             }
-            let left = kept.shelf.look(|disk| disk.live.len());
-            if left > 0 && self.tally.disk == 0 {
-                let text = format!("store {store} has {left} contexts it is not through with");
+            let left = kept.storage.read(|disk| disk.live.len());
+            if left > 0 && self.statistics.disk == 0 {
+                let text = format!("store {store} has {left} unfinished contexts");
                 self.violate(text);
                 break;
             }
         }
     }
 
-    fn check_ended(&self, id: &ContextId, known: &Known, witness: &Witness) -> Result<(), String> {
+    fn check_ended(&self, id: &ContextId, known: &KnownContext, checker: &InvariantChecker) -> Result<(), String> {
         let (head, calm) = (&known.head, Timestamp(self.calm_at));
-        let Some(Expected { expires_at, run_at, unrecorded, .. }) = witness.expected.get(id) else {
-            return Err(format!("{id} is on disk, and nobody made it"));
+        let Some(Expected { expires_at, run_at, unrecorded, .. }) = checker.expected.get(id) else {
+            return Err(format!("{id} is on disk and was never created"));
         };
-        // Its admission may have come when its time was over.
+        // It may have been admitted after its deadline.
         let admitted = head.history.first().map_or(calm, |step| step.at);
         let latest = (*expires_at).max(calm).max(admitted).plus_ms(GRACE_MS + SLACK_MS);
         if head.history.last().is_none_or(|last| last.at > latest) {
@@ -339,22 +339,23 @@ impl World {
         let from = run_at.unwrap_or(calm).max(calm).max(admitted);
         let had_time = expires_at.since(from) >= 25_000;
         if had_time && head.status == Status::TimedOut && head.attempts.is_empty() {
-            return Err(format!("{id} was never begun, and had all the time it needs"));
+            return Err(format!("{id} was never started although there was enough time"));
         }
         let mut logged: Vec<u64> = Vec::new();
         let mut progress = 0;
         for event in self.hub.log.get(&known.store).into_iter().flatten().filter(|event| event.subject == id.as_str()) {
             if event.is_progress { progress = event.number } else { logged.push(event.number) }
         }
-        // What was never live has no row that a restarted store would find: it is told whole, or not at all.
+        // A context that was never live has no row for a restarted store to find: all of its events are published, or
+        // none.
         if *unrecorded && logged.is_empty() {
             return Ok(());
         }
-        if logged != told(head) {
-            return Err(format!("{id} has events {:?}, and the hub has {logged:?}", told(head)));
+        if logged != published(head) {
+            return Err(format!("{id} has events {:?}, and the hub has {logged:?}", published(head)));
         }
         if head.progress.as_ref().is_some_and(|last| last.event != progress) {
-            return Err(format!("{id} has progress that the hub has not heard"));
+            return Err(format!("{id} has progress that the hub does not have"));
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The lane of each service, as its object runs it: permits and the line in memory, the breaker and until when permits
-//! may be out on disk.
+//! The lane of each service, as its object runs it: permits and the queue are in memory; the breaker, and until when
+//! permits may be held, are on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::messages::{Actor, Call, Event, Reply};
 use crate::mutants::Mutant;
 use crate::world::World;
 
-/// How long the breaker is open the first time: short, so that worlds see it close again.
+/// The breaker opens briefly the first time, so that it closes again within a world's time.
 const TIMING: Timing = Timing { breaker_open_ms: 1_500, ..Timing::DEFAULT };
 const PERMIT_LEASE_MS: u64 = TIMING.permit_ms;
 const BUSY_AHEAD_MS: u64 = TIMING.busy_ahead_ms;
@@ -45,32 +45,32 @@ pub struct LaneObject {
     disk: Disk,
     lane: Option<Lane>,
     life: u64,
-    /// Who waits for a permit, by context.
+    /// The calls that wait for a permit, by context.
     waiters: BTreeMap<ContextId, Vec<Call>>,
     is_ticking: bool,
     is_resting: bool,
-    /// What everybody knows of the service.
+    /// The published status of the service.
     pub seen: ObservedStatus,
     pub tally: CallReporter,
-    /// When each permit ends, as the lane said last.
+    /// When each permit expires, according to the lane.
     pub permits: BTreeMap<u64, u64>,
-    /// Permits that ended before they were renewed: their holders were too late, and the lane could not know of them.
+    /// Permits that were renewed only after their expiry, so that the lane could not count them.
     pub lapsed: BTreeSet<u64>,
 }
 
 impl LaneObject {
-    /// Whether its service asks for a permit.
+    /// Whether the service requires a permit.
     pub fn is_gated(&self) -> bool {
         self.limits.is_some() || self.seen.breaker != BreakerState::Closed
     }
 }
 
 impl World {
-    /// A message to a lane; who told something that must not be lost tells it once more.
+    /// Sends a message to a lane; messages that must not be lost are repeated once.
     pub fn ask_lane(&mut self, actor: Actor, service: usize, ask: LaneAsk, patience_ms: u64) -> u64 {
         let call = Call { actor, number: self.number() };
         let mut travels = self.travel();
-        if actor == Actor::Nobody && travels.is_empty() && !matches!(ask, LaneAsk::Report { .. }) {
+        if actor == Actor::None && travels.is_empty() && !matches!(ask, LaneAsk::Report { .. }) {
             let again = self.patience();
             travels = self.travel().into_iter().map(|delay| delay + again).collect();
         }
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// One turn of a lane: a decision, and whether it has to be on disk; then whose turn it is. Nothing when it died.
+    /// One turn of a lane: a decision, and whether it must be stored; then the grants. `None` if the lane crashed.
     fn lane_turn<T>(&mut self, at: usize, decide: impl FnOnce(&mut Lane, Timestamp, u64) -> (T, bool)) -> Option<T> {
         self.wake_lane(at);
         let (now, random) = (Timestamp(self.now), self.dice.throw());
@@ -139,7 +139,7 @@ impl World {
         let measured = lane.observed();
         if unwritten {
             object.disk = before;
-            self.tally.crashes += 1;
+            self.statistics.crashes += 1;
             self.note(|| format!("the lane of s{at} dies, and nothing was written"));
             self.lane_dies(at);
             return None;
@@ -156,18 +156,18 @@ impl World {
             let waiting = self.services[at].lane.waiters.remove(&context).unwrap_or_default();
             let newest = waiting.last().copied();
             for call in waiting {
-                // One is given the permit; the others ask again.
-                let is_told = !matches!(entered, PermitDecision::Permit { .. }) || newest == Some(call);
-                let told = if is_told { entered } else { PermitDecision::Waiting };
-                self.note(|| format!("the lane of s{at} tells {context}: {told:?}"));
-                self.reply(call, Reply::Entered(told));
+                // One call gets the permit; the others ask again.
+                let gets_answer = !matches!(entered, PermitDecision::Permit { .. }) || newest == Some(call);
+                let answer = if gets_answer { entered } else { PermitDecision::Waiting };
+                self.note(|| format!("the lane of s{at} tells {context}: {answer:?}"));
+                self.reply(call, Reply::Entered(answer));
             }
         }
         if crashes {
-            self.tally.crashes += 1;
+            self.statistics.crashes += 1;
             self.note(|| format!("the lane of s{at} dies"));
             self.lane_dies(at);
-            // Its reply may have been on its way.
+            // Its reply may already have been sent.
             return self.dice.chance(500).then_some(decided);
         }
         Some(decided)
@@ -211,7 +211,7 @@ impl World {
     fn acquire(&mut self, at: usize, call: Call, who: Waiter, wait_ms: u64) {
         let context = who.context.clone();
         let greedy = self.mutant == Some(Mutant::OnePermitTooMany);
-        // Who waits is known before anybody's turn comes.
+        // The waiting call is known before the grants.
         if wait_ms > 0 {
             self.services[at].lane.waiters.entry(context.clone()).or_default().push(call);
         }
@@ -220,12 +220,12 @@ impl World {
             if entered == PermitDecision::Waiting && wait_ms > 0 {
                 lane.set_present(&context, true);
             }
-            // There is one probe, over a restart too.
+            // There is a single probe, even across a restart.
             (entered, matches!(entered, PermitDecision::Permit { probe: true, .. }))
         });
         self.note(|| format!("the lane of s{at} tells {context}: {entered:?}"));
         if self.services[at].lane.lane.is_none() {
-            // Who waited was told so.
+            // The waiting call has its answer already.
             if wait_ms == 0 {
                 self.granted(at, entered.unwrap_or(PermitDecision::Waiting));
                 self.reply(call, entered.map_or(Reply::Failed, Reply::Entered));
@@ -248,7 +248,7 @@ impl World {
         self.reply(call, Reply::Entered(entered));
     }
 
-    /// True when it waited.
+    /// Returns whether the call was waiting.
     fn stop_waiting(&mut self, at: usize, context: &ContextId, call: Call) -> bool {
         let object = &mut self.services[at].lane;
         let Some(waiting) = object.waiters.get_mut(context) else { return false };
@@ -264,7 +264,7 @@ impl World {
         waited
     }
 
-    /// The wait for a permit is over.
+    /// The wait for a permit has timed out.
     pub fn turn_over(&mut self, at: usize, life: u64, context: &ContextId, call: Call) {
         if self.services[at].lane.life == life && self.stop_waiting(at, context, call) {
             self.reply(call, Reply::Entered(PermitDecision::Waiting));
@@ -295,7 +295,7 @@ impl World {
         }
     }
 
-    /// An idle lane is no longer busy on disk.
+    /// Stores that an idle lane is no longer busy.
     pub fn lane_rests(&mut self, at: usize, life: u64) {
         let now = Timestamp(self.now);
         let object = &mut self.services[at].lane;

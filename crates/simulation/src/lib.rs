@@ -1,13 +1,14 @@
-//! A deterministic simulation of the core: stores, hub, workers, services and clients in one thread, on one clock,
-//! with all that can go wrong between them drawn from one seed.
+//! A deterministic simulation of the core: stores, hub, workers, services and clients in one thread with one clock. A
+//! seed determines all faults.
 //!
-//! Objects crash between any two effects, workers at any step; messages and replies are lost, doubled and late; alarms
-//! are late and doubled, and die; clocks leap and step aside; services lie low, break, take work on. The witness looks
-//! after every step. A seed that violates anything is printed, and replays alone, step by step:
-//! `NARTHEX_SEED=N cargo test -p narthex-simulation -- --nocapture`.
+//! Objects crash between any two effects, and workers at any step. Messages and replies are lost, duplicated and
+//! delayed; alarms are late, duplicated and lost; clocks jump and drift apart; services are slow, fail, or accept work
+//! in the background. The invariant checker runs after every step. A seed that violates an invariant is printed, and
+//! can be replayed alone, step by step: `NARTHEX_SEED=N cargo test -p narthex-simulation -- --nocapture`.
 
 #![cfg(test)]
 
+mod answers;
 mod client;
 mod consumer;
 mod dice;

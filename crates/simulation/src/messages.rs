@@ -1,4 +1,4 @@
-//! What the actors of a world say to each other: the shells' messages, without what only travels through.
+//! The messages between the actors of a world: those of the shells, without data that is only passed through.
 
 use serde_json::value::RawValue;
 
@@ -7,12 +7,12 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Status;
-use narthex_core::context::{Admission, ContextError, Outcome, Report};
+use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
 use narthex_core::lane::PermitDecision;
 
 use crate::lane_actor::LaneAsk;
 
-/// Who asked, and the number of the question: only the reply to the question that is open counts.
+/// The sender and the number of a request: only the reply to the current request counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
     pub actor: Actor,
@@ -25,20 +25,20 @@ pub enum Actor {
     Worker(u64),
     Consumer(u64),
     Job(usize),
-    Nobody,
+    None,
 }
 
 #[derive(Debug, Clone)]
 pub enum Ask {
     Admit { admission: Box<Admission>, lease_ms: Option<u64>, offers: bool, claim: Option<Claim> },
-    Record { admission: Box<Admission>, report: Report },
-    Commit { id: ContextId, report: Report, stays_ms: u64 },
+    Record { admission: Box<Admission>, report: AttemptReport },
+    Commit { id: ContextId, report: AttemptReport, stays_ms: u64 },
     Lease { id: ContextId },
     Renew { id: ContextId, lease: u64 },
     Claim { gated: Vec<String>, without: Vec<String> },
     PutBack { id: ContextId, until: Option<Timestamp> },
     Refuse { id: ContextId, error: ContextError },
-    CallBack { id: ContextId, lease: u64, said: Said },
+    CallBack { id: ContextId, lease: u64, said: CallbackReport },
     Answer { id: ContextId },
     Cancel { id: ContextId },
     Get { id: ContextId },
@@ -46,8 +46,8 @@ pub enum Ask {
 }
 
 #[derive(Debug, Clone)]
-pub enum Said {
-    Outcome(Outcome),
+pub enum CallbackReport {
+    Outcome(ReportedOutcome),
     Beat { lease_ms: Option<u64>, progress: Option<Box<RawValue>> },
 }
 
@@ -75,11 +75,11 @@ pub enum Reply {
     Context(Status),
     Entered(PermitDecision),
     Done,
-    /// No reply: it was lost, or the object died.
+    /// No reply: it was lost, or the object crashed.
     Failed,
 }
 
-/// An attempt to be made, as a worker gets it.
+/// An attempt for a worker.
 #[derive(Debug, Clone)]
 pub struct Work {
     pub admission: Admission,
@@ -102,12 +102,12 @@ pub enum Event {
         call: Call,
         reply: Reply,
     },
-    /// The alarm that was set for this time.
+    /// The alarm for this time.
     Alarm {
         store: usize,
         at: u64,
     },
-    /// The same alarm once more.
+    /// The same alarm a second time.
     AlarmAgain {
         store: usize,
     },
@@ -183,7 +183,7 @@ pub enum Event {
     Calm,
 }
 
-/// A batch as the hub gets it.
+/// A batch of events for the hub.
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub first: u64,

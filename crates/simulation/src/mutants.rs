@@ -1,4 +1,4 @@
-//! Broken cores, each broken at one seam between shell and ledger: the simulation has to find every one of them.
+//! Mutants: each has one defect at the boundary between shell and core. The simulation must find all of them.
 
 use narthex_core::base::id::ContextId;
 
@@ -7,21 +7,21 @@ use crate::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
-    /// A report counts whatever lease it comes under.
+    /// A report counts even under a lost lease.
     LateReportsCount,
-    /// An idempotency key is not written down.
+    /// Idempotency keys are not written.
     KeysAreForgotten,
-    /// What is not idempotent is tried again when its worker is lost.
+    /// A context that is not idempotent is retried when its worker is lost.
     UnsafeIsRepeated,
-    /// After a restart events are numbered from the beginning.
+    /// After a restart, event numbers start from the beginning.
     NumbersBeginAnew,
-    /// The last piece of a result is not written down.
+    /// The last piece of a result is not written.
     PiecesAreLost,
-    /// The alarm is not in the same write as what it is for.
+    /// The alarm is not written together with the rows.
     AlarmIsLostInACrash,
-    /// Who ought to wait is given a permit.
+    /// A call that must wait gets a permit.
     OnePermitTooMany,
-    /// A lane that restarts does not wait for the permits that are out.
+    /// A restarted lane does not wait for the permits from before.
     LaneOpensAtOnce,
 }
 
@@ -29,20 +29,20 @@ impl World {
     pub fn sabotage(&mut self) {
         for store in &self.stores {
             match self.mutant {
-                Some(Mutant::KeysAreForgotten) => store.shelf.forget_claims_at_once(),
-                Some(Mutant::PiecesAreLost) => store.shelf.lose_pieces(),
-                Some(Mutant::NumbersBeginAnew) => store.shelf.forget_numbers(),
+                Some(Mutant::KeysAreForgotten) => store.storage.lose_claims(),
+                Some(Mutant::PiecesAreLost) => store.storage.lose_pieces(),
+                Some(Mutant::NumbersBeginAnew) => store.storage.lose_reservations(),
                 _ => {}
             }
         }
     }
 
-    /// What the ledger is handed in place of a message; with it what must not change, where that is known.
+    /// The message that the store gets instead of `ask`, and the context that it must not change, if known.
     pub fn mutate(&mut self, store: usize, ask: Ask) -> (Ask, Option<(ContextId, String)>) {
         let late = self.late(store, &ask);
         match (self.mutant, ask) {
             (Some(Mutant::LateReportsCount), Ask::Commit { id, mut report, stays_ms }) => {
-                if let Some(lease) = self.witness.lease(&id) {
+                if let Some(lease) = self.checker.lease(&id) {
                     report.lease = lease;
                 }
                 (Ask::Commit { id, report, stays_ms }, late)

@@ -1,15 +1,15 @@
-//! Many seeds, and one of them again.
+//! Runs of many seeds, and replays of single ones.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::faults::Tally;
+use crate::faults::Statistics;
 use crate::mutants::Mutant;
 use crate::world::World;
 
-/// The first seed of every run: the same ones each time.
+/// The first seed of every run.
 const FIRST: u64 = 1;
 const SEEDS: u64 = 20_000;
-/// Within so many seeds a broken core is to be found.
+/// A mutant must be found within this many seeds.
 const SOON: u64 = 10_000;
 const THREADS: u64 = 2;
 const PIECE: u64 = 1_000;
@@ -18,28 +18,28 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs seeds from the first on until one violates something; gives the smallest that did.
-fn run(seeds: u64, mutant: Option<Mutant>, says: bool) -> (Tally, Option<(u64, String)>) {
+/// Runs seeds until one violates an invariant. Returns the smallest of those that did.
+fn run(seeds: u64, mutant: Option<Mutant>, says: bool) -> (Statistics, Option<(u64, String)>) {
     let (next, found) = (AtomicU64::new(0), AtomicBool::new(false));
-    let mut tally = Tally::default();
+    let mut statistics = Statistics::default();
     let mut worst: Option<(u64, String)> = None;
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|_| {
                 scope.spawn(|| {
-                    let mut tally = Tally::default();
+                    let mut statistics = Statistics::default();
                     loop {
                         let piece = next.fetch_add(PIECE.min(seeds / THREADS + 1), Ordering::Relaxed);
                         if piece >= seeds || found.load(Ordering::Relaxed) {
-                            return (tally, None);
+                            return (statistics, None);
                         }
                         for seed in piece..(piece + PIECE.min(seeds / THREADS + 1)).min(seeds) {
                             let mut world = World::new(FIRST + seed, mutant, false);
                             let violation = world.run();
-                            tally.add(&world.tally);
+                            statistics.add(&world.statistics);
                             if let Some(violation) = violation {
                                 found.store(true, Ordering::Relaxed);
-                                return (tally, Some((FIRST + seed, violation)));
+                                return (statistics, Some((FIRST + seed, violation)));
                             }
                         }
                         if says && piece % 50_000 == 0 && piece > 0 {
@@ -51,7 +51,7 @@ fn run(seeds: u64, mutant: Option<Mutant>, says: bool) -> (Tally, Option<(u64, S
             .collect();
         for thread in threads {
             let (part, violation) = thread.join().unwrap();
-            tally.add(&part);
+            statistics.add(&part);
             if let Some(violation) = violation
                 && worst.as_ref().is_none_or(|(seed, _)| violation.0 < *seed)
             {
@@ -59,7 +59,7 @@ fn run(seeds: u64, mutant: Option<Mutant>, says: bool) -> (Tally, Option<(u64, S
             }
         }
     });
-    (tally, worst)
+    (statistics, worst)
 }
 
 #[test]
@@ -70,8 +70,8 @@ fn seeds_hold_all_invariants() {
         return;
     }
     let seeds = setting("NARTHEX_SEEDS").unwrap_or(SEEDS);
-    let (tally, violation) = run(seeds, None, seeds > SEEDS);
-    println!("{tally:?}");
+    let (statistics, violation) = run(seeds, None, seeds > SEEDS);
+    println!("{statistics:?}");
     if let Some((seed, violation)) = violation {
         panic!(
             "seed {seed} violates: {violation}\nreplay it: NARTHEX_SEED={seed} cargo test -p narthex-simulation -- --nocapture"
@@ -80,9 +80,9 @@ fn seeds_hold_all_invariants() {
 }
 
 fn is_caught(mutant: Mutant) {
-    let (tally, violation) = run(SOON, Some(mutant), false);
+    let (statistics, violation) = run(SOON, Some(mutant), false);
     let (seed, violation) = violation.unwrap();
-    println!("{mutant:?} is caught by seed {seed}, after {} worlds: {violation}", tally.worlds);
+    println!("{mutant:?} is caught by seed {seed}, after {} worlds: {violation}", statistics.worlds);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_core_that_numbers_events_anew_is_caught() {
 }
 
 #[test]
-fn a_shelf_that_loses_a_piece_of_a_result_is_caught() {
+fn a_storage_that_loses_a_piece_of_a_result_is_caught() {
     is_caught(Mutant::PiecesAreLost);
 }
 

@@ -1,11 +1,11 @@
-//! Services: some work, some refuse, some break after the work, some take it on and call back.
+//! Services: some work, some reject, some fail after the work, some accept it and call back.
 
 use narthex_core::base::id::ContextId;
 use narthex_core::calling::response::{self, CallResult};
-use narthex_core::context::Outcome;
+use narthex_core::context::ReportedOutcome;
 
 use crate::lane_actor::LaneObject;
-use crate::messages::{Actor, Ask, Event, Reply, Said, Work};
+use crate::messages::{Actor, Ask, CallbackReport, Event, Reply, Work};
 use crate::world::{World, raw};
 
 pub struct Service {
@@ -19,7 +19,7 @@ impl Service {
     }
 }
 
-/// Work that a service took on.
+/// Work that a service accepted.
 pub struct Job {
     id: ContextId,
     store: usize,
@@ -42,8 +42,8 @@ fn http(status: u16, body: &str) -> CallResult {
     CallResult::Http { status, is_json: true, retry_after_ms: None, location: None, body: body.as_bytes().to_vec() }
 }
 
-/// What an answer is to whoever called.
-pub fn read(service: &str, answer: CallResult) -> Outcome {
+/// The outcome that a response means for the caller.
+pub fn read(service: &str, answer: CallResult) -> ReportedOutcome {
     response::read(service, answer, None).outcome
 }
 
@@ -74,9 +74,9 @@ impl World {
         }
     }
 
-    /// A call arrives at its service, whoever made it and whatever became of them.
+    /// A call arrives at its service, even if the worker is gone.
     pub fn called(&mut self, worker: u64, step: u64, work: &Work) {
-        self.tally.executions += 1;
+        self.statistics.executions += 1;
         let behaviour = self.behaviour();
         let slow = self.faults.service > 0 && self.dice.chance(200);
         let long = if slow { self.dice.between(3_000, 25_000) } else { self.dice.between(5, 800) };
@@ -84,7 +84,7 @@ impl World {
         let (answer, did) = match behaviour {
             Behaviour::Worked(answer) => (Some(answer), true),
             Behaviour::Untouched(answer) => (Some(answer), false),
-            // Whoever does not hear the question must take it for work that was done.
+            // A worker that does not get the input request must assume that the work was done.
             Behaviour::Asked => (Some(http(200, ASKS)), back.is_none()),
             Behaviour::TookOn => (Some(self.take_on(work)), true),
             Behaviour::Silent => (None, true),
@@ -92,7 +92,7 @@ impl World {
         self.note(|| {
             format!("{} runs {} under lease {}: {answer:?}", work.admission.service, work.admission.id, work.lease)
         });
-        if let Err(violation) = self.witness.execute(work, did, self.now) {
+        if let Err(violation) = self.checker.execute(work, did, self.now) {
             self.violate(violation);
         }
         let Some(answer) = answer else { return };
@@ -103,7 +103,7 @@ impl World {
         self.schedule(at, Event::Answered { worker, step, answer });
     }
 
-    /// Plans a job, and gives the 202 that says so.
+    /// Plans a job and returns the 202 response.
     fn take_on(&mut self, work: &Work) -> CallResult {
         let promise = self.dice.chance(600).then(|| self.dice.between(5, 12));
         let end = match self.dice.below(8) {
@@ -126,7 +126,7 @@ impl World {
             tries: 0,
             pending: 0,
         };
-        // It may be through before its 202 has arrived.
+        // It may finish before its 202 has arrived.
         let first = self.now + self.dice.below(job.every_ms);
         self.jobs.push(job);
         self.schedule(first, Event::CallBack { job: self.jobs.len() - 1 });
@@ -148,19 +148,19 @@ impl World {
             job.beats -= 1;
             let (next, lease_ms) = (self.now + job.every_ms, job.promise_ms);
             let progress = self.dice.chance(500).then(|| raw(r#"{"percent":1}"#));
-            // Some promise only now, or something else than before.
+            // Some make a promise only now, or change it.
             let lease_ms = if self.dice.chance(300) { Some(self.dice.between(5, 20) * 1000) } else { lease_ms };
             self.schedule(next, Event::CallBack { job: at });
             if lease_ms.is_none() && progress.is_none() {
                 return;
             }
-            Said::Beat { lease_ms, progress }
+            CallbackReport::Beat { lease_ms, progress }
         } else {
             let Some(end) = job.end.clone() else { return };
             if job.asks {
-                self.witness.only_asked(&id, lease);
+                self.checker.did_only_ask(&id, lease);
             }
-            Said::Outcome(read("s", end))
+            CallbackReport::Outcome(read("s", end))
         };
         self.jobs[at].pending = self.ask(Actor::Job(at), store, Ask::CallBack { id, lease, said });
     }
@@ -172,7 +172,7 @@ impl World {
         }
         job.pending = 0;
         match reply {
-            // What is to be said again: only the end.
+            // Only the end is repeated.
             Reply::Failed if job.beats == 0 && job.tries < 4 => {
                 job.tries += 1;
                 let again = self.now + 500 * job.tries;
@@ -182,8 +182,8 @@ impl World {
                 job.beats = 0;
                 job.end = None;
             }
-            Reply::Nothing if self.witness.was_there_first(&self.jobs[at].id) => {
-                self.violate(format!("{} was acknowledged; its callback finds nothing", self.jobs[at].id));
+            Reply::Nothing if self.checker.was_stored_first(&self.jobs[at].id) => {
+                self.violate(format!("{} was acknowledged, and its callback finds no context", self.jobs[at].id));
             }
             _ => {}
         }

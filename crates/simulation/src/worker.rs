@@ -1,9 +1,9 @@
-//! Workers: each carries one context from its lease to its commit, as `execution/` does, and may die at any step.
+//! Workers: each takes one context from its lease to its commit, as in `execution/`, and may die at any step.
 
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::calling::response::CallResult;
-use narthex_core::context::Report;
+use narthex_core::context::AttemptReport;
 use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 
@@ -20,16 +20,16 @@ const TRIES: u64 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It stands in line for a permit.
-    InLine,
+    /// It is in the queue for a permit.
+    Queued,
     Leasing,
     Calling,
-    /// What ran unrecorded and needs more than its call is made to exist.
+    /// A context that ran unrecorded and has not ended is admitted now.
     Admitting,
     Reporting,
     Pausing,
-    /// It gives the context back, or ends it without an attempt.
-    Parting,
+    /// It returns the context, or ends it without an attempt.
+    Leaving,
 }
 
 pub struct Worker {
@@ -37,25 +37,25 @@ pub struct Worker {
     store: usize,
     consumer: Option<u64>,
     pub state: State,
-    /// Grows with each step: what was planned for an earlier one is void.
+    /// Incremented with each step: events planned for an earlier one are ignored.
     pub step: u64,
     pub pending: u64,
-    /// The renewal that is on its way, beside what is pending.
+    /// The number of the renewal in transit, in addition to `pending`.
     renewing: u64,
     pub tries: u64,
     started_at: Timestamp,
-    pub report: Option<Report>,
-    pub parting: Option<Ask>,
+    pub report: Option<AttemptReport>,
+    pub leaving: Option<Ask>,
     unrecorded: bool,
-    /// The service it is to call, by its place.
+    /// The index of the service to call.
     pub target: usize,
     pub permit: Option<Permit>,
-    /// Until then a client waits for the end.
+    /// A client waits for the end until then.
     pub waits_until: u64,
 }
 
-/// A worker to be.
-pub struct Spawned {
+/// A worker to create.
+pub struct NewWorker {
     pub work: Work,
     pub store: usize,
     pub consumer: Option<u64>,
@@ -65,8 +65,8 @@ pub struct Spawned {
 }
 
 impl World {
-    pub fn spawn(&mut self, spawned: Spawned) {
-        let Spawned { work, store, consumer, unrecorded, permit, waits_until } = spawned;
+    pub fn spawn(&mut self, new: NewWorker) {
+        let NewWorker { work, store, consumer, unrecorded, permit, waits_until } = new;
         let key = self.number();
         let worker = Worker {
             work,
@@ -79,7 +79,7 @@ impl World {
             tries: 0,
             started_at: Timestamp(self.now),
             report: None,
-            parting: None,
+            leaving: None,
             unrecorded,
             target: 0,
             permit,
@@ -92,22 +92,22 @@ impl World {
         self.start(key);
     }
 
-    /// Whether this worker's isolate dies now; whatever else runs in it dies too.
+    /// Whether this worker's isolate dies now, with everything else in it.
     fn dies(&mut self, key: u64) -> bool {
         if !self.dice.chance(self.faults.die) {
             return false;
         }
-        self.tally.deaths += 1;
+        self.statistics.deaths += 1;
         self.note(|| format!("worker {key} dies"));
         if let Some(worker) = self.workers.remove(&key)
             && let Some(consumer) = worker.consumer
         {
-            self.kill(consumer);
+            self.terminate(consumer);
         }
         true
     }
 
-    /// It is through, one way or the other.
+    /// The worker has finished.
     pub fn finish(&mut self, key: u64) {
         let Some(worker) = self.workers.remove(&key) else { return };
         let Some(consumer) = worker.consumer else { return };
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// Chooses a service, first the one it was admitted to, later rather others; then passes its gate.
+    /// Selects a service, first the one of the admission, later rather others; then gets a permit if required.
     fn start(&mut self, key: u64) {
         let Some(worker) = self.workers.get(&key) else { return };
         let (tried, admitted_to) = (&worker.work.tried, &worker.work.admission.service);
@@ -133,14 +133,14 @@ impl World {
         let passes = worker.permit.is_some() || worker.unrecorded;
         self.unused(elsewhere);
         if !passes && self.services[target].lane.is_gated() {
-            self.stand_in_line(key);
+            self.join_queue(key);
         } else {
-            self.go_on(key);
+            self.proceed(key);
         }
     }
 
-    /// The gate is passed: the context is leased, if it is not yet, and the call made.
-    pub fn go_on(&mut self, key: u64) {
+    /// The permit is there or not required: leases the context, if necessary, and makes the call.
+    pub fn proceed(&mut self, key: u64) {
         let Some(worker) = self.workers.get_mut(&key) else { return };
         if worker.work.lease > 0 {
             return self.call(key);
@@ -148,10 +148,10 @@ impl World {
         worker.state = State::Leasing;
         worker.step += 1;
         let (store, id) = (worker.store, worker.work.admission.id.clone());
-        self.tell(key, store, Ask::Lease { id });
+        self.send(key, store, Ask::Lease { id });
     }
 
-    fn tell(&mut self, key: u64, store: usize, ask: Ask) {
+    fn send(&mut self, key: u64, store: usize, ask: Ask) {
         let number = self.ask(Actor::Worker(key), store, ask);
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.pending = number;
@@ -174,7 +174,7 @@ impl World {
             return self.answered(key, step, CallResult::TimedOut { deadline: true });
         }
         self.schedule(deadline, Event::Answered { worker: key, step, answer: CallResult::TimedOut { deadline: true } });
-        // The permit may have been taken a while before its call.
+        // The permit may have been granted a while before the call.
         let renews = self.workers.get(&key).and_then(|worker| worker.permit).map_or(now, |permit| permit.taken_at);
         self.schedule(now.max(renews + RENEW_MS), Event::Renew { worker: key, step });
         if self.dice.chance(self.faults.lose) {
@@ -190,9 +190,9 @@ impl World {
         self.workers.get(&key).is_some_and(|worker| worker.step == step && worker.state == state)
     }
 
-    /// Keeps the lease or the offer alive, and the permit.
+    /// Renews the lease or the offer, and the permit.
     pub fn renew(&mut self, key: u64, step: u64) {
-        let holds = self.is_at(key, step, State::Calling) || self.is_at(key, step, State::InLine);
+        let holds = self.is_at(key, step, State::Calling) || self.is_at(key, step, State::Queued);
         if !holds || self.dies(key) {
             return;
         }
@@ -205,12 +205,12 @@ impl World {
         }
         if let Some(Permit { service, number, .. }) = permit {
             let ask = LaneAsk::Renew { permit: number, principal };
-            self.ask_lane(Actor::Nobody, service, ask, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, ask, LANE_PATIENCE_MS);
         }
         self.schedule(self.now + RENEW_MS, Event::Renew { worker: key, step });
     }
 
-    /// The service's answer, or that there is none.
+    /// The service has answered, or the call has failed.
     pub fn answered(&mut self, key: u64, step: u64, answer: CallResult) {
         if !self.is_at(key, step, State::Calling) || self.dies(key) {
             return;
@@ -222,7 +222,7 @@ impl World {
         let outcome = read(&service, answer);
         let ends = outcome.ends();
         let (lease, started_at) = (worker.work.lease, worker.started_at);
-        let report = Report { lease, service, started_at, ended_at: now, status_code, outcome };
+        let report = AttemptReport { lease, service, started_at, ended_at: now, status_code, outcome };
         let sample = CallOutcome::of(&report, fair_ms(60), false);
         worker.report = Some(report);
         worker.step += 1;
@@ -236,21 +236,21 @@ impl World {
         self.report(key);
     }
 
-    /// After a call without a permit: the lane hears of it now and then.
+    /// Counts a call without a permit, which is reported to the lane at intervals.
     fn count(&mut self, service: usize, sample: CallOutcome) {
         let lane = &mut self.services[service].lane;
         if lane.seen.breaker == BreakerState::Closed
             && let Some(successes) = lane.tally.count(sample, lane.seen.status)
         {
-            self.ask_lane(Actor::Nobody, service, LaneAsk::Report { successes, last: sample }, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, LaneAsk::Report { successes, last: sample }, LANE_PATIENCE_MS);
         }
     }
 
-    /// Says what there is to say, again and again.
+    /// Sends the report or the final message, with retries.
     pub fn report(&mut self, key: u64) {
         let Some(worker) = self.workers.get(&key) else { return };
-        if let Some(ask) = worker.parting.clone() {
-            return self.tell(key, worker.store, ask);
+        if let Some(ask) = worker.leaving.clone() {
+            return self.send(key, worker.store, ask);
         }
         let Some(report) = worker.report.clone() else { return };
         let (store, admission) = (worker.store, worker.work.admission.clone());
@@ -261,7 +261,7 @@ impl World {
             (_, true) => Ask::Record { admission: Box::new(admission), report },
             (_, false) => Ask::Commit { id: admission.id, report, stays_ms: STAYS_MS },
         };
-        self.tell(key, store, ask);
+        self.send(key, store, ask);
     }
 
     pub fn worker_replied(&mut self, key: u64, number: u64, reply: Reply) {
@@ -277,14 +277,14 @@ impl World {
         }
         worker.pending = 0;
         match (worker.state, reply) {
-            (State::InLine, Reply::Entered(entered)) => self.entered(key, Some(entered)),
-            (State::InLine, _) => self.entered(key, None),
+            (State::Queued, Reply::Entered(entered)) => self.entered(key, Some(entered)),
+            (State::Queued, _) => self.entered(key, None),
             (State::Leasing, Reply::Leased(work)) => {
                 worker.work = *work;
                 self.call(key);
             }
             (State::Leasing, _) => {
-                // Somebody else took it, or it was cancelled meanwhile.
+                // Another worker has it, or it was cancelled.
                 let permit = worker.permit.take();
                 self.unused(permit);
                 self.finish(key);
@@ -293,7 +293,7 @@ impl World {
                 worker.unrecorded = false;
                 worker.state = State::Reporting;
                 let id = worker.work.admission.id.clone();
-                self.witness.acknowledge(&id);
+                self.checker.acknowledge(&id);
                 self.report(key);
             }
             (State::Reporting, Reply::Committed { retry_ms: Some(ms) }) => {
@@ -305,7 +305,7 @@ impl World {
                 let step = worker.step;
                 self.schedule(now + ms, Event::Paused { worker: key, step });
             }
-            (State::Reporting | State::Parting, Reply::Failed) if worker.tries < TRIES => {
+            (State::Reporting | State::Leaving, Reply::Failed) if worker.tries < TRIES => {
                 worker.tries += 1;
                 let (step, pause) = (worker.step, 100 << worker.tries);
                 self.schedule(now + pause, Event::Paused { worker: key, step });
@@ -316,11 +316,11 @@ impl World {
 
     fn renewed(&mut self, key: u64, reply: &Reply) {
         let Some(worker) = self.workers.get(&key) else { return };
-        // Cancelled, or somebody else's: what comes of the call no longer counts.
+        // Cancelled, or another worker's: the result of the call no longer counts.
         if matches!(reply, Reply::Renewed { cancel: true } | Reply::Nothing) {
             match worker.state {
                 State::Calling => self.answered(key, worker.step, CallResult::Cancelled),
-                State::InLine => self.leave_line(key),
+                State::Queued => self.leave_queue(key),
                 _ => {}
             }
         }
@@ -330,8 +330,8 @@ impl World {
         let Some(worker) = self.workers.get(&key).filter(|worker| worker.step == step) else { return };
         match worker.state {
             State::Pausing => self.start(key),
-            State::InLine => self.stand_in_line(key),
-            State::Reporting | State::Parting => self.report(key),
+            State::Queued => self.join_queue(key),
+            State::Reporting | State::Leaving => self.report(key),
             State::Leasing | State::Calling | State::Admitting => {}
         }
     }

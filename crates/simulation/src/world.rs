@@ -1,4 +1,4 @@
-//! A world: its clock, its queue of events, its actors and what goes wrong between them, all from one seed.
+//! A world: its clock, event queue, actors and faults, all from one seed.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, BinaryHeap};
 use serde_json::value::RawValue;
 
 use narthex_core::calling::response::CallResult;
-use narthex_core::context::Outcome;
+use narthex_core::context::ReportedOutcome;
 use narthex_core::lane::queue::QueueLimits;
 
 use crate::client::Request;
 use crate::consumer::Consumer;
 use crate::dice::Dice;
-use crate::faults::{Faults, Tally, faults};
+use crate::faults::{Faults, Statistics, faults};
 use crate::hub::Hub;
-use crate::invariants::Witness;
+use crate::invariants::InvariantChecker;
 use crate::messages::{Actor, Ask, Call, Event, Reply};
 use crate::mutants::Mutant;
 use crate::service::{Job, Service};
@@ -22,11 +22,11 @@ use crate::store::Store;
 use crate::worker::Worker;
 
 pub const PARAMETERS: &str = r#"{"n":1}"#;
-/// When worlds begin.
+/// The start time of every world.
 const BEGINNING: u64 = 1_700_000_000_000;
-/// How long an asker waits for a reply.
+/// How long a caller waits for a reply.
 const PATIENCE_MS: u64 = 10_000;
-/// More events than this, and a world does not come to rest.
+/// A world with more events than this does not settle.
 const MAX_STEPS: u64 = 20_000;
 
 struct Scheduled {
@@ -50,7 +50,7 @@ impl PartialOrd for Scheduled {
 }
 
 impl Ord for Scheduled {
-    /// The soonest is the greatest; among equals who came first.
+    /// The earliest event is the greatest; among equals, the one scheduled first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
@@ -68,10 +68,10 @@ pub struct World {
     pub workers: BTreeMap<u64, Worker>,
     pub consumers: BTreeMap<u64, Consumer>,
     pub requests: Vec<Request>,
-    pub witness: Witness,
-    pub tally: Tally,
+    pub checker: InvariantChecker,
+    pub statistics: Statistics,
     pub mutant: Option<Mutant>,
-    /// From then on nothing goes wrong.
+    /// From then on there are no faults.
     pub calm_at: u64,
     ends_at: u64,
     violation: Option<String>,
@@ -84,12 +84,12 @@ pub fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.into()).unwrap()
 }
 
-/// What a service gives: more than a row of these shelves takes, and with characters of every length.
+/// The result of every service: longer than a row of the test storage, with characters of every length.
 pub const GIVEN: &str = r#""a résult: 1 € to the 🌊""#;
 
-/// What travels beside an outcome.
-pub fn result(outcome: &Outcome) -> Option<Box<RawValue>> {
-    matches!(outcome, Outcome::Succeeded).then(|| raw(GIVEN))
+/// The result that belongs to an outcome.
+pub fn result(outcome: &ReportedOutcome) -> Option<Box<RawValue>> {
+    matches!(outcome, ReportedOutcome::Succeeded).then(|| raw(GIVEN))
 }
 
 impl World {
@@ -111,8 +111,8 @@ impl World {
             workers: BTreeMap::new(),
             consumers: BTreeMap::new(),
             requests: Vec::new(),
-            witness: Witness::default(),
-            tally: Tally { worlds: 1, ..Tally::default() },
+            checker: InvariantChecker::default(),
+            statistics: Statistics { worlds: 1, ..Statistics::default() },
             mutant,
             calm_at,
             ends_at: calm_at + 30_000,
@@ -125,7 +125,7 @@ impl World {
         world
     }
 
-    /// Plans what happens whoever does what.
+    /// Plans the world's own events.
     fn arrange(&mut self) {
         self.sabotage();
         for service in 0..self.services.len() {
@@ -160,7 +160,7 @@ impl World {
         BEGINNING
     }
 
-    /// The world goes on at least until then.
+    /// Extends the world's life to at least `at`.
     pub fn last_until(&mut self, at: u64) {
         self.ends_at = self.ends_at.max(at);
     }
@@ -186,7 +186,7 @@ impl World {
         self.violation.get_or_insert(text);
     }
 
-    /// Runs to the end; gives what was violated.
+    /// Runs to the end. Returns the first violation.
     pub fn run(&mut self) -> Option<String> {
         self.note(|| format!("{:?}, {} stores, cron {}", self.faults, self.stores.len(), self.has_cron));
         while let Some(Scheduled { at, event, .. }) = self.queue.pop() {
@@ -194,9 +194,9 @@ impl World {
                 break;
             }
             self.now = self.now.max(at);
-            self.tally.steps += 1;
-            if self.tally.steps > MAX_STEPS {
-                self.violate("it does not come to rest".into());
+            self.statistics.steps += 1;
+            if self.statistics.steps > MAX_STEPS {
+                self.violate("the world does not settle".into());
             }
             self.happen(event);
         }
@@ -231,38 +231,38 @@ impl World {
             Event::LaneTicks { service, life } => self.lane_ticks(service, life),
             Event::LaneRests { service, life } => self.lane_rests(service, life),
             Event::LaneDies { service } => {
-                self.tally.crashes += 1;
+                self.statistics.crashes += 1;
                 self.note(|| format!("the lane of s{service} dies at rest"));
                 self.lane_dies(service);
             }
             Event::Sweep => {
                 for store in 0..self.stores.len() {
-                    self.ask(Actor::Nobody, store, Ask::Sweep);
+                    self.ask(Actor::None, store, Ask::Sweep);
                 }
                 self.schedule(self.now + 60_000, Event::Sweep);
             }
             Event::Jump => self.jump(),
             Event::Die { store } => {
-                self.tally.crashes += 1;
+                self.statistics.crashes += 1;
                 self.note(|| format!("store {store} dies at rest"));
                 self.die(store);
             }
             Event::Calm => {
                 self.note(|| "calm".into());
                 self.faults = Faults::default();
-                // The clock may have leapt over the time it was planned for.
+                // The clock may have jumped over the planned time.
                 self.calm_at = self.now;
                 self.last_until(self.now + 30_000);
-                // What hangs would hang until its deadline, and keep a limited service from all others.
+                // A hanging call would block a limited service until its deadline.
                 for (worker, step) in self.steps() {
                     let at = self.now + 1_000;
                     self.schedule(at, Event::Answered { worker, step, answer: CallResult::Broken });
                 }
                 for store in 0..self.stores.len() {
                     self.stores[store].offset = 0;
-                    // Who is asleep for good is woken by the cron alone.
+                    // A store whose alarm was lost is woken only by cron.
                     if self.stores[store].asleep.is_some() {
-                        self.ask(Actor::Nobody, store, Ask::Sweep);
+                        self.ask(Actor::None, store, Ask::Sweep);
                     }
                 }
             }
@@ -273,12 +273,12 @@ impl World {
         self.workers.iter().map(|(key, worker)| (*key, worker.step)).collect()
     }
 
-    /// The whole world's clock leaps, or one store's steps aside.
+    /// The clock of the world jumps, or that of one store drifts.
     fn jump(&mut self) {
-        self.tally.jumps += 1;
+        self.statistics.jumps += 1;
         if self.dice.chance(500) {
             self.now += self.dice.between(1_000, 20_000);
-            self.note(|| "the clock leaps".into());
+            self.note(|| "the clock jumps".into());
         } else {
             let store = self.dice.below(self.stores.len() as u64) as usize;
             self.stores[store].offset = self.dice.below(500) as i64 - 250;
@@ -286,18 +286,18 @@ impl World {
         }
     }
 
-    /// How long a message is on its way: not at all when it is lost, twice when it is doubled.
+    /// The delays of a message's copies: none if it is lost, two if it is duplicated.
     pub fn travel(&mut self) -> Vec<u64> {
         if self.dice.chance(self.faults.lose) {
-            self.tally.lost += 1;
+            self.statistics.lost += 1;
             return Vec::new();
         }
         let copies = if self.dice.chance(self.faults.double) { 2 } else { 1 };
-        self.tally.doubled += copies - 1;
+        self.statistics.doubled += copies - 1;
         (0..copies)
             .map(|_| {
                 if self.dice.chance(self.faults.delay) {
-                    self.tally.delayed += 1;
+                    self.statistics.delayed += 1;
                     self.dice.between(30, 14_000)
                 } else {
                     self.dice.between(1, 20)
@@ -306,12 +306,12 @@ impl World {
             .collect()
     }
 
-    /// When somebody who gets no reply knows that: at once, or after a while.
+    /// After which time a caller without a reply gives up.
     pub fn patience(&mut self) -> u64 {
         if self.dice.chance(500) { self.dice.between(1, 300) } else { PATIENCE_MS }
     }
 
-    /// Asks a store; gives the number by which the reply is known.
+    /// Sends a message to a store. Returns the number that identifies the reply.
     pub fn ask(&mut self, actor: Actor, store: usize, ask: Ask) -> u64 {
         let call = Call { actor, number: self.number() };
         let travels = self.travel();
@@ -325,9 +325,9 @@ impl World {
         call.number
     }
 
-    /// Sends a reply on its way.
+    /// Sends a reply.
     pub fn reply(&mut self, call: Call, reply: Reply) {
-        if call.actor == Actor::Nobody {
+        if call.actor == Actor::None {
             return;
         }
         let travels = self.travel();
@@ -346,11 +346,11 @@ impl World {
             Actor::Worker(worker) => self.worker_replied(worker, call.number, reply),
             Actor::Consumer(consumer) => self.consumer_replied(consumer, call.number, reply),
             Actor::Job(job) => self.job_replied(job, call.number, reply),
-            Actor::Nobody => {}
+            Actor::None => {}
         }
     }
 
-    /// A message for the queue; it may be lost, doubled or late.
+    /// Sends a wake-up message; it may be lost, duplicated or late.
     pub fn ring(&mut self, store: usize) {
         for delay in self.travel() {
             self.schedule(self.now + delay, Event::Doorbell { store, tries: 0 });

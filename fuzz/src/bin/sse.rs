@@ -2,14 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use narthex_core::http::sse::Events;
+use narthex_core::http::sse::EventReader;
 
 fuzz_target!(|input: &[u8]| {
     // The last byte says how long pieces are.
     let Some((size, stream)) = input.split_last() else { return };
-    let mut whole = Events::default();
+    let mut whole = EventReader::default();
     let expected = whole.push(stream);
-    let mut pieces = Events::default();
+    let mut pieces = EventReader::default();
     let mut found = Vec::new();
     for piece in stream.chunks(usize::from(*size).max(1)) {
         found.extend(pieces.push(piece));

@@ -4,8 +4,8 @@ use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::client_address::source;
 use narthex_core::http::problem::Problem;
-use narthex_core::limits::policy::Kind;
-use narthex_core::limits::quota_pool::Rule;
+use narthex_core::limits::policy::LimitKind;
+use narthex_core::limits::quota_pool::QuotaRule;
 
 use super::super::answer::internal;
 use super::super::call::Call;
@@ -17,12 +17,12 @@ const REGISTRATIONS: &str = "registrations";
 const REGISTRATIONS_MS: u64 = 600_000;
 
 /// A limit on the address that this request comes from.
-pub fn by_address(call: &Call, name: &'static str, rule: Rule) -> Due {
+pub fn by_address(call: &Call, name: &'static str, rule: QuotaRule) -> Due {
     Due {
         // No limit that somebody configures has a name that begins so.
         bucket: format!("{FIRST_TENANT}/:{name}/{}", source(call.address())),
         name: name.into(),
-        kind: Kind::Requests,
+        kind: LimitKind::Requests,
         rule,
         // A deployment's own setting: all that ask have the same.
         configured_at: Timestamp(0),
@@ -34,7 +34,7 @@ pub fn by_address(call: &Call, name: &'static str, rule: Rule) -> Due {
 /// # Errors
 /// There were too many from this address.
 pub async fn registration(call: &Call) -> Result<(), Problem> {
-    let rule = Rule { quota: call.settings.registrations, window_ms: REGISTRATIONS_MS };
+    let rule = QuotaRule { quota: call.settings.registrations, window_ms: REGISTRATIONS_MS };
     let due = by_address(call, REGISTRATIONS, rule);
     match take(call, &due).await.map_err(internal)? {
         Outcome::Refused(standing) => Err(exceeded(vec![(due.name, standing.reset_ms)])),

@@ -5,8 +5,8 @@ use crate::objects::registry::snapshot::Policy;
 use crate::platform::objects::{self, Kind as Object, PATIENCE_MS};
 use crate::platform::{Failure, log_event};
 use narthex_core::base::time::Timestamp;
-use narthex_core::limits::policy::Kind;
-use narthex_core::limits::quota_pool::Rule;
+use narthex_core::limits::policy::LimitKind;
+use narthex_core::limits::quota_pool::QuotaRule;
 
 /// A limit that a request is to be held against.
 #[derive(Clone)]
@@ -14,8 +14,8 @@ pub struct Due {
     /// The object's name.
     pub bucket: String,
     pub name: String,
-    pub kind: Kind,
-    pub rule: Rule,
+    pub kind: LimitKind,
+    pub rule: QuotaRule,
     pub configured_at: Timestamp,
 }
 
@@ -25,7 +25,7 @@ impl Due {
             bucket: format!("{tenant}/{}/{value}", policy.name),
             name: policy.name.clone(),
             kind: policy.limit.kind,
-            rule: Rule {
+            rule: QuotaRule {
                 quota: policy.limit.quota,
                 window_ms: policy.limit.window_seconds.unwrap_or_default().max(1) * 1000,
             },

@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use futures_channel::oneshot;
 
 use crate::platform::http::Headers;
-use narthex_core::limits::policy::{Applied, Kind, headers};
-use narthex_core::limits::quota_pool::Standing;
+use narthex_core::limits::policy::{AppliedLimit, LimitKind, headers};
+use narthex_core::limits::quota_pool::QuotaState;
 
 use super::due::Due;
 
@@ -14,7 +14,7 @@ use super::due::Due;
 #[derive(Default)]
 pub struct Held {
     /// By the name of the bucket, for the headers.
-    applied: RefCell<Vec<(String, Applied)>>,
+    applied: RefCell<Vec<(String, AppliedLimit)>>,
     /// The buckets the current call has taken from: it takes nothing of them again.
     taken: RefCell<Vec<String>>,
     /// Permits by the name of the bucket: each goes back when its sender is gone.
@@ -32,7 +32,7 @@ impl Held {
     pub fn headers(&self, to: &mut Headers) {
         let applied = self.applied.borrow();
         if !applied.is_empty() {
-            let applied: Vec<Applied> = applied.iter().map(|(_, applied)| applied.clone()).collect();
+            let applied: Vec<AppliedLimit> = applied.iter().map(|(_, applied)| applied.clone()).collect();
             let (policies, standing) = headers(&applied);
             to.set("ratelimit-policy", &policies);
             to.set("ratelimit", &standing);
@@ -55,7 +55,7 @@ impl Held {
         let applied = Applied {
             name: due.name.clone(),
             quota: due.rule.quota,
-            window_seconds: (due.kind == Kind::Requests).then_some(due.rule.window_ms / 1000),
+            window_seconds: (due.kind == LimitKind::Requests).then_some(due.rule.window_ms / 1000),
             left: standing.left,
             reset_ms: standing.reset_ms,
         };

@@ -6,20 +6,20 @@ use std::cell::Cell;
 use crate::platform::clock;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::Problem;
-use narthex_core::limits::quota_pool::Rule;
+use narthex_core::limits::quota_pool::QuotaRule;
 
 use super::super::answer::internal;
 use super::super::call::Call;
 use super::addresses::by_address;
 use super::due::Due;
-use super::{Outcome, exceeded, take, with_purse};
+use super::{Outcome, exceeded, take, with_local_quota};
 
 /// What the limit is called in problems.
 const NAME: &str = "failed-logins";
 const WINDOW_MS: u64 = 60_000;
 
 fn due(call: &Call) -> Due {
-    by_address(call, NAME, Rule { quota: call.settings.failed_logins, window_ms: WINDOW_MS })
+    by_address(call, NAME, QuotaRule { quota: call.settings.failed_logins, window_ms: WINDOW_MS })
 }
 
 thread_local! {
@@ -33,7 +33,7 @@ pub fn check(call: &Call) -> Result<(), Problem> {
         return Ok(());
     }
     let (due, now) = (due(call), clock::now());
-    match with_purse(&due.bucket, |purse| purse.is_spent(now).then(|| purse.standing(now))) {
+    match with_local_quota(&due.bucket, |local| local.is_exhausted(now).then(|| local.state(now))) {
         Some(standing) => Err(exceeded(vec![(due.name, standing.reset_ms)])),
         None => Ok(()),
     }
@@ -44,7 +44,7 @@ pub async fn failed(call: &Call) -> Result<(), Problem> {
     let due = due(call);
     let outcome = take(call, &due).await.map_err(internal)?;
     let now = clock::now();
-    if with_purse(&due.bucket, |purse| purse.is_spent(now)) {
+    if with_local_quota(&due.bucket, |local| local.is_exhausted(now)) {
         SHUT_UNTIL.set(SHUT_UNTIL.get().max(now.plus_ms(WINDOW_MS)));
     }
     match outcome {

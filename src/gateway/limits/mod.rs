@@ -24,9 +24,9 @@ use crate::platform::{Failure, clock, random, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::limits::policy::{Kind, retry_after};
-use narthex_core::limits::quota_lease::{Purse, Step, Wish};
-use narthex_core::limits::quota_pool::{PORTION_MS, Report, Standing};
+use narthex_core::limits::policy::{LimitKind, retry_after};
+use narthex_core::limits::quota_lease::{LeaseRequest, LocalQuota, TakeResult};
+use narthex_core::limits::quota_pool::{LeaseReport, QUOTA_LEASE_MS, QuotaState};
 
 use super::answer::internal;
 use super::call::Call;
@@ -35,7 +35,7 @@ use due::Due;
 pub use policies::{delete, get, list, put};
 
 /// Buckets an isolate knows; more are forgotten together, with what it had of them.
-const MAX_PURSES: usize = 10_000;
+const MAX_LOCAL_QUOTAS: usize = 10_000;
 /// Who waits for what another asked for looks this often, in milliseconds, and so long in all.
 const LOOK_MS: u64 = 5;
 const MAX_WAIT_MS: u64 = 8_000;
@@ -43,27 +43,27 @@ const MAX_WAIT_MS: u64 = 8_000;
 const IDLE_MS: u64 = 500;
 
 thread_local! {
-    static PURSES: RefCell<HashMap<String, Purse>> = RefCell::default();
+    static LOCAL_QUOTAS: RefCell<HashMap<String, LocalQuota>> = RefCell::default();
 }
 
-fn with_purse<T>(bucket: &str, work: impl FnOnce(&mut Purse) -> T) -> T {
-    PURSES.with_borrow_mut(|purses| {
-        if let Some(purse) = purses.get_mut(bucket) {
-            return work(purse);
+fn with_local_quota<T>(bucket: &str, work: impl FnOnce(&mut LocalQuota) -> T) -> T {
+    LOCAL_QUOTAS.with_borrow_mut(|locals| {
+        if let Some(local) = locals.get_mut(bucket) {
+            return work(local);
         }
-        if purses.len() >= MAX_PURSES {
-            purses.clear();
+        if locals.len() >= MAX_LOCAL_QUOTAS {
+            locals.clear();
         }
-        work(purses.entry(bucket.into()).or_default())
+        work(locals.entry(bucket.into()).or_default())
     })
 }
 
 /// What came of one limit.
 enum Outcome {
     /// A token of this portion.
-    Token(u64, Standing),
-    Permit(u64, Standing),
-    Refused(Standing),
+    Token(u64, QuotaState),
+    Permit(u64, QuotaState),
+    Refused(QuotaState),
 }
 
 /// Holds a request of this principal against the limits that bind it.
@@ -75,9 +75,9 @@ pub async fn asker(call: &Call, principal: &Principal, snapshot: &Snapshot) -> R
     if call.path.starts_with("/v1/limits") && principal.may("limits:write") {
         return Ok(());
     }
-    let requests = snapshot.limits.iter().filter(|policy| policy.limit.kind == Kind::Requests);
+    let requests = snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests);
     let dues = requests.filter_map(|policy| {
-        let value = policy.limit.of_asker(&principal.principal, &principal.role)?;
+        let value = policy.limit.pool_of_principal(&principal.principal, &principal.role)?;
         Some(Due::of(policy, &principal.tenant, &value))
     });
     hold(call, dues.collect()).await
@@ -92,9 +92,9 @@ pub async fn work(
     capability: &str,
 ) -> Result<(), Problem> {
     let dues = snapshot.limits.iter().filter_map(|policy| {
-        let asker = || policy.limit.of_asker(&principal.principal, &principal.role);
-        let of_asker = if policy.limit.kind == Kind::Concurrent { asker() } else { None };
-        let value = of_asker.or_else(|| policy.limit.of_work(service, capability))?;
+        let asker = || policy.limit.pool_of_principal(&principal.principal, &principal.role);
+        let of_asker = if policy.limit.kind == LimitKind::Concurrent { asker() } else { None };
+        let value = of_asker.or_else(|| policy.limit.pool_of_work(service, capability))?;
         Some(Due::of(policy, &principal.tenant, &value))
     });
     let held = hold(call, dues.collect()).await;
@@ -105,14 +105,14 @@ pub async fn work(
 /// As [`work`], for what no request creates: the objects are asked, as nobody waits for it.
 pub async fn unasked(tenant: &str, snapshot: &Snapshot, service: &str, capability: &str) -> Result<(), Problem> {
     let mut taken: Vec<(Due, u64)> = Vec::new();
-    for policy in snapshot.limits.iter().filter(|policy| policy.limit.kind == Kind::Requests) {
-        let Some(value) = policy.limit.of_work(service, capability) else { continue };
+    for policy in snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests) {
+        let Some(value) = policy.limit.pool_of_work(service, capability) else { continue };
         let due = Due::of(policy, tenant, &value);
         match due.ask(Ask::Take { wanted: 1, reports: Vec::new() }).await.map_err(internal)? {
             Reply::Given { portion, .. } => taken.push((due, portion.number)),
             Reply::Refused { standing } => {
                 for (due, number) in taken {
-                    due.tell(Ask::Report(Report { number, used: 0 })).await;
+                    due.tell(Ask::Report(LeaseReport { number, used: 0 })).await;
                 }
                 return Err(exceeded(vec![(due.name, standing.reset_ms)]));
             }
@@ -131,7 +131,7 @@ async fn hold(call: &Call, mut dues: Vec<Due>) -> Result<(), Problem> {
     let before = clock::now();
     // What is known to be refused takes nothing of the others.
     let shut = |due: &Due| {
-        with_purse(&due.bucket, |purse| purse.is_shut(before).then(|| Outcome::Refused(purse.standing(before))))
+        with_local_quota(&due.bucket, |local| local.is_blocked(before).then(|| Outcome::Refused(local.state(before))))
     };
     let mut outcomes: Vec<Option<Outcome>> = dues.iter().map(shut).collect();
     if outcomes.iter().all(Option::is_none) {
@@ -174,7 +174,7 @@ pub fn exceeded(refused: Vec<(String, u64)>) -> Problem {
 }
 
 async fn take(call: &Call, due: &Due) -> Result<Outcome, Failure> {
-    if due.kind == Kind::Concurrent {
+    if due.kind == LimitKind::Concurrent {
         return match due.ask(Ask::Acquire).await? {
             Reply::Permit { permit, standing } => Ok(Outcome::Permit(permit, standing)),
             Reply::Refused { standing } => Ok(Outcome::Refused(standing)),
@@ -184,14 +184,14 @@ async fn take(call: &Call, due: &Due) -> Result<Outcome, Failure> {
     let until = clock::now().plus_ms(MAX_WAIT_MS);
     loop {
         let now = clock::now();
-        match with_purse(&due.bucket, |purse| (purse.take(now), purse.standing(now))) {
-            (Step::Taken(number), standing) => return Ok(Outcome::Token(number, standing)),
-            (Step::Refused, standing) => return Ok(Outcome::Refused(standing)),
+        match with_local_quota(&due.bucket, |local| (local.take(now), local.state(now))) {
+            (TakeResult::Taken(number), standing) => return Ok(Outcome::Token(number, standing)),
+            (TakeResult::Exhausted, standing) => return Ok(Outcome::Refused(standing)),
             _ if now >= until => return Err(Failure("nobody was told of a limit".into())),
             // Another request's I/O cannot be waited for; what it brings can.
-            (Step::Wait, _) => clock::pause(LOOK_MS).await,
-            (Step::Ask(wish), _) => {
-                if let Some(outcome) = ask(call, due, wish, now).await? {
+            (TakeResult::Wait, _) => clock::pause(LOOK_MS).await,
+            (TakeResult::Request(request), _) => {
+                if let Some(outcome) = ask(call, due, request, now).await? {
                     return Ok(outcome);
                 }
             }
@@ -200,8 +200,8 @@ async fn take(call: &Call, due: &Due) -> Result<Outcome, Failure> {
 }
 
 /// Asks the object for tokens; gives nothing when what it gave came too late to be used.
-async fn ask(call: &Call, due: &Due, wish: Wish, asked_at: Timestamp) -> Result<Option<Outcome>, Failure> {
-    let Wish { wanted, reports } = wish;
+async fn ask(call: &Call, due: &Due, request: LeaseRequest, asked_at: Timestamp) -> Result<Option<Outcome>, Failure> {
+    let LeaseRequest { wanted, reports } = request;
     let reply = due.ask(Ask::Take { wanted, reports }).await;
     let now = clock::now();
     match reply {
@@ -209,17 +209,17 @@ async fn ask(call: &Call, due: &Due, wish: Wish, asked_at: Timestamp) -> Result<
             if portion.tokens > 1 {
                 watch(call, due, portion.number);
             }
-            Ok(with_purse(&due.bucket, |purse| {
-                let usable = purse.given(portion, standing, asked_at, now);
-                usable.then(|| Outcome::Token(portion.number, purse.standing(now)))
+            Ok(with_local_quota(&due.bucket, |local| {
+                let usable = local.receive(portion, standing, asked_at, now);
+                usable.then(|| Outcome::Token(portion.number, local.state(now)))
             }))
         }
         Ok(Reply::Refused { standing }) => {
-            with_purse(&due.bucket, |purse| purse.refused(standing, now));
+            with_local_quota(&due.bucket, |local| local.block(standing, now));
             Ok(Some(Outcome::Refused(standing)))
         }
         other => {
-            with_purse(&due.bucket, Purse::failed);
+            with_local_quota(&due.bucket, LocalQuota::request_failed);
             other.and_then(|_| Err(Failure("the limit answered something else".into())))
         }
     }
@@ -229,10 +229,12 @@ async fn ask(call: &Call, due: &Due, wish: Wish, asked_at: Timestamp) -> Result<
 fn watch(call: &Call, due: &Due, number: u64) {
     let due = due.clone();
     call.keep_running(async move {
-        for _ in 0..=PORTION_MS / IDLE_MS {
+        for _ in 0..=QUOTA_LEASE_MS / IDLE_MS {
             clock::pause(IDLE_MS).await;
             let now = clock::now();
-            let (report, has) = with_purse(&due.bucket, |purse| (purse.give_up(number, now), purse.has(number)));
+            let (report, has) = with_local_quota(&due.bucket, |local| {
+                (local.release_unused(number, now), local.has_unreported(number))
+            });
             match report {
                 Some(report) => return due.tell(Ask::Report(report)).await,
                 None if has => {}
@@ -243,7 +245,7 @@ fn watch(call: &Call, due: &Due, number: u64) {
 }
 
 fn put_back(call: &Call, due: &Due, number: u64) {
-    let report: Option<Report> = with_purse(&due.bucket, |purse| purse.put_back(number));
+    let report: Option<LeaseReport> = with_local_quota(&due.bucket, |local| local.return_token(number));
     if let Some(report) = report {
         let due = due.clone();
         call.keep_running(async move { due.tell(Ask::Report(report)).await });

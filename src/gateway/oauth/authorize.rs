@@ -4,7 +4,7 @@
 //! (RFC 6749 §4.1.2.1), if somebody here has registered it. A client that only says who it is gets no one sent to it
 //! before a person has decided something (RFC 9700 §4.11.2): its refusals stay pages.
 
-use narthex_core::access::oauth::Refused;
+use narthex_core::access::oauth::OAuthError;
 use narthex_core::access::oauth::client::{Client, GrantType};
 use narthex_core::access::oauth::form::Form;
 use narthex_core::http::problem::Problem;
@@ -60,7 +60,7 @@ async fn respond(call: &Call, visit: Visit) -> Result<Answer, Problem> {
 }
 
 /// Tells the app that nobody has signed in, and why.
-async fn give_up(call: &Call, request: &Form, refused: &Refused) -> Result<Answer, Problem> {
+async fn give_up(call: &Call, request: &Form, refused: &OAuthError) -> Result<Answer, Problem> {
     let (known, redirect_uri) = match asker(call, request).await? {
         Ok(found) => found,
         Err(page) => return Ok(page),

@@ -12,14 +12,15 @@ use crate::objects::registry::messages::Kind as Document;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::clock;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use narthex_core::access::issuer::{Keys, Written};
-use narthex_core::access::jose::jwt::{self, Algorithm, Expected, SKEW_SECONDS, parse};
+use narthex_core::access::issuer::{DocumentVersion, Keys};
+use narthex_core::access::jose::algorithm::Algorithm;
+use narthex_core::access::jose::jwt::{self, SKEW_SECONDS, TokenRequirements, parse};
 use narthex_core::access::oauth::client::{
     AuthMethod, Client, GrantType, SELF_REGISTERED, secret_matches, split_client_id,
 };
 use narthex_core::access::oauth::form::{Form, basic};
-use narthex_core::access::oauth::grant::{Seen, tenant_of};
-use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::access::oauth::grant::{SeenClient, tenant_of};
+use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::http::egress_address::host_of;
@@ -69,7 +70,7 @@ pub struct Known {
     /// The registry that has the issuers.
     pub deployment: Rc<Snapshot>,
     /// Of one that publishes a document: what it said, and when.
-    pub seen: Option<Seen>,
+    pub seen: Option<SeenClient>,
 }
 
 impl Known {
@@ -87,7 +88,7 @@ impl Known {
         }
     }
 
-    fn documented(seen: Seen, client_id: &str, deployment: Rc<Snapshot>) -> Self {
+    fn documented(seen: SeenClient, client_id: &str, deployment: Rc<Snapshot>) -> Self {
         let home = Realm { tenant: FIRST_TENANT.into(), snapshot: deployment.clone() };
         let (client, seen) = (seen.client.clone(), Some(seen));
         Self { client, client_id: client_id.into(), home, for_all: true, deployment, seen }
@@ -157,7 +158,8 @@ fn console(call: &Call) -> Client {
 /// Says nothing of why; the audit log does.
 async fn refused(call: &Call, client_id: &str, reason: Option<String>) -> Failed {
     credentials::note_client(call, client_id, reason).await;
-    Refused::new(Error::InvalidClient, "the client is not known, or did not prove that it is the one").into()
+    OAuthError::new(OAuthErrorCode::InvalidClient, "the client is not known, or did not prove that it is the one")
+        .into()
 }
 
 /// How a client says who it is.
@@ -170,7 +172,8 @@ struct Claim<'f> {
 
 /// Nothing when it cannot be read.
 fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Claim<'f>>, Failed> {
-    let several = || Failed::from(Refused::new(Error::InvalidRequest, "authenticate the client in one way"));
+    let several =
+        || Failed::from(OAuthError::new(OAuthErrorCode::InvalidRequest, "authenticate the client in one way"));
     let (secret, assertion) = (form.get("client_secret"), form.get("client_assertion"));
     let named = form.get("client_id");
     if let Some(header) = call.request.header("authorization") {
@@ -193,7 +196,8 @@ fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Claim<'f>>, Failed> {
         }
         return Ok(Some(Claim { id, secret: None, assertion: Some(assertion), method: AuthMethod::PrivateKeyJwt }));
     }
-    let id = named.ok_or_else(|| Refused::new(Error::InvalidClient, "the client is not named"))?.to_string();
+    let id =
+        named.ok_or_else(|| OAuthError::new(OAuthErrorCode::InvalidClient, "the client is not named"))?.to_string();
     let method = if secret.is_some() { AuthMethod::ClientSecretPost } else { AuthMethod::None };
     Ok(Some(Claim { id, secret: secret.map(Into::into), assertion: None, method }))
 }
@@ -202,7 +206,7 @@ fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Claim<'f>>, Failed> {
 pub async fn authenticate(call: &Call, form: &Form) -> Result<Known, Failed> {
     logins::check(call)?;
     let known = proven(call, form).await;
-    if let Err(Failed::Refused(Refused { error: Error::InvalidClient, .. })) = &known {
+    if let Err(Failed::Refused(OAuthError { error: OAuthErrorCode::InvalidClient, .. })) = &known {
         logins::failed(call).await?;
     }
     known
@@ -252,7 +256,7 @@ async fn asserts(call: &Call, known: &Known, assertion: &str) -> Result<Result<(
     let endpoint = format!("{origin}/oauth/token");
     let check = |audience: &str| {
         let audience = audience.into();
-        let expected = Expected { issuer: client_id, audience, typ: "JWT", algorithms: &Algorithm::ALL };
+        let expected = TokenRequirements { issuer: client_id, audience, typ: "JWT", algorithms: &Algorithm::ALL };
         token.check_header(&expected).and_then(|()| token.check_claims(&expected, now))
     };
     let until = match check(&origin).or_else(|_| check(&endpoint)) {
@@ -263,10 +267,10 @@ async fn asserts(call: &Call, known: &Known, assertion: &str) -> Result<Result<(
     if token.text("sub") != Some(client_id) || until.since(now) > MAX_ASSERTED_MS {
         return Ok(Err("the token is somebody else's, or good for too long".into()));
     }
-    let Some(keys) = &client.keys else { return Ok(Err(jwt::Refused::Key.to_string())) };
+    let Some(keys) = &client.keys else { return Ok(Err(jwt::TokenError::Key.to_string())) };
     // Whoever speaks for itself may be many: what they name is fetched as if it were one's.
     let (path, written) = match keys {
-        Keys::Url(url) if known.for_all => (format!("clients/{url}"), Written::default()),
+        Keys::Url(url) if known.for_all => (format!("clients/{url}"), DocumentVersion::default()),
         _ => (format!("clients/{client_id}"), home.snapshot.written(Document::Client, &client.id)),
     };
     if let Err(refused) = key_sets::verify(&token, keys, Owner { path: &path, written }).await {

@@ -10,8 +10,8 @@ use crate::objects::grants::messages::{Ask, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
 use narthex_core::access::oauth::form::{Form, is_challenge};
-use narthex_core::access::oauth::grant::{Allowed, CODE_MS, GRANT_MS, Grant, Use};
-use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::access::oauth::grant::{CODE_MS, GRANT_MS, Grant, GrantToken, GrantedAccess};
+use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::access::permission::meet_all;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::id::ulid;
@@ -72,11 +72,13 @@ struct Asking<'a> {
 pub async fn answer(call: &Call, visit: &Visit, known: &Known, back: &Back<'_>) -> Result<Answer, Failed> {
     let request = &visit.request;
     if request.require("response_type")? != "code" {
-        return Err(Refused::new(Error::UnsupportedResponseType, "only code is given").into());
+        return Err(OAuthError::new(OAuthErrorCode::UnsupportedResponseType, "only code is given").into());
     }
     let challenge = request.require("code_challenge")?;
     if request.get("code_challenge_method") != Some("S256") || !is_challenge(challenge) {
-        return Err(Refused::new(Error::InvalidRequest, "a code_challenge of the method S256 is needed").into());
+        return Err(
+            OAuthError::new(OAuthErrorCode::InvalidRequest, "a code_challenge of the method S256 is needed").into()
+        );
     }
     let resource = resource(call, request)?;
     let scope = narrowed(&known.client.scope, request)?;
@@ -113,12 +115,12 @@ impl Asking<'_> {
         }
         if let Some(name) = visit.request.get("sign_in") {
             return sign_in::begin(call, known, name, view.fields)
-                .ok_or_else(|| Refused::new(Error::InvalidRequest, "people do not sign in there").into());
+                .ok_or_else(|| OAuthError::new(OAuthErrorCode::InvalidRequest, "people do not sign in there").into());
         }
         match visit.request.get("decision") {
             Some("allow") => {}
             Some("deny") => return Ok(back.denied()),
-            _ => return Err(Refused::new(Error::AccessDenied, "the person did not allow it").into()),
+            _ => return Err(OAuthError::new(OAuthErrorCode::AccessDenied, "the person did not allow it").into()),
         }
         let allows = match theirs {
             Some(theirs) => Ok(theirs),
@@ -132,7 +134,7 @@ impl Asking<'_> {
         if scope.is_empty() {
             return Ok(view.page(Some("You may do nothing of this yourself.")));
         }
-        let allowed = Allowed { client: known.client_id.clone(), subject, scope, resource, roles };
+        let allowed = GrantedAccess { client: known.client_id.clone(), subject, scope, resource, roles };
         let code = begin(&realm, known, allowed, back.uri, challenge).await?;
         Ok(back.with(&[("code", &code)]))
     }
@@ -215,13 +217,13 @@ async fn by_key(call: &Call, visit: &Visit, known: &Known) -> Result<Result<Allo
 async fn begin(
     realm: &Realm,
     known: &Known,
-    allowed: Allowed,
+    allowed: GrantedAccess,
     redirect_uri: &str,
     challenge: &str,
 ) -> Result<String, Failed> {
     let now = clock::now();
     let id = ulid(now, random::bytes());
-    let (code, code_hash) = minted(realm, &id, Use::Code);
+    let (code, code_hash) = minted(realm, &id, GrantToken::Code);
     let grant = Grant {
         allowed,
         redirect_uri: redirect_uri.into(),

@@ -8,8 +8,8 @@ use crate::objects::grants::messages::{Ask, Held, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event};
-use narthex_core::access::oauth::access_token::Claims;
-use narthex_core::access::oauth::grant_list::{Entry, Query};
+use narthex_core::access::oauth::access_token::AccessTokenClaims;
+use narthex_core::access::oauth::grant_list::{GrantEntry, GrantQuery};
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::{Timestamp, as_text};
@@ -35,7 +35,7 @@ async fn ask(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
 /// Writes down that a grant is in use. Should that fail, the next hour's use does it.
 pub async fn note(known: &Known, realm: &Realm, grant: &str, held: &Held) {
     let now = clock::now();
-    let entry = Entry {
+    let entry = GrantEntry {
         id: grant.into(),
         allowed: held.allowed.clone(),
         client_name: known.client.name.clone(),
@@ -72,7 +72,7 @@ struct View<'a> {
     expires_at: Timestamp,
 }
 
-fn view(entry: &Entry) -> View<'_> {
+fn view(entry: &GrantEntry) -> View<'_> {
     View {
         id: &entry.id,
         client_id: &entry.allowed.client,
@@ -87,9 +87,9 @@ fn view(entry: &Entry) -> View<'_> {
 }
 
 /// Whether anything still comes of it: the key, the person's issuer or the client may have gone.
-fn is_alive(deployment: &Snapshot, tenant: &Snapshot, name: &str, entry: &Entry) -> bool {
-    let Entry { id, allowed, until, .. } = entry;
-    let claims = Claims {
+fn is_alive(deployment: &Snapshot, tenant: &Snapshot, name: &str, entry: &GrantEntry) -> bool {
+    let GrantEntry { id, allowed, until, .. } = entry;
+    let claims = AccessTokenClaims {
         iss: String::new(),
         sub: allowed.subject.clone(),
         aud: String::new(),
@@ -112,7 +112,7 @@ fn speaks_for_themselves(caller: &Caller) -> bool {
     !from.iter().any(|one| one.starts_with("revocations/")) || from.iter().any(|one| one == "clients/console")
 }
 
-fn query(call: &Call, caller: &Caller) -> Result<Query, Problem> {
+fn query(call: &Call, caller: &Caller) -> Result<GrantQuery, Problem> {
     call.only_query(&["owner", "client", "limit", "cursor"])?;
     let limit = limit(call, DEFAULT_LIMIT, MAX_LIMIT).ok_or_else(|| {
         Problem::invalid(vec![Fault::new("?limit", format!("must be an integer from 1 to {MAX_LIMIT}"))])
@@ -127,14 +127,14 @@ fn query(call: &Call, caller: &Caller) -> Result<Query, Problem> {
     if owner.as_ref() != Some(me) || !speaks_for_themselves(caller) {
         caller.principal.require(READ)?;
     }
-    Ok(Query { owner, client: call.query("client"), before: None, limit })
+    Ok(GrantQuery { owner, client: call.query("client"), before: None, limit })
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let mut query = query(call, caller)?;
     let tenant = &caller.principal.tenant;
     // A cursor belongs to its filters, and to whoever may see through them; how long its pages are may change.
-    let filters = Query { limit: DEFAULT_LIMIT, ..query.clone() };
+    let filters = GrantQuery { limit: DEFAULT_LIMIT, ..query.clone() };
     let digest = format!("grants {tenant} {}", serde_json::to_string(&filters).unwrap_or_default());
     let key = &caller.snapshot.cursor_key;
     if let Some(text) = call.query("cursor") {

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::auth::key_sets;
+use narthex_core::access::jose::algorithm::Algorithm;
 use narthex_core::access::jose::jwk::Jwk;
-use narthex_core::access::jose::jwt::Algorithm;
 use narthex_core::base::names::valid_id;
 use narthex_core::http::problem::Problem;
 

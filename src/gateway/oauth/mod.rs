@@ -23,8 +23,8 @@ use serde_json::json;
 use crate::auth::origin_of;
 use crate::platform::http::Unread;
 use narthex_core::access::oauth::form::Form;
-use narthex_core::access::oauth::{Error, Refused};
-use narthex_core::http::media_type::{self, Foreign};
+use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
+use narthex_core::http::media_type::{self, UnsupportedBody};
 use narthex_core::http::problem::Problem;
 
 use super::answer::Answer;
@@ -113,12 +113,12 @@ pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Probl
 
 /// Why a request has no answer of its own: OAuth's refusals, and failures of the gateway.
 pub enum Failed {
-    Refused(Refused),
+    Refused(OAuthError),
     Problem(Problem),
 }
 
-impl From<Refused> for Failed {
-    fn from(refused: Refused) -> Self {
+impl From<OAuthError> for Failed {
+    fn from(refused: OAuthError) -> Self {
         Failed::Refused(refused)
     }
 }
@@ -130,15 +130,15 @@ impl From<Problem> for Failed {
 }
 
 /// RFC 6749 §5.2.
-fn refusal(call: &Call, refused: &Refused) -> Result<Answer, Problem> {
-    let unknown = refused.error == Error::InvalidClient;
+fn refusal(call: &Call, refused: &OAuthError) -> Result<Answer, Problem> {
+    let unknown = refused.error == OAuthErrorCode::InvalidClient;
     let body = json!({"error": refused.error.as_str(), "error_description": refused.description});
     let mut answer = Answer::json(refused.error.status(), &body)?;
     answer.code = Some(refused.error.as_str());
-    if refused.error == Error::TemporarilyUnavailable {
+    if refused.error == OAuthErrorCode::TemporarilyUnavailable {
         answer = answer.with("retry-after", RETRY_AFTER);
     }
-    if refused.error == Error::UnsupportedMediaType {
+    if refused.error == OAuthErrorCode::UnsupportedMediaType {
         answer = answer.with("accept-encoding", "identity").with("accept", "application/x-www-form-urlencoded");
     }
     if unknown && call.request.header("authorization").is_some() {
@@ -156,17 +156,24 @@ fn origin(call: &Call) -> String {
 async fn form(call: &Call) -> Result<Form, Failed> {
     let refused = match media_type::form(call.content_type()) {
         Ok(()) if call.is_plain() => None,
-        Ok(()) => Some(Refused::new(Error::UnsupportedMediaType, "send the form as it is, without Content-Encoding")),
-        Err(Foreign::Charset) => Some(Refused::new(Error::UnsupportedMediaType, "send the form in UTF-8")),
-        Err(Foreign::Type) => Some(Refused::new(Error::InvalidRequest, "send application/x-www-form-urlencoded")),
+        Ok(()) => Some(OAuthError::new(
+            OAuthErrorCode::UnsupportedMediaType,
+            "send the form as it is, without Content-Encoding",
+        )),
+        Err(UnsupportedBody::Charset) => {
+            Some(OAuthError::new(OAuthErrorCode::UnsupportedMediaType, "send the form in UTF-8"))
+        }
+        Err(UnsupportedBody::Type) => {
+            Some(OAuthError::new(OAuthErrorCode::InvalidRequest, "send application/x-www-form-urlencoded"))
+        }
     };
     if let Some(refused) = refused {
         return Err(refused.into());
     }
     let body = call.request.body(MAX_FORM_BYTES, call.settings.body_timeout_ms).await;
     let body = body.map_err(|unread| match unread {
-        Unread::TooLarge => Failed::from(Refused::new(Error::InvalidRequest, "the form is too large")),
-        Unread::TooSlow => Refused::new(Error::RequestTimeout, "the form did not arrive in time").into(),
+        Unread::TooLarge => Failed::from(OAuthError::new(OAuthErrorCode::InvalidRequest, "the form is too large")),
+        Unread::TooSlow => OAuthError::new(OAuthErrorCode::RequestTimeout, "the form did not arrive in time").into(),
         Unread::Broken(failure) => broken(failure).into(),
     })?;
     Ok(Form::read(&body)?)

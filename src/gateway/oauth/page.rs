@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use narthex_core::access::oauth::redirect_uri::{self, Place};
+use narthex_core::access::oauth::redirect_uri::{self, Destination};
 
 use super::super::answer::Answer;
 
@@ -128,9 +128,9 @@ pub struct Asked<'a> {
 /// Where an address leads, as people know it.
 fn target(uri: &str) -> String {
     match redirect_uri::place(uri) {
-        Some(Place::Host(host)) => host,
-        Some(Place::Loopback(host)) => format!("a program on this computer ({host})"),
-        Some(Place::Scheme(scheme)) => format!("the app on this device that opens {scheme}: addresses"),
+        Some(Destination::Host(host)) => host,
+        Some(Destination::Loopback(host)) => format!("a program on this computer ({host})"),
+        Some(Destination::Scheme(scheme)) => format!("the app on this device that opens {scheme}: addresses"),
         None => String::new(),
     }
 }

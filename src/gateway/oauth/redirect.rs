@@ -1,10 +1,10 @@
 //! The way back to the client, with what came of its request.
 
-use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 
 use super::super::answer::Answer;
 
-pub fn refusal(refused: &Refused) -> [(&str, &str); 2] {
+pub fn refusal(refused: &OAuthError) -> [(&str, &str); 2] {
     [("error", refused.error.as_str()), ("error_description", &refused.description)]
 }
 
@@ -33,12 +33,12 @@ impl Back<'_> {
         Answer::empty(303).with("location", &self.location(members)).with("referrer-policy", "no-referrer")
     }
 
-    pub fn refusal(&self, refused: &Refused) -> Answer {
+    pub fn refusal(&self, refused: &OAuthError) -> Answer {
         self.with(&refusal(refused))
     }
 
     /// The person said no on the gateway's own page, so any client is told.
     pub fn denied(&self) -> Answer {
-        self.refusal(&Refused::new(Error::AccessDenied, "the person did not allow it"))
+        self.refusal(&OAuthError::new(OAuthErrorCode::AccessDenied, "the person did not allow it"))
     }
 }

@@ -9,8 +9,8 @@ use serde_json::value::to_raw_value;
 use crate::objects::registry::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
-use narthex_core::access::audit::By;
-use narthex_core::access::oauth::Error;
+use narthex_core::access::audit::Actor;
+use narthex_core::access::oauth::OAuthErrorCode;
 use narthex_core::access::oauth::client::{Client, SELF_REGISTERED, client_id};
 use narthex_core::access::oauth::client_metadata::read_registration;
 use narthex_core::access::tenant::FIRST_TENANT;
@@ -45,9 +45,9 @@ pub async fn serve(call: &Call) -> Result<Answer, Failed> {
 /// A problem as OAuth has errors (RFC 7591 §3.2.2).
 fn in_their_form(problem: &Problem) -> Result<Answer, Problem> {
     let error = match problem.code {
-        Code::RateLimited => Error::TemporarilyUnavailable,
-        Code::RequestTimeout => Error::RequestTimeout,
-        _ => Error::InvalidClientMetadata,
+        Code::RateLimited => OAuthErrorCode::TemporarilyUnavailable,
+        Code::RequestTimeout => OAuthErrorCode::RequestTimeout,
+        _ => OAuthErrorCode::InvalidClientMetadata,
     };
     let faults = problem.errors.iter().map(|fault| format!(" {} {}.", fault.pointer, fault.detail));
     let description = format!("{}{}", problem.detail, faults.collect::<String>());
@@ -78,7 +78,7 @@ async fn register(call: &Call) -> Result<Answer, Failed> {
     client.secret_hash = secret.as_deref().map(digest);
     let document = to_raw_value(&client).map_err(|error| Problem::internal(error.to_string()))?;
     let client_id = client_id(FIRST_TENANT, &id);
-    let by = By {
+    let by = Actor {
         actor: format!("client:{client_id}"),
         name: Some(client.name.clone()).filter(|name| !name.is_empty()),
         request_id: call.request_id.clone(),
@@ -95,7 +95,7 @@ async fn register(call: &Call) -> Result<Answer, Failed> {
 fn all_in_use() -> Result<Answer, Failed> {
     let description = "all places for clients that register themselves are in use: ask who runs this gateway to \
                        register yours, or to delete one";
-    let error = Error::TemporarilyUnavailable;
+    let error = OAuthErrorCode::TemporarilyUnavailable;
     let body = json!({"error": error.as_str(), "error_description": description});
     let mut answer = Answer::json(error.status(), &body)?;
     answer.code = Some(error.as_str());

@@ -17,11 +17,11 @@ use crate::platform::http::Headers;
 use crate::platform::{clock, log_event, random, secret_box};
 use narthex_core::access::api_key::equal_secrets;
 use narthex_core::access::encrypted_secret::EncryptedSecret;
-use narthex_core::access::issuer::{Issuer, Mapped};
-use narthex_core::access::jose::jwt::{self, Expected, parse};
+use narthex_core::access::issuer::{Issuer, MappedIdentity};
+use narthex_core::access::jose::jwt::{self, TokenRequirements, parse};
 use narthex_core::access::oauth::form::Form;
 use narthex_core::access::oauth::signed_state::{StateKey, Use};
-use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::access::sign_in::{SignIn, loggable, meaning};
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
@@ -168,21 +168,21 @@ pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, St
 
 /// Why a sign-in came to nothing: what the app is told, and what the log is.
 struct Fault {
-    error: Error,
+    error: OAuthErrorCode,
     detail: String,
 }
 
 impl Fault {
     fn ours(detail: impl Into<String>) -> Self {
-        Self { error: Error::ServerError, detail: detail.into() }
+        Self { error: OAuthErrorCode::ServerError, detail: detail.into() }
     }
 
-    fn told(&self) -> Refused {
-        Refused::new(
+    fn told(&self) -> OAuthError {
+        OAuthError::new(
             self.error,
             match self.error {
-                Error::AccessDenied => "the person did not sign in, or has no access here",
-                Error::TemporarilyUnavailable => "people cannot sign in there now",
+                OAuthErrorCode::AccessDenied => "the person did not sign in, or has no access here",
+                OAuthErrorCode::TemporarilyUnavailable => "people cannot sign in there now",
                 _ => "signing in with the outside issuer failed",
             },
         )
@@ -197,7 +197,7 @@ pub enum SignedIn {
     },
     Failed {
         request: Form,
-        refused: Refused,
+        refused: OAuthError,
     },
     /// No sign-in of this browser; a page says so.
     Unknown(Answer),
@@ -312,11 +312,17 @@ async fn exchanged(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun
 }
 
 /// Redeems the code, and believes the ID token that comes for it (OpenID Connect Core §3.1.3.7).
-async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun, code: &str) -> Result<Mapped, Fault> {
+async fn redeemed(
+    call: &Call,
+    issuer: &Issuer,
+    sign_in: &SignIn,
+    begun: &Begun,
+    code: &str,
+) -> Result<MappedIdentity, Fault> {
     let id_token = exchanged(call, issuer, sign_in, begun, code).await?;
-    let refused = |why: jwt::Refused| Fault::ours(format!("the ID token is refused: {why}"));
+    let refused = |why: jwt::TokenError| Fault::ours(format!("the ID token is refused: {why}"));
     let token = parse(&id_token).map_err(refused)?;
-    let expected = Expected { audience: (&*sign_in.client_id).into(), typ: "JWT", ..issuer.expected() };
+    let expected = TokenRequirements { audience: (&*sign_in.client_id).into(), typ: "JWT", ..issuer.expected() };
     token.check_header(&expected).map_err(refused)?;
     token.check_claims(&expected, clock::now()).map_err(refused)?;
     let for_us = token.text("azp").is_none_or(|party| party == sign_in.client_id);
@@ -326,7 +332,7 @@ async fn redeemed(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun,
     tokens::verify(&token, issuer).await.map_err(refused)?;
     issuer.map(&token, FIRST_TENANT).map_err(|why| match why {
         // The issuer knows who it is; here they have nothing.
-        jwt::Refused::Unmapped => Fault { error: Error::AccessDenied, detail: format!("{why}") },
+        jwt::TokenError::Unmapped => Fault { error: OAuthErrorCode::AccessDenied, detail: format!("{why}") },
         why => refused(why),
     })
 }

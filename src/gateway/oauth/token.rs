@@ -9,13 +9,13 @@ use crate::objects::grants::messages::{Ask, Held, Reply, Taken};
 use crate::objects::registry::messages::{self as registry, Condition};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
-use narthex_core::access::audit::By;
-use narthex_core::access::oauth::access_token::{Claims, LIFE_SECONDS, known_resource};
+use narthex_core::access::audit::Actor;
+use narthex_core::access::oauth::access_token::{AccessTokenClaims, LIFETIME_SECONDS, known_resource};
 use narthex_core::access::oauth::client::{GrantType, split_client_id};
 use narthex_core::access::oauth::form::{Form, scope};
-use narthex_core::access::oauth::grant::{Allowed, Presented, Use, tenant_of};
+use narthex_core::access::oauth::grant::{GrantToken, GrantedAccess, PresentedToken, tenant_of};
 use narthex_core::access::oauth::grant_list::is_due;
-use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::access::permission::{self, meet_all};
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ulid;
@@ -41,10 +41,15 @@ struct Tokens<'a> {
 pub async fn serve(call: &Call) -> Result<Answer, Failed> {
     let form = form(call).await?;
     let known = authenticate(call, &form).await?;
-    let grant_type = GrantType::parse(form.require("grant_type")?)
-        .ok_or_else(|| Refused::new(Error::UnsupportedGrantType, "the grant type is not one of this server's"))?;
+    let grant_type = GrantType::parse(form.require("grant_type")?).ok_or_else(|| {
+        OAuthError::new(OAuthErrorCode::UnsupportedGrantType, "the grant type is not one of this server's")
+    })?;
     if !known.client.may(grant_type) {
-        return Err(Refused::new(Error::UnauthorizedClient, "the client is not registered for this grant type").into());
+        return Err(OAuthError::new(
+            OAuthErrorCode::UnauthorizedClient,
+            "the client is not registered for this grant type",
+        )
+        .into());
     }
     let answer = match grant_type {
         GrantType::ClientCredentials => by_credentials(call, &form, &known).await,
@@ -60,28 +65,28 @@ pub async fn serve(call: &Call) -> Result<Answer, Failed> {
 }
 
 /// The resource a token is to be for; the API itself when none is named (RFC 8707 §2).
-pub fn resource(call: &Call, form: &Form) -> Result<String, Refused> {
+pub fn resource(call: &Call, form: &Form) -> Result<String, OAuthError> {
     let origin = origin(call);
     match form.get("resource") {
         None => Ok(origin),
         Some(resource) if known_resource(resource, &origin) => Ok(resource.trim_end_matches('/').into()),
-        Some(_) => Err(Refused::new(Error::InvalidTarget, "the resource is not one of this gateway's")),
+        Some(_) => Err(OAuthError::new(OAuthErrorCode::InvalidTarget, "the resource is not one of this gateway's")),
     }
 }
 
 /// What of `most` is asked for; all of it when nothing is.
-pub fn narrowed(most: &[String], form: &Form) -> Result<Vec<String>, Refused> {
+pub fn narrowed(most: &[String], form: &Form) -> Result<Vec<String>, OAuthError> {
     let asked = form.get("scope").map(scope).transpose()?.unwrap_or_default();
     let most: Vec<&String> = most.iter().filter(|word| permission::is_named(word)).collect();
     let granted = if asked.is_empty() { most.into_iter().cloned().collect() } else { meet_all(&most, &asked) };
     if granted.is_empty() {
-        return Err(Refused::new(Error::InvalidScope, "nothing of the scope may be given"));
+        return Err(OAuthError::new(OAuthErrorCode::InvalidScope, "nothing of the scope may be given"));
     }
     Ok(granted)
 }
 
 async fn by_credentials(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
-    let allowed = Allowed {
+    let allowed = GrantedAccess {
         client: known.client_id.clone(),
         subject: own::client_principal(&known.home.tenant, &known.client.id),
         scope: narrowed(&known.client.scope, form)?,
@@ -93,11 +98,15 @@ async fn by_credentials(call: &Call, form: &Form, known: &Known) -> Result<Answe
 }
 
 fn invalid_grant() -> Failed {
-    Refused::new(Error::InvalidGrant, "the code or refresh token is not good (any more), or not this client's").into()
+    OAuthError::new(
+        OAuthErrorCode::InvalidGrant,
+        "the code or refresh token is not good (any more), or not this client's",
+    )
+    .into()
 }
 
 /// What is presented, if it was given out in a tenant that the client may act in.
-pub async fn presented(known: &Known, text: &str) -> Result<Option<(Realm, Presented)>, Failed> {
+pub async fn presented(known: &Known, text: &str) -> Result<Option<(Realm, PresentedToken)>, Failed> {
     // Whose it is stands in it.
     let Some(tenant) = tenant_of(text) else { return Ok(None) };
     let realm = known.within(tenant).await?;
@@ -110,7 +119,7 @@ pub fn object(realm: &Realm, grant: &str) -> String {
 }
 
 /// A text for a grant, and its hash.
-pub fn minted(realm: &Realm, grant: &str, used: Use) -> (String, String) {
+pub fn minted(realm: &Realm, grant: &str, used: GrantToken) -> (String, String) {
     let text = realm.snapshot.grant_key.write(&realm.tenant, grant, used, &random::bytes());
     let hash = digest(&text);
     (text, hash)
@@ -127,7 +136,7 @@ pub async fn read(realm: &Realm, grant: &str, client: &str) -> Result<Option<Hel
 }
 
 /// The text that comes after `text` in its grant, and its hash. It is the same each time.
-fn following(realm: &Realm, grant: &str, used: Use, text: &str) -> (String, String) {
+fn following(realm: &Realm, grant: &str, used: GrantToken, text: &str) -> (String, String) {
     let next = realm.snapshot.grant_key.write_next(&realm.tenant, grant, used, text);
     let hash = digest(&next);
     (next, hash)
@@ -137,12 +146,12 @@ fn following(realm: &Realm, grant: &str, used: Use, text: &str) -> (String, Stri
 async fn by_code(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
     let (text, verifier) = (form.require("code")?, form.require("code_verifier")?);
     let (realm, code) =
-        presented(known, text).await?.filter(|(_, code)| code.used == Use::Code).ok_or_else(invalid_grant)?;
+        presented(known, text).await?.filter(|(_, code)| code.used == GrantToken::Code).ok_or_else(invalid_grant)?;
     let held = read(&realm, &code.grant, &known.client_id).await?.ok_or_else(invalid_grant)?;
     same_resource(call, form, &held.allowed)?;
     let claims = claims(call, known, &realm, &held.allowed, Some(&code.grant))?;
     let refreshes = known.client.may(GrantType::RefreshToken);
-    let next = refreshes.then(|| following(&realm, &code.grant, Use::Refresh(1), text));
+    let next = refreshes.then(|| following(&realm, &code.grant, GrantToken::Refresh(1), text));
     let ask = Ask::Redeem {
         hash: code.hash.clone(),
         client: known.client_id.clone(),
@@ -163,14 +172,14 @@ async fn by_code(call: &Call, form: &Form, known: &Known) -> Result<Answer, Fail
 async fn by_refresh(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
     let text = form.require("refresh_token")?;
     let (realm, token) = presented(known, text).await?.ok_or_else(invalid_grant)?;
-    let Use::Refresh(place) = token.used else { return Err(invalid_grant()) };
+    let GrantToken::Refresh(place) = token.used else { return Err(invalid_grant()) };
     let mut held = read(&realm, &token.grant, &known.client_id).await?.ok_or_else(invalid_grant)?;
     same_resource(call, form, &held.allowed)?;
     let whole = held.allowed.scope.clone();
     held.allowed.scope = narrowed(&whole, form)?;
     let claims = claims(call, known, &realm, &held.allowed, Some(&token.grant))?;
     held.allowed.scope = whole;
-    let (next, hash) = following(&realm, &token.grant, Use::Refresh(place + 1), text);
+    let (next, hash) = following(&realm, &token.grant, GrantToken::Refresh(place + 1), text);
     let now = clock::now();
     let seen = known.seen.clone().filter(|seen| {
         held.seen.as_ref().is_none_or(|kept| kept.at < seen.at && (kept.is_due(now) || kept.client != seen.client))
@@ -187,11 +196,11 @@ async fn by_refresh(call: &Call, form: &Form, known: &Known) -> Result<Answer, F
 }
 
 /// A token is for the resource that was agreed on, whatever is asked for later.
-fn same_resource(call: &Call, form: &Form, allowed: &Allowed) -> Result<(), Refused> {
+fn same_resource(call: &Call, form: &Form, allowed: &GrantedAccess) -> Result<(), OAuthError> {
     if form.get("resource").is_none() || resource(call, form)? == allowed.resource {
         return Ok(());
     }
-    Err(Refused::new(Error::InvalidTarget, "this grant is for another resource"))
+    Err(OAuthError::new(OAuthErrorCode::InvalidTarget, "this grant is for another resource"))
 }
 
 /// Lets the grant's object decide; whether it was for the first time. A replay ends what came of the grant, access
@@ -211,8 +220,8 @@ async fn taken(call: &Call, known: &Known, realm: &Realm, grant: &str, ask: &Ask
 }
 
 /// The client itself, for the audit log.
-pub fn by(call: &Call, known: &Known) -> By {
-    By {
+pub fn by(call: &Call, known: &Known) -> Actor {
+    Actor {
         actor: format!("client:{}", known.client_id),
         name: Some(known.client.name.clone()).filter(|name| !name.is_empty()),
         request_id: call.request_id.clone(),
@@ -221,7 +230,7 @@ pub fn by(call: &Call, known: &Known) -> By {
 }
 
 /// Ends a grant's access tokens, or one that stands alone: with the answer they are good nowhere.
-pub async fn end(by: By, realm: &Realm, client: &str, family: &str) -> Result<(), Failed> {
+pub async fn end(by: Actor, realm: &Realm, client: &str, family: &str) -> Result<(), Failed> {
     let document = serde_json::value::to_raw_value(&serde_json::json!({"client": client}));
     let ask = registry::Ask::Put {
         kind: registry::Kind::Revocation,
@@ -235,23 +244,29 @@ pub async fn end(by: By, realm: &Realm, client: &str, family: &str) -> Result<()
     match reply.await.map_err(internal)? {
         // RFC 7009 §2.2.1: the token is good still.
         registry::Reply::TooLarge(_) => {
-            Err(Refused::new(Error::TemporarilyUnavailable, "try again in a minute").into())
+            Err(OAuthError::new(OAuthErrorCode::TemporarilyUnavailable, "try again in a minute").into())
         }
         _ => Ok(()),
     }
 }
 
-/// What an access token will say. Refused while it would be worth nothing: who allowed it may be gone by now, or may do
+/// What an access token will say. Rejected while it would be worth nothing: who allowed it may be gone by now, or may do
 /// less.
-fn claims(call: &Call, known: &Known, realm: &Realm, allowed: &Allowed, grant: Option<&str>) -> Result<Claims, Failed> {
+fn claims(
+    call: &Call,
+    known: &Known,
+    realm: &Realm,
+    allowed: &GrantedAccess,
+    grant: Option<&str>,
+) -> Result<AccessTokenClaims, Failed> {
     let now = clock::now();
-    let claims = Claims {
+    let claims = AccessTokenClaims {
         iss: origin(call),
         sub: allowed.subject.clone(),
         aud: allowed.resource.clone(),
         client_id: allowed.client.clone(),
         scope: allowed.scope.join(" "),
-        exp: now.seconds() + LIFE_SECONDS,
+        exp: now.seconds() + LIFETIME_SECONDS,
         iat: now.seconds(),
         jti: ulid(now, random::bytes()),
         tenant: realm.tenant.clone(),
@@ -260,12 +275,12 @@ fn claims(call: &Call, known: &Known, realm: &Realm, allowed: &Allowed, grant: O
     };
     let worth = own::principal(&known.deployment, &realm.snapshot, &claims, now).map_err(|_| invalid_grant())?;
     if worth.permissions.is_empty() {
-        return Err(Refused::new(Error::InvalidScope, "nothing of the scope may be given").into());
+        return Err(OAuthError::new(OAuthErrorCode::InvalidScope, "nothing of the scope may be given").into());
     }
     Ok(claims)
 }
 
-async fn answer(claims: &Claims, refresh: Option<String>) -> Result<Answer, Failed> {
+async fn answer(claims: &AccessTokenClaims, refresh: Option<String>) -> Result<Answer, Failed> {
     let scope = claims.scope.clone();
     let claims = serde_json::to_string(claims).map_err(|error| Problem::internal(error.to_string()))?;
     let reply =
@@ -276,7 +291,7 @@ async fn answer(claims: &Claims, refresh: Option<String>) -> Result<Answer, Fail
     let body = Tokens {
         access_token: &token,
         token_type: "Bearer",
-        expires_in: LIFE_SECONDS,
+        expires_in: LIFETIME_SECONDS,
         refresh_token: refresh.as_deref(),
         scope,
     };

@@ -7,10 +7,10 @@ use crate::objects::grants::messages::{Ask, Reply};
 use crate::platform::clock;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use narthex_core::access::jose::jwt::parse;
-use narthex_core::access::oauth::access_token::Claims;
+use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::client::AuthMethod;
-use narthex_core::access::oauth::grant::{Presented, Use};
-use narthex_core::access::oauth::{Error, Refused};
+use narthex_core::access::oauth::grant::{GrantToken, PresentedToken};
+use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::base::time::Timestamp;
 
 use super::super::answer::{Answer, internal};
@@ -20,7 +20,7 @@ use super::token::{by, end, object, presented};
 use super::{Failed, form, listed, origin};
 
 /// An access token of this gateway, whatever its resource: of the client's tenant, or its own where it belongs to none.
-async fn access_token(call: &Call, known: &Known, text: &str) -> Option<(Realm, Claims, Timestamp)> {
+async fn access_token(call: &Call, known: &Known, text: &str) -> Option<(Realm, AccessTokenClaims, Timestamp)> {
     let token = parse(text).ok()?;
     let audience = token.text("aud")?.to_string();
     let (claims, until) = own::claims(&token, &origin(call), &audience).await.ok()?;
@@ -36,7 +36,7 @@ pub async fn revoke(call: &Call) -> Result<Answer, Failed> {
     let form = form(call).await?;
     let known = authenticate(call, &form).await?;
     let text = form.require("token")?;
-    if let Some((realm, token)) = presented(&known, text).await?.filter(|(_, token)| token.used != Use::Code) {
+    if let Some((realm, token)) = presented(&known, text).await?.filter(|(_, token)| token.used != GrantToken::Code) {
         let ask = Ask::End { client: known.client_id.clone() };
         let object = object(&realm, &token.grant);
         let reply = objects::send(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
@@ -64,7 +64,7 @@ pub async fn introspect(call: &Call) -> Result<Answer, Failed> {
     let form = form(call).await?;
     let known = authenticate(call, &form).await?;
     if known.client.auth_method == AuthMethod::None {
-        return Err(Refused::new(Error::InvalidClient, "a public client may not ask about tokens").into());
+        return Err(OAuthError::new(OAuthErrorCode::InvalidClient, "a public client may not ask about tokens").into());
     }
     let text = form.require("token")?;
     let told = match presented(&known, text).await? {
@@ -89,8 +89,8 @@ async fn of_access_token(call: &Call, known: &Known, text: &str) -> Option<Value
 }
 
 /// Only its own client learns of a refresh token.
-async fn of_refresh_token(known: &Known, realm: &Realm, token: Presented) -> Result<Option<Value>, Failed> {
-    let Use::Refresh(place) = token.used else { return Ok(None) };
+async fn of_refresh_token(known: &Known, realm: &Realm, token: PresentedToken) -> Result<Option<Value>, Failed> {
+    let GrantToken::Refresh(place) = token.used else { return Ok(None) };
     let ask = Ask::Look { place, hash: token.hash };
     let object = object(realm, &token.grant);
     let reply = objects::send(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;

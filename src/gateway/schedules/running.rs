@@ -16,7 +16,7 @@ use narthex_core::context::create_request::NewContext;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Source;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::http::trace_context::Trace;
+use narthex_core::http::trace_context::TraceContext;
 use narthex_core::schedules::run_state::RunOutcome;
 use narthex_core::schedules::{Schedule, read_context};
 
@@ -141,6 +141,6 @@ async fn made_before(
 }
 
 fn coming(schedule: &Schedule, store: StoreId) -> Coming {
-    let trace = Trace::accept(None, None, random::bytes());
+    let trace = TraceContext::accept(None, None, random::bytes());
     Coming { store, now: clock::now(), trace: trace.header(), trace_state: None, origin: schedule.origin.clone() }
 }

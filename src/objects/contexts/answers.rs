@@ -1,4 +1,4 @@
-//! From a message to the ledger's decision, and from that to the reply.
+//! From a message to the decision of the core, and from there to the reply.
 
 use std::rc::Rc;
 
@@ -8,11 +8,12 @@ use crate::platform::{Failure, clock, random};
 use narthex_core::base::id::{ContextId, row_key};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
-use narthex_core::context::{Attempt, Background, Head, Report};
+use narthex_core::context::{Attempt, AttemptReport, Background, Head};
 use narthex_core::context_store::{
-    Admitted, Attempting, Callback, CalledBack, Cancelling, Changed, Claimed, Committed, Recalled, Whole,
+    AdmitResult, Callback, CallbackResult, CancelResult, ChangeResult, ClaimLookup, CommitResult, NextAttempt,
+    StoredContext, WorkClaim,
 };
-use narthex_core::http::paging::Part;
+use narthex_core::http::paging::PagePart;
 
 use super::messages::{Ask, CancelOutcome, Fence, Found, Listed, Message, Origin, Query, Reply, Say, Work};
 use super::tables::first_key;
@@ -37,43 +38,44 @@ impl Store {
             Ask::Sweep => return self.sweep(now),
             Ask::Commit { id, report, result, stays_ms } => return self.commit(&id, report, result, stays_ms, now),
             Ask::Record { admission, parameters, report, result } => {
-                self.decide(|ledger| ledger.record(*admission, &parameters, report, result.as_deref()))?;
+                self.decide(|contexts| contexts.record(*admission, &parameters, report, result.as_deref()))?;
             }
             Ask::Renew { id, lease, lease_ms } => {
-                let held = self.decide(|ledger| ledger.renew(&id, lease, lease_ms, now))?;
+                let held = self.decide(|contexts| contexts.renew(&id, lease, lease_ms, now))?;
                 return Ok(held.map_or(Reply::Nothing, |cancel| Reply::Renewed { cancel }));
             }
             Ask::CallBack { id, lease, say } => return self.called_back(&id, lease, say),
             Ask::PutBack { id, until } => {
-                self.decide(|ledger| ledger.put_back(&id, until, now))?;
+                self.decide(|contexts| contexts.put_back(&id, until, now))?;
             }
-            Ask::Refuse { id, error } => return changed(self.decide(|ledger| ledger.refuse(&id, error, now))?),
+            Ask::Refuse { id, error } => return changed(self.decide(|contexts| contexts.reject(&id, error, now))?),
             Ask::AskFor { id, lease, request } => {
-                return changed(self.decide(|ledger| ledger.ask(&id, lease, request, now))?);
+                return changed(self.decide(|contexts| contexts.ask_for_input(&id, lease, request, now))?);
             }
             Ask::Admit { admission, parameters, lease_ms, offers, show, claim } => {
-                let admitted =
-                    self.decide(|ledger| ledger.admit(*admission, &parameters, lease_ms, offers, claim.as_ref(), now))?;
+                let admitted = self.decide(|contexts| {
+                    contexts.admit(*admission, &parameters, lease_ms, offers, claim.as_ref(), now)
+                })?;
                 return admission_reply(admitted, show);
             }
             Ask::Recall { claim } => return self.recall(&claim, now),
             Ask::Lease { id, lease_ms } => {
-                let leased = self.decide(|ledger| ledger.lease(&id, lease_ms, now))?;
-                return Ok(leased.map_or(Reply::Nothing, |attempting| Reply::Leased(work(*attempting))));
+                let leased = self.decide(|contexts| contexts.lease(&id, lease_ms, now))?;
+                return Ok(leased.map_or(Reply::Nothing, |next| Reply::Leased(work(*next))));
             }
             Ask::Claim { lease_ms, gated, without, again_at } => {
                 if let Some(at) = again_at {
-                    self.decide(|ledger| ledger.ring_at(at, now));
+                    self.decide(|contexts| contexts.wake_consumers_at(at, now));
                 }
-                return Ok(claim_reply(self.decide(|ledger| ledger.claim(lease_ms, &gated, &without, now))?));
+                return Ok(claim_reply(self.decide(|contexts| contexts.claim_next(lease_ms, &gated, &without, now))?));
             }
             Ask::Get { id } => return self.get(&id),
             Ask::Origin { id } => return self.origin(&id),
             Ask::Cancel { id } => return self.cancel(&id, now),
             Ask::Narrow { id, from, to } => {
-                return changed(self.decide(|ledger| ledger.narrowed(&id, &from, to, now))?);
+                return changed(self.decide(|contexts| contexts.narrow_input_request(&id, &from, to, now))?);
             }
-            Ask::Answer { id, input } => return changed(self.decide(|ledger| ledger.answered(&id, input, now))?),
+            Ask::Answer { id, input } => return changed(self.decide(|contexts| contexts.answer(&id, input, now))?),
             Ask::List(query) => return self.list(&query),
             Ask::Wait { .. } | Ask::Follow { .. } | Ask::Hear { .. } | Ask::Flush => {
                 return Err(Failure("a message that waits was to be answered at once".into()));
@@ -96,7 +98,7 @@ impl Store {
 
     fn sweep(self: &Rc<Self>, now: Timestamp) -> Result<Reply, Failure> {
         self.look_at_due(false);
-        let waits = self.ledger.borrow().is_kept_waiting(KEPT_WAITING_MS, now)?;
+        let waits = self.contexts.borrow().has_overdue(KEPT_WAITING_MS, now)?;
         Ok(if waits { Reply::Waits } else { Reply::Done })
     }
 
@@ -104,28 +106,28 @@ impl Store {
     fn commit(
         self: &Rc<Self>,
         id: &ContextId,
-        report: Report,
+        report: AttemptReport,
         result: Option<Box<RawValue>>,
         stays_ms: u64,
         now: Timestamp,
     ) -> Result<Reply, Failure> {
         let result = result.as_deref();
-        match self.decide(|ledger| ledger.commit(id, report, result, stays_ms, now, random::number()))? {
-            Committed::Taken { head, retry_ms } => {
+        match self.decide(|contexts| contexts.commit(id, report, result, stays_ms, now, random::number()))? {
+            CommitResult::Accepted { head, retry_ms } => {
                 // Some wait for no more than that its service has taken it on.
                 self.wake(id);
                 let ended = head.status.is_final();
                 Ok(Reply::Committed { view: view::of(&head)?, ended, retry_ms })
             }
-            Committed::Refused(head) => Ok(Reply::Refused { view: view::of(&head)? }),
+            CommitResult::Rejected(head) => Ok(Reply::Refused { view: view::of(&head)? }),
         }
     }
 
     fn recall(&self, claim: &Claim, now: Timestamp) -> Result<Reply, Failure> {
-        Ok(match self.ledger.borrow().recalled(Some(claim), None, now)? {
-            Recalled::Nothing => Reply::Nothing,
-            Recalled::Context(id) => Reply::Replayed { id },
-            Recalled::AnotherRequest => Reply::KeyReused,
+        Ok(match self.contexts.borrow().lookup_claim(Some(claim), None, now)? {
+            ClaimLookup::Unused => Reply::Nothing,
+            ClaimLookup::Context(id) => Reply::Replayed { id },
+            ClaimLookup::DifferentRequest => Reply::KeyReused,
         })
     }
 
@@ -136,21 +138,21 @@ impl Store {
         };
         let (now, random) = (clock::now(), random::number());
         let tells = matches!(&callback, Callback::Beat { progress: Some(_), .. });
-        let called_back = self.decide(|ledger| ledger.called_back(id, lease, callback, now, random))?;
+        let called_back = self.decide(|contexts| contexts.callback(id, lease, callback, now, random))?;
         if tells {
             self.wake(id);
         }
         Ok(match called_back {
-            CalledBack::Taken(head) | CalledBack::Again(head) => {
+            CallbackResult::Accepted(head) | CallbackResult::Repeated(head) => {
                 Reply::CalledBack { status: head.status, counts: true }
             }
-            CalledBack::Lost(head) => Reply::CalledBack { status: head.status, counts: false },
-            CalledBack::Absent => Reply::Nothing,
+            CallbackResult::LeaseLost(head) => Reply::CalledBack { status: head.status, counts: false },
+            CallbackResult::NotFound => Reply::Nothing,
         })
     }
 
     fn get(&self, id: &ContextId) -> Result<Reply, Failure> {
-        let Some(Whole { head, parameters, result }) = self.ledger.borrow().whole(id)? else {
+        let Some(StoredContext { head, parameters, result }) = self.contexts.borrow().get(id)? else {
             return Ok(Reply::Nothing);
         };
         Ok(Reply::Context(Box::new(Found {
@@ -171,7 +173,7 @@ impl Store {
     }
 
     fn origin(&self, id: &ContextId) -> Result<Reply, Failure> {
-        let Some(Whole { head, parameters, .. }) = self.ledger.borrow().whole(id)? else {
+        let Some(StoredContext { head, parameters, .. }) = self.contexts.borrow().get(id)? else {
             return Ok(Reply::Nothing);
         };
         let ended = head.status.is_final();
@@ -182,11 +184,11 @@ impl Store {
         let cancelled = |head: &Head, outcome, background: Option<Background>| {
             Ok(Reply::Cancelled { view: view::of(head)?, outcome, background })
         };
-        match self.decide(|ledger| ledger.cancel(id, now))? {
-            Cancelling::Absent => Ok(Reply::Nothing),
-            Cancelling::AlreadyEnded(head) => cancelled(&head, CancelOutcome::Ended, None),
-            Cancelling::Now(head, background) => cancelled(&head, CancelOutcome::Now, background),
-            Cancelling::Asked(head) => cancelled(&head, CancelOutcome::Asked, None),
+        match self.decide(|contexts| contexts.cancel(id, now))? {
+            CancelResult::NotFound => Ok(Reply::Nothing),
+            CancelResult::AlreadyEnded(head) => cancelled(&head, CancelOutcome::Ended, None),
+            CancelResult::Cancelled(head, background) => cancelled(&head, CancelOutcome::Now, background),
+            CancelResult::Requested(head) => cancelled(&head, CancelOutcome::Asked, None),
         }
     }
 
@@ -195,7 +197,7 @@ impl Store {
         let from = query.created_after.map_or(0, |at| first_key(at.plus_ms(1)).saturating_sub(1));
         let to = query.created_before.map_or(i64::MAX as u64, first_key);
         let to = query.before.as_deref().map_or(to, |before| to.min(row_key(before)));
-        let Part { items, cut } = self.tables.list(query, &from.to_string(), &to.to_string())?;
+        let PagePart { items, cut } = self.tables.list(query, &from.to_string(), &to.to_string())?;
         let listed = |(_, head): (_, Head)| Ok(Listed { id: head.id().clone(), view: view::of(&head)? });
         let items = items.into_iter().map(listed).collect::<Result<_, Failure>>()?;
         Ok(Reply::Page { items, cut })
@@ -203,7 +205,7 @@ impl Store {
 }
 
 /// An attempt as it travels. Without a lease yet, its number is 0.
-fn work(Attempting { head, parameters }: Attempting) -> Box<Work> {
+fn work(NextAttempt { head, parameters }: NextAttempt) -> Box<Work> {
     let services = |of: fn(&Attempt) -> bool| {
         head.attempts.iter().filter(|attempt| of(attempt)).map(|attempt| attempt.service.clone()).collect()
     };
@@ -219,31 +221,31 @@ fn work(Attempting { head, parameters }: Attempting) -> Box<Work> {
     })
 }
 
-fn changed(changed: Changed) -> Result<Reply, Failure> {
+fn changed(changed: ChangeResult) -> Result<Reply, Failure> {
     Ok(match changed {
-        Changed::Done(head) => Reply::Changed { view: view::of(&head)?, ended: head.status.is_final() },
-        Changed::Refused(head, _) => Reply::Refused { view: view::of(&head)? },
-        Changed::Absent => Reply::Nothing,
+        ChangeResult::Done(head) => Reply::Changed { view: view::of(&head)?, ended: head.status.is_final() },
+        ChangeResult::Rejected(head, _) => Reply::Refused { view: view::of(&head)? },
+        ChangeResult::NotFound => Reply::Nothing,
     })
 }
 
 /// `show`: the asker wants to see the context. One that is not leased is shown anyway.
-fn admission_reply(admitted: Admitted, show: bool) -> Result<Reply, Failure> {
+fn admission_reply(admitted: AdmitResult, show: bool) -> Result<Reply, Failure> {
     Ok(match admitted {
-        Admitted::Now { head, lease } => {
+        AdmitResult::Admitted { head, lease } => {
             let shows = show || lease.is_none();
             Reply::Admitted { lease, view: shows.then(|| view::of(&head)).transpose()? }
         }
-        Admitted::Taken => Reply::Taken,
-        Admitted::Replayed(id) => Reply::Replayed { id },
-        Admitted::KeyReused => Reply::KeyReused,
+        AdmitResult::IdTaken => Reply::Taken,
+        AdmitResult::Replayed(id) => Reply::Replayed { id },
+        AdmitResult::KeyReused => Reply::KeyReused,
     })
 }
 
-fn claim_reply(claimed: Claimed) -> Reply {
+fn claim_reply(claimed: WorkClaim) -> Reply {
     match claimed {
-        Claimed::Nothing => Reply::Nothing,
-        Claimed::Leased(attempting) => Reply::Leased(work(*attempting)),
-        Claimed::Offered(attempting) => Reply::Offered(work(*attempting)),
+        WorkClaim::Nothing => Reply::Nothing,
+        WorkClaim::Leased(next) => Reply::Leased(work(*next)),
+        WorkClaim::Offered(next) => Reply::Offered(work(*next)),
     }
 }

@@ -5,8 +5,8 @@ use crate::platform::Failure;
 use crate::platform::sql::Value;
 use narthex_core::context::Head;
 use narthex_core::context::status::Status;
-use narthex_core::context_store::Broken;
-use narthex_core::http::paging::{Part, fitting, merged};
+use narthex_core::context_store::StorageError;
+use narthex_core::http::paging::{PagePart, fitting, merged};
 
 use super::messages::Query;
 use super::tables::{Tables, head};
@@ -43,7 +43,7 @@ const STATEMENTS: [[&str; 2]; 2] = [
 
 impl Tables {
     /// Newest first by their ids, between two row keys (both out).
-    pub fn list(&self, query: &Query, from: &str, to: &str) -> Result<Part<Head>, Failure> {
+    pub fn list(&self, query: &Query, from: &str, to: &str) -> Result<PagePart<Head>, Failure> {
         let most_bytes = query.most_bytes.unwrap_or(MAX_BYTES);
         let mut parts = Vec::new();
         for [sizes, heads] in STATEMENTS {
@@ -62,9 +62,9 @@ impl Tables {
             let sizes: Vec<u64> = rows.iter().map(|row| row.integer(0).unwrap_or_default()).collect();
             let fits = fitting(&sizes, most_bytes);
             let rows = self.0.rows(heads, &values(fits as u64))?;
-            let items: Result<Vec<(String, Head)>, Broken> =
+            let items: Result<Vec<(String, Head)>, StorageError> =
                 rows.iter().map(|row| Ok((row.text(0).unwrap_or_default(), head(row, 1)?))).collect();
-            parts.push(Part { items: items?, cut: fits < sizes.len() });
+            parts.push(PagePart { items: items?, cut: fits < sizes.len() });
         }
         Ok(merged(parts, usize::try_from(query.limit).unwrap_or(usize::MAX)))
     }

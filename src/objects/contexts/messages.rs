@@ -8,7 +8,7 @@ use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Status;
-use narthex_core::context::{Admission, Background, ContextError, Outcome, Progress, Report};
+use narthex_core::context::{Admission, AttemptReport, Background, ContextError, Progress, ReportedOutcome};
 
 /// Every question carries the registry revision its asker decided with; who is behind is told so.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub enum Ask {
     /// Ends an attempt.
     Commit {
         id: ContextId,
-        report: Report,
+        report: AttemptReport,
         #[serde(default)]
         result: Option<Box<RawValue>>,
         /// The asker would run the next attempt itself, if it comes within this time.
@@ -54,7 +54,7 @@ pub enum Ask {
     Record {
         admission: Box<Admission>,
         parameters: Box<RawValue>,
-        report: Report,
+        report: AttemptReport,
         #[serde(default)]
         result: Option<Box<RawValue>>,
     },
@@ -256,7 +256,7 @@ impl Ask {
 #[serde(rename_all = "snake_case")]
 pub enum Say {
     Outcome {
-        outcome: Outcome,
+        outcome: ReportedOutcome,
         #[serde(default)]
         result: Option<Box<RawValue>>,
     },

@@ -2,7 +2,7 @@
 //!
 //! It admits, leases, takes in how attempts ended, remembers, and tells the hub; it never calls a service.
 //! Every reply means "on disk": the platform holds a reply back until what was written before it is safe. What is
-//! decided is the ledger's (`core/ledger/`); here messages are taken to it, and its effects are carried out.
+//! decided is the core's (`narthex_core::context_store`); here messages are taken to it, and its effects are carried out.
 
 mod answers;
 mod listing;
@@ -26,7 +26,7 @@ use crate::platform::{Failure, clock, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
-use narthex_core::context_store::{Broken, Effects, Ledger, Until};
+use narthex_core::context_store::{self, Effects, StorageError, WaitCondition};
 
 use messages::{Ask, Freshness, Message, Reply};
 use tables::Tables;
@@ -46,7 +46,7 @@ struct Identity {
 
 struct Store {
     tables: Tables,
-    ledger: RefCell<Ledger<Tables>>,
+    contexts: RefCell<context_store::ContextStore<Tables>>,
     identity: RefCell<Option<Identity>>,
     waiters: RefCell<HashMap<ContextId, Vec<oneshot::Sender<()>>>>,
     revision: Cell<u64>,
@@ -97,7 +97,12 @@ impl Store {
         let own_days = tables.meta(RETENTION)?.and_then(|days| days.parse().ok());
         let retention_ms = own_days.unwrap_or(settings.context_retention_days) * DAY_MS;
         Ok(Self {
-            ledger: RefCell::new(Ledger::open(tables.clone(), retention_ms, settings::of(env).timing, clock::now())?),
+            contexts: RefCell::new(context_store::ContextStore::open(
+                tables.clone(),
+                retention_ms,
+                settings::of(env).timing,
+                clock::now(),
+            )?),
             tables,
             identity: RefCell::new(identity),
             waiters: RefCell::default(),
@@ -108,28 +113,28 @@ impl Store {
         })
     }
 
-    /// Lets the ledger decide, and carries out what follows.
-    fn decide<T>(self: &Rc<Self>, decide: impl FnOnce(&mut Ledger<Tables>) -> T) -> T {
+    /// Lets the core decide, then carries out the effects.
+    fn decide<T>(self: &Rc<Self>, decide: impl FnOnce(&mut context_store::ContextStore<Tables>) -> T) -> T {
         let (decided, effects) = {
-            let mut ledger = self.ledger.borrow_mut();
-            let decided = decide(&mut ledger);
-            (decided, ledger.effects())
+            let mut contexts = self.contexts.borrow_mut();
+            let decided = decide(&mut contexts);
+            (decided, contexts.take_effects())
         };
         self.carry_out(effects);
         decided
     }
 
-    fn carry_out(self: &Rc<Self>, Effects { alarm, rings, tells, rested }: Effects) {
+    fn carry_out(self: &Rc<Self>, Effects { alarm, wakeups, publish, settled }: Effects) {
         if let Some(at) = alarm {
             self.tables.set_alarm(at);
         }
-        if rings > 0 {
-            self.ring(rings);
+        if wakeups > 0 {
+            self.enqueue_wakeups(wakeups);
         }
-        for id in rested {
+        for id in settled {
             self.wake(&id);
         }
-        if tells {
+        if publish {
             self.flush_soon();
         }
     }
@@ -142,13 +147,13 @@ impl Store {
         }
     }
 
-    fn ring(&self, times: u64) {
+    fn enqueue_wakeups(&self, count: u64) {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return;
         };
         let name = store.object_name(&tenant);
         tasks::spawn(async move {
-            for _ in 0..times {
+            for _ in 0..count {
                 if let Err(failure) = objects::ring_doorbell(&name).await {
                     // The alarm rings again.
                     log_event!(QueueMessageNotSent, tenant = &tenant, store = store, queue = "work", detail = &failure,);
@@ -160,9 +165,13 @@ impl Store {
     /// Looks at all that is due and sets the next alarm; `woken` when the one that was set has come.
     fn look_at_due(self: &Rc<Self>, woken: bool) {
         let now = clock::now();
-        let trouble = self
-            .decide(|ledger| if woken { ledger.alarm(now, random::number) } else { ledger.sweep(now, random::number) });
-        for (id, Broken(detail)) in trouble {
+        let trouble =
+            self.decide(
+                |contexts| {
+                    if woken { contexts.alarm(now, random::number) } else { contexts.sweep(now, random::number) }
+                },
+            );
+        for (id, StorageError(detail)) in trouble {
             let identity = self.identity.borrow();
             let tenant = identity.as_ref().map(|own| &own.tenant);
             log_event!(SweepFailed, tenant = tenant, context = id.as_ref(), detail = detail);
@@ -218,7 +227,7 @@ impl Store {
         if self.own_days.get() != days {
             self.tables.set_meta(RETENTION, &days.map_or_else(String::new, |days| days.to_string()))?;
             self.own_days.set(days);
-            self.ledger.borrow_mut().retain(days.unwrap_or(self.usual_days) * DAY_MS);
+            self.contexts.borrow_mut().retain(days.unwrap_or(self.usual_days) * DAY_MS);
         }
         Ok(())
     }
@@ -241,15 +250,25 @@ impl Store {
             }
             Ask::Wait { id, milliseconds, to_the_end, news_after } if message.revision >= self.revision.get() => {
                 let asked = (!to_the_end).then_some(0);
-                self.waited(id, milliseconds, Until { news_after, asked, taken: false }).await
+                self.waited(
+                    id,
+                    milliseconds,
+                    WaitCondition { progress_after: news_after, input_requests: asked, accepted: false },
+                )
+                .await
             }
             Ask::Follow { id, milliseconds, asked, news_after, taken } if message.revision >= self.revision.get() => {
-                self.waited(id, milliseconds, Until { news_after, asked: Some(asked), taken }).await
+                self.waited(
+                    id,
+                    milliseconds,
+                    WaitCondition { progress_after: news_after, input_requests: Some(asked), accepted: taken },
+                )
+                .await
             }
             Ask::Hear { ref id, lease, milliseconds } => {
-                self.wait(id, milliseconds, |ledger| ledger.asks(id, lease)).await?;
-                let ledger = self.ledger.borrow();
-                Ok(match ledger.heard(id, lease)? {
+                self.wait(id, milliseconds, |contexts| contexts.awaits_input(id, lease)).await?;
+                let contexts = self.contexts.borrow();
+                Ok(match contexts.input_for(id, lease)? {
                     Some(input) => Reply::Heard { input },
                     None => Reply::Nothing,
                 })
@@ -271,8 +290,8 @@ impl Store {
     }
 
     /// The context, once the wait for it is over.
-    async fn waited(self: &Rc<Self>, id: ContextId, milliseconds: u64, until: Until) -> Result<Reply, Failure> {
-        self.wait(&id, milliseconds, |ledger| ledger.goes_on(&id, until)).await?;
+    async fn waited(self: &Rc<Self>, id: ContextId, milliseconds: u64, until: WaitCondition) -> Result<Reply, Failure> {
+        self.wait(&id, milliseconds, |contexts| contexts.should_wait(&id, until)).await?;
         // Who waits was let in when the wait began.
         self.answer(Message { revision: self.revision.get(), ask: Ask::Get { id } })
     }
@@ -281,12 +300,12 @@ impl Store {
         &self,
         id: &ContextId,
         milliseconds: u64,
-        goes_on: impl Fn(&Ledger<Tables>) -> Result<bool, Broken>,
+        should_wait: impl Fn(&context_store::ContextStore<Tables>) -> Result<bool, StorageError>,
     ) -> Result<(), Failure> {
         let until = clock::now().plus_ms(milliseconds);
         loop {
             let left = until.since(clock::now());
-            if left == 0 || !goes_on(&self.ledger.borrow())? {
+            if left == 0 || !should_wait(&self.contexts.borrow())? {
                 return Ok(());
             }
             let (sender, receiver) = oneshot::channel();

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::platform::Failure;
 use narthex_core::base::id::ContextId;
-use narthex_core::context_store::Broken;
+use narthex_core::context_store::StorageError;
 use narthex_core::context_store::result_pieces::{ROW_BYTES, joined};
 
 use super::tables::Tables;
@@ -46,7 +46,7 @@ impl Tables {
     }
 
     /// The result that lies in pieces, if there are any.
-    pub fn joined(&self, id: &ContextId) -> Result<Option<Box<RawValue>>, Broken> {
+    pub fn joined(&self, id: &ContextId) -> Result<Option<Box<RawValue>>, StorageError> {
         let key = id.row_key();
         let rows =
             self.0.rows("SELECT text FROM pieces WHERE key = CAST(? AS INTEGER) ORDER BY number", &[(&key).into()])?;

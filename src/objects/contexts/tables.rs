@@ -20,7 +20,7 @@ use narthex_core::context::Head;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Status;
 use narthex_core::context_store::result_pieces::{Layout, ROW_BYTES};
-use narthex_core::context_store::{Broken, Due, Ended, Ready, Shelf, Whole};
+use narthex_core::context_store::{DueContext, EndedContext, ReadyContext, Storage, StorageError, StoredContext};
 use narthex_core::events::bundle::MAX_RESULT_BYTES;
 
 const CREATE: [&str; 5] = [
@@ -50,11 +50,11 @@ const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER
 #[derive(Clone)]
 pub struct Tables(pub(super) Sql);
 
-pub(super) fn head(row: &Row, at: u32) -> Result<Head, Broken> {
+pub(super) fn head(row: &Row, at: u32) -> Result<Head, StorageError> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
 }
 
-fn raw(row: &Row, at: u32) -> Result<Option<Box<RawValue>>, Broken> {
+fn raw(row: &Row, at: u32) -> Result<Option<Box<RawValue>>, StorageError> {
     Ok(row.text(at).map(RawValue::from_string).transpose()?)
 }
 
@@ -122,8 +122,13 @@ impl Tables {
     }
 }
 
-impl Shelf for Tables {
-    fn insert(&self, head: &Head, parameters: &RawValue, claim: Option<(&Claim, Timestamp)>) -> Result<bool, Broken> {
+impl Storage for Tables {
+    fn insert(
+        &self,
+        head: &Head,
+        parameters: &RawValue,
+        claim: Option<(&Claim, Timestamp)>,
+    ) -> Result<bool, StorageError> {
         let Some((claim, until)) = claim else { return Ok(self.insert_live(head, parameters)?) };
         // The key and what it stands for are one write.
         Ok(self.0.transaction(|| {
@@ -135,7 +140,7 @@ impl Shelf for Tables {
         })?)
     }
 
-    fn update(&self, head: &Head) -> Result<(), Broken> {
+    fn update(&self, head: &Head) -> Result<(), StorageError> {
         let text = serde_json::to_string(head)?;
         let key = head.id().row_key();
         let values: [Value<'_>; 6] = [
@@ -150,7 +155,7 @@ impl Shelf for Tables {
     }
 
     /// Puts an ended context beside the live one; [`Tables::clean`] takes the live one away later.
-    fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), Broken> {
+    fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), StorageError> {
         let text = serde_json::to_string(head)?;
         let key = head.id().row_key();
         let Layout { beside, pieces } = Layout::of(result, ROW_BYTES);
@@ -166,7 +171,7 @@ impl Shelf for Tables {
     }
 
     /// Keeps a context that was never live; false when its key is taken.
-    fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, Broken> {
+    fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, StorageError> {
         let admission = &head.admission;
         let text = serde_json::to_string(head)?;
         let key = admission.id.row_key();
@@ -186,27 +191,27 @@ impl Shelf for Tables {
         Ok(self.with_pieces(head.id(), &pieces, insert)?)
     }
 
-    fn clean(&self, ids: &[ContextId]) -> Result<(), Broken> {
+    fn clean(&self, ids: &[ContextId]) -> Result<(), StorageError> {
         let keys: Vec<String> = ids.iter().map(ContextId::row_key).collect();
         Ok(self.0.run(CLEAN, &[(&serde_json::to_string(&keys)?).into()])?)
     }
 
-    fn live_head(&self, id: &ContextId) -> Result<Option<Head>, Broken> {
+    fn live_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError> {
         let row = self.find("SELECT head FROM live WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
         row.map(|row| head(&row, 0)).transpose()
     }
 
-    fn done_head(&self, id: &ContextId) -> Result<Option<Head>, Broken> {
+    fn done_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError> {
         let row = self.find("SELECT head FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
         row.map(|row| head(&row, 0)).transpose()
     }
 
-    fn live(&self, id: &ContextId) -> Result<Option<Whole>, Broken> {
+    fn live(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError> {
         let row = self.find("SELECT head, parameters, NULL FROM live WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
         row.map(whole).transpose()
     }
 
-    fn done(&self, id: &ContextId) -> Result<Option<Whole>, Broken> {
+    fn done(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError> {
         let row =
             self.find("SELECT head, parameters, result FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
         let Some(mut found) = row.map(whole).transpose()? else { return Ok(None) };
@@ -217,7 +222,7 @@ impl Shelf for Tables {
     }
 
     /// What has ended and whose last event may still have to be told.
-    fn untold(&self) -> Result<Vec<Ended>, Broken> {
+    fn unpublished(&self) -> Result<Vec<EndedContext>, StorageError> {
         let rows = self.0.rows(
             "SELECT done.head, CASE WHEN length(CAST(done.result AS BLOB)) <= CAST(? AS INTEGER) THEN done.result END \
              FROM live JOIN done ON live.key = done.key",
@@ -226,36 +231,36 @@ impl Shelf for Tables {
         rows.iter().map(|row| Ok((head(row, 0)?, raw(row, 1)?))).collect()
     }
 
-    fn live_heads(&self) -> Result<Vec<Head>, Broken> {
+    fn live_heads(&self) -> Result<Vec<Head>, StorageError> {
         let rows = self.0.rows("SELECT head FROM live", &[])?;
         rows.iter().map(|row| head(row, 0)).collect()
     }
 
     /// Everything in `live`, soonest first. `live` is small: this reads no parameters.
-    fn by_due(&self) -> Result<Vec<Due>, Broken> {
+    fn by_due(&self) -> Result<Vec<DueContext>, StorageError> {
         let rows = self.0.rows("SELECT id, status, due, expires FROM live ORDER BY due", &[])?;
         Ok(rows
             .iter()
             .filter_map(|row| {
                 let status = row.text(1).as_deref().and_then(Status::parse);
                 let (due, expires) = (Timestamp(row.integer(2)?), Timestamp(row.integer(3)?));
-                Some(Due { id: ContextId::parse(&row.text(0)?)?, status, due, expires })
+                Some(DueContext { id: ContextId::parse(&row.text(0)?)?, status, due, expires })
             })
             .collect())
     }
 
-    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<Ready>, Broken> {
+    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<ReadyContext>, StorageError> {
         let rows = self.0.rows(
             "SELECT id, service FROM live WHERE status = 'queued' AND due <= CAST(?1 AS INTEGER) \
              AND service NOT IN (SELECT value FROM json_each(?2)) ORDER BY priority DESC, key LIMIT CAST(?3 AS INTEGER)",
             &[now.0.into(), (&serde_json::to_string(without)?).into(), most.into()],
         )?;
-        let ready = |row: &Row| Some(Ready { id: ContextId::parse(&row.text(0)?)?, service: row.text(1)? });
+        let ready = |row: &Row| Some(ReadyContext { id: ContextId::parse(&row.text(0)?)?, service: row.text(1)? });
         Ok(rows.iter().filter_map(ready).collect())
     }
 
     /// What an idempotency key stands for: a context, and the fingerprint of what was sent.
-    fn claimed(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, Broken> {
+    fn find_claim(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, StorageError> {
         let row = self.0.first(
             "SELECT id, fingerprint FROM claims WHERE scope = ? AND until > CAST(? AS INTEGER)",
             &[scope.into(), now.0.into()],
@@ -264,19 +269,19 @@ impl Shelf for Tables {
     }
 
     /// Forgets a piece of the keys whose time is over.
-    fn forget_claims(&self, now: Timestamp) -> Result<(), Broken> {
+    fn delete_expired_claims(&self, now: Timestamp) -> Result<(), StorageError> {
         Ok(self.0.run(
             "DELETE FROM claims WHERE scope IN (SELECT scope FROM claims WHERE until <= CAST(? AS INTEGER) LIMIT 500)",
             &[now.0.into()],
         )?)
     }
 
-    fn oldest_done(&self) -> Result<Option<Timestamp>, Broken> {
+    fn oldest_done(&self) -> Result<Option<Timestamp>, StorageError> {
         let row = self.0.first("SELECT id FROM done ORDER BY key LIMIT 1", &[])?;
         Ok(row.and_then(|row| ContextId::parse(&row.text(0)?)).map(|id| id.created_at()))
     }
 
-    fn forget_done(&self, before: Timestamp, most: u64) -> Result<u64, Broken> {
+    fn delete_done(&self, before: Timestamp, most: u64) -> Result<u64, StorageError> {
         let before = self.within_reach(&first_key(before).to_string())?;
         let values: [Value<'_>; 2] = [(&before).into(), most.into()];
         // Keys sort by the time of creation. One whose end is still to be told stays until it has been.
@@ -293,11 +298,11 @@ impl Shelf for Tables {
         Ok(rows.len() as u64)
     }
 
-    fn reserved(&self) -> Result<u64, Broken> {
+    fn reserved_number(&self) -> Result<u64, StorageError> {
         Ok(self.meta("numbers")?.and_then(|n| n.parse().ok()).unwrap_or(0))
     }
 
-    fn reserve(&self, bound: u64) -> Result<(), Broken> {
+    fn reserve_number(&self, bound: u64) -> Result<(), StorageError> {
         Ok(self.set_meta("numbers", &bound.to_string())?)
     }
 }
@@ -307,7 +312,7 @@ pub fn first_key(at: Timestamp) -> u64 {
     row_key(&ulid(at, [0; 10]))
 }
 
-fn whole(row: Row) -> Result<Whole, Broken> {
-    let parameters = raw(&row, 1)?.ok_or_else(|| Broken("a context without parameters".into()))?;
-    Ok(Whole { head: head(&row, 0)?, parameters, result: raw(&row, 2)? })
+fn whole(row: Row) -> Result<StoredContext, StorageError> {
+    let parameters = raw(&row, 1)?.ok_or_else(|| StorageError("a context without parameters".into()))?;
+    Ok(StoredContext { head: head(&row, 0)?, parameters, result: raw(&row, 2)? })
 }

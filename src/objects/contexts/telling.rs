@@ -1,4 +1,4 @@
-//! Sending the hub what the ledger has to tell.
+//! Sends unpublished events to the hub.
 
 use std::rc::Rc;
 
@@ -17,12 +17,12 @@ const TRIES: u32 = 5;
 
 impl Store {
     pub(super) fn flush_soon(self: &Rc<Self>) {
-        if self.ledger.borrow_mut().outbox.begin() {
+        if self.contexts.borrow_mut().outbox.begin_flush() {
             let store = self.clone();
             tasks::spawn(async move {
                 clock::pause(GATHER_MS).await;
                 let told = store.send_out().await;
-                store.ledger.borrow_mut().outbox.finish();
+                store.contexts.borrow_mut().outbox.finish_flush();
                 // What came in meanwhile found somebody flushing. A hub that is away is left to the alarm.
                 if told {
                     store.flush_soon();
@@ -33,10 +33,10 @@ impl Store {
 
     /// Sends out what waits now, unless somebody is at it; then waits for them.
     pub(super) async fn flush(self: &Rc<Self>) {
-        while !self.ledger.borrow().outbox.is_empty() {
-            if self.ledger.borrow_mut().outbox.begin() {
+        while !self.contexts.borrow().outbox.is_empty() {
+            if self.contexts.borrow_mut().outbox.begin_flush() {
                 self.send_out().await;
-                self.ledger.borrow_mut().outbox.finish();
+                self.contexts.borrow_mut().outbox.finish_flush();
                 return;
             }
             clock::pause(5).await;
@@ -50,7 +50,7 @@ impl Store {
         };
         let mut tries = 0;
         loop {
-            let Some(batch) = self.ledger.borrow().outbox.batch() else { return true };
+            let Some(batch) = self.contexts.borrow().outbox.batch() else { return true };
             let Ok(bundles) = RawValue::from_string(batch.bundles) else { return false };
             let publish = events::messages::Ask::Publish(events::messages::Publish {
                 tenant: tenant.clone(),
@@ -62,9 +62,9 @@ impl Store {
             });
             match objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await {
                 Ok(events::messages::Reply::Published { head }) => {
-                    if let Err(broken) = self.decide(|ledger| ledger.acknowledged(head)) {
+                    if let Err(error) = self.decide(|contexts| contexts.acknowledge(head)) {
                         // The rows stay, and are told again after the next restart; the hub knows them then.
-                        log_event!(PublishedEventsNotDeleted, tenant = &tenant, store = store, detail = &broken);
+                        log_event!(PublishedEventsNotDeleted, tenant = &tenant, store = store, detail = &error);
                     }
                 }
                 Ok(_) => return false,
@@ -72,7 +72,7 @@ impl Store {
                     log_event!(EventsNotPublished, tenant = &tenant, store = store, detail = &failure);
                     tries += 1;
                     if tries == TRIES {
-                        self.decide(|ledger| ledger.wake_soon(clock::now()));
+                        self.decide(|contexts| contexts.arm_soon(clock::now()));
                         return false;
                     }
                     clock::pause(100 << tries).await;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use narthex_core::access::oauth::grant::{Allowed, Grant, Seen};
-use narthex_core::access::oauth::grant_list::{Entry, Query};
+use narthex_core::access::oauth::grant::{Grant, GrantedAccess, SeenClient};
+use narthex_core::access::oauth::grant_list::{GrantEntry, GrantQuery};
 use narthex_core::base::time::Timestamp;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub enum Ask {
         next: String,
         /// What the client says of itself by now, where that is to be kept.
         #[serde(default)]
-        seen: Option<Box<Seen>>,
+        seen: Option<Box<SeenClient>>,
     },
     /// What this client may still get of the grant. Changes nothing.
     Read { client: String },
@@ -41,11 +41,11 @@ pub enum Ask {
     /// Signs the claims of an access token.
     Sign { claims: String },
     /// Of a tenant's list of grants: one is in force, or was used.
-    List(Box<Entry>),
+    List(Box<GrantEntry>),
     /// One has ended.
     Unlist { grant: String },
     /// Those that match, the newest first.
-    Listed(Query),
+    Listed(GrantQuery),
     /// The one of this id.
     Find { grant: String },
 }
@@ -55,33 +55,33 @@ pub enum Ask {
 pub enum Reply {
     Done,
     Taken(Taken),
-    Looked(Option<(Allowed, Timestamp)>),
+    Looked(Option<(GrantedAccess, Timestamp)>),
     /// Whether there was something to end, or to take.
     Ended(bool),
     Keys(Vec<PublicKey>),
     Signed(String),
     Read(Option<Box<Held>>),
-    Listed(Vec<Entry>),
+    Listed(Vec<GrantEntry>),
 }
 
 /// What a client may still get of a grant.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Held {
-    pub allowed: Allowed,
+    pub allowed: GrantedAccess,
     pub until: Timestamp,
     /// When it was used last.
     #[serde(default)]
     pub used_at: Option<Timestamp>,
     #[serde(default)]
-    pub seen: Option<Seen>,
+    pub seen: Option<SeenClient>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Taken {
-    Taken(Allowed),
+    Taken(GrantedAccess),
     /// It was taken a moment ago, and is answered as then.
-    Again(Allowed),
+    Again(GrantedAccess),
     Refused,
     Replayed,
 }

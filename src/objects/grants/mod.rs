@@ -16,8 +16,8 @@ use crate::objects::reply;
 use crate::platform::{Failure, clock, crypto, secret_box, settings, tasks};
 use narthex_core::access::encrypted_secret::AssociatedData;
 use narthex_core::access::issuer::ACCESS_TOKEN;
-use narthex_core::access::oauth::grant::{Grant, Moment, Outcome, Redemption, Refresh};
-use narthex_core::access::oauth::signing_keys::{self, Pair};
+use narthex_core::access::oauth::grant::{Grant, Redemption, Refresh, RetryWindow, TokenResult};
+use narthex_core::access::oauth::signing_keys::{self, SigningKeyPair};
 use narthex_core::base::time::Timestamp;
 
 use messages::{Ask, Held, PublicKey, Reply, Taken};
@@ -72,11 +72,11 @@ fn of_key(kid: &str) -> AssociatedData<'_> {
     AssociatedData { tenant: TENANT, kind: "oauth_key", id: kid, field: "private" }
 }
 
-async fn made(now: Timestamp) -> Result<Pair, Failure> {
+async fn made(now: Timestamp) -> Result<SigningKeyPair, Failure> {
     let (public, private) = crypto::make_pair().await?;
     let kid = public.kid.unwrap_or_default();
     let private = secret_box::encrypt(of_key(&kid), now, "", &private).await?;
-    Ok(Pair { kid, public: public.text, private, made_at: now })
+    Ok(SigningKeyPair { kid, public: public.text, private, made_at: now })
 }
 
 impl Inner {
@@ -86,12 +86,12 @@ impl Inner {
             Ask::Redeem { hash, client, redirect_uri, verifier, next } => self.decide(|grant, now| {
                 let (redirect_uri, next) = (redirect_uri.as_deref(), next.as_deref());
                 let asked = Redemption { hash: &hash, client: &client, redirect_uri, verifier: &verifier, next };
-                grant.redeem(&asked, Moment { now, retry_ms: self.code_retry_ms })
+                grant.redeem(&asked, RetryWindow { now, retry_ms: self.code_retry_ms })
             }),
             Ask::Refresh { place, hash, client, next, seen } => self.decide(|grant, now| {
                 let asked = Refresh { place, hash: &hash, client: &client, next: &next };
-                let outcome = grant.refresh(&asked, Moment { now, retry_ms: self.retry_ms });
-                if let (Outcome::Taken, Some(seen)) = (outcome, seen) {
+                let outcome = grant.refresh(&asked, RetryWindow { now, retry_ms: self.retry_ms });
+                if let (TokenResult::Accepted, Some(seen)) = (outcome, seen) {
                     grant.seen = Some(*seen);
                 }
                 outcome
@@ -134,7 +134,7 @@ impl Inner {
     }
 
     /// Lets the core decide and keeps what it decided, in one turn: nobody comes in between.
-    fn decide(&self, decision: impl FnOnce(&mut Grant, Timestamp) -> Outcome) -> Result<Reply, Failure> {
+    fn decide(&self, decision: impl FnOnce(&mut Grant, Timestamp) -> TokenResult) -> Result<Reply, Failure> {
         let Some(mut grant) = self.tables.get::<Grant>(GRANT)? else {
             return Ok(Reply::Taken(Taken::Refused));
         };
@@ -146,10 +146,10 @@ impl Inner {
             self.tables.set_alarm(until.plus_ms(REMEMBERED_MS));
         }
         Ok(Reply::Taken(match outcome {
-            Outcome::Taken => Taken::Taken(grant.allowed),
-            Outcome::Again => Taken::Again(grant.allowed),
-            Outcome::Refused => Taken::Refused,
-            Outcome::Replayed => Taken::Replayed,
+            TokenResult::Accepted => Taken::Taken(grant.allowed),
+            TokenResult::Repeated => Taken::Again(grant.allowed),
+            TokenResult::Rejected => Taken::Refused,
+            TokenResult::Replayed => Taken::Replayed,
         }))
     }
 
@@ -174,9 +174,9 @@ impl Inner {
     }
 
     /// The keys there are, after another was made if one is due.
-    async fn pairs(&self) -> Result<Vec<Pair>, Failure> {
+    async fn pairs(&self) -> Result<Vec<SigningKeyPair>, Failure> {
         let life_ms = self.life_ms;
-        let mut pairs: Vec<Pair> = self.tables.get(PAIRS)?.unwrap_or_default();
+        let mut pairs: Vec<SigningKeyPair> = self.tables.get(PAIRS)?.unwrap_or_default();
         let now = clock::now();
         let count = pairs.len();
         signing_keys::forget(&mut pairs, life_ms, now);
@@ -189,7 +189,7 @@ impl Inner {
             }
             self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
         } else if self.encrypt_again(&mut pairs).await? || pairs.len() != count {
-            let known: Vec<Pair> = self.tables.get(PAIRS)?.unwrap_or_default();
+            let known: Vec<SigningKeyPair> = self.tables.get(PAIRS)?.unwrap_or_default();
             // Whoever made one meanwhile is not undone; what is left here comes next time.
             if known.len() == count {
                 self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
@@ -213,7 +213,7 @@ impl Inner {
     }
 
     /// Private parts that are not under the newest key are encrypted again.
-    async fn encrypt_again(&self, pairs: &mut [Pair]) -> Result<bool, Failure> {
+    async fn encrypt_again(&self, pairs: &mut [SigningKeyPair]) -> Result<bool, Failure> {
         let mut changed = false;
         for pair in pairs {
             let again =

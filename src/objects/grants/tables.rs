@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
-use narthex_core::access::oauth::grant_list::{Entry, Query};
+use narthex_core::access::oauth::grant_list::{GrantEntry, GrantQuery};
 use narthex_core::base::time::Timestamp;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, document TEXT NOT NULL, \
@@ -62,11 +62,11 @@ impl Tables {
         Ok(row.and_then(|row| row.integer(0)).map(Timestamp))
     }
 
-    pub fn list(&self, entry: &Entry, now: Timestamp) -> Result<(), Failure> {
+    pub fn list(&self, entry: &GrantEntry, now: Timestamp) -> Result<(), Failure> {
         self.0.run(CREATE_LIST, &[])?;
         self.0.run(FORGET, &[now.0.into()])?;
         let text = serde_json::to_string(entry)?;
-        let Entry { id, allowed, until, .. } = entry;
+        let GrantEntry { id, allowed, until, .. } = entry;
         self.0.run(
             "INSERT INTO listed (id, owner, client, until, document) VALUES (?, ?, ?, CAST(? AS INTEGER), ?) \
              ON CONFLICT (id) DO UPDATE SET document = excluded.document",
@@ -79,7 +79,7 @@ impl Tables {
         self.0.run("DELETE FROM listed WHERE id = ?", &[grant.into()])
     }
 
-    pub fn listed(&self, query: &Query, now: Timestamp) -> Result<Vec<Entry>, Failure> {
+    pub fn listed(&self, query: &GrantQuery, now: Timestamp) -> Result<Vec<GrantEntry>, Failure> {
         self.0.run(CREATE_LIST, &[])?;
         let rows = self.0.rows(
             "SELECT document FROM listed WHERE until > CAST(?1 AS INTEGER) AND (?2 IS NULL OR owner = ?2) \
@@ -95,7 +95,7 @@ impl Tables {
         rows.iter().filter_map(|row| row.text(0)).map(|text| Ok(serde_json::from_str(&text)?)).collect()
     }
 
-    pub fn find(&self, grant: &str, now: Timestamp) -> Result<Option<Entry>, Failure> {
+    pub fn find(&self, grant: &str, now: Timestamp) -> Result<Option<GrantEntry>, Failure> {
         self.0.run(CREATE_LIST, &[])?;
         let row = self.0.first(
             "SELECT document FROM listed WHERE id = ?1 AND until > CAST(?2 AS INTEGER)",

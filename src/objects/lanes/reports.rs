@@ -11,7 +11,7 @@ use crate::platform::{Failure, clock, log, random, tasks};
 use narthex_core::calling::connection::frame::GatewayMessage;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::{self, CallResult};
-use narthex_core::context::Report;
+use narthex_core::context::AttemptReport;
 use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 use narthex_core::services::capability::Capability;
 
@@ -76,7 +76,7 @@ impl Inner {
         let (schema, timeout_seconds) = offered.unwrap_or((None, USUAL_SECONDS));
         let verdict = response::read(&service, answer, schema);
         let now = clock::now();
-        let report = Report {
+        let report = AttemptReport {
             lease: delivery.lease,
             service,
             started_at: delivery.handed_at,

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use narthex_core::base::time::Timestamp;
-use narthex_core::limits::quota_pool::{Portion, Report, Rule, Standing};
+use narthex_core::limits::quota_pool::{LeaseReport, QuotaLease, QuotaRule, QuotaState};
 
 /// A question, with the limit it is about as the asker knows it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
-    pub rule: Rule,
+    pub rule: QuotaRule,
     /// When that was configured; the newest counts.
     pub configured_at: Timestamp,
     pub ask: Ask,
@@ -21,10 +21,10 @@ pub enum Ask {
     Take {
         wanted: u64,
         #[serde(default)]
-        reports: Vec<Report>,
+        reports: Vec<LeaseReport>,
     },
     /// How much of a portion was used.
-    Report(Report),
+    Report(LeaseReport),
     /// A permit, of a limit on what happens at a time.
     Acquire,
     /// Keeps a permit alive.
@@ -39,8 +39,8 @@ pub enum Ask {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    Given { portion: Portion, standing: Standing },
-    Permit { permit: u64, standing: Standing },
-    Refused { standing: Standing },
+    Given { portion: QuotaLease, standing: QuotaState },
+    Permit { permit: u64, standing: QuotaState },
+    Refused { standing: QuotaState },
     Done,
 }

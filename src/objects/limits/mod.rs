@@ -19,17 +19,17 @@ use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::limits::concurrency::Permits;
-use narthex_core::limits::quota_pool::{Bucket, Kept, PORTION_MS, Rule, Standing};
+use narthex_core::limits::quota_pool::{QUOTA_LEASE_MS, QuotaPool, QuotaRule, QuotaState, StoredPool};
 
 use messages::{Ask, Message, Reply};
 
 /// Who finds nothing left waits this long for what others have not used, in milliseconds.
-const MAX_WAIT_MS: u64 = PORTION_MS + 1_000;
+const MAX_WAIT_MS: u64 = QUOTA_LEASE_MS + 1_000;
 /// How often it looks.
 const LOOK_MS: u64 = 50;
 /// More do not wait: what comes back is for these.
 const MAX_WAITING: u32 = 64;
-/// How often it is looked whether a bucket rests, in milliseconds.
+/// How often it is looked whether a pool rests, in milliseconds.
 const REST_MS: u64 = 1_000;
 /// The row goes this long after it is needed no more, in milliseconds.
 const IDLE_MS: u64 = 60_000;
@@ -40,16 +40,16 @@ const CREATE: &str =
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     #[serde(default)]
-    tokens: Option<Kept>,
+    tokens: Option<StoredPool>,
     #[serde(default)]
     permits: u64,
 }
 
 struct Inner {
     sql: Sql,
-    rule: Cell<Rule>,
+    rule: Cell<QuotaRule>,
     configured_at: Cell<Timestamp>,
-    bucket: RefCell<Bucket>,
+    pool: RefCell<QuotaPool>,
     permits: RefCell<Permits>,
     /// As it is on disk.
     state: RefCell<State>,
@@ -57,7 +57,7 @@ struct Inner {
     armed: Cell<bool>,
     /// Who waits for what others have.
     waiting: Cell<u32>,
-    /// A task waits for the bucket to rest.
+    /// A task waits for the pool to rest.
     settles: Cell<bool>,
 }
 
@@ -108,17 +108,17 @@ impl Inner {
         let armed = Cell::new(known.is_some());
         let (state, now) = (known.unwrap_or_default(), clock::now());
         // What the limit is comes with the first question.
-        let rule = Rule { quota: 0, window_ms: 1 };
-        let bucket = match &state.tokens {
-            Some(kept) => Bucket::restore(kept, Rule { quota: 0, window_ms: kept.window_ms.max(1) }, now),
-            None => Bucket::new(rule, now),
+        let rule = QuotaRule { quota: 0, window_ms: 1 };
+        let pool = match &state.tokens {
+            Some(kept) => QuotaPool::restore(kept, QuotaRule { quota: 0, window_ms: kept.window_ms.max(1) }, now),
+            None => QuotaPool::new(rule, now),
         };
         let permits = Permits::restore(state.permits, now, &settings::timing());
         Ok(Self {
             sql,
             rule: Cell::new(rule),
             configured_at: Cell::default(),
-            bucket: RefCell::new(bucket),
+            pool: RefCell::new(pool),
             permits: RefCell::new(permits),
             state: RefCell::new(state),
             armed,
@@ -127,11 +127,11 @@ impl Inner {
         })
     }
 
-    fn know(&self, rule: Rule, configured_at: Timestamp) {
+    fn know(&self, rule: QuotaRule, configured_at: Timestamp) {
         if configured_at >= self.configured_at.get() {
             self.configured_at.set(configured_at);
             self.rule.set(rule);
-            self.bucket.borrow_mut().change(rule);
+            self.pool.borrow_mut().set_rule(rule);
         }
     }
 
@@ -140,12 +140,12 @@ impl Inner {
         match ask {
             Ask::Take { wanted, reports } => {
                 for report in reports {
-                    self.bucket.borrow_mut().report(report, now);
+                    self.pool.borrow_mut().report(report, now);
                 }
                 self.take(wanted, now)
             }
             Ask::Report(report) => {
-                self.bucket.borrow_mut().report(report, now);
+                self.pool.borrow_mut().report(report, now);
                 Ok(Reply::Done)
             }
             Ask::Acquire => self.acquire(now),
@@ -162,9 +162,9 @@ impl Inner {
 
     fn take(self: &Rc<Self>, wanted: u64, now: Timestamp) -> Result<Reply, Failure> {
         let (portion, standing, kept, all_back) = {
-            let mut bucket = self.bucket.borrow_mut();
-            let portion = bucket.take(wanted, now);
-            (portion, bucket.standing(now), bucket.to_keep(), bucket.full_at(now))
+            let mut pool = self.pool.borrow_mut();
+            let portion = pool.take(wanted, now);
+            (portion, pool.state(now), pool.to_store(), pool.full_at(now))
         };
         let Some(portion) = portion else { return Ok(Reply::Refused { standing }) };
         if let Some(kept) = kept {
@@ -185,11 +185,11 @@ impl Inner {
         }
         let inner = self.clone();
         tasks::spawn(async move {
-            while !inner.bucket.borrow().is_resting(clock::now()) {
+            while !inner.pool.borrow().is_idle(clock::now()) {
                 clock::pause(REST_MS).await;
             }
             inner.settles.set(false);
-            let kept = inner.bucket.borrow_mut().to_rest();
+            let kept = inner.pool.borrow_mut().to_store_exactly();
             if let Some(kept) = kept {
                 inner.state.borrow_mut().tokens = Some(kept);
                 if let Err(failure) = inner.keep(clock::now()) {
@@ -200,7 +200,7 @@ impl Inner {
     }
 
     fn is_worth_waiting(&self) -> bool {
-        self.waiting.get() < MAX_WAITING && self.bucket.borrow().is_waited_for()
+        self.waiting.get() < MAX_WAITING && self.pool.borrow().has_open_leases()
     }
 
     /// Waits until somebody has given back what they did not use.
@@ -210,7 +210,7 @@ impl Inner {
             clock::pause(LOOK_MS).await;
             let now = clock::now();
             let reply = self.take(1, now)?;
-            let waits = matches!(reply, Reply::Refused { .. }) && self.bucket.borrow().is_waited_for();
+            let waits = matches!(reply, Reply::Refused { .. }) && self.pool.borrow().has_open_leases();
             if !waits || now >= until {
                 return Ok(reply);
             }
@@ -221,10 +221,10 @@ impl Inner {
         let mut permits = self.permits.borrow_mut();
         let quota = self.rule.get().quota;
         let Some(permit) = permits.acquire(quota, now) else {
-            return Ok(Reply::Refused { standing: Standing { left: 0, reset_ms: permits.next_end_ms(now) } });
+            return Ok(Reply::Refused { standing: QuotaState { left: 0, reset_ms: permits.next_end_ms(now) } });
         };
-        let standing = Standing { left: permits.left(quota, now), reset_ms: 0 };
-        if let Some(out) = permits.to_keep(quota) {
+        let standing = QuotaState { left: permits.left(quota, now), reset_ms: 0 };
+        if let Some(out) = permits.to_store(quota) {
             self.state.borrow_mut().permits = out;
             self.keep(now)?;
         }
@@ -248,13 +248,13 @@ impl Inner {
     /// The alarm: deletes what nobody needs any more.
     fn wake(&self) -> Result<(), Failure> {
         let now = clock::now();
-        let all_back = self.bucket.borrow_mut().full_at(now);
+        let all_back = self.pool.borrow_mut().full_at(now);
         let idle = self.permits.borrow_mut().is_idle(now);
         if all_back.is_none() && idle {
             self.sql.run("DELETE FROM kept", &[])?;
             self.armed.set(false);
             *self.state.borrow_mut() = State::default();
-            *self.bucket.borrow_mut() = Bucket::new(self.rule.get(), now);
+            *self.pool.borrow_mut() = QuotaPool::new(self.rule.get(), now);
             *self.permits.borrow_mut() = Permits::restore(0, now, &settings::timing());
         } else {
             self.sql.set_alarm(all_back.unwrap_or(now).plus_ms(IDLE_MS));

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::platform::{Failure, clock, random};
 use narthex_core::access::api_key;
-use narthex_core::access::audit::{By, Entry, Outcome};
-use narthex_core::access::repeat_suppressor::{Gathering, Like};
+use narthex_core::access::audit::{Actor, AuditEntry, AuditOutcome};
+use narthex_core::access::repeat_suppressor::{RepeatKey, RepeatSuppressor};
 use narthex_core::base::id::ulid;
 use narthex_core::base::time::Timestamp;
 use narthex_core::registry::size::Reach;
@@ -22,13 +22,13 @@ const REFUSALS_MS: u64 = 600_000;
 /// Different refusals written in that time; further ones are one entry.
 const MAX_REFUSALS: usize = 32;
 
-pub(super) fn refusals() -> Gathering {
-    Gathering::new(REFUSALS_MS, MAX_REFUSALS)
+pub(super) fn refusals() -> RepeatSuppressor {
+    RepeatSuppressor::new(REFUSALS_MS, MAX_REFUSALS)
 }
 
 /// What is said of a write.
 pub(super) struct Change<'a> {
-    pub by: &'a By,
+    pub by: &'a Actor,
     pub action: &'a str,
     pub object: &'a str,
     pub changes: Map<String, Value>,
@@ -67,21 +67,21 @@ impl Inner {
             after.check(&before, reach).map_err(Halted::TooLarge)?;
             self.warn(&after)?;
             self.tables.set_meta("revision", &next.to_string())?;
-            self.note(change, Outcome::Done)?;
+            self.note(change, AuditOutcome::Done)?;
             Ok::<T, Halted>(done)
         })?;
         self.revision.set(next);
         Ok(done)
     }
 
-    pub(super) fn note(&self, change: &Change<'_>, outcome: Outcome) -> Result<(), Failure> {
+    pub(super) fn note(&self, change: &Change<'_>, outcome: AuditOutcome) -> Result<(), Failure> {
         let Change { by, action, object, changes } = change;
         let at = clock::now();
         let id = format!("aud_{}", ulid(at, random::bytes()));
-        let By { actor, name, request_id, address } = by;
+        let Actor { actor, name, request_id, address } = by;
         let actor = if actor.is_empty() { "gateway" } else { actor };
         let actor_name = name.as_deref();
-        let entry = Entry { id, at, actor, actor_name, action, object, request_id, address, outcome, changes };
+        let entry = AuditEntry { id, at, actor, actor_name, action, object, request_id, address, outcome, changes };
         self.tables.add_audit(&entry)
     }
 
@@ -90,11 +90,11 @@ impl Inner {
     }
 
     /// Writes down that credentials were refused, and why in truth.
-    pub(super) fn refuse(&self, by: &By, refused: &Refused) -> Result<Reply, Failure> {
+    pub(super) fn refuse(&self, by: &Actor, refused: &Refused) -> Result<Reply, Failure> {
         let Some(reason) = self.reason(refused)? else { return Ok(Reply::Done) };
         // Without an address it is what an isolate could not tell apart.
         let like = match by.address.as_str() {
-            "" => Like::default(),
+            "" => RepeatKey::default(),
             address => [address.into(), object(refused), reason],
         };
         let told = self.refusals.borrow_mut().add(like, refused.count, clock::now());
@@ -110,16 +110,16 @@ impl Inner {
         due.iter().try_for_each(|(like, count)| self.note_refusal(like, *count, ""))
     }
 
-    fn note_refusal(&self, [address, object, reason]: &Like, count: u64, request: &str) -> Result<(), Failure> {
+    fn note_refusal(&self, [address, object, reason]: &RepeatKey, count: u64, request: &str) -> Result<(), Failure> {
         // More than could be told apart are told without where and what.
         let or = |text: &str, other: &str| if text.is_empty() { other.to_string() } else { text.to_string() };
         let by =
-            By { actor: "unknown".into(), name: None, request_id: request.into(), address: or(address, "various") };
+            Actor { actor: "unknown".into(), name: None, request_id: request.into(), address: or(address, "various") };
         let mut changes = Map::new();
         changes.insert("reason".into(), json!(or(reason, "various")));
         changes.insert("count".into(), json!(count));
         let change = Change { by: &by, action: "credentials.refused", object: &or(object, "credentials"), changes };
-        self.note(&change, Outcome::Refused)
+        self.note(&change, AuditOutcome::Refused)
     }
 
     /// Why credentials are refused. Nothing when they are good by now.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::platform::{clock, log_event};
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::{Reach, TooLarge};
 use narthex_core::services::tool_catalogue::{Catalogue, CatalogueUpdate, ToolsRead};
@@ -19,7 +19,7 @@ impl Inner {
     /// Takes in what was read at `url`, or why it could not be.
     pub(super) fn renew_tools(
         &self,
-        by: &By,
+        by: &Actor,
         id: &str,
         url: &str,
         read: Result<ToolsRead, String>,
@@ -49,7 +49,7 @@ impl Inner {
     }
 
     /// Tools that do not fit change nothing, and the service says why.
-    fn keep_unread(&self, by: &By, registered: Registered, too_large: &TooLarge) -> Result<Reply, Halted> {
+    fn keep_unread(&self, by: &Actor, registered: Registered, too_large: &TooLarge) -> Result<Reply, Halted> {
         let (tenant, id) = (self.tenant(), &registered.service.id);
         log_event!(ToolsDoNotFit, tenant = &tenant, service = id, detail = too_large.to_string());
         let reason = match too_large {
@@ -64,7 +64,7 @@ impl Inner {
     }
 
     /// Serves what is held back: the tools named, or all.
-    pub(super) fn accept_tools(&self, by: &By, id: &str, names: Option<&[String]>) -> Result<Reply, Halted> {
+    pub(super) fn accept_tools(&self, by: &Actor, id: &str, names: Option<&[String]>) -> Result<Reply, Halted> {
         let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
         let catalogue = registered.service.catalogue.as_deref();
         let offered = &registered.service.capabilities;
@@ -76,7 +76,7 @@ impl Inner {
 
     fn keep_tools(
         &self,
-        by: &By,
+        by: &Actor,
         mut registered: Registered,
         renewed: CatalogueUpdate,
         action: &'static str,

@@ -4,10 +4,10 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::platform::{Failure, clock};
-use narthex_core::access::audit::{By, changes};
+use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::issuer::{Issuer, Reach};
 use narthex_core::access::jose::jwt::SKEW_SECONDS;
-use narthex_core::access::oauth::access_token::LIFE_SECONDS;
+use narthex_core::access::oauth::access_token::LIFETIME_SECONDS;
 use narthex_core::access::tenant::FIRST_TENANT;
 
 use super::audit::Change;
@@ -21,7 +21,7 @@ pub(super) fn object(kind: Kind, id: &str) -> String {
 }
 
 /// How long a revocation is needed, in milliseconds: no access token lives longer.
-const REVOKED_MS: u64 = (LIFE_SECONDS + 2 * SKEW_SECONDS) * 1000;
+const REVOKED_MS: u64 = (LIFETIME_SECONDS + 2 * SKEW_SECONDS) * 1000;
 
 /// They are looked through at most so often, in milliseconds.
 const FORGET_EACH_MS: u64 = 1_000;
@@ -82,7 +82,7 @@ impl Inner {
 
     pub(super) fn put(
         &self,
-        by: &By,
+        by: &Actor,
         kind: Kind,
         id: &str,
         document: Box<RawValue>,
@@ -130,7 +130,7 @@ impl Inner {
         Ok(Reply::Kept { kept: Box::new(kept), created })
     }
 
-    pub(super) fn delete(&self, by: &By, kind: Kind, id: &str, condition: &Condition) -> Result<Reply, Halted> {
+    pub(super) fn delete(&self, by: &Actor, kind: Kind, id: &str, condition: &Condition) -> Result<Reply, Halted> {
         let known = self.tables.get::<Kept>(kind.as_str(), id)?.filter(|known| known.deleted_at.is_none());
         let Some(known) = known else {
             return Ok(Reply::Absent);
@@ -197,6 +197,6 @@ impl Inner {
     /// Whether keys can have this role.
     pub(super) fn has_role(&self, name: &str) -> Result<bool, Failure> {
         let own = || self.tables.get::<Kept>(Kind::Role.as_str(), name);
-        Ok(narthex_core::access::role::shipped(name).is_some() || own()?.is_some())
+        Ok(narthex_core::access::role::built_in(name).is_some() || own()?.is_some())
     }
 }

@@ -11,7 +11,7 @@ use crate::objects::lanes::messages::Ask as Lane;
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind as Object};
 use crate::platform::{Failure, clock, log_event};
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::access::issuer::Issuer;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id};
 use narthex_core::access::permission::allows;
@@ -55,7 +55,7 @@ const NEEDED: [&str; 3] = ["events:read", "contexts:read", "contexts:read:*"];
 
 /// What a role grants of what is needed.
 fn granted(id: &str, document: Option<&RawValue>, needed: &[String]) -> Vec<bool> {
-    let shipped = role::shipped(id).map(|role| role.permissions).unwrap_or_default();
+    let shipped = role::built_in(id).map(|role| role.permissions).unwrap_or_default();
     let own = read::<Role>(document).map(|role| role.permissions).unwrap_or_default();
     let all: Vec<String> = shipped.iter().map(ToString::to_string).chain(own).collect();
     needed.iter().map(|permission| allows(&all, permission)).collect()
@@ -70,7 +70,7 @@ fn lost(id: &str, before: Option<&RawValue>, after: Option<&RawValue>, needed: &
 impl Inner {
     pub(super) async fn put_and_end(
         &self,
-        by: &By,
+        by: &Actor,
         kind: Kind,
         id: &str,
         document: Box<RawValue>,
@@ -86,7 +86,7 @@ impl Inner {
 
     pub(super) async fn delete_and_end(
         &self,
-        by: &By,
+        by: &Actor,
         kind: Kind,
         id: &str,
         condition: &Condition,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::objects::{events, lanes};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{clock, log_event};
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::base::json::Fault;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::Reach;
@@ -21,7 +21,7 @@ fn told(members: &Value) -> Map<String, Value> {
 }
 
 impl Inner {
-    pub(super) fn create_key(&self, by: &By, new: NewKey) -> Result<Reply, Halted> {
+    pub(super) fn create_key(&self, by: &Actor, new: NewKey) -> Result<Reply, Halted> {
         if self.tables.get::<Key>(KEY, &new.id)?.is_some() {
             return Ok(Reply::Refused(Refusal::Conflict));
         }
@@ -52,7 +52,7 @@ impl Inner {
 
     pub(super) fn rotate_key(
         &self,
-        by: &By,
+        by: &Actor,
         id: &str,
         overlap_seconds: u64,
         hash: String,
@@ -75,7 +75,7 @@ impl Inner {
         Ok(Reply::Key(Box::new(key)))
     }
 
-    pub(super) async fn revoke_key(&self, by: &By, id: &str) -> Result<Reply, Halted> {
+    pub(super) async fn revoke_key(&self, by: &Actor, id: &str) -> Result<Reply, Halted> {
         let Some(key) = self.tables.get::<Key>(KEY, id)? else {
             return Ok(Reply::Absent);
         };

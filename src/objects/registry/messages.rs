@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use serde_json::value::RawValue;
 
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::access::tenant::Retention;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::json::Fault;
@@ -24,13 +24,13 @@ pub struct Message {
     pub ask: Ask,
     /// Who writes, when somebody does.
     #[serde(default)]
-    pub by: By,
+    pub by: Actor,
 }
 
 impl Message {
     /// A question of the gateway's own: nobody asks for it.
     pub fn new(tenant: impl Into<String>, ask: Ask) -> Self {
-        Self { tenant: tenant.into(), ask, by: By::default() }
+        Self { tenant: tenant.into(), ask, by: Actor::default() }
     }
 }
 

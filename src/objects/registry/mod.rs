@@ -32,8 +32,8 @@ use wasm_bindgen::prelude::*;
 
 use crate::objects::reply;
 use crate::platform::{Failure, clock, log_event, settings, tasks};
-use narthex_core::access::audit::By;
-use narthex_core::access::repeat_suppressor::Gathering;
+use narthex_core::access::audit::Actor;
+use narthex_core::access::repeat_suppressor::RepeatSuppressor;
 use narthex_core::base::exact_json::with_texts;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::time::Timestamp;
@@ -57,7 +57,7 @@ struct Inner {
     own_secret: RefCell<Option<OwnSecret>>,
     tenant: RefCell<Option<String>>,
     telling: Cell<bool>,
-    refusals: RefCell<Gathering>,
+    refusals: RefCell<RepeatSuppressor>,
     audit_retention_days: u64,
     /// When revocations were looked through for those that are over.
     forgotten_at: Cell<Timestamp>,
@@ -197,7 +197,7 @@ impl Inner {
     }
 
     /// What is written, and known everywhere once it is answered.
-    async fn change(self: &Rc<Self>, by: &By, ask: Ask) -> Result<Reply, Failure> {
+    async fn change(self: &Rc<Self>, by: &Actor, ask: Ask) -> Result<Reply, Failure> {
         let reply = match self.write_what(by, ask).await {
             Ok(reply) => reply,
             Err(Halted::TooLarge(too_large)) => Reply::TooLarge(too_large),
@@ -211,7 +211,7 @@ impl Inner {
         Ok(reply)
     }
 
-    async fn write_what(&self, by: &By, ask: Ask) -> Result<Reply, Halted> {
+    async fn write_what(&self, by: &Actor, ask: Ask) -> Result<Reply, Halted> {
         Ok(match ask {
             Ask::Close => self.close(by).await?,
             _ if self.is_closed()? => return Ok(Reply::Absent),
@@ -282,7 +282,7 @@ impl Inner {
     }
 }
 
-/// By way of text: what writes it as text is there anyway. Numbers that a value of serde_json does not hold are texts.
+/// Actor way of text: what writes it as text is there anyway. Numbers that a value of serde_json does not hold are texts.
 fn as_value(value: &impl serde::Serialize) -> serde_json::Value {
     let text = serde_json::to_string(value).unwrap_or_default();
     serde_json::from_str(&with_texts(&text)).unwrap_or_default()

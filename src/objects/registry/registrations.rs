@@ -4,9 +4,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::platform::{Failure, clock, settings};
-use narthex_core::access::audit::{By, Outcome, changes};
+use narthex_core::access::audit::{Actor, AuditOutcome, changes};
 use narthex_core::access::oauth::client::SELF_REGISTERED;
-use narthex_core::access::oauth::registrations::{MAX_REGISTRATIONS, Terms, displaced};
+use narthex_core::access::oauth::registrations::{Lifetimes, MAX_REGISTRATIONS, displaced};
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::client_address::source;
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 10;
 
 impl Inner {
     /// Takes in a client that registers itself. Unused registrations make room for it.
-    pub(super) fn register(&self, by: &By, id: &str, document: Box<RawValue>) -> Result<Reply, Halted> {
+    pub(super) fn register(&self, by: &Actor, id: &str, document: Box<RawValue>) -> Result<Reply, Halted> {
         let kind = Kind::Client.as_str();
         if self.tables.get::<Kept>(kind, id)?.is_some() {
             return Ok(Reply::Refused(Refusal::Conflict));
@@ -63,7 +63,10 @@ impl Inner {
         self.tables.delete(kind, id)?;
         self.tables.keep_revoked(&name, now)?;
         let changes = [("reason".to_string(), Value::from("unused"))].into_iter().collect();
-        self.note(&Change { by: &By::default(), action: "client.deleted", object: &name, changes }, Outcome::Done)
+        self.note(
+            &Change { by: &Actor::default(), action: "client.deleted", object: &name, changes },
+            AuditOutcome::Done,
+        )
     }
 
     /// Ends registrations that nobody uses, and what came of them.
@@ -72,12 +75,12 @@ impl Inner {
             return Ok(());
         }
         let settings = settings::current();
-        let terms = Terms { unused_ms: settings.registration_unused_ms, idle_ms: settings.registration_idle_ms };
+        let terms = Lifetimes { unused_ms: settings.registration_unused_ms, idle_ms: settings.registration_idle_ms };
         let now = clock::now();
         let ended = self.tables.registrations()?.into_iter().filter(|one| one.has_ended(terms, now)).take(AT_ONCE);
         let mut any = false;
         for one in ended.filter(|one| one.id.starts_with(SELF_REGISTERED)) {
-            let deleted = self.delete_and_end(&By::default(), Kind::Client, &one.id, &Condition::Exists).await;
+            let deleted = self.delete_and_end(&Actor::default(), Kind::Client, &one.id, &Condition::Exists).await;
             match deleted {
                 Ok(reply) => any |= matches!(reply, Reply::Done),
                 Err(Halted::Failure(failure)) => return Err(failure),

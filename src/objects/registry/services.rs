@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::platform::{clock, settings};
-use narthex_core::access::audit::{By, changes};
+use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::json::{Fault, MAX_DEPTH, check};
 use narthex_core::base::json_parts::members;
@@ -93,7 +93,7 @@ fn registered(
 impl Inner {
     pub(super) fn put_service(
         &self,
-        by: &By,
+        by: &Actor,
         id: &str,
         document: &str,
         fresh: Fresh,
@@ -110,7 +110,7 @@ impl Inner {
 
     pub(super) fn patch_service(
         &self,
-        by: &By,
+        by: &Actor,
         id: &str,
         patch: &str,
         fresh: Fresh,
@@ -133,7 +133,7 @@ impl Inner {
         self.keep_service(by, write, rules)
     }
 
-    fn keep_service(&self, by: &By, write: Write<'_>, rules: &WriteRules) -> Result<Reply, Halted> {
+    fn keep_service(&self, by: &Actor, write: Write<'_>, rules: &WriteRules) -> Result<Reply, Halted> {
         let registration = match self.read_service(&write, rules) {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),
@@ -221,7 +221,7 @@ impl Inner {
     /// Gives a service another signing secret; the one before signs too until `overlap_seconds` have passed.
     pub(super) fn rotate_secret(
         &self,
-        by: &By,
+        by: &Actor,
         id: &str,
         overlap_seconds: u64,
         (plain, secret): (String, EncryptedSecret),
@@ -255,7 +255,7 @@ impl Inner {
         Ok(Reply::Service { created: false, service, measured, has_lane, signing_secret: Some(plain) })
     }
 
-    pub(super) async fn delete_service(&self, by: &By, id: &str, condition: &Condition) -> Result<Reply, Halted> {
+    pub(super) async fn delete_service(&self, by: &Actor, id: &str, condition: &Condition) -> Result<Reply, Halted> {
         let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };

@@ -23,7 +23,7 @@ use narthex_core::access::role::{self, Role};
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::callback::CallbackKey;
-use narthex_core::http::egress_address::{Address, Refusal};
+use narthex_core::http::egress_address::{Address, AddressError};
 use narthex_core::http::page_cursor::CursorKey;
 use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
@@ -50,7 +50,7 @@ const MAX_TENANTS: usize = 200;
 /// What the rules say of an address, with the gateway's own origin for which they say it.
 struct Found {
     origin: String,
-    address: Result<Rc<Address>, Refusal>,
+    address: Result<Rc<Address>, AddressError>,
 }
 
 pub struct Entry {
@@ -88,7 +88,7 @@ impl Entry {
     }
 
     /// Its address `url`, if that may be called. `origin` is the gateway's own.
-    pub fn address(&self, url: &str, origin: &str) -> Result<Rc<Address>, Refusal> {
+    pub fn address(&self, url: &str, origin: &str) -> Result<Rc<Address>, AddressError> {
         let mut held = self.address.borrow_mut();
         if let Some(found) = held.as_ref().filter(|found| found.origin == origin) {
             return found.address.clone();
@@ -327,7 +327,7 @@ impl Snapshot {
 
     /// What a role grants; nothing when there is no such role.
     pub fn role<'s>(&'s self, name: &str) -> Option<impl Iterator<Item = &'s str> + use<'s>> {
-        let shipped = role::shipped(name).map(|role| role.permissions);
+        let shipped = role::built_in(name).map(|role| role.permissions);
         let own = self.roles.get(name).map(|role| role.permissions.as_slice());
         if shipped.is_none() && own.is_none() {
             return None;

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql, Value};
-use narthex_core::access::audit::Entry;
+use narthex_core::access::audit::AuditEntry;
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::oauth::client::SELF_REGISTERED;
 use narthex_core::access::oauth::registrations::Registration;
@@ -250,7 +250,7 @@ impl Tables {
         self.sql.run("DELETE FROM measured WHERE service = ?", &[service.into()])
     }
 
-    pub fn add_audit(&self, entry: &Entry<'_>) -> Result<(), Failure> {
+    pub fn add_audit(&self, entry: &AuditEntry<'_>) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO audit (at, actor, action, object, entry) VALUES (CAST(? AS INTEGER), ?, ?, ?, ?)",
             &[

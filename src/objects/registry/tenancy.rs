@@ -7,7 +7,7 @@ use crate::objects::events::messages::Gone;
 use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, log_event};
-use narthex_core::access::audit::{By, changes};
+use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::tenant::Retention;
 
 use super::audit::Change;
@@ -31,7 +31,12 @@ impl Inner {
     }
 
     /// Takes over how long things are kept, and makes the tenant's first key when one comes along.
-    pub(super) async fn establish(&self, by: &By, retention: Retention, key: Option<NewKey>) -> Result<Reply, Halted> {
+    pub(super) async fn establish(
+        &self,
+        by: &Actor,
+        retention: Retention,
+        key: Option<NewKey>,
+    ) -> Result<Reply, Halted> {
         if retention != self.retention() {
             let changes = changes(&as_value(&self.retention()), &as_value(&retention));
             let change = Change { by, action: "tenant.updated", object: "tenant", changes };
@@ -72,7 +77,7 @@ impl Inner {
 
     /// The tenant is no more: its keys stop, its services are gone, what is left is deleted soon. Asked again it
     /// does what was left undone.
-    pub(super) async fn close(&self, by: &By) -> Result<Reply, Halted> {
+    pub(super) async fn close(&self, by: &Actor) -> Result<Reply, Halted> {
         let (services, keys) = (self.tables.services()?, self.tables.keys()?);
         if !self.is_closed()? {
             let held = json!({"services": services.len(), "keys": keys.len()});

@@ -4,7 +4,7 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use crate::platform::clock;
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::registry::size::Reach;
 use narthex_core::services::RetiringSecret;
@@ -18,7 +18,7 @@ use super::room::Halted;
 impl Inner {
     pub(super) fn rotate_webhook_secret(
         &self,
-        by: &By,
+        by: &Actor,
         id: &str,
         overlap_seconds: u64,
         secret: EncryptedSecret,

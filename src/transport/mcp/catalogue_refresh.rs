@@ -13,7 +13,7 @@ use crate::objects::registry::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, settings, tasks};
-use narthex_core::access::audit::By;
+use narthex_core::access::audit::Actor;
 use narthex_core::base::time::Timestamp;
 use narthex_core::mcp::client_capabilities;
 
@@ -187,7 +187,7 @@ pub async fn renew(tenant: &str, entry: &Entry) -> Result<Option<Read>, Failure>
         Err(reason) => Some(reason.clone()),
     };
     let ask = Ask::RenewTools { id: entry.service().id.clone(), url: upstream.url.clone(), read: read.map(Box::new) };
-    let by = By { actor: "gateway".into(), ..By::default() };
+    let by = Actor { actor: "gateway".into(), ..Actor::default() };
     let message = Message { tenant: tenant.into(), ask, by };
     let reply = objects::send(Kind::Registry, tenant, "", &message, PATIENCE_MS).await?;
     Ok(Some(Read { reply, error }))

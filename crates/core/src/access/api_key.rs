@@ -1,11 +1,10 @@
-//! API keys: how one is made, told apart from other text, and checked.
+//! API keys: their creation, syntax and verification.
 //!
-//! The text is `nx_<key id>_<secret><checksum>`: the key id is `<tenant>-<12 characters of
-//! Crockford's base32>`, the secret 32 random bytes in 43 characters of base62, the checksum
-//! the CRC-32 (ISO 3309, as zlib computes it) of everything before it in 6. The checksum
-//! turns typing errors away without a look-up and lets scanners find leaked keys; it proves
-//! nothing. Stored is only the SHA-256 of the whole text, which is enough for a secret of 256
-//! bits.
+//! The text is `nx_<key id>_<secret><checksum>`. The key id is `<tenant>-<12 characters of Crockford's base32>`, the
+//! secret is 32 random bytes in 43 characters of base62, and the checksum is the CRC-32 (ISO 3309, as in zlib) of
+//! everything before it in 6 characters. The checksum rejects typing errors without a lookup and helps scanners to find
+//! leaked keys; it has no security function. Only the SHA-256 of the whole text is stored, which suffices for a secret
+//! of 256 bits.
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -15,54 +14,52 @@ use crate::base::canonical::digest;
 const PREFIX: &str = "nx_";
 const MAX_TENANT: usize = 32;
 const ID_DIGITS: usize = 12;
-/// 62^43 is just above 2^256.
+/// 62^43 is slightly more than 2^256.
 const SECRET_DIGITS: usize = 43;
 const CHECKSUM_DIGITS: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Crockford's, in lower case: without i, l, o and u.
+/// Crockford's base32 in lower case: without i, l, o and u.
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// A key just made. `secret` is shown once and never stored; the rest may be.
-pub struct Minted {
+/// A new key. `secret` is shown once and never stored.
+pub struct NewKey {
     /// `<tenant>-<12 characters>`.
     pub id: String,
     /// The whole text of the key.
     pub secret: String,
     /// SHA-256 of the whole text, in lower hex.
     pub hash: String,
-    /// The text's last four characters, by which people recognise it.
+    /// The last four characters of the text, which identify the key for people.
     pub last_four: String,
 }
 
-/// Makes a key of `tenant`, which must be a [`valid_tenant`], from 48 bytes of a secure
-/// source: the first 32 are the secret, 8 more give the id.
-pub fn mint(tenant: &str, random: [u8; 48]) -> Minted {
+/// Creates a key of `tenant`, which must be a [`valid_tenant`]. `random` must come from a secure source: 32 bytes are
+/// the secret, and 8 more are used for the id.
+pub fn mint(tenant: &str, random: [u8; 48]) -> NewKey {
     let (secret, rest) = random.split_at(32);
     let number = rest.iter().take(8).fold(0, |n: u64, byte| n << 8 | u64::from(*byte));
     mint_again(format!("{tenant}-{}", base32(number)), secret)
 }
 
-/// A new secret, of 32 bytes, for a key that has an id already.
-pub fn mint_again(id: String, secret: &[u8]) -> Minted {
+/// Creates a key with an existing id from a new secret of 32 bytes.
+pub fn mint_again(id: String, secret: &[u8]) -> NewKey {
     let mut text = format!("{PREFIX}{id}_{}", base62::<SECRET_DIGITS>(secret));
     let checksum = checksum(&text);
     text.push_str(&checksum);
-    Minted { hash: digest(&text), last_four: checksum.chars().skip(CHECKSUM_DIGITS - 4).collect(), id, secret: text }
+    NewKey { hash: digest(&text), last_four: checksum.chars().skip(CHECKSUM_DIGITS - 4).collect(), id, secret: text }
 }
 
-/// A text that has the form of a key and the right checksum. Whether there is such a key is
-/// for the registry to say.
-pub struct Presented<'a> {
-    /// The key id, to look up.
+/// A text with the form of a key and a correct checksum. Whether the key exists is up to the registry.
+pub struct PresentedKey<'a> {
+    /// The key id.
     pub id: &'a str,
-    /// The tenant, which says in which registry.
+    /// The tenant whose registry may have the key.
     pub tenant: &'a str,
     text: &'a str,
 }
 
-/// Takes a key apart. `None` when it is not of the form or the checksum is wrong: such a
-/// text is turned away without a look-up.
-pub fn parse(text: &str) -> Option<Presented<'_>> {
+/// Parses a key. `None` if the form or the checksum is wrong; such a text is rejected without a lookup.
+pub fn parse(text: &str) -> Option<PresentedKey<'_>> {
     let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
     let (tenant, number) = id.rsplit_once('-')?;
     let well_formed = valid_tenant(tenant)
@@ -74,50 +71,49 @@ pub fn parse(text: &str) -> Option<Presented<'_>> {
         return None;
     }
     let (before, sum) = text.split_at_checked(text.len() - CHECKSUM_DIGITS)?;
-    (checksum(before) == sum).then_some(Presented { id, tenant, text })
+    (checksum(before) == sum).then_some(PresentedKey { id, tenant, text })
 }
 
-/// Whether a credential means to be an API key and not, say, a JWT.
+/// Whether a credential is meant as an API key rather than, for example, a JWT.
 pub fn looks_like_key(text: &str) -> bool {
     text.starts_with(PREFIX)
 }
 
-impl Presented<'_> {
-    /// Whether this is the key whose stored SHA-256 (lower hex) is `hash`. Takes the same
-    /// time for every hash: for an id that is unknown, compare with any.
+impl PresentedKey<'_> {
+    /// Whether `hash` is the SHA-256 of this key in lower hex. Takes constant time: for an unknown id, compare with any
+    /// hash.
     pub fn matches(&self, hash: &str) -> bool {
         digest(self.text).as_bytes().ct_eq(hash.as_bytes()).into()
     }
 }
 
-/// A credential must not reach a log by way of `{:?}`.
-impl std::fmt::Debug for Presented<'_> {
+/// Does not show the credential, so that it cannot reach a log.
+impl std::fmt::Debug for PresentedKey<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Presented").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("PresentedKey").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Minted {
+impl std::fmt::Debug for NewKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Minted").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("NewKey").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// Whether two secrets are the same, in a time that says nothing about where or by how much
-/// they differ: compared are their digests. Two empty texts are equal, so the caller makes
-/// sure that the secret is set.
+/// Compares two secrets by their digests, in a time that reveals nothing about the difference. Two empty texts are
+/// equal: the caller must ensure that the secret is set.
 pub fn equal_secrets(a: &str, b: &str) -> bool {
     Sha256::digest(a).as_slice().ct_eq(Sha256::digest(b).as_slice()).into()
 }
 
-/// A tenant's name: `[a-z0-9][a-z0-9-]*`, at most 32 characters.
+/// Whether the text can be a tenant's id: `[a-z0-9][a-z0-9-]*`, at most 32 characters.
 pub fn valid_tenant(text: &str) -> bool {
     (1..=MAX_TENANT).contains(&text.len())
         && !text.starts_with('-')
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// The lowest 60 bits, five to a character.
+/// The lowest 60 bits, five per character.
 fn base32(number: u64) -> String {
     (0..ID_DIGITS)
         .rev()
@@ -126,7 +122,7 @@ fn base32(number: u64) -> String {
         .collect()
 }
 
-/// The big-endian number in `bytes` in exactly `N` characters, filled up with zeros.
+/// The big-endian number in `bytes` in exactly `N` characters, padded with zeros.
 fn base62<const N: usize>(bytes: &[u8]) -> String {
     let mut number = bytes.to_vec();
     let mut digits = [b'0'; N];
@@ -146,7 +142,7 @@ fn checksum(text: &str) -> String {
     base62::<CHECKSUM_DIGITS>(&crc32(text.as_bytes()).to_be_bytes())
 }
 
-/// Bit by bit: a hundred bytes a request are not worth a table.
+/// Computed bit by bit: a hundred bytes per request do not justify a table.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
@@ -183,7 +179,7 @@ mod tests {
         assert_eq!(base32(33), "000000000011");
     }
 
-    /// Pinned: keys that people hold must be read for ever.
+    /// Pinned: existing keys must stay valid.
     #[test]
     fn the_form_stays_as_it_is() {
         let minted = mint("default", [0; 48]);
@@ -192,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minted_key_is_taken_apart_again() {
+    fn a_new_key_can_be_parsed() {
         let minted = mint("acme-eu", random(3));
         let key = parse(&minted.secret).unwrap();
         assert_eq!((key.id, key.tenant), (minted.id.as_str(), "acme-eu"));
@@ -214,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_character_is_turned_away_without_a_look_up() {
+    fn every_wrong_character_is_rejected_without_a_lookup() {
         let text = mint("default", random(7)).secret;
         for at in 0..text.len() {
             for put in ["0", "Q", "z", "-", "_", "é", ""] {
@@ -230,7 +226,7 @@ mod tests {
         assert!(parse(&format!("{text}0")).is_none());
     }
 
-    /// A right checksum does not make up for a wrong form.
+    /// A correct checksum does not compensate for a wrong form.
     #[test]
     fn the_form_is_held_to_even_with_a_right_checksum() {
         let secret = "0".repeat(43);

@@ -1,4 +1,4 @@
-//! Who may do what: principals' permissions and roles, tenants, keys, tokens, issuers, and the audit log.
+//! Access control: principals, permissions and roles, tenants, keys, tokens, issuers, and the audit log.
 
 pub mod api_key;
 pub mod audit;

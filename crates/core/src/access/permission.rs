@@ -1,6 +1,6 @@
-//! Who may do what: permissions `area:action[:object]`, and the one function that decides.
+//! Permissions, `area:action[:object]`, and the functions that decide about them.
 //!
-//! In a granted permission `*` stands for one whole segment, or at the end for the rest. The object of
+//! In a granted permission `*` matches one whole segment, or at the end all remaining ones. The object of
 //! `contexts:create` is `<service>.<capability>`; `llm.*` covers every capability of one service.
 
 fn object_matches(granted: &str, asked: &str) -> bool {
@@ -12,7 +12,7 @@ fn object_matches(granted: &str, asked: &str) -> bool {
     }
 }
 
-/// The same permission with one `*` at the end for the rest, however many it was written with.
+/// The same permission with a single `*` at its end.
 fn shortest(mut granted: &str) -> &str {
     while let Some(shorter) = granted.strip_suffix(":*")
         && (shorter == "*" || shorter.ends_with(":*"))
@@ -22,7 +22,7 @@ fn shortest(mut granted: &str) -> &str {
     granted
 }
 
-/// Whether one granted permission covers the one asked for.
+/// Whether a granted permission covers the requested one.
 pub fn covers(granted: &str, asked: &str) -> bool {
     let mut grants = shortest(granted).split(':');
     let mut asks = asked.split(':');
@@ -44,7 +44,7 @@ pub fn covers(granted: &str, asked: &str) -> bool {
     }
 }
 
-/// What two words in the same place both cover, or nothing.
+/// The intersection of two segments, if any.
 fn meet_words(a: &str, b: &str) -> Option<String> {
     if a == b || b == "*" {
         return Some(a.into());
@@ -59,7 +59,7 @@ fn meet_words(a: &str, b: &str) -> Option<String> {
     Some(format!("{}.{}", narrower(service, other_service)?, narrower(capability, other_capability)?))
 }
 
-/// The permission that covers what both cover, or nothing when there is nothing.
+/// The intersection of two permissions, if any.
 pub fn meet(a: &str, b: &str) -> Option<String> {
     let (mut left, mut right) = (shortest(a).split(':').peekable(), shortest(b).split(':').peekable());
     let mut met: Vec<String> = Vec::new();
@@ -81,7 +81,7 @@ pub fn meet(a: &str, b: &str) -> Option<String> {
     Some(met.join(":"))
 }
 
-/// What both lists cover: a role's permissions as far as a token's scope goes.
+/// The intersection of two lists, for example of a role's permissions with a token's scope.
 pub fn meet_all<A: AsRef<str>, B: AsRef<str>>(granted: &[A], scope: &[B]) -> Vec<String> {
     let mut met: Vec<String> = Vec::new();
     for permission in granted {
@@ -96,15 +96,15 @@ pub fn meet_all<A: AsRef<str>, B: AsRef<str>>(granted: &[A], scope: &[B]) -> Vec
     met
 }
 
-/// Deny by default: whether any of the granted permissions covers the one asked for.
+/// Whether any granted permission covers the requested one. Denies by default.
 pub fn allows<S: AsRef<str>>(granted: &[S], asked: &str) -> bool {
     granted.iter().any(|permission| covers(permission.as_ref(), asked))
 }
 
-/// The longest permission, in bytes: an action, a service and one of its tools.
+/// The longest permission, in bytes: with an action, a service and one of its tools.
 pub const MAX_BYTES: usize = 256;
 
-/// Whether a text can be granted: 1 to 3 segments of sensible characters.
+/// Whether a text is a valid permission: 1 to 3 segments of letters, digits and `*.-_`.
 pub fn valid(text: &str) -> bool {
     let segments: Vec<&str> = text.split(':').collect();
     (1..=3).contains(&segments.len())
@@ -115,15 +115,15 @@ pub fn valid(text: &str) -> bool {
         })
 }
 
-/// Whether a word of an OAuth scope is a permission: it has an area and an action, or is all of them. Words such as
-/// `openid`, `profile` or `offline_access` are other servers': they are accepted and mean nothing here.
+/// Whether a word of an OAuth scope is a permission: it has an area and an action, or is `*`. Words such as `openid`,
+/// `profile` or `offline_access` are for other servers: they are accepted and have no effect.
 pub fn is_named(word: &str) -> bool {
     (word == "*" || word.contains(':')) && valid(word)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::role::shipped;
+    use super::super::role::built_in;
     use super::*;
     use proptest::prelude::*;
 
@@ -183,7 +183,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nobody grants what they do not have: who holds what covers a permission holds all that it covers.
+        /// A permission that covers another one covers everything that the other one covers.
         #[test]
         fn what_covers_a_permission_covers_all_that_the_permission_does(
             held in "(\\*|a|b)(:(\\*|a|b)){0,1}(:(\\*|a|a\\.b|a\\.\\*|\\*\\.b|\\*\\.\\*)){0,1}",
@@ -195,7 +195,7 @@ mod tests {
             }
         }
 
-        /// Nothing more than both, and nothing less.
+        /// The intersection is exactly what both cover.
         #[test]
         fn what_two_permissions_meet_in_is_what_both_cover(
             a in "(\\*|a|b)(:(\\*|a|b)){0,1}(:(\\*|a|a\\.b|a\\.\\*|\\*\\.b|\\*\\.\\*)){0,1}",
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn nothing_granted_allows_nothing() {
         assert!(!allows::<&str>(&[], "contexts:read"));
-        let of = |role| shipped(role).unwrap().permissions;
+        let of = |role| built_in(role).unwrap().permissions;
         assert!(allows(of("caller"), "contexts:create:llm.chat"));
         assert!(!allows(of("caller"), "contexts:read:*"));
         assert!(!allows(of("viewer"), "contexts:create:llm.chat"));

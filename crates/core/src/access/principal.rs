@@ -1,4 +1,4 @@
-//! Principals: whom credentials identify, and what that permits.
+//! Principals: the identities behind credentials, and their permissions.
 
 use serde::Serialize;
 
@@ -13,15 +13,15 @@ use super::tenant::FIRST_TENANT;
 #[derive(Debug, Clone, Serialize)]
 pub struct Principal {
     pub principal: String,
-    /// What people call it: the name of an API key or an OAuth client.
+    /// The display name: that of an API key or an OAuth client.
     pub name: Option<String>,
     pub tenant: String,
     pub role: String,
     pub permissions: Vec<String>,
     #[serde(skip)]
     pub until: Option<Timestamp>,
-    /// Of a token: what it came from, by the paths below `/v1`, and the roles that it has by its issuer. With any of them
-    /// what it opened ends.
+    /// For a token: the documents it depends on, as paths below `/v1`, and its roles at the issuer. If one of them is
+    /// deleted or changed, the connections opened with the token are closed.
     #[serde(skip)]
     pub from: Vec<String>,
     #[serde(skip)]
@@ -29,7 +29,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// The holder of the deployment's own key, in the tenant that the deployment begins with.
+    /// The holder of the deployment's `ADMIN_KEY`, in the first tenant.
     pub fn admin() -> Self {
         Self {
             principal: "key:admin".into(),
@@ -47,18 +47,18 @@ impl Principal {
         allows(&self.permissions, permission)
     }
 
-    /// A refusal that names what is missing.
+    /// Rejects a request without the permission, and names it.
     pub fn require(&self, permission: &str) -> Result<(), Problem> {
         if self.may(permission) { Ok(()) } else { Err(denied(permission)) }
     }
 
-    /// The one decision about a capability: lists show what this allows, and calls are made when it does. `needed` are
-    /// the permissions that the capability asks for itself.
+    /// Whether the principal may call a capability. Lists and calls use the same decision. `needed`: the permissions
+    /// that the capability itself requires.
     pub fn may_call(&self, service: &str, capability: &str, needed: &[String]) -> bool {
         self.may(&format!("contexts:create:{service}.{capability}")) && needed.iter().all(|needed| self.may(needed))
     }
 
-    /// Whether there is any capability at all that it could call.
+    /// Whether there can be any capability that the principal may call.
     pub fn may_create_any(&self) -> bool {
         self.permissions.iter().any(|granted| {
             let mut segments = granted.split(':');
@@ -73,14 +73,14 @@ impl Principal {
     }
 }
 
-/// RFC 6750 §3.1.
+/// The problem for a missing permission (RFC 6750 §3.1).
 pub fn denied(permission: &str) -> Problem {
-    let roles = role::shipped_with(permission);
+    let roles = role::built_in_with(permission);
     let held = match roles.as_slice() {
-        [one] => format!("the shipped role {one} has it"),
-        several => format!("the shipped roles {} have it", listed(several)),
+        [one] => format!("the built-in role {one} has it"),
+        several => format!("the built-in roles {} have it", listed(several)),
     };
-    let detail = format!("This needs the permission {permission}; {held}.");
+    let detail = format!("This requires the permission {permission}; {held}.");
     let named = [permission].into_iter().chain(roles).map(str::to_string).collect();
     Problem { named, ..Problem::new(Code::PermissionDenied, detail) }
         .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))

@@ -1,34 +1,34 @@
-//! Roles: named sets of permissions. Some ship and never change; others are a tenant's own.
+//! Roles: named sets of permissions. Some are built in and never change; a tenant can define others.
 
 use serde::{Deserialize, Serialize};
 
 use super::permission;
 use crate::base::json::{Fault, Object};
 
-/// Permissions one role may have.
+/// Maximum number of permissions of a role.
 const MAX_PERMISSIONS: usize = 200;
 /// The longest permission, in bytes.
 const LONGEST: usize = super::permission::MAX_BYTES;
 
-/// A role of a tenant's own.
+/// A role defined by a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Role {
     pub description: String,
     pub permissions: Vec<String>,
 }
 
-/// A role that every tenant has.
-pub struct Shipped {
+/// A built-in role, which every tenant has.
+pub struct BuiltInRole {
     pub name: &'static str,
     pub description: &'static str,
     pub permissions: &'static [&'static str],
 }
 
-pub const SHIPPED: [Shipped; 5] = [
-    Shipped { name: "admin", description: "May do everything.", permissions: &["*"] },
-    Shipped {
+pub const BUILT_IN: [BuiltInRole; 5] = [
+    BuiltInRole { name: "admin", description: "May do everything.", permissions: &["*"] },
+    BuiltInRole {
         name: "operator",
-        description: "Runs services, limits, webhooks, schedules and grants; sees, cancels and replays everybody's \
+        description: "Runs services, limits, webhooks, schedules and grants; sees, cancels and replays all \
                       contexts; reads events, usage, the audit log and sizes.",
         permissions: &[
             "contexts:create:*",
@@ -45,33 +45,33 @@ pub const SHIPPED: [Shipped; 5] = [
             "registry:read",
         ],
     },
-    Shipped {
+    BuiltInRole {
         name: "caller",
         description: "Creates, reads and cancels contexts of its own.",
         permissions: &["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
     },
-    Shipped { name: "viewer", description: "Reads everything and changes nothing.", permissions: &["*:read:*"] },
-    Shipped {
+    BuiltInRole { name: "viewer", description: "Reads everything and changes nothing.", permissions: &["*:read:*"] },
+    BuiltInRole {
         name: "service",
-        description: "For a service itself: its keys name the one service they are for.",
+        description: "For a service: each of its keys is for one service.",
         permissions: &[],
     },
 ];
 
-/// The role whose keys are for one service.
+/// The role of keys that belong to a single service.
 pub const SERVICE: &str = "service";
 
-pub fn shipped(name: &str) -> Option<&'static Shipped> {
-    SHIPPED.iter().find(|role| role.name == name)
+pub fn built_in(name: &str) -> Option<&'static BuiltInRole> {
+    BUILT_IN.iter().find(|role| role.name == name)
 }
 
-/// The roles that ship and have a permission.
-pub fn shipped_with(permission: &str) -> Vec<&'static str> {
-    let having = SHIPPED.iter().filter(|role| permission::allows(role.permissions, permission));
+/// The built-in roles that have a permission.
+pub fn built_in_with(permission: &str) -> Vec<&'static str> {
+    let having = BUILT_IN.iter().filter(|role| permission::allows(role.permissions, permission));
     having.map(|role| role.name).collect()
 }
 
-/// Reads a role as somebody writes it; gives all faults.
+/// Reads the body of a role. Returns every fault.
 pub fn read(text: &str) -> Result<Role, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let description = body.string("description", 0..=1000).unwrap_or_default();
@@ -81,7 +81,7 @@ pub fn read(text: &str) -> Result<Role, Vec<Fault>> {
     if faults.is_empty() { Ok(Role { description, permissions }) } else { Err(faults) }
 }
 
-/// Reads the member `permissions`, and notes what cannot be granted.
+/// Reads the member `permissions` and adds a fault for each one that cannot be granted.
 pub fn permissions(body: &mut Object<'_>, most: usize) -> Option<Vec<String>> {
     let permissions = body.strings("permissions", most, LONGEST)?;
     for (at, wanted) in permissions.iter().enumerate() {
@@ -93,8 +93,8 @@ pub fn permissions(body: &mut Object<'_>, most: usize) -> Option<Vec<String>> {
     Some(permissions)
 }
 
-/// The one service that a key of the role `service` is for, by its permissions: to say that it is alive and to
-/// connect, for that service and no other. Ending work by a callback needs no permission but the callback's token.
+/// The service of a key with the role `service`: the single service in its permissions, which are heartbeat and
+/// connect. Callbacks require no permission besides their token.
 pub fn service_of<'p>(permissions: &'p [String]) -> Option<&'p str> {
     let named = |permission: &'p String| {
         let rest = permission.strip_prefix("services:heartbeat:").or(permission.strip_prefix("services:connect:"));
@@ -142,16 +142,16 @@ mod tests {
 
     #[test]
     fn shipped_roles_grant_only_what_can_be_granted() {
-        for role in &SHIPPED {
+        for role in &BUILT_IN {
             assert!(crate::base::names::valid_id(role.name));
             assert!(role.permissions.iter().all(|one| permission::valid(one)), "{}", role.name);
         }
-        assert!(shipped("root").is_none());
+        assert!(built_in("root").is_none());
     }
 
     #[test]
     fn the_operator_sees_cancels_and_replays_the_work_of_all_and_manages_no_keys() {
-        let may = |permission| shipped_with(permission).contains(&"operator");
+        let may = |permission| built_in_with(permission).contains(&"operator");
         for permission in [
             "contexts:read",
             "contexts:read:*",
@@ -168,7 +168,7 @@ mod tests {
         {
             assert!(!may(permission), "{permission}");
         }
-        assert_eq!(shipped_with("contexts:read"), ["admin", "operator", "caller", "viewer"]);
-        assert_eq!(shipped_with("keys:write"), ["admin"]);
+        assert_eq!(built_in_with("contexts:read"), ["admin", "operator", "caller", "viewer"]);
+        assert_eq!(built_in_with("keys:write"), ["admin"]);
     }
 }

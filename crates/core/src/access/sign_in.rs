@@ -1,5 +1,5 @@
-//! How people sign in with an outside issuer on the consent page (OpenID Connect Core §3.1): what is configured, and
-//! what a sign-in that fails means to the app that waits for it.
+//! Sign-in at an external issuer on the consent page (OpenID Connect Core §3.1): the configuration, and what a failed
+//! sign-in means for the client that waits.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::encrypted_secret::EncryptedSecret;
-use super::issuer::Rules;
-use super::oauth::Error;
+use super::issuer::AddressRules;
+use super::oauth::OAuthErrorCode;
 use crate::base::json::{Fault, Object};
 use crate::http::egress_address;
 
@@ -17,9 +17,9 @@ const MAX_SCOPES: usize = 50;
 const LONGEST_SCOPE: usize = 200;
 const MAX_PARAMETERS: usize = 20;
 const LONGEST_PARAMETER: usize = 1_000;
-/// The largest request for claims, in bytes.
+/// The largest `claims` parameter, in bytes.
 const MAX_CLAIMS: usize = 4_096;
-/// What a request says by itself.
+/// Parameters that the gateway sets itself.
 const OWN: [&str; 13] = [
     "response_type",
     "response_mode",
@@ -36,33 +36,34 @@ const OWN: [&str; 13] = [
     "request_uri",
 ];
 
+/// How the gateway sends people to an issuer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignIn {
-    /// What the gateway is called there.
+    /// The gateway's client id at the issuer.
     pub client_id: String,
     /// Never shown again.
     pub client_secret: Option<EncryptedSecret>,
     pub authorization_endpoint: String,
     pub token_endpoint: String,
-    /// Asked for beside `openid`.
+    /// Requested in addition to `openid`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
-    /// Claims asked for by name (OpenID Connect Core §5.5), as JSON.
+    /// The `claims` parameter (OpenID Connect Core §5.5), as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<String>,
-    /// What else the request says, such as `prompt`.
+    /// Further parameters of the request, such as `prompt`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
 }
 
 impl SignIn {
-    /// The scope that is asked for.
+    /// The requested scope.
     pub fn scope(&self) -> String {
         let others = self.scopes.iter().map(String::as_str).filter(|scope| *scope != OPENID);
         std::iter::once(OPENID).chain(others).collect::<Vec<_>>().join(" ")
     }
 
-    /// Without its secret.
+    /// The document without the secret.
     pub fn shown(&self) -> Value {
         let Self { client_id, authorization_endpoint, token_endpoint, scopes, claims, parameters, .. } = self;
         let mut shown = Map::new();
@@ -82,8 +83,8 @@ impl SignIn {
     }
 }
 
-/// Reads the member `sign_in` of an issuer.
-pub fn read(body: &mut Object<'_>, rules: Rules<'_>) -> Option<SignIn> {
+/// Reads the member `sign_in` of an issuer's document.
+pub fn read(body: &mut Object<'_>, rules: AddressRules<'_>) -> Option<SignIn> {
     let mut sign_in = body.object("sign_in")?;
     let mut address = |name: &str| {
         let text = sign_in.string(name, 1..=2048);
@@ -106,7 +107,7 @@ pub fn read(body: &mut Object<'_>, rules: Rules<'_>) -> Option<SignIn> {
     Some(SignIn { client_id, client_secret, authorization_endpoint, token_endpoint, scopes, claims, parameters })
 }
 
-/// RFC 6749 §3.3.
+/// Whether the word is a scope token (RFC 6749 §3.3).
 fn is_scope(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
 }
@@ -127,7 +128,7 @@ fn read_claims(sign_in: &mut Object<'_>) -> Option<String> {
     let claims = serde_json::from_str::<Map<String, Value>>(raw.get()).ok();
     let text = claims.and_then(|claims| serde_json::to_string(&claims).ok()).filter(|text| text.len() <= MAX_CLAIMS);
     if text.is_none() {
-        let detail = format!("must be an object as of OpenID Connect Core 5.5, of at most {MAX_CLAIMS} bytes");
+        let detail = format!("must be an object (OpenID Connect Core 5.5) of at most {MAX_CLAIMS} bytes");
         sign_in.fault("claims", detail);
     }
     text
@@ -156,21 +157,21 @@ fn read_parameters(sign_in: &mut Object<'_>) -> BTreeMap<String, String> {
     }
 }
 
-/// What an issuer's refusal means to the app (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6): that the person did not
-/// sign in, that it may work later, or that something is wrong between gateway and issuer.
-pub fn meaning(error: &str) -> Error {
+/// What an issuer's error means for the client (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6): the person did not
+/// sign in, a later try may succeed, or something is wrong between the gateway and the issuer.
+pub fn meaning(error: &str) -> OAuthErrorCode {
     match error {
         "access_denied"
         | "login_required"
         | "consent_required"
         | "interaction_required"
-        | "account_selection_required" => Error::AccessDenied,
-        "temporarily_unavailable" => Error::TemporarilyUnavailable,
-        _ => Error::ServerError,
+        | "account_selection_required" => OAuthErrorCode::AccessDenied,
+        "temporarily_unavailable" => OAuthErrorCode::TemporarilyUnavailable,
+        _ => OAuthErrorCode::ServerError,
     }
 }
 
-/// Something an issuer sent, as it may stand in a log: short, and of printable ASCII.
+/// Makes a text from an issuer safe for the log: short, printable ASCII.
 pub fn loggable(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
 }
@@ -180,7 +181,7 @@ mod tests {
     use super::*;
     use crate::http::egress_address::Policy;
 
-    const RULES: Rules<'static> = Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[] };
+    const RULES: AddressRules<'static> = AddressRules { addresses: Policy { allow_loopback: false }, own_hosts: &[] };
 
     fn read_from(more: Value) -> Result<SignIn, Vec<String>> {
         let mut sign_in = json!({"client_id": "narthex", "authorization_endpoint": "https://id.example.com/authorize",
@@ -236,11 +237,11 @@ mod tests {
 
     #[test]
     fn a_refusal_means_one_of_three_things() {
-        assert_eq!(meaning("access_denied"), Error::AccessDenied);
-        assert_eq!(meaning("login_required"), Error::AccessDenied);
-        assert_eq!(meaning("temporarily_unavailable"), Error::TemporarilyUnavailable);
+        assert_eq!(meaning("access_denied"), OAuthErrorCode::AccessDenied);
+        assert_eq!(meaning("login_required"), OAuthErrorCode::AccessDenied);
+        assert_eq!(meaning("temporarily_unavailable"), OAuthErrorCode::TemporarilyUnavailable);
         for other in ["invalid_request", "unauthorized_client", "<script>", ""] {
-            assert_eq!(meaning(other), Error::ServerError);
+            assert_eq!(meaning(other), OAuthErrorCode::ServerError);
         }
         assert_eq!(loggable("a\nb\u{202e}c"), "a?b?c");
     }

@@ -1,12 +1,13 @@
-//! A tenant as the deployment's own tenant knows it.
+//! Tenants, as the deployment's own tenant manages them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::json::{Fault, Object};
 
-/// The tenant a deployment begins with.
+/// The tenant that exists in every deployment.
 pub const FIRST_TENANT: &str = "default";
 
+/// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     pub name: String,
@@ -14,7 +15,7 @@ pub struct Tenant {
     pub retention: Retention,
 }
 
-/// How long a tenant's data is kept; what is not set is the deployment's.
+/// How long a tenant's data is kept; the deployment's settings are the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     pub context_retention_days: Option<u64>,
@@ -22,11 +23,11 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Of a tenant that was deleted: as short as can be.
+    /// For a deleted tenant: the shortest times.
     pub const ENDED: Self = Self { context_retention_days: Some(1), event_retention_hours: Some(1) };
 }
 
-/// Reads a tenant as somebody writes it; gives all faults.
+/// Reads the body of a tenant. Returns every fault.
 pub fn read(text: &str) -> Result<Tenant, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let name = body.string("name", 1..=200);

@@ -1,6 +1,5 @@
-//! Signatures of what the gateway sends to services and receives from them: Standard
-//! Webhooks 1.0, symmetric (`v1`). Signed is `id.timestamp.body` with HMAC-SHA256; the
-//! secret is written `whsec_` and base64 of 24 to 64 bytes, and is used decoded.
+//! Signatures of requests to and from services: Standard Webhooks 1.0, symmetric (`v1`). `id.timestamp.body` is signed
+//! with HMAC-SHA256. The secret is written as `whsec_` and base64 of 24 to 64 bytes; the decoded bytes are the key.
 
 use base64::Engine;
 use base64::alphabet;
@@ -9,30 +8,29 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-/// How the text of every secret begins.
+/// The prefix of every secret.
 pub const PREFIX: &str = "whsec_";
 
-/// How far a timestamp may be from now, either way, in seconds.
+/// How far a timestamp may differ from now, in seconds.
 const TOLERANCE_SECONDS: u64 = 300;
-/// Two are in use during a rotation. More than this many are not looked at, so a long header
-/// costs no more than a short one.
+/// Maximum number of signatures that are checked, to limit the cost of a long header. A rotation needs two.
 const MAX_SIGNATURES: usize = 16;
 const MIN_BYTES: usize = 24;
-/// The block of SHA-256. It is the standard's upper bound too, so a secret always fits.
+/// The block size of SHA-256, which is also the standard's upper bound.
 const MAX_BYTES: usize = 64;
 
-/// Secrets come from people and other tools, some of which leave the padding off.
+/// Accepts secrets without padding, as some tools write them.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A signing secret. Does not show itself in `Debug`.
+/// A signing secret. `Debug` does not show it.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Reads `whsec_` and base64 of 24 to 64 bytes; `None` for anything else.
+    /// Parses `whsec_` and base64 of 24 to 64 bytes; `None` for anything else.
     pub fn parse(text: &str) -> Option<Secret> {
         let bytes = LENIENT.decode(text.strip_prefix(PREFIX)?).ok()?;
         (MIN_BYTES..=MAX_BYTES).contains(&bytes.len()).then_some(Secret(bytes))
@@ -43,21 +41,21 @@ impl Secret {
         Secret(bytes.to_vec())
     }
 
-    /// The secret as people copy it, `whsec_…`.
+    /// The secret as text, `whsec_…`.
     pub fn text(&self) -> String {
         format!("{PREFIX}{}", STANDARD.encode(&self.0))
     }
 
-    /// The value of `webhook-signature`, `v1,<base64>`, for the message `id` sent at
-    /// `timestamp_seconds` since 1970 with exactly these bytes as its body.
+    /// The value of `webhook-signature`, `v1,<base64>`, for the message `id` with exactly this body, sent at
+    /// `timestamp_seconds` since 1970.
     pub fn sign(&self, id: &str, timestamp_seconds: u64, body: &[u8]) -> String {
         let tag = self.mac(id, timestamp_seconds, body).finalize();
         format!("v1,{}", STANDARD.encode(tag.into_bytes()))
     }
 
-    /// Whether one of the signatures in `header` (separated by spaces) is this secret's, and
-    /// the timestamp within five minutes of `now_seconds`. Signatures of other versions are
-    /// passed over, as the standard asks. The compare takes the same time for any signature.
+    /// Whether one of the signatures in `header`, separated by spaces, is valid, and the timestamp is within five
+    /// minutes of `now_seconds`. Signatures of other versions are ignored, as the standard requires. The comparison
+    /// takes constant time.
     pub fn verify(&self, header: &str, id: &str, timestamp_seconds: u64, body: &[u8], now_seconds: u64) -> bool {
         if now_seconds.abs_diff(timestamp_seconds) > TOLERANCE_SECONDS {
             return false;
@@ -68,14 +66,14 @@ impl Secret {
             .take(MAX_SIGNATURES)
             .filter_map(|one| STANDARD.decode(one.strip_prefix("v1,")?).ok())
             .fold(false, |found, tag| {
-                // `|` and not `||`: a match does not shorten the work.
+                // `|` instead of `||`: a match must not shorten the work.
                 found | mac.clone().verify_slice(&tag).is_ok()
             })
     }
 
     fn mac(&self, id: &str, timestamp_seconds: u64, body: &[u8]) -> Hmac<Sha256> {
-        // An HMAC key shorter than a block is padded with zeros (RFC 2104 §2); doing it here
-        // makes the constructor below one that cannot fail.
+        // A key shorter than a block is padded with zeros (RFC 2104 §2). Doing it here makes the constructor
+        // infallible.
         let mut block = [0; MAX_BYTES];
         for (to, from) in block.iter_mut().zip(&self.0) {
             *to = *from;
@@ -98,7 +96,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    // The standard's own vector.
+    // The test vector of the standard.
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
     const TIME: u64 = 1_614_265_330;
@@ -120,7 +118,7 @@ mod tests {
         assert_eq!(secret().text(), SECRET);
     }
 
-    /// The key is padded by hand here; the crate's own way must give the same.
+    /// The manual padding of the key must give the same result as the crate's constructor.
     #[test]
     fn a_secret_of_a_whole_block_is_used_as_it_is() {
         let bytes = [7u8; 64];

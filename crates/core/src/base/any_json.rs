@@ -1,10 +1,10 @@
-//! Values of JSON that tests are tried with.
+//! Strategies for JSON values in property tests.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Trees of these leaves, so many levels deep, in objects whose members have such names: about so many parts in all, and
-/// fewer than `most` in each.
+/// Trees of at most `levels` levels and about `parts` values, with fewer than `most` items or members in each array or
+/// object. `names` is the pattern of member names.
 pub fn tree(
     leaf: impl Strategy<Value = Value> + 'static,
     names: &'static str,
@@ -19,7 +19,7 @@ pub fn tree(
     })
 }
 
-/// Leaves with every sign that means something between texts.
+/// Leaves whose strings contain every character that has a meaning in JSON.
 pub fn leaf() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),

@@ -1,7 +1,7 @@
-//! The canonical form of JSON (RFC 8785), for telling whether two bodies say the same.
+//! The canonical form of JSON (RFC 8785), to compare bodies.
 //!
-//! One step stricter than the RFC: a number that a double cannot hold keeps its own digits, so two that differ there
-//! are two. However it is written, a number is one: `1.0` is `1`, and `1e2` is `100`.
+//! Stricter than the RFC in one point: a number that a double cannot hold keeps its digits, so that different numbers
+//! stay different. Different spellings of a number are equal: `1.0` is `1`, and `1e2` is `100`.
 
 use std::fmt::Write as _;
 
@@ -9,17 +9,17 @@ use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 
 use super::decimal::Decimal;
-use super::exact_json::{self, Known, Lists, Numbers};
+use super::exact_json::{self, NumberLists, Numbers, TreeNumber};
 
-/// Writes a text that has passed `json::check` in its canonical form.
+/// Writes the canonical form of a text that has passed `json::check`.
 fn canonical(text: &str) -> Option<String> {
     let (before, mut out) = (Numbers::default(), String::with_capacity(text.len()));
     let (value, own) = exact_json::tree(text, &before).ok()?;
-    write(&value, Lists { before: &before, own: &own }, &mut out);
+    write(&value, NumberLists { before: &before, own: &own }, &mut out);
     Some(out)
 }
 
-fn write(value: &Value, numbers: Lists<'_>, out: &mut String) {
+fn write(value: &Value, numbers: NumberLists<'_>, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
@@ -37,7 +37,7 @@ fn write(value: &Value, numbers: Lists<'_>, out: &mut String) {
             out.push(']');
         }
         Value::Object(members) => {
-            // RFC 8785 §3.2.3: by UTF-16 code units, which differs from UTF-8 beyond the basic plane.
+            // RFC 8785 §3.2.3: by UTF-16 code units, which differs from UTF-8 order beyond the basic plane.
             let mut names: Vec<&String> = members.keys().collect();
             names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
             out.push('{');
@@ -57,33 +57,33 @@ fn write(value: &Value, numbers: Lists<'_>, out: &mut String) {
 }
 
 fn write_string(text: &str, out: &mut String) {
-    // serde_json escapes what must be, in the short forms, and nothing else: as RFC 8785 §3.2.2.2 has it.
+    // serde_json escapes as RFC 8785 §3.2.2.2 requires: only what must be escaped, in the short forms.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-/// The largest integer below which every integer is a double.
+/// Every integer below this one is a double.
 const EXACT: u64 = 1 << 53;
-/// What is less than this may have come as an integer of serde_json's.
+/// Numbers below this may have been integers in serde_json.
 const MAX_DIGITS: f64 = 1.8446744073709552e19;
 
-fn write_number(number: &Number, numbers: Lists<'_>, out: &mut String) {
+fn write_number(number: &Number, numbers: NumberLists<'_>, out: &mut String) {
     // Writing to a string does not fail.
     let _ = match numbers.known(number) {
-        Known::Listed(decimal) => {
+        TreeNumber::Listed(decimal) => {
             let text = decimal.to_string();
-            // One that stands for others, but is what its double is written as.
+            // A number in the range of the stand-ins that is written exactly as its double is.
             match text.parse::<f64>() {
                 Ok(double) if double.is_finite() && Decimal::of(double) == *decimal => write!(out, "{double:e}"),
                 _ => write!(out, "{text}"),
             }
         }
-        Known::Plain(_) if !number.is_f64() => write!(out, "{number}"),
-        Known::Plain(double) if double.fract() == 0.0 && double.abs() < EXACT as f64 => {
+        TreeNumber::Plain(_) if !number.is_f64() => write!(out, "{number}"),
+        TreeNumber::Plain(double) if double.fract() == 0.0 && double.abs() < EXACT as f64 => {
             write!(out, "{}", double as i64)
         }
-        // As an integer of so many digits is written.
-        Known::Plain(double) if double.fract() == 0.0 && double.abs() < MAX_DIGITS => write!(out, "{double}"),
-        Known::Plain(double) => write!(out, "{double:e}"),
+        // Written like an integer with so many digits.
+        TreeNumber::Plain(double) if double.fract() == 0.0 && double.abs() < MAX_DIGITS => write!(out, "{double}"),
+        TreeNumber::Plain(double) => write!(out, "{double:e}"),
     };
 }
 
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_the_same_is_written_the_same() {
+    fn equal_documents_have_equal_forms() {
         assert_eq!(canonical(r#"{ "b": 1.0, "a": [true, null, "\u0041\n"] }"#), r#"{"a":[true,null,"A\n"],"b":1}"#);
         assert_eq!(canonical("1e2"), canonical("100"));
         assert_eq!(canonical("-0.0"), "0");
@@ -118,7 +118,7 @@ mod tests {
         assert_ne!(canonical("\"1\""), canonical("1"));
     }
 
-    /// Two numbers that share a double are two.
+    /// Different numbers with the same double stay different.
     #[test]
     fn numbers_are_compared_as_decimals() {
         for (one, other) in [
@@ -147,7 +147,8 @@ mod tests {
         }
     }
 
-    /// What is stored for a day is found again by the next version: the forms of numbers that were read exactly before too.
+    /// Fingerprints stored for a day must match in the next version, including those of numbers that were read exactly
+    /// before.
     #[test]
     fn the_form_of_usual_numbers_is_pinned() {
         let text = "[1,1.0,-2.50,0.1,1e22,1.5e300,9007199254740993,123456789.12345679,18446744073709551615]";

@@ -1,17 +1,17 @@
-//! A JSON number as the decimal that it is written as. JSON does not know doubles (RFC 8259 §6), and two numbers that
-//! share one are still two.
+//! JSON numbers as exact decimals. JSON does not define doubles (RFC 8259 §6): two different numbers can have the same
+//! double.
 //!
-//! Nothing here computes with large numbers: an exponent stays an exponent, and the time is that of reading the digits.
+//! There is no arithmetic with large numbers: an exponent stays an exponent, and the time is linear in the digits.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use serde_json::Number;
 
-/// Exponents are kept up to here, either way; what lies beyond is as far away.
+/// The largest absolute exponent; larger ones are treated as this one.
 const FARTHEST: i64 = 1 << 50;
 
-/// `digits` times ten to the `exponent`. There is one form of each: without zeros at either end, and zero has none.
+/// `digits` × 10^`exponent`, in a unique form: no zeros at either end, and no digits for zero.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Decimal {
     is_negative: bool,
@@ -19,7 +19,7 @@ pub struct Decimal {
     exponent: i64,
 }
 
-/// What a number may have to be a multiple of.
+/// A positive number for [`Decimal::is_multiple_of`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Divisor {
     coefficient: u64,
@@ -27,7 +27,7 @@ pub struct Divisor {
 }
 
 impl Decimal {
-    /// Reads a number of JSON. A text that is none gives what it begins with.
+    /// Parses a JSON number. The text must be one.
     pub fn parse(text: &str) -> Self {
         let (is_negative, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -51,8 +51,8 @@ impl Decimal {
         }
     }
 
-    /// The shortest decimal that is read as this double, as serde_json writes it: of two that are equally near others may
-    /// write the other one. Zero for what is not finite.
+    /// The shortest decimal for this double, as serde_json writes it (other writers may choose another one that is
+    /// equally near). Zero if the double is not finite.
     pub fn of(double: f64) -> Self {
         Number::from_f64(double).map_or_else(|| Self::parse("0"), |number| Self::parse(&number.to_string()))
     }
@@ -69,14 +69,14 @@ impl Decimal {
         self.digits.is_empty()
     }
 
-    /// How many digits count.
+    /// The number of significant digits.
     pub fn count(&self) -> usize {
         self.digits.len()
     }
 
-    /// Whether it is a whole multiple. Takes as long as its digits are many.
+    /// Whether the number is a whole multiple of `divisor`. The time is linear in the digits.
     pub fn is_multiple_of(&self, divisor: &Divisor) -> bool {
-        // The last digit is none of ten's, so nothing divides it that has more tens.
+        // The last digit is not zero, so no divisor with a larger exponent divides the number.
         let Ok(tens) = u64::try_from(self.exponent.saturating_sub(divisor.exponent)) else { return self.is_zero() };
         let by = u128::from(divisor.coefficient);
         let rest = self.digits.as_bytes().chunks(18).fold(0u128, |rest, chunk| {
@@ -90,7 +90,7 @@ impl Decimal {
 }
 
 impl Divisor {
-    /// Nothing for what is not more than zero, or has more digits that count than a `u64` holds.
+    /// `None` if the number is not positive, or has more significant digits than a `u64` can hold.
     pub fn new(decimal: &Decimal) -> Option<Self> {
         if decimal.is_negative {
             return None;
@@ -99,14 +99,14 @@ impl Divisor {
         Some(Self { coefficient, exponent: decimal.exponent })
     }
 
-    /// As an integer, if it is one that is not too large.
+    /// The divisor as an integer, if it is one that fits.
     pub fn whole(&self) -> Option<i64> {
         let tens = 10i64.checked_pow(u32::try_from(self.exponent).ok()?)?;
         i64::try_from(self.coefficient).ok()?.checked_mul(tens)
     }
 }
 
-/// Ten to the `power`, by what is left over after division.
+/// 10^`power` modulo `by`.
 fn power_of_ten(mut power: u64, by: u128) -> u128 {
     let (mut base, mut product) = (10 % by, 1 % by);
     while power > 0 {
@@ -130,7 +130,7 @@ fn read_exponent(text: &str) -> i64 {
 
 impl Ord for Decimal {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Where the first digit stands, then the digits, as neither has zeros at its ends.
+        // Compares the place of the first digit, then the digits, as neither number has zeros at its ends.
         let size = |one: &Self| match one.digits.is_empty() {
             true => i64::MIN,
             false => one.digits.len() as i64 + one.exponent,
@@ -151,10 +151,10 @@ impl PartialOrd for Decimal {
     }
 }
 
-/// Places of zeros that are written before an exponent is.
+/// The maximum number of places that are written without an exponent.
 const MAX_ZEROS: i64 = 20;
 
-/// As a number of JSON, without an exponent where that is not long.
+/// Writes a JSON number, without an exponent unless that would be long.
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.is_negative { "-" } else { "" };
@@ -267,8 +267,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_says_what_integers_say(a in -1_000_000_000_000i64..1_000_000_000_000, b in 1i64..1_000_000, at in 0usize..6) {
-            // The same two numbers with the point moved by as many places.
+        fn it_agrees_with_integers(a in -1_000_000_000_000i64..1_000_000_000_000, b in 1i64..1_000_000, at in 0usize..6) {
+            // The same two numbers with the decimal point moved by the same number of places.
             let (ten, scale) = (10i64.pow(at as u32), at);
             let text = |n: i64| format!("{}{}.{:0scale$}", if n < 0 { "-" } else { "" }, n.abs() / ten, n.abs() % ten);
             let (x, y) = if at == 0 { (a.to_string(), b.to_string()) } else { (text(a), text(b)) };

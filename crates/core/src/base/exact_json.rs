@@ -1,9 +1,10 @@
-//! JSON as a tree in which no two numbers are confused.
+//! JSON as a tree in which different numbers stay different.
 //!
-//! A tree has doubles. Most numbers that people send are what their double is written as, so equal doubles are equal
-//! numbers and the order is the same too. The few others (more digits than a double has, or none left of them) are given
-//! a double of their own that says which of a list they are: a subnormal for what has a fraction, one of the largest
-//! binade for an integer. What is really written there is in the list as well, so these two ranges stand for nothing else.
+//! A tree holds doubles. Most numbers in practice are written exactly as their double is, so equal doubles are equal
+//! numbers, in the same order. The few others (with more digits than a double can hold, or too small for it) get a
+//! stand-in: a double that encodes an index into a list. Stand-ins are subnormal for numbers with a fraction, and from
+//! the largest binade for integers. Numbers that are really in these two ranges are put in the list as well, so that
+//! the ranges contain stand-ins only.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -15,13 +16,13 @@ use serde_json::{Number, Value};
 use super::decimal::Decimal;
 use super::json_parts::after_string;
 
-/// The doubles from 2^1023 on, by their upper bits.
+/// The upper bits of the doubles from 2^1023 on.
 const LARGEST: u64 = 0x7fe;
 const MANTISSA: u64 = (1 << 52) - 1;
-/// A number with so few digits is what its double is written as, if it has no exponent.
+/// A number with at most so many digits and without an exponent is written exactly as its double is.
 const SURE_DIGITS: usize = 15;
 
-/// The numbers that a tree's doubles stand for.
+/// The numbers behind the stand-ins of a tree.
 #[derive(Debug, Clone, Default)]
 pub struct Numbers {
     list: Vec<Decimal>,
@@ -30,14 +31,14 @@ pub struct Numbers {
 
 /// A number of a tree.
 #[derive(Debug)]
-pub enum Known<'n> {
+pub enum TreeNumber<'n> {
     Plain(f64),
     Listed(&'n Decimal),
 }
 
-/// The list that a tree's numbers are in: what was known before, then its own.
+/// The two parts of the list that a tree's stand-ins refer to: numbers known before, then the tree's own.
 #[derive(Debug, Clone, Copy)]
-pub struct Lists<'n> {
+pub struct NumberLists<'n> {
     pub before: &'n Numbers,
     pub own: &'n Numbers,
 }
@@ -56,25 +57,26 @@ impl Numbers {
     }
 }
 
-impl<'n> Lists<'n> {
-    pub fn known(self, number: &Number) -> Known<'n> {
+impl<'n> NumberLists<'n> {
+    /// The number in a tree, resolved if it is a stand-in.
+    pub fn known(self, number: &Number) -> TreeNumber<'n> {
         let double = number.as_f64().unwrap_or_default();
         let place = if number.is_f64() { place_of(double) } else { None };
         let listed = place.and_then(|place| match place.checked_sub(self.before.list.len()) {
             None => self.before.list.get(place),
             Some(own) => self.own.list.get(own),
         });
-        listed.map_or(Known::Plain(double), Known::Listed)
+        listed.map_or(TreeNumber::Plain(double), TreeNumber::Listed)
     }
 
     pub fn decimal(self, number: &Number) -> Cow<'n, Decimal> {
         match self.known(number) {
-            Known::Listed(decimal) => Cow::Borrowed(decimal),
-            Known::Plain(_) => Cow::Owned(Decimal::parse(&number.to_string())),
+            TreeNumber::Listed(decimal) => Cow::Borrowed(decimal),
+            TreeNumber::Plain(_) => Cow::Owned(Decimal::parse(&number.to_string())),
         }
     }
 
-    /// A value as it is written, with its own numbers.
+    /// Writes a value with its real numbers.
     pub fn written(self, value: &Value) -> String {
         match value {
             Value::Number(number) => self.decimal(number).to_string(),
@@ -93,7 +95,7 @@ impl<'n> Lists<'n> {
     }
 }
 
-impl Known<'_> {
+impl TreeNumber<'_> {
     pub fn is_integer(&self) -> bool {
         match self {
             Self::Plain(double) => double.fract() == 0.0,
@@ -111,7 +113,7 @@ impl Known<'_> {
     }
 }
 
-/// The place in the list, if this double is one that stands for another number.
+/// The index in the list, if this double is a stand-in.
 fn place_of(double: f64) -> Option<usize> {
     let bits = double.to_bits();
     let place = match bits >> 52 {
@@ -129,12 +131,12 @@ fn double_for(place: usize, is_integer: bool) -> f64 {
     }
 }
 
-/// The number that this text is, unless its double says so.
+/// The number in this text, if it needs a stand-in.
 fn unusual(text: &str) -> Option<Decimal> {
     let is_zero = |b: &u8| matches!(b, b'-' | b'0' | b'.');
     let digits = text.bytes().skip_while(is_zero).filter(u8::is_ascii_digit).count();
     if digits <= SURE_DIGITS && !text.contains(['e', 'E']) && text.len() < 2 * SURE_DIGITS {
-        // A zero is one, whatever its sign.
+        // −0 equals 0.
         return (digits == 0 && text.starts_with('-')).then(|| Decimal::parse("0"));
     }
     let double: f64 = text.parse().unwrap_or(f64::INFINITY);
@@ -151,7 +153,7 @@ fn unusual(text: &str) -> Option<Decimal> {
     (!is_its_own).then_some(decimal)
 }
 
-/// Whether this is how a double is written, without making room for that.
+/// Whether the double is written exactly so; compares without allocating.
 fn is_written_so(double: f64, text: &str) -> bool {
     struct Left<'t>(&'t str);
     impl fmt::Write for Left<'_> {
@@ -164,14 +166,14 @@ fn is_written_so(double: f64, text: &str) -> bool {
     Number::from_f64(double).is_some_and(|number| write!(left, "{number}").is_ok()) && left.0.is_empty()
 }
 
-/// A text that is JSON, with the stand-ins in place of the numbers they stand for; and those that `before` does not
-/// have. Almost always the text as it is, and none.
+/// Replaces the numbers that need one by stand-ins. Returns the JSON text, and the numbers that are not in `before`.
+/// Almost always that is the text itself and no numbers.
 pub fn with_stand_ins<'t>(text: &'t str, before: &Numbers) -> (Cow<'t, str>, Numbers) {
     let mut own = Numbers::default();
     (replaced(text, |decimal, _| stand_in(decimal, before, &mut own)), own)
 }
 
-/// A text that is JSON, with numbers that a double does not hold as texts: for people, and to tell what has changed.
+/// Replaces the numbers that a double cannot hold by strings, for display and comparison.
 pub fn with_texts(text: &str) -> Cow<'_, str> {
     replaced(text, |_, number| format!("\"{number}\""))
 }
@@ -216,7 +218,7 @@ fn stand_in(decimal: Decimal, before: &Numbers, own: &mut Numbers) -> String {
     format!("{:e}", double_for(place, is_integer))
 }
 
-/// The tree of a text, and the numbers it has beside those of `before`.
+/// The tree of a text, and the numbers behind its stand-ins that are not in `before`.
 pub fn tree(text: &str, before: &Numbers) -> Result<(Value, Numbers), serde_json::Error> {
     let (text, own) = with_stand_ins(text, before);
     Ok((serde_json::from_str(&text)?, own))
@@ -233,7 +235,7 @@ mod tests {
 
     fn back(text: &str) -> String {
         let (value, own) = read(text);
-        Lists { before: &Numbers::default(), own: &own }.written(&value)
+        NumberLists { before: &Numbers::default(), own: &own }.written(&value)
     }
 
     #[test]
@@ -278,18 +280,18 @@ mod tests {
         let (value, own) = read("[5e-324,8.98846567431158e307,1.7976931348623157e308]");
         assert_eq!(own.list.len(), 3);
         assert_eq!(
-            Lists { before: &own, own: &Numbers::default() }.written(&value),
+            NumberLists { before: &own, own: &Numbers::default() }.written(&value),
             "[5e-324,898846567431158e293,17976931348623157e292]"
         );
     }
 
     #[test]
-    fn a_list_goes_on_from_another() {
+    fn a_list_continues_from_another() {
         let (first, before) = read("[0.1234567890123456781]");
         let (second, own) = tree("[0.1234567890123456781,0.1234567890123456782]", &before).unwrap();
         assert_eq!((own.list.len(), first[0] == second[0]), (1, true));
         assert_eq!(
-            Lists { before: &before, own: &own }.written(&second),
+            NumberLists { before: &before, own: &own }.written(&second),
             "[0.1234567890123456781,0.1234567890123456782]"
         );
     }
@@ -310,7 +312,7 @@ mod tests {
         fn it_compares_as_decimals_do(one in number(), other in number()) {
             let (value, own) = read(&format!("[{one},{other}]"));
             let none = Numbers::default();
-            let lists = Lists { before: &none, own: &own };
+            let lists = NumberLists { before: &none, own: &own };
             let [Value::Number(a), Value::Number(b)] = value.as_array().unwrap().as_slice() else { panic!() };
             let (x, y) = (Decimal::parse(&one), Decimal::parse(&other));
             prop_assert_eq!(lists.known(a).compare(&lists.known(b)), x.cmp(&y));

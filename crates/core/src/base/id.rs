@@ -1,7 +1,8 @@
-//! Names of things: contexts, stores, requests.
+//! Ids of contexts and stores.
 //!
-//! A context's id says where it is kept, so any isolate finds its object with no look-up:
-//! `ctx_` + region (2) + shard (2) + a ULID (26), all lower-case. The ULID sorts by time of creation.
+//! A context's id names its store, so that any isolate finds the object without a lookup: `ctx_` + region (2) + shard
+//! (2)
+//! + a ULID (26), all lower-case. The ULID sorts by the time of creation.
 
 use std::fmt;
 
@@ -28,7 +29,7 @@ pub fn ulid(now: Timestamp, random: [u8; 10]) -> String {
     (0..26).rev().map(|place| letter(value >> (5 * place))).collect()
 }
 
-/// Where a request came in, coarse enough to keep work near its user.
+/// The region in which a request arrived, so that its work can run nearby.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Region {
     Na,
@@ -54,12 +55,12 @@ impl Region {
         }
     }
 
-    /// From a two-letter continent code of any case; Antarctica and the unknown have none.
+    /// Parses a two-letter continent code, in any case. `None` for Antarctica and unknown codes.
     pub fn parse(code: &str) -> Option<Self> {
         Region::ALL.into_iter().find(|region| region.code().eq_ignore_ascii_case(code))
     }
 
-    /// The platform's name for objects created there.
+    /// The platform's location hint for new objects.
     pub fn location_hint(self) -> &'static str {
         match self {
             Region::Na => "enam",
@@ -72,10 +73,10 @@ impl Region {
     }
 }
 
-/// The most shards a region can have: two letters of base 32.
+/// Maximum number of shards of a region: two letters in base 32.
 pub const MAX_SHARDS: u16 = 1024;
 
-/// One store of a tenant's contexts. Its object's name begins with the tenant.
+/// One store of a tenant's contexts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId {
     pub region: Region,
@@ -100,6 +101,7 @@ impl StoreId {
         Some(Self { region, shard })
     }
 
+    /// The name of the store's object.
     pub fn object_name(self, tenant: &str) -> String {
         format!("{tenant}/{}", self.code())
     }
@@ -118,7 +120,7 @@ impl<'de> Deserialize<'de> for StoreId {
     }
 }
 
-/// `ctx_eu0001k…`, 34 characters.
+/// The id of a context, such as `ctx_eu0001k…`: 34 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ContextId(String);
@@ -131,7 +133,7 @@ impl ContextId {
         Self(format!("{}{}{}", Self::PREFIX, store.code(), ulid(now, random)))
     }
 
-    /// Refuses whatever [`ContextId::new`] could not have made.
+    /// `None` for any text that [`ContextId::new`] cannot have created.
     pub fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix(Self::PREFIX)?;
         let valid = text.len() == Self::LENGTH
@@ -149,19 +151,19 @@ impl ContextId {
         StoreId::parse(self.0.get(4..8)?)
     }
 
-    /// The id as a row's key, in decimal: 41 bits of milliseconds and 22 of the randomness. Sorts as ids of
-    /// one store do. Two ids can share a key, once in some millions made in the same millisecond.
+    /// The row key of the id, in decimal: 41 bits of milliseconds and 22 random bits. Sorts like the ids of one store.
+    /// Two ids can have the same key, about once in millions of ids of the same millisecond.
     pub fn row_key(&self) -> String {
         row_key(self.sort_key()).to_string()
     }
 
-    /// When it was made, to the millisecond.
+    /// The time of creation, to the millisecond.
     pub fn created_at(&self) -> Timestamp {
         let value = self.sort_key().bytes().filter_map(digit).fold(0_u128, |value, digit| value << 5 | digit);
         Timestamp((value >> 80) as u64)
     }
 
-    /// Sorts contexts of all stores by the time of their creation.
+    /// The part of the id that sorts the contexts of all stores by their time of creation.
     pub fn sort_key(&self) -> &str {
         self.0.get(8..).unwrap_or_default()
     }
@@ -180,10 +182,10 @@ impl<'de> Deserialize<'de> for ContextId {
     }
 }
 
-/// Before this nothing was created, in milliseconds: 2020-09-13.
+/// Nothing was created before this time: 2020-09-13.
 const FIRST_MS: u64 = 1_600_000_000_000;
 
-/// The row key of the smallest id with this sort key or a longer one.
+/// The row key of the smallest id whose sort key begins with this text.
 pub fn row_key(sort_key: &str) -> u64 {
     let mut value: u128 = 0;
     let mut letters = sort_key.bytes();

@@ -1,18 +1,18 @@
-//! Where the parts of a JSON text stand, of a text that has passed `json::check`.
+//! The parts of a JSON text and their places. The text must have passed `json::check`.
 
 use std::borrow::Cow;
 
-/// A member of an object, in its own spelling.
+/// A member of an object, in its original spelling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member<'t> {
-    /// The name with its escapes undone.
+    /// The name without escapes.
     pub name: Cow<'t, str>,
-    /// The name as it is written, with its quotes.
+    /// The name as written, with its quotes.
     pub key: &'t str,
     pub value: &'t str,
 }
 
-/// Where a string that begins at `at` is over.
+/// The place after the string that begins at `at`.
 pub fn after_string(bytes: &[u8], at: usize) -> usize {
     let mut at = at + 1;
     while let Some(byte) = bytes.get(at) {
@@ -25,7 +25,7 @@ pub fn after_string(bytes: &[u8], at: usize) -> usize {
     at
 }
 
-/// Where what begins at `at` is over: at the next of these signs that is in no string, list or object of it.
+/// The place of the next of these characters after `at`, outside strings, arrays and objects.
 fn before(bytes: &[u8], mut at: usize, signs: &[u8]) -> usize {
     let mut depth = 0usize;
     while let Some(byte) = bytes.get(at) {
@@ -44,7 +44,7 @@ fn before(bytes: &[u8], mut at: usize, signs: &[u8]) -> usize {
     at
 }
 
-/// The members of an object in their order; nothing where the text is no object.
+/// The members of an object in their order. `None` if the text is not an object.
 pub fn members(text: &str) -> Option<Vec<Member<'_>>> {
     let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
     let (bytes, mut at, mut members) = (inside.as_bytes(), 0, Vec::new());

@@ -1,9 +1,9 @@
-//! JSON as services write it. What a service says is read with patience, where a caller's own words are held to the
-//! letter by [`check`]: one character is not to cost a whole answer.
+//! Repair of JSON from services. Requests of clients must pass [`check`] as they are, but a whole answer of a service
+//! should not be lost for one character.
 //!
-//! A byte order mark is passed over (RFC 8259 §8.1), bytes that are not UTF-8 and halves of surrogate pairs become
-//! U+FFFD (§8.2), of a member that is named twice the last counts (§4), and control characters in a string are
-//! escaped. The outcome passes [`check`], so that every later reader reads the same.
+//! A byte order mark is skipped (RFC 8259 §8.1), invalid UTF-8 and lone surrogates become U+FFFD (§8.2), the last of
+//! several members with the same name counts (§4), and control characters in strings are escaped. The result passes
+//! [`check`], so that every later reader reads the same.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,10 +12,11 @@ use serde::de::IgnoredAny;
 
 use super::json::{MARK, MAX_DEPTH, check};
 
-/// What stands for a character that cannot be read, as an escape.
+/// The escape of the replacement character.
 const REPLACEMENT: &str = "\\ufffd";
 
-/// What a service wrote, as JSON that passes [`check`]; nothing when it is none. What needs no repair is not copied.
+/// Returns the bytes as JSON that passes [`check`], repaired if necessary, copied only if repaired. `None` if they are
+/// not JSON.
 pub fn json(bytes: &[u8]) -> Option<Cow<'_, str>> {
     let bytes = bytes.strip_prefix(MARK).unwrap_or(bytes);
     if let Ok(text) = check(bytes, MAX_DEPTH) {
@@ -27,21 +28,22 @@ pub fn json(bytes: &[u8]) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(repaired))
 }
 
-/// An object or an array that is open.
+/// An object or array that is open.
 struct Frame {
-    /// Where each member begins and ends in what was written, with the name it has; nothing for an array.
+    /// The name and the place in the output of each member; `None` for an array.
     members: Option<Vec<Member>>,
-    /// Where it begins, after its bracket.
+    /// The place in the output after the opening bracket.
     from: usize,
 }
 
+/// A member in the output; `to` is 0 while it is open.
 struct Member {
     name: String,
     from: usize,
     to: usize,
 }
 
-/// Goes over a text once and writes it anew. It does not judge: what is no JSON stays none.
+/// Copies a text once and repairs it on the way. Text that is not JSON stays invalid.
 struct Repair<'a> {
     text: &'a str,
     at: usize,
@@ -89,7 +91,7 @@ impl<'a> Repair<'a> {
         self.at += next.len_utf8();
     }
 
-    /// A string: a member's name, where one is due.
+    /// Copies a string, which is a member name if one is due.
     fn string(&mut self) -> Option<()> {
         let from = self.out.len();
         self.take('"');
@@ -113,7 +115,7 @@ impl<'a> Repair<'a> {
         Some(())
     }
 
-    /// A backslash and what follows it. Halves of a pair that stand alone are replaced.
+    /// Copies an escape. Lone surrogates are replaced.
     fn escape(&mut self) -> Option<()> {
         let hex = |text: &str| u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
         let rest = self.rest();
@@ -146,8 +148,8 @@ impl<'a> Repair<'a> {
         }
     }
 
-    /// An object or an array ends: of members that were named twice only the last stays, where it stood. What is left
-    /// out has to be a member all the same.
+    /// Closes an object or array. Of members with the same name only the last stays, in its place. The removed ones
+    /// must be valid members, too.
     fn close(&mut self) -> Option<()> {
         self.end_member();
         let Frame { members, from } = self.frames.pop()?;
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_well_is_not_touched() {
+    fn valid_json_is_not_changed() {
         for text in [r#"{"a": 1.0, "b":"\ud83d\ude00 \u0000"}"#, " [1] ", "null", r#""\\ud83d""#] {
             assert!(matches!(json(text.as_bytes()), Some(Cow::Borrowed(known)) if known == text), "{text}");
         }
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_stays_none() {
+    fn text_that_is_not_json_stays_invalid() {
         let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
         let doubled_and_deep = format!(r#"{{"a":1,"a":{deep}}}"#);
         for text in [
@@ -238,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_is_what_serde_reads(text in r#"[\[\]{},:"ab1 \\ud83n\x00]{0,40}"#) {
+        fn the_repaired_text_is_what_serde_reads(text in r#"[\[\]{},:"ab1 \\ud83n\x00]{0,40}"#) {
             if let Some(repaired) = of(&text) {
                 prop_assert!(check(repaired.as_bytes(), MAX_DEPTH).is_ok());
             }

@@ -1,18 +1,18 @@
-//! Values written as JSON that may have a large part, such as a result.
+//! Serialization of values that may contain a large part, such as a result.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 use serde::ser::Error;
 
-/// A part from this size on is large, in bytes.
+/// The size from which a part is large, in bytes.
 const LARGE: usize = 64 * 1024;
-/// What may follow a large part without another copy of it, in bytes.
+/// How many bytes may follow a large part without another copy of it.
 const ROOM: usize = 4 * 1024;
 
-struct Text(Vec<u8>);
+struct Buffer(Vec<u8>);
 
-impl Write for Text {
+impl Write for Buffer {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
         if part.len() >= LARGE {
             self.0.reserve_exact(part.len() + ROOM);
@@ -26,9 +26,9 @@ impl Write for Text {
     }
 }
 
-/// As `serde_json::to_string`, which has room for twice a large part in the end.
+/// Like `serde_json::to_string`, but without a buffer of twice the size of a large part.
 pub fn written<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
-    let mut text = Text(Vec::with_capacity(256));
+    let mut text = Buffer(Vec::with_capacity(256));
     serde_json::to_writer(&mut text, value)?;
     String::from_utf8(text.0).map_err(serde_json::Error::custom)
 }

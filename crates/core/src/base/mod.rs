@@ -1,4 +1,4 @@
-//! Foundations: time, ids, JSON as text and as numbers, and keys for messages. Imports no other room.
+//! Foundations: time, ids, names, JSON texts and numbers, keyed MACs. Imports no other room.
 
 pub mod canonical;
 pub mod decimal;
@@ -10,6 +10,7 @@ pub mod json_repair;
 pub mod json_writer;
 pub mod keyed_mac;
 pub mod names;
+pub mod opaque_token;
 pub mod sliding_window;
 pub mod time;
 pub mod timing;

@@ -1,19 +1,19 @@
-//! Two counters over the time just past, in ten slots: old slots fall out as time goes on.
+//! Two counters over a sliding window of ten slots.
 
 use super::time::Timestamp;
 
 const SLOTS: u64 = 10;
 
-/// Counts over the last `10 × SLOT_MS` milliseconds, give or take a slot.
+/// Counts over the last `10 × SLOT_MS` milliseconds, accurate to one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Window<const SLOT_MS: u64> {
-    /// The number of the slot that counts now, since 1970.
+pub struct SlidingWindow<const SLOT_MS: u64> {
+    /// The number of the current slot, counted from 1970.
     slot: u64,
     counts: [(u32, u32); SLOTS as usize],
 }
 
-impl<const SLOT_MS: u64> Window<SLOT_MS> {
-    /// Empties the slots that time has passed over. A clock that goes back counts into the newest slot.
+impl<const SLOT_MS: u64> SlidingWindow<SLOT_MS> {
+    /// Empties the slots that have expired. If the clock goes back, the newest slot is used.
     fn turn_to(&mut self, now: Timestamp) {
         let slot = now.0 / SLOT_MS;
         let passed = slot.saturating_sub(self.slot);
@@ -28,6 +28,7 @@ impl<const SLOT_MS: u64> Window<SLOT_MS> {
         self.slot = self.slot.max(slot);
     }
 
+    /// Adds to the two counters.
     pub fn add(&mut self, now: Timestamp, first: u64, second: u64) {
         self.turn_to(now);
         if let Some((one, other)) = self.counts.get_mut((self.slot % SLOTS) as usize) {
@@ -36,7 +37,7 @@ impl<const SLOT_MS: u64> Window<SLOT_MS> {
         }
     }
 
-    /// What was counted and has not fallen out.
+    /// The sums of the two counters over the window.
     pub fn sums(&mut self, now: Timestamp) -> (u64, u64) {
         self.turn_to(now);
         self.counts
@@ -52,10 +53,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_older_than_the_window_is_gone_and_what_is_younger_is_there(
+        fn only_counts_within_the_window_remain(
             times in prop::collection::vec(0u64..60_000, 0..50), now in 60_000u64..90_000,
         ) {
-            let mut window = Window::<1000>::default();
+            let mut window = SlidingWindow::<1000>::default();
             let mut times = times;
             times.sort_unstable();
             for time in &times {

@@ -1,9 +1,9 @@
-//! Points in time, in milliseconds since 1970, shown as RFC 3339 in UTC.
+//! Points in time, in milliseconds since 1970, written as RFC 3339 in UTC.
 
 use chrono::DateTime;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Kept as a number in storage and between objects; [`Timestamp::text`] is for people and clients.
+/// Milliseconds since 1970. A number in storage and in messages between objects; [`Timestamp::text`] is for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
@@ -11,7 +11,7 @@ pub struct Timestamp(pub u64);
 impl Timestamp {
     /// RFC 3339 with milliseconds and `Z`.
     pub fn text(self) -> String {
-        // Ten of these are in every context that is shown: by hand it takes a tenth of the time.
+        // A context contains ten of these. Formatting by hand takes a tenth of the time.
         let (days, in_day) = (self.0 / 86_400_000, self.0 % 86_400_000);
         let (year, month, day) = date_of(days.min(MAX_DAYS));
         let seconds = in_day / 1000;
@@ -32,7 +32,7 @@ impl Timestamp {
         text
     }
 
-    /// RFC 3339 with any offset. What was before 1970 was before anything here, and is read as its first moment.
+    /// Parses RFC 3339 with any offset. Times before 1970 become the start of 1970.
     pub fn parse(text: &str) -> Option<Self> {
         let time = DateTime::parse_from_rfc3339(text).ok()?;
         Some(Self(u64::try_from(time.timestamp_millis()).unwrap_or(0)))
@@ -42,7 +42,7 @@ impl Timestamp {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to here; 0 when the clock went back.
+    /// Milliseconds since `earlier`; 0 if the clock went back.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -67,12 +67,12 @@ pub fn date_of(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// For fields of answers: `#[serde(serialize_with = "time::as_text")]`.
+/// Serializes a time as text: `#[serde(serialize_with = "time::as_text")]`.
 pub fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time.text())
 }
 
-/// As [`as_text`], for what may be absent.
+/// Like [`as_text`], for optional fields.
 pub fn as_optional_text<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => as_text(time, serializer),

@@ -1,22 +1,22 @@
-//! What a JSON text takes in memory as a tree, estimated without building it.
+//! Estimates the memory that a JSON text takes as a tree, without building the tree.
 //!
-//! A text of ten megabytes can be a tree of a gigabyte, and an isolate has 128 MiB for all it serves.
+//! A text of ten megabytes can become a tree of a gigabyte, and an isolate has 128 MiB in all.
 
-/// The largest tree that is built of a text that came from outside, in bytes as estimated.
+/// The largest estimated size, in bytes, of a tree built from an external text.
 pub const MAX_TREE_BYTES: usize = 80 * 1024 * 1024;
 
-/// A value in its parent, whatever it is.
+/// The size of a value in its parent, in bytes.
 const VALUE: usize = 32;
-/// A map's first node has room for eleven members.
+/// The size of a map's first node, which has room for eleven members.
 const OBJECT: usize = 440;
-/// A list begins with room for four.
+/// The initial size of an array, which has room for four items.
 const LIST: usize = 4 * VALUE;
 
-/// About how many bytes this acceptable JSON takes as a `serde_json::Value` in WebAssembly; rather too many.
+/// Estimates how many bytes this valid JSON takes as a `serde_json::Value` in WebAssembly; rather more than it does.
 pub fn tree_bytes(json: &str) -> usize {
     let mut size = VALUE + json.len();
     let mut bytes = json.bytes();
-    // What was opened, until it is known whether anything is in it.
+    // The size of a bracket just opened, which counts only if the array or object is not empty.
     let mut opened = 0;
     while let Some(byte) = bytes.next() {
         match byte {
@@ -38,7 +38,7 @@ pub fn tree_bytes(json: &str) -> usize {
     size
 }
 
-/// Goes on behind the end of a string that has begun.
+/// Skips to the end of a string that has begun.
 fn skip_string(bytes: &mut std::str::Bytes<'_>) {
     while let Some(byte) = bytes.next() {
         match byte {
@@ -59,7 +59,7 @@ mod tests {
     use super::super::any_json;
     use super::*;
 
-    /// What a tree holds, by the sizes above, counted from the tree itself.
+    /// The size of a tree, computed from the tree itself.
     fn counted(value: &Value) -> usize {
         match value {
             Value::Object(members) if members.is_empty() => 0,
@@ -85,7 +85,7 @@ mod tests {
     fn ten_megabytes_of_small_objects_are_too_many() {
         let text = format!("[{}1]", r#"{"a":1},"#.repeat(1_300_000));
         assert!(tree_bytes(&text) > 6 * MAX_TREE_BYTES);
-        // And so many numbers as a batch of embeddings has are not.
+        // As many numbers as in a batch of embeddings are acceptable.
         let text = format!("[{}1]", "-0.0123456789,".repeat(700_000));
         assert!(tree_bytes(&text) < MAX_TREE_BYTES / 2);
     }

@@ -3,24 +3,19 @@
 //! The URL contains the context and its lease number, authenticated by an HMAC-SHA256 (RFC 2104) cut to 16 bytes. It
 //! authorizes one attempt of one context, and is void when that attempt is over.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
 use serde_json::value::RawValue;
-use sha2::Sha256;
 
 use super::response::LEASE_SECONDS;
 use crate::base::id::ContextId;
 use crate::base::json::{Fault, Object};
-use crate::base::keyed_mac::keyed;
+use crate::base::opaque_token::Signer;
 
-const TAG: usize = 16;
 /// The largest progress report, in bytes.
 pub const MAX_PROGRESS_BYTES: usize = 4096;
 
 /// The key of the callbacks' HMAC. `Debug` does not show it.
 #[derive(Clone)]
-pub struct CallbackKey(Hmac<Sha256>);
+pub struct CallbackKey(Signer);
 
 impl std::fmt::Debug for CallbackKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -31,30 +26,19 @@ impl std::fmt::Debug for CallbackKey {
 impl CallbackKey {
     /// Derives the key from a secret of the tenant, with a label for this use.
     pub fn new(secret: &[u8]) -> Self {
-        Self(keyed("narthex callback\0", secret))
-    }
-
-    fn tag(&self, tenant: &str, id: &str, lease: &str) -> Hmac<Sha256> {
-        // None of the parts contains a dot.
-        self.0.clone().chain_update(tenant).chain_update(".").chain_update(id).chain_update(".").chain_update(lease)
+        Self(Signer::new("narthex callback\0", secret))
     }
 
     /// The last segment of a callback's path: `{tenant}.{context id}.{lease}.{tag}`.
     pub fn token(&self, tenant: &str, id: &ContextId, lease: u64) -> String {
-        let lease = lease.to_string();
-        let tag = self.tag(tenant, id.as_str(), &lease).finalize().into_bytes();
-        let tag = URL_SAFE_NO_PAD.encode(tag.get(..TAG).unwrap_or_default());
-        format!("{tenant}.{id}.{lease}.{tag}")
+        // None of the parts contains a dot.
+        self.0.sign_text(&format!("{tenant}.{id}.{lease}"))
     }
 
     /// The context and lease that a token authorizes; `None` if the token is invalid.
     pub fn read(&self, tenant: &str, token: &str) -> Option<(ContextId, u64)> {
-        let mut parts = token.strip_prefix(tenant)?.strip_prefix('.')?.split('.');
-        let (Some(id), Some(lease), Some(tag), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return None;
-        };
-        let tag = URL_SAFE_NO_PAD.decode(tag).ok().filter(|tag| tag.len() == TAG)?;
-        self.tag(tenant, id, lease).verify_truncated_left(&tag).ok()?;
+        let payload = self.0.verify_text(token)?;
+        let (id, lease) = payload.strip_prefix(tenant)?.strip_prefix('.')?.split_once('.')?;
         Some((ContextId::parse(id)?, lease.parse().ok()?))
     }
 }

@@ -1,22 +1,23 @@
-//! Attempts: beginning one, taking in how it ended, and what follows from it.
+//! Attempts: their start, their end, and what follows.
 
 use super::{
-    Attempt, AttemptOutcome, Background, ContextError, Head, Lease, MAX_QUESTIONS, Outcome, Refused, Report, Verdict,
+    Attempt, AttemptOutcome, AttemptReport, Background, ContextError, Head, Lease, MAX_INPUT_REQUESTS, Rejection,
+    ReportedOutcome, Transition,
 };
 use crate::base::time::Timestamp;
 use crate::context::status::{ErrorCode, Status};
 
 impl Head {
-    /// Begins an attempt that must report before `until`.
-    pub fn lease(&mut self, now: Timestamp, until: Timestamp) -> Result<Lease, Refused> {
+    /// Starts an attempt whose report is due before `until`.
+    pub fn lease(&mut self, now: Timestamp, until: Timestamp) -> Result<Lease, Rejection> {
         if self.status.is_final() {
-            return Err(Refused::Ended);
+            return Err(Rejection::Ended);
         }
         if self.status != Status::Queued
             || self.not_before.is_some_and(|at| at > now)
             || self.admission.expires_at <= now
         {
-            return Err(Refused::NotNow);
+            return Err(Rejection::WrongState);
         }
         self.leases += 1;
         let lease = Lease { number: self.leases, since: now, until };
@@ -26,15 +27,15 @@ impl Head {
         Ok(lease)
     }
 
-    /// Takes in how an attempt ended. A report under a lost lease changes nothing.
-    pub fn report(&mut self, report: Report, now: Timestamp, random: u64) -> Result<Verdict, Refused> {
+    /// Applies the end of an attempt; `random` is for the backoff. A report under a lost lease changes nothing.
+    pub fn report(&mut self, report: AttemptReport, now: Timestamp, random: u64) -> Result<Transition, Rejection> {
         if self.status.is_final() {
-            return Err(Refused::Ended);
+            return Err(Rejection::Ended);
         }
         if self.lease.is_none_or(|lease| lease.number != report.lease) {
-            return Err(Refused::LeaseLost);
+            return Err(Rejection::LeaseLost);
         }
-        self.go_on(now);
+        self.resume(now);
         self.admission.service.clone_from(&report.service);
         let number = self.attempts.len() as u64 + 1;
         let mut attempt = Attempt {
@@ -48,31 +49,31 @@ impl Head {
             event: 0,
         };
         match report.outcome {
-            Outcome::Succeeded | Outcome::ToolResult => {
-                self.tool_result = matches!(report.outcome, Outcome::ToolResult);
+            ReportedOutcome::Succeeded | ReportedOutcome::ToolResult => {
+                self.tool_result = matches!(report.outcome, ReportedOutcome::ToolResult);
                 self.attempts.push(attempt);
                 Ok(self.end(Status::Completed, None, now))
             }
-            Outcome::Accepted { lease_ms, location } => {
+            ReportedOutcome::Accepted { lease_ms, location } => {
                 let Attempt { service, started_at, status_code, .. } = attempt;
-                Ok(self.take_on(Background { service, started_at, location, status_code }, lease_ms, now))
+                Ok(self.accept(Background { service, started_at, location, status_code }, lease_ms, now))
             }
-            Outcome::InputRequired { .. } if self.questions() >= MAX_QUESTIONS => {
+            ReportedOutcome::InputRequired { .. } if self.input_requests() >= MAX_INPUT_REQUESTS => {
                 attempt.outcome = AttemptOutcome::Failed;
                 attempt.code = Some(ErrorCode::UpstreamInvalidResponse);
-                let message = format!("The service asks for input more than {MAX_QUESTIONS} times.");
+                let message = format!("The service asked for input more than {MAX_INPUT_REQUESTS} times.");
                 let (code, service) = (ErrorCode::UpstreamInvalidResponse, Some(attempt.service.clone()));
                 self.attempts.push(attempt);
                 let error = ContextError { code, message, service, details: None };
                 Ok(self.after_failure(error, false, false, None, now, random))
             }
-            Outcome::InputRequired { request, state } => {
+            ReportedOutcome::InputRequired { request, state } => {
                 attempt.outcome = AttemptOutcome::InputRequired;
                 self.attempts.push(attempt);
                 self.lease = None;
-                Ok(self.ask_for(request, state, now))
+                Ok(self.suspend(request, state, now))
             }
-            Outcome::Failed { error, retryable, untouched, retry_after_ms } => {
+            ReportedOutcome::Failed { error, retryable, untouched, retry_after_ms } => {
                 attempt.outcome = match error.code {
                     ErrorCode::UpstreamTimeout | ErrorCode::DeadlineExceeded => AttemptOutcome::TimedOut,
                     ErrorCode::Cancelled => AttemptOutcome::Cancelled,
@@ -93,16 +94,16 @@ impl Head {
         retry_after_ms: Option<u64>,
         now: Timestamp,
         random: u64,
-    ) -> Verdict {
+    ) -> Transition {
         if self.cancel_requested {
-            return self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "It was cancelled."), now);
+            return self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "The context was cancelled."), now);
         }
         if now >= self.admission.expires_at || error.code == ErrorCode::DeadlineExceeded {
             let error = ContextError { code: ErrorCode::DeadlineExceeded, ..error };
             return self.end(Status::TimedOut, Some(error), now);
         }
         let safe = untouched || self.admission.idempotent;
-        if retryable && safe && self.tries() < self.admission.retry.max_attempts {
+        if retryable && safe && self.counted_attempts() < self.admission.retry.max_attempts {
             let at = now.plus_ms(self.backoff_ms(random).max(retry_after_ms.unwrap_or(0)));
             if at < self.admission.expires_at {
                 return self.wait_until(at, now);
@@ -111,61 +112,61 @@ impl Head {
         self.end(Status::Failed, Some(error), now)
     }
 
-    /// Attempts that count: one that ended with a question is no try that failed.
-    fn tries(&self) -> u64 {
+    /// The attempts that count against the maximum: those that ended with an input request do not.
+    fn counted_attempts(&self) -> u64 {
         self.attempts.iter().filter(|attempt| attempt.outcome != AttemptOutcome::InputRequired).count() as u64
     }
 
-    pub(super) fn wait_until(&mut self, at: Timestamp, now: Timestamp) -> Verdict {
+    pub(super) fn wait_until(&mut self, at: Timestamp, now: Timestamp) -> Transition {
         self.lease = None;
         self.background = None;
         self.not_before = Some(at);
         self.enter(Status::Queued, now);
-        Verdict::Waits(at)
+        Transition::Queued(at)
     }
 
-    /// Full jitter: anywhere from nothing to the base doubled per attempt, up to the cap.
+    /// Full jitter: between 0 and the base delay, which doubles with each attempt up to the cap. In milliseconds.
     fn backoff_ms(&self, random: u64) -> u64 {
         let retry = self.admission.retry;
-        let doublings = u32::try_from(self.tries().saturating_sub(1)).unwrap_or(u32::MAX).min(32);
+        let doublings = u32::try_from(self.counted_attempts().saturating_sub(1)).unwrap_or(u32::MAX).min(32);
         let ceiling = retry.base_ms.saturating_mul(1 << doublings).min(retry.cap_ms);
         random % (ceiling + 1)
     }
 
-    /// Time has passed: ends what is past its deadline, takes back leases whose holder is gone.
-    pub fn tick(&mut self, now: Timestamp, random: u64) -> Verdict {
+    /// Time has passed: ends a context after its deadline, and a lease after its expiry.
+    pub fn tick(&mut self, now: Timestamp, random: u64) -> Transition {
         if self.status.is_final() {
-            return Verdict::Unchanged;
+            return Transition::Unchanged;
         }
         let lost = self.lease.filter(|lease| lease.until <= now);
         if now < self.admission.expires_at && lost.is_none() {
-            return Verdict::Unchanged;
+            return Transition::Unchanged;
         }
         let silent = self.background.is_some();
         if now < self.admission.expires_at {
-            self.go_on(now);
+            self.resume(now);
         }
         if let Some(lease) = self.lease {
             let outcome = if lost.is_some() { AttemptOutcome::Lost } else { AttemptOutcome::TimedOut };
-            self.leave_attempt(lease, self.admission.service.clone(), outcome, now);
+            self.close_attempt(lease, self.admission.service.clone(), outcome, now);
         }
         if now >= self.admission.expires_at {
-            let message = "Its time was over before it ended.";
+            let message = "The deadline passed before the context completed.";
             return self.end(Status::TimedOut, self.error(ErrorCode::DeadlineExceeded, message), now);
         }
         let message = if silent {
-            "The service that took it on has not reported in time; whether it did the work is not known."
+            "The service that accepted the work did not report in time; whether it did the work is unknown."
         } else {
-            "The worker that ran it was lost; whether the service did the work is not known."
+            "The worker that ran the attempt was lost; whether the service did the work is unknown."
         };
         let Some(error) = self.error(ErrorCode::OutcomeUnknown, message) else {
-            return Verdict::Unchanged;
+            return Transition::Unchanged;
         };
         self.after_failure(error, true, false, None, now, random)
     }
 
-    /// Writes down an attempt that nobody reported.
-    pub(super) fn leave_attempt(&mut self, lease: Lease, service: String, outcome: AttemptOutcome, now: Timestamp) {
+    /// Records an attempt that was never reported.
+    pub(super) fn close_attempt(&mut self, lease: Lease, service: String, outcome: AttemptOutcome, now: Timestamp) {
         self.attempts.push(Attempt {
             number: self.attempts.len() as u64 + 1,
             service,
@@ -178,25 +179,25 @@ impl Head {
         });
     }
 
-    /// Ends what waits without an attempt: it cannot be begun in time, or its service is closed off.
-    pub fn refuse(&mut self, error: ContextError, now: Timestamp) -> Result<Verdict, Refused> {
-        self.must_wait()?;
+    /// Ends a queued context without an attempt: it cannot start in time, or its service is unavailable.
+    pub fn reject(&mut self, error: ContextError, now: Timestamp) -> Result<Transition, Rejection> {
+        self.require_queued()?;
         let status = if error.code == ErrorCode::DeadlineExceeded { Status::TimedOut } else { Status::Failed };
         Ok(self.end(status, Some(error), now))
     }
 
-    /// What waits waits on, at least until then.
-    pub fn put_off(&mut self, until: Timestamp, now: Timestamp) -> Result<Verdict, Refused> {
-        self.must_wait()?;
+    /// Keeps a queued context queued, at least until `until`.
+    pub fn postpone(&mut self, until: Timestamp, now: Timestamp) -> Result<Transition, Rejection> {
+        self.require_queued()?;
         self.not_before = Some(until.max(now));
-        Ok(Verdict::Waits(until))
+        Ok(Transition::Queued(until))
     }
 
-    fn must_wait(&self) -> Result<(), Refused> {
+    fn require_queued(&self) -> Result<(), Rejection> {
         match self.status {
             Status::Queued => Ok(()),
-            status if status.is_final() => Err(Refused::Ended),
-            _ => Err(Refused::NotNow),
+            status if status.is_final() => Err(Rejection::Ended),
+            _ => Err(Rejection::WrongState),
         }
     }
 }

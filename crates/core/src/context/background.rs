@@ -1,101 +1,110 @@
-//! What a service does with a context beyond answering: taking it on in the background, reporting progress,
-//! asking for input.
+//! What a service can do instead of answering at once: work in the background, report progress, ask for input.
 //!
-//! A service that answers 202 holds the context's lease from then on, under the same number. It ends the context by
-//! its callback, or keeps the lease alive. The number in its callback's address is the lease's, so a callback of a
-//! lost lease changes nothing, as any late answer.
+//! A service that answers 202 holds the context's lease from then on, under the same number. It ends the context by a
+//! callback, or renews the lease. The callback URL contains the lease number, so that a callback under a lost lease
+//! changes nothing, like any late answer.
 
 use serde_json::value::RawValue;
 
-use super::{Background, Head, MAX_QUESTIONS, Outcome, Progress, Refused, Report, Verdict};
+use super::{AttemptReport, Background, Head, MAX_INPUT_REQUESTS, Progress, Rejection, ReportedOutcome, Transition};
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 
 impl Head {
-    /// The service has it now; without a promise of its own it has all of the context's time.
-    pub(super) fn take_on(&mut self, background: Background, lease_ms: Option<u64>, now: Timestamp) -> Verdict {
+    /// The service has accepted the work. Without a promise (`lease_ms`), only the deadline limits it.
+    pub(super) fn accept(&mut self, background: Background, lease_ms: Option<u64>, now: Timestamp) -> Transition {
         self.background = Some(background);
         self.updated_at = now.max(self.updated_at);
-        self.hold_for(lease_ms, now);
-        Verdict::LivesOn
+        self.extend_lease(lease_ms, now);
+        Transition::Ongoing
     }
 
-    fn hold_for(&mut self, lease_ms: Option<u64>, now: Timestamp) {
+    fn extend_lease(&mut self, lease_ms: Option<u64>, now: Timestamp) {
         let deadline = self.admission.expires_at;
         if let Some(lease) = &mut self.lease {
             lease.until = lease_ms.map_or(deadline, |ms| now.plus_ms(ms).min(deadline));
         }
     }
 
-    /// Somebody has to answer before it goes on.
-    pub(super) fn ask_for(&mut self, request: Box<RawValue>, state: Option<String>, now: Timestamp) -> Verdict {
+    /// Suspends the context until a client answers `request`.
+    pub(super) fn suspend(&mut self, request: Box<RawValue>, state: Option<String>, now: Timestamp) -> Transition {
         self.background = None;
         self.input_state = state;
         self.input_request = Some(request);
         self.input = None;
         self.enter(Status::InputRequired, now);
-        Verdict::LivesOn
+        Transition::Ongoing
     }
 
-    /// A part of what the service asked for was answered; `to` is what it asks for then, in the place of `from`.
-    pub fn narrow(&mut self, from: &RawValue, to: Box<RawValue>, now: Timestamp) -> Result<Verdict, Refused> {
+    /// Applies a partial answer: `to` replaces the input request `from`.
+    pub fn narrow_input_request(
+        &mut self,
+        from: &RawValue,
+        to: Box<RawValue>,
+        now: Timestamp,
+    ) -> Result<Transition, Rejection> {
         if self.status.is_final() {
-            return Err(Refused::Ended);
+            return Err(Rejection::Ended);
         }
         let same = self.input_request.as_ref().is_some_and(|request| request.get() == from.get());
         if self.status != Status::InputRequired || !same {
-            return Err(Refused::NotNow);
+            return Err(Rejection::WrongState);
         }
         self.input_request = Some(to);
         self.updated_at = now.max(self.updated_at);
-        Ok(Verdict::LivesOn)
+        Ok(Transition::Ongoing)
     }
 
-    /// The attempt under this lease asks, and stays open for the answer.
-    pub fn ask(&mut self, lease: u64, request: Box<RawValue>, now: Timestamp) -> Result<Verdict, Refused> {
-        self.must_hold(lease)?;
-        let asks_on = self.status == Status::Executing && self.questions() < MAX_QUESTIONS;
+    /// The attempt with this lease asks for input, and stays open until the answer.
+    pub fn ask_for_input(
+        &mut self,
+        lease: u64,
+        request: Box<RawValue>,
+        now: Timestamp,
+    ) -> Result<Transition, Rejection> {
+        self.require_lease(lease)?;
+        let asks_on = self.status == Status::Executing && self.input_requests() < MAX_INPUT_REQUESTS;
         if !asks_on || self.background.is_some() || self.cancel_requested {
-            return Err(Refused::NotNow);
+            return Err(Rejection::WrongState);
         }
-        Ok(self.ask_for(request, None, now))
+        Ok(self.suspend(request, None, now))
     }
 
-    /// An attempt that stayed open goes on, answered or not.
-    pub(super) fn go_on(&mut self, now: Timestamp) {
+    /// Continues an attempt that stayed open for an answer, with or without the answer.
+    pub(super) fn resume(&mut self, now: Timestamp) {
         if self.status == Status::InputRequired && self.lease.is_some() {
             self.enter(Status::Queued, now);
             self.enter(Status::Executing, now);
         }
     }
 
-    /// The answer to what the service asked for: the attempt that waits for it goes on, else the next one takes it along.
-    pub fn answer(&mut self, input: Box<RawValue>, now: Timestamp) -> Result<Verdict, Refused> {
+    /// Answers an input request: an attempt that stayed open continues, otherwise the next attempt sends the answer.
+    pub fn answer(&mut self, input: Box<RawValue>, now: Timestamp) -> Result<Transition, Rejection> {
         if self.status.is_final() {
-            return Err(Refused::Ended);
+            return Err(Rejection::Ended);
         }
         if self.status != Status::InputRequired || self.admission.expires_at <= now {
-            return Err(Refused::NotNow);
+            return Err(Rejection::WrongState);
         }
         self.input = Some(input);
         if self.lease.is_some() {
-            self.go_on(now);
-            return Ok(Verdict::LivesOn);
+            self.resume(now);
+            return Ok(Transition::Ongoing);
         }
         Ok(self.wait_until(now, now))
     }
 
-    /// A service says that it is still at it: its lease goes on, and what it tells is kept.
-    pub fn beat(
+    /// The service is still working: renews its lease and stores its progress.
+    pub fn heartbeat(
         &mut self,
         lease: u64,
         lease_ms: Option<u64>,
         data: Option<Box<RawValue>>,
         now: Timestamp,
-    ) -> Result<(), Refused> {
-        self.must_hold(lease)?;
+    ) -> Result<(), Rejection> {
+        self.require_lease(lease)?;
         if self.background.is_some() {
-            self.hold_for(lease_ms, now);
+            self.extend_lease(lease_ms, now);
         }
         if let Some(data) = data {
             self.progress = Some(Progress { at: now, event: 0, data });
@@ -104,31 +113,31 @@ impl Head {
         Ok(())
     }
 
-    fn must_hold(&self, lease: u64) -> Result<(), Refused> {
+    fn require_lease(&self, lease: u64) -> Result<(), Rejection> {
         if self.status.is_final() {
-            return Err(Refused::Ended);
+            return Err(Rejection::Ended);
         }
         if self.lease.is_none_or(|held| held.number != lease) {
-            return Err(Refused::LeaseLost);
+            return Err(Rejection::LeaseLost);
         }
         Ok(())
     }
 
-    /// How the attempt under this lease ended, as its service called back. It may come before the worker that made
-    /// the call has said that the service took it on.
-    pub fn called_back(
+    /// Applies the end of the attempt with this lease, as its service reported it by callback. The callback may arrive
+    /// before the worker's report that the service has accepted the work.
+    pub fn report_by_callback(
         &mut self,
         lease: u64,
-        outcome: Outcome,
+        outcome: ReportedOutcome,
         now: Timestamp,
         random: u64,
-    ) -> Result<Verdict, Refused> {
-        self.must_hold(lease)?;
+    ) -> Result<Transition, Rejection> {
+        self.require_lease(lease)?;
         let began = self.lease.map_or(now, |lease| lease.since);
         let (service, started_at, status_code) = match &self.background {
             Some(background) => (background.service.clone(), background.started_at, background.status_code),
             None => (self.admission.service.clone(), began, None),
         };
-        self.report(Report { lease, service, started_at, ended_at: now, status_code, outcome }, now, random)
+        self.report(AttemptReport { lease, service, started_at, ended_at: now, status_code, outcome }, now, random)
     }
 }

@@ -1,9 +1,9 @@
-//! What a client sends to create a context, read into a type.
+//! The request body that creates a context.
 
 use semver::VersionReq;
 use serde_json::value::RawValue;
 
-/// The longest life that a context may have, in seconds.
+/// The longest time to the deadline of a context, in seconds.
 pub const MAX_TIMEOUT_SECONDS: u64 = 86_400;
 
 use super::status::{Priority, Source};
@@ -16,41 +16,42 @@ use crate::base::time::Timestamp;
 pub const MAX_PARAMETERS_BYTES: usize = 256 * 1024;
 pub const MAX_METADATA_BYTES: usize = 8 * 1024;
 
-/// Nothing runs from then on, so that a context's end can be written down too: 9999-01-01T00:00:00Z.
+/// Contexts start before this time, so that their end can be written with a four-digit year: 9999-01-01T00:00:00Z.
 const RUN_BEFORE: Timestamp = Timestamp(253_370_764_800_000);
 
-/// Tags a service may be asked to have.
+/// Maximum number of tags in a request.
 const MAX_TAGS: usize = 10;
 
-/// Parameters when none were sent.
+/// The parameters of a request without any.
 const NO_PARAMETERS: &str = "{}";
 
+/// A request to create a context. The last fields are set by the gateway, not by the body.
 #[derive(Debug)]
 pub struct NewContext<'a> {
     pub capability: String,
     pub service: Option<String>,
     pub version: Option<VersionReq>,
-    /// Only services that have all of these.
+    /// The service must have all of these tags.
     pub tags: Vec<String>,
-    /// As they were sent, byte for byte.
+    /// The parameters exactly as they were sent.
     pub parameters: &'a str,
     pub priority: Priority,
     pub timeout_seconds: Option<u64>,
     pub source: Source,
     pub metadata: Option<&'a RawValue>,
     pub run_at: Option<Timestamp>,
-    /// The context that is done once more; only replays say.
+    /// The context that this one replays.
     pub replay_of: Option<ContextId>,
-    /// What who waits for it can, and wants to hear of it: only MCP clients say.
+    /// The capabilities of the MCP client that waits for it.
     pub client: Option<Box<RawValue>>,
     pub session: Option<String>,
-    /// It cannot be asked while this call runs, though its session can be.
+    /// The client cannot be asked for input while this call runs, although its session supports it.
     pub unasked: bool,
     pub log_level: Option<String>,
     pub meta: Option<Box<RawValue>>,
 }
 
-/// Reads the body. `text` has passed `json::check`. All faults are named.
+/// Reads a request body. `text` must have passed `json::check`. Returns every fault.
 pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let capability =
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_later_ends_in_a_year_of_four_digits() {
+    fn a_later_start_is_in_a_year_of_four_digits() {
         let at = |time: &str| read(&format!(r#"{{"capability":"a","run_at":"{time}"}}"#)).map(|new| new.run_at);
         assert_eq!(RUN_BEFORE, Timestamp::parse("9999-01-01T00:00:00Z").unwrap());
         assert!(at("2100-01-01T00:00:00Z").is_ok() && at("9998-12-31T23:59:59.999Z").is_ok());
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_go_on_byte_for_byte() {
+    fn parameters_are_passed_on_byte_for_byte() {
         let new = read(r#"{"capability":"a","parameters": [1.0,  1e2]}"#).unwrap();
         assert_eq!(new.parameters, "[1.0,  1e2]");
         let large = format!(r#"{{"capability":"a","parameters":"{}"}}"#, "x".repeat(MAX_PARAMETERS_BYTES));

@@ -1,62 +1,64 @@
-//! What an HTTP status says of an attempt, beside the result's 200 and the 202 of work in the background.
+//! What an HTTP status says about an attempt, apart from 200 with a result and 202 for work in the background.
 //!
-//! The platform itself answers for origins that cannot be reached, with 520 to 530, and so do others' edges; a status
-//! that is not known is read as the first of its class (RFC 9110 §15).
+//! For unreachable origins the platform and other CDNs answer with 520 to 530. An unknown status is treated as the
+//! first of its class (RFC 9110 §15).
 
 use crate::context::status::ErrorCode;
 
-/// Where the work may be tried again, if it may be repeated at all.
+/// Where a retry may succeed, if the work may be repeated at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryScope {
     /// At this service or another.
     Anywhere,
-    /// This service would answer the same again; another need not.
+    /// This service would give the same answer again; another service may not.
     Elsewhere,
     Nowhere,
 }
 
+/// The meaning of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meaning {
+pub struct StatusMeaning {
     pub code: ErrorCode,
-    pub again: Again,
-    /// Nothing was done: even what is not idempotent may be repeated.
+    pub again: RetryScope,
+    /// The service did nothing: the work may be repeated even if it is not idempotent.
     pub untouched: bool,
 }
 
-/// What a status means. `says_undone`: the answer says by its own words or by `Retry-After` that nothing was done, which a
-/// 503 alone does not say.
-pub fn meaning(status: u16, says_undone: bool) -> Meaning {
-    use Again::{Anywhere, Elsewhere, Nowhere};
+/// Returns what a status means. `says_undone`: the body or a `Retry-After` header says that nothing was done, which a
+/// 503 alone does not.
+pub fn meaning(status: u16, says_undone: bool) -> StatusMeaning {
     use ErrorCode::{ServiceUnavailable, UpstreamError, UpstreamTimeout};
+    use RetryScope::{Anywhere, Elsewhere, Nowhere};
     let (code, again, untouched) = match status {
         408 | 504 | 524 => (UpstreamTimeout, Anywhere, false),
         425 => (UpstreamError, Anywhere, true),
         429 => (ServiceUnavailable, Anywhere, true),
-        // 529 is what overloaded model servers say in place of 503.
+        // Overloaded model servers answer 529 instead of 503.
         503 | 529 => (ServiceUnavailable, Anywhere, says_undone),
         _ if nothing_arrived(status) => (ServiceUnavailable, Anywhere, true),
-        // It cannot do this at all.
+        // The service cannot do this at all.
         501 | 505 => (UpstreamError, Elsewhere, false),
         500..=599 => (UpstreamError, Anywhere, false),
-        // Its address has moved, it knows the gateway no longer, was not paid, or has no such thing: it works, for others.
+        // The URL has moved, the credentials are invalid, a payment is missing, or the resource does not exist. The
+        // service itself works.
         300..=399 | 401..=405 | 407 | 410 | 413 | 421 | 451 => (UpstreamError, Elsewhere, false),
         _ => (UpstreamError, Nowhere, false),
     };
-    Meaning { code, again, untouched }
+    StatusMeaning { code, again, untouched }
 }
 
-/// Whether an edge says in its origin's name that the request never left it: the origin refused the connection (521), the
-/// handshake of TCP (522) or of TLS (525, 526) failed, or there was no way or no name to go by (523, 530).
+/// Whether a CDN says that the request never reached the origin: the origin refused the connection (521), the TCP
+/// handshake (522) or the TLS handshake (525, 526) failed, or there was no route or no name (523, 530).
 pub fn nothing_arrived(status: u16) -> bool {
     matches!(status, 521 | 522 | 523 | 525 | 526 | 530)
 }
 
-/// Whether the same request may be answered otherwise a moment later.
+/// Whether the same request may succeed a moment later.
 pub fn passes(status: u16) -> bool {
-    meaning(status, false).again == Again::Anywhere
+    meaning(status, false).again == RetryScope::Anywhere
 }
 
-/// Whether an edge or a proxy answered because the receiver is away.
+/// Whether a CDN or a proxy answered because the receiver is unreachable.
 pub fn is_away(status: u16) -> bool {
     matches!(status, 502..=504 | 520..=530)
 }
@@ -66,9 +68,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_says_where_to_try_again_and_whether_anything_was_done() {
-        use Again::*;
+    fn a_status_decides_where_to_retry_and_whether_anything_was_done() {
         use ErrorCode::*;
+        use RetryScope::*;
         for (statuses, code, again, untouched) in [
             (&[408, 504, 524][..], UpstreamTimeout, Anywhere, false),
             (&[425], UpstreamError, Anywhere, true),
@@ -79,7 +81,7 @@ mod tests {
             (&[400, 406, 409, 422, 499, 600, 999], UpstreamError, Nowhere, false),
         ] {
             for status in statuses {
-                assert_eq!(meaning(*status, false), Meaning { code, again, untouched }, "{status}");
+                assert_eq!(meaning(*status, false), StatusMeaning { code, again, untouched }, "{status}");
             }
         }
         assert!(meaning(503, true).untouched && meaning(529, true).untouched);
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_is_away_is_answered_for() {
+    fn unreachable_origins_have_statuses_of_their_own() {
         let away: Vec<u16> = (200..=600).filter(|status| is_away(*status)).collect();
         assert_eq!(away, [502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 528, 529, 530]);
         assert!((200..=999).filter(|status| nothing_arrived(*status)).all(|status| is_away(status) && passes(status)));

@@ -1,19 +1,20 @@
 //! The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header-07).
 //!
-//! A key belongs to who sent it and to the route it was sent to. What was sent with it is remembered as the
-//! fingerprint of the body's canonical form, so a repeat is told from another request under the same key.
+//! A key belongs to the principal that sent it and to the route it was sent to. The store keeps the fingerprint of the
+//! body's canonical form, to distinguish a repeated request from a different one with the same key.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::canonical::digest;
 use crate::base::id::{Region, StoreId};
 
-/// How long a key is remembered, in milliseconds.
+/// How long a key is kept, in milliseconds.
 pub const WINDOW_MS: u64 = 24 * 3_600_000;
-/// Stores that keys are spread over. Never changed: a repeat must find the store of the first.
+/// The number of stores that keys are distributed over. Must never change: a repeated request must find the store of
+/// the first.
 const STORES: u16 = 8;
 
-/// The key itself: a structured-field string (RFC 8941 §3.3.3), or the bare text. 1 to 255 visible ASCII characters.
+/// Reads the key: a structured-field string (RFC 8941 §3.3.3) or the bare text, 1 to 255 visible ASCII characters.
 pub fn parse(header: &str) -> Option<String> {
     let header = header.trim();
     let key = match header.strip_prefix('"') {
@@ -37,22 +38,22 @@ pub fn parse(header: &str) -> Option<String> {
     ((1..=255).contains(&key.len()) && key.bytes().all(|byte| (0x21..=0x7e).contains(&byte))).then_some(key)
 }
 
-/// A key as its store knows it.
+/// A key as its store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// SHA-256 of tenant, principal, route and key.
     pub scope: String,
-    /// Of the body.
+    /// The fingerprint of the body, see [`crate::base::canonical::fingerprint`].
     pub fingerprint: String,
 }
 
 impl Claim {
     pub fn new(tenant: &str, principal: &str, route: &str, key: &str, fingerprint: String) -> Self {
-        // None of the parts has a line break in it.
+        // None of the parts contains a line break.
         Self { scope: digest(&format!("{tenant}\n{principal}\n{route}\n{key}")), fingerprint }
     }
 
-    /// The one store where this key is, wherever a request comes in.
+    /// The store that keeps this key, whatever region a request comes from.
     pub fn store(&self, home: Region) -> StoreId {
         let number = self.scope.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0);
         StoreId { region: home, shard: (number % u32::from(STORES)) as u16 }
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_belongs_to_who_sent_it_and_where() {
+    fn a_key_belongs_to_its_principal_and_route() {
         let claim = |tenant, principal, route| Claim::new(tenant, principal, route, "k", String::new()).scope;
         let one = claim("default", "key:a", "/v1/contexts");
         assert_ne!(one, claim("default", "key:b", "/v1/contexts"));

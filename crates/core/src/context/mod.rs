@@ -1,40 +1,47 @@
-//! One context and every decision about it.
+//! A context and every decision about it.
 //!
-//! [`Head`] is all of a context but its parameters and its result, which are large and only passed on.
-//! Its methods are the lifecycle: each takes the time (and randomness) and changes the head as a whole,
-//! or refuses and changes nothing. Kept by all of them:
+//! [`Head`] is a context without its parameters and its result, which are large and only passed through. Its methods
+//! are the lifecycle: each takes the time (and randomness) and either changes the head or returns a [`Rejection`] and
+//! changes nothing. Invariants:
 //!
-//! * a final state never changes, and one context reaches exactly one;
-//! * a report is accepted only under the number of the lease that is in force;
-//! * what a service works on in the background holds its lease, until the service or the clock ends it;
-//! * an attempt that asks and stays open for the answer holds its lease meanwhile, and goes on under it;
-//! * what is not idempotent is never begun a second time once it may have reached its service.
+//! * a context reaches exactly one final state, which never changes;
+//! * a report is accepted only under the number of the current lease;
+//! * a context that a service works on in the background keeps its lease until the service or the clock ends it;
+//! * an attempt that asks for input and stays open keeps its lease and continues under it;
+//! * a context that is not idempotent is never started a second time once it may have reached its service.
 
+mod admission;
 mod attempt;
 mod background;
 pub mod create_request;
+#[cfg(any(test, feature = "test-support"))]
+pub mod fixtures;
 pub mod http_status;
 pub mod idempotency;
+mod report;
 pub mod retry;
 pub mod status;
 
-use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
-use crate::context::retry::Retry;
-use crate::context::status::{ErrorCode, Priority, Source, Status};
+use crate::context::status::{ErrorCode, Status};
 
+pub use admission::Admission;
+pub use report::{AttemptReport, ReportedOutcome};
+
+/// A status that a context entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub struct HistoryEntry {
     pub status: Status,
     pub at: Timestamp,
-    /// The number the store gave the event that tells of this step.
+    /// The number of the event about this step, assigned by the store; 0 before that.
     pub event: u64,
 }
 
+/// How an attempt ended, as the history of its context shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
@@ -42,12 +49,13 @@ pub enum AttemptOutcome {
     Failed,
     TimedOut,
     Cancelled,
-    /// The service asked for something before it goes on.
+    /// The service asked for input before it continues.
     InputRequired,
-    /// Begun, and nobody came back to say how it ended.
+    /// The attempt was started, and its end was never reported.
     Lost,
 }
 
+/// An attempt that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     pub number: u64,
@@ -63,7 +71,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Whether another service could do better.
+    /// Whether the attempt failed, so that another service may succeed.
     pub fn failed(&self) -> bool {
         match self.outcome {
             AttemptOutcome::Failed | AttemptOutcome::TimedOut | AttemptOutcome::Lost => true,
@@ -71,7 +79,7 @@ impl Attempt {
         }
     }
 
-    /// Whether its service would fail it in the same way again.
+    /// Whether its service would fail again in the same way.
     pub fn is_hopeless(&self) -> bool {
         let is_refusal = |status: u16| status >= 300 && !http_status::passes(status);
         self.outcome == AttemptOutcome::Failed
@@ -79,6 +87,7 @@ impl Attempt {
     }
 }
 
+/// Why a context did not complete, as clients see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ContextError {
     pub code: ErrorCode,
@@ -89,7 +98,7 @@ pub struct ContextError {
     pub details: Option<Box<RawValue>>,
 }
 
-/// The right to run one attempt. Whoever holds the number may report; a later number ends it.
+/// The right to run one attempt. A report must carry its number; a lease with a higher number replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub number: u64,
@@ -97,75 +106,16 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// What the gateway decided about a new context.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Admission {
-    pub id: ContextId,
-    pub tenant: String,
-    pub owner: String,
-    /// What people call the owner.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner_name: Option<String>,
-    /// The context that it does once more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replay_of: Option<ContextId>,
-    pub capability: String,
-    /// What the caller asked for: a service, a version range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked_service: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked_version: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub asked_tags: Vec<String>,
-    /// What the router chose for the first attempt.
-    pub service: String,
-    pub version: Version,
-    pub idempotent: bool,
-    pub retry: Retry,
-    pub priority: Priority,
-    pub source: Source,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Box<RawValue>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idempotency_key: Option<String>,
-    pub created_at: Timestamp,
-    pub expires_at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run_at: Option<Timestamp>,
-    /// The trace it belongs to, as a `traceparent`.
-    pub trace: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace_state: Option<String>,
-    /// What whoever waits for it can, by the capabilities of an MCP client: a service that is an MCP server is told so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<Box<RawValue>>,
-    /// The session of that client at the gateway, which has one of its own at a server that keeps sessions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<String>,
-    /// That client cannot be asked while this call runs: nothing is there to ask it on.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unasked: bool,
-    /// The least severe messages they want to hear of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log_level: Option<String>,
-    /// What their client says of the call for a service that is an MCP server: an object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub meta: Option<Box<RawValue>>,
-    /// Where the gateway is reached, for what services call back: scheme and authority.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub origin: String,
-}
-
-/// Work that a service took on and ends later, by a callback or over its connection. It holds the lease in its worker's
-/// place.
+/// Work that a service accepted and finishes later, by a callback or over its connection. The service holds the lease
+/// in place of the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Background {
     pub service: String,
     pub started_at: Timestamp,
-    /// What the service named as the work's own address; told there when it is cancelled.
+    /// The URL of the job, if the service gave one; a cancellation is sent there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// What it answered with when it took it on; nothing when it was given it over a connection.
+    /// The HTTP status with which the service accepted the work; none over a connection.
     #[serde(default = "accepted")]
     pub status_code: Option<u16>,
 }
@@ -174,7 +124,7 @@ fn accepted() -> Option<u16> {
     Some(202)
 }
 
-/// What a service last said of its work.
+/// The latest progress that a service reported.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Progress {
     pub at: Timestamp,
@@ -182,6 +132,7 @@ pub struct Progress {
     pub data: Box<RawValue>,
 }
 
+/// A context without its parameters and result.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Head {
     pub admission: Admission,
@@ -190,12 +141,12 @@ pub struct Head {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ContextError>,
     pub attempts: Vec<Attempt>,
-    pub history: Vec<Step>,
+    pub history: Vec<HistoryEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// Leases given so far; the next is one more.
+    /// The number of the latest lease.
     pub leases: u64,
-    /// For what is queued: not before this.
+    /// The earliest start of the next attempt of a queued context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -204,16 +155,16 @@ pub struct Head {
     pub background: Option<Background>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-    /// What the service asked for last.
+    /// The latest input request of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_request: Option<Box<RawValue>>,
-    /// What it was answered; the next attempt takes it along.
+    /// The answer to it, which the next attempt sends to the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Box<RawValue>>,
-    /// What the service that asked wants back with the answer.
+    /// The state that the service wants back with the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_state: Option<String>,
-    /// Its result has the form that MCP gives a tool's.
+    /// The result is an MCP `CallToolResult`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tool_result: bool,
 }
@@ -222,103 +173,49 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// How one attempt ended, as its worker saw it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Report {
-    pub lease: u64,
-    pub service: String,
-    pub started_at: Timestamp,
-    pub ended_at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status_code: Option<u16>,
-    pub outcome: Outcome,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The result travels beside the report.
-    Succeeded,
-    /// The same, and the result is one of a tool in the form of MCP (`CallToolResult`), its own failure among them.
-    ToolResult,
-    /// The service works on it in the background and will call back.
-    Accepted {
-        /// The service promises to report within this; without it the context's time is all there is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        lease_ms: Option<u64>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        location: Option<String>,
-    },
-    /// The service asks for something before it goes on.
-    InputRequired {
-        request: Box<RawValue>,
-        /// What the service wants back with the answer; shown to nobody.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        state: Option<String>,
-    },
-    Failed {
-        error: ContextError,
-        /// Whether another attempt could do better.
-        retryable: bool,
-        /// Certain that the service did nothing: safe to repeat even what is not idempotent.
-        untouched: bool,
-        /// The service's own wish, a lower bound.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        retry_after_ms: Option<u64>,
-    },
-}
-
-impl Outcome {
-    /// Whether it is the attempt's end, as far as its service is concerned.
-    pub fn ends(&self) -> bool {
-        match self {
-            Outcome::Succeeded | Outcome::ToolResult | Outcome::Failed { .. } => true,
-            Outcome::Accepted { .. } | Outcome::InputRequired { .. } => false,
-        }
-    }
-}
-
-/// What follows from a decision.
+/// The state after a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It has ended; nothing more will happen to it.
+pub enum Transition {
+    /// The context has ended; nothing more happens to it.
     Ended,
-    /// It waits for its next attempt until this time.
-    Waits(Timestamp),
-    /// It changed and lives on: its service has it, or somebody is asked for input.
-    LivesOn,
+    /// The context is queued, and its next attempt may begin at this time.
+    Queued(Timestamp),
+    /// The context changed and has not ended: a service works on it, or it waits for input.
+    Ongoing,
     /// Nothing was due.
     Unchanged,
 }
 
+/// Why a decision changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// Another lease is in force, or none.
+pub enum Rejection {
+    /// No lease is in force, or one with another number.
     LeaseLost,
-    /// It has ended already.
+    /// The context has already ended.
     Ended,
-    /// Not in a state that allows this now.
-    NotNow,
+    /// The current state does not allow this.
+    WrongState,
 }
 
+/// The result of a cancellation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It has ended; who works on it in the background is to be told.
-    Now(Option<Background>),
-    /// The running attempt was asked to stop; its end decides.
-    Asked,
+pub enum Cancellation {
+    /// The context has ended; the service that works on it in the background must be notified.
+    Done(Option<Background>),
+    /// The running attempt was asked to stop; its report decides.
+    Requested,
 }
 
-/// Times a context may ask for input. All of its history lies in one row, and is to have an end.
-pub const MAX_QUESTIONS: usize = 100;
+/// Maximum number of input requests of a context. Its whole history is stored in one row and must be bounded.
+pub const MAX_INPUT_REQUESTS: usize = 100;
 
 impl Head {
-    /// How many times its service has asked for input.
-    pub fn questions(&self) -> usize {
+    /// How often its service has asked for input.
+    pub fn input_requests(&self) -> usize {
         self.history.iter().filter(|step| step.status == Status::InputRequired).count()
     }
 
-    /// A context that exists from now on, waiting for its first attempt.
+    /// Creates a context that is queued for its first attempt.
     pub fn admit(admission: Admission, now: Timestamp) -> Self {
         let not_before = admission.run_at.filter(|at| *at > now);
         let mut head = Self {
@@ -339,20 +236,20 @@ impl Head {
             input_state: None,
             tool_result: false,
         };
-        head.history.push(Step { status: Status::Created, at: now, event: 0 });
+        head.history.push(HistoryEntry { status: Status::Created, at: now, event: 0 });
         head.enter(Status::Validated, now);
         head.enter(Status::Queued, now);
         head
     }
 
-    /// A context that was executed under a lease only its worker knew, and is told of afterwards.
-    pub fn recorded(admission: Admission, report: Report) -> Result<Self, Refused> {
+    /// Creates a context from the report of a worker that ran it before the store knew of it.
+    pub fn from_record(admission: Admission, report: AttemptReport) -> Result<Self, Rejection> {
         let began = report.started_at.max(admission.created_at);
         let ended = report.ended_at.max(began);
         let mut head = Self::admit(admission, began);
         head.admission.retry.max_attempts = 1;
         let lease = head.lease(began, ended)?;
-        head.report(Report { lease: lease.number, ..report }, ended, 0)?;
+        head.report(AttemptReport { lease: lease.number, ..report }, ended, 0)?;
         Ok(head)
     }
 
@@ -364,19 +261,19 @@ impl Head {
         debug_assert!(self.status.may_become(status), "{:?} → {status:?}", self.status);
         self.status = status;
         self.updated_at = now.max(self.updated_at);
-        self.history.push(Step { status, at: self.updated_at, event: 0 });
+        self.history.push(HistoryEntry { status, at: self.updated_at, event: 0 });
     }
 
-    fn end(&mut self, status: Status, error: Option<ContextError>, now: Timestamp) -> Verdict {
+    fn end(&mut self, status: Status, error: Option<ContextError>, now: Timestamp) -> Transition {
         self.lease = None;
         self.background = None;
         self.not_before = None;
-        // For an attempt to come, of which there is none.
+        // These are for a next attempt, and there is none.
         self.input = None;
         self.input_state = None;
         self.error = error;
         self.enter(status, now);
-        Verdict::Ended
+        Transition::Ended
     }
 
     fn error(&self, code: ErrorCode, message: &str) -> Option<ContextError> {
@@ -384,11 +281,12 @@ impl Head {
         Some(ContextError { code, message: message.into(), service, details: None })
     }
 
-    /// When somebody has to look at it again: its lease ends, its attempt may begin, its time is over.
+    /// When the context needs attention: its lease expires, its attempt may start, or its deadline passes. `u64::MAX`
+    /// for an ended context.
     pub fn due(&self) -> Timestamp {
         let deadline = self.admission.expires_at;
         match self.status {
-            // Who asks may hold the attempt open for the answer.
+            // An attempt that asks for input may stay open until the answer.
             Status::Executing | Status::InputRequired => self.lease.map_or(deadline, |lease| lease.until.min(deadline)),
             Status::Queued => self.not_before.unwrap_or(self.updated_at).min(deadline),
             Status::Created | Status::Validated => deadline,
@@ -396,35 +294,37 @@ impl Head {
         }
     }
 
-    /// Whether an attempt could begin now.
+    /// Whether an attempt may start now.
     pub fn is_ready(&self, now: Timestamp) -> bool {
         self.status == Status::Queued && self.not_before.is_none_or(|at| at <= now) && now < self.admission.expires_at
     }
 
-    /// Ends at once what waits or is its service's; asks the worker of what runs to stop.
-    pub fn cancel(&mut self, now: Timestamp) -> Result<Cancelled, Refused> {
+    /// Ends the context at once if it is queued, waits for input or runs in the background; otherwise asks the worker
+    /// that runs it to stop.
+    pub fn cancel(&mut self, now: Timestamp) -> Result<Cancellation, Rejection> {
         if self.status.is_final() {
-            return Err(Refused::Ended);
+            return Err(Rejection::Ended);
         }
         let background = self.background.take();
         if self.status == Status::Executing && background.is_none() {
             self.cancel_requested = true;
             self.updated_at = now.max(self.updated_at);
-            return Ok(Cancelled::Asked);
+            return Ok(Cancellation::Requested);
         }
         if let (None, Some(lease)) = (&background, self.lease) {
-            // It was held open for an answer: its worker finds its lease gone.
-            self.leave_attempt(lease, self.admission.service.clone(), AttemptOutcome::Cancelled, now);
+            // The attempt was open for an answer: its worker finds its lease gone.
+            self.close_attempt(lease, self.admission.service.clone(), AttemptOutcome::Cancelled, now);
         }
         if let (Some(background), Some(lease)) = (&background, self.lease) {
             let began = Lease { since: background.started_at, ..lease };
-            self.leave_attempt(began, background.service.clone(), AttemptOutcome::Cancelled, now);
+            self.close_attempt(began, background.service.clone(), AttemptOutcome::Cancelled, now);
         }
-        self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "It was cancelled."), now);
-        Ok(Cancelled::Now(background))
+        self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "The context was cancelled."), now);
+        Ok(Cancellation::Done(background))
     }
 
-    /// From the first attempt's start to the end; nothing while it lives or when nothing ran.
+    /// Milliseconds from the start of the first attempt to the end. `None` if the context has not ended or had no
+    /// attempt.
     pub fn execution_time_ms(&self) -> Option<u64> {
         let first = self.attempts.first()?;
         self.status.is_final().then(|| self.updated_at.since(first.started_at))

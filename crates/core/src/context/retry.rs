@@ -1,8 +1,8 @@
-//! How often, and after how long, a failed attempt is made again.
+//! How often and with which delays failed attempts are repeated.
 
 use serde::{Deserialize, Serialize};
 
-/// A service's rule for retries: attempts in all, and the exponential backoff between them, in milliseconds.
+/// A service's retry policy: the total number of attempts, and the exponential backoff between them in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     pub max_attempts: u64,

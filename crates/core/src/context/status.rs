@@ -1,4 +1,4 @@
-//! The words of a context's life and which step may follow which.
+//! The states of a context and the transitions between them, and other enumerations of its lifecycle.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Final states never change.
+    /// Whether the status is final: it never changes.
     pub fn is_final(self) -> bool {
         match self {
             Status::Completed | Status::Failed | Status::Cancelled | Status::TimedOut => true,
@@ -55,7 +55,7 @@ impl Status {
         }
     }
 
-    /// Whether `next` may follow directly.
+    /// Whether `next` may follow this status directly.
     pub fn may_become(self, next: Status) -> bool {
         match self {
             Status::Created => matches!(next, Status::Validated | Status::Cancelled | Status::TimedOut),
@@ -130,7 +130,7 @@ impl Source {
 pub enum ErrorCode {
     ServiceUnavailable,
     CircuitOpen,
-    /// What is stored as its service's address may not be called (any more).
+    /// The stored address of the service may not be called, or may no longer be.
     AddressRefused,
     UpstreamError,
     UpstreamInvalidResponse,

@@ -1,49 +1,18 @@
 use super::*;
-use crate::base::id::{Region, StoreId};
 use proptest::prelude::*;
 
 fn admission(idempotent: bool) -> Admission {
-    let store = StoreId { region: Region::Eu, shard: 0 };
-    Admission {
-        id: ContextId::new(store, Timestamp(1_000), [7; 10]),
-        tenant: "default".into(),
-        owner: "key:a".into(),
-        capability: "echo".into(),
-        owner_name: None,
-        replay_of: None,
-        asked_service: None,
-        asked_version: None,
-        asked_tags: Vec::new(),
-        service: "one".into(),
-        version: Version::new(1, 0, 0),
-        idempotent,
-        retry: Retry::default(),
-        priority: Priority::Normal,
-        source: Source::User,
-        metadata: None,
-        idempotency_key: None,
-        created_at: Timestamp(1_000),
-        expires_at: Timestamp(61_000),
-        run_at: None,
-        trace: String::new(),
-        trace_state: None,
-        client: None,
-        session: None,
-        unasked: false,
-        log_level: None,
-        meta: None,
-        origin: String::new(),
-    }
+    Admission { idempotent, ..fixtures::admission(7, Timestamp(1_000)) }
 }
 
-fn report(lease: u64, outcome: Outcome) -> Report {
+fn report(lease: u64, outcome: ReportedOutcome) -> AttemptReport {
     let (started_at, ended_at) = (Timestamp(1_000), Timestamp(1_010));
-    Report { lease, service: "one".into(), started_at, ended_at, status_code: None, outcome }
+    AttemptReport { lease, service: "one".into(), started_at, ended_at, status_code: None, outcome }
 }
 
-fn failed(code: ErrorCode, retryable: bool, untouched: bool) -> Outcome {
+fn failed(code: ErrorCode, retryable: bool, untouched: bool) -> ReportedOutcome {
     let error = ContextError { code, message: "no".into(), service: None, details: None };
-    Outcome::Failed { error, retryable, untouched, retry_after_ms: None }
+    ReportedOutcome::Failed { error, retryable, untouched, retry_after_ms: None }
 }
 
 fn words(head: &Head) -> Vec<&'static str> {
@@ -54,7 +23,10 @@ fn words(head: &Head) -> Vec<&'static str> {
 fn the_straight_way() {
     let mut head = Head::admit(admission(false), Timestamp(1_000));
     let lease = head.lease(Timestamp(1_001), Timestamp(20_000)).unwrap();
-    assert_eq!(head.report(report(lease.number, Outcome::Succeeded), Timestamp(1_011), 0), Ok(Verdict::Ended));
+    assert_eq!(
+        head.report(report(lease.number, ReportedOutcome::Succeeded), Timestamp(1_011), 0),
+        Ok(Transition::Ended)
+    );
     assert_eq!(words(&head), ["created", "validated", "queued", "executing", "completed"]);
     assert_eq!(head.execution_time_ms(), Some(11));
 }
@@ -63,45 +35,51 @@ fn the_straight_way() {
 fn a_late_answer_of_a_lost_lease_changes_nothing() {
     let mut head = Head::admit(admission(true), Timestamp(1_000));
     let first = head.lease(Timestamp(1_000), Timestamp(5_000)).unwrap();
-    assert!(matches!(head.tick(Timestamp(5_000), 3), Verdict::Waits(_)));
+    assert!(matches!(head.tick(Timestamp(5_000), 3), Transition::Queued(_)));
     let second = head.lease(Timestamp(6_000), Timestamp(9_000)).unwrap();
     let before = head.clone();
-    assert_eq!(head.report(report(first.number, Outcome::Succeeded), Timestamp(6_001), 0), Err(Refused::LeaseLost));
+    assert_eq!(
+        head.report(report(first.number, ReportedOutcome::Succeeded), Timestamp(6_001), 0),
+        Err(Rejection::LeaseLost)
+    );
     assert_eq!(head.history, before.history);
-    assert_eq!(head.report(report(second.number, Outcome::Succeeded), Timestamp(6_002), 0), Ok(Verdict::Ended));
+    assert_eq!(
+        head.report(report(second.number, ReportedOutcome::Succeeded), Timestamp(6_002), 0),
+        Ok(Transition::Ended)
+    );
     assert_eq!(head.attempts.len(), 2);
 }
 
 #[test]
-fn what_is_not_idempotent_ends_unknown_when_its_worker_is_lost() {
+fn a_context_that_is_not_idempotent_ends_unknown_when_its_worker_is_lost() {
     let mut head = Head::admit(admission(false), Timestamp(1_000));
     head.lease(Timestamp(1_000), Timestamp(5_000)).unwrap();
-    assert_eq!(head.tick(Timestamp(4_999), 0), Verdict::Unchanged);
-    assert_eq!(head.tick(Timestamp(5_000), 0), Verdict::Ended);
+    assert_eq!(head.tick(Timestamp(4_999), 0), Transition::Unchanged);
+    assert_eq!(head.tick(Timestamp(5_000), 0), Transition::Ended);
     assert_eq!(head.error.as_ref().unwrap().code, ErrorCode::OutcomeUnknown);
     assert_eq!(head.status, Status::Failed);
 }
 
 #[test]
-fn what_is_not_idempotent_is_repeated_only_if_its_service_did_nothing() {
+fn a_context_that_is_not_idempotent_is_repeated_only_if_its_service_did_nothing() {
     let mut head = Head::admit(admission(false), Timestamp(1_000));
     head.lease(Timestamp(1_000), Timestamp(5_000)).unwrap();
     let refused = failed(ErrorCode::ServiceUnavailable, true, true);
-    assert!(matches!(head.report(report(1, refused), Timestamp(1_001), 7), Ok(Verdict::Waits(_))));
+    assert!(matches!(head.report(report(1, refused), Timestamp(1_001), 7), Ok(Transition::Queued(_))));
     head.lease(Timestamp(2_000), Timestamp(5_000)).unwrap();
     let broken = failed(ErrorCode::UpstreamError, true, false);
-    assert_eq!(head.report(report(2, broken), Timestamp(2_001), 7), Ok(Verdict::Ended));
+    assert_eq!(head.report(report(2, broken), Timestamp(2_001), 7), Ok(Transition::Ended));
     assert_eq!(head.status, Status::Failed);
 }
 
 #[test]
-fn a_deadline_ends_what_waits_and_what_runs() {
+fn a_deadline_ends_queued_and_running_contexts() {
     let mut waiting = Head::admit(admission(true), Timestamp(1_000));
-    assert_eq!(waiting.tick(Timestamp(61_000), 0), Verdict::Ended);
+    assert_eq!(waiting.tick(Timestamp(61_000), 0), Transition::Ended);
     assert_eq!((waiting.status, waiting.attempts.len()), (Status::TimedOut, 0));
     let mut running = Head::admit(admission(true), Timestamp(1_000));
     running.lease(Timestamp(1_000), Timestamp(70_000)).unwrap();
-    assert_eq!(running.tick(Timestamp(61_000), 0), Verdict::Ended);
+    assert_eq!(running.tick(Timestamp(61_000), 0), Transition::Ended);
     assert_eq!((running.status, running.attempts.len()), (Status::TimedOut, 1));
 }
 
@@ -110,7 +88,7 @@ fn a_start_in_the_future_is_waited_for() {
     let later = Admission { run_at: Some(Timestamp(30_000)), ..admission(true) };
     let mut head = Head::admit(later, Timestamp(1_000));
     assert_eq!(head.due(), Timestamp(30_000));
-    assert_eq!(head.lease(Timestamp(29_999), Timestamp(50_000)), Err(Refused::NotNow));
+    assert_eq!(head.lease(Timestamp(29_999), Timestamp(50_000)), Err(Rejection::WrongState));
     assert!(head.lease(Timestamp(30_000), Timestamp(50_000)).is_ok());
 }
 
@@ -144,7 +122,7 @@ proptest! {
             let was_final = head.status.is_final();
             match act {
                 Act::Lease => begun += u64::from(head.lease(now, now.plus_ms(4_000)).is_ok()),
-                Act::Report(lease, 0) => { let _ = head.report(report(lease, Outcome::Succeeded), now, seed); }
+                Act::Report(lease, 0) => { let _ = head.report(report(lease, ReportedOutcome::Succeeded), now, seed); }
                 Act::Report(lease, kind) => {
                     let outcome = failed(ErrorCode::UpstreamError, kind != 1, kind == 3);
                     let _ = head.report(report(lease, outcome), now, seed);
@@ -165,7 +143,7 @@ proptest! {
             prop_assert!(head.status.is_final() || head.due() <= head.admission.expires_at);
             prop_assert_eq!(head.leases, begun);
         }
-        // Whatever happened, the clock alone brings it to its end.
+        // Whatever happened, the clock alone ends the context.
         now = now.plus_ms(120_000);
         head.tick(now, seed);
         prop_assert!(head.status.is_final());
@@ -187,28 +165,28 @@ proptest! {
 }
 
 #[test]
-fn who_asks_without_an_end_comes_to_one_and_the_row_stays_small() {
+fn endless_input_requests_end_and_the_row_stays_small() {
     let question = || RawValue::from_string(r#"{"message":"Which?"}"#.into()).unwrap();
-    let asks = |state: Option<String>| Outcome::InputRequired { request: question(), state };
+    let asks = |state: Option<String>| ReportedOutcome::InputRequired { request: question(), state };
     let mut long = admission(false);
     long.expires_at = Timestamp(90_000_000);
     let mut head = Head::admit(long, Timestamp(1_000));
     let mut now = Timestamp(2_000);
-    for _ in 0..MAX_QUESTIONS {
+    for _ in 0..MAX_INPUT_REQUESTS {
         let lease = head.lease(now, now.plus_ms(10_000)).unwrap();
-        let verdict = head.report(report(lease.number, asks(Some("s".repeat(1000)))), now, 0);
-        assert_eq!(verdict, Ok(Verdict::LivesOn));
+        let transition = head.report(report(lease.number, asks(Some("s".repeat(1000)))), now, 0);
+        assert_eq!(transition, Ok(Transition::Ongoing));
         now = now.plus_ms(1_000);
         head.answer(RawValue::from_string(format!("\"{}\"", "x".repeat(200_000))).unwrap(), now).unwrap();
     }
     assert!(serde_json::to_string(&head).unwrap().len() < 300_000);
     let lease = head.lease(now, now.plus_ms(10_000)).unwrap();
-    // Neither by an answer nor by an attempt that stays open.
-    assert_eq!(head.ask(lease.number, question(), now), Err(Refused::NotNow));
-    assert_eq!(head.report(report(lease.number, asks(None)), now, 0), Ok(Verdict::Ended));
+    // Neither through an answer nor from an open attempt.
+    assert_eq!(head.ask_for_input(lease.number, question(), now), Err(Rejection::WrongState));
+    assert_eq!(head.report(report(lease.number, asks(None)), now, 0), Ok(Transition::Ended));
     let error = head.error.as_ref().unwrap();
     assert_eq!((head.status, error.code), (Status::Failed, ErrorCode::UpstreamInvalidResponse));
-    // What only another attempt would need is not kept beyond the end.
+    // Data for another attempt is not kept beyond the end.
     assert!(serde_json::to_string(&head).unwrap().len() < 100_000);
     assert!(head.input.is_none() && head.input_state.is_none());
 }

@@ -1,7 +1,7 @@
-//! A shelf in memory that keeps what a store's tables keep, keyed and written as they are.
+//! A storage in memory for tests, with the keys and the write behavior of a store's tables.
 //!
-//! It outlives the ledger on it. A snapshot taken before a turn is what a crash leaves that came before the turn's
-//! writes were on disk; the alarm belongs to it, as the platform writes it together with the rows of its turn.
+//! It outlives the context store that uses it. A snapshot taken before a turn is the state after a crash that came
+//! before the turn's writes were on disk. The alarm is part of it, as the platform writes it together with the rows.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -16,14 +16,14 @@ use crate::context::Head;
 use crate::context::idempotency::Claim;
 use crate::context::status::{Priority, Status};
 use crate::context_store::result_pieces::{Layout, joined};
-use crate::context_store::{Broken, Due, Ended, Ready, Shelf, Whole};
+use crate::context_store::{DueContext, EndedContext, ReadyContext, Storage, StorageError, StoredContext};
 use crate::events::bundle::MAX_RESULT_BYTES;
 
-/// What a row takes of a result, so that most of them lie in pieces here.
+/// Maximum number of bytes of a result in one row: so few that most results are in pieces here.
 const ROW_BYTES: usize = 7;
 
 #[derive(Debug)]
-pub struct Live {
+pub struct LiveRow {
     pub id: ContextId,
     pub service: String,
     pub status: Status,
@@ -35,19 +35,19 @@ pub struct Live {
 }
 
 #[derive(Debug)]
-pub struct Done {
+pub struct DoneRow {
     pub id: ContextId,
     pub head: String,
     pub parameters: Rc<str>,
     pub result: Option<String>,
 }
 
-/// What is on disk.
+/// The contents of the disk.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
-    pub live: BTreeMap<u64, Rc<Live>>,
-    pub done: BTreeMap<u64, Rc<Done>>,
-    /// Results that do not fit beside their contexts, by the same keys.
+    pub live: BTreeMap<u64, Rc<LiveRow>>,
+    pub done: BTreeMap<u64, Rc<DoneRow>>,
+    /// Results that do not fit in the rows of their contexts, by the same keys.
     pub pieces: BTreeMap<u64, Rc<[String]>>,
     pub claims: BTreeMap<String, (ContextId, String, Timestamp)>,
     pub reserved: u64,
@@ -55,34 +55,34 @@ pub struct Disk {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Memory(Rc<RefCell<Inner>>);
+pub struct MemoryStorage(Rc<RefCell<State>>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct State {
     disk: Disk,
     touched: Vec<ContextId>,
     cleaned: Vec<ContextId>,
-    /// The write that fails, counted from the next; as a full disk would.
+    /// Which write fails, counted from the next one, as on a full disk.
     fails: Option<u32>,
-    forgets_claims: bool,
-    forgets_numbers: bool,
+    loses_claims: bool,
+    loses_reservations: bool,
     loses_pieces: bool,
 }
 
-impl Memory {
+impl MemoryStorage {
     pub fn snapshot(&self) -> Disk {
         self.0.borrow().disk.clone()
     }
 
     pub fn restore(&self, disk: Disk) {
-        let mut inner = self.0.borrow_mut();
-        inner.disk = disk;
-        inner.touched.clear();
-        inner.cleaned.clear();
+        let mut state = self.0.borrow_mut();
+        state.disk = disk;
+        state.touched.clear();
+        state.cleaned.clear();
     }
 
-    pub fn look<T>(&self, look: impl FnOnce(&Disk) -> T) -> T {
-        look(&self.0.borrow().disk)
+    pub fn read<T>(&self, read: impl FnOnce(&Disk) -> T) -> T {
+        read(&self.0.borrow().disk)
     }
 
     pub fn set_alarm(&self, at: Option<Timestamp>) {
@@ -93,48 +93,48 @@ impl Memory {
         self.0.borrow().disk.alarm
     }
 
-    /// Contexts written to since the last time this was asked, and those cleaned.
+    /// Takes the ids of the contexts that were written, and of those whose live rows were deleted, since the last call.
     pub fn take_touched(&self) -> (Vec<ContextId>, Vec<ContextId>) {
-        let mut inner = self.0.borrow_mut();
-        (std::mem::take(&mut inner.touched), std::mem::take(&mut inner.cleaned))
+        let mut state = self.0.borrow_mut();
+        (std::mem::take(&mut state.touched), std::mem::take(&mut state.cleaned))
     }
 
-    /// The nth write from now fails and changes nothing; `None` heals it.
+    /// Makes the nth write from now fail and change nothing; `None` removes the fault.
     pub fn fail_write(&self, nth: Option<u32>) {
         self.0.borrow_mut().fails = nth;
     }
 
-    /// A broken shelf, for the simulation to find: keys are not written down.
-    pub fn forget_claims_at_once(&self) {
-        self.0.borrow_mut().forgets_claims = true;
+    /// A defect for the simulation to find: idempotency keys are not written.
+    pub fn lose_claims(&self) {
+        self.0.borrow_mut().loses_claims = true;
     }
 
-    /// A broken shelf, for the simulation to find: what was reserved is not written down.
-    pub fn forget_numbers(&self) {
-        self.0.borrow_mut().forgets_numbers = true;
+    /// A defect for the simulation to find: reservations of numbers are not written.
+    pub fn lose_reservations(&self) {
+        self.0.borrow_mut().loses_reservations = true;
     }
 
-    /// A broken shelf, for the simulation to find: the last piece of a result is not written down.
+    /// A defect for the simulation to find: the last piece of a result is not written.
     pub fn lose_pieces(&self) {
         self.0.borrow_mut().loses_pieces = true;
     }
 
-    fn keep_pieces(disk: &mut Disk, key: u64, pieces: &[&str], loses: bool) {
-        let kept = pieces.len() - usize::from(loses);
+    fn insert_pieces(disk: &mut Disk, key: u64, pieces: &[&str], loses: bool) {
+        let count = pieces.len() - usize::from(loses);
         if !pieces.is_empty() {
-            disk.pieces.insert(key, pieces.iter().take(kept).map(|piece| piece.to_string()).collect());
+            disk.pieces.insert(key, pieces.iter().take(count).map(|piece| piece.to_string()).collect());
         }
     }
 
-    fn write<T>(&self, id: Option<&ContextId>, write: impl FnOnce(&mut Disk) -> T) -> Result<T, Broken> {
-        let mut inner = self.0.borrow_mut();
-        match inner.fails.take() {
-            Some(0) => return Err(Broken("the disk is full".into())),
-            Some(more) => inner.fails = Some(more - 1),
+    fn write<T>(&self, id: Option<&ContextId>, write: impl FnOnce(&mut Disk) -> T) -> Result<T, StorageError> {
+        let mut state = self.0.borrow_mut();
+        match state.fails.take() {
+            Some(0) => return Err(StorageError("the disk is full".into())),
+            Some(more) => state.fails = Some(more - 1),
             None => {}
         }
-        inner.touched.extend(id.cloned());
-        Ok(write(&mut inner.disk))
+        state.touched.extend(id.cloned());
+        Ok(write(&mut state.disk))
     }
 }
 
@@ -142,16 +142,16 @@ fn key(id: &ContextId) -> u64 {
     row_key(id.sort_key())
 }
 
-fn parsed(text: &str) -> Result<Head, Broken> {
+fn parsed(text: &str) -> Result<Head, StorageError> {
     Ok(serde_json::from_str(text)?)
 }
 
-fn raw(text: &str) -> Result<Box<RawValue>, Broken> {
+fn raw(text: &str) -> Result<Box<RawValue>, StorageError> {
     Ok(RawValue::from_string(text.into())?)
 }
 
-fn live_row(head: &Head, parameters: Rc<str>) -> Result<Rc<Live>, Broken> {
-    Ok(Rc::new(Live {
+fn live_row(head: &Head, parameters: Rc<str>) -> Result<Rc<LiveRow>, StorageError> {
+    Ok(Rc::new(LiveRow {
         id: head.id().clone(),
         service: head.admission.service.clone(),
         status: head.status,
@@ -163,28 +163,33 @@ fn live_row(head: &Head, parameters: Rc<str>) -> Result<Rc<Live>, Broken> {
     }))
 }
 
-impl Shelf for Memory {
-    fn insert(&self, head: &Head, parameters: &RawValue, claim: Option<(&Claim, Timestamp)>) -> Result<bool, Broken> {
+impl Storage for MemoryStorage {
+    fn insert(
+        &self,
+        head: &Head,
+        parameters: &RawValue,
+        claim: Option<(&Claim, Timestamp)>,
+    ) -> Result<bool, StorageError> {
         let row = live_row(head, parameters.get().into())?;
-        let forgets = self.0.borrow().forgets_claims;
+        let loses = self.0.borrow().loses_claims;
         self.write(Some(head.id()), |disk| {
             let key = key(head.id());
             if disk.live.contains_key(&key) || disk.done.contains_key(&key) {
                 return false;
             }
             disk.live.insert(key, row);
-            if let Some((claim, until)) = claim.filter(|_| !forgets) {
+            if let Some((claim, until)) = claim.filter(|_| !loses) {
                 disk.claims.insert(claim.scope.clone(), (head.id().clone(), claim.fingerprint.clone(), until));
             }
             true
         })
     }
 
-    fn update(&self, head: &Head) -> Result<(), Broken> {
+    fn update(&self, head: &Head) -> Result<(), StorageError> {
         let text = serde_json::to_string(head)?;
         self.write(Some(head.id()), |disk| {
             if let Some(row) = disk.live.get_mut(&key(head.id())).filter(|row| row.id == *head.id()) {
-                let next = Live {
+                let next = LiveRow {
                     id: row.id.clone(),
                     service: head.admission.service.clone(),
                     status: head.status,
@@ -199,7 +204,7 @@ impl Shelf for Memory {
         })
     }
 
-    fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), Broken> {
+    fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), StorageError> {
         let text = serde_json::to_string(head)?;
         let Layout { beside, pieces } = Layout::of(result, ROW_BYTES);
         let loses = self.0.borrow().loses_pieces;
@@ -208,16 +213,16 @@ impl Shelf for Memory {
             let Some(row) = disk.live.get(&key).filter(|row| row.id == *head.id()) else { return Ok(()) };
             let (id, parameters) = (row.id.clone(), row.parameters.clone());
             if disk.done.contains_key(&key) {
-                return Err(Broken("UNIQUE constraint failed: done.key".into()));
+                return Err(StorageError("UNIQUE constraint failed: done.key".into()));
             }
-            let done = Done { id, head: text, parameters, result: beside.map(Into::into) };
+            let done = DoneRow { id, head: text, parameters, result: beside.map(Into::into) };
             disk.done.insert(key, Rc::new(done));
-            Self::keep_pieces(disk, key, &pieces, loses);
+            Self::insert_pieces(disk, key, &pieces, loses);
             Ok(())
         })?
     }
 
-    fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, Broken> {
+    fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, StorageError> {
         let text = serde_json::to_string(head)?;
         let Layout { beside, pieces } = Layout::of(result, ROW_BYTES);
         let loses = self.0.borrow().loses_pieces;
@@ -227,13 +232,13 @@ impl Shelf for Memory {
                 return false;
             }
             let (parameters, result) = (parameters.get().into(), beside.map(Into::into));
-            disk.done.insert(key, Rc::new(Done { id: head.id().clone(), head: text, parameters, result }));
-            Self::keep_pieces(disk, key, &pieces, loses);
+            disk.done.insert(key, Rc::new(DoneRow { id: head.id().clone(), head: text, parameters, result }));
+            Self::insert_pieces(disk, key, &pieces, loses);
             true
         })
     }
 
-    fn clean(&self, ids: &[ContextId]) -> Result<(), Broken> {
+    fn clean(&self, ids: &[ContextId]) -> Result<(), StorageError> {
         self.write(None, |disk| {
             for id in ids {
                 disk.live.remove(&key(id));
@@ -243,48 +248,48 @@ impl Shelf for Memory {
         Ok(())
     }
 
-    fn live_head(&self, id: &ContextId) -> Result<Option<Head>, Broken> {
-        self.look(|disk| disk.live.get(&key(id)).filter(|row| row.id == *id).map(|row| parsed(&row.head)).transpose())
+    fn live_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError> {
+        self.read(|disk| disk.live.get(&key(id)).filter(|row| row.id == *id).map(|row| parsed(&row.head)).transpose())
     }
 
-    fn done_head(&self, id: &ContextId) -> Result<Option<Head>, Broken> {
-        self.look(|disk| disk.done.get(&key(id)).filter(|row| row.id == *id).map(|row| parsed(&row.head)).transpose())
+    fn done_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError> {
+        self.read(|disk| disk.done.get(&key(id)).filter(|row| row.id == *id).map(|row| parsed(&row.head)).transpose())
     }
 
-    fn live(&self, id: &ContextId) -> Result<Option<Whole>, Broken> {
-        self.look(|disk| {
+    fn live(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError> {
+        self.read(|disk| {
             let Some(row) = disk.live.get(&key(id)).filter(|row| row.id == *id) else { return Ok(None) };
-            Ok(Some(Whole { head: parsed(&row.head)?, parameters: raw(&row.parameters)?, result: None }))
+            Ok(Some(StoredContext { head: parsed(&row.head)?, parameters: raw(&row.parameters)?, result: None }))
         })
     }
 
-    fn done(&self, id: &ContextId) -> Result<Option<Whole>, Broken> {
-        self.look(|disk| {
+    fn done(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError> {
+        self.read(|disk| {
             let Some(row) = disk.done.get(&key(id)).filter(|row| row.id == *id) else { return Ok(None) };
             let pieces = disk.pieces.get(&key(id)).map(|pieces| pieces.iter().cloned());
             let whole = pieces.and_then(|pieces| joined(pieces, ROW_BYTES));
             let result = row.result.as_deref().or(whole.as_deref()).map(raw).transpose()?;
-            Ok(Some(Whole { head: parsed(&row.head)?, parameters: raw(&row.parameters)?, result }))
+            Ok(Some(StoredContext { head: parsed(&row.head)?, parameters: raw(&row.parameters)?, result }))
         })
     }
 
-    fn untold(&self) -> Result<Vec<Ended>, Broken> {
-        self.look(|disk| {
+    fn unpublished(&self) -> Result<Vec<EndedContext>, StorageError> {
+        self.read(|disk| {
             let ended = disk.done.iter().filter(|(key, _)| disk.live.contains_key(key));
-            let small = |row: &Done| row.result.clone().filter(|result| result.len() <= MAX_RESULT_BYTES);
+            let small = |row: &DoneRow| row.result.clone().filter(|result| result.len() <= MAX_RESULT_BYTES);
             ended.map(|(_, row)| Ok((parsed(&row.head)?, small(row).as_deref().map(raw).transpose()?))).collect()
         })
     }
 
-    fn live_heads(&self) -> Result<Vec<Head>, Broken> {
-        self.look(|disk| disk.live.values().map(|row| parsed(&row.head)).collect())
+    fn live_heads(&self) -> Result<Vec<Head>, StorageError> {
+        self.read(|disk| disk.live.values().map(|row| parsed(&row.head)).collect())
     }
 
-    fn by_due(&self) -> Result<Vec<Due>, Broken> {
-        let mut due: Vec<Due> = self.look(|disk| {
-            let due = |row: &Rc<Live>| {
-                let Live { id, status, due, expires, .. } = &**row;
-                Due { id: id.clone(), status: Some(*status), due: *due, expires: *expires }
+    fn by_due(&self) -> Result<Vec<DueContext>, StorageError> {
+        let mut due: Vec<DueContext> = self.read(|disk| {
+            let due = |row: &Rc<LiveRow>| {
+                let LiveRow { id, status, due, expires, .. } = &**row;
+                DueContext { id: id.clone(), status: Some(*status), due: *due, expires: *expires }
             };
             disk.live.values().map(due).collect()
         });
@@ -292,9 +297,9 @@ impl Shelf for Memory {
         Ok(due)
     }
 
-    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<Ready>, Broken> {
-        self.look(|disk| {
-            let mut ready: Vec<(Reverse<Priority>, u64, &Rc<Live>)> = disk
+    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<ReadyContext>, StorageError> {
+        self.read(|disk| {
+            let mut ready: Vec<(Reverse<Priority>, u64, &Rc<LiveRow>)> = disk
                 .live
                 .iter()
                 .filter(|(_, row)| row.status == Status::Queued && row.due <= now && !without.contains(&row.service))
@@ -302,26 +307,26 @@ impl Shelf for Memory {
                 .collect();
             ready.sort_by_key(|(priority, key, _)| (*priority, *key));
             let ready = ready.into_iter().take(usize::try_from(most).unwrap_or(usize::MAX));
-            Ok(ready.map(|(.., row)| Ready { id: row.id.clone(), service: row.service.clone() }).collect())
+            Ok(ready.map(|(.., row)| ReadyContext { id: row.id.clone(), service: row.service.clone() }).collect())
         })
     }
 
-    fn claimed(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, Broken> {
-        self.look(|disk| {
+    fn find_claim(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, StorageError> {
+        self.read(|disk| {
             let claim = disk.claims.get(scope).filter(|(.., until)| *until > now);
             Ok(claim.map(|(id, fingerprint, _)| (id.clone(), fingerprint.clone())))
         })
     }
 
-    fn forget_claims(&self, now: Timestamp) -> Result<(), Broken> {
+    fn delete_expired_claims(&self, now: Timestamp) -> Result<(), StorageError> {
         self.write(None, |disk| disk.claims.retain(|_, (.., until)| *until > now))
     }
 
-    fn oldest_done(&self) -> Result<Option<Timestamp>, Broken> {
-        self.look(|disk| Ok(disk.done.values().next().map(|row| row.id.created_at())))
+    fn oldest_done(&self) -> Result<Option<Timestamp>, StorageError> {
+        self.read(|disk| Ok(disk.done.values().next().map(|row| row.id.created_at())))
     }
 
-    fn forget_done(&self, before: Timestamp, most: u64) -> Result<u64, Broken> {
+    fn delete_done(&self, before: Timestamp, most: u64) -> Result<u64, StorageError> {
         self.write(None, |disk| {
             let first = row_key(&ulid(before, [0; 10]));
             let old = disk.done.range(..first).map(|(key, _)| *key).filter(|key| !disk.live.contains_key(key));
@@ -334,12 +339,12 @@ impl Shelf for Memory {
         })
     }
 
-    fn reserved(&self) -> Result<u64, Broken> {
-        self.look(|disk| Ok(disk.reserved))
+    fn reserved_number(&self) -> Result<u64, StorageError> {
+        self.read(|disk| Ok(disk.reserved))
     }
 
-    fn reserve(&self, bound: u64) -> Result<(), Broken> {
-        let forgets = self.0.borrow().forgets_numbers;
-        self.write(None, |disk| disk.reserved = if forgets { 0 } else { bound })
+    fn reserve_number(&self, bound: u64) -> Result<(), StorageError> {
+        let loses = self.0.borrow().loses_reservations;
+        self.write(None, |disk| disk.reserved = if loses { 0 } else { bound })
     }
 }

@@ -1,42 +1,43 @@
-//! Telling the hub what happened, exactly once and in order, whoever dies on the way.
+//! The outbox: publishes events to the hub exactly once and in order, whichever component fails.
 //!
-//! Events have numbers that only grow, from portions reserved on disk (so a restart never gives one twice).
-//! Bundles are sent one batch at a time, in the order of their numbers; the hub keeps the last number it has
-//! of each store and skips what it knows. What is not acknowledged is told again. Invariant:
+//! Event numbers only grow. They come from ranges reserved on disk, so that a restart never assigns a number twice.
+//! Bundles are sent in batches, one batch at a time, in the order of their numbers. The hub stores the last number of
+//! each store and skips events it already has. Unacknowledged events are sent again. Invariant:
 //! `acknowledged ≤ sent ≤ next number`.
 
 use std::collections::VecDeque;
 
-use super::Broken;
+use super::StorageError;
 use crate::base::id::ContextId;
 use crate::events::bundle::Bundle;
 
-/// Numbers reserved at a time; one row written for each portion.
-const PORTION: u64 = 10_000;
-/// The largest batch, in items.
+/// How many numbers are reserved at a time; each reservation writes one row.
+const RESERVATION: u64 = 10_000;
+/// Maximum number of items in a batch.
 const MAX_ITEMS: u64 = 400;
-/// A batch grows no further beyond this; the hub keeps it in one row of at most 2 MB.
+/// A batch of this size takes no further bundle; the hub stores it in one row of at most 2 MB.
 const MAX_BYTES: usize = 512 * 1024;
 
+/// The events that the hub has not acknowledged.
 #[derive(Default)]
 pub struct Outbox {
     next: u64,
     reserved: u64,
-    waiting: VecDeque<Waiting>,
-    /// Ended contexts with the number of their last event: their live rows go when the hub has it.
+    pending: VecDeque<PendingBundle>,
+    /// Ended contexts with the number of their last event: the live row is deleted once the hub has that event.
     ended: VecDeque<(u64, ContextId)>,
     flushing: bool,
 }
 
-/// A bundle as it will be sent.
-struct Waiting {
+/// A bundle in the form in which it will be sent.
+struct PendingBundle {
     first: u64,
     last: u64,
     count: u64,
     text: String,
 }
 
-/// A batch on its way to the hub: bundles as a JSON list.
+/// A batch for the hub. `bundles` is a JSON array of bundles; the numbers are those of the events in it.
 pub struct Batch {
     pub first: u64,
     pub last: u64,
@@ -45,19 +46,19 @@ pub struct Batch {
 }
 
 impl Outbox {
-    /// Begins with what was reserved before: numbers go on beyond it.
-    pub fn start(&mut self, reserved: u64) {
+    /// Continues above the numbers that were reserved before.
+    pub fn resume(&mut self, reserved: u64) {
         self.next = reserved;
         self.reserved = reserved;
     }
 
-    /// The bound to write down before `count` more numbers are given, if they do not fit into the portion.
-    pub fn lacks(&self, count: u64) -> Option<u64> {
-        (self.next + count >= self.reserved).then_some(self.next + count + PORTION)
+    /// The bound to reserve on disk before `count` more numbers are assigned. `None` if the reservation suffices.
+    pub fn reservation_needed(&self, count: u64) -> Option<u64> {
+        (self.next + count >= self.reserved).then_some(self.next + count + RESERVATION)
     }
 
-    /// The bound is on disk.
-    pub fn reserved(&mut self, bound: u64) {
+    /// The reservation up to `bound` is on disk.
+    pub fn set_reserved(&mut self, bound: u64) {
         self.reserved = bound;
     }
 
@@ -66,40 +67,40 @@ impl Outbox {
         self.next
     }
 
-    pub fn push(&mut self, bundle: &Bundle) -> Result<(), Broken> {
+    pub fn push(&mut self, bundle: &Bundle) -> Result<(), StorageError> {
         if let (Some(first), Some(last)) = (bundle.items.first(), bundle.items.last()) {
             let (first, last, count) = (first.number, last.number, bundle.items.len() as u64);
             let text = serde_json::to_string(bundle)?;
-            self.waiting.push_back(Waiting { first, last, count, text });
+            self.pending.push_back(PendingBundle { first, last, count, text });
         }
         Ok(())
     }
 
-    /// `last` is the number of the context's last event; they come in order.
-    pub fn ended(&mut self, last: u64, id: ContextId) {
+    /// A context has ended; `last` is the number of its last event. Must be called in the order of these numbers.
+    pub fn context_ended(&mut self, last: u64, id: ContextId) {
         self.ended.push_back((last, id));
     }
 
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.pending.is_empty()
     }
 
-    /// True for the one who is to flush now.
-    pub fn begin(&mut self) -> bool {
-        let begins = !self.flushing && !self.waiting.is_empty();
+    /// Returns true if the caller must flush now; then no other caller gets true until [`Outbox::finish_flush`].
+    pub fn begin_flush(&mut self) -> bool {
+        let begins = !self.flushing && !self.pending.is_empty();
         self.flushing |= begins;
         begins
     }
 
-    pub fn finish(&mut self) {
+    pub fn finish_flush(&mut self) {
         self.flushing = false;
     }
 
-    /// The next batch; it stays here until it is acknowledged.
+    /// The next batch. It stays in the outbox until it is acknowledged.
     pub fn batch(&self) -> Option<Batch> {
-        let first = self.waiting.front()?.first;
+        let first = self.pending.front()?.first;
         let mut batch = Batch { first, last: first, count: 0, bundles: String::from("[") };
-        for bundle in &self.waiting {
+        for bundle in &self.pending {
             if batch.count >= MAX_ITEMS || batch.bundles.len() >= MAX_BYTES {
                 break;
             }
@@ -114,10 +115,10 @@ impl Outbox {
         Some(batch)
     }
 
-    /// The hub has everything up to `number`: forgets it and gives the contexts whose live rows may go.
-    pub fn acknowledged(&mut self, number: u64) -> Vec<ContextId> {
-        while self.waiting.front().is_some_and(|bundle| bundle.last <= number) {
-            self.waiting.pop_front();
+    /// The hub has every event up to `number`: removes them and returns the contexts whose live rows may be deleted.
+    pub fn acknowledge(&mut self, number: u64) -> Vec<ContextId> {
+        while self.pending.front().is_some_and(|bundle| bundle.last <= number) {
+            self.pending.pop_front();
         }
         let mut clean = Vec::new();
         while self.ended.front().is_some_and(|(last, _)| *last <= number) {

@@ -1,21 +1,21 @@
-//! How a result lies in a shelf's rows: beside its context where it fits, in pieces of its own where it does not.
+//! How a result is laid out in rows: in the row of its context if it fits, otherwise in pieces, one row each.
 
 use serde_json::value::RawValue;
 
-/// The most bytes of a result that one row takes. A row has 2 MB, and the parameters and the head lie in it too.
+/// Maximum number of bytes of a result in one row. A row has 2 MB and also holds the parameters and the head.
 pub const ROW_BYTES: usize = 1024 * 1024;
 
-/// A result, divided among rows. At most one of the two has anything.
+/// A result divided among rows. At most one of the fields is filled.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Layout<'a> {
-    /// In the row of its context.
+    /// The result, in the row of its context.
     pub beside: Option<&'a str>,
-    /// In rows of its own, in this order.
+    /// Its pieces, in rows of their own and in this order.
     pub pieces: Vec<&'a str>,
 }
 
 impl<'a> Layout<'a> {
-    /// Lays out a result for rows that take `most` bytes of it each.
+    /// Lays out a result in rows of at most `most` bytes each.
     pub fn of(result: Option<&'a RawValue>, most: usize) -> Self {
         match result.map(RawValue::get) {
             Some(text) if text.len() > most => Self { beside: None, pieces: cut(text, most) },
@@ -29,7 +29,7 @@ fn cut(text: &str, most: usize) -> Vec<&str> {
     let mut pieces = Vec::with_capacity(text.len() / most.max(1) + 1);
     let mut rest = text;
     while !rest.is_empty() {
-        // Of one character at least, however little a row takes.
+        // At least one character, however small a row is.
         let mut end = rest.floor_char_boundary(most);
         if end == 0 {
             end = rest.ceil_char_boundary(1);
@@ -41,7 +41,7 @@ fn cut(text: &str, most: usize) -> Vec<&str> {
     pieces
 }
 
-/// The whole of what was cut; nothing where there are no pieces. `most` is what it was cut with.
+/// Joins pieces that were cut at `most` bytes. `None` if there are no pieces.
 pub fn joined(pieces: impl ExactSizeIterator<Item = String>, most: usize) -> Option<String> {
     if pieces.len() == 0 {
         return None;

@@ -1,4 +1,4 @@
-//! Where a ledger keeps its contexts.
+//! Where a context store keeps its contexts.
 
 use serde_json::value::RawValue;
 
@@ -8,81 +8,90 @@ use crate::context::Head;
 use crate::context::idempotency::Claim;
 use crate::context::status::Status;
 
-/// The shelf could not be read or written. The text is for the log.
+/// The storage could not be read or written. The text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-pub struct Broken(pub String);
+pub struct StorageError(pub String);
 
-impl From<serde_json::Error> for Broken {
+impl From<serde_json::Error> for StorageError {
     fn from(error: serde_json::Error) -> Self {
-        Broken(error.to_string())
+        StorageError(error.to_string())
     }
 }
 
 /// A context with its large parts.
 #[derive(Debug)]
-pub struct Whole {
+pub struct StoredContext {
     pub head: Head,
     pub parameters: Box<RawValue>,
     pub result: Option<Box<RawValue>>,
 }
 
-/// A live context, as far as the alarm needs it.
+/// What the alarm needs of a live context.
 #[derive(Debug)]
-pub struct Due {
+pub struct DueContext {
     pub id: ContextId,
+    /// `None` if the stored word is unknown to this version.
     pub status: Option<Status>,
     pub due: Timestamp,
     pub expires: Timestamp,
 }
 
-/// A context that waits and may begin.
+/// A queued context that may start now.
 #[derive(Debug)]
-pub struct Ready {
+pub struct ReadyContext {
     pub id: ContextId,
     pub service: String,
 }
 
-/// A context that has ended, with its result if its event carries that.
-pub type Ended = (Head, Option<Box<RawValue>>);
+/// An ended context, with its result if the event carries it.
+pub type EndedContext = (Head, Option<Box<RawValue>>);
 
-/// Each write is atomic: after a crash all of it is there, or nothing. How a result lies in rows is the matter of
-/// [`super::result_pieces`].
-pub trait Shelf {
-    /// Puts a new context among the live, with the key it comes under. False when the id's key is taken.
-    fn insert(&self, head: &Head, parameters: &RawValue, claim: Option<(&Claim, Timestamp)>) -> Result<bool, Broken>;
-    fn update(&self, head: &Head) -> Result<(), Broken>;
-    /// Puts an ended context beside the live one; [`Shelf::clean`] takes the live one away later.
-    fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), Broken>;
-    /// Keeps a context that was never live; false when its key is taken.
-    fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, Broken>;
-    fn clean(&self, ids: &[ContextId]) -> Result<(), Broken>;
+/// The tables of a store. Each write is atomic: after a crash either all of it is stored or nothing.
+/// [`super::result_pieces`] defines how a result is laid out in rows.
+pub trait Storage {
+    /// Inserts a live context, with its idempotency key and the time at which the key expires. `false` if the row key
+    /// of the id is taken.
+    fn insert(
+        &self,
+        head: &Head,
+        parameters: &RawValue,
+        claim: Option<(&Claim, Timestamp)>,
+    ) -> Result<bool, StorageError>;
+    /// Updates a live context.
+    fn update(&self, head: &Head) -> Result<(), StorageError>;
+    /// Stores an ended context beside its live row, which [`Storage::clean`] deletes later.
+    fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), StorageError>;
+    /// Stores an ended context that was never live. `false` if its row key is taken.
+    fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, StorageError>;
+    /// Deletes the live rows of ended contexts.
+    fn clean(&self, ids: &[ContextId]) -> Result<(), StorageError>;
 
-    fn live_head(&self, id: &ContextId) -> Result<Option<Head>, Broken>;
-    fn done_head(&self, id: &ContextId) -> Result<Option<Head>, Broken>;
-    fn live(&self, id: &ContextId) -> Result<Option<Whole>, Broken>;
-    fn done(&self, id: &ContextId) -> Result<Option<Whole>, Broken>;
-    /// What has ended and is still among the live; of results only those of at most
-    /// `bundle::MAX_RESULT_BYTES`.
-    fn untold(&self) -> Result<Vec<Ended>, Broken>;
-    fn live_heads(&self) -> Result<Vec<Head>, Broken>;
-    /// Everything live, soonest first.
-    fn by_due(&self) -> Result<Vec<Due>, Broken>;
-    /// What waits and may begin, but not at one of the services `without`: highest priority first, then oldest.
-    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<Ready>, Broken>;
+    fn live_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError>;
+    fn done_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError>;
+    fn live(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError>;
+    fn done(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError>;
+    /// Ended contexts that still have a live row, with results of at most `bundle::MAX_RESULT_BYTES`.
+    fn unpublished(&self) -> Result<Vec<EndedContext>, StorageError>;
+    fn live_heads(&self) -> Result<Vec<Head>, StorageError>;
+    /// All live contexts, the soonest due first.
+    fn by_due(&self) -> Result<Vec<DueContext>, StorageError>;
+    /// At most `most` queued contexts that may start now, except those of the services in `without`: highest priority
+    /// first, then oldest first.
+    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<ReadyContext>, StorageError>;
 
-    /// What an idempotency key stands for: a context, and the fingerprint of what was sent.
-    fn claimed(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, Broken>;
-    /// Forgets a piece of the keys whose time is over.
-    fn forget_claims(&self, now: Timestamp) -> Result<(), Broken>;
+    /// The context that an idempotency key belongs to, and the fingerprint of the request body.
+    fn find_claim(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, StorageError>;
+    /// Deletes a batch of expired idempotency keys.
+    fn delete_expired_claims(&self, now: Timestamp) -> Result<(), StorageError>;
 
-    /// When the oldest context that has ended was created.
-    fn oldest_done(&self) -> Result<Option<Timestamp>, Broken>;
-    /// Deletes at most so many of those that have ended and were created before, with all their pieces; gives how
-    /// many.
-    fn forget_done(&self, before: Timestamp, most: u64) -> Result<u64, Broken>;
+    /// The creation time of the oldest ended context.
+    fn oldest_done(&self) -> Result<Option<Timestamp>, StorageError>;
+    /// Deletes at most `most` ended contexts that were created before `before`, with their result pieces, unless they
+    /// still have a live row. Returns how many it deleted.
+    fn delete_done(&self, before: Timestamp, most: u64) -> Result<u64, StorageError>;
 
-    /// The bound up to which event numbers may have been given.
-    fn reserved(&self) -> Result<u64, Broken>;
-    fn reserve(&self, bound: u64) -> Result<(), Broken>;
+    /// The bound below which event numbers may have been assigned.
+    fn reserved_number(&self) -> Result<u64, StorageError>;
+    fn reserve_number(&self, bound: u64) -> Result<(), StorageError>;
 }

@@ -1,198 +1,202 @@
-//! What happens by time alone: leases end, deadlines pass, waiting attempts come due, old contexts go.
+//! What happens by time alone: leases expire, deadlines pass, retries become due, old contexts are deleted.
 //!
-//! One alarm covers all of it. It moves only when it must come sooner: every move is a row written.
+//! One alarm covers all of it. It is only ever moved to an earlier time, as every move writes a row.
 
-use super::{Broken, Ledger, Shelf};
+use super::{ContextStore, Storage, StorageError};
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
-use crate::context::{Head, Verdict};
+use crate::context::{Head, Transition};
 use crate::events::bundle::last_number;
 
-/// At most this many doorbells at a time; each consumer goes on as long as there is work.
-const MAX_RINGS: u64 = 20;
-/// How much sooner an alarm may come than it was set for, as clocks differ, in milliseconds.
+/// Maximum number of wake-up messages at a time; each consumer continues as long as there is work.
+const MAX_WAKEUPS: u64 = 20;
+/// How early an alarm may fire, as clocks differ, in milliseconds.
 const EARLY_MS: u64 = 500;
-/// An alarm this close is as good as one set anew.
+/// An alarm within this distance is not moved, in milliseconds.
 const SLACK_MS: u64 = 50;
-/// Old contexts deleted at a time.
-const PIECE: u64 = 500;
-/// The next piece follows after this.
-const NEXT_PIECE_MS: u64 = 1_000;
-/// Old contexts have an alarm of their own only when they are due within this; later ones are left to the sweep of
-/// every minute, so that a store at rest does not write for them.
-const SOON_MS: u64 = 3_600_000;
+/// How many old contexts are deleted at a time.
+const DELETE_BATCH: u64 = 500;
+/// The delay before the next batch is deleted.
+const NEXT_BATCH_MS: u64 = 1_000;
+/// Old contexts get an alarm only if they expire within this time. The sweep of every minute covers the others, so that
+/// an idle store does not write for them.
+const EXPIRY_ALARM_MS: u64 = 3_600_000;
 
-impl<S: Shelf> Ledger<S> {
-    /// Makes sure the store wakes by then.
-    pub(super) fn wake_at(&mut self, at: Timestamp) {
-        // While an alarm runs, one set for its very time is taken for itself, and ends with it.
-        let at = at.max(self.looked_at.max(self.woken_for).plus_ms(1));
+impl<S: Storage> ContextStore<S> {
+    /// Ensures that an alarm fires at `at` or earlier.
+    pub(super) fn arm_by(&mut self, at: Timestamp) {
+        // While an alarm runs, another one set for the same time would be taken for it, and removed when it ends.
+        let at = at.max(self.last_sweep_at.max(self.running_alarm).plus_ms(1));
         if self.alarm_at.is_none_or(|set| at.plus_ms(SLACK_MS) < set) {
             self.alarm_at = Some(at);
             self.effects.alarm = Some(at);
         }
     }
 
-    /// Wakes again before long: something is still to be told.
-    pub fn wake_soon(&mut self, now: Timestamp) {
-        self.wake_at(now.plus_ms(self.timing.ring_again_ms));
+    /// Sets an alarm soon, because events are still unpublished.
+    pub fn arm_soon(&mut self, now: Timestamp) {
+        self.arm_by(now.plus_ms(self.timing.ring_again_ms));
     }
 
-    /// After a context was admitted or leased: wakes for it, and rings when nobody runs it.
-    pub(super) fn wake_for(&mut self, head: &Head, now: Timestamp) {
+    /// Sets the alarm for a context that was admitted or leased, and wakes a consumer if no worker runs it.
+    pub(super) fn schedule(&mut self, head: &Head, now: Timestamp) {
         if head.status == Status::Queued && !self.is_offered(head.id(), now) {
-            self.ring_for(head, now);
+            self.enqueue_wakeup_for(head, now);
         } else if let Some(until) = self.offered.get(head.id()).copied() {
-            self.wake_at(head.due().max(until).min(head.admission.expires_at));
+            self.arm_by(head.due().max(until).min(head.admission.expires_at));
         } else {
-            self.wake_at(head.due());
+            self.arm_by(head.due());
         }
     }
 
-    pub(super) fn ring_for(&mut self, head: &Head, now: Timestamp) {
+    /// Wakes a consumer for a queued context, now or when it may start.
+    pub(super) fn enqueue_wakeup_for(&mut self, head: &Head, now: Timestamp) {
         if head.is_ready(now) {
-            self.wake_at(now.plus_ms(self.timing.ring_again_ms).min(head.admission.expires_at));
-            self.ring(1, now);
+            self.arm_by(now.plus_ms(self.timing.ring_again_ms).min(head.admission.expires_at));
+            self.enqueue_wakeups(1, now);
         } else {
-            self.wake_at(head.due());
+            self.arm_by(head.due());
         }
     }
 
-    fn ring(&mut self, times: u64, now: Timestamp) {
-        self.rang_at = now;
-        self.effects.rings += times;
+    fn enqueue_wakeups(&mut self, times: u64, now: Timestamp) {
+        self.last_wakeup_at = now;
+        self.effects.wakeups += times;
     }
 
-    /// What waits can be begun at this time, and not before: then is when to ring again, if that is sooner.
-    pub fn ring_at(&mut self, at: Timestamp, now: Timestamp) {
+    /// Queued contexts can start at `at` and not before: wakes consumers then, if the next wake-up would come later.
+    pub fn wake_consumers_at(&mut self, at: Timestamp, now: Timestamp) {
         let at = at.max(now.plus_ms(SLACK_MS));
-        if at < self.rang_at.plus_ms(self.timing.ring_again_ms) {
-            self.rang_at = Timestamp(at.0.saturating_sub(self.timing.ring_again_ms));
-            self.wake_at(at);
+        if at < self.last_wakeup_at.plus_ms(self.timing.ring_again_ms) {
+            self.last_wakeup_at = Timestamp(at.0.saturating_sub(self.timing.ring_again_ms));
+            self.arm_by(at);
         }
     }
 
-    fn lease_ends(&self, id: &ContextId, on_shelf: Timestamp) -> Timestamp {
+    fn lease_expiry(&self, id: &ContextId, stored: Timestamp) -> Timestamp {
         let renewed = self.renewed.get(id).copied();
-        renewed.map_or(on_shelf, |until| until.max(on_shelf)).max(self.woke_at.plus_ms(self.timing.lease_grace_ms))
+        renewed.map_or(stored, |until| until.max(stored)).max(self.opened_at.plus_ms(self.timing.lease_grace_ms))
     }
 
-    /// The alarm has come: looks at all that is due, and sets the next one. Gives what went wrong on the way; one
-    /// context's trouble keeps no other from its turn, nor the next alarm from being set.
-    pub fn alarm(&mut self, now: Timestamp, random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, Broken)> {
-        // It may come a moment before its time, as this clock tells it; or once more, long before the next. Whom it
-        // brought to life does not know what it was set for.
+    /// The alarm fired: processes everything that is due and sets the next alarm. Returns the errors; an error with one
+    /// context does not stop the others, nor the next alarm from being set.
+    pub fn alarm(&mut self, now: Timestamp, random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, StorageError)> {
+        // By this clock it may fire shortly before its time, or a second time long before the next. An instance that
+        // was started by the alarm does not know its time.
         let set = self.alarm_at.take().filter(|at| at.since(now) < EARLY_MS);
-        let born = self.woke_at == now;
-        self.woken_for = if born { now.plus_ms(EARLY_MS) } else { set.unwrap_or(now) };
-        let trouble = self.sweep(now, random);
-        self.woken_for = Timestamp(0);
-        trouble
+        let is_new = self.opened_at == now;
+        self.running_alarm = if is_new { now.plus_ms(EARLY_MS) } else { set.unwrap_or(now) };
+        let errors = self.sweep(now, random);
+        self.running_alarm = Timestamp(0);
+        errors
     }
 
-    /// As [`Ledger::alarm`], where the alarm that is set stays, unless its time has passed: such a one has died.
-    pub fn sweep(&mut self, now: Timestamp, mut random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, Broken)> {
+    /// Like [`ContextStore::alarm`], but keeps the alarm that is set, unless its time has passed and it was therefore
+    /// lost.
+    pub fn sweep(&mut self, now: Timestamp, mut random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, StorageError)> {
         self.alarm_at = self.alarm_at.filter(|at| *at > now);
-        let mut trouble = Vec::new();
+        let mut errors = Vec::new();
         self.offered.retain(|_, until| *until > now);
-        match self.shelf.by_due() {
+        match self.storage.by_due() {
             Ok(due) => {
-                // Whoever has become ready since the last look is rung for; who was rung for, only once in a while.
-                let last_look = std::mem::replace(&mut self.looked_at, now);
-                let again = now.since(self.rang_at) >= self.timing.ring_again_ms - SLACK_MS;
-                let mut rings = 0;
+                // Contexts that became ready since the last sweep get a wake-up; the others only at intervals.
+                let last_look = std::mem::replace(&mut self.last_sweep_at, now);
+                let again = now.since(self.last_wakeup_at) >= self.timing.ring_again_ms - SLACK_MS;
+                let mut wakeups = 0;
                 for row in due.iter().take_while(|row| row.due <= now) {
                     if self.ended.contains(&row.id) {
                         continue;
                     }
                     match self.tick(&row.id, now, random()) {
-                        Ok(true) => rings += u64::from(again || row.due > last_look),
+                        Ok(true) => wakeups += u64::from(again || row.due > last_look),
                         Ok(false) => {}
-                        Err(broken) => trouble.push((Some(row.id.clone()), broken)),
+                        Err(error) => errors.push((Some(row.id.clone()), error)),
                     }
                 }
-                if rings > 0 {
-                    self.ring(rings.min(MAX_RINGS), now);
+                if wakeups > 0 {
+                    self.enqueue_wakeups(wakeups.min(MAX_WAKEUPS), now);
                 }
             }
-            Err(broken) => trouble.push((None, broken)),
+            Err(error) => errors.push((None, error)),
         }
         self.renewed.retain(|_, until| *until > now);
-        trouble.extend(self.shelf.forget_claims(now).err().map(|broken| (None, broken)));
-        trouble.extend(self.forget(now).err().map(|broken| (None, broken)));
-        trouble.extend(self.arm(now).err().map(|broken| (None, broken)));
-        trouble
+        errors.extend(self.storage.delete_expired_claims(now).err().map(|error| (None, error)));
+        errors.extend(self.delete_expired(now).err().map(|error| (None, error)));
+        errors.extend(self.arm_next(now).err().map(|error| (None, error)));
+        errors
     }
 
-    /// Whether something has been ready to run for this long, in milliseconds, and nobody has taken it: whoever was
-    /// rung for is busy with other stores' contexts.
-    pub fn is_kept_waiting(&self, ms: u64, now: Timestamp) -> Result<bool, Broken> {
-        let ready = |row: &super::Due| {
+    /// Whether a context has been ready for `ms` milliseconds without being claimed, because the consumers that were
+    /// woken are busy with other stores.
+    pub fn has_overdue(&self, ms: u64, now: Timestamp) -> Result<bool, StorageError> {
+        let ready = |row: &super::DueContext| {
             row.status == Some(Status::Queued)
                 && row.due.plus_ms(ms) <= now
                 && !self.ended.contains(&row.id)
                 && !self.is_offered(&row.id, now)
         };
-        Ok(self.shelf.by_due()?.iter().any(ready))
+        Ok(self.storage.by_due()?.iter().any(ready))
     }
 
-    /// One context whose time has come; true when it waits for somebody to run it.
-    fn tick(&mut self, id: &ContextId, now: Timestamp, random: u64) -> Result<bool, Broken> {
+    /// Processes one context that is due. Returns true if it is ready to run and not offered.
+    fn tick(&mut self, id: &ContextId, now: Timestamp, random: u64) -> Result<bool, StorageError> {
         let Some(mut head) = self.take_live(id)? else {
             return Ok(false);
         };
         if let Some(lease) = &mut head.lease {
-            lease.until = self.lease_ends(id, lease.until);
+            lease.until = self.lease_expiry(id, lease.until);
         }
         let known = last_number(&head);
-        let verdict = head.tick(now, random);
-        if verdict != Verdict::Unchanged {
-            self.keep(&mut head, verdict, None, known)?;
+        let transition = head.tick(now, random);
+        if transition != Transition::Unchanged {
+            self.persist(&mut head, transition, None, known)?;
             self.renewed.remove(id);
         }
         Ok(head.is_ready(now) && !self.is_offered(id, now))
     }
 
-    /// Deletes a piece of what is past its time.
-    fn forget(&mut self, now: Timestamp) -> Result<(), Broken> {
+    /// Deletes a batch of contexts older than the retention.
+    fn delete_expired(&mut self, now: Timestamp) -> Result<(), StorageError> {
         let before = Timestamp(now.0.saturating_sub(self.retention_ms));
-        if self.shelf.forget_done(before, PIECE)? == PIECE {
-            self.wake_at(now.plus_ms(NEXT_PIECE_MS));
+        if self.storage.delete_done(before, DELETE_BATCH)? == DELETE_BATCH {
+            self.arm_by(now.plus_ms(NEXT_BATCH_MS));
         }
         Ok(())
     }
 
-    /// Sets the alarm for whatever comes next.
-    pub(super) fn arm(&mut self, now: Timestamp) -> Result<(), Broken> {
-        let due = match self.shelf.by_due() {
+    /// Sets the alarm for the next thing that is due.
+    pub(super) fn arm_next(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        let due = match self.storage.by_due() {
             Ok(due) => due,
-            Err(broken) => {
-                self.wake_soon(now);
-                return Err(broken);
+            Err(error) => {
+                self.arm_soon(now);
+                return Err(error);
             }
         };
         let next = due.iter().map(|row| {
             if self.ended.contains(&row.id) {
-                // Ended, but not told: soon again.
+                // Ended but unpublished: soon again.
                 return now.plus_ms(self.timing.ring_again_ms);
             }
             match row.status {
                 Some(Status::Queued) => match self.offered.get(&row.id) {
                     Some(until) => row.due.max(*until).min(row.expires),
-                    None if row.due <= now => self.rang_at.plus_ms(self.timing.ring_again_ms).max(now).min(row.expires),
+                    None if row.due <= now => {
+                        self.last_wakeup_at.plus_ms(self.timing.ring_again_ms).max(now).min(row.expires)
+                    }
                     None => row.due,
                 },
-                Some(Status::Executing | Status::InputRequired) => self.lease_ends(&row.id, row.due).min(row.expires),
+                Some(Status::Executing | Status::InputRequired) => self.lease_expiry(&row.id, row.due).min(row.expires),
                 _ => row.due,
             }
         });
         if let Some(next) = next.min() {
-            self.wake_at(next.max(now.plus_ms(SLACK_MS)));
+            self.arm_by(next.max(now.plus_ms(SLACK_MS)));
         }
-        let oldest = self.shelf.oldest_done()?.map(|at| at.plus_ms(self.retention_ms));
-        if let Some(goes) = oldest.filter(|at| at.since(now) < SOON_MS) {
-            self.wake_at(goes.max(now.plus_ms(NEXT_PIECE_MS)));
+        let oldest = self.storage.oldest_done()?.map(|at| at.plus_ms(self.retention_ms));
+        if let Some(expiry) = oldest.filter(|at| at.since(now) < EXPIRY_ALARM_MS) {
+            self.arm_by(expiry.max(now.plus_ms(NEXT_BATCH_MS)));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
-use crate::context::{Attempt, ContextError, Head, Step};
+use crate::context::{Attempt, ContextError, Head, HistoryEntry};
 
 /// A result larger than this is linked from its event instead of included, in bytes.
 pub const MAX_RESULT_BYTES: usize = 16 * 1024;
@@ -173,7 +173,7 @@ fn status_type(status: Status) -> &'static str {
     }
 }
 
-fn step_item(head: &Head, step: &Step, result: EventResult<'_>) -> Item {
+fn step_item(head: &Head, step: &HistoryEntry, result: EventResult<'_>) -> Item {
     let request = head.input_request.as_ref().filter(|_| step.status == Status::InputRequired);
     let kind = if let Some(request) = request {
         EventKind::InputRequested { request: request.clone() }

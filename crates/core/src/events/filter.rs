@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bundle::{Bundle, Item};
-use crate::access::issuer::LONGEST_PRINCIPAL;
+use crate::access::issuer::MAX_PRINCIPAL_BYTES;
 use crate::base::json::{Fault, Object};
 
 /// The longest subject or service, in bytes.
@@ -81,7 +81,7 @@ impl Filter {
         if !types.iter().all(|pattern| valid_pattern(pattern)) {
             wanted.fault("types", "must be event types such as context.completed or context.*");
         }
-        let owner = wanted.string("owner", 1..=LONGEST_PRINCIPAL).filter(|owner| owner != "*");
+        let owner = wanted.string("owner", 1..=MAX_PRINCIPAL_BYTES).filter(|owner| owner != "*");
         let owner = owner.map(|owner| if owner == "me" { me.to_string() } else { owner });
         let subject = wanted.string("subject", 1..=MAX_NAME_BYTES);
         let service = wanted.string("service", 1..=MAX_NAME_BYTES);
@@ -92,7 +92,7 @@ impl Filter {
         let bounds = [
             ("subject", &self.subject, MAX_NAME_BYTES),
             ("service", &self.service, MAX_NAME_BYTES),
-            ("owner", &self.owner, LONGEST_PRINCIPAL),
+            ("owner", &self.owner, MAX_PRINCIPAL_BYTES),
         ];
         for (name, value, most) in bounds {
             if value.as_ref().is_some_and(|value| value.len() > most) {

@@ -4,45 +4,13 @@ use crate::base::id::{ContextId, Region, StoreId};
 use crate::base::time::Timestamp;
 use crate::context::retry::Retry;
 use crate::context::status::{Priority, Source};
-use crate::context::{Admission, Head, Outcome, Report};
+use crate::context::{Admission, AttemptReport, Head, ReportedOutcome};
 use semver::Version;
 use serde_json::value::RawValue;
 
 fn head() -> Head {
-    let store = StoreId { region: Region::Eu, shard: 0 };
-    Head::admit(
-        Admission {
-            id: ContextId::new(store, Timestamp(1_000), [7; 10]),
-            tenant: "default".into(),
-            owner: "key:a".into(),
-            capability: "echo".into(),
-            owner_name: None,
-            replay_of: None,
-            asked_service: None,
-            asked_version: None,
-            asked_tags: Vec::new(),
-            service: "one".into(),
-            version: Version::new(1, 0, 0),
-            idempotent: false,
-            retry: Retry::default(),
-            priority: Priority::Normal,
-            source: Source::User,
-            metadata: None,
-            idempotency_key: None,
-            created_at: Timestamp(1_000),
-            expires_at: Timestamp(61_000),
-            run_at: None,
-            trace: "00-00000000000000000000000000000001-0000000000000001-01".into(),
-            trace_state: None,
-            client: None,
-            session: None,
-            unasked: false,
-            log_level: None,
-            meta: None,
-            origin: String::new(),
-        },
-        Timestamp(1_000),
-    )
+    let trace = "00-00000000000000000000000000000001-0000000000000001-01".into();
+    Head::admit(Admission { trace, ..fixtures::admission(7, Timestamp(1_000)) }, Timestamp(1_000))
 }
 
 fn types(bundle: &Bundle) -> Vec<&'static str> {
@@ -63,13 +31,13 @@ fn every_step_and_attempt_is_published_once_and_in_order() {
     assert_eq!(types(&first), ["context.created", "context.validated", "context.queued", "context.executing"]);
     assert_eq!(first.previous_number, None);
 
-    let report = Report {
+    let report = AttemptReport {
         lease: 1,
         service: "one".into(),
         started_at: Timestamp(1_001),
         ended_at: Timestamp(1_011),
         status_code: Some(200),
-        outcome: Outcome::Succeeded,
+        outcome: ReportedOutcome::Succeeded,
     };
     head.report(report, Timestamp(1_011), 0).unwrap();
     assign_numbers(&mut head, &mut counter);
@@ -129,13 +97,13 @@ fn an_event_is_a_cloud_event() {
 fn a_large_result_is_linked() {
     let mut head = head();
     head.lease(Timestamp(1_001), Timestamp(9_000)).unwrap();
-    let report = Report {
+    let report = AttemptReport {
         lease: 1,
         service: "one".into(),
         started_at: Timestamp(1_001),
         ended_at: Timestamp(1_011),
         status_code: Some(200),
-        outcome: Outcome::Succeeded,
+        outcome: ReportedOutcome::Succeeded,
     };
     head.report(report, Timestamp(1_011), 0).unwrap();
     let mut next = 0;

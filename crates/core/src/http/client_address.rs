@@ -1,8 +1,8 @@
-//! Clients' addresses, as far as what one does is counted together.
+//! Client addresses as the unit of limits.
 
 use std::net::IpAddr;
 
-/// Whose requests count together: in IPv6 one client has a whole /64 to choose from.
+/// The source under which requests of an address are counted. For IPv6 that is the /64, as one client has all of it.
 pub fn source(address: &str) -> String {
     match address.parse() {
         Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
@@ -26,7 +26,7 @@ mod tests {
         assert_eq!(source("unknown"), "unknown");
         assert_eq!(source("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(source("2001:0db8:1:2::"), source("2001:db8:1:2:ffff::1"));
-        // Or all of IPv4 would be one client.
+        // Otherwise all of IPv4 would be one client.
         assert_eq!(source("::ffff:192.0.2.7"), "192.0.2.7");
     }
 }

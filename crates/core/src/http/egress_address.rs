@@ -1,24 +1,22 @@
-//! Addresses that people register: services, callbacks, JWKS, issuers, client metadata. The
-//! gateway will call them, so they must not lead back inside (server-side request forgery).
+//! Registered URLs: services, callbacks, JWKS, issuers, client metadata. The gateway calls them, so they must not lead
+//! into internal networks (server-side request forgery).
 //!
-//! An address is parsed once, by the WHATWG URL standard, and the parsed URL is what gets
-//! called; nothing here or later looks at the text with a second parser. What that standard
-//! quietly repairs (tabs, backslashes, missing slashes, odd spellings of numbers) is refused,
-//! so that what people read is what is called. Names are RFC 1123, reserved ones RFC 6761,
+//! An address is parsed once, by the WHATWG URL standard, and the parsed URL is called; no second parser ever reads the
+//! text. Whatever that standard silently repairs (tabs, backslashes, missing slashes, unusual spellings of numbers) is
+//! rejected, so that the gateway calls what people read. Host names follow RFC 1123; reserved ones are from RFC 6761,
 //! 6762, 7686, 8375 and 9476.
 //!
-//! A name can still resolve to anything: that is for the platform's
-//! `global_fetch_strictly_public` to stop.
+//! A name can still resolve to any address; the platform's `global_fetch_strictly_public` prevents such calls.
 
 use url::{Host, Url};
 
-/// The longest address taken, in bytes.
+/// The longest accepted address, in bytes.
 const MAX_BYTES: usize = 2048;
-/// The longest host name there is (RFC 1035 §2.3.4), and the longest label.
+/// The maximum lengths of a host name and of a label (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// Names that are not on the public Internet: reserved by RFC, or common inside networks.
+/// Names that are not on the public Internet: reserved by RFC, or common in internal networks.
 const RESERVED: [&str; 14] = [
     "localhost",
     "localdomain",
@@ -36,7 +34,7 @@ const RESERVED: [&str; 14] = [
     "invalid",
 ];
 
-/// Public names that resolve to whatever address is written in them, or to loopback.
+/// Public names that resolve to the address written in them, or to loopback.
 const REBINDING: [&str; 17] = [
     "nip.io",
     "sslip.io",
@@ -64,45 +62,45 @@ pub struct Policy {
     pub allow_loopback: bool,
 }
 
-/// An address that was checked: the only kind that can be called.
+/// A checked address. Only such addresses can be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     url: Url,
-    /// The service binding it is called by, which leads to one Worker whatever the host says.
+    /// The service binding through which it is called. It leads to one Worker, whatever the host.
     binding: Option<String>,
 }
 
-/// The host that a Worker called by a binding finds in its requests. Nothing else is ever called by it.
+/// The origin that a Worker sees when it is called through a binding. Never called otherwise.
 const BOUND: &str = "https://narthex.internal/";
 
 impl Address {
-    /// One at the same place, with more behind the path.
+    /// This address with `path` appended to its path.
     pub fn below(&self, path: &str) -> Self {
         let mut url = self.url.clone();
         url.set_path(&format!("{}/{path}", self.url.path().trim_end_matches('/')));
         Self { url, ..self.clone() }
     }
 
-    /// The same with more in its query.
+    /// This address with more query parameters.
     pub fn with_query<'a>(&self, more: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut url = self.url.clone();
         url.query_pairs_mut().extend_pairs(more);
         Self { url, ..self.clone() }
     }
 
-    /// A path, with a query if there is one, behind a service binding. `bindings`: those that may be named here; nothing
-    /// where none may be.
+    /// The address of a path, with an optional query, behind a service binding. `bindings`: the permitted bindings;
+    /// `None` if the tenant may not use bindings.
     ///
     /// # Errors
-    /// There is no such binding, or it may not be named.
-    pub fn bound(binding: &str, path: &str, bindings: Option<&[String]>) -> Result<Self, Refusal> {
-        let known = bindings.ok_or(Refusal::BindingTenant)?;
+    /// The binding does not exist, or is not permitted.
+    pub fn bound(binding: &str, path: &str, bindings: Option<&[String]>) -> Result<Self, AddressError> {
+        let known = bindings.ok_or(AddressError::BindingTenant)?;
         if !known.iter().any(|one| one == binding) {
-            return Err(Refusal::Binding);
+            return Err(AddressError::Binding);
         }
-        let mut url = Url::parse(BOUND).map_err(|_| Refusal::Form)?;
+        let mut url = Url::parse(BOUND).map_err(|_| AddressError::Form)?;
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-        // Set, not joined: a path that begins with // would name another host.
+        // Set instead of joined: a path that begins with // would name another host.
         url.set_path(path);
         url.set_query(query);
         Ok(Self { url, binding: Some(binding.into()) })
@@ -127,46 +125,45 @@ impl From<Address> for String {
     }
 }
 
-/// Why an address is refused. The text is for the person who registered it and says what to
-/// do instead.
+/// Why an address is rejected. The text is for the person who registers it, and says what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum AddressError {
     #[error(
-        "the deployment has no service binding of this name: name one that wrangler.toml has under [[services]], \
-         or set it there and deploy"
+        "the deployment has no service binding with this name: use one that wrangler.toml lists under [[services]], \
+         or add it there and deploy"
     )]
     Binding,
-    #[error("service bindings belong to the deployment: only services of the tenant default are called by them")]
+    #[error("service bindings belong to the deployment: only services of the tenant default may use them")]
     BindingTenant,
     #[error("the address is longer than {MAX_BYTES} bytes: use a shorter one")]
     TooLong,
     #[error(
-        "the address has a space, a backslash or a character that cannot be seen: \
+        "the address contains a space, a backslash or an invisible character: \
          percent-encode it, or write an international name as xn--…"
     )]
     Character,
-    #[error("the address has to begin with https:// and a host name")]
+    #[error("the address must begin with https:// and a host name")]
     Form,
-    #[error("the address has to use https")]
+    #[error("the address must use https")]
     Scheme,
-    #[error("the address has a user name or password in it: leave it out")]
+    #[error("the address contains a user name or password: remove it")]
     UserInfo,
-    #[error("the address has a fragment (#…): leave it out")]
+    #[error("the address contains a fragment (#…): remove it")]
     Fragment,
-    #[error("the address has to use port 443: leave the port out")]
+    #[error("the address must use port 443: remove the port")]
     Port,
-    #[error("the address has an IP address as its host: use a public host name")]
+    #[error("the host of the address is an IP address: use a public host name")]
     IpAddress,
-    #[error("the address has a host that is not a well-formed host name")]
+    #[error("the host of the address is not a valid host name")]
     HostName,
-    #[error("the address ends its host name with a dot: leave the dot out")]
+    #[error("the host name of the address ends with a dot: remove the dot")]
     TrailingDot,
-    #[error("the address has a host name of one part only: use the full public name")]
+    #[error("the host name of the address has only one label: use the full public name")]
     SingleLabel,
-    #[error("the address has a host name that is not public (.{0}): use a public one")]
+    #[error("the host name of the address is not public (.{0}): use a public one")]
     Reserved(&'static str),
     #[error(
-        "the address has a host name under {0}, which resolves to whatever is asked for: \
+        "the host name of the address is under {0}, which resolves to any address it is asked for: \
          use the service's own name"
     )]
     Rebinding(&'static str),
@@ -174,55 +171,53 @@ pub enum Refusal {
     Own,
 }
 
-/// Checks an address and gives it parsed, to be called exactly as it is.
+/// Checks an address and returns it parsed, to be called exactly as it is.
 ///
-/// `own_hosts` are the hosts this gateway answers on, with or without a port; without one,
-/// the scheme's own port is meant. With [`Policy::allow_loopback`] a loopback host may use
-/// http and any port; every other rule holds for it as well, and all rules hold for other
-/// hosts.
-pub fn check(text: &str, policy: Policy, own_hosts: &[&str]) -> Result<Address, Refusal> {
+/// `own_hosts` are the hosts of this gateway, with or without a port; the default is the scheme's port. With
+/// [`Policy::allow_loopback`] a loopback host may use http and any port; every other rule applies to it as well.
+pub fn check(text: &str, policy: Policy, own_hosts: &[&str]) -> Result<Address, AddressError> {
     let url = read(text)?;
     let loopback = policy.allow_loopback && is_loopback(&url);
     if !loopback {
         if url.scheme() != "https" {
-            return Err(Refusal::Scheme);
+            return Err(AddressError::Scheme);
         }
         check_host(&url)?;
         let port = authority(text)?.rsplit_once(':').map(|(_, port)| port);
         if url.port().is_some() || port.is_some_and(|port| port != "443") {
-            return Err(Refusal::Port);
+            return Err(AddressError::Port);
         }
     }
     if own_hosts.iter().any(|own| leads_to(&url, own)) {
-        return Err(Refusal::Own);
+        return Err(AddressError::Own);
     }
     Ok(Address { url, binding: None })
 }
 
-/// Checks an address that only names somebody and is never called: any host and any port, by http or https.
-pub fn check_name(text: &str, own_hosts: &[&str]) -> Result<(), Refusal> {
+/// Checks an address that is only an identifier and never called: any host and port, http or https.
+pub fn check_name(text: &str, own_hosts: &[&str]) -> Result<(), AddressError> {
     let url = read(text)?;
-    if own_hosts.iter().any(|own| leads_to(&url, own)) { Err(Refusal::Own) } else { Ok(()) }
+    if own_hosts.iter().any(|own| leads_to(&url, own)) { Err(AddressError::Own) } else { Ok(()) }
 }
 
-/// What every address has to be, parsed.
-fn read(text: &str) -> Result<Url, Refusal> {
+/// Parses an address and checks the rules for all addresses.
+fn read(text: &str) -> Result<Url, AddressError> {
     if text.len() > MAX_BYTES {
-        return Err(Refusal::TooLong);
+        return Err(AddressError::TooLong);
     }
     if !text.chars().all(acceptable) {
-        return Err(Refusal::Character);
+        return Err(AddressError::Character);
     }
     let authority = authority(text)?;
     if text.contains('#') {
-        return Err(Refusal::Fragment);
+        return Err(AddressError::Fragment);
     }
     if authority.contains('@') {
-        return Err(Refusal::UserInfo);
+        return Err(AddressError::UserInfo);
     }
-    // The standard decodes these before it looks at the host.
+    // The standard decodes these before it reads the host.
     if authority.contains('%') {
-        return Err(Refusal::HostName);
+        return Err(AddressError::HostName);
     }
     Url::parse(text).map_err(refusal)
 }
@@ -233,9 +228,9 @@ pub fn host_of(origin: &str) -> &str {
     host.split('/').next().unwrap_or_default()
 }
 
-/// Printable ASCII but for the backslash, which the standard reads as a slash; beyond ASCII
-/// letters and digits only, because much of the rest is dropped or cannot be seen. What such
-/// letters become as a host is checked after parsing, like every other host.
+/// Printable ASCII except the backslash, which the standard reads as a slash. Beyond ASCII only letters and digits,
+/// because many other characters are dropped or invisible. A host with such letters is checked after parsing, like any
+/// other.
 fn acceptable(c: char) -> bool {
     match c {
         '\\' => false,
@@ -244,26 +239,25 @@ fn acceptable(c: char) -> bool {
     }
 }
 
-/// What stands between `://` and the path. The standard would also take no slash, one, or
-/// five: here it is two.
-fn authority(text: &str) -> Result<&str, Refusal> {
-    let (scheme, rest) = text.split_once(':').ok_or(Refusal::Form)?;
+/// The text between `://` and the path. The standard would accept any number of slashes; here there must be two.
+fn authority(text: &str) -> Result<&str, AddressError> {
+    let (scheme, rest) = text.split_once(':').ok_or(AddressError::Form)?;
     if !["https", "http"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
-        return Err(Refusal::Scheme);
+        return Err(AddressError::Scheme);
     }
-    let rest = rest.strip_prefix("//").ok_or(Refusal::Form)?;
+    let rest = rest.strip_prefix("//").ok_or(AddressError::Form)?;
     match rest.split(['/', '?', '#']).next() {
-        None | Some("") => Err(Refusal::Form),
+        None | Some("") => Err(AddressError::Form),
         Some(authority) => Ok(authority),
     }
 }
 
-fn refusal(error: url::ParseError) -> Refusal {
+fn refusal(error: url::ParseError) -> AddressError {
     match error {
-        url::ParseError::InvalidIpv4Address | url::ParseError::InvalidIpv6Address => Refusal::IpAddress,
-        url::ParseError::InvalidPort => Refusal::Port,
-        url::ParseError::IdnaError | url::ParseError::InvalidDomainCharacter => Refusal::HostName,
-        _ => Refusal::Form,
+        url::ParseError::InvalidIpv4Address | url::ParseError::InvalidIpv6Address => AddressError::IpAddress,
+        url::ParseError::InvalidPort => AddressError::Port,
+        url::ParseError::IdnaError | url::ParseError::InvalidDomainCharacter => AddressError::HostName,
+        _ => AddressError::Form,
     }
 }
 
@@ -276,30 +270,30 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The strict rules. The parsed host of an https URL is lower case and punycode already, and
-/// every number in any spelling is an `Ipv4`.
-fn check_host(url: &Url) -> Result<(), Refusal> {
+/// The strict rules. The parsed host of an https URL is already lower case and punycode, and a number in any spelling
+/// is an `Ipv4`.
+fn check_host(url: &Url) -> Result<(), AddressError> {
     let name = match url.host() {
         Some(Host::Domain(name)) => name,
-        Some(Host::Ipv4(_) | Host::Ipv6(_)) => return Err(Refusal::IpAddress),
-        None => return Err(Refusal::Form),
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => return Err(AddressError::IpAddress),
+        None => return Err(AddressError::Form),
     };
     if name.ends_with('.') {
-        return Err(Refusal::TrailingDot);
+        return Err(AddressError::TrailingDot);
     }
     if name.len() > MAX_NAME || !name.split('.').all(is_label) {
-        return Err(Refusal::HostName);
+        return Err(AddressError::HostName);
     }
     let under =
         |suffix: &&&str| name.strip_suffix(**suffix).is_some_and(|before| before.is_empty() || before.ends_with('.'));
     if let Some(suffix) = RESERVED.iter().find(under) {
-        return Err(Refusal::Reserved(suffix));
+        return Err(AddressError::Reserved(suffix));
     }
     if let Some(suffix) = REBINDING.iter().find(under) {
-        return Err(Refusal::Rebinding(suffix));
+        return Err(AddressError::Rebinding(suffix));
     }
     if !name.contains('.') {
-        return Err(Refusal::SingleLabel);
+        return Err(AddressError::SingleLabel);
     }
     Ok(())
 }
@@ -311,8 +305,8 @@ fn is_label(label: &str) -> bool {
         && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// Whether `url` is one of the gateway's own hosts. Every loopback host is the same machine,
-/// so there only the port tells a service from the gateway.
+/// Whether the URL leads to one of the gateway's own hosts. All loopback hosts are the same machine, so that only the
+/// port distinguishes a service from the gateway there.
 fn leads_to(url: &Url, own: &str) -> bool {
     let Ok(own) = Url::parse(&format!("{}://{own}/", url.scheme())) else {
         return false;

@@ -1,20 +1,20 @@
-//! Entity tags in a condition (RFC 9110 §8.8.3, §13.1): here they are version numbers.
+//! Entity tags in conditional requests (RFC 9110 §8.8.3, §13.1). The gateway's tags are version numbers.
 //!
-//! What compresses an answer on the way changes its tag: by the standard to a weak one, as nginx and Cloudflare do, or by
-//! a suffix, as Apache does. A client sends back what it got. As a tag says which version it was and nothing of bytes, all
-//! of these are the same tag.
+//! A proxy that compresses a response changes its tag: to a weak one by the standard, as nginx and Cloudflare do, or by
+//! a suffix, as Apache does. Clients send back the changed tag. As a tag identifies a version and not bytes, all of
+//! these are the same tag.
 
-/// What is put behind a tag by what compressed the answer, with a dash or a semicolon before it.
+/// The suffixes that compressing proxies append, after a dash or a semicolon.
 const CODINGS: [&str; 4] = ["gzip", "br", "deflate", "zstd"];
 
-/// A tag as it was given out.
+/// The tag as it was issued.
 fn original(tag: &str) -> &str {
     let coded = CODINGS.iter().find_map(|coding| tag.strip_suffix(coding));
     let bare = coded.map(|rest| rest.trim_end_matches(['-', ';'])).filter(|bare| coded != Some(*bare));
     bare.unwrap_or(tag)
 }
 
-/// The opaque parts of a list of entity tags; nothing when it is no such list.
+/// The opaque parts of a list of entity tags; `None` if it is malformed.
 fn tags(list: &str) -> Option<Vec<&str>> {
     let blank = |c: char| matches!(c, ' ' | '\t');
     let (mut tags, mut rest) = (Vec::new(), list.trim_matches(blank));
@@ -35,15 +35,15 @@ fn tags(list: &str) -> Option<Vec<&str>> {
     (!tags.is_empty()).then_some(tags)
 }
 
-/// The versions a list of entity tags names; nothing when it is no such list. A tag that is none of ours is version 0.
+/// The versions in a list of entity tags; `None` if it is malformed. A foreign tag is version 0.
 pub fn versions(list: &str) -> Option<Vec<u64>> {
     let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    // Only what is configured counts for a write; what is measured stands behind the dot.
+    // For writes only the configuration counts. The part after the dot is the observed status.
     let version = |tag: &str| number(tag.split_once('.').map_or(tag, |(configured, _)| configured)).unwrap_or(0);
     tags(list).map(|tags| tags.into_iter().map(version).collect())
 }
 
-/// Whether a list of entity tags, or `*`, has this one, given with its quotes (RFC 9110 §13.1.2).
+/// Whether a list of entity tags, or `*`, contains this tag, given with its quotes (RFC 9110 §13.1.2).
 pub fn has(list: &str, tag: &str) -> bool {
     let tag = tag.trim_matches('"');
     list.trim() == "*" || tags(list).is_some_and(|tags| tags.contains(&tag))

@@ -1,9 +1,9 @@
-//! Names of headers: which people may choose for calls to their services.
+//! Which header names may be configured for calls to services.
 
-/// Names that are the gateway's own, the connection's, or the platform's: what people put there would be replaced, be
-/// taken out on the way, or say something of the call that is not so.
+/// Names that belong to the gateway, the connection or the platform: configured values would be replaced, removed on
+/// the way, or misleading.
 const RESERVED: [&str; 29] = [
-    // The platform builds headers from an object of JavaScript, in which this is no member.
+    // The platform builds headers from a JavaScript object, in which this is not a property.
     "__proto__",
     // The message and the connection (RFC 9110 §7.6.1, §8, §10.1.1; RFC 9112).
     "host",
@@ -20,7 +20,7 @@ const RESERVED: [&str; 29] = [
     "trailer",
     "upgrade",
     "expect",
-    // What the gateway accepts and who it is.
+    // What the gateway accepts, and its identity.
     "accept",
     "accept-encoding",
     "user-agent",
@@ -28,29 +28,29 @@ const RESERVED: [&str; 29] = [
     "tracestate",
     "idempotency-key",
     "last-event-id",
-    // Browsers' own.
+    // For browsers.
     "cookie",
     "cookie2",
     "set-cookie",
-    // Where a request comes from, as the platform says it.
+    // The origin of a request, set by the platform.
     "forwarded",
     "x-real-ip",
     "true-client-ip",
     "cdn-loop",
 ];
 
-/// Families of the same.
+/// Prefixes of such names.
 const RESERVED_PREFIXES: [&str; 7] = ["webhook-", "cf-", "x-forwarded-", "mcp-", "narthex-", "sec-", "proxy-"];
 
-/// What headers begin with that mirror the parameters of an MCP tool.
+/// The prefix of headers that carry parameters of an MCP tool.
 pub const MCP_PARAMETERS: &str = "mcp-param-";
 
-/// RFC 9110 §5.6.2.
+/// Whether the text is a token (RFC 9110 §5.6.2).
 pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// Whether people may choose a header of this name: a token that is nobody else's.
+/// Whether a header with this name may be configured: a token that is not reserved.
 pub fn may_be_chosen(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     is_token(name)
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_somebody_elses_are_not_chosen() {
+    fn reserved_names_cannot_be_chosen() {
         for name in [
             "",
             "a b",

@@ -1,11 +1,11 @@
-//! Media types (RFC 9110 §8.3.1): of what services answer, of what clients send, and of what they accept.
+//! Media types (RFC 9110 §8.3.1) of responses, requests and `Accept` headers.
 
 use crate::base::json::MARK;
 
-/// Whether an answer is JSON: by its media type, or by how it begins where its type leaves that open. Many servers send
-/// JSON as plain text, or say nothing.
+/// Whether a response is JSON: by its media type or, if that is inconclusive, by its first character. Many servers send
+/// JSON as plain text or without a type.
 pub fn is_json(media_type: &str, body: &[u8]) -> bool {
-    // A header that came twice is joined with commas.
+    // Repeated headers are joined with commas.
     let essence = media_type.split([';', ',']).next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.split_once('/') {
         Some((_, subtype)) if subtype == "json" || subtype.ends_with("+json") => true,
@@ -14,25 +14,25 @@ pub fn is_json(media_type: &str, body: &[u8]) -> bool {
     }
 }
 
-/// Answers are objects, and lists of models arrays.
+/// Responses are objects; lists of models may be arrays.
 fn begins_as_json(body: &[u8]) -> bool {
     let body = body.strip_prefix(MARK).unwrap_or(body);
     matches!(body.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{' | b'['))
 }
 
-/// Why a body is not read as what it says it is.
+/// Why a body is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
-    /// Its media type is another.
+pub enum UnsupportedBody {
+    /// Another media type.
     Type,
-    /// Its characters are not in UTF-8.
+    /// A character set other than UTF-8.
     Charset,
 }
 
-/// JSON that says how to change a document, and is not the document.
+/// JSON types that describe changes to a document.
 const PATCHES: [&str; 2] = ["json-patch+json", "merge-patch+json"];
 
-/// The type without parameters, in lower case; and the parameters, which may be quoted.
+/// Splits a media type into the type in lower case and the parameters, whose values may be quoted.
 fn parts(content_type: &str) -> (String, Vec<(String, String)>) {
     let mut is_quoted = false;
     let mut pieces = content_type.split(|c: char| {
@@ -45,40 +45,40 @@ fn parts(content_type: &str) -> (String, Vec<(String, String)>) {
     (essence, parameters.map(|(name, value)| (clean(name), clean(value))).collect())
 }
 
-/// Whether the characters are in UTF-8, which has ASCII in it.
+/// Whether the character set is UTF-8 or its subset ASCII.
 fn is_utf8(parameters: &[(String, String)]) -> bool {
     let mut charsets = parameters.iter().filter(|(name, _)| name == "charset");
     charsets.all(|(_, charset)| matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
 }
 
-/// Whether a body of this `Content-Type` is read as what its type, in lower case, `fits`.
-fn readable(content_type: &str, fits: impl Fn(&str) -> bool) -> Result<(), Foreign> {
+/// Accepts a body whose type, in lower case, `fits` and whose character set is UTF-8.
+fn readable(content_type: &str, fits: impl Fn(&str) -> bool) -> Result<(), UnsupportedBody> {
     let (essence, parameters) = parts(content_type);
     if !fits(&essence) {
-        return Err(Foreign::Type);
+        return Err(UnsupportedBody::Type);
     }
-    if is_utf8(&parameters) { Ok(()) } else { Err(Foreign::Charset) }
+    if is_utf8(&parameters) { Ok(()) } else { Err(UnsupportedBody::Charset) }
 }
 
-/// Whether a body of this `Content-Type` is a JSON document.
-pub fn json_document(content_type: &str) -> Result<(), Foreign> {
+/// Accepts a body with this `Content-Type` as a JSON document.
+pub fn json_document(content_type: &str) -> Result<(), UnsupportedBody> {
     readable(content_type, |essence| {
         let subtype = essence.strip_prefix("application/");
         subtype.is_some_and(|kind| kind == "json" || kind.ends_with("+json") && !PATCHES.contains(&kind))
     })
 }
 
-/// Whether a body of this `Content-Type` is a merge patch (RFC 7396).
-pub fn merge_patch(content_type: &str) -> Result<(), Foreign> {
+/// Accepts a body with this `Content-Type` as a merge patch (RFC 7396).
+pub fn merge_patch(content_type: &str) -> Result<(), UnsupportedBody> {
     readable(content_type, |essence| matches!(essence, "application/merge-patch+json" | "application/json"))
 }
 
-/// Whether a body of this `Content-Type` is a form.
-pub fn form(content_type: &str) -> Result<(), Foreign> {
+/// Accepts a body with this `Content-Type` as a form.
+pub fn form(content_type: &str) -> Result<(), UnsupportedBody> {
     readable(content_type, |essence| essence == "application/x-www-form-urlencoded")
 }
 
-/// Whether a body is sent as it is, by its `Content-Encoding`.
+/// Whether a body with this `Content-Encoding` is not encoded.
 pub fn is_plain(content_encoding: &str) -> bool {
     let mut codings = content_encoding.split(',').map(str::trim);
     codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
@@ -86,8 +86,8 @@ pub fn is_plain(content_encoding: &str) -> bool {
 
 pub const EVENT_STREAM: &str = "text/event-stream";
 
-/// How much a media type is wanted, of 1000, and how exactly it is named: 3 by itself, 2 by its type, 1 by `*/*`, 0 not at
-/// all (RFC 9110 §12.5.1).
+/// The quality of a media type in an `Accept` header, of 1000, and how specifically it is named: 3 exactly, 2 by
+/// `type/*`, 1 by `*/*`, 0 not at all (RFC 9110 §12.5.1).
 fn wanted(accept: &str, media: &str) -> (u16, u8) {
     let kind = media.split('/').next().unwrap_or_default();
     let mut best = (0, 0);
@@ -108,7 +108,7 @@ fn wanted(accept: &str, media: &str) -> (u16, u8) {
     best
 }
 
-/// Whether Server-Sent Events are wanted rather than JSON. `otherwise` decides where a client leaves it open.
+/// Whether a client prefers Server-Sent Events to JSON; `otherwise` if its `Accept` does not decide.
 pub fn prefers_stream(accept: &str, otherwise: bool) -> bool {
     if accept.trim().is_empty() {
         return otherwise;
@@ -118,7 +118,7 @@ pub fn prefers_stream(accept: &str, otherwise: bool) -> bool {
         (0, _) if exactly == 3 => false,
         (0, 0) => otherwise,
         _ if stream != json => stream > json,
-        // A client that names the stream can read it.
+        // A client that names the stream type can read it.
         _ if exactly == 3 => true,
         _ if exactly_json > exactly => false,
         _ => otherwise,
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_patches_and_forms_are_told_apart() {
+    fn documents_patches_and_forms_are_distinguished() {
         for json in [
             "application/json",
             "Application/JSON; charset=UTF-8",
@@ -152,7 +152,7 @@ mod tests {
             "application/json, application/json",
             "json",
         ] {
-            assert_eq!(json_document(other), Err(Foreign::Type), "{other}");
+            assert_eq!(json_document(other), Err(UnsupportedBody::Type), "{other}");
         }
         for other in [
             "application/json; charset=utf-16",
@@ -160,17 +160,17 @@ mod tests {
             "application/json; Charset=UTF-16LE",
             "application/json; charset=utf-8; charset=utf-16",
         ] {
-            assert_eq!(json_document(other), Err(Foreign::Charset), "{other}");
-            assert_eq!(merge_patch(other), Err(Foreign::Charset), "{other}");
+            assert_eq!(json_document(other), Err(UnsupportedBody::Charset), "{other}");
+            assert_eq!(merge_patch(other), Err(UnsupportedBody::Charset), "{other}");
         }
         assert_eq!(merge_patch("application/merge-patch+json"), Ok(()));
         assert_eq!(merge_patch("application/json"), Ok(()));
         for other in ["application/json-patch+json", "application/vnd.api+json", "text/plain", ""] {
-            assert_eq!(merge_patch(other), Err(Foreign::Type), "{other}");
+            assert_eq!(merge_patch(other), Err(UnsupportedBody::Type), "{other}");
         }
         assert_eq!(form("application/x-www-form-urlencoded; charset=UTF-8"), Ok(()));
-        assert_eq!(form("application/x-www-form-urlencoded; charset=latin1"), Err(Foreign::Charset));
-        assert_eq!(form("multipart/form-data; boundary=a"), Err(Foreign::Type));
+        assert_eq!(form("application/x-www-form-urlencoded; charset=latin1"), Err(UnsupportedBody::Charset));
+        assert_eq!(form("multipart/form-data; boundary=a"), Err(UnsupportedBody::Type));
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_preferred_as_the_client_says() {
+    fn a_stream_is_preferred_according_to_accept() {
         for (accept, by_itself, listed) in [
             ("", true, false),
             ("*/*", true, false),

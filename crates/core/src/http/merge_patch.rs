@@ -1,10 +1,10 @@
-//! Merge patches (RFC 7396), on texts: what a patch does not name stays byte for byte, and in its place.
+//! Merge patches (RFC 7396) on texts: members that a patch does not name stay byte for byte, and in place.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::base::json_parts::{Member, members};
 
-/// The document after the patch. Both texts have passed `json::check`, which bounds their depth.
+/// The document after the patch. Both texts must have passed `json::check`, which limits their depth.
 pub fn merged(document: &str, patch: &str) -> String {
     let mut written = String::with_capacity(document.len() + patch.len());
     merge(Some(document), patch, &mut written);
@@ -16,7 +16,7 @@ fn merge(document: Option<&str>, patch: &str, written: &mut String) {
         written.push_str(patch.trim());
         return;
     };
-    // What is there and is no object goes; the patch's own nulls then mean nothing.
+    // A value other than an object is replaced; nulls in the patch then have no effect.
     let known = document.and_then(members).unwrap_or_default();
     let named: HashMap<&str, &Member<'_>> = changes.iter().map(|change| (&*change.name, change)).collect();
     let mut is_known: HashSet<&str> = HashSet::with_capacity(known.len());
@@ -72,7 +72,7 @@ mod tests {
 
     /// RFC 7396, appendix A.
     #[test]
-    fn it_does_what_its_rfc_says() {
+    fn it_matches_the_pseudocode_of_the_rfc() {
         for (document, patch, result) in [
             (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
             (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
@@ -103,7 +103,7 @@ mod tests {
             merged(document, r#" { "weight" : 2.0 , "m" : {"list":null,"new":{"b":1,"a":null}} } "#),
             r#"{"z":1.10,"m":{"zulu":123456789012345678901,"\u0061":1e2,"new":{"b":1}},"a":12345678901234567890123,"weight":2.0}"#
         );
-        // A name is one however it is spelled, and keeps the spelling it has.
+        // Names are compared without escapes, and keep their spelling.
         assert_eq!(merged(r#"{"\u0061":1}"#, r#"{"a":2}"#), r#"{"\u0061":2}"#);
     }
 

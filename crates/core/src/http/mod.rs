@@ -1,4 +1,4 @@
-//! What the standards of HTTP say of requests and responses, read and written without a platform.
+//! HTTP standards for requests and responses, independent of the platform.
 
 pub mod client_address;
 pub mod egress_address;

@@ -1,8 +1,8 @@
-//! JSON as one line, as an event of Server-Sent Events carries it (HTML Living Standard §9.2).
+//! JSON on one line, as required in Server-Sent Events (HTML Living Standard §9.2).
 
 use std::borrow::Cow;
 
-/// The same JSON without a line break. There is none within its strings, where only their escapes may stand.
+/// Replaces line breaks by spaces. Valid JSON has none within strings.
 pub fn one_line(json: &str) -> Cow<'_, str> {
     if json.contains(['\n', '\r']) { Cow::Owned(json.replace(['\n', '\r'], " ")) } else { Cow::Borrowed(json) }
 }

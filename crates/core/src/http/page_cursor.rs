@@ -1,39 +1,29 @@
-//! Page cursors: what `next_cursor` and `Link: rel="next"` carry (RFC 8288 names the link).
+//! Page cursors, as in `next_cursor` and `Link: rel="next"` (RFC 8288).
 //!
-//! A cursor holds the last sort key of a page and a digest of the filters it was made for,
-//! under an HMAC-SHA256 (RFC 2104) cut to 16 bytes, as base64url without padding (RFC 4648
-//! §5). It is authentic, not secret: whoever holds it has seen the sort key already.
+//! A cursor is an [`opaque_token`](crate::base::opaque_token) with the last sort key of a page and a digest of the
+//! filters it was made for. It is authentic but not secret: its holder has already seen the sort key.
 //!
-//! The form is `version (1) ‖ digest of filters (16) ‖ last sort key ‖ tag (16)`.
+//! Its payload is `version (1) ‖ digest of filters (16) ‖ last sort key`.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::base::keyed_mac::keyed;
+use crate::base::opaque_token::Signer;
 
-/// Raised with the form, so that cursors of an older deployment are refused and not misread.
+/// Incremented with the form, so that cursors of an older deployment are rejected and not misread.
 const VERSION: u8 = 1;
 const DIGEST: usize = 16;
-const TAG: usize = 16;
-/// Longer texts are turned away undecoded; a sort key is far shorter than this.
+/// Longer texts are rejected without decoding; a sort key is far shorter.
 const MAX_TEXT: usize = 4096;
 
-/// The key cursors are signed with. Does not show itself in `Debug`.
+/// The key that signs cursors. `Debug` does not show it.
 #[derive(Clone)]
-pub struct CursorKey(Hmac<Sha256>);
+pub struct CursorKey(Signer);
 
 impl CursorKey {
-    /// A key from any secret of the deployment. The secret is bound to this use by its own
-    /// label, so the same one may serve elsewhere.
+    /// Derives the key from a secret of the deployment. The secret may serve other purposes as well.
     pub fn new(secret: &[u8]) -> CursorKey {
-        CursorKey(keyed("narthex page cursor\0", secret))
-    }
-
-    fn mac(&self, payload: &[u8]) -> Hmac<Sha256> {
-        self.0.clone().chain_update(payload)
+        CursorKey(Signer::new("narthex page cursor\0", secret))
     }
 }
 
@@ -43,27 +33,22 @@ impl std::fmt::Debug for CursorKey {
     }
 }
 
-/// The cursor after the sort key `last`, good only for the same `filters` (any text that
-/// says which they are, in a fixed order).
+/// The cursor after the sort key `last`, valid only with the same `filters` (any text that identifies them).
 pub fn write(key: &CursorKey, last: &str, filters: &str) -> String {
-    let mut bytes = Vec::with_capacity(1 + DIGEST + last.len() + TAG);
-    bytes.push(VERSION);
-    bytes.extend(Sha256::digest(filters).into_iter().take(DIGEST));
-    bytes.extend(last.as_bytes());
-    let tag = key.mac(&bytes).finalize().into_bytes();
-    bytes.extend(tag.into_iter().take(TAG));
-    URL_SAFE_NO_PAD.encode(bytes)
+    let mut payload = Vec::with_capacity(1 + DIGEST + last.len() + 16);
+    payload.push(VERSION);
+    payload.extend(Sha256::digest(filters).into_iter().take(DIGEST));
+    payload.extend(last.as_bytes());
+    key.0.sign_bytes(payload)
 }
 
-/// The sort key `cursor` carries. `None` if it is foreign, altered, or made for other
-/// filters: the caller answers 400 and does not say which.
+/// The sort key in a cursor. `None` if the cursor is foreign, altered, or made for other filters; clients do not learn
+/// which.
 pub fn read(key: &CursorKey, cursor: &str, filters: &str) -> Option<String> {
     if cursor.len() > MAX_TEXT {
         return None;
     }
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let (payload, tag) = bytes.split_last_chunk::<TAG>()?;
-    key.mac(payload).verify_truncated_left(tag).ok()?;
+    let payload = key.0.verify_bytes(cursor)?;
     let (head, last) = payload.split_at_checked(1 + DIGEST)?;
     let (version, digest) = head.split_first()?;
     let wanted = Sha256::digest(filters);
@@ -76,8 +61,11 @@ pub fn read(key: &CursorKey, cursor: &str, filters: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
+
+    use super::*;
 
     const LAST: &str = "2026-11-22T10:00:00.000Z|ctx_01";
     const FILTERS: &str = "state=running&service=ocr";
@@ -92,7 +80,7 @@ mod tests {
         assert_eq!(read(&key(), &cursor, FILTERS).as_deref(), Some(LAST));
     }
 
-    /// Pinned: a change of form must raise the version, or clients in mid-list break.
+    /// Pinned: a change of the form must increment the version, or clients break in the middle of a list.
     #[test]
     fn the_form_stays_as_it_is() {
         assert_eq!(write(&CursorKey::new(b"k"), "a", ""), "AeOwxEKY_BwUmvv0yJlvuSRhfma_YRs8gLxDHeVglvxltg");

@@ -1,14 +1,14 @@
-//! Pages put together from several lists, each of which may have ended before its end because it was too large.
+//! Pages merged from several lists, each of which may be cut because of its size.
 
 /// The newest items of a list by their sort keys, the newest first.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Part<T> {
+pub struct PagePart<T> {
     pub items: Vec<(String, T)>,
-    /// More follows after the last: together it would have been too large.
+    /// The list was cut because of its size: more items follow.
     pub cut: bool,
 }
 
-/// How many items of these sizes, from the first on, are within the bound together; one at least.
+/// How many of the first items fit within the bound together; at least one.
 pub fn fitting(sizes: &[u64], most: u64) -> usize {
     let mut sum = 0_u64;
     let fits = sizes.iter().take_while(|size| {
@@ -18,10 +18,10 @@ pub fn fitting(sizes: &[u64], most: u64) -> usize {
     fits.count().max(1).min(sizes.len())
 }
 
-/// One list of all, of at most `limit` items. What is older than the last item of a list that was cut waits for the next
-/// page: of that list something may come before it.
-pub fn merged<T>(parts: Vec<Part<T>>, limit: usize) -> Part<T> {
-    let last = |part: &Part<T>| part.items.last().map(|(key, _)| key.clone());
+/// Merges lists into one of at most `limit` items. Items older than the last one of a cut list are left for the next
+/// page, as that list may have newer ones.
+pub fn merged<T>(parts: Vec<PagePart<T>>, limit: usize) -> PagePart<T> {
+    let last = |part: &PagePart<T>| part.items.last().map(|(key, _)| key.clone());
     let from = parts.iter().filter(|part| part.cut).filter_map(last).max();
     let cut = from.is_some();
     let mut items: Vec<(String, T)> = parts.into_iter().flat_map(|part| part.items).collect();
@@ -30,7 +30,7 @@ pub fn merged<T>(parts: Vec<Part<T>>, limit: usize) -> Part<T> {
     }
     items.sort_by(|(a, _), (b, _)| b.cmp(a));
     items.truncate(limit);
-    Part { items, cut }
+    PagePart { items, cut }
 }
 
 #[cfg(test)]
@@ -48,7 +48,7 @@ mod tests {
     }
 
     proptest! {
-        /// Page by page everything is seen once, in order, however the lists are cut.
+        /// The pages contain every item once and in order, however the lists are cut.
         #[test]
         fn pages_of_parts_are_the_whole(
             sizes in prop::collection::vec(prop::collection::vec(1_u64..30, 0..12), 1..5),
@@ -71,7 +71,7 @@ mod tests {
                     let rest: Vec<(String, u64)> = rest.take(limit + 1).cloned().collect();
                     let fits = fitting(&rest.iter().map(|(_, size)| *size).collect::<Vec<_>>(), most);
                     let cut = fits < rest.len();
-                    Part { items: rest.into_iter().take(fits).collect(), cut }
+                    PagePart { items: rest.into_iter().take(fits).collect(), cut }
                 }).collect();
                 let mut page = merged(parts, limit + 1);
                 let more = page.cut || page.items.len() > limit;

@@ -1,24 +1,23 @@
-//! The `Prefer` header (RFC 7240): `respond-async` and `wait=<seconds>`, and what
-//! `Preference-Applied` says of them. Preferences are wishes: whatever cannot be understood
-//! is passed over, never an error.
+//! The `Prefer` header (RFC 7240) with `respond-async` and `wait=<seconds>`, and `Preference-Applied`. Preferences are
+//! optional: anything malformed is ignored and never an error.
 
-/// What a caller would like.
+/// The preferences of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Prefer {
     /// `respond-async`: answer 202 now instead of holding the request open (RFC 7240 §4.1).
     pub respond_async: bool,
-    /// `wait`: how long the caller is ready to wait, in seconds (RFC 7240 §4.3).
+    /// `wait`: how long the client is willing to wait, in seconds (RFC 7240 §4.3).
     pub wait_seconds: Option<u32>,
 }
 
-/// Reads the header's value; several headers are one, joined by commas. Names are
-/// case-insensitive, parameters are passed over, and of a preference given twice only the
-/// first counts, even if it is a bad one (RFC 7240 §2). Waits beyond `u32` become its maximum.
+/// Reads the header value; repeated headers are joined by commas. Names are case-insensitive, parameters are ignored,
+/// and the first of repeated preferences counts, even if it is malformed (RFC 7240 §2). Waits beyond `u32` become its
+/// maximum.
 pub fn parse(header: Option<&str>) -> Prefer {
     let mut prefer = Prefer::default();
     let (mut seen_async, mut seen_wait) = (false, false);
     for preference in split(header.unwrap_or_default(), ',') {
-        // The first part is the preference itself, the others are its parameters.
+        // The first part is the preference; the others are its parameters.
         let Some(first) = split(preference, ';').next() else {
             continue;
         };
@@ -26,7 +25,7 @@ pub fn parse(header: Option<&str>) -> Prefer {
         let (name, value) = (trim(name), unquote(trim(value)));
         if name.eq_ignore_ascii_case("respond-async") && !seen_async {
             seen_async = true;
-            // An empty value is the same as none (RFC 7240 §2).
+            // An empty value equals no value (RFC 7240 §2).
             prefer.respond_async = value.as_deref() == Some("");
         } else if name.eq_ignore_ascii_case("wait") && !seen_wait {
             seen_wait = true;
@@ -37,10 +36,9 @@ pub fn parse(header: Option<&str>) -> Prefer {
 }
 
 impl Prefer {
-    /// The value of `Preference-Applied` (RFC 7240 §3): only what was asked for and really
-    /// done. `wait_used` is the wait in seconds that was granted, which may be less than was
-    /// asked for; `async_used` says that the answer went out before the result. `None` means
-    /// that the header is left out.
+    /// The value of `Preference-Applied` (RFC 7240 §3): only what was both requested and done. `wait_used`: the granted
+    /// wait in seconds, which may be shorter than requested. `async_used`: the response was sent before the result.
+    /// `None` means to omit the header.
     pub fn applied(&self, wait_used: Option<u32>, async_used: bool) -> Option<String> {
         let done_async = (self.respond_async && async_used).then(|| "respond-async".to_owned());
         let done_wait = self.wait_seconds.and(wait_used).map(|seconds| format!("wait={seconds}"));
@@ -67,7 +65,7 @@ fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// A token as it is, or a quoted string's content; `None` for broken quotes.
+/// A token as it is, or the content of a quoted string; `None` if the quotes are malformed.
 fn unquote(value: &str) -> Option<String> {
     let Some(rest) = value.strip_prefix('"') else {
         return (!value.contains('"')).then(|| value.to_owned());
@@ -88,7 +86,7 @@ fn seconds(text: &str) -> Option<u32> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    // The only way left to fail is to be too large.
+    // The only remaining error is a number that is too large.
     Some(text.parse().unwrap_or(u32::MAX))
 }
 
@@ -102,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_read_as_rfc_7240_says() {
+    fn headers_are_read_according_to_rfc_7240() {
         for (header, respond_async, wait) in [
             ("", false, None),
             ("respond-async", true, None),
@@ -148,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_asked_for_and_done_is_said_to_be_applied() {
+    fn only_requested_preferences_are_reported_as_applied() {
         let said = |p: Prefer, wait, done| p.applied(wait, done);
         assert_eq!(said(prefer(false, None), Some(10), true), None);
         assert_eq!(said(prefer(true, Some(10)), None, false), None);

@@ -1,7 +1,7 @@
-//! What the gateway says when a request cannot be served: problem details (RFC 9457).
+//! Error responses: problem details (RFC 9457).
 //!
-//! One enum of codes feeds status, answer and log. The `detail` is for the outside and never holds
-//! an upstream's own words or the inside of an error; those go to the log.
+//! One enum of codes determines the status, the response and the log line. The `detail` is for clients and never
+//! contains a service's own words or internal errors, which go to the log.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::base::json::Fault;
 /// Registered by draft-ietf-httpapi-ratelimit-headers.
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
-/// Every code a request can be refused with, and nothing else.
+/// Every code with which a request can be rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     InvalidJson,
@@ -89,30 +89,30 @@ impl Code {
         match self {
             Code::InvalidJson => "The body is not acceptable JSON",
             Code::InvalidRequest => "The request is malformed",
-            Code::ValidationFailed => "The request does not match what is expected",
-            Code::Unauthenticated => "Valid credentials are needed",
+            Code::ValidationFailed => "Validation failed",
+            Code::Unauthenticated => "Valid credentials are required",
             Code::PermissionDenied => "The credentials do not permit this",
             Code::NotFound => "Not found",
             Code::MethodNotAllowed => "The method is not allowed here",
             Code::RequestTimeout => "The body did not arrive in time",
             Code::Conflict => "The state of the resource does not allow this",
-            Code::PreconditionFailed => "The resource has changed meanwhile",
-            Code::PreconditionRequired => "A precondition is needed",
+            Code::PreconditionFailed => "The resource has changed",
+            Code::PreconditionRequired => "A precondition is required",
             Code::PayloadTooLarge => "The body is too large",
             Code::HeaderTooLarge => "The headers are too large",
             Code::UnsupportedMediaType => "The body's media type is not supported",
-            Code::IdempotencyKeyReused => "The idempotency key was used for another request",
+            Code::IdempotencyKeyReused => "The idempotency key was used for a different request",
             Code::RateLimited => "Too many requests",
-            Code::QueueFull => "The service's waiting line is full",
-            Code::NoServiceAvailable => "No service can do this now",
-            Code::UpgradeRequired => "This path speaks WebSocket",
+            Code::QueueFull => "The service's queue is full",
+            Code::NoServiceAvailable => "No service is available",
+            Code::UpgradeRequired => "This path requires a WebSocket upgrade",
             Code::NotConfigured => "The gateway is not configured",
             Code::Internal => "The gateway failed",
         }
     }
 }
 
-/// A refusal on its way to becoming an answer.
+/// A rejected request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub code: Code,
@@ -120,7 +120,7 @@ pub struct Problem {
     pub errors: Vec<Fault>,
     /// Further headers, such as `Allow` or `Retry-After`.
     pub headers: Vec<(&'static str, String)>,
-    /// The limits it was over; or the permission that is missing, and after it the built-in roles that have it.
+    /// The exceeded limits; or the missing permission, followed by the built-in roles that have it.
     pub named: Box<[String]>,
     /// For the log only.
     pub cause: Option<String>,
@@ -138,7 +138,7 @@ impl Problem {
         }
     }
 
-    /// The limits it was over.
+    /// The exceeded limits.
     pub fn violated(&self) -> &[String] {
         if self.code == Code::RateLimited { &self.named } else { &[] }
     }
@@ -153,22 +153,24 @@ impl Problem {
         if self.code == Code::PermissionDenied { self.named.get(1..).unwrap_or_default() } else { &[] }
     }
 
+    /// A problem for a resource that does not exist or is not visible; `what` is its kind.
     pub fn not_found(what: &str) -> Self {
-        Self::new(Code::NotFound, format!("There is no such {what}, or it is not yours to see."))
+        Self::new(Code::NotFound, format!("No such {what}, or you do not have access to it."))
     }
 
+    /// A problem for a document with faults.
     pub fn invalid(errors: Vec<Fault>) -> Self {
         let detail = match errors.len() {
-            1 => "One member is wrong; see errors.".to_string(),
-            n => format!("{n} members are wrong; see errors."),
+            1 => "1 field is invalid; see `errors`.".to_string(),
+            n => format!("{n} fields are invalid; see `errors`."),
         };
         Self { errors, ..Self::new(Code::ValidationFailed, detail) }
     }
 
-    /// `cause` goes to the log, never to the answer.
+    /// A problem for a failure of the gateway. `cause` goes to the log, never to the client.
     pub fn internal(cause: impl Into<String>) -> Self {
         let detail =
-            "The request was not served. Try again; if it goes on, give the request id to who runs this gateway.";
+            "The request was not served. Try again. If it persists, send the request id to the gateway's operator.";
         Self { cause: Some(cause.into()), ..Self::new(Code::Internal, detail) }
     }
 
@@ -177,7 +179,7 @@ impl Problem {
         self
     }
 
-    /// The answer's body.
+    /// The body of the response. `instance`: the path of the request.
     pub fn body(&self, instance: &str, request_id: &str) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -194,7 +196,7 @@ impl Problem {
             violated: &'a [String],
             #[serde(skip_serializing_if = "Option::is_none")]
             permission: Option<&'a str>,
-            /// The roles that ship and have it.
+            /// The built-in roles that have it.
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             roles: &'a [String],
         }

@@ -1,23 +1,23 @@
-//! Query parameters (WHATWG URL §5.1), as far as all paths agree on them.
+//! Rules for query parameters (WHATWG URL §5.1) that all paths share.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// The first parameter that is given more than once. Which of them counts, a reader cannot know.
+/// The first parameter that occurs more than once, which is ambiguous.
 pub fn repeated(query: &str) -> Option<String> {
-    // A set, as this is read before it is known who asks: thousands of names cost what their bytes cost.
+    // A set, because this runs before authentication: the cost must be linear even for thousands of names.
     let mut seen = HashSet::new();
     let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
     names.find(|name| !seen.insert(name.clone())).map(Cow::into_owned)
 }
 
-/// A number in its one spelling: digits without a sign or leading zeros.
+/// A number in its only accepted spelling: digits without sign or leading zeros.
 pub fn integer(text: &str) -> Option<u64> {
     let is_spelt = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     is_spelt.then(|| text.parse().ok()).flatten()
 }
 
-/// An event's sequence: digits, with the zeros that it is shown with or without.
+/// The sequence of an event: digits, with or without leading zeros.
 pub fn sequence(text: &str) -> Option<u64> {
     let is_spelt = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     is_spelt.then(|| text.parse().ok()).flatten().filter(|number| *number < 1 << 53)

@@ -1,34 +1,35 @@
-//! When a service wants to be called again: `Retry-After` in its two forms (RFC 9110 §10.2.3), and `retry-after-ms`,
-//! which OpenAI's servers and many after them send beside it.
+//! `Retry-After` in its two forms (RFC 9110 §10.2.3), and `retry-after-ms`, which OpenAI's servers and many compatible
+//! ones send as well.
 
 use chrono::NaiveDate;
 
 use crate::base::time::Timestamp;
 
-/// What is too large to be counted is very late, not now (RFC 9111 §1.2.2); later than this no context lives.
+/// A number too large to represent means very late, not now (RFC 9111 §1.2.2). No context lives longer than this.
 const VERY_LATE_MS: u64 = 10 * 365 * 86_400_000;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
-/// Milliseconds from `now` until the service wants to be called again, as its headers say: `seconds` is `Retry-After`,
-/// `milliseconds` is `retry-after-ms`, which is the more exact of the two. Nothing where neither can be read.
+/// Milliseconds from `now` until the service may be called again. `seconds` is the value of `Retry-After`,
+/// `milliseconds` that of `retry-after-ms`, which takes precedence because it is more precise. `None` if neither can be
+/// read.
 pub fn read(seconds: &str, milliseconds: &str, now: Timestamp) -> Option<u64> {
     amount(milliseconds, 1.0)
         .or_else(|| amount(seconds, 1000.0))
         .or_else(|| date(seconds.trim(), now).map(|at| at.since(now).min(VERY_LATE_MS)))
 }
 
-/// A number of units, with a fraction or without. Of a header that came several times, which a proxy joins with commas,
-/// the longest wait counts.
+/// A number of units, which may have a fraction. If the header came several times, joined with commas by a proxy, the
+/// longest delay counts.
 fn amount(text: &str, unit_ms: f64) -> Option<u64> {
     let parts = text.split(',').map(|part| decimal(part.trim()));
     let longest = parts.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)?;
-    // Rounded up: called early, it refuses again.
+    // Rounded up, as a service that is called too early rejects again.
     Some((longest * unit_ms).ceil().min(VERY_LATE_MS as f64) as u64)
 }
 
-/// Digits, and after a point more of them: no sign, no exponent.
+/// Digits, optionally with a decimal point and more digits; no sign, no exponent.
 fn decimal(text: &str) -> Option<f64> {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let is_number = match text.split_once('.') {
@@ -38,7 +39,7 @@ fn decimal(text: &str) -> Option<f64> {
     if is_number { text.parse().ok() } else { None }
 }
 
-/// An HTTP-date in any of its three forms (RFC 9110 §5.6.7). What was before 1970 is read as its first moment.
+/// An HTTP-date in any of its three forms (RFC 9110 §5.6.7). Times before 1970 become the start of 1970.
 pub fn date(text: &str, now: Timestamp) -> Option<Timestamp> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     match words.as_slice() {
@@ -78,7 +79,7 @@ fn four_digits(text: &str) -> Option<u64> {
     number(text, 4..=4)
 }
 
-/// Two digits, of the century that makes it at most 50 years ahead; servers that mend the form themselves write four.
+/// A year of two digits, in the century that puts it at most 50 years ahead. Some servers write four digits.
 fn full_year(text: &str, now: Timestamp) -> Option<u64> {
     if text.len() == 4 {
         return four_digits(text);
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// 1994-11-06T08:49:37Z, of which RFC 9110 has all three forms.
+    /// 1994-11-06T08:49:37Z, the example of RFC 9110 in all three forms.
     const THEN: Timestamp = Timestamp(784_111_777_000);
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
         ] {
             assert_eq!(date(text, THEN), Some(THEN), "{text}");
             assert_eq!(read(text, "", Timestamp(THEN.0 - 4_000)), Some(4_000), "{text}");
-            // What is past is now, not never.
+            // A time in the past means now, not never.
             assert_eq!(read(text, "", THEN.plus_ms(4_000)), Some(0), "{text}");
         }
         for text in [

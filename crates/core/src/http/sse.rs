@@ -1,18 +1,18 @@
-//! Reading Server-Sent Events as they arrive (HTML Living Standard §9.2): what each event says, and where to go on.
+//! A reader of Server-Sent Events (HTML Living Standard §9.2): events as they arrive, and where to resume.
 
-/// An event that is whole.
+/// A complete event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Its type; empty for one that names none.
+    /// The event type; empty if none was given.
     pub name: String,
     pub data: String,
 }
 
-/// Takes bytes in pieces of any size and gives the events that are whole.
+/// Parses bytes in chunks of any size.
 #[derive(Debug, Default)]
-pub struct Events {
+pub struct EventReader {
     line: Vec<u8>,
-    /// The line under way is a comment: its bytes are not kept.
+    /// The current line is a comment, whose bytes are not stored.
     is_comment: bool,
     name: String,
     data: String,
@@ -22,22 +22,23 @@ pub struct Events {
     retry_ms: Option<u64>,
 }
 
-/// The longest id that is remembered, in bytes.
+/// The longest id that is stored, in bytes.
 const MAX_ID_BYTES: usize = 1024;
-/// The longest type of an event that is remembered, in bytes.
+/// The longest event type that is stored, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
-impl Events {
-    /// Bytes that wait for the rest of their event.
+impl EventReader {
+    /// The number of buffered bytes of an incomplete event.
     pub fn held(&self) -> usize {
         self.line.len() + self.data.len()
     }
 
-    /// The id of the last event that had one, and how long to wait before asking for what comes after it.
+    /// The id of the latest event with one, and the delay in milliseconds before a reconnection.
     pub fn resumption(&self) -> Option<(&str, Option<u64>)> {
         Some((self.id.as_deref().filter(|id| !id.is_empty())?, self.retry_ms))
     }
 
+    /// Adds a chunk and returns the events it completes.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut whole = Vec::new();
         let mut rest = bytes;
@@ -61,7 +62,7 @@ impl Events {
         whole
     }
 
-    /// The event that a stream breaks off in. By the standard it is discarded; where an end is not always sent, it counts.
+    /// The event in which a stream ends. The standard discards it; some servers do not send the final empty line.
     pub fn take_unfinished(&mut self) -> Option<Event> {
         self.end_line().or_else(|| self.end_line())
     }
@@ -101,7 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(text: &str) -> Vec<String> {
-        Events::default().push(text.as_bytes()).into_iter().map(|event| event.data).collect()
+        EventReader::default().push(text.as_bytes()).into_iter().map(|event| event.data).collect()
     }
 
     #[test]
@@ -115,14 +116,14 @@ mod tests {
 
     #[test]
     fn an_event_has_the_type_it_names_and_the_next_has_none() {
-        let events = Events::default().push("\u{feff}event: error\ndata: busy\n\ndata: a\n\n".as_bytes());
+        let events = EventReader::default().push("\u{feff}event: error\ndata: busy\n\ndata: a\n\n".as_bytes());
         let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
         assert_eq!(names, ["error", ""]);
     }
 
     #[test]
     fn what_is_not_whole_is_held() {
-        let mut events = Events::default();
+        let mut events = EventReader::default();
         assert!(events.push(b"data: abc\n").is_empty());
         assert_eq!(events.held(), 3);
         assert_eq!(events.push(b"\n"), [Event { name: String::new(), data: "abc".into() }]);
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_comment_is_not_held_however_long_it_is() {
-        let mut events = Events::default();
+        let mut events = EventReader::default();
         assert!(events.push(b": a").is_empty());
         for _ in 0..100 {
             assert!(events.push(&[b'x'; 1000]).is_empty());
@@ -143,17 +144,17 @@ mod tests {
     #[test]
     fn an_event_without_its_end_is_there_when_it_is_asked_for() {
         for text in ["data: a", "data: a\n", "data: a\r", ": x\ndata: a"] {
-            let mut events = Events::default();
+            let mut events = EventReader::default();
             assert!(events.push(text.as_bytes()).is_empty());
             assert_eq!(events.take_unfinished().map(|event| event.data).as_deref(), Some("a"), "{text:?}");
             assert_eq!(events.take_unfinished(), None);
         }
-        assert_eq!(Events::default().take_unfinished(), None);
+        assert_eq!(EventReader::default().take_unfinished(), None);
     }
 
     #[test]
-    fn where_to_go_on_is_remembered() {
-        let mut events = Events::default();
+    fn the_position_for_a_resumption_is_kept() {
+        let mut events = EventReader::default();
         assert_eq!(events.resumption(), None);
         events.push(b"id: 7\nretry: 500\ndata:\n\nretry: soon\ndata: a\n\n");
         assert_eq!(events.resumption(), Some(("7", Some(500))));
@@ -168,8 +169,8 @@ mod tests {
             cuts in prop::collection::vec(0usize..7, 1..40),
         ) {
             let text = lines.concat();
-            let whole = Events::default().push(text.as_bytes());
-            let (mut events, mut pieces, mut rest) = (Events::default(), Vec::new(), text.as_bytes());
+            let whole = EventReader::default().push(text.as_bytes());
+            let (mut events, mut pieces, mut rest) = (EventReader::default(), Vec::new(), text.as_bytes());
             for cut in cuts {
                 let (piece, left) = rest.split_at(cut.min(rest.len()));
                 pieces.extend(events.push(piece));
@@ -181,7 +182,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            Events::default().push(&bytes);
+            EventReader::default().push(&bytes);
         }
     }
 }

@@ -1,38 +1,36 @@
-//! W3C Trace Context: `traceparent` and `tracestate`, taken up from a caller and handed on.
-//! Headers are read by the rules for version 00 and for versions to come; what goes out is
-//! always version 00. A broken header begins a new trace and is never an error.
+//! W3C Trace Context: `traceparent` and `tracestate`, continued from a client and passed on. Headers are read by the
+//! rules for version 00 and for future versions, and always written as version 00. A malformed header starts a new
+//! trace and is never an error.
 
 use std::fmt::Write;
 
-/// The sampled flag, the one that every version has.
+/// The sampled flag, which every version has.
 const SAMPLED: u8 = 0x01;
-/// What version 00 knows: sampled, and since Level 2 "the trace id is random". Unknown flags
-/// go on as zero.
+/// The flags of version 00: sampled, and since Level 2 "the trace id is random". Unknown flags are passed on as zero.
 const KNOWN_FLAGS: u8 = 0x03;
 const MAX_MEMBERS: usize = 32;
 const MAX_STATE: usize = 512;
 
-/// A place in a trace.
+/// A position in a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
-    /// The whole trace; never all zero.
+pub struct TraceContext {
+    /// The id of the trace; never all zeros.
     pub trace_id: [u8; 16],
-    /// This step in it (a span id); never all zero.
+    /// The id of this span; never all zeros.
     pub parent_id: [u8; 8],
     /// Bit 0: sampled. Bit 1: the trace id is random.
     pub flags: u8,
-    /// `tracestate`, valid and in its sender's order; handed on as it is.
+    /// A valid `tracestate`, passed on as it was received.
     pub state: Option<String>,
 }
 
-impl Trace {
-    /// The gateway's own place in the caller's trace, or in a new one.
+impl TraceContext {
+    /// The gateway's own span in the client's trace, or in a new one.
     ///
-    /// `traceparent` and `tracestate` are the headers' values, several joined by `", "` as
-    /// HTTP joins them: a doubled `traceparent` is thereby broken. The trace id and flags are
-    /// taken up if valid, the parent id is always new. `random` gives the trace id (its first
-    /// 16 bytes) and the parent id.
-    pub fn accept(traceparent: Option<&str>, tracestate: Option<&str>, random: [u8; 24]) -> Trace {
+    /// The arguments are the header values, with repeated headers joined by `", "`, so that a repeated `traceparent` is
+    /// malformed. A valid trace id and flags are continued; the parent id is always new. `random` provides the trace id
+    /// (the first 16 bytes) and the parent id.
+    pub fn accept(traceparent: Option<&str>, tracestate: Option<&str>, random: [u8; 24]) -> TraceContext {
         let mut trace_id = [0; 16];
         let mut parent_id = [0; 8];
         for (to, from) in trace_id.iter_mut().chain(&mut parent_id).zip(random) {
@@ -40,28 +38,30 @@ impl Trace {
         }
         let parent_id = not_zero(parent_id);
         match traceparent.and_then(parse) {
-            Some((trace_id, flags)) => Trace { trace_id, parent_id, flags, state: tracestate.and_then(valid_state) },
-            None => Trace { trace_id: not_zero(trace_id), parent_id, flags: SAMPLED, state: None },
+            Some((trace_id, flags)) => {
+                TraceContext { trace_id, parent_id, flags, state: tracestate.and_then(valid_state) }
+            }
+            None => TraceContext { trace_id: not_zero(trace_id), parent_id, flags: SAMPLED, state: None },
         }
     }
 
-    /// The value of `traceparent` to send: `00-<32 hex>-<16 hex>-<2 hex>`.
+    /// The `traceparent` to send: `00-<32 hex>-<16 hex>-<2 hex>`.
     pub fn header(&self) -> String {
         format!("00-{}-{}-{:02x}", hex(&self.trace_id), hex(&self.parent_id), self.flags)
     }
 
-    /// The same trace with a new parent id, as every attempt gets one.
-    pub fn child(&self, random: [u8; 8]) -> Trace {
-        Trace { parent_id: not_zero(random), ..self.clone() }
+    /// The same trace with a new parent id, for an attempt.
+    pub fn child(&self, random: [u8; 8]) -> TraceContext {
+        TraceContext { parent_id: not_zero(random), ..self.clone() }
     }
 
-    /// The trace id in 32 lower hex digits, as it appears in logs and problems.
+    /// The trace id as 32 lower-case hex digits.
     pub fn trace_id_hex(&self) -> String {
         hex(&self.trace_id)
     }
 }
 
-/// Trace id and flags of a `traceparent`; `None` if it is broken.
+/// Trace id and flags of a `traceparent`; `None` if it is malformed.
 fn parse(header: &str) -> Option<([u8; 16], u8)> {
     let header = header.trim_matches([' ', '\t']);
     let mut parts = header.splitn(5, '-');
@@ -74,13 +74,13 @@ fn parse(header: &str) -> Option<([u8; 16], u8)> {
         // Version 00 is exactly this long.
         [0x00] if rest.is_none() => flags & KNOWN_FLAGS,
         [0x00] | [0xff] => return None,
-        // Of a version to come only the sampled flag is known to mean the same.
+        // In future versions only the sampled flag is certain to have the same meaning.
         [_] => flags & SAMPLED,
     };
     (trace_id != [0; 16] && parent_id != [0; 8]).then_some((trace_id, flags))
 }
 
-/// Exactly `N` bytes in lower hex; upper case is not allowed here.
+/// Exactly `N` bytes in lower-case hex; upper case is not allowed.
 fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digit = |b: u8| match b {
         b'0'..=b'9' => Some(b - b'0'),
@@ -98,8 +98,8 @@ fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(out)
 }
 
-/// A `tracestate` that may be handed on: the first of members with the same key, empty
-/// members left out. `None` if it is empty, too long, too many or malformed anywhere.
+/// A `tracestate` to pass on, with the first of several members with the same key, and without empty members. `None` if
+/// it is empty, too long or malformed, or has too many members.
 fn valid_state(header: &str) -> Option<String> {
     let mut members: Vec<(&str, &str)> = Vec::new();
     if header.len() > MAX_STATE {
@@ -125,7 +125,7 @@ fn valid_state(header: &str) -> Option<String> {
     Some(texts.join(","))
 }
 
-/// Level 2's grammar, which admits everything Level 1's does.
+/// The grammar of Level 2, a superset of Level 1.
 fn valid_key(key: &str) -> bool {
     let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     (1..=256).contains(&key.len())
@@ -139,7 +139,7 @@ fn valid_value(value: &str) -> bool {
         && !value.ends_with(' ')
 }
 
-/// An id of zeros means "no id"; a source of randomness that gives zeros is given a one.
+/// An id of zeros means "no id": random zeros become one.
 fn not_zero<const N: usize>(mut id: [u8; N]) -> [u8; N] {
     if id.iter().all(|byte| *byte == 0)
         && let Some(last) = id.last_mut()
@@ -168,23 +168,23 @@ mod tests {
     const NEW: &str = "00-0102030405060708090a0b0c0d0e0f10-1112131415161718-01";
 
     fn out(traceparent: &str) -> String {
-        Trace::accept(Some(traceparent), None, RANDOM).header()
+        TraceContext::accept(Some(traceparent), None, RANDOM).header()
     }
 
     fn state(tracestate: &str) -> Option<String> {
-        Trace::accept(Some(GOOD), Some(tracestate), RANDOM).state
+        TraceContext::accept(Some(GOOD), Some(tracestate), RANDOM).state
     }
 
     #[test]
-    fn a_good_trace_is_taken_up_with_a_parent_of_our_own() {
-        let trace = Trace::accept(Some(GOOD), Some("congo=t61rcWkgMzE"), RANDOM);
+    fn a_valid_trace_is_continued_with_a_new_parent() {
+        let trace = TraceContext::accept(Some(GOOD), Some("congo=t61rcWkgMzE"), RANDOM);
         assert_eq!(trace.header(), format!("00-{ID}-1112131415161718-01"));
         assert_eq!(trace.trace_id_hex(), ID);
         assert_eq!(trace.state.as_deref(), Some("congo=t61rcWkgMzE"));
     }
 
     #[test]
-    fn flags_go_on_as_far_as_they_are_known() {
+    fn known_flags_are_passed_on() {
         for (flags, after) in [("00", "00"), ("01", "01"), ("03", "03"), ("fe", "02"), ("ff", "03")] {
             let given = format!("00-{ID}-b7ad6b7169203331-{flags}");
             assert_eq!(out(&given), format!("00-{ID}-1112131415161718-{after}"));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_to_come_are_read_and_go_on_as_00() {
+    fn future_versions_are_read_and_passed_on_as_00() {
         let wanted = format!("00-{ID}-1112131415161718-01");
         for given in [
             format!("01-{ID}-b7ad6b7169203331-01"),
@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn a_broken_or_absent_header_begins_a_new_trace() {
-        assert_eq!(Trace::accept(None, Some("a=1"), RANDOM).header(), NEW);
-        assert_eq!(Trace::accept(None, Some("a=1"), RANDOM).state, None);
+        assert_eq!(TraceContext::accept(None, Some("a=1"), RANDOM).header(), NEW);
+        assert_eq!(TraceContext::accept(None, Some("a=1"), RANDOM).state, None);
         for given in [
             String::new(),
             "00".into(),
@@ -247,17 +247,17 @@ mod tests {
 
     #[test]
     fn zeros_for_randomness_give_valid_ids() {
-        let trace = Trace::accept(None, None, [0; 24]);
+        let trace = TraceContext::accept(None, None, [0; 24]);
         assert_eq!(trace.header(), "00-00000000000000000000000000000001-0000000000000001-01");
         assert_eq!(trace.child([0; 8]).parent_id, [0, 0, 0, 0, 0, 0, 0, 1]);
     }
 
     #[test]
     fn a_child_keeps_everything_but_its_parent_id() {
-        let trace = Trace::accept(Some(GOOD), Some("a=1"), RANDOM);
+        let trace = TraceContext::accept(Some(GOOD), Some("a=1"), RANDOM);
         let child = trace.child([9; 8]);
         assert_eq!(child.parent_id, [9; 8]);
-        assert_eq!(Trace { parent_id: trace.parent_id, ..child }, trace);
+        assert_eq!(TraceContext { parent_id: trace.parent_id, ..child }, trace);
     }
 
     #[test]
@@ -307,16 +307,16 @@ mod tests {
     proptest! {
         #[test]
         fn any_headers_give_a_valid_trace(parent in ".*", tracestate in ".*", random: [u8; 24]) {
-            let trace = Trace::accept(Some(&parent), Some(&tracestate), random);
+            let trace = TraceContext::accept(Some(&parent), Some(&tracestate), random);
             let header = trace.header();
             prop_assert_eq!(header.len(), 55);
             prop_assert!(parse(&header).is_some());
         }
 
         #[test]
-        fn what_goes_out_is_taken_up(random: [u8; 24], other: [u8; 24]) {
-            let first = Trace::accept(None, None, random);
-            let second = Trace::accept(Some(&first.header()), None, other);
+        fn a_written_header_can_be_read(random: [u8; 24], other: [u8; 24]) {
+            let first = TraceContext::accept(None, None, random);
+            let second = TraceContext::accept(Some(&first.header()), None, other);
             prop_assert_eq!(second.trace_id, first.trace_id);
             prop_assert_eq!(second.flags, first.flags);
         }

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::call_outcome::Signal;
-use crate::base::sliding_window::Window;
+use crate::base::sliding_window::SlidingWindow;
 use crate::base::time::Timestamp;
 
 /// Consecutive failures that open the breaker.
@@ -70,7 +70,7 @@ pub struct Breaker {
     consecutive_failures: u64,
     // The failure rate may be lost: a lane with that many calls does not restart.
     #[serde(skip)]
-    window: Window<3000>,
+    window: SlidingWindow<3000>,
 }
 
 impl Breaker {
@@ -104,7 +104,7 @@ impl Breaker {
         self.changed_at = now;
         self.probe = None;
         self.consecutive_failures = 0;
-        self.window = Window::default();
+        self.window = SlidingWindow::default();
     }
 
     fn trip(&mut self, now: Timestamp, random: u64, open_ms: u64) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::time::Timestamp;
 use crate::context::status::ErrorCode;
-use crate::context::{Outcome, Report};
+use crate::context::{AttemptReport, ReportedOutcome};
 
 /// A service that has not responded after this time is late, whatever its capability allows, in milliseconds.
 const LATE_MS: u64 = 30_000;
@@ -44,11 +44,11 @@ pub struct CallOutcome {
 impl CallOutcome {
     /// Classifies the report of an attempt that called its service. For `fair_ms` see [`fair_ms`]; `unhealthy` is set by
     /// `calling::response`.
-    pub fn of(report: &Report, fair_ms: u64, unhealthy: bool) -> Self {
+    pub fn of(report: &AttemptReport, fair_ms: u64, unhealthy: bool) -> Self {
         let latency_ms = report.ended_at.since(report.started_at);
         let outcome = match &report.outcome {
-            Outcome::Failed { .. } if unhealthy => Signal::Failure,
-            Outcome::Failed { error, .. } => signal(error.code, report.status_code, latency_ms >= fair_ms),
+            ReportedOutcome::Failed { .. } if unhealthy => Signal::Failure,
+            ReportedOutcome::Failed { error, .. } => signal(error.code, report.status_code, latency_ms >= fair_ms),
             _ => Signal::Success,
         };
         Self { outcome, latency_ms, at: report.ended_at }
@@ -124,7 +124,7 @@ mod tests {
         let of = |answer: CallResult| {
             let status_code = answer.status();
             let verdict = read("one", answer, None);
-            let report = Report {
+            let report = AttemptReport {
                 lease: 1,
                 service: "one".into(),
                 started_at: Timestamp(1_000),

@@ -4,7 +4,7 @@
 //! *same* service are limited to a share of its first attempts. An attempt on a service that was not tried yet is not a
 //! retry and costs nothing. Each isolate has its own budget.
 
-use crate::base::sliding_window::Window;
+use crate::base::sliding_window::SlidingWindow;
 use crate::base::time::Timestamp;
 
 /// Retries that are always allowed within ten seconds: a share of a quiet service's traffic is too small.
@@ -14,7 +14,7 @@ pub const FIRST_ATTEMPTS_PER_RETRY: u64 = 5;
 
 /// The first attempts and retries of one service within the last ten seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RetryBudget(Window<1000>);
+pub struct RetryBudget(SlidingWindow<1000>);
 
 impl RetryBudget {
     /// Records a first attempt.

@@ -1,41 +1,42 @@
-//! The permits of one limit on what happens at a time. Each is a lease: one whose holder is gone comes back.
+//! The permits of a concurrency limit. A permit is a lease: it expires if its holder does not renew it.
 
 use std::collections::BTreeMap;
 
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 
+/// The permits of one concurrency limit.
 #[derive(Debug, Clone)]
 pub struct Permits {
     held: BTreeMap<u64, Timestamp>,
-    /// Permits that may be out from before a restart, and until when.
+    /// Permits from before a restart that may still be held, and until when.
     unknown: u64,
     unknown_until: Timestamp,
-    /// Numbers up to here are from before it.
+    /// Numbers up to this one are from before the restart.
     first: u64,
     next: u64,
-    /// At most so many are out, by what is on disk.
-    kept: u64,
-    /// How long a permit lasts; its holder renews it.
+    /// The number of held permits that the stored form allows for.
+    stored: u64,
+    /// How long a permit lasts without renewal.
     lasts_ms: u64,
 }
 
 impl Permits {
-    /// `kept` is what [`Permits::to_keep`] gave last.
-    pub fn restore(kept: u64, now: Timestamp, timing: &Timing) -> Self {
+    /// Restores the permits after a restart. `stored` is the last result of [`Permits::to_store`].
+    pub fn restore(stored: u64, now: Timestamp, timing: &Timing) -> Self {
         Self {
             held: BTreeMap::new(),
-            unknown: kept,
+            unknown: stored,
             unknown_until: now.plus_ms(timing.permit_ms),
-            // Larger than any number given before: nobody gives a thousand within a millisecond.
+            // Larger than any number given before, as fewer than a thousand are given per millisecond.
             first: now.0 << 10,
             next: now.0 << 10,
-            kept,
+            stored,
             lasts_ms: timing.permit_ms,
         }
     }
 
-    fn out(&self) -> u64 {
+    fn in_use(&self) -> u64 {
         self.held.len() as u64 + self.unknown
     }
 
@@ -46,12 +47,13 @@ impl Permits {
         }
     }
 
+    /// The number of free permits.
     pub fn left(&mut self, quota: u64, now: Timestamp) -> u64 {
         self.drop_ended(now);
-        quota.saturating_sub(self.out())
+        quota.saturating_sub(self.in_use())
     }
 
-    /// Gives a permit's number, if one is left.
+    /// Takes a permit and returns its number, if one is free.
     pub fn acquire(&mut self, quota: u64, now: Timestamp) -> Option<u64> {
         if self.left(quota, now) == 0 {
             return None;
@@ -61,49 +63,49 @@ impl Permits {
         Some(self.next)
     }
 
-    /// Keeps a permit alive. One that is not known is one from before a restart, or whose holder was thought gone: its
-    /// work goes on, whatever was thought of it.
+    /// Renews a permit. An unknown one is from before a restart, or had expired; its work is still running, so it
+    /// counts again.
     pub fn renew(&mut self, number: u64, now: Timestamp) {
         self.drop_ended(now);
         if self.held.insert(number, now.plus_ms(self.lasts_ms)).is_none() {
-            self.know(number);
+            self.identify(number);
         }
     }
 
     pub fn release(&mut self, number: u64) {
         if self.held.remove(&number).is_none() {
-            self.know(number);
+            self.identify(number);
         }
     }
 
-    /// One of those from before a restart is known by now.
-    fn know(&mut self, number: u64) {
+    /// Identifies one of the permits from before the restart.
+    fn identify(&mut self, number: u64) {
         if number <= self.first {
             self.unknown = self.unknown.saturating_sub(1);
         }
     }
 
-    /// When the next one ends by itself: there is nothing to hope for before.
+    /// Milliseconds until the next permit expires, 0 if none is held.
     pub fn next_end_ms(&self, now: Timestamp) -> u64 {
         let unknown = (self.unknown > 0).then_some(self.unknown_until);
         let next = self.held.values().copied().chain(unknown).min();
         next.map_or(0, |at| at.since(now))
     }
 
-    /// How many are to be on disk as out; nothing when what is there covers it.
-    pub fn to_keep(&mut self, quota: u64) -> Option<u64> {
-        let out = self.out();
-        if out <= self.kept {
+    /// The number that must be stored as held; `None` if the stored number covers it.
+    pub fn to_store(&mut self, quota: u64) -> Option<u64> {
+        let in_use = self.in_use();
+        if in_use <= self.stored {
             return None;
         }
-        // In steps: not every new high is a row.
-        self.kept = out + quota / 20;
-        Some(self.kept)
+        // In steps, so that not every new maximum writes a row.
+        self.stored = in_use + quota / 20;
+        Some(self.stored)
     }
 
     pub fn is_idle(&mut self, now: Timestamp) -> bool {
         self.drop_ended(now);
-        self.out() == 0
+        self.in_use() == 0
     }
 }
 
@@ -127,9 +129,9 @@ mod tests {
     fn after_a_restart_those_from_before_are_counted_until_they_are_known_or_over() {
         let mut before = Permits::restore(0, Timestamp(0), &Timing::DEFAULT);
         let (first, second) = (before.acquire(3, Timestamp(0)).unwrap(), before.acquire(3, Timestamp(0)).unwrap());
-        let kept = before.to_keep(3).unwrap();
-        assert_eq!((kept, before.to_keep(3)), (2, None));
-        let mut after = Permits::restore(kept, Timestamp(5_000), &Timing::DEFAULT);
+        let stored = before.to_store(3).unwrap();
+        assert_eq!((stored, before.to_store(3)), (2, None));
+        let mut after = Permits::restore(stored, Timestamp(5_000), &Timing::DEFAULT);
         assert_eq!(after.left(3, Timestamp(5_000)), 1);
         after.renew(first, Timestamp(6_000));
         assert_eq!(after.left(3, Timestamp(6_000)), 1);
@@ -145,14 +147,14 @@ mod tests {
         ) {
             let mut now = Timestamp(1_000_000);
             let (mut permits, mut disk) = (Permits::restore(0, now, &Timing::DEFAULT), 0);
-            // What holders believe they have, until when.
+            // What holders believe they hold, and until when.
             let mut held: Vec<(u64, Timestamp)> = Vec::new();
             for (what, which, ms) in steps {
                 now = now.plus_ms(ms);
                 held.retain(|(_, until)| *until > now);
                 match what {
                     0 | 1 => if let Some(number) = permits.acquire(quota, now) {
-                        disk = permits.to_keep(quota).unwrap_or(disk);
+                        disk = permits.to_store(quota).unwrap_or(disk);
                         held.push((number, now.plus_ms(Timing::DEFAULT.permit_ms)));
                     },
                     2 if which < held.len() => {

@@ -1,4 +1,4 @@
-//! Rate limits: policies, the quota pools that objects keep, and the leases that isolates hold of them.
+//! Limits: policies, the quota pools that objects keep, the leases that isolates hold, and concurrency permits.
 
 pub mod concurrency;
 pub mod policy;

@@ -1,34 +1,36 @@
-//! Rate limits: who or what may do how much. What is given out under one is counted in `quota_pool` and `concurrency`.
+//! Limits as they are configured. Their use is counted in `quota_pool` and `concurrency`.
 
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::issuer::LONGEST_PRINCIPAL;
+use crate::access::issuer::MAX_PRINCIPAL_BYTES;
 use crate::base::json::{Fault, Object};
 use crate::base::names::valid_id;
 
 /// The largest quota.
 const MAX_QUOTA: u64 = 1_000_000_000;
+/// The largest quota of a concurrency limit.
 const MAX_CONCURRENT: u64 = 10_000;
-/// The longest window, in seconds: 31 days.
-const LONGEST: u64 = 2_678_400;
-/// Stands for each one by itself.
+/// The longest window: 31 days.
+const MAX_WINDOW_SECONDS: u64 = 2_678_400;
+/// In a target: the limit applies to each one separately.
 pub const EACH: &str = "*";
 
+/// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// So many within any window.
+pub enum LimitKind {
+    /// Requests within any window.
     Requests,
-    /// So many at a time.
+    /// Concurrent requests.
     Concurrent,
 }
 
-/// Who or what is bound. Written as an object with one member.
+/// What a limit applies to. In JSON, an object with one member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Binds {
+pub enum LimitTarget {
     /// The whole tenant; always true.
     Tenant(bool),
     Role(String),
@@ -37,36 +39,37 @@ pub enum Binds {
     Capability(String),
 }
 
+/// A limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
-    pub kind: Kind,
+    pub kind: LimitKind,
     pub quota: u64,
-    /// Only for requests.
+    /// For limits on requests only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_seconds: Option<u64>,
-    pub binds: Binds,
+    pub binds: LimitTarget,
 }
 
-/// Reads a limit as somebody writes it; gives all faults.
+/// Reads the body of a limit. Returns every fault.
 pub fn read(text: &str) -> Result<Limit, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let kind = body.parsed("kind", "requests or concurrent", |text| match text {
-        "requests" => Some(Kind::Requests),
-        "concurrent" => Some(Kind::Concurrent),
+        "requests" => Some(LimitKind::Requests),
+        "concurrent" => Some(LimitKind::Concurrent),
         _ => None,
     });
-    let kind = body.require("kind", kind).unwrap_or(Kind::Requests);
-    let most = if kind == Kind::Requests { MAX_QUOTA } else { MAX_CONCURRENT };
+    let kind = body.require("kind", kind).unwrap_or(LimitKind::Requests);
+    let most = if kind == LimitKind::Requests { MAX_QUOTA } else { MAX_CONCURRENT };
     let quota = body.integer("quota", 1..=most);
     let quota = body.require("quota", quota).unwrap_or(1);
-    let window_seconds = body.integer("window_seconds", 1..=LONGEST);
+    let window_seconds = body.integer("window_seconds", 1..=MAX_WINDOW_SECONDS);
     match kind {
-        Kind::Requests => drop(body.require("window_seconds", window_seconds)),
-        Kind::Concurrent if window_seconds.is_some() => body.fault("window_seconds", "is only for requests"),
-        Kind::Concurrent => {}
+        LimitKind::Requests => drop(body.require("window_seconds", window_seconds)),
+        LimitKind::Concurrent if window_seconds.is_some() => body.fault("window_seconds", "is only for requests"),
+        LimitKind::Concurrent => {}
     }
     let named = body.object("binds");
-    let binds = body.require("binds", named).and_then(|named| binds(&mut body, named));
+    let binds = body.require("binds", named).and_then(|named| read_target(&mut body, named));
     let faults = body.finish();
     match binds {
         Some(binds) if faults.is_empty() => Ok(Limit { kind, quota, window_seconds, binds }),
@@ -74,18 +77,18 @@ pub fn read(text: &str) -> Result<Limit, Vec<Fault>> {
     }
 }
 
-fn binds<'a>(body: &mut Object<'a>, mut named: Object<'a>) -> Option<Binds> {
+fn read_target<'a>(body: &mut Object<'a>, mut named: Object<'a>) -> Option<LimitTarget> {
     let name = |text: &str| (text == EACH || valid_id(text)).then(|| text.to_string());
     let tenant = named.boolean("tenant");
     if tenant == Some(false) {
         named.fault("tenant", "must be true");
     }
-    let tenant = tenant.map(Binds::Tenant);
-    let role = named.parsed("role", "the name of a role, or *", name).map(Binds::Role);
-    let key = named.string("key", 1..=LONGEST_PRINCIPAL).map(Binds::Key);
-    let service = named.parsed("service", "the id of a service, or *", name).map(Binds::Service);
-    let capability = named.string("capability", 1..=128).map(Binds::Capability);
-    let mut found: Vec<Binds> = [tenant, role, key, service, capability].into_iter().flatten().collect();
+    let tenant = tenant.map(LimitTarget::Tenant);
+    let role = named.parsed("role", "the name of a role, or *", name).map(LimitTarget::Role);
+    let key = named.string("key", 1..=MAX_PRINCIPAL_BYTES).map(LimitTarget::Key);
+    let service = named.parsed("service", "the id of a service, or *", name).map(LimitTarget::Service);
+    let capability = named.string("capability", 1..=128).map(LimitTarget::Capability);
+    let mut found: Vec<LimitTarget> = [tenant, role, key, service, capability].into_iter().flatten().collect();
     let faults = named.finish();
     let one = found.len() == 1;
     if !one && faults.is_empty() {
@@ -95,69 +98,70 @@ fn binds<'a>(body: &mut Object<'a>, mut named: Object<'a>) -> Option<Binds> {
     found.pop().filter(|_| one)
 }
 
-/// What a limit's name for one of these begins with.
+/// The value, if the target names it or each one.
 fn matching<'v>(bound: &str, value: &'v str) -> Option<&'v str> {
     (bound == EACH || bound == value).then_some(value)
 }
 
 impl Limit {
-    /// The bucket that counts a request of this principal, if it is bound.
-    pub fn of_asker(&self, principal: &str, role: &str) -> Option<String> {
+    /// The name of the pool that counts requests of this principal; `None` if the limit does not apply to it.
+    pub fn pool_of_principal(&self, principal: &str, role: &str) -> Option<String> {
         match &self.binds {
-            Binds::Tenant(_) => Some("tenant".into()),
-            Binds::Role(bound) => matching(bound, role).map(|role| format!("role:{role}")),
-            Binds::Key(bound) if principal.strip_prefix("key:") == Some(bound) => Some(principal.into()),
-            Binds::Key(bound) => matching(bound, principal).map(Into::into),
-            Binds::Service(_) | Binds::Capability(_) => None,
+            LimitTarget::Tenant(_) => Some("tenant".into()),
+            LimitTarget::Role(bound) => matching(bound, role).map(|role| format!("role:{role}")),
+            LimitTarget::Key(bound) if principal.strip_prefix("key:") == Some(bound) => Some(principal.into()),
+            LimitTarget::Key(bound) => matching(bound, principal).map(Into::into),
+            LimitTarget::Service(_) | LimitTarget::Capability(_) => None,
         }
     }
 
-    /// The bucket that counts a context for this capability of this service, if it is bound.
-    pub fn of_work(&self, service: &str, capability: &str) -> Option<String> {
+    /// The name of the pool that counts contexts for this capability of this service; `None` if the limit does not
+    /// apply.
+    pub fn pool_of_work(&self, service: &str, capability: &str) -> Option<String> {
         match &self.binds {
-            Binds::Service(bound) => matching(bound, service).map(|service| format!("service:{service}")),
-            Binds::Capability(bound) => matching(bound, capability).map(|name| format!("capability:{name}")),
-            Binds::Tenant(_) | Binds::Role(_) | Binds::Key(_) => None,
+            LimitTarget::Service(bound) => matching(bound, service).map(|service| format!("service:{service}")),
+            LimitTarget::Capability(bound) => matching(bound, capability).map(|name| format!("capability:{name}")),
+            LimitTarget::Tenant(_) | LimitTarget::Role(_) | LimitTarget::Key(_) => None,
         }
     }
 }
 
-/// A limit that a request was held against, and how that stands.
+/// A limit that applied to a request, and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
+pub struct AppliedLimit {
     pub name: String,
     pub quota: u64,
-    /// Nothing: at a time.
+    /// `None` for a concurrency limit.
     pub window_seconds: Option<u64>,
     pub left: u64,
-    /// Until all is back, or when nothing is left until something is; in milliseconds.
+    /// Milliseconds until all tokens are back; if none is left, until the first is.
     pub reset_ms: u64,
 }
 
-/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
-pub fn headers(applied: &[Applied]) -> (String, String) {
-    let (mut policies, mut standing) = (String::new(), String::new());
-    for Applied { name, quota, window_seconds, left, reset_ms } in applied {
-        for text in [&mut policies, &mut standing] {
+/// The values of `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
+pub fn headers(applied: &[AppliedLimit]) -> (String, String) {
+    let (mut policies, mut states) = (String::new(), String::new());
+    for AppliedLimit { name, quota, window_seconds, left, reset_ms } in applied {
+        for text in [&mut policies, &mut states] {
             if !text.is_empty() {
                 text.push(',');
             }
         }
-        // Names have no character that needs an escape. Writing to a string does not fail.
+        // No character of a name needs an escape. Writing to a string does not fail.
         let _ = match window_seconds {
             Some(seconds) => write!(policies, r#""{name}";q={quota};w={seconds}"#),
             None => write!(policies, r#""{name}";q={quota};qu="concurrent-requests""#),
         };
         let _ = match window_seconds {
-            Some(_) => write!(standing, r#""{name}";r={left};t={}"#, reset_ms.div_ceil(1000)),
-            None => write!(standing, r#""{name}";r={left}"#),
+            Some(_) => write!(states, r#""{name}";r={left};t={}"#, reset_ms.div_ceil(1000)),
+            None => write!(states, r#""{name}";r={left}"#),
         };
     }
-    (policies, standing)
+    (policies, states)
 }
 
-/// Seconds for `Retry-After`: not before it can work, and up to a quarter later, so that who is refused together does
-/// not come back together.
+/// Seconds for `Retry-After`: at least the time until a retry can succeed, plus up to a quarter at random, so that
+/// clients rejected together do not return together.
 pub fn retry_after(reset_ms: u64, random: u64) -> u64 {
     let seconds = reset_ms.div_ceil(1000).max(1);
     seconds + random % (seconds / 4 + 2)
@@ -205,36 +209,37 @@ mod tests {
     }
 
     #[test]
-    fn it_binds_who_or_what_it_names() {
-        let limit = |binds| Limit { kind: Kind::Requests, quota: 1, window_seconds: Some(1), binds };
-        let asker = |binds| limit(binds).of_asker("key:ab", "caller");
-        assert_eq!(asker(Binds::Tenant(true)).as_deref(), Some("tenant"));
-        assert_eq!(asker(Binds::Role("caller".into())).as_deref(), Some("role:caller"));
-        assert_eq!(asker(Binds::Role("admin".into())), None);
+    fn a_limit_applies_to_its_target() {
+        let limit = |binds| Limit { kind: LimitKind::Requests, quota: 1, window_seconds: Some(1), binds };
+        let asker = |binds| limit(binds).pool_of_principal("key:ab", "caller");
+        assert_eq!(asker(LimitTarget::Tenant(true)).as_deref(), Some("tenant"));
+        assert_eq!(asker(LimitTarget::Role("caller".into())).as_deref(), Some("role:caller"));
+        assert_eq!(asker(LimitTarget::Role("admin".into())), None);
         for bound in ["ab", "key:ab", "*"] {
-            assert_eq!(asker(Binds::Key(bound.into())).as_deref(), Some("key:ab"), "{bound}");
+            assert_eq!(asker(LimitTarget::Key(bound.into())).as_deref(), Some("key:ab"), "{bound}");
         }
-        assert_eq!(asker(Binds::Key("a".into())), None);
-        assert_eq!(asker(Binds::Service("*".into())), None);
-        let work = |binds| limit(binds).of_work("llm", "chat");
-        assert_eq!(work(Binds::Service("llm".into())).as_deref(), Some("service:llm"));
-        assert_eq!(work(Binds::Capability("*".into())).as_deref(), Some("capability:chat"));
-        assert_eq!(work(Binds::Capability("embed".into())), None);
-        assert_eq!(work(Binds::Tenant(true)), None);
+        assert_eq!(asker(LimitTarget::Key("a".into())), None);
+        assert_eq!(asker(LimitTarget::Service("*".into())), None);
+        let work = |binds| limit(binds).pool_of_work("llm", "chat");
+        assert_eq!(work(LimitTarget::Service("llm".into())).as_deref(), Some("service:llm"));
+        assert_eq!(work(LimitTarget::Capability("*".into())).as_deref(), Some("capability:chat"));
+        assert_eq!(work(LimitTarget::Capability("embed".into())), None);
+        assert_eq!(work(LimitTarget::Tenant(true)), None);
     }
 
     #[test]
     fn headers_are_structured_fields() {
-        let burst = Applied { name: "burst".into(), quota: 100, window_seconds: Some(60), left: 50, reset_ms: 29_001 };
-        let few = Applied { name: "few".into(), quota: 5, window_seconds: None, left: 2, reset_ms: 0 };
-        let (policies, standing) = headers(&[burst, few]);
+        let burst =
+            AppliedLimit { name: "burst".into(), quota: 100, window_seconds: Some(60), left: 50, reset_ms: 29_001 };
+        let few = AppliedLimit { name: "few".into(), quota: 5, window_seconds: None, left: 2, reset_ms: 0 };
+        let (policies, states) = headers(&[burst, few]);
         assert_eq!(policies, r#""burst";q=100;w=60,"few";q=5;qu="concurrent-requests""#);
-        assert_eq!(standing, r#""burst";r=50;t=30,"few";r=2"#);
+        assert_eq!(states, r#""burst";r=50;t=30,"few";r=2"#);
     }
 
     proptest! {
         #[test]
-        fn nobody_is_told_to_come_back_too_early(reset_ms in 0u64..10_000_000, random: u64) {
+        fn retry_after_is_never_too_early(reset_ms in 0u64..10_000_000, random: u64) {
             let seconds = retry_after(reset_ms, random);
             prop_assert!(seconds * 1000 >= reset_ms && seconds >= 1);
             prop_assert!(seconds <= reset_ms.div_ceil(1000) * 5 / 4 + 2);

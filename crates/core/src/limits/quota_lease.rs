@@ -1,23 +1,24 @@
-//! An isolate's side of a bucket: the portions it has, and when it asks for another.
+//! An isolate's side of a quota pool: the leases it holds, and when it requests another.
 //!
-//! It asks for what it used lately, doubled whenever that was not enough, so that a busy isolate asks seldom and an idle
-//! one keeps nothing from others. While nothing is scarce one request asks and the others wait for what it brings; when
-//! little is left each asks for itself.
+//! It requests as many tokens as it used lately, doubled whenever they ran out before the lease did. So a busy isolate
+//! sends few requests, and an idle one withholds nothing from others. While tokens are not scarce, one request fetches
+//! a lease and the others wait for it; when few are left, each request fetches its own token.
 
 use std::collections::VecDeque;
 
-use super::quota_pool::{PORTION_MS, Portion, Report, Standing};
+use super::quota_pool::{LeaseReport, QUOTA_LEASE_MS, QuotaLease, QuotaState};
 use crate::base::time::Timestamp;
 
-/// The most one portion is asked for.
+/// Maximum number of tokens requested at a time.
 const MAX_REQUESTED: u64 = 8_192;
-/// Who was to ask and did not come back keeps others waiting this long, in milliseconds.
-const PATIENCE_MS: u64 = 1_000;
-/// A refusal is believed for this long at most, in milliseconds: tokens may come back before their time.
-const SHUT_MS: u64 = 1_000;
+/// How long others wait for a request that does not return, in milliseconds.
+const REQUEST_TIMEOUT_MS: u64 = 1_000;
+/// How long an empty pool is not asked again, in milliseconds, at most: tokens may come back early.
+const MAX_BLOCK_MS: u64 = 1_000;
 
+/// A lease whose tokens can still be used.
 #[derive(Debug, Clone)]
-struct Held {
+struct HeldLease {
     number: u64,
     given: u64,
     left: u64,
@@ -25,91 +26,95 @@ struct Held {
     touched: bool,
 }
 
-impl Held {
-    fn report(&self) -> Report {
-        Report { number: self.number, used: self.given - self.left }
+impl HeldLease {
+    fn report(&self) -> LeaseReport {
+        LeaseReport { number: self.number, used: self.given - self.left }
     }
 }
 
-/// What a request that wants a token is to do.
+/// What a caller that needs a token must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// It has one, of this portion.
+pub enum TakeResult {
+    /// It has one, from the lease with this number.
     Taken(u64),
-    Ask(Wish),
-    /// Another asks: look again soon.
+    /// Send this request to the pool.
+    Request(LeaseRequest),
+    /// Another caller's request is under way: try again soon.
     Wait,
-    Refused,
+    /// No token is left.
+    Exhausted,
 }
 
-/// What is asked of the bucket.
+/// A request to the pool: the number of tokens, and reports about earlier leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct LeaseRequest {
     pub wanted: u64,
-    pub reports: Vec<Report>,
+    pub reports: Vec<LeaseReport>,
 }
 
+/// The quota of one pool that an isolate may spend by itself.
 #[derive(Debug, Clone)]
-pub struct Purse {
-    held: VecDeque<Held>,
-    /// What is to be told of portions that are over.
-    reports: Vec<Report>,
+pub struct LocalQuota {
+    leases: VecDeque<HeldLease>,
+    /// Unsent reports about leases that are over.
+    reports: Vec<LeaseReport>,
     wanted: u64,
-    /// Until when the last tokens that were given can be used.
+    /// When the latest lease expires.
     last_until: Timestamp,
     scarce: bool,
-    asking_until: Timestamp,
-    shut_until: Timestamp,
-    /// As the bucket said: what others have is not in it.
+    requesting_until: Timestamp,
+    blocked_until: Timestamp,
+    /// The tokens left in the pool according to its last reply, without those leased by others.
     left: u64,
     reset_at: Timestamp,
 }
 
-impl Default for Purse {
+impl Default for LocalQuota {
     fn default() -> Self {
         Self {
-            held: VecDeque::new(),
+            leases: VecDeque::new(),
             reports: Vec::new(),
             wanted: 1,
             last_until: Timestamp(0),
             scarce: true,
-            asking_until: Timestamp(0),
-            shut_until: Timestamp(0),
+            requesting_until: Timestamp(0),
+            blocked_until: Timestamp(0),
             left: 0,
             reset_at: Timestamp(0),
         }
     }
 }
 
-impl Purse {
-    pub fn is_shut(&self, now: Timestamp) -> bool {
-        now < self.shut_until
+impl LocalQuota {
+    pub fn is_blocked(&self, now: Timestamp) -> bool {
+        now < self.blocked_until
     }
 
-    /// Whether the bucket was empty when it was last asked, and nothing has come back by itself since.
-    pub fn is_spent(&self, now: Timestamp) -> bool {
-        self.left == 0 && self.held.iter().all(|held| held.left == 0) && now < self.reset_at
+    /// Whether the pool was empty at the last request and no token has come back since.
+    pub fn is_exhausted(&self, now: Timestamp) -> bool {
+        self.left == 0 && self.leases.iter().all(|lease| lease.left == 0) && now < self.reset_at
     }
 
-    pub fn take(&mut self, now: Timestamp) -> Step {
-        if self.is_shut(now) {
-            return Step::Refused;
+    /// Takes a token, or says how to get one.
+    pub fn take(&mut self, now: Timestamp) -> TakeResult {
+        if self.is_blocked(now) {
+            return TakeResult::Exhausted;
         }
-        while let Some(first) = self.held.front_mut() {
+        while let Some(first) = self.leases.front_mut() {
             if first.left > 0 && now < first.until {
                 first.left -= 1;
                 first.touched = true;
-                return Step::Taken(first.number);
+                return TakeResult::Taken(first.number);
             }
             self.reports.push(first.report());
             if first.left > 0 {
-                // It was more than was needed: as much again as was, once that is halved.
+                // The lease was larger than needed. The next request halves this, to what was used.
                 self.wanted = 2 * (first.given - first.left);
             }
-            self.held.pop_front();
+            self.leases.pop_front();
         }
-        if now < self.asking_until && !self.scarce {
-            return Step::Wait;
+        if now < self.requesting_until && !self.scarce {
+            return TakeResult::Wait;
         }
         self.wanted = match now < self.last_until {
             _ if self.scarce => 1,
@@ -117,65 +122,68 @@ impl Purse {
             false => self.wanted / 2,
         };
         self.wanted = self.wanted.clamp(1, MAX_REQUESTED);
-        self.asking_until = now.plus_ms(PATIENCE_MS);
-        Step::Ask(Wish { wanted: self.wanted, reports: std::mem::take(&mut self.reports) })
+        self.requesting_until = now.plus_ms(REQUEST_TIMEOUT_MS);
+        TakeResult::Request(LeaseRequest { wanted: self.wanted, reports: std::mem::take(&mut self.reports) })
     }
 
-    /// Takes in a portion that was asked for at `asked_at`; true when the asker has its token of it.
-    pub fn given(&mut self, portion: Portion, standing: Standing, asked_at: Timestamp, now: Timestamp) -> bool {
-        let Portion { number, tokens, scarce } = portion;
-        let until = asked_at.plus_ms(PORTION_MS);
-        self.heard(standing, now);
+    /// Stores a lease that was requested at `asked_at`. Returns true if the caller has its token from it.
+    pub fn receive(&mut self, lease: QuotaLease, state: QuotaState, asked_at: Timestamp, now: Timestamp) -> bool {
+        let QuotaLease { number, tokens, scarce } = lease;
+        let until = asked_at.plus_ms(QUOTA_LEASE_MS);
+        self.update(state, now);
         self.wanted = tokens;
         self.scarce = scarce;
         self.last_until = until;
         if now >= until {
-            // It was too long on its way: whatever can be used of it is too little to tell.
-            self.reports.push(Report { number, used: 0 });
+            // It arrived too late to be used safely.
+            self.reports.push(LeaseReport { number, used: 0 });
             return false;
         }
         if tokens > 1 {
-            self.held.push_back(Held { number, given: tokens, left: tokens - 1, until, touched: false });
+            self.leases.push_back(HeldLease { number, given: tokens, left: tokens - 1, until, touched: false });
         }
         true
     }
 
-    /// Nothing was left.
-    pub fn refused(&mut self, standing: Standing, now: Timestamp) {
-        self.heard(standing, now);
-        self.shut_until = now.plus_ms(standing.reset_ms.min(SHUT_MS));
+    /// The pool was empty.
+    pub fn block(&mut self, state: QuotaState, now: Timestamp) {
+        self.update(state, now);
+        self.blocked_until = now.plus_ms(state.reset_ms.min(MAX_BLOCK_MS));
     }
 
-    /// The bucket could not be asked; what was to be told it is lost, which harms nobody.
-    pub fn failed(&mut self) {
-        self.asking_until = Timestamp(0);
+    /// The request failed. The reports in it are lost, which is harmless.
+    pub fn request_failed(&mut self) {
+        self.requesting_until = Timestamp(0);
     }
 
-    fn heard(&mut self, standing: Standing, now: Timestamp) {
-        self.asking_until = Timestamp(0);
-        self.left = standing.left;
-        self.reset_at = now.plus_ms(standing.reset_ms);
+    fn update(&mut self, state: QuotaState, now: Timestamp) {
+        self.requesting_until = Timestamp(0);
+        self.left = state.left;
+        self.reset_at = now.plus_ms(state.reset_ms);
     }
 
-    /// A token was not needed after all; gives what is to be told now.
-    pub fn put_back(&mut self, number: u64) -> Option<Report> {
-        match self.held.iter_mut().find(|held| held.number == number) {
-            Some(held) => {
-                held.left += 1;
+    /// Returns an unused token. The result, if any, is a report for the pool.
+    pub fn return_token(&mut self, number: u64) -> Option<LeaseReport> {
+        match self.leases.iter_mut().find(|lease| lease.number == number) {
+            Some(lease) => {
+                lease.left += 1;
                 None
             }
-            None => Some(Report { number, used: 0 }).filter(|_| !self.reports.iter().any(|one| one.number == number)),
+            None => {
+                Some(LeaseReport { number, used: 0 }).filter(|_| !self.reports.iter().any(|one| one.number == number))
+            }
         }
     }
 
-    /// Gives a portion up when it was not used since this was last asked, or is over; gives what is to be told of it.
-    pub fn give_up(&mut self, number: u64, now: Timestamp) -> Option<Report> {
-        if let Some(at) = self.held.iter().position(|held| held.number == number) {
-            let held = self.held.get_mut(at)?;
-            if std::mem::take(&mut held.touched) && now < held.until {
+    /// Gives up a lease that was not used since the last call, or has expired. The result, if any, is a report for the
+    /// pool.
+    pub fn release_unused(&mut self, number: u64, now: Timestamp) -> Option<LeaseReport> {
+        if let Some(at) = self.leases.iter().position(|lease| lease.number == number) {
+            let lease = self.leases.get_mut(at)?;
+            if std::mem::take(&mut lease.touched) && now < lease.until {
                 return None;
             }
-            let report = self.held.remove(at)?.report();
+            let report = self.leases.remove(at)?.report();
             self.wanted = report.used;
             return Some(report);
         }
@@ -183,14 +191,14 @@ impl Purse {
         Some(self.reports.remove(at))
     }
 
-    /// Whether anything is known of this portion that the bucket was not told.
-    pub fn has(&self, number: u64) -> bool {
-        self.held.iter().any(|held| held.number == number) || self.reports.iter().any(|one| one.number == number)
+    /// Whether there is something to report about this lease.
+    pub fn has_unreported(&self, number: u64) -> bool {
+        self.leases.iter().any(|lease| lease.number == number) || self.reports.iter().any(|one| one.number == number)
     }
 
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        let own: u64 = self.held.iter().map(|held| held.left).sum();
-        Standing { left: self.left + own, reset_ms: self.reset_at.since(now) }
+    pub fn state(&self, now: Timestamp) -> QuotaState {
+        let own: u64 = self.leases.iter().map(|lease| lease.left).sum();
+        QuotaState { left: self.left + own, reset_ms: self.reset_at.since(now) }
     }
 }
 

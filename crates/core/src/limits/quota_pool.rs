@@ -1,13 +1,13 @@
-//! The tokens of one limit, given out in portions.
+//! The tokens of one limit, leased to isolates.
 //!
-//! A bucket has `quota` tokens. One that was used comes back a window after that, so no window of that length ever sees
-//! more than the quota. Isolates are given portions to use for a while, the smaller the less is left, and down to a
-//! tenth single ones: then the bucket knows of every use. What of a portion was used is said when the next is asked for,
-//! or when the isolate is idle; of a portion that nothing was said of, all counts as used at its end. So a message that
-//! is lost, or an isolate that dies, may keep tokens away for a window, but never adds any.
+//! A pool has `quota` tokens. A used token comes back one window after its use, so no window of that length sees more
+//! than the quota. Isolates lease tokens for a short time. Leases get smaller as fewer tokens are left; from the last
+//! tenth, tokens are given one by one, so that the pool knows of every use. An isolate reports the use of a lease with
+//! its next request, or when it is idle; an unreported lease counts as used in full at its end. So a lost message or a
+//! crashed isolate can withhold tokens for a window, but never adds any.
 //!
-//! Invariant: tokens used within the last window and tokens that are out are together at most the quota, unless that
-//! was lowered.
+//! Invariant: the tokens used within the last window plus the leased tokens are at most the quota, unless the quota was
+//! lowered.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,144 +15,149 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::time::Timestamp;
 
-/// An isolate uses its portion at most for this long after it asked for it.
-pub const PORTION_MS: u64 = 2_000;
-/// A portion is over this long after it was given: a second for what clocks differ.
-const OVER_MS: u64 = PORTION_MS + 1_000;
-/// Times of use are kept to this part of a window.
+/// How long after its request an isolate may use a lease, in milliseconds.
+pub const QUOTA_LEASE_MS: u64 = 2_000;
+/// How long after the grant a lease expires, in milliseconds: one second more, as clocks differ.
+const EXPIRY_MS: u64 = QUOTA_LEASE_MS + 1_000;
+/// Times of use are stored with the precision of a window divided by this.
 const SLOTS: u64 = 100;
-/// With this few left, single tokens are given whatever the quota.
-const FEW: u64 = 10;
-/// One portion is at most this part of what is left beyond those.
-const SHARE: u64 = 4;
-/// Single tokens remembered, so that they can be given back.
+/// With so few tokens left they are given one by one, whatever the quota.
+const MIN_SCARCE: u64 = 10;
+/// A lease has at most the tokens beyond those, divided by this.
+const MAX_SHARE: u64 = 4;
+/// How many single tokens are remembered, so that they can be returned.
 const MAX_SINGLES: usize = 256;
 
+/// A rate limit: `quota` uses in any window of `window_ms` milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
+pub struct QuotaRule {
     pub quota: u64,
     pub window_ms: u64,
 }
 
-/// What is left, and when more is: all of it, or where nothing is left something.
+/// How many tokens are left, and in how many milliseconds all of them are back; if none is left, when the first is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Standing {
+pub struct QuotaState {
     pub left: u64,
     pub reset_ms: u64,
 }
 
+/// Tokens that an isolate may use for [`QUOTA_LEASE_MS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Portion {
+pub struct QuotaLease {
     pub number: u64,
     pub tokens: u64,
-    /// So little is left that only single tokens are given.
+    /// So few tokens are left that they are given one by one.
     pub scarce: bool,
 }
 
-/// How much of a portion was used, by who will use no more of it.
+/// How many tokens of a lease were used. Its holder uses no more of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct LeaseReport {
     pub number: u64,
     pub used: u64,
 }
 
-/// What is on disk.
+/// The stored form of a pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
-    /// Tokens, by the time they count as used.
+pub struct StoredPool {
+    /// Tokens by the time at which they count as used.
     pub used: Vec<(Timestamp, u64)>,
-    /// Tokens that may have been given since.
+    /// Tokens that may have been given since this was stored.
     pub ahead: u64,
     pub window_ms: u64,
 }
 
+/// A lease that was not reported and has not expired.
 #[derive(Debug, Clone, Copy)]
-struct Out {
+struct OpenLease {
     tokens: u64,
     until: Timestamp,
 }
 
+/// The tokens of one limit for one tenant, role, key, service or capability.
 #[derive(Debug, Clone)]
-pub struct Bucket {
-    rule: Rule,
-    /// Tokens by the end of the slot they were used in, the oldest first.
+pub struct QuotaPool {
+    rule: QuotaRule,
+    /// Used tokens by the end of the slot of their use, oldest first.
     used: VecDeque<(Timestamp, u64)>,
-    used_in_all: u64,
-    out: BTreeMap<u64, Out>,
-    out_in_all: u64,
-    /// Single tokens given, with the slot they were counted in.
+    used_total: u64,
+    open: BTreeMap<u64, OpenLease>,
+    open_total: u64,
+    /// Single tokens, with the slot in which they were counted.
     singles: VecDeque<(u64, Timestamp)>,
     next: u64,
-    /// The clock never goes back here.
+    /// The latest time seen: the clock never goes back here.
     now: Timestamp,
-    /// Tokens given that the disk does not have as used, and how many it allows for.
-    unkept: u64,
+    /// Tokens given since the last write, and the number that the stored form allows for.
+    unsaved: u64,
     ahead: u64,
-    /// When tokens were given last, and whether that was soon after the time before.
-    took_at: Timestamp,
+    /// When tokens were last given, and whether that was soon after the time before.
+    last_taken_at: Timestamp,
     busy: bool,
 }
 
-impl Bucket {
-    pub fn new(rule: Rule, now: Timestamp) -> Self {
+impl QuotaPool {
+    pub fn new(rule: QuotaRule, now: Timestamp) -> Self {
         Self {
             rule,
             used: VecDeque::new(),
-            used_in_all: 0,
-            out: BTreeMap::new(),
-            out_in_all: 0,
+            used_total: 0,
+            open: BTreeMap::new(),
+            open_total: 0,
             singles: VecDeque::new(),
-            // Larger than any number given before a restart: nobody gives a thousand within a millisecond.
+            // Larger than any number given before a restart, as fewer than a thousand are given per millisecond.
             next: now.0 << 10,
             now,
-            unkept: 0,
+            unsaved: 0,
             ahead: 0,
-            took_at: Timestamp(0),
+            last_taken_at: Timestamp(0),
             busy: false,
         }
     }
 
-    /// After a restart: whatever may have been given counts as used, as late as it can have been.
-    pub fn restore(kept: &Kept, rule: Rule, now: Timestamp) -> Self {
-        let mut bucket = Self::new(Rule { window_ms: kept.window_ms.max(1), ..rule }, now);
+    /// Restores a pool after a restart. Tokens that may have been given count as used, at the latest possible time.
+    pub fn restore(kept: &StoredPool, rule: QuotaRule, now: Timestamp) -> Self {
+        let mut pool = Self::new(QuotaRule { window_ms: kept.window_ms.max(1), ..rule }, now);
         for (at, tokens) in &kept.used {
-            bucket.push(*at, *tokens);
+            pool.push(*at, *tokens);
         }
-        bucket.book(now.plus_ms(OVER_MS), kept.ahead);
-        bucket.change(rule);
-        bucket
+        pool.count_used(now.plus_ms(EXPIRY_MS), kept.ahead);
+        pool.set_rule(rule);
+        pool
     }
 
-    pub fn change(&mut self, rule: Rule) {
+    pub fn set_rule(&mut self, rule: QuotaRule) {
         self.rule = rule;
     }
 
-    /// What is to be on disk before anybody learns what was given; nothing when what is there covers it. A busy bucket is
-    /// kept for each twentieth of the quota, and that much is lost with a restart; a quiet one each time, and loses nothing.
-    pub fn to_keep(&mut self) -> Option<Kept> {
-        if self.unkept <= self.ahead {
+    /// What must be stored before the tokens are handed out; `None` if the stored form covers them. A busy pool is
+    /// stored once for each twentieth of the quota and loses at most that much in a restart; a quiet one is stored each
+    /// time and loses nothing.
+    pub fn to_store(&mut self) -> Option<StoredPool> {
+        if self.unsaved <= self.ahead {
             return None;
         }
-        let ahead = if self.busy { 2 * self.ahead.max(self.unkept) } else { 0 };
-        Some(self.kept(ahead.min(self.rule.quota / 20)))
+        let ahead = if self.busy { 2 * self.ahead.max(self.unsaved) } else { 0 };
+        Some(self.stored(ahead.min(self.rule.quota / 20)))
     }
 
-    /// Whether nothing was given for a while.
-    pub fn is_resting(&self, now: Timestamp) -> bool {
-        now.since(self.took_at) >= OVER_MS
+    /// Whether no tokens were given for a while.
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        now.since(self.last_taken_at) >= EXPIRY_MS
     }
 
-    /// What is to be on disk of a bucket that rests; nothing when it is there.
-    pub fn to_rest(&mut self) -> Option<Kept> {
-        (self.ahead > 0).then(|| self.kept(0))
+    /// What must be stored for an idle pool, without an allowance; `None` if it is stored already.
+    pub fn to_store_exactly(&mut self) -> Option<StoredPool> {
+        (self.ahead > 0).then(|| self.stored(0))
     }
 
-    fn kept(&mut self, ahead: u64) -> Kept {
-        self.unkept = 0;
+    fn stored(&mut self, ahead: u64) -> StoredPool {
+        self.unsaved = 0;
         self.ahead = ahead;
-        let out = self.out.values().map(|out| (out.until, out.tokens));
+        let out = self.open.values().map(|out| (out.until, out.tokens));
         let used = self.used.iter().copied().chain(out).collect();
-        Kept { used, ahead, window_ms: self.rule.window_ms }
+        StoredPool { used, ahead, window_ms: self.rule.window_ms }
     }
 
     fn slot_end(&self, at: Timestamp) -> Timestamp {
@@ -160,8 +165,8 @@ impl Bucket {
         Timestamp((at.0 / slot + 1) * slot)
     }
 
-    /// Counts tokens as used at a time; gives the slot they were counted in.
-    fn book(&mut self, at: Timestamp, tokens: u64) -> Timestamp {
+    /// Counts tokens as used at a time. Returns the slot in which they were counted.
+    fn count_used(&mut self, at: Timestamp, tokens: u64) -> Timestamp {
         self.push(self.slot_end(at), tokens)
     }
 
@@ -169,9 +174,9 @@ impl Bucket {
         if tokens == 0 {
             return end;
         }
-        self.used_in_all += tokens;
+        self.used_total += tokens;
         match self.used.back_mut() {
-            // Not before one that is there: later is never too much.
+            // Never before an existing slot: counting later is safe.
             Some((last, count)) if *last >= end => {
                 *count += tokens;
                 *last
@@ -183,90 +188,90 @@ impl Bucket {
         }
     }
 
-    /// Takes in that time has passed.
-    fn turn_to(&mut self, now: Timestamp) {
+    /// Advances to `now`: expires leases, and returns tokens whose window has passed.
+    fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
-        while let Some((number, out)) = self.out.first_key_value().map(|(number, out)| (*number, *out))
+        while let Some((number, out)) = self.open.first_key_value().map(|(number, out)| (*number, *out))
             && out.until <= self.now
         {
-            self.out.remove(&number);
-            self.out_in_all -= out.tokens;
-            self.book(out.until, out.tokens);
+            self.open.remove(&number);
+            self.open_total -= out.tokens;
+            self.count_used(out.until, out.tokens);
         }
         while let Some((end, tokens)) = self.used.front().copied()
             && end.plus_ms(self.rule.window_ms) <= self.now
         {
             self.used.pop_front();
-            self.used_in_all -= tokens;
+            self.used_total -= tokens;
         }
     }
 
     fn left(&self) -> u64 {
-        self.rule.quota.saturating_sub(self.used_in_all + self.out_in_all)
+        self.rule.quota.saturating_sub(self.used_total + self.open_total)
     }
 
-    /// Gives up to `wanted` tokens; nothing when none is left.
-    pub fn take(&mut self, wanted: u64, now: Timestamp) -> Option<Portion> {
-        self.turn_to(now);
-        let (left, floor) = (self.left(), (self.rule.quota / 10).max(FEW));
+    /// Leases up to `wanted` tokens. `None` if none is left.
+    pub fn take(&mut self, wanted: u64, now: Timestamp) -> Option<QuotaLease> {
+        self.advance(now);
+        let (left, floor) = (self.left(), (self.rule.quota / 10).max(MIN_SCARCE));
         if left == 0 {
             return None;
         }
-        let most = (left.saturating_sub(floor) / SHARE).max(1);
+        let most = (left.saturating_sub(floor) / MAX_SHARE).max(1);
         let tokens = wanted.clamp(1, most);
         self.next += 1;
         let number = self.next;
-        self.busy = !self.is_resting(self.now);
-        self.took_at = self.now;
-        self.unkept += tokens;
+        self.busy = !self.is_idle(self.now);
+        self.last_taken_at = self.now;
+        self.unsaved += tokens;
         if tokens == 1 {
-            let slot = self.book(self.now, 1);
+            let slot = self.count_used(self.now, 1);
             if self.singles.len() >= MAX_SINGLES {
                 self.singles.pop_front();
             }
             self.singles.push_back((number, slot));
         } else {
-            self.out.insert(number, Out { tokens, until: self.now.plus_ms(OVER_MS) });
-            self.out_in_all += tokens;
+            self.open.insert(number, OpenLease { tokens, until: self.now.plus_ms(EXPIRY_MS) });
+            self.open_total += tokens;
         }
-        Some(Portion { number, tokens, scarce: left <= floor })
+        Some(QuotaLease { number, tokens, scarce: left <= floor })
     }
 
-    /// Takes in how much of a portion was used. One that is over, or that nobody was given, changes nothing.
-    pub fn report(&mut self, report: Report, now: Timestamp) {
-        self.turn_to(now);
-        if let Some(out) = self.out.remove(&report.number) {
-            self.out_in_all -= out.tokens;
-            self.book(self.now, report.used.min(out.tokens));
+    /// Applies a report. A report about an expired or unknown lease changes nothing.
+    pub fn report(&mut self, report: LeaseReport, now: Timestamp) {
+        self.advance(now);
+        if let Some(out) = self.open.remove(&report.number) {
+            self.open_total -= out.tokens;
+            self.count_used(self.now, report.used.min(out.tokens));
         } else if report.used == 0
             && let Some(at) = self.singles.iter().position(|(number, _)| *number == report.number)
             && let Some((_, slot)) = self.singles.remove(at)
             && let Some((_, count)) = self.used.iter_mut().find(|(end, count)| *end == slot && *count > 0)
         {
             *count -= 1;
-            self.used_in_all -= 1;
+            self.used_total -= 1;
         }
     }
 
-    /// Whether tokens are out that may come back unused.
-    pub fn is_waited_for(&self) -> bool {
-        self.out_in_all > 0
+    /// Whether leased tokens may come back unused.
+    pub fn has_open_leases(&self) -> bool {
+        self.open_total > 0
     }
 
-    pub fn standing(&mut self, now: Timestamp) -> Standing {
-        self.turn_to(now);
+    pub fn state(&mut self, now: Timestamp) -> QuotaState {
+        self.advance(now);
         let left = self.left();
         let back = |end: Timestamp| end.plus_ms(self.rule.window_ms);
         let used = self.used.iter().filter(|(_, count)| *count > 0).map(|(end, _)| back(*end));
-        let all = used.chain(self.out.values().map(|out| back(self.slot_end(out.until))));
+        let all = used.chain(self.open.values().map(|out| back(self.slot_end(out.until))));
         let at = if left == 0 { all.min() } else { all.max() };
-        Standing { left, reset_ms: at.map_or(0, |at| at.since(self.now)) }
+        QuotaState { left, reset_ms: at.map_or(0, |at| at.since(self.now)) }
     }
 
-    /// When all has come back, if nothing more is given; nothing when it has.
+    /// When all tokens are back, if no more are given. `None` if they are.
     pub fn full_at(&mut self, now: Timestamp) -> Option<Timestamp> {
-        self.turn_to(now);
-        let out = self.out.values().map(|out| self.slot_end(out.until));
+        self.advance(now);
+        let out = self.open.values().map(|out| self.slot_end(out.until));
         let last = self.used.back().map(|(end, _)| *end).into_iter().chain(out).max();
         last.map(|end| end.plus_ms(self.rule.window_ms))
     }

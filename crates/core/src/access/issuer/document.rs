@@ -1,36 +1,37 @@
-//! Reading an issuer's document as people write it.
+//! Reading the document of an issuer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 
 use super::super::api_key::valid_tenant;
+use super::super::jose::algorithm::Algorithm;
 use super::super::jose::jwk::{self, MAX_KEYS};
-use super::super::jose::jwt::{AUDIENCE, Algorithm};
+use super::super::jose::jwt::AUDIENCE;
 use super::super::permission;
 use super::super::sign_in;
-use super::{ACCESS_TOKEN, Claims, Issuer, Keys, Rules, Written};
+use super::{ACCESS_TOKEN, AddressRules, Claims, DocumentVersion, Issuer, Keys};
 use crate::base::json::{Fault, Object, child};
 use crate::base::names::valid_id;
 use crate::http::egress_address;
 
-/// Words and roles of one claim.
+/// Maximum number of mapped words of a claim.
 const MAX_ROLES: usize = 100;
 const MAX_AUDIENCES: usize = 20;
-/// Permissions that one word of a scope stands for.
+/// Maximum number of permissions for one word of a scope.
 const MAX_PERMISSIONS: usize = 50;
 /// The longest name of a claim, in characters.
 const LONGEST_CLAIM: usize = 200;
 
-/// Reads a document that has passed `json::check`. All faults are named.
-pub fn read(name: &str, text: &str, rules: Rules<'_>) -> Result<Issuer, Vec<Fault>> {
+/// Reads a document that has passed `json::check`. Returns every fault.
+pub fn read(name: &str, text: &str, rules: AddressRules<'_>) -> Result<Issuer, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let issuer = body.string("issuer", 1..=512);
     let issuer = body.require("issuer", issuer).unwrap_or_default();
     let (audience, more_audiences) = read_audiences(&mut body);
     let audience_claim = body.string("audience_claim", 1..=LONGEST_CLAIM).filter(|claim| claim != AUDIENCE);
     let keys = read_keys(&mut body, rules, true);
-    // Where its keys are given, nothing of it is ever called.
+    // An issuer with fixed keys is never called.
     let checked = match &keys {
         Some(Keys::Fixed(keys)) if !keys.is_empty() => egress_address::check_name(&issuer, rules.own_hosts),
         _ => egress_address::check(&issuer, rules.addresses, rules.own_hosts).map(|_| ()),
@@ -51,10 +52,10 @@ pub fn read(name: &str, text: &str, rules: Rules<'_>) -> Result<Issuer, Vec<Faul
     let role = body.parsed("role", "a role's name", |role| valid_id(role).then(|| role.to_string()));
     let tenant = body.parsed("tenant", "a tenant's name", |tenant| valid_tenant(tenant).then(|| tenant.to_string()));
     if tenant.is_some() && claims.tenant.is_some() {
-        body.fault("tenant", "cannot stand beside claims.tenant");
+        body.fault("tenant", "cannot be combined with claims.tenant");
     }
     if claims.role.is_some() == roles.is_empty() {
-        body.fault("roles", "belongs to claims.role, and claims.role to it");
+        body.fault("roles", "requires claims.role, and claims.role requires it");
     } else if role.is_none() && roles.is_empty() {
         body.fault("role", "is required without claims.role and roles");
     }
@@ -77,11 +78,11 @@ pub fn read(name: &str, text: &str, rules: Rules<'_>) -> Result<Issuer, Vec<Faul
         role,
         tenant,
         sign_in,
-        written: Written::default(),
+        written: DocumentVersion::default(),
     })
 }
 
-/// One audience, or several of which a token names one.
+/// Reads one audience or several alternatives.
 fn read_audiences(body: &mut Object<'_>) -> (String, Vec<String>) {
     if !body.has_array("audience") {
         let audience = body.string("audience", 1..=512);
@@ -98,8 +99,8 @@ fn read_audiences(body: &mut Object<'_>) -> (String, Vec<String>) {
     (first, listed)
 }
 
-/// The members `jwks_url` and `keys`, of which there may be one; and where keys are `required`, has to be.
-pub fn read_keys(body: &mut Object<'_>, rules: Rules<'_>, required: bool) -> Option<Keys> {
+/// Reads the members `jwks_url` and `keys`, of which at most one is allowed, and with `required` exactly one.
+pub fn read_keys(body: &mut Object<'_>, rules: AddressRules<'_>, required: bool) -> Option<Keys> {
     let url = body.string("jwks_url", 1..=2048);
     let fixed = body.array("keys", 1..=MAX_KEYS);
     match (url, fixed) {
@@ -116,7 +117,7 @@ pub fn read_keys(body: &mut Object<'_>, rules: Rules<'_>, required: bool) -> Opt
             Some(Keys::Fixed(keys))
         }
         (Some(_), Some(_)) => {
-            body.fault("keys", "cannot stand beside jwks_url");
+            body.fault("keys", "cannot be combined with jwks_url");
             None
         }
         (None, None) if required => body.require("jwks_url", None),
@@ -167,13 +168,13 @@ fn read_roles(body: &mut Object<'_>) -> BTreeMap<String, String> {
     }
 }
 
-/// What words of the scope claim stand for.
+/// Reads the permissions for words of the scope claim.
 fn read_scopes(body: &mut Object<'_>, claims: &Claims) -> BTreeMap<String, Vec<String>> {
     let Some(raw) = body.raw("scopes") else {
         return BTreeMap::new();
     };
     if claims.scope.is_none() {
-        body.fault("scopes", "belongs to claims.scope, which names the claim its words are in");
+        body.fault("scopes", "requires claims.scope, the claim that contains its words");
     }
     let Ok(scopes) = serde_json::from_str::<BTreeMap<String, Vec<String>>>(raw.get()) else {
         body.fault("scopes", "must be an object whose values are arrays of permissions");

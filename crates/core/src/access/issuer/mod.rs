@@ -1,4 +1,4 @@
-//! Outside issuers of tokens: who is trusted, for what, and what their claims mean here.
+//! External token issuers: which are trusted, for what, and how their claims are mapped.
 
 mod document;
 
@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::api_key::valid_tenant;
+use super::jose::algorithm::Algorithm;
 use super::jose::jwk::Jwk;
-use super::jose::jwt::{AUDIENCE, Algorithm, Audience, Expected, MAX_SUBJECT, Refused, SUBJECT, Token, words};
+use super::jose::jwt::{AUDIENCE, Audience, MAX_SUBJECT, SUBJECT, Token, TokenError, TokenRequirements, words};
 use super::permission;
 use super::sign_in::SignIn;
 use crate::base::time::Timestamp;
@@ -19,7 +20,7 @@ pub use document::{read, read_keys};
 /// The type of an access token (RFC 9068 §2.1).
 pub const ACCESS_TOKEN: &str = "at+jwt";
 
-/// Where an issuer's keys come from.
+/// The source of an issuer's keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keys {
@@ -27,7 +28,7 @@ pub enum Keys {
     Fixed(Vec<Jwk>),
 }
 
-/// The names of the claims that are looked at. A name that begins with `/` is a JSON Pointer.
+/// The names of the claims that are used. A name that begins with `/` is a JSON Pointer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,72 +38,73 @@ pub struct Claims {
     /// Permissions that narrow the role's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// Who it is about, where that is not `sub`.
+    /// The subject, if not in `sub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
 }
 
+/// A trusted issuer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issuer {
     pub name: String,
     pub issuer: String,
     pub audience: String,
-    /// Further ones: a token is for one of all.
+    /// Further accepted audiences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more_audiences: Vec<String>,
-    /// The claim that names the audience, where that is not `aud`.
+    /// The claim with the audience, if not `aud`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience_claim: Option<String>,
     pub keys: Keys,
     pub algorithms: Vec<Algorithm>,
     pub typ: String,
     pub claims: Claims,
-    /// From what the role claim says to a role here.
+    /// Maps values of the role claim to roles.
     pub roles: BTreeMap<String, String>,
-    /// From words of the scope claim to permissions; other words are permissions themselves.
+    /// Maps words of the scope claim to permissions; other words are permissions themselves.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scopes: BTreeMap<String, Vec<String>>,
-    /// For whom no entry of `roles` fits.
+    /// The role of tokens that match no entry of `roles`.
     pub role: Option<String>,
-    /// Whose the tokens are when no claim says it.
+    /// The tenant of tokens without a tenant claim.
     pub tenant: Option<String>,
     #[serde(default)]
     pub sign_in: Option<SignIn>,
-    /// Which writing of the document this is: its key set is not that of another.
+    /// The version of the document. Each version has its own key set.
     #[serde(skip)]
-    pub written: Written,
+    pub written: DocumentVersion,
 }
 
-/// A writing of a document: when the document was made, and its generation, which grows with every writing.
+/// A version of a document: its time of creation, and its generation, which every write increments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Written {
+pub struct DocumentVersion {
     pub created_at: Timestamp,
     pub generation: u64,
 }
 
-/// What a deployment allows when an issuer is written.
+/// The deployment's rules for addresses in documents.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules<'r> {
+pub struct AddressRules<'r> {
     pub addresses: Policy,
     pub own_hosts: &'r [&'r str],
 }
 
-/// What a token's claims come to here.
+/// The identity that follows from a token's claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapped {
+pub struct MappedIdentity {
     pub tenant: String,
-    /// In the order of the claim; the first gives the principal its role, all give permissions.
+    /// In the order of the claim. The first is the principal's role; all contribute permissions.
     pub roles: Vec<String>,
-    /// Permissions that narrow those of the roles.
+    /// Permissions that limit those of the roles.
     pub scope: Option<Vec<String>>,
     pub subject: String,
 }
 
-/// The longest name of a principal that comes of a token, in bytes: `issuer:<name>:<subject>`.
-pub const LONGEST_PRINCIPAL: usize = 80 + MAX_SUBJECT;
+/// The longest principal from a token, in bytes: `issuer:<name>:<subject>`.
+pub const MAX_PRINCIPAL_BYTES: usize = 80 + MAX_SUBJECT;
 
-/// What roles permit, as far as a scope goes: for tokens of issuers, and for grants of people who signed in there.
-/// `grants` says what a role of their tenant grants now.
+/// The permissions of roles, limited by a scope: for tokens of issuers, and for grants of people who signed in there.
+/// `grants` returns the present permissions of a role of the tenant.
 pub fn permitted<'r, P: IntoIterator<Item = &'r str>>(
     roles: &[String],
     scope: Option<&[String]>,
@@ -120,19 +122,19 @@ pub fn permitted<'r, P: IntoIterator<Item = &'r str>>(
     }
 }
 
-/// Where the tokens of an issuer permit something, seen from the deployment's own tenant.
+/// The tenants in which an issuer's tokens are valid, as seen by the tenant that has the issuer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach<'i> {
     Own,
-    /// In one other tenant, by the roles that are there.
+    /// One other tenant, with that tenant's roles.
     Tenant(&'i str),
-    /// In whichever tenant a token names.
+    /// Any tenant that a token names.
     Every,
 }
 
 impl Reach<'_> {
-    /// What giving permissions there takes beside having them: nobody has a permission in another tenant, so there it
-    /// is the right to make tenants, and what may be given in every one has no bound but all.
+    /// The permissions required to grant permissions there, in addition to those granted. For another tenant that is
+    /// the right to create tenants; for every tenant it is also `*`.
     pub fn takes(self) -> &'static [&'static str] {
         match self {
             Reach::Own => &[],
@@ -143,7 +145,7 @@ impl Reach<'_> {
 }
 
 impl Issuer {
-    /// `own` is the tenant that has the issuers.
+    /// `own`: the tenant that has the issuer.
     pub fn reach(&self, own: &str) -> Reach<'_> {
         match &self.tenant {
             _ if self.claims.tenant.is_some() => Reach::Every,
@@ -152,8 +154,13 @@ impl Issuer {
         }
     }
 
-    pub fn expected(&self) -> Expected<'_> {
-        Expected { issuer: &self.issuer, audience: self.audience(), typ: &self.typ, algorithms: &self.algorithms }
+    pub fn expected(&self) -> TokenRequirements<'_> {
+        TokenRequirements {
+            issuer: &self.issuer,
+            audience: self.audience(),
+            typ: &self.typ,
+            algorithms: &self.algorithms,
+        }
     }
 
     fn audience(&self) -> Audience<'_> {
@@ -161,29 +168,29 @@ impl Issuer {
         Audience { claim, first: &self.audience, more: &self.more_audiences }
     }
 
-    /// All that it accepts as audience.
+    /// All accepted audiences.
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         self.audience().names()
     }
 
-    /// Whether a token may be one of either: both say the same issuer, and one audience in the same claim.
+    /// Whether a token could belong to both issuers: they have the same `iss`, and a common audience in the same claim.
     pub fn overlaps(&self, other: &Self) -> bool {
         let (own, others) = (self.audience(), other.audience());
         self.issuer == other.issuer && own.claim == others.claim && own.names().any(|name| others.accepts(name))
     }
 
-    /// Every role its tokens may have.
+    /// Every role that its tokens can have.
     pub fn granted_roles(&self) -> impl Iterator<Item = &str> {
         self.roles.values().map(String::as_str).chain(self.role.as_deref())
     }
 
-    /// What who it is about is called here. The name has no colon in it, and the subject stays as it is: so two
-    /// subjects are never one principal, and none is of another kind.
+    /// The principal for a subject. The name contains no colon and the subject is unchanged, so that different subjects
+    /// are always different principals.
     pub fn principal(&self, subject: &str) -> String {
         format!("issuer:{}:{subject}", self.name)
     }
 
-    /// The permissions that words of the scope claim stand for; what stands for none is passed over.
+    /// The permissions for the words of a scope claim. Words without permissions are ignored.
     fn within(&self, words: &[&str]) -> Vec<String> {
         let mut within: Vec<String> = Vec::new();
         let mut add = |permission: &str| {
@@ -201,15 +208,15 @@ impl Issuer {
         within
     }
 
-    /// Reads claims that are to be believed. `default_tenant` is whose tokens are that name none.
-    pub fn map(&self, token: &Token<'_>, default_tenant: &str) -> Result<Mapped, Refused> {
+    /// Maps the claims of a verified token. `default_tenant` applies to tokens that name none.
+    pub fn map(&self, token: &Token<'_>, default_tenant: &str) -> Result<MappedIdentity, TokenError> {
         let subject = token.subject(self.claims.subject.as_deref().unwrap_or(SUBJECT))?.to_string();
         let tenant = match &self.claims.tenant {
             None => self.tenant.as_deref().unwrap_or(default_tenant),
-            Some(claim) => token.claim(claim).and_then(|value| value.as_str()).ok_or(Refused::Unmapped)?,
+            Some(claim) => token.claim(claim).and_then(|value| value.as_str()).ok_or(TokenError::Unmapped)?,
         };
         if !valid_tenant(tenant) {
-            return Err(Refused::Unmapped);
+            return Err(TokenError::Unmapped);
         }
         let said = self.claims.role.as_deref().and_then(|claim| token.claim(claim)).map(words).unwrap_or_default();
         let mut roles: Vec<String> = Vec::new();
@@ -222,11 +229,11 @@ impl Issuer {
             roles.extend(self.role.clone());
         }
         if roles.is_empty() {
-            return Err(Refused::Unmapped);
+            return Err(TokenError::Unmapped);
         }
         let scope = self.claims.scope.as_deref();
         let scope = scope.map(|claim| self.within(&token.claim(claim).map(words).unwrap_or_default()));
-        Ok(Mapped { tenant: tenant.into(), roles, scope, subject })
+        Ok(MappedIdentity { tenant: tenant.into(), roles, scope, subject })
     }
 }
 

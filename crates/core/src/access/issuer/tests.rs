@@ -2,8 +2,8 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const RULES: Rules<'static> =
-    Rules { addresses: Policy { allow_loopback: false }, own_hosts: &["gateway.example.com"] };
+const RULES: AddressRules<'static> =
+    AddressRules { addresses: Policy { allow_loopback: false }, own_hosts: &["gateway.example.com"] };
 
 fn good() -> Value {
     json!({
@@ -20,7 +20,7 @@ fn read(change: impl FnOnce(&mut Value)) -> Result<Issuer, Vec<String>> {
         .map_err(|faults| faults.into_iter().map(|fault| fault.pointer).collect())
 }
 
-fn mapped(issuer: &Issuer, claims: Value) -> Result<Mapped, Refused> {
+fn mapped(issuer: &Issuer, claims: Value) -> Result<MappedIdentity, TokenError> {
     use base64::Engine;
     let part = |text: String| jwk_base64(text.as_bytes());
     fn jwk_base64(bytes: &[u8]) -> String {
@@ -85,9 +85,9 @@ fn claims_become_roles_and_a_tenant() {
     let mapped = of(json!(["users", "others", "admins", "users"]), "acme").unwrap();
     assert_eq!((mapped.tenant.as_str(), mapped.roles), ("acme", vec!["caller".into(), "operator".into()]));
     assert_eq!(of(json!("admins others"), "acme").unwrap().roles, ["operator"]);
-    assert_eq!(of(json!(["others"]), "acme"), Err(Refused::Unmapped));
-    assert_eq!(of(json!(["admins"]), "Not A Tenant"), Err(Refused::Unmapped));
-    assert_eq!(self::mapped(&issuer, json!({"sub": "ada", "realm": {"roles": ["admins"]}})), Err(Refused::Unmapped));
+    assert_eq!(of(json!(["others"]), "acme"), Err(TokenError::Unmapped));
+    assert_eq!(of(json!(["admins"]), "Not A Tenant"), Err(TokenError::Unmapped));
+    assert_eq!(self::mapped(&issuer, json!({"sub": "ada", "realm": {"roles": ["admins"]}})), Err(TokenError::Unmapped));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn without_claims_the_issuers_own_role_and_tenant_are_given() {
     .unwrap();
     let all = mapped(&issuer, json!({"sub": "ada", "scope": "contexts:read openid"})).unwrap();
     assert_eq!((all.tenant.as_str(), all.roles), ("default", vec!["caller".to_string()]));
-    assert_eq!(all.scope, Some(vec!["contexts:read".into()]), "a word that is no permission is passed over");
+    assert_eq!(all.scope, Some(vec!["contexts:read".into()]), "a word that is not a permission is ignored");
     assert_eq!(mapped(&issuer, json!({"sub": "ada"})).unwrap().scope, Some(vec![]), "no scope permits nothing");
 }
 
@@ -153,7 +153,7 @@ fn an_issuer_has_one_audience_or_several() {
     assert!(!several.overlaps(&other("c", None)) && !several.overlaps(&other("a", Some("client_id"))));
 }
 
-/// What the version before wrote is read, and what that version knows stands where it looks for it.
+/// Documents of the previous version can be read, and new documents are compatible with it.
 #[test]
 fn the_stored_form_only_grows() {
     let before = json!({
@@ -239,9 +239,9 @@ fn roles_permit_as_far_as_the_scope_goes() {
 }
 
 proptest! {
-    /// Two subjects are never one principal, and a subject makes nobody a key or a client.
+    /// Different subjects are different principals, and never a key or a client.
     #[test]
-    fn principals_are_told_apart(a in "\\PC{1,40}", b in "\\PC{1,40}", name in "[a-z0-9][a-z0-9_-]{0,8}") {
+    fn principals_are_distinct(a in "\\PC{1,40}", b in "\\PC{1,40}", name in "[a-z0-9][a-z0-9_-]{0,8}") {
         let one = read(|_| ()).map(|issuer| Issuer { name: name.clone(), ..issuer }).unwrap();
         let other = Issuer { name: format!("{name}-x"), ..one.clone() };
         prop_assert_eq!(one.principal(&a) == one.principal(&b), a == b);

@@ -1,13 +1,13 @@
-//! Access tokens the gateway issues itself (RFC 9068): signed by its own key, short, for exactly one resource.
+//! Access tokens that the gateway issues (RFC 9068): signed with its own key, short-lived, for exactly one resource.
 
 use serde::{Deserialize, Serialize};
 
-/// How long one is good for, in seconds.
-pub const LIFE_SECONDS: u64 = 300;
+/// How long a token is valid, in seconds.
+pub const LIFETIME_SECONDS: u64 = 300;
 
-/// What one says. `iss`, `iat` and `exp` are RFC 7519's.
+/// The claims of a token (RFC 7519, RFC 9068).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
+pub struct AccessTokenClaims {
     pub iss: String,
     pub sub: String,
     pub aud: String,
@@ -16,24 +16,24 @@ pub struct Claims {
     pub exp: u64,
     pub iat: u64,
     pub jti: String,
-    /// Whose registry has the client and the subject.
+    /// The tenant whose registry has the client and the subject.
     pub tenant: String,
-    /// The grant it came from; what ends that ends it. Without one it stands alone, and its `jti` is what ends.
+    /// The grant of the token; revoking the grant revokes the token. A token without a grant is revoked by its `jti`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
-    /// Of a person who signed in elsewhere.
+    /// The roles of a person who signed in at an external issuer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
 }
 
-impl Claims {
-    /// The name under which it can be ended before its time.
+impl AccessTokenClaims {
+    /// The id under which the token can be revoked.
     pub fn family(&self) -> &str {
         self.grant.as_deref().unwrap_or(&self.jti)
     }
 }
 
-/// The resource of a token: the gateway's own API, or one of its MCP endpoints (RFC 8707).
+/// Whether `resource` (RFC 8707) is the gateway's API or one of its MCP endpoints.
 pub fn known_resource(resource: &str, origin: &str) -> bool {
     let Some(path) = resource.strip_prefix(origin) else { return false };
     match path {

@@ -1,10 +1,10 @@
-//! OAuth clients: who they are, how they prove it, where their answers may go.
+//! OAuth clients: their identity, authentication and redirect URIs.
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use url::{Host, Url};
 
-use super::super::issuer::{Keys, Rules, read_keys};
+use super::super::issuer::{AddressRules, Keys, read_keys};
 use super::super::permission;
 use super::redirect_uri;
 use crate::base::canonical::digest;
@@ -55,32 +55,33 @@ impl AuthMethod {
     }
 }
 
+/// A registered client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
-    /// Within its tenant; [`client_id`] is what the client calls itself.
+    /// Unique within the tenant; the client uses [`client_id`].
     pub id: String,
     pub name: String,
     pub grant_types: Vec<GrantType>,
     pub auth_method: AuthMethod,
     pub redirect_uris: Vec<String>,
-    /// The most it may be given.
+    /// The largest scope that it can be granted.
     pub scope: Vec<String>,
-    /// With which it signs assertions.
+    /// The keys of its assertions.
     pub keys: Option<Keys>,
     /// SHA-256 of its secret, in hex.
     pub secret_hash: Option<String>,
 }
 
-/// `{tenant}.{id}`: neither has a dot in it.
+/// The `client_id`, `{tenant}.{id}`. Neither part contains a dot.
 pub fn client_id(tenant: &str, id: &str) -> String {
     format!("{tenant}.{id}")
 }
 
-/// What ids of clients begin with that have registered themselves. They are the deployment's: people of any tenant may
-/// allow them something.
+/// The prefix of the ids of clients that registered themselves. They belong to the deployment: people of any tenant may
+/// grant them access.
 pub const SELF_REGISTERED: &str = "dyn-";
 
-/// The tenant and the id within it.
+/// Splits a `client_id` into the tenant and the id.
 pub fn split_client_id(text: &str) -> Option<(&str, &str)> {
     text.split_once('.')
 }
@@ -90,13 +91,13 @@ impl Client {
         self.grant_types.contains(&grant_type)
     }
 
-    /// Whether answers may go there: exactly a registered address, but for the port of a loopback one (RFC 8252 §7.3).
+    /// Whether `uri` is a registered redirect URI; for loopback addresses any port is accepted (RFC 8252 §7.3).
     pub fn redirects_to(&self, uri: &str) -> bool {
         self.redirect_uris.iter().any(|known| redirect_uri::matches(known, uri))
     }
 }
 
-/// Takes the same time whatever is stored, and as long when nothing is.
+/// Compares a secret with the stored hash in constant time, even if there is none.
 pub fn secret_matches(stored: Option<&str>, secret: &str) -> bool {
     const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
     digest(secret).as_bytes().ct_eq(stored.unwrap_or(NOBODYS).as_bytes()).into()
@@ -112,8 +113,8 @@ fn loopback(text: &str) -> Option<Url> {
     (own && url.scheme() == "http" && url.username().is_empty() && url.password().is_none()).then_some(url)
 }
 
-/// Schemes that are no app's own: what they name runs, reads or sends something by itself, belongs to the system, or is
-/// reached by everybody.
+/// Schemes that do not belong to an app: their URLs execute, read or send something, belong to the system, or lead to
+/// public resources.
 const NO_APPS_SCHEME: [&str; 46] = [
     "about",
     "acct",
@@ -163,25 +164,26 @@ const NO_APPS_SCHEME: [&str; 46] = [
     "ws",
 ];
 
-/// Whether a scheme may be an app's own (RFC 8252 §7.1): the name of a domain read backwards, or a plain one, as many
-/// apps have. A single letter is a drive.
+/// Whether a scheme may belong to an app (RFC 8252 §7.1): a reversed domain name, or a plain name, as many apps have. A
+/// single letter is a drive.
 fn apps_own(scheme: &str) -> bool {
     scheme.len() > 1 && scheme != "wss" && !NO_APPS_SCHEME.contains(&scheme) && !scheme.starts_with("ms-")
 }
 
-/// The longest scope, in bytes, and the most redirect addresses of a client.
+/// The longest scope, in bytes.
 pub const LONGEST_SCOPE: usize = 4000;
+/// Maximum number of redirect URIs of a client.
 pub const MAX_REDIRECTS: usize = 20;
-/// The longest redirect address, in bytes.
+/// The longest redirect URI, in bytes.
 pub const LONGEST_REDIRECT: usize = 2048;
 
-/// An address answers may go to: https, loopback by http, or an app's own scheme (RFC 8252 §7).
+/// Whether a text can be a redirect URI: https, http on loopback, or the scheme of an app (RFC 8252 §7).
 pub fn acceptable_redirect(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
     let plain = text.len() <= LONGEST_REDIRECT && text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#');
-    let nobody = url.username().is_empty() && url.password().is_none();
+    let without_user = url.username().is_empty() && url.password().is_none();
     plain
-        && nobody
+        && without_user
         && match url.scheme() {
             "https" => url.host().is_some(),
             "http" => loopback(text).is_some(),
@@ -189,8 +191,8 @@ pub fn acceptable_redirect(text: &str) -> bool {
         }
 }
 
-/// Reads a document that has passed `json::check`. All faults are named.
-pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Client, Vec<Fault>> {
+/// Reads a document that has passed `json::check`. Returns every fault.
+pub fn read(id: &str, text: &str, rules: AddressRules<'_>) -> Result<Client, Vec<Fault>> {
     let mut body = Object::new(text, "#").map_err(|fault| vec![fault])?;
     let name = body.string("name", 1..=200);
     let name = body.require("name", name).unwrap_or_default();
@@ -210,7 +212,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Client, Vec<Fault>
     let redirect_uris = body.strings("redirect_uris", MAX_REDIRECTS, LONGEST_REDIRECT).unwrap_or_default();
     for (index, uri) in redirect_uris.iter().enumerate() {
         if !acceptable_redirect(uri) {
-            let detail = "must be https, http on loopback, or an app's own scheme such as cursor://done; without #";
+            let detail = "must be https, http on loopback, or an app's own scheme such as cursor://done, without #";
             body.faults([Fault::new(format!("#/redirect_uris/{index}"), detail)]);
         }
     }
@@ -218,21 +220,21 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Client, Vec<Fault>
     let scope = body.require("scope", scope).unwrap_or_default();
     let scope: Vec<String> = scope.split(' ').filter(|word| !word.is_empty()).map(Into::into).collect();
     if !scope.iter().all(|permission| permission::valid(permission)) {
-        body.fault("scope", "must be permissions between spaces, such as contexts:read services:read");
+        body.fault("scope", "must be permissions separated by spaces, such as contexts:read services:read");
     }
     let keys = read_keys(&mut body, rules, false);
     let asks_people = grant_types.contains(&GrantType::AuthorizationCode);
     if asks_people == redirect_uris.is_empty() && !grant_types.is_empty() {
-        body.fault("redirect_uris", "belong to the grant type authorization_code, and it needs at least one");
+        body.fault("redirect_uris", "are for the grant type authorization_code, which requires at least one");
     }
     if grant_types.contains(&GrantType::RefreshToken) && !asks_people {
-        body.fault("grant_types", "refresh_token belongs to authorization_code");
+        body.fault("grant_types", "refresh_token requires authorization_code");
     }
     if grant_types.contains(&GrantType::ClientCredentials) && auth_method == AuthMethod::None {
         body.fault("auth_method", "cannot be none for client_credentials");
     }
     if (auth_method == AuthMethod::PrivateKeyJwt) != keys.is_some() {
-        body.fault("jwks_url", "or keys belong to private_key_jwt, and it needs one of them");
+        body.fault("jwks_url", "and keys are for private_key_jwt, which requires one of them");
     }
     let faults = body.finish();
     if !faults.is_empty() {

@@ -1,4 +1,4 @@
-//! What OAuth requests carry: forms, scopes, proof keys, Basic credentials.
+//! Parts of OAuth requests: forms, scopes, PKCE, Basic credentials.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,21 +8,21 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::super::permission;
-use super::{Error, Refused};
+use super::{OAuthError, OAuthErrorCode};
 
-/// The most permissions a scope may name.
+/// Maximum number of permissions in a scope.
 const MAX_SCOPE: usize = 50;
 
-/// A form's parameters, each named once (RFC 6749 §3.1: an empty one counts as absent).
+/// The parameters of a form, each at most once; an empty one counts as absent (RFC 6749 §3.1).
 #[derive(Debug, Default, Clone)]
 pub struct Form(BTreeMap<String, String>);
 
 impl Form {
-    pub fn read(bytes: &[u8]) -> Result<Self, Refused> {
+    pub fn read(bytes: &[u8]) -> Result<Self, OAuthError> {
         let mut members = BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(bytes) {
             if members.insert(name.into_owned(), value.into_owned()).is_some() {
-                return Err(Refused::new(Error::InvalidRequest, "a parameter is there twice"));
+                return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, "a parameter is repeated"));
             }
         }
         members.retain(|_, value| !value.is_empty());
@@ -33,12 +33,12 @@ impl Form {
         self.0.get(name).map(String::as_str)
     }
 
-    pub fn require(&self, name: &str) -> Result<&str, Refused> {
-        self.get(name).ok_or_else(|| Refused::new(Error::InvalidRequest, format!("{name} is missing")))
+    pub fn require(&self, name: &str) -> Result<&str, OAuthError> {
+        self.get(name).ok_or_else(|| OAuthError::new(OAuthErrorCode::InvalidRequest, format!("{name} is missing")))
     }
 }
 
-/// Client id and secret of a Basic header, form-decoded after base64 (RFC 6749 §2.3.1).
+/// Client id and secret from a Basic header, form-decoded after base64 (RFC 6749 §2.3.1).
 pub fn basic(header: &str) -> Option<(String, String)> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -47,37 +47,43 @@ pub fn basic(header: &str) -> Option<(String, String)> {
     let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = text.split_once(':')?;
     let decoded = |text: &str| {
-        // One pair without a name: `=` and `&` that are not escaped belong to no part of it.
+        // Parsed as a single name: an unescaped `=` or `&` must not split it.
         let text = text.replace('=', "%3D").replace('&', "%26");
         url::form_urlencoded::parse(text.as_bytes()).next().map(|(text, _)| text.into_owned()).unwrap_or_default()
     };
     Some((decoded(id), decoded(secret)))
 }
 
-/// Reads a scope: permissions between spaces.
-pub fn scope(text: &str) -> Result<Vec<String>, Refused> {
+/// Reads a scope: permissions separated by spaces.
+pub fn scope(text: &str) -> Result<Vec<String>, OAuthError> {
     let mut scope: Vec<String> = Vec::new();
     let words = || text.split(' ').filter(|word| !word.is_empty());
     for word in words() {
         if !permission::valid(word) {
-            return Err(Refused::new(Error::InvalidScope, "a scope is a permission such as contexts:read"));
+            return Err(OAuthError::new(
+                OAuthErrorCode::InvalidScope,
+                "a scope must consist of permissions such as contexts:read",
+            ));
         }
         if permission::is_named(word) && !scope.iter().any(|known| known == word) {
             scope.push(word.into());
         }
     }
     if words().collect::<BTreeSet<_>>().len() > MAX_SCOPE {
-        return Err(Refused::new(Error::InvalidScope, format!("a scope names at most {MAX_SCOPE} permissions")));
+        return Err(OAuthError::new(
+            OAuthErrorCode::InvalidScope,
+            format!("a scope may have at most {MAX_SCOPE} permissions"),
+        ));
     }
     Ok(scope)
 }
 
-/// Whether a text can be a challenge of the method S256 (RFC 7636 §4.2).
+/// Whether a text can be a code challenge of the method S256 (RFC 7636 §4.2).
 pub fn is_challenge(text: &str) -> bool {
     text.len() == 43 && URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
 }
 
-/// Whether a verifier is the one a challenge was made of (RFC 7636 §4.6).
+/// Whether a code verifier matches the challenge (RFC 7636 §4.6).
 pub fn proves(verifier: &str, challenge: &str) -> bool {
     let well_formed = (43..=128).contains(&verifier.len())
         && verifier.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
@@ -104,9 +110,9 @@ mod tests {
     fn a_parameter_is_there_once_or_not_at_all() {
         let form = Form::read(b"a=1&b=&c=x%20y+z").unwrap();
         assert_eq!((form.get("a"), form.get("b"), form.get("c")), (Some("1"), None, Some("x y z")));
-        assert_eq!(form.require("b").unwrap_err().error, Error::InvalidRequest);
+        assert_eq!(form.require("b").unwrap_err().error, OAuthErrorCode::InvalidRequest);
         for doubled in ["a=1&a=1", "a=&a=1", "a&a"] {
-            assert_eq!(Form::read(doubled.as_bytes()).unwrap_err().error, Error::InvalidRequest, "{doubled}");
+            assert_eq!(Form::read(doubled.as_bytes()).unwrap_err().error, OAuthErrorCode::InvalidRequest, "{doubled}");
         }
     }
 
@@ -125,7 +131,7 @@ mod tests {
         assert_eq!(scope("openid profile email offline_access contexts:read").unwrap(), ["contexts:read"]);
         assert_eq!(scope("openid profile User.Read").unwrap(), [""; 0]);
         assert_eq!(scope("* profile").unwrap(), ["*"]);
-        assert_eq!(scope("a b&").unwrap_err().error, Error::InvalidScope);
+        assert_eq!(scope("a b&").unwrap_err().error, OAuthErrorCode::InvalidScope);
         assert!(scope(&(0..51).map(|n| format!("p{n} ")).collect::<String>()).is_err());
     }
 }

@@ -1,39 +1,37 @@
-//! Grants: what a person allowed a client, from the code to the last refresh token. One object keeps one grant, so that
-//! single use is decided in one place.
+//! Grants: a person's authorization of a client, from the code to the last refresh token. Each grant has its own
+//! object, so that single use is decided in one place.
 //!
-//! A code or a refresh token carries its grant's name under an HMAC of the tenant's secret: one that was never given
-//! out costs no look-up, and one that was, but is no longer the current one, proves that somebody has a copy.
+//! Codes and refresh tokens contain the id of their grant and an HMAC with the tenant's secret. A forged token is
+//! rejected without a lookup. An authentic token that is not the current one proves that it was copied.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 
 use super::super::api_key::valid_tenant;
 use super::client::Client;
 use super::form::proves;
 use crate::base::canonical::digest;
-use crate::base::keyed_mac::keyed;
+use crate::base::opaque_token::Signer;
 use crate::base::time::Timestamp;
 
-/// How long a code is good for, in milliseconds.
+/// How long a code is valid, in milliseconds.
 pub const CODE_MS: u64 = 60_000;
-/// How long a grant lasts at most, in milliseconds: 30 days.
+/// The longest lifetime of a grant, in milliseconds: 30 days.
 pub const GRANT_MS: u64 = 30 * 86_400_000;
-/// How long a refresh token is answered again whose answer may have been lost, in milliseconds.
+/// How long a repeated request with the same token gets the same response, in milliseconds, as the first one may have
+/// been lost.
 pub const RETRY_MS: u64 = 30_000;
-/// With so many wrong verifiers or addresses a code ends.
+/// After this many wrong verifiers or redirect URIs a code is invalid.
 pub const MAX_TRIES: u8 = 3;
-/// How long what a client's document said serves a grant while the document cannot be read, in milliseconds.
+/// How long a stored client may be used while its document is unreachable, in milliseconds.
 pub const SEEN_MS: u64 = 86_400_000;
-/// What was seen of a client is kept anew after this, in milliseconds.
+/// A stored client is updated after this time, in milliseconds.
 const SEE_AGAIN_MS: u64 = 3_600_000;
-const TAG: usize = 16;
 
-/// What codes and refresh tokens are signed with.
+/// The key that signs codes and refresh tokens. `Debug` does not show it.
 #[derive(Clone)]
-pub struct GrantKey(Hmac<Sha256>);
+pub struct GrantKey(Signer);
 
 impl std::fmt::Debug for GrantKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,97 +39,93 @@ impl std::fmt::Debug for GrantKey {
     }
 }
 
-/// Which of a grant's texts it is.
+/// What a token of a grant is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
+pub enum GrantToken {
     Code,
-    /// With its place in the row of them, from 1.
+    /// A refresh token, with its number in the sequence, from 1.
     Refresh(u64),
 }
 
-impl Use {
+impl GrantToken {
     fn word(self) -> String {
         match self {
-            Use::Code => "c".into(),
-            Use::Refresh(place) => format!("r{place}"),
+            GrantToken::Code => "c".into(),
+            GrantToken::Refresh(place) => format!("r{place}"),
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
         match word {
-            "c" => Some(Use::Code),
-            _ => word.strip_prefix('r')?.parse().ok().map(Use::Refresh),
+            "c" => Some(GrantToken::Code),
+            _ => word.strip_prefix('r')?.parse().ok().map(GrantToken::Refresh),
         }
     }
 }
 
-/// A code or refresh token that this tenant gave out.
+/// An authentic code or refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Presented {
+pub struct PresentedToken {
     pub grant: String,
-    pub used: Use,
-    /// SHA-256 of the whole text, in hex.
+    pub used: GrantToken,
+    /// SHA-256 of the whole token, in hex.
     pub hash: String,
 }
 
 impl GrantKey {
     pub fn new(secret: &[u8]) -> Self {
-        Self(keyed("narthex grant\0", secret))
+        Self(Signer::new("narthex grant\0", secret))
     }
 
-    /// `nxg_{tenant}.{grant}.{use}.{secret}.{tag}`
-    pub fn write(&self, tenant: &str, grant: &str, used: Use, secret: &[u8; 32]) -> String {
-        let signed = format!("nxg_{tenant}.{grant}.{}.{}", used.word(), URL_SAFE_NO_PAD.encode(secret));
-        let tag = self.0.clone().chain_update(&signed).finalize().into_bytes();
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag.get(..TAG).unwrap_or_default()))
+    /// Writes the token `nxg_{tenant}.{grant}.{use}.{secret}.{tag}`.
+    pub fn write(&self, tenant: &str, grant: &str, used: GrantToken, secret: &[u8; 32]) -> String {
+        self.0.sign_text(&format!("nxg_{tenant}.{grant}.{}.{}", used.word(), URL_SAFE_NO_PAD.encode(secret)))
     }
 
-    /// The text that comes after `presented` in its grant. It follows from it, so that a lost answer can be given again
-    /// though nothing but its hash is kept; without the tenant's secret it cannot be made.
-    pub fn write_next(&self, tenant: &str, grant: &str, used: Use, presented: &str) -> String {
-        // What is signed never begins so.
-        let secret = self.0.clone().chain_update("next\0").chain_update(presented).finalize().into_bytes();
-        self.write(tenant, grant, used, &secret.into())
+    /// Writes the token that follows `presented` in its grant. It is derived from `presented`, so that a lost response
+    /// can be repeated although only hashes are stored. Without the tenant's secret it cannot be computed.
+    pub fn write_next(&self, tenant: &str, grant: &str, used: GrantToken, presented: &str) -> String {
+        // Signed texts never begin like this.
+        let secret = self.0.derive(&[b"next\0", presented.as_bytes()]);
+        self.write(tenant, grant, used, &secret)
     }
 
-    pub fn read(&self, text: &str) -> Option<Presented> {
-        let (signed, tag) = text.rsplit_once('.')?;
-        let tag = URL_SAFE_NO_PAD.decode(tag).ok().filter(|tag| tag.len() == TAG)?;
-        self.0.clone().chain_update(signed).verify_truncated_left(&tag).ok()?;
-        let mut parts = signed.split('.').skip(1);
+    /// Parses a token; `None` if it is not authentic.
+    pub fn read(&self, text: &str) -> Option<PresentedToken> {
+        let mut parts = self.0.verify_text(text)?.split('.').skip(1);
         let (grant, word) = (parts.next()?, parts.next()?);
-        Some(Presented { grant: grant.into(), used: Use::parse(word)?, hash: digest(text) })
+        Some(PresentedToken { grant: grant.into(), used: GrantToken::parse(word)?, hash: digest(text) })
     }
 }
 
-/// Whose a text says it is: whose key is to verify it.
+/// The tenant in a token, whose key must verify it.
 pub fn tenant_of(text: &str) -> Option<&str> {
     let (tenant, _) = text.strip_prefix("nxg_")?.split_once('.')?;
     valid_tenant(tenant).then_some(tenant)
 }
 
-/// What was allowed.
+/// The access that was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Allowed {
+pub struct GrantedAccess {
     pub client: String,
     /// A principal.
     pub subject: String,
     pub scope: Vec<String>,
     pub resource: String,
-    /// Of a person who signed in elsewhere; a key's are in the registry.
+    /// The roles of a person who signed in at an external issuer; those of a key are in the registry.
     #[serde(default)]
     pub roles: Vec<String>,
 }
 
-/// What a client said of itself when it was last read.
+/// A client as it was last read from its document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct SeenClient {
     pub client: Client,
     pub at: Timestamp,
 }
 
-impl Seen {
-    /// Whether it still stands for a document that cannot be read.
+impl SeenClient {
+    /// Whether it may still be used while the document is unreachable.
     pub fn serves(&self, now: Timestamp) -> bool {
         now.since(self.at) < SEEN_MS
     }
@@ -141,23 +135,24 @@ impl Seen {
     }
 }
 
-/// The refresh token that was taken last.
+/// The refresh token that was last accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Last {
+pub struct LastRefresh {
     pub place: u64,
     pub hash: String,
     pub at: Timestamp,
 }
 
+/// A grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    pub allowed: Allowed,
+    pub allowed: GrantedAccess,
     pub redirect_uri: String,
     pub challenge: String,
     pub code_hash: String,
     pub code_until: Timestamp,
     pub until: Timestamp,
-    /// The refresh token that is good: its place and its hash.
+    /// The number and the hash of the valid refresh token.
     #[serde(default)]
     pub current: Option<(u64, String)>,
     #[serde(default)]
@@ -167,58 +162,58 @@ pub struct Grant {
     /// When the code was redeemed.
     #[serde(default)]
     pub redeemed_at: Option<Timestamp>,
-    /// How often the code came with a wrong verifier or address.
+    /// How often the code was presented with a wrong verifier or redirect URI.
     #[serde(default)]
     pub tries: u8,
     #[serde(default)]
-    pub last: Option<Last>,
-    /// Of a client that is not registered here.
+    pub last: Option<LastRefresh>,
+    /// The client, if it is not registered.
     #[serde(default)]
-    pub seen: Option<Seen>,
+    pub seen: Option<SeenClient>,
 }
 
-/// What becomes of a code or refresh token that is presented.
+/// The result of presenting a code or refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was good, and is no longer.
-    Taken,
-    /// It was taken a moment ago: the same answer is given again, and nothing changes.
-    Again,
-    /// It is good for nothing, which changes nothing.
-    Refused,
-    /// It was used before: somebody has a copy, so the grant has ended.
+pub enum TokenResult {
+    /// It was valid, and is now used.
+    Accepted,
+    /// It was accepted a moment ago: the same response is sent again, and nothing changes.
+    Repeated,
+    /// It is invalid. Nothing changes.
+    Rejected,
+    /// It was used before, so it was copied: the grant is revoked.
     Replayed,
 }
 
-/// A code that is presented.
+/// A request with a code.
 #[derive(Debug, Clone, Copy)]
 pub struct Redemption<'a> {
     pub hash: &'a str,
     pub client: &'a str,
     pub redirect_uri: Option<&'a str>,
     pub verifier: &'a str,
-    /// The hash of the first refresh token, where there is one.
+    /// The hash of the first refresh token, if there is one.
     pub next: Option<&'a str>,
 }
 
-/// A refresh token that is presented.
+/// A request with a refresh token.
 #[derive(Debug, Clone, Copy)]
 pub struct Refresh<'a> {
     pub place: u64,
     pub hash: &'a str,
     pub client: &'a str,
-    /// The hash of the refresh token that takes its place.
+    /// The hash of the refresh token that replaces it.
     pub next: &'a str,
 }
 
-/// The time, and how long ago a first answer may be that is given again, in milliseconds: nothing is with 0.
+/// The time, and how long a response may be repeated, in milliseconds; 0 for never.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct RetryWindow {
     pub now: Timestamp,
     pub retry_ms: u64,
 }
 
-impl Moment {
+impl RetryWindow {
     fn is_retry(&self, first: Timestamp) -> bool {
         self.now.since(first) < self.retry_ms
     }
@@ -229,77 +224,76 @@ impl Grant {
         self.ended || now >= self.until
     }
 
-    /// Whether this client may still get something of it.
+    /// Whether the client may still use the grant.
     pub fn is_open_to(&self, client: &str, now: Timestamp) -> bool {
         !self.is_over(now) && self.allowed.client == client
     }
 
-    /// When its code or its refresh token was taken last.
+    /// When a token of the grant was last accepted.
     pub fn used_at(&self) -> Option<Timestamp> {
         self.last.as_ref().map(|last| last.at).max(self.redeemed_at)
     }
 
     /// Redeems the code.
-    pub fn redeem(&mut self, asked: &Redemption<'_>, at: Moment) -> Outcome {
+    pub fn redeem(&mut self, asked: &Redemption<'_>, at: RetryWindow) -> TokenResult {
         let now = at.now;
         if !self.is_open_to(asked.client, now) || asked.hash != self.code_hash {
-            return Outcome::Refused;
+            return TokenResult::Rejected;
         }
-        // OAuth 2.1 no longer has the redirect URI here; one that is sent is the one it was.
+        // OAuth 2.1 no longer requires the redirect URI here; if it is sent, it must match.
         let redirects = asked.redirect_uri.is_none_or(|uri| uri == self.redirect_uri);
         let proven = redirects && proves(asked.verifier, &self.challenge);
         if self.redeemed {
-            // The first refresh token was not used yet, if there is one.
+            // The first refresh token, if any, has not been used yet.
             let same =
                 self.current.as_ref().map(|(place, hash)| (*place, hash.as_str())) == asked.next.map(|next| (1, next));
             if proven && same && self.redeemed_at.is_some_and(|first| at.is_retry(first)) {
-                return Outcome::Again;
+                return TokenResult::Repeated;
             }
             self.ended = true;
-            return Outcome::Replayed;
+            return TokenResult::Replayed;
         }
         if now >= self.code_until {
             self.ended = true;
-            return Outcome::Refused;
+            return TokenResult::Rejected;
         }
         if !proven {
-            // A mistake costs nothing; guessing does.
+            // A single mistake is forgiven; guessing is not.
             self.tries = self.tries.saturating_add(1);
             self.ended = self.tries >= MAX_TRIES;
-            return Outcome::Refused;
+            return TokenResult::Rejected;
         }
         (self.redeemed, self.redeemed_at) = (true, Some(now));
         self.current = asked.next.map(|hash| (1, hash.into()));
-        Outcome::Taken
+        TokenResult::Accepted
     }
 
-    /// Puts the next refresh token in the place of this one.
-    pub fn refresh(&mut self, asked: &Refresh<'_>, at: Moment) -> Outcome {
+    /// Replaces this refresh token by the next one.
+    pub fn refresh(&mut self, asked: &Refresh<'_>, at: RetryWindow) -> TokenResult {
         let Some((current, known)) = self.current.clone() else {
-            return Outcome::Refused;
+            return TokenResult::Rejected;
         };
         if !self.is_open_to(asked.client, at.now) {
-            return Outcome::Refused;
+            return TokenResult::Rejected;
         }
         if asked.place == current && asked.hash == known {
-            self.last = Some(Last { place: current, hash: known, at: at.now });
+            self.last = Some(LastRefresh { place: current, hash: known, at: at.now });
             self.current = Some((current + 1, asked.next.into()));
-            return Outcome::Taken;
+            return TokenResult::Accepted;
         }
-        // The one before, whose answer nothing was done with since: the token that came with it is still the current
-        // one.
+        // The previous token, whose response may have been lost: the token in that response is still the current one.
         let lost = self
             .last
             .as_ref()
             .is_some_and(|last| (last.place, last.hash.as_str()) == (asked.place, asked.hash) && at.is_retry(last.at));
         if lost && known == asked.next {
-            return Outcome::Again;
+            return TokenResult::Repeated;
         }
         self.ended = true;
-        Outcome::Replayed
+        TokenResult::Replayed
     }
 
-    /// Whether this refresh token would be taken.
+    /// Whether this refresh token would be accepted.
     pub fn is_current(&self, place: u64, hash: &str, now: Timestamp) -> bool {
         !self.is_over(now) && self.current.as_ref().is_some_and(|(at, known)| *at == place && known == hash)
     }

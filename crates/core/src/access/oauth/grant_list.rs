@@ -1,45 +1,47 @@
-//! A tenant's list of grants: what people have allowed, and to whom. It decides nothing; the grants themselves do.
+//! The list of a tenant's grants, for display. The grants themselves are in objects of their own.
 
 use serde::{Deserialize, Serialize};
 
-use super::grant::Allowed;
+use super::grant::GrantedAccess;
 use crate::base::time::Timestamp;
 
 const HOUR_MS: u64 = 3_600_000;
 
+/// A grant in the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct GrantEntry {
     pub id: String,
-    pub allowed: Allowed,
+    pub allowed: GrantedAccess,
     pub client_name: String,
     pub created_at: Timestamp,
-    /// To the hour.
+    /// The last use, to the hour.
     pub used_at: Timestamp,
     pub until: Timestamp,
 }
 
-impl Entry {
+impl GrantEntry {
     pub fn used(mut self, now: Timestamp) -> Self {
         self.used_at = hour(now);
         self
     }
 }
 
-/// The hour that a time is in.
+/// The start of the hour of a time.
 pub fn hour(at: Timestamp) -> Timestamp {
     Timestamp(at.0 - at.0 % HOUR_MS)
 }
 
-/// Whether a use is worth a row: the first of each hour.
+/// Whether a use must be written: the first one in each hour.
 pub fn is_due(used_at: Option<Timestamp>, now: Timestamp) -> bool {
     used_at.is_none_or(|used_at| hour(used_at) != hour(now))
 }
 
+/// Which grants to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Query {
+pub struct GrantQuery {
     pub owner: Option<String>,
     pub client: Option<String>,
-    /// Grants whose ids sort before this one.
+    /// Only grants whose ids sort before this one.
     pub before: Option<String>,
     pub limit: u64,
 }

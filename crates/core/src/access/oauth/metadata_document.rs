@@ -1,31 +1,31 @@
-//! Documents that clients publish about themselves (Client ID Metadata Documents), as a cache of HTTP holds them
-//! (RFC 9111), and how often they are fetched. What is held is the client that was read; one shelf is one isolate's.
+//! The HTTP cache (RFC 9111) for documents that clients publish (Client ID Metadata Documents), with limits on fetches.
+//! It holds the parsed client. Each isolate has one cache.
 
 use std::collections::HashMap;
 
 use crate::base::time::Timestamp;
 
-/// However long a server says, in milliseconds.
-const LONGEST_MS: u64 = 86_400_000;
-/// How long a document is used past its time while its server does not answer (RFC 5861 §4), in milliseconds.
-const IF_AWAY_MS: u64 = 86_400_000;
-/// Documents held.
-const MAX_HELD: usize = 200;
-/// Fetches under way.
+/// Maximum freshness lifetime, whatever the server says, in milliseconds.
+const MAX_FRESH_MS: u64 = 86_400_000;
+/// How long a stale document is used while its server is unreachable (RFC 5861 §4), in milliseconds.
+const STALE_IF_ERROR_MS: u64 = 86_400_000;
+/// Maximum number of cached documents.
+const MAX_ENTRIES: usize = 200;
+/// Maximum number of concurrent fetches.
 const MAX_AT_ONCE: usize = 16;
-/// Fetches within a minute: in all, for one caller, from one host; and those of one caller for what was never read
-/// here.
+/// Maximum numbers of fetches per minute: in all, for one caller, from one host, and for one caller of documents that
+/// are not cached.
 const MAX_FETCHED: u32 = 600;
 const MAX_FOR_CALLER: u32 = 120;
 const MAX_FROM_HOST: u32 = 120;
 const MAX_NEW_FOR_CALLER: u32 = 30;
 const WINDOW_MS: u64 = 60_000;
-/// A request that dies on the way tells nobody that it fetches no more; hence the end, in milliseconds.
+/// After this time a fetch counts as finished, in milliseconds, as the request may have died.
 const FETCHING_MS: u64 = 6_000;
 
-/// What an answer's headers say of how long it may be used.
+/// The response headers that control caching.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct CachingHeaders {
     pub cache_control: String,
     pub age: String,
     pub expires: String,
@@ -33,15 +33,16 @@ pub struct Said {
     pub etag: String,
 }
 
+/// How a response may be cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Policy {
+struct CachePolicy {
     stored: bool,
     fresh_ms: u64,
-    /// Whether it may be used past its time.
-    if_away: bool,
+    /// Whether it may be used while stale, if the server is unreachable.
+    stale_if_error: bool,
 }
 
-/// A date of HTTP in the one form that is sent (RFC 9110 §5.6.7).
+/// An HTTP-date in the preferred form (RFC 9110 §5.6.7).
 fn date(text: &str) -> Option<Timestamp> {
     let mut parts = text.split_ascii_whitespace().skip(1);
     let (day, month, year, time) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -50,7 +51,7 @@ fn date(text: &str) -> Option<Timestamp> {
     (parts.next() == Some("GMT")).then(|| Timestamp::parse(&format!("{year}-{month:02}-{day}T{time}Z"))).flatten()
 }
 
-impl Said {
+impl CachingHeaders {
     fn directive(&self, wanted: &str) -> Option<&str> {
         self.cache_control.split(',').find_map(|directive| {
             let directive = directive.trim();
@@ -60,12 +61,12 @@ impl Said {
     }
 
     fn seconds(&self, wanted: &str) -> Option<u64> {
-        // One that cannot be read counts as stale (RFC 9111 §4.2.1).
+        // An invalid value counts as stale (RFC 9111 §4.2.1).
         self.directive(wanted).map(|value| value.parse().unwrap_or(0))
     }
 
-    /// RFC 9111 §3, §4.2. Nothing is guessed: what says no time is asked for again each time.
-    fn policy(&self, now: Timestamp) -> Policy {
+    /// RFC 9111 §3, §4.2. Without heuristics: a document without a lifetime is revalidated each time.
+    fn policy(&self, now: Timestamp) -> CachePolicy {
         let has = |name| self.directive(name).is_some();
         let by_date = || {
             let expires = if self.expires.is_empty() { None } else { Some(date(&self.expires).unwrap_or_default()) };
@@ -74,69 +75,71 @@ impl Said {
         let shared = self.seconds("s-maxage");
         let life = shared.or_else(|| self.seconds("max-age")).or_else(by_date).unwrap_or(0);
         let age = self.age.trim().parse::<u64>().unwrap_or(0);
-        let fresh_ms = life.saturating_sub(age).saturating_mul(1000).min(LONGEST_MS);
-        Policy {
+        let fresh_ms = life.saturating_sub(age).saturating_mul(1000).min(MAX_FRESH_MS);
+        CachePolicy {
             stored: !has("no-store") && !has("private"),
             fresh_ms: if has("no-cache") { 0 } else { fresh_ms },
-            if_away: !has("must-revalidate") && !has("proxy-revalidate") && shared.is_none(),
+            stale_if_error: !has("must-revalidate") && !has("proxy-revalidate") && shared.is_none(),
         }
     }
 }
 
-/// A document that was read, and when its server last said so.
+/// A document, and when its server last confirmed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found<T> {
+pub struct CachedDocument<T> {
     pub content: T,
     pub at: Timestamp,
 }
 
-struct Held<T> {
-    found: Found<T>,
-    policy: Policy,
+struct CacheEntry<T> {
+    found: CachedDocument<T>,
+    policy: CachePolicy,
     etag: String,
     used_at: Timestamp,
 }
 
-impl<T> Held<T> {
+impl<T> CacheEntry<T> {
     fn is_fresh(&self, now: Timestamp) -> bool {
         self.policy.stored && now.since(self.found.at) < self.policy.fresh_ms
     }
 
-    fn serves_away(&self, now: Timestamp) -> bool {
-        let Policy { stored, fresh_ms, if_away } = self.policy;
-        stored && if_away && now.since(self.found.at) < fresh_ms.saturating_add(IF_AWAY_MS)
+    fn serves_stale(&self, now: Timestamp) -> bool {
+        let CachePolicy { stored, fresh_ms, stale_if_error } = self.policy;
+        stored && stale_if_error && now.since(self.found.at) < fresh_ms.saturating_add(STALE_IF_ERROR_MS)
     }
 }
 
+/// The result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Look<T> {
-    Use(Found<T>),
-    /// It is fetched, on this condition where there is one (RFC 9110 §13.1.2).
+pub enum Lookup<T> {
+    Use(CachedDocument<T>),
+    /// The caller must fetch it, with `If-None-Match` if there is an ETag (RFC 9110 §13.1.2).
     Fetch {
         etag: Option<String>,
     },
-    /// Another request fetches it now.
+    /// Another request is fetching it.
     Wait,
-    /// Another request has just tried, and its server does not answer.
-    Away,
+    /// Another request has just failed to fetch it.
+    Unreachable,
 }
 
-/// Too much is fetched. In milliseconds: when there is room again.
+/// Too many fetches. The value is the time in milliseconds until another is permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Busy(pub u64);
+pub struct FetchLimit(pub u64);
 
-pub struct Shelf<T> {
-    held: HashMap<String, Held<T>>,
-    /// Until when, by address.
+/// The cache of one isolate.
+pub struct DocumentCache<T> {
+    held: HashMap<String, CacheEntry<T>>,
+    /// The end of the fetches in progress, by URL.
     fetching: HashMap<String, Timestamp>,
-    /// When it failed last.
+    /// The time of the last failure, by URL.
     away: HashMap<String, Timestamp>,
-    /// Fetches since the window began, by whom and from where.
+    /// Fetches in this window, by caller and host.
     counted: HashMap<String, u32>,
     window: Timestamp,
 }
 
-impl<T> Default for Shelf<T> {
+impl<T> Default for DocumentCache<T> {
     fn default() -> Self {
         Self {
             held: HashMap::new(),
@@ -148,34 +151,34 @@ impl<T> Default for Shelf<T> {
     }
 }
 
-impl<T: Clone> Shelf<T> {
-    /// What a request that began at `began` is to do. What came since then answers it too, whatever it says of its
-    /// time.
-    pub fn look(&mut self, url: &str, began: Timestamp, now: Timestamp) -> Look<T> {
+impl<T: Clone> DocumentCache<T> {
+    /// Looks a document up for a request that started at `began`. A document fetched since then may be used even if it
+    /// is already stale.
+    pub fn lookup(&mut self, url: &str, began: Timestamp, now: Timestamp) -> Lookup<T> {
         if let Some(held) = self.held.get_mut(url).filter(|held| held.is_fresh(now) || held.found.at > began) {
             held.used_at = now;
-            return Look::Use(held.found.clone());
+            return Lookup::Use(held.found.clone());
         }
         if self.fetching.get(url).is_some_and(|until| now < *until) {
-            return Look::Wait;
+            return Lookup::Wait;
         }
         if self.away.get(url).is_some_and(|at| *at > began) {
-            return self.stale(url, now).map_or(Look::Away, Look::Use);
+            return self.stale(url, now).map_or(Lookup::Unreachable, Lookup::Use);
         }
         let etag = self.held.get(url).filter(|held| held.policy.stored).map(|held| held.etag.clone());
-        Look::Fetch { etag: etag.filter(|etag| !etag.is_empty()) }
+        Lookup::Fetch { etag: etag.filter(|etag| !etag.is_empty()) }
     }
 
-    fn stale(&self, url: &str, now: Timestamp) -> Option<Found<T>> {
-        self.held.get(url).filter(|held| held.serves_away(now)).map(|held| held.found.clone())
+    fn stale(&self, url: &str, now: Timestamp) -> Option<CachedDocument<T>> {
+        self.held.get(url).filter(|held| held.serves_stale(now)).map(|held| held.found.clone())
     }
 
     fn counts(&self, name: &str, most: u32) -> bool {
         self.counted.get(name).is_none_or(|count| *count < most)
     }
 
-    /// Whether `caller` may have it fetched from `host` now.
-    pub fn begin(&mut self, url: &str, caller: &str, host: &str, now: Timestamp) -> Result<(), Busy> {
+    /// Starts a fetch from `host` for `caller`, if the limits permit it.
+    pub fn begin_fetch(&mut self, url: &str, caller: &str, host: &str, now: Timestamp) -> Result<(), FetchLimit> {
         if now.since(self.window) >= WINDOW_MS || now < self.window {
             self.window = now;
             self.counted.clear();
@@ -190,10 +193,10 @@ impl<T: Clone> Shelf<T> {
             counters.push((format!("new {caller}"), MAX_NEW_FOR_CALLER));
         }
         if self.fetching.len() >= MAX_AT_ONCE {
-            return Err(Busy(1_000));
+            return Err(FetchLimit(1_000));
         }
         if !counters.iter().all(|(name, most)| self.counts(name, *most)) {
-            return Err(Busy(WINDOW_MS.saturating_sub(now.since(self.window)).max(1_000)));
+            return Err(FetchLimit(WINDOW_MS.saturating_sub(now.since(self.window)).max(1_000)));
         }
         for (name, _) in counters {
             *self.counted.entry(name).or_default() += 1;
@@ -202,13 +205,14 @@ impl<T: Clone> Shelf<T> {
         Ok(())
     }
 
-    /// It came, and is this.
-    pub fn came(&mut self, url: &str, content: T, said: &Said, now: Timestamp) -> Found<T> {
+    /// Stores a fetched document.
+    pub fn store(&mut self, url: &str, content: T, headers: &CachingHeaders, now: Timestamp) -> CachedDocument<T> {
         self.fetching.remove(url);
         self.away.remove(url);
-        let found = Found { content, at: now };
-        let held = Held { found: found.clone(), policy: said.policy(now), etag: said.etag.clone(), used_at: now };
-        if self.held.len() >= MAX_HELD && !self.held.contains_key(url) {
+        let found = CachedDocument { content, at: now };
+        let held =
+            CacheEntry { found: found.clone(), policy: headers.policy(now), etag: headers.etag.clone(), used_at: now };
+        if self.held.len() >= MAX_ENTRIES && !self.held.contains_key(url) {
             let least = self.held.iter().min_by_key(|(_, held)| held.used_at).map(|(url, _)| url.clone());
             least.and_then(|url| self.held.remove(&url));
         }
@@ -216,36 +220,36 @@ impl<T: Clone> Shelf<T> {
         found
     }
 
-    /// It is what it was.
-    pub fn unchanged(&mut self, url: &str, said: &Said, now: Timestamp) -> Option<Found<T>> {
+    /// The server has confirmed the cached document (304).
+    pub fn revalidated(&mut self, url: &str, headers: &CachingHeaders, now: Timestamp) -> Option<CachedDocument<T>> {
         self.fetching.remove(url);
         self.away.remove(url);
         let held = self.held.get_mut(url)?;
         held.found.at = now;
         held.used_at = now;
-        // An answer without them leaves the headers as they were (RFC 9111 §3.2).
-        if !said.cache_control.is_empty() || !said.expires.is_empty() {
-            held.policy = said.policy(now);
+        // A response without these headers leaves the stored ones unchanged (RFC 9111 §3.2).
+        if !headers.cache_control.is_empty() || !headers.expires.is_empty() {
+            held.policy = headers.policy(now);
         }
         Some(held.found.clone())
     }
 
-    /// Its server does not answer: what is held serves, as far as it may.
-    pub fn is_away(&mut self, url: &str, now: Timestamp) -> Option<Found<T>> {
+    /// The server is unreachable: returns the cached document, if it may be used.
+    pub fn unreachable(&mut self, url: &str, now: Timestamp) -> Option<CachedDocument<T>> {
         self.fetching.remove(url);
-        // Only those who wait ask for it, and they do not wait longer than this.
+        // Only waiting requests use this, and they do not wait longer.
         self.away.retain(|_, at| now.since(*at) < FETCHING_MS);
         self.away.insert(url.into(), now);
         self.stale(url, now)
     }
 
-    /// What is too busy to be fetched, past its time.
-    pub fn instead(&self, url: &str, now: Timestamp) -> Option<Found<T>> {
+    /// The stale document, for a request that may not fetch it now.
+    pub fn stale_copy(&self, url: &str, now: Timestamp) -> Option<CachedDocument<T>> {
         self.stale(url, now)
     }
 
-    /// It is no client, or no longer.
-    pub fn is_none(&mut self, url: &str) {
+    /// The document does not describe a client, or no longer does.
+    pub fn remove(&mut self, url: &str) {
         self.fetching.remove(url);
         self.held.remove(url);
     }

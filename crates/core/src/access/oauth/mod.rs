@@ -1,4 +1,4 @@
-//! The authorization server's decisions (OAuth 2.1, RFC 6749, 7636, 8707, 9700): clients, grants, forms, its own keys.
+//! The authorization server (OAuth 2.1, RFC 6749, 7636, 8707, 9700): clients, grants, forms, and its own keys.
 
 pub mod access_token;
 pub mod client;
@@ -12,9 +12,9 @@ pub mod registrations;
 pub mod signed_state;
 pub mod signing_keys;
 
-/// Why an OAuth request is refused (RFC 6749 §4.1.2.1, §5.2; RFC 7591 §3.2.2; RFC 8707 §2).
+/// Error codes of OAuth (RFC 6749 §4.1.2.1, §5.2; RFC 7591 §3.2.2; RFC 8707 §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Error {
+pub enum OAuthErrorCode {
     InvalidRequest,
     InvalidClient,
     InvalidGrant,
@@ -25,58 +25,58 @@ pub enum Error {
     UnsupportedResponseType,
     AccessDenied,
     ServerError,
-    /// What is needed to decide cannot be had now: the same request may be good later.
+    /// Something required for the decision is unavailable: the same request may succeed later.
     TemporarilyUnavailable,
     InvalidRedirectUri,
     InvalidClientMetadata,
-    /// None of theirs: RFC 9110 §15.5.9, in their form.
+    /// Not an OAuth code: RFC 9110 §15.5.9 in the form of OAuth.
     RequestTimeout,
-    /// RFC 9110 §15.5.16, in their form.
+    /// Not an OAuth code: RFC 9110 §15.5.16 in the form of OAuth.
     UnsupportedMediaType,
 }
 
-impl Error {
+impl OAuthErrorCode {
     pub fn as_str(self) -> &'static str {
         match self {
-            Error::InvalidRequest => "invalid_request",
-            Error::InvalidClient => "invalid_client",
-            Error::InvalidGrant => "invalid_grant",
-            Error::InvalidScope => "invalid_scope",
-            Error::InvalidTarget => "invalid_target",
-            Error::UnauthorizedClient => "unauthorized_client",
-            Error::UnsupportedGrantType => "unsupported_grant_type",
-            Error::UnsupportedResponseType => "unsupported_response_type",
-            Error::AccessDenied => "access_denied",
-            Error::ServerError => "server_error",
-            Error::TemporarilyUnavailable => "temporarily_unavailable",
-            Error::InvalidRedirectUri => "invalid_redirect_uri",
-            Error::InvalidClientMetadata => "invalid_client_metadata",
-            Error::RequestTimeout => "request_timeout",
-            Error::UnsupportedMediaType => "unsupported_media_type",
+            OAuthErrorCode::InvalidRequest => "invalid_request",
+            OAuthErrorCode::InvalidClient => "invalid_client",
+            OAuthErrorCode::InvalidGrant => "invalid_grant",
+            OAuthErrorCode::InvalidScope => "invalid_scope",
+            OAuthErrorCode::InvalidTarget => "invalid_target",
+            OAuthErrorCode::UnauthorizedClient => "unauthorized_client",
+            OAuthErrorCode::UnsupportedGrantType => "unsupported_grant_type",
+            OAuthErrorCode::UnsupportedResponseType => "unsupported_response_type",
+            OAuthErrorCode::AccessDenied => "access_denied",
+            OAuthErrorCode::ServerError => "server_error",
+            OAuthErrorCode::TemporarilyUnavailable => "temporarily_unavailable",
+            OAuthErrorCode::InvalidRedirectUri => "invalid_redirect_uri",
+            OAuthErrorCode::InvalidClientMetadata => "invalid_client_metadata",
+            OAuthErrorCode::RequestTimeout => "request_timeout",
+            OAuthErrorCode::UnsupportedMediaType => "unsupported_media_type",
         }
     }
 
     pub fn status(self) -> u16 {
         match self {
-            Error::InvalidClient => 401,
-            Error::RequestTimeout => 408,
-            Error::UnsupportedMediaType => 415,
-            Error::TemporarilyUnavailable => 503,
+            OAuthErrorCode::InvalidClient => 401,
+            OAuthErrorCode::RequestTimeout => 408,
+            OAuthErrorCode::UnsupportedMediaType => 415,
+            OAuthErrorCode::TemporarilyUnavailable => 503,
             _ => 400,
         }
     }
 }
 
-/// A refusal, with what a developer should know.
+/// A rejected request, with a description for developers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    pub error: Error,
+pub struct OAuthError {
+    pub error: OAuthErrorCode,
     pub description: String,
 }
 
-impl Refused {
-    /// RFC 6749 allows printable ASCII without quotes in a description; every caller's text is such.
-    pub fn new(error: Error, description: impl Into<String>) -> Self {
+impl OAuthError {
+    /// `description` must be printable ASCII without quotes (RFC 6749 §5.2).
+    pub fn new(error: OAuthErrorCode, description: impl Into<String>) -> Self {
         Self { error, description: description.into() }
     }
 }

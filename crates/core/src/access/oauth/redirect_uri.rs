@@ -1,8 +1,8 @@
-//! Where answers may go: redirect addresses are compared as they are written, byte for byte (RFC 9700 §2.1).
+//! Redirect URIs. They are compared byte for byte (RFC 9700 §2.1).
 //!
-//! Nothing is parsed and put together again on the way: what a URL parser would repair is another address.
+//! They are never parsed and serialized for that: a URI that a parser would repair is a different URI.
 
-/// Whether `uri` is the registered address. The port of a loopback address may be another one (RFC 8252 §7.3).
+/// Whether `uri` equals the registered URI. The port of a loopback address may differ (RFC 8252 §7.3).
 pub fn matches(registered: &str, uri: &str) -> bool {
     registered == uri
         || match (loopback(registered), loopback(uri)) {
@@ -11,13 +11,13 @@ pub fn matches(registered: &str, uri: &str) -> bool {
         }
 }
 
-/// Host and everything behind the port of an address on this machine, as they are written.
+/// The host and the part after the port of a loopback URI, as written.
 fn loopback(uri: &str) -> Option<(&str, &str)> {
     let after = uri.strip_prefix("http://")?;
     let end = after.find(['/', '?']).unwrap_or(after.len());
     let (authority, rest) = after.split_at_checked(end)?;
     let (host, port) = match authority.rsplit_once(':') {
-        // The last colon may be the address's own.
+        // The last colon may be part of an IPv6 address.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };
@@ -29,7 +29,7 @@ fn is_loopback_v4(host: &str) -> bool {
     host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// In digits alone, and none that no program can listen on.
+/// Whether the text is a valid port in plain digits.
 fn is_port(text: &str) -> bool {
     text.len() <= 5
         && text.bytes().all(|b| b.is_ascii_digit())
@@ -37,27 +37,28 @@ fn is_port(text: &str) -> bool {
         && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-/// Where an address leads, as people know it.
+/// Where a redirect URI leads, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A host on the network, with its port if that is not the usual one.
+pub enum Destination {
+    /// A host on the network, with its port if it is not the default.
     Host(String),
     /// A program on the person's own machine.
     Loopback(String),
-    /// An app that has taken this scheme for itself (RFC 8252 §7.1).
+    /// An app with this scheme (RFC 8252 §7.1).
     Scheme(String),
 }
 
-pub fn place(uri: &str) -> Option<Place> {
+/// Where a redirect URI leads. `None` if it is not a URL.
+pub fn place(uri: &str) -> Option<Destination> {
     let url = url::Url::parse(uri).ok()?;
     let host = url.host_str().map(|host| {
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         format!("{host}{port}")
     });
     Some(match (url.scheme(), host) {
-        ("http", Some(host)) if loopback(uri).is_some() => Place::Loopback(host),
-        ("https" | "http", Some(host)) => Place::Host(host),
-        (scheme, _) => Place::Scheme(scheme.into()),
+        ("http", Some(host)) if loopback(uri).is_some() => Destination::Loopback(host),
+        ("https" | "http", Some(host)) => Destination::Host(host),
+        (scheme, _) => Destination::Scheme(scheme.into()),
     })
 }
 
@@ -114,15 +115,15 @@ mod tests {
 
     #[test]
     fn people_are_shown_where_an_address_leads() {
-        assert_eq!(place("https://app.example.com:8443/x"), Some(Place::Host("app.example.com:8443".into())));
-        assert_eq!(place("http://127.0.0.1:5/x"), Some(Place::Loopback("127.0.0.1:5".into())));
-        assert_eq!(place("com.example.app:/done"), Some(Place::Scheme("com.example.app".into())));
-        assert_eq!(place("cursor://anysphere.cursor-mcp/cb"), Some(Place::Scheme("cursor".into())));
+        assert_eq!(place("https://app.example.com:8443/x"), Some(Destination::Host("app.example.com:8443".into())));
+        assert_eq!(place("http://127.0.0.1:5/x"), Some(Destination::Loopback("127.0.0.1:5".into())));
+        assert_eq!(place("com.example.app:/done"), Some(Destination::Scheme("com.example.app".into())));
+        assert_eq!(place("cursor://anysphere.cursor-mcp/cb"), Some(Destination::Scheme("cursor".into())));
         assert_eq!(place("nothing"), None);
     }
 
     proptest! {
-        /// Whatever is put in anywhere, another address is another address.
+        /// An inserted character always makes a different URI.
         #[test]
         fn a_changed_address_is_another(at in 0usize..40, with in "[ -~\\PC\n\r\t]") {
             let all = ["http://127.0.0.1:5/done?a=b", "https://app.example.com/done?a=b", "com.example.app:/done"];

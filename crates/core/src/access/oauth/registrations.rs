@@ -1,46 +1,46 @@
-//! Clients that registered themselves: how long they stay, and which make room for others.
+//! Clients that registered themselves: their lifetime, and their eviction.
 
 use crate::base::time::Timestamp;
 
-/// Registrations a deployment keeps.
+/// Maximum number of registrations.
 pub const MAX_REGISTRATIONS: usize = 200;
-/// One that was never given a token ends after this, in milliseconds: 6 hours.
+/// The lifetime of a registration that never received a token, in milliseconds: 6 hours.
 pub const UNUSED_MS: u64 = 6 * 3_600_000;
-/// One that was, this long after the last one, in milliseconds: 6 weeks. No grant lives that long.
+/// The lifetime of any other one after its last token, in milliseconds: 6 weeks, longer than any grant.
 pub const IDLE_MS: u64 = 42 * 86_400_000;
 
-/// A registration as it is kept.
+/// A stored registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     pub id: String,
-    /// What it takes of the room for registrations.
+    /// Its size.
     pub bytes: u64,
     pub created_at: Timestamp,
-    /// When it was last given a token, to the hour.
+    /// When it last received a token, to the hour.
     pub used_at: Option<Timestamp>,
-    /// Whose address it came from, as a fingerprint.
+    /// A fingerprint of the address it was registered from.
     pub source: String,
 }
 
-/// How long registrations stay, in milliseconds.
+/// The lifetimes of registrations, in milliseconds.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms {
+pub struct Lifetimes {
     pub unused_ms: u64,
     pub idle_ms: u64,
 }
 
 impl Registration {
-    pub fn has_ended(&self, terms: Terms, now: Timestamp) -> bool {
+    pub fn has_ended(&self, terms: Lifetimes, now: Timestamp) -> bool {
         match self.used_at {
             None => now.since(self.created_at) >= terms.unused_ms,
-            // The hour of the last use may have begun before the registration.
+            // The hour of the last use may have started before the registration.
             Some(at) => now.since(at.max(self.created_at)) >= terms.idle_ms,
         }
     }
 }
 
-/// Which unused registrations are to go so that another of `bytes` has room: of the address that has the most of them
-/// the oldest first, so that an address that floods the deployment displaces its own. Nothing when too many are in use.
+/// The unused registrations to evict so that another one of `bytes` fits: the oldest of the address that has the most,
+/// so that an address that floods the deployment evicts its own. `None` if too many are in use.
 pub fn displaced(held: &[Registration], bytes: u64, most: usize, most_bytes: u64) -> Option<Vec<String>> {
     let (mut count, mut taken) = (held.len() + 1, bytes + held.iter().map(|one| one.bytes).sum::<u64>());
     let mut unused: Vec<&Registration> = held.iter().filter(|one| one.used_at.is_none()).collect();
@@ -48,7 +48,7 @@ pub fn displaced(held: &[Registration], bytes: u64, most: usize, most_bytes: u64
     let mut gone = Vec::new();
     while count > most || taken > most_bytes {
         let of = |source: &str| unused.iter().filter(|one| one.source == source).count();
-        // The first of equals is the oldest.
+        // The first among equals is the oldest.
         let mut chosen: Option<(usize, usize)> = None;
         for (at, one) in unused.iter().enumerate() {
             let many = of(&one.source);
@@ -80,7 +80,7 @@ mod tests {
         }
     }
 
-    const TERMS: Terms = Terms { unused_ms: 10, idle_ms: 100 };
+    const TERMS: Lifetimes = Lifetimes { unused_ms: 10, idle_ms: 100 };
 
     #[test]
     fn an_unused_registration_ends_sooner_than_an_idle_one() {
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(displaced(&held, 100, 3, 1_000), Some(vec!["a".into()]));
         assert_eq!(displaced(&held, 100, 2, 1_000), Some(vec!["a".into(), "b".into()]));
         assert_eq!(displaced(&held, 100, 1, 1_000), None);
-        // By bytes as by number.
+        // By size as by number.
         assert_eq!(displaced(&held, 200, 10, 400), Some(vec!["a".into()]));
         assert_eq!(displaced(&held, 1_001, 10, 1_000), None);
     }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     proptest! {
-        /// There is room afterwards, no more goes than has to, and what is in use stays.
+        /// Afterwards there is room, no more than necessary is evicted, and registrations in use stay.
         #[test]
         fn there_is_room_or_a_refusal(
             held in prop::collection::vec((0_u64..50, any::<bool>(), 0_u8..3, 1_u64..200), 0..30),

@@ -9,7 +9,7 @@ fn refused(text: &str) -> Invalid {
 }
 
 #[test]
-fn what_two_parsers_could_read_differently_is_refused() {
+fn ambiguous_json_is_rejected() {
     for text in [
         "",
         " ",
@@ -56,7 +56,7 @@ fn what_two_parsers_could_read_differently_is_refused() {
 }
 
 #[test]
-fn a_fault_says_where() {
+fn a_fault_has_the_pointer_of_its_place() {
     assert_eq!(refused(r#"{"a":{"b/c":[1,{"d":1,"d":2}]}}"#).pointer, "#/a/b~1c/1/d");
     assert_eq!(refused(r#"{"parameters":{"city":"\ud800"}}"#).pointer, "#/parameters/city");
     assert_eq!(refused("[[1,tru]]").pointer, "#/0/1");
@@ -120,20 +120,20 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 
 proptest! {
     #[test]
-    fn what_serde_writes_is_accepted(value in any_json()) {
+    fn json_written_by_serde_is_accepted(value in any_json()) {
         let text = serde_json::to_string_pretty(&value).unwrap();
         prop_assert_eq!(check(text.as_bytes(), MAX_DEPTH).unwrap(), text.as_str());
     }
 
     #[test]
-    fn what_is_accepted_serde_reads(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn accepted_json_can_be_read_by_serde(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         if let Ok(text) = check(&bytes, MAX_DEPTH) {
             prop_assert!(serde_json::from_str::<serde_json::Value>(text).is_ok());
         }
     }
 
     #[test]
-    fn what_serde_refuses_is_refused(text in r#"[\[\]{},:"\\u0-9a-f.eE+ -]{0,24}"#) {
+    fn json_rejected_by_serde_is_rejected(text in r#"[\[\]{},:"\\u0-9a-f.eE+ -]{0,24}"#) {
         if serde_json::from_str::<serde_json::Value>(&text).is_err() {
             prop_assert!(check(text.as_bytes(), MAX_DEPTH).is_err());
         }
@@ -155,7 +155,7 @@ fn an_integer_may_be_written_with_a_fraction_of_nothing() {
 fn a_byte_order_mark_is_ignored() {
     assert_eq!(without_mark(b"\xef\xbb\xbf{}".to_vec()), b"{}");
     assert_eq!(without_mark(b"{}".to_vec()), b"{}");
-    // One, and before the text.
+    // Only one, and only before the text.
     assert!(check(&without_mark(b"\xef\xbb\xbf\xef\xbb\xbf{}".to_vec()), MAX_DEPTH).is_err());
     assert!(check(&without_mark(b"{\xef\xbb\xbf}".to_vec()), MAX_DEPTH).is_err());
 }

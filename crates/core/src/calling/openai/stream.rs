@@ -5,7 +5,7 @@ use super::completion::{ChunkError, ChunkKind, Completion};
 use super::fault;
 use crate::base::json::{MARK, without_mark};
 use crate::calling::response::{CallResult, MAX_ANSWER_BYTES};
-use crate::http::sse::{Event, Events};
+use crate::http::sse::{Event, EventReader};
 
 /// The end of a stream.
 const DONE: &str = "[DONE]";
@@ -38,7 +38,7 @@ pub struct Reader {
     form: Form,
     /// The first bytes, while they may be a byte order mark.
     start: Vec<u8>,
-    events: Events,
+    events: EventReader,
     completion: Completion,
     /// How it ended early, if it did.
     ended: Option<Ended>,

@@ -15,14 +15,14 @@ use crate::base::json::{Fault, Object};
 use crate::base::json_repair;
 use crate::base::tree_size::{MAX_TREE_BYTES, tree_bytes};
 use crate::context::status::ErrorCode;
-use crate::context::{ContextError, Outcome};
-use crate::http::egress_address::Refusal;
+use crate::context::{ContextError, ReportedOutcome};
+use crate::http::egress_address::AddressError;
 use crate::services::schema::Schema;
 
 pub use openai::read_openai;
 pub use words::{MAX_DETAILS_BYTES, MAX_MESSAGE, clean};
 
-use crate::context::http_status::{Again, Meaning, meaning, nothing_arrived, passes};
+use crate::context::http_status::{RetryScope, StatusMeaning, meaning, nothing_arrived, passes};
 use words::FailureText;
 
 /// The range of the time within which a service may promise to report on background work, in seconds.
@@ -74,7 +74,7 @@ pub enum CallResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotCalled {
     /// The egress rules refuse its address, even if they allowed it at registration.
-    Address(Refusal),
+    Address(AddressError),
     /// Its credentials cannot be decrypted.
     Secrets,
     /// Its authorization server did not issue a token.
@@ -118,7 +118,7 @@ impl CallResult {
 /// The meaning of a response: the outcome to report and, on success, the result.
 #[derive(Debug)]
 pub struct Verdict {
-    pub outcome: Outcome,
+    pub outcome: ReportedOutcome,
     pub result: Option<Box<RawValue>>,
     /// A retry at this service would fail the same way, but another service may succeed. The outcome is not `retryable`
     /// then.
@@ -129,7 +129,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// A verdict without further signs.
-    pub fn of(outcome: Outcome, result: Option<Box<RawValue>>) -> Self {
+    pub fn of(outcome: ReportedOutcome, result: Option<Box<RawValue>>) -> Self {
         Self { outcome, result, try_elsewhere: false, unhealthy: false }
     }
 }
@@ -139,7 +139,7 @@ struct Failure<'a> {
     code: ErrorCode,
     message: String,
     details: Option<Box<RawValue>>,
-    again: Again,
+    again: RetryScope,
     untouched: bool,
     unhealthy: bool,
     retry_after_ms: Option<u64>,
@@ -152,7 +152,7 @@ impl<'a> Failure<'a> {
             code,
             message: message.into(),
             details: None,
-            again: Again::Nowhere,
+            again: RetryScope::Nowhere,
             untouched: false,
             unhealthy: false,
             retry_after_ms: None,
@@ -161,7 +161,7 @@ impl<'a> Failure<'a> {
 
     /// Not a valid response; another service may give one.
     fn invalid(service: &'a str, message: impl Into<String>) -> Self {
-        Self { again: Again::Elsewhere, ..Self::new(service, ErrorCode::UpstreamInvalidResponse, message) }
+        Self { again: RetryScope::Elsewhere, ..Self::new(service, ErrorCode::UpstreamInvalidResponse, message) }
     }
 
     fn verdict(self) -> Verdict {
@@ -172,15 +172,15 @@ impl<'a> Failure<'a> {
             details: self.details,
         };
         let Failure { again, untouched, unhealthy, retry_after_ms, .. } = self;
-        let retryable = again == Again::Anywhere;
-        let outcome = Outcome::Failed { error, retryable, untouched, retry_after_ms };
-        Verdict { outcome, result: None, try_elsewhere: again == Again::Elsewhere, unhealthy }
+        let retryable = again == RetryScope::Anywhere;
+        let outcome = ReportedOutcome::Failed { error, retryable, untouched, retry_after_ms };
+        Verdict { outcome, result: None, try_elsewhere: again == RetryScope::Elsewhere, unhealthy }
     }
 }
 
 /// A failure that the service itself explained.
 pub fn reported(service: &str, message: &str, details: Option<Box<RawValue>>, retryable: bool) -> Verdict {
-    let again = if retryable { Again::Anywhere } else { Again::Nowhere };
+    let again = if retryable { RetryScope::Anywhere } else { RetryScope::Nowhere };
     let details = details.and_then(|raw| words::details(raw.get()));
     let message = clean(message, MAX_MESSAGE);
     Failure { details, again, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict()
@@ -205,7 +205,7 @@ pub fn not_json(service: &str, body: &[u8]) -> Verdict {
 /// Interprets a response. `service` gave it; `schema` is what its result must match.
 pub fn read(service: &str, answer: CallResult, schema: Option<&Schema>) -> Verdict {
     match answer {
-        CallResult::Accepted => Verdict::of(Outcome::Accepted { lease_ms: None, location: None }, None),
+        CallResult::Accepted => Verdict::of(ReportedOutcome::Accepted { lease_ms: None, location: None }, None),
         CallResult::TooLarge { status } if !(200..300).contains(&status) => refusal(service, status, b"", None),
         CallResult::TooLarge { .. } => {
             Failure::invalid(service, format!("The service's response is larger than {MAX_ANSWER_BYTES} bytes."))
@@ -214,7 +214,7 @@ pub fn read(service: &str, answer: CallResult, schema: Option<&Schema>) -> Verdi
         CallResult::Http { status: 202, location, body, .. } => {
             let lease_ms = json_repair::json(&body).and_then(|text| promised_ms(&text));
             let location = location.filter(|location| location.len() <= MAX_LOCATION_BYTES);
-            Verdict::of(Outcome::Accepted { lease_ms, location }, None)
+            Verdict::of(ReportedOutcome::Accepted { lease_ms, location }, None)
         }
         CallResult::Http { status: 200, is_json, body, .. } => success(service, is_json, &body, schema),
         CallResult::Http { status: 201..=299, .. } => {
@@ -235,20 +235,26 @@ fn no_response(service: &str, answer: &CallResult) -> Verdict {
     let (code, again, message) = match answer {
         CallResult::Lost => (
             ErrorCode::OutcomeUnknown,
-            Again::Anywhere,
+            RetryScope::Anywhere,
             "The service's connection dropped and it did not resume this work; whether it was done is unknown.",
         ),
-        CallResult::Refused => (ErrorCode::ServiceUnavailable, Again::Anywhere, "The service could not be reached."),
-        CallResult::TimedOut { deadline: true } => {
-            (ErrorCode::DeadlineExceeded, Again::Nowhere, "The service did not respond before the context's deadline.")
+        CallResult::Refused => {
+            (ErrorCode::ServiceUnavailable, RetryScope::Anywhere, "The service could not be reached.")
         }
+        CallResult::TimedOut { deadline: true } => (
+            ErrorCode::DeadlineExceeded,
+            RetryScope::Nowhere,
+            "The service did not respond before the context's deadline.",
+        ),
         CallResult::TimedOut { deadline: false } => {
-            (ErrorCode::UpstreamTimeout, Again::Anywhere, "The service did not respond in time.")
+            (ErrorCode::UpstreamTimeout, RetryScope::Anywhere, "The service did not respond in time.")
         }
-        CallResult::Cancelled => (ErrorCode::Cancelled, Again::Nowhere, "The context was cancelled during the call."),
+        CallResult::Cancelled => {
+            (ErrorCode::Cancelled, RetryScope::Nowhere, "The context was cancelled during the call.")
+        }
         _ => (
             ErrorCode::ServiceUnavailable,
-            Again::Anywhere,
+            RetryScope::Anywhere,
             "The connection to the service broke before its response was complete.",
         ),
     };
@@ -269,7 +275,7 @@ fn not_called(service: &str, reason: &NotCalled) -> Verdict {
         ),
     };
     let message = format!("The service was not called: {reason}");
-    Failure { again: Again::Anywhere, untouched: true, ..Failure::new(service, code, message) }.verdict()
+    Failure { again: RetryScope::Anywhere, untouched: true, ..Failure::new(service, code, message) }.verdict()
 }
 
 /// `{"lease_seconds": 30}`: the service promises to report within this time.
@@ -282,11 +288,11 @@ fn promised_ms(text: &str) -> Option<u64> {
 fn refusal(service: &str, status: u16, body: &[u8], retry_after_ms: Option<u64>) -> Verdict {
     let FailureText { message, details, retryable, again: stated_cause } = words::of_body(body);
     let says_undone = retry_after_ms.is_some() || retryable == Some(true);
-    let Meaning { code, again, untouched } = meaning(status, says_undone);
+    let StatusMeaning { code, again, untouched } = meaning(status, says_undone);
     let again = match (retryable, stated_cause) {
-        (Some(false), _) => Again::Nowhere,
-        (_, Some(Again::Elsewhere)) => Again::Elsewhere,
-        (Some(true), _) => Again::Anywhere,
+        (Some(false), _) => RetryScope::Nowhere,
+        (_, Some(RetryScope::Elsewhere)) => RetryScope::Elsewhere,
+        (Some(true), _) => RetryScope::Anywhere,
         (None, _) => again,
     };
     let message = match message {
@@ -313,7 +319,7 @@ fn success(service: &str, is_json: bool, body: &[u8], schema: Option<&Schema>) -
     }
     if let Some(request) = answer.raw("input_required") {
         return match acceptable_request(request) {
-            Ok(()) => Verdict::of(Outcome::InputRequired { request: request.to_owned(), state: None }, None),
+            Ok(()) => Verdict::of(ReportedOutcome::InputRequired { request: request.to_owned(), state: None }, None),
             Err(message) => invalid(message),
         };
     }
@@ -334,9 +340,9 @@ fn is_nothing(error: &RawValue) -> bool {
 fn own_error(service: &str, error: &RawValue) -> Verdict {
     let FailureText { message, details, retryable, again: stated_cause } = words::of_error(error);
     let again = match (retryable, stated_cause) {
-        (Some(true), _) => Again::Anywhere,
-        (None, Some(Again::Elsewhere)) => Again::Elsewhere,
-        (Some(false) | None, _) => Again::Nowhere,
+        (Some(true), _) => RetryScope::Anywhere,
+        (None, Some(RetryScope::Elsewhere)) => RetryScope::Elsewhere,
+        (Some(false) | None, _) => RetryScope::Nowhere,
     };
     let message = message.unwrap_or_else(|| "The service reported an error without a message.".into());
     Failure { details, again, ..Failure::new(service, ErrorCode::UpstreamError, message) }.verdict()
@@ -360,7 +366,7 @@ pub fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Ver
             return Failure { details, ..Failure::invalid(service, message) }.verdict();
         }
     }
-    Verdict::of(Outcome::Succeeded, Some(result.to_owned()))
+    Verdict::of(ReportedOutcome::Succeeded, Some(result.to_owned()))
 }
 
 /// `{"message": "…", "schema": {…}}`: the question, and what the answer must match.

@@ -6,7 +6,7 @@ use super::super::openai::fault;
 use super::words::{self, FailureText};
 use super::{CallResult, Failure, Verdict, fitting, not_json, read, refusal, unacceptable};
 use crate::base::json_repair;
-use crate::context::http_status::Again;
+use crate::context::http_status::RetryScope;
 use crate::context::status::ErrorCode;
 use crate::services::schema::Schema;
 
@@ -31,9 +31,9 @@ pub fn read_openai(service: &str, result: CallResult, schema: Option<&Schema>) -
     if let Some(error) = fault::of(text) {
         let FailureText { message, details, retryable, again: said } = words::of_error(&error);
         let again = match retryable {
-            Some(false) => Again::Nowhere,
+            Some(false) => RetryScope::Nowhere,
             // It may have done part of the work; a retry does all of it.
-            _ => said.unwrap_or(Again::Anywhere),
+            _ => said.unwrap_or(RetryScope::Anywhere),
         };
         let message = match message {
             Some(message) => format!("The service reported an error in its response: {message}"),

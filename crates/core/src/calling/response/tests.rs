@@ -6,7 +6,7 @@ fn http(status: u16, is_json: bool, body: &[u8]) -> CallResult {
 
 fn failure(answer: CallResult) -> (ErrorCode, bool, bool) {
     match read("one", answer, None).outcome {
-        Outcome::Failed { error, retryable, untouched, .. } => (error.code, retryable, untouched),
+        ReportedOutcome::Failed { error, retryable, untouched, .. } => (error.code, retryable, untouched),
         other => panic!("{other:?}"),
     }
 }
@@ -94,7 +94,7 @@ fn permanent_errors_are_not_retried_at_the_same_service() {
     assert_eq!(failure(http(409, true, br#"{"error":{"retryable":true}}"#)), (ErrorCode::UpstreamError, true, false));
     let of = |body: &str| {
         let verdict = read_openai("one", http(200, true, body.as_bytes()), None);
-        (matches!(verdict.outcome, Outcome::Failed { retryable: true, .. }), verdict.try_elsewhere)
+        (matches!(verdict.outcome, ReportedOutcome::Failed { retryable: true, .. }), verdict.try_elsewhere)
     };
     assert_eq!(of(r#"{"error":{"message":"longer than the model takes","code":400}}"#), (false, false));
     assert_eq!(of(r#"{"error":{"message":"no such model","code":404}}"#), (false, true));
@@ -122,7 +122,9 @@ fn a_503_is_retried_if_it_states_that_nothing_was_done() {
 #[test]
 fn a_services_words_are_in_the_message_and_in_the_details() {
     let of = |answer: CallResult| match read("one", answer, None).outcome {
-        Outcome::Failed { error, .. } => (error.message, error.details.map(|details| details.get().to_string())),
+        ReportedOutcome::Failed { error, .. } => {
+            (error.message, error.details.map(|details| details.get().to_string()))
+        }
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -152,7 +154,7 @@ fn a_place_too_long_to_keep_is_not_kept() {
         let location = Some("x".repeat(length));
         let answer = CallResult::Http { status: 202, is_json: false, retry_after_ms: None, location, body: Vec::new() };
         match read("one", answer, None).outcome {
-            Outcome::Accepted { location, .. } => location.is_some(),
+            ReportedOutcome::Accepted { location, .. } => location.is_some(),
             other => panic!("{other:?}"),
         }
     };
@@ -175,7 +177,7 @@ fn statuses_say_whether_it_may_be_tried_again() {
 fn a_services_own_error_is_kept() {
     let body = br#"{"error":{"code":"no_credit","message":"Pay first.","retryable":true}}"#;
     match read("one", http(200, true, body), None).outcome {
-        Outcome::Failed { error, retryable, .. } => {
+        ReportedOutcome::Failed { error, retryable, .. } => {
             assert_eq!((error.message.as_str(), retryable), ("Pay first.", true));
             assert!(error.details.unwrap().get().contains("no_credit"));
         }
@@ -200,7 +202,7 @@ fn a_202_is_work_in_the_background_whatever_its_body() {
         (br#"{"lease_seconds":1}"#, None),
     ] {
         match read("one", http(202, false, body), None).outcome {
-            Outcome::Accepted { lease_ms, location: None } => assert_eq!(lease_ms, promised),
+            ReportedOutcome::Accepted { lease_ms, location: None } => assert_eq!(lease_ms, promised),
             other => panic!("{other:?}"),
         }
     }
@@ -210,7 +212,7 @@ fn a_202_is_work_in_the_background_whatever_its_body() {
 fn a_request_for_input_has_a_message_and_a_schema_that_compiles() {
     let asks = |body: &str| {
         let body = format!(r#"{{"input_required":{body}}}"#);
-        matches!(read("one", http(200, true, body.as_bytes()), None).outcome, Outcome::InputRequired { .. })
+        matches!(read("one", http(200, true, body.as_bytes()), None).outcome, ReportedOutcome::InputRequired { .. })
     };
     assert!(asks(r#"{"message":"Which one?"}"#));
     assert!(asks(r#"{"message":"Which one?","schema":{"enum":["a","b"]},"more":1}"#));
@@ -226,7 +228,7 @@ fn of_openais_answers_all_is_the_result() {
     assert_eq!(verdict.result.unwrap().get(), r#"{"choices": [1.0]}"#);
 
     let failed = |answer: CallResult| match read_openai("one", answer, Some(&schema)).outcome {
-        Outcome::Failed { error, retryable, .. } => (error.code, retryable),
+        ReportedOutcome::Failed { error, retryable, .. } => (error.code, retryable),
         other => panic!("{other:?}"),
     };
     assert_eq!(failed(http(200, true, br#"{"error":{"message":"busy"}}"#)), (ErrorCode::UpstreamError, true));
@@ -244,15 +246,17 @@ fn of_openais_answers_all_is_the_result() {
 #[test]
 fn a_service_that_was_not_called_may_be_replaced_by_another_and_did_nothing() {
     let not_called = |why| read("one", CallResult::NotCalled(why), None).outcome;
-    match not_called(NotCalled::Address(Refusal::IpAddress)) {
-        Outcome::Failed { error, retryable: true, untouched: true, .. } => {
+    match not_called(NotCalled::Address(AddressError::IpAddress)) {
+        ReportedOutcome::Failed { error, retryable: true, untouched: true, .. } => {
             assert_eq!(error.code, ErrorCode::AddressRefused);
             assert!(error.message.contains("IP address"), "{}", error.message);
         }
         other => panic!("{other:?}"),
     }
     match not_called(NotCalled::Secrets) {
-        Outcome::Failed { error, retryable: true, untouched: true, .. } => assert_eq!(error.code, ErrorCode::Internal),
+        ReportedOutcome::Failed { error, retryable: true, untouched: true, .. } => {
+            assert_eq!(error.code, ErrorCode::Internal)
+        }
         other => panic!("{other:?}"),
     }
 }

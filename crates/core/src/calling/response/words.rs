@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::base::json_repair;
-use crate::context::http_status::{Again, meaning};
+use crate::context::http_status::{RetryScope, meaning};
 
 /// How much of a failure's description is kept, in bytes.
 pub const MAX_DETAILS_BYTES: usize = 4096;
@@ -63,7 +63,7 @@ pub struct FailureText {
     /// Whether the service states that a retry is allowed.
     pub retryable: Option<bool>,
     /// What its codes mean for retries, if anything.
-    pub again: Option<Again>,
+    pub again: Option<RetryScope>,
 }
 
 /// Reads the body of an error response.
@@ -228,13 +228,13 @@ fn code(error: &Value) -> Option<String> {
 }
 
 /// What an error's own codes mean for retries.
-fn again(error: &Value, message: Option<&str>) -> Option<Again> {
+fn again(error: &Value, message: Option<&str>) -> Option<RetryScope> {
     let texts = ["code", "type", "status"].into_iter().filter_map(|name| error.get(name)?.as_str());
     let codes: Vec<String> =
         texts.filter(|text| text.len() <= MAX_CODE).map(|text| text.trim().to_ascii_lowercase()).collect();
     let has = |known: &[&str]| codes.iter().any(|code| known.contains(&code.as_str()));
     if has(&ONLY_HERE) {
-        return Some(Again::Elsewhere);
+        return Some(RetryScope::Elsewhere);
     }
     let status = ["code", "status", "status_code"].into_iter().find_map(|name| match error.get(name)? {
         Value::Number(number) => number.as_u64(),
@@ -243,11 +243,11 @@ fn again(error: &Value, message: Option<&str>) -> Option<Again> {
     });
     let status = status.and_then(|status| u16::try_from(status).ok()).filter(|status| (300..600).contains(status));
     let of_status = status.map(|status| meaning(status, false).again);
-    let blames_request = of_status == Some(Again::Nowhere) || has(&REQUEST);
+    let blames_request = of_status == Some(RetryScope::Nowhere) || has(&REQUEST);
     if blames_request {
         let message = message.unwrap_or_default().to_ascii_lowercase();
         let is_too_long = TOO_LONG.iter().any(|known| message.contains(known));
-        return Some(if is_too_long { Again::Elsewhere } else { Again::Nowhere });
+        return Some(if is_too_long { RetryScope::Elsewhere } else { RetryScope::Nowhere });
     }
     of_status
 }

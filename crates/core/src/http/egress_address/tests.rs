@@ -5,7 +5,7 @@ const STRICT: Policy = Policy { allow_loopback: false };
 const DEVELOPMENT: Policy = Policy { allow_loopback: true };
 const OWN: [&str; 2] = ["gateway.acme.dev", "127.0.0.1:8787"];
 
-fn strict(text: &str) -> Result<Address, Refusal> {
+fn strict(text: &str) -> Result<Address, AddressError> {
     check(text, STRICT, &OWN)
 }
 
@@ -43,7 +43,7 @@ fn good_addresses_are_given_parsed() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of addresses")]
 fn hostile_addresses_are_refused_for_the_right_reason() {
-    use Refusal::*;
+    use AddressError::*;
     let table = [
         // Not an address, or not of this kind.
         ("", Form),
@@ -166,7 +166,7 @@ fn hostile_addresses_are_refused_for_the_right_reason() {
         ("https://localhost./", TrailingDot),
         ("https://127.0.0.1.nip.io./", TrailingDot),
         ("https://redis./", TrailingDot),
-        // Names that resolve to what is written in them.
+        // Names that resolve to the address written in them.
         ("https://127.0.0.1.nip.io/", Rebinding("nip.io")),
         ("https://7f000001.NIP.io/", Rebinding("nip.io")),
         ("https://nip.io/", Rebinding("nip.io")),
@@ -231,12 +231,12 @@ fn hostile_addresses_are_refused_for_the_right_reason() {
 fn long_addresses_are_refused() {
     let of = |bytes: usize| format!("https://acme.com/{}", "a".repeat(bytes - 17));
     assert!(strict(&of(2048)).is_ok());
-    assert_eq!(strict(&of(2049)), Err(Refusal::TooLong));
+    assert_eq!(strict(&of(2049)), Err(AddressError::TooLong));
     let label = "a".repeat(64);
-    assert_eq!(strict(&format!("https://{label}.com/")), Err(Refusal::HostName));
+    assert_eq!(strict(&format!("https://{label}.com/")), Err(AddressError::HostName));
     let name = "a.".repeat(125);
     assert!(strict(&format!("https://{name}com/")).is_ok());
-    assert_eq!(strict(&format!("https://{name}coma/")), Err(Refusal::HostName));
+    assert_eq!(strict(&format!("https://{name}coma/")), Err(AddressError::HostName));
 }
 
 #[test]
@@ -255,21 +255,21 @@ fn development_relaxes_loopback_only() {
         assert!(check(text, STRICT, &OWN).is_err(), "{text}");
     }
     for (text, reason) in [
-        ("http://acme.com/", Refusal::Scheme),
-        ("https://acme.com:8443/", Refusal::Port),
-        ("http://10.0.0.1/", Refusal::Scheme),
-        ("https://10.0.0.1/", Refusal::IpAddress),
-        ("https://0.0.0.0:3000/", Refusal::IpAddress),
-        ("https://[::ffff:127.0.0.1]/", Refusal::IpAddress),
-        ("https://app.localhost/", Refusal::Reserved("localhost")),
-        ("https://localhost./", Refusal::TrailingDot),
-        ("https://app.localtest.me/", Refusal::Rebinding("localtest.me")),
-        ("http://user@localhost/", Refusal::UserInfo),
-        ("http://localhost/#a", Refusal::Fragment),
-        ("http://local\thost/", Refusal::Character),
-        ("ftp://localhost/", Refusal::Scheme),
-        ("http:localhost", Refusal::Form),
-        ("http://localhost:99999/", Refusal::Port),
+        ("http://acme.com/", AddressError::Scheme),
+        ("https://acme.com:8443/", AddressError::Port),
+        ("http://10.0.0.1/", AddressError::Scheme),
+        ("https://10.0.0.1/", AddressError::IpAddress),
+        ("https://0.0.0.0:3000/", AddressError::IpAddress),
+        ("https://[::ffff:127.0.0.1]/", AddressError::IpAddress),
+        ("https://app.localhost/", AddressError::Reserved("localhost")),
+        ("https://localhost./", AddressError::TrailingDot),
+        ("https://app.localtest.me/", AddressError::Rebinding("localtest.me")),
+        ("http://user@localhost/", AddressError::UserInfo),
+        ("http://localhost/#a", AddressError::Fragment),
+        ("http://local\thost/", AddressError::Character),
+        ("ftp://localhost/", AddressError::Scheme),
+        ("http:localhost", AddressError::Form),
+        ("http://localhost:99999/", AddressError::Port),
     ] {
         assert_eq!(check(text, DEVELOPMENT, &OWN), Err(reason), "{text}");
     }
@@ -279,20 +279,20 @@ fn development_relaxes_loopback_only() {
 fn the_gateway_is_known_by_every_name_of_loopback() {
     for text in ["http://127.0.0.1:8787/", "http://localhost:8787/v1", "http://[::1]:8787/", "https://127.0.0.2:8787/"]
     {
-        assert_eq!(check(text, DEVELOPMENT, &OWN), Err(Refusal::Own), "{text}");
+        assert_eq!(check(text, DEVELOPMENT, &OWN), Err(AddressError::Own), "{text}");
     }
     assert!(check("http://127.0.0.1:8788/", DEVELOPMENT, &OWN).is_ok());
     assert!(check("http://localhost:3000/", DEVELOPMENT, &["localhost"]).is_ok());
-    assert_eq!(check("http://localhost/", DEVELOPMENT, &["localhost"]), Err(Refusal::Own));
+    assert_eq!(check("http://localhost/", DEVELOPMENT, &["localhost"]), Err(AddressError::Own));
     let shouted = check("https://gw.acme.dev/", STRICT, &["GW.acme.dev:443"]);
-    assert_eq!(shouted, Err(Refusal::Own));
+    assert_eq!(shouted, Err(AddressError::Own));
 }
 
 #[test]
-fn a_refusal_says_what_to_do() {
-    let said = Refusal::Reserved("local").to_string();
-    assert_eq!(said, "the address has a host name that is not public (.local): use a public one");
-    assert_eq!(Refusal::TooLong.to_string(), "the address is longer than 2048 bytes: use a shorter one");
+fn an_error_says_what_to_do() {
+    let said = AddressError::Reserved("local").to_string();
+    assert_eq!(said, "the host name of the address is not public (.local): use a public one");
+    assert_eq!(AddressError::TooLong.to_string(), "the address is longer than 2048 bytes: use a shorter one");
 }
 
 proptest! {
@@ -313,7 +313,7 @@ proptest! {
             std::net::Ipv4Addr::from(address).to_string(),
             format!("[::ffff:{}]", std::net::Ipv4Addr::from(address)),
         ] {
-            prop_assert_eq!(strict(&format!("https://{host}/{path}")), Err(Refusal::IpAddress));
+            prop_assert_eq!(strict(&format!("https://{host}/{path}")), Err(AddressError::IpAddress));
         }
     }
 
@@ -327,7 +327,7 @@ proptest! {
             prop_assert!(matches!(url.host(), Some(Host::Domain(name)) if name.contains('.')));
             prop_assert!(url.username().is_empty() && url.password().is_none());
             prop_assert_eq!(url.fragment(), None);
-            // What was parsed once is the same when it is stored and read again.
+            // A parsed address is the same after it was stored and read.
             prop_assert_eq!(strict(url.as_str()), Ok(url));
         }
     }
@@ -347,6 +347,6 @@ fn behind_a_binding_no_path_leads_to_another_host() {
         assert_eq!((address.as_str(), address.binding()), (expected, Some("WORDS")));
         assert_eq!(address.below("x").binding(), Some("WORDS"));
     }
-    assert_eq!(Address::bound("ASSETS", "/", Some(&names)), Err(Refusal::Binding));
-    assert_eq!(Address::bound("WORDS", "/", None), Err(Refusal::BindingTenant));
+    assert_eq!(Address::bound("ASSETS", "/", Some(&names)), Err(AddressError::Binding));
+    assert_eq!(Address::bound("WORDS", "/", None), Err(AddressError::BindingTenant));
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::base::json::{Object, kind};
 use crate::base::json_repair;
 use crate::calling::response::{MAX_ANSWER_BYTES, MAX_ASIDE_BYTES, MAX_DETAILS_BYTES, MAX_MESSAGE, clean};
-use crate::http::sse::{Event, Events};
+use crate::http::sse::{Event, EventReader};
 
 /// The maximum size of everything an upstream may send besides its response to one request, in bytes; a single message
 /// is smaller.
@@ -210,7 +210,7 @@ fn read(text: &str, id: u64) -> Read {
 #[derive(Debug)]
 pub struct Messages {
     expected: Expected,
-    events: Events,
+    events: EventReader,
     bytes: usize,
     waiting: VecDeque<String>,
     /// It is a stream: an invalid message may be followed by a valid one.
@@ -222,7 +222,7 @@ pub struct Messages {
 impl Messages {
     /// Reads the messages up to the expected response.
     pub fn new(expected: Expected) -> Self {
-        let (events, waiting) = (Events::default(), VecDeque::new());
+        let (events, waiting) = (EventReader::default(), VecDeque::new());
         Self { expected, events, bytes: 0, waiting, streams: false, passed_over: None }
     }
 

@@ -12,7 +12,7 @@ use super::elicitation::{self, UpstreamQuestion};
 use super::response::{Response, ResponseError, RpcError};
 use crate::base::json::Object;
 use crate::calling::response::{self, CallResult, NotCalled, Verdict, clean};
-use crate::context::Outcome;
+use crate::context::ReportedOutcome;
 use crate::services::schema::Schema;
 
 /// The type of a result that is a question.
@@ -147,7 +147,7 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
     if kind.as_deref() == Some(ASKS) {
         return match elicitation::of_result(result) {
             Ok(UpstreamQuestion { request: Some(request), state }) => {
-                Verdict::of(Outcome::InputRequired { request, state }, None)
+                Verdict::of(ReportedOutcome::InputRequired { request, state }, None)
             }
             // It asked for repetition too many times.
             Ok(_) => response::unacceptable(service, "The server asked for the call to be repeated too many times."),
@@ -172,7 +172,7 @@ fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdic
             return fits;
         }
     }
-    Verdict::of(Outcome::ToolResult, Some(plain(result, is_none)))
+    Verdict::of(ReportedOutcome::ToolResult, Some(plain(result, is_none)))
 }
 
 /// The result without members of its revision, and with `content`, which every reader expects. Members that strict
@@ -211,7 +211,7 @@ mod tests {
 
     fn code(verdict: &Verdict) -> Option<ErrorCode> {
         match &verdict.outcome {
-            Outcome::Failed { error, .. } => Some(error.code),
+            ReportedOutcome::Failed { error, .. } => Some(error.code),
             _ => None,
         }
     }
@@ -268,7 +268,7 @@ mod tests {
         for (number, again) in [(-32602, false), (-32603, true)] {
             let whole = raw(&json!({"code": number, "message": "no", "data": 7}));
             let error = RpcError { code: number, message: "no".into(), whole };
-            let Outcome::Failed { error, retryable, untouched, .. } =
+            let ReportedOutcome::Failed { error, retryable, untouched, .. } =
                 read("up", RequestOutcome::Answered(Err(error)), None).outcome
             else {
                 panic!("it failed");

@@ -8,7 +8,7 @@ fn rsa(more: &str) -> String {
     format!(r#"{{"kty":"RSA","n":"{MODULUS}","e":"AQAB"{more}}}"#)
 }
 
-fn set(keys: &[&str]) -> Result<Vec<Jwk>, Refused> {
+fn set(keys: &[&str]) -> Result<Vec<Jwk>, KeySetError> {
     read_set(format!(r#"{{"keys":[{}],"more":1}}"#, keys.join(",")).as_bytes())
 }
 
@@ -26,9 +26,9 @@ fn thumbprints_are_those_of_the_standards() {
 fn a_set_with_anything_private_in_it_is_refused_whole() {
     let more = |member: &str| format!("{},{member}}}", ED25519.trim_end_matches('}'));
     for member in [r#""d":"x""#, r#""p":"x""#, r#""k":"x""#, r#""oth":[]"#, r#""d":null"#] {
-        assert_eq!(set(&[P256, &more(member)]), Err(Refused::Private), "{member}");
+        assert_eq!(set(&[P256, &more(member)]), Err(KeySetError::Private), "{member}");
     }
-    assert_eq!(set(&[P256, r#"{"kty":"oct"}"#]), Err(Refused::Private));
+    assert_eq!(set(&[P256, r#"{"kty":"oct"}"#]), Err(KeySetError::Private));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn keys_of_other_kinds_and_uses_are_passed_over() {
     ];
     for key in &foreign {
         let kept = set(&[key, ED25519]).unwrap();
-        assert_eq!((kept.len(), kept[0].kind), (1, Kind::Ed25519), "{key}");
+        assert_eq!((kept.len(), kept[0].kind), (1, KeyKind::Ed25519), "{key}");
     }
     let raw = foreign.iter().map(|key| RawValue::from_string(key.clone()).unwrap()).collect::<Vec<_>>();
     let (keys, faults) = read_registered(&raw.iter().map(AsRef::as_ref).collect::<Vec<_>>(), "#/keys");
@@ -60,11 +60,11 @@ fn keys_of_other_kinds_and_uses_are_passed_over() {
 #[test]
 fn a_set_has_its_bounds() {
     let many = vec![ED25519; MAX_KEYS + 1];
-    assert_eq!(set(&many), Err(Refused::TooMany));
+    assert_eq!(set(&many), Err(KeySetError::TooMany));
     assert_eq!(set(&many[1..]).unwrap().len(), MAX_KEYS);
-    assert_eq!(read_set(&vec![b' '; MAX_SET_BYTES + 1]), Err(Refused::TooLarge));
+    assert_eq!(read_set(&vec![b' '; MAX_SET_BYTES + 1]), Err(KeySetError::TooLarge));
     for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
-        assert_eq!(read_set(text.as_bytes()), Err(Refused::Form), "{text}");
+        assert_eq!(read_set(text.as_bytes()), Err(KeySetError::Form), "{text}");
     }
 }
 
@@ -73,12 +73,12 @@ fn a_key_is_chosen_by_name_and_kind() {
     let other = ED25519.replace(r#""a""#, r#""b""#);
     let keys = set(&[P256, ED25519, &other, &rsa(r#","alg":"RS256""#)]).unwrap();
     let chosen = |kid, algorithm| choose(&keys, kid, algorithm).first().map(|key| (key.kind, key.kid.as_deref()));
-    assert_eq!(chosen(Some("a"), Algorithm::Es256), Some((Kind::P256, Some("a"))));
-    assert_eq!(chosen(Some("a"), Algorithm::EdDsa), Some((Kind::Ed25519, Some("a"))));
+    assert_eq!(chosen(Some("a"), Algorithm::Es256), Some((KeyKind::P256, Some("a"))));
+    assert_eq!(chosen(Some("a"), Algorithm::EdDsa), Some((KeyKind::Ed25519, Some("a"))));
     assert_eq!(chosen(Some("b"), Algorithm::Es256), None);
-    assert_eq!(chosen(None, Algorithm::Es256), Some((Kind::P256, Some("a"))), "the only one");
+    assert_eq!(chosen(None, Algorithm::Es256), Some((KeyKind::P256, Some("a"))), "the only one");
     assert_eq!(chosen(None, Algorithm::EdDsa), None, "two fit");
-    assert_eq!(chosen(None, Algorithm::Rs256), Some((Kind::Rsa, None)));
+    assert_eq!(chosen(None, Algorithm::Rs256), Some((KeyKind::Rsa, None)));
     assert_eq!(chosen(None, Algorithm::Ps256), None, "the key is for RS256");
 }
 
@@ -101,7 +101,7 @@ fn a_key_is_one_however_its_numbers_are_written() {
     let x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
     let signed = URL_SAFE_NO_PAD.encode([&[0], &URL_SAFE_NO_PAD.decode(x).unwrap()[..]].concat());
     assert_eq!(set(&[&P256.replace(x, &signed)]).unwrap(), set(&[P256]).unwrap());
-    // Of a key that is no number every byte counts.
+    // Every byte of a key that is not a number counts.
     let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
     let longer = URL_SAFE_NO_PAD.encode([&[0], &URL_SAFE_NO_PAD.decode(x).unwrap()[..]].concat());
     assert!(set(&[&ED25519.replace(x, &longer)]).unwrap().is_empty());
@@ -119,7 +119,7 @@ fn zeros_are_left_out_in_front_of_a_coordinate_once_or_twice_and_not_more() {
 #[test]
 fn a_key_on_the_larger_curve_is_for_the_larger_hash() {
     let keys = set(&[P384, P256]).unwrap();
-    assert_eq!((keys.len(), keys[0].kind), (2, Kind::P384));
+    assert_eq!((keys.len(), keys[0].kind), (2, KeyKind::P384));
     assert!(keys[0].fits(Algorithm::Es384) && !keys[0].fits(Algorithm::Es256) && !keys[1].fits(Algorithm::Es384));
     assert!(set(&[&P384.replace("}", r#","alg":"ES256"}"#)]).unwrap().is_empty());
     let rsa = &set(&[&rsa("")]).unwrap()[0];
@@ -132,5 +132,5 @@ fn a_key_on_the_larger_curve_is_for_the_larger_hash() {
 fn all_keys_of_a_name_are_tried() {
     let keys = set(&[ED25519, P256, ED25519]).unwrap();
     assert_eq!(choose(&keys, Some("a"), Algorithm::EdDsa).len(), 2);
-    assert_eq!(choose(&keys, None, Algorithm::EdDsa).len(), 0, "without a name there is no telling");
+    assert_eq!(choose(&keys, None, Algorithm::EdDsa).len(), 0, "ambiguous without a name");
 }

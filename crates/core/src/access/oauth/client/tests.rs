@@ -3,8 +3,8 @@ use crate::http::egress_address::Policy;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const RULES: Rules<'static> =
-    Rules { addresses: Policy { allow_loopback: false }, own_hosts: &["gateway.example.com"] };
+const RULES: AddressRules<'static> =
+    AddressRules { addresses: Policy { allow_loopback: false }, own_hosts: &["gateway.example.com"] };
 
 fn pointers(document: Value) -> Vec<String> {
     let read = read("app", &document.to_string(), RULES);
@@ -144,7 +144,7 @@ fn an_apps_own_scheme_is_taken_and_what_runs_by_itself_is_not() {
 }
 
 proptest! {
-    /// However it is written, what a browser would run is no address.
+    /// URLs that a browser would execute are rejected in every spelling.
     #[test]
     fn no_spelling_of_a_dangerous_scheme_is_taken(
         scheme in prop::sample::select(vec!["javascript", "data", "vbscript", "file", "blob", "about"]),

@@ -5,11 +5,11 @@ use serde_json::json;
 
 const POLICY: Policy = Policy { allow_loopback: false };
 
-fn register(document: &Value) -> Result<Client, Refused> {
+fn register(document: &Value) -> Result<Client, OAuthError> {
     read_registration("dyn-1", &document.to_string(), POLICY)
 }
 
-fn error(document: Value) -> Option<Error> {
+fn error(document: Value) -> Option<OAuthErrorCode> {
     register(&document).err().map(|refused| refused.error)
 }
 
@@ -42,7 +42,7 @@ fn an_odd_address_among_good_ones_is_passed_over() {
     ]});
     assert_eq!(register(&odd).unwrap().redirect_uris, ["https://a.example/cb"]);
     for none in [json!([]), json!(null), json!(["data:x"]), json!("https://a.example/cb"), json!([{}])] {
-        assert_eq!(error(json!({"redirect_uris": none})), Some(Error::InvalidRedirectUri), "{none}");
+        assert_eq!(error(json!({"redirect_uris": none})), Some(OAuthErrorCode::InvalidRedirectUri), "{none}");
     }
 }
 
@@ -69,21 +69,21 @@ fn every_member_is_bounded_and_has_its_type() {
         ("grant_types", json!(vec!["authorization_code"; 101])),
         ("response_types", json!("code")),
     ] {
-        assert_eq!(with(name, value.clone()), Some(Error::InvalidClientMetadata), "{name} {value}");
+        assert_eq!(with(name, value.clone()), Some(OAuthErrorCode::InvalidClientMetadata), "{name} {value}");
     }
     let addresses = |count: usize, length: usize| -> Vec<String> {
         (0..count).map(|at| format!("https://a.example/{at:02}{}", "x".repeat(length))).collect()
     };
     assert_eq!(with("redirect_uris", json!(addresses(20, 10))), None);
-    assert_eq!(with("redirect_uris", json!(addresses(21, 10))), Some(Error::InvalidRedirectUri));
-    assert_eq!(with("redirect_uris", json!(addresses(20, 1_000))), Some(Error::InvalidRedirectUri));
+    assert_eq!(with("redirect_uris", json!(addresses(21, 10))), Some(OAuthErrorCode::InvalidRedirectUri));
+    assert_eq!(with("redirect_uris", json!(addresses(20, 1_000))), Some(OAuthErrorCode::InvalidRedirectUri));
     assert_eq!(with("client_name", json!("n".repeat(500_000))), None);
     assert_eq!(with("client_name", json!(null)), None);
-    assert_eq!(error(json!([])), Some(Error::InvalidClientMetadata));
+    assert_eq!(error(json!([])), Some(OAuthErrorCode::InvalidClientMetadata));
 }
 
 proptest! {
-    /// Whatever a program sends, what is kept of it is small.
+    /// Whatever a program sends, the stored client is small.
     #[test]
     fn what_is_kept_is_bounded(
         name in prop::option::of("\\PC{0,300}"),

@@ -6,7 +6,7 @@ const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 fn grant() -> Grant {
     Grant {
-        allowed: Allowed {
+        allowed: GrantedAccess {
             client: "default.app".into(),
             subject: "key:k".into(),
             scope: vec!["contexts:read".into()],
@@ -30,14 +30,14 @@ fn grant() -> Grant {
 
 const URI: Option<&str> = Some("https://app.example.com/done");
 
-/// Single use as the standards have it: nothing is answered twice.
-fn strictly(now: Timestamp) -> Moment {
-    Moment { now, retry_ms: 0 }
+/// Strict single use, as in the standards: no response is repeated.
+fn strictly(now: Timestamp) -> RetryWindow {
+    RetryWindow { now, retry_ms: 0 }
 }
 
-/// What was lost may be asked for again.
-fn kindly(now: Timestamp) -> Moment {
-    Moment { now, retry_ms: RETRY_MS }
+/// A lost response may be requested again.
+fn kindly(now: Timestamp) -> RetryWindow {
+    RetryWindow { now, retry_ms: RETRY_MS }
 }
 
 fn code<'a>(redirect_uri: Option<&'a str>, verifier: &'a str, next: Option<&'a str>) -> Redemption<'a> {
@@ -48,33 +48,33 @@ fn token<'a>(place: u64, hash: &'a str, next: &'a str) -> Refresh<'a> {
     Refresh { place, hash, client: "default.app", next }
 }
 
-fn redeem(grant: &mut Grant) -> Outcome {
+fn redeem(grant: &mut Grant) -> TokenResult {
     grant.redeem(&code(URI, VERIFIER, Some("r1")), strictly(T))
 }
 
 #[test]
 fn a_code_is_good_once_and_its_replay_ends_what_came_of_it() {
     let mut grant = grant();
-    assert_eq!(redeem(&mut grant), Outcome::Taken);
+    assert_eq!(redeem(&mut grant), TokenResult::Accepted);
     assert!(grant.is_current(1, "r1", T));
-    assert_eq!(redeem(&mut grant), Outcome::Replayed);
+    assert_eq!(redeem(&mut grant), TokenResult::Replayed);
     assert!(!grant.is_current(1, "r1", T));
-    assert_eq!(grant.refresh(&token(1, "r1", "r2"), strictly(T)), Outcome::Refused);
-    assert_eq!(redeem(&mut grant), Outcome::Refused);
+    assert_eq!(grant.refresh(&token(1, "r1", "r2"), strictly(T)), TokenResult::Rejected);
+    assert_eq!(redeem(&mut grant), TokenResult::Rejected);
 }
 
 #[test]
 fn a_code_is_for_its_own_client_in_its_time() {
     let mut other = grant();
     let foreign = Redemption { client: "default.other", ..code(URI, VERIFIER, None) };
-    assert_eq!(other.redeem(&foreign, strictly(T)), Outcome::Refused);
-    assert_eq!(redeem(&mut other), Outcome::Taken, "another client's try changes nothing");
+    assert_eq!(other.redeem(&foreign, strictly(T)), TokenResult::Rejected);
+    assert_eq!(redeem(&mut other), TokenResult::Accepted, "another client's try changes nothing");
     let mut late = grant();
-    assert_eq!(late.redeem(&code(URI, VERIFIER, None), strictly(T.plus_ms(CODE_MS))), Outcome::Refused);
-    assert_eq!(redeem(&mut late), Outcome::Refused, "it has ended");
+    assert_eq!(late.redeem(&code(URI, VERIFIER, None), strictly(T.plus_ms(CODE_MS))), TokenResult::Rejected);
+    assert_eq!(redeem(&mut late), TokenResult::Rejected, "it has ended");
     let mut plain = grant();
-    assert_eq!(plain.redeem(&code(None, VERIFIER, None), strictly(T)), Outcome::Taken);
-    assert_eq!(plain.refresh(&token(1, "r1", "r2"), strictly(T)), Outcome::Refused, "there is no refresh token");
+    assert_eq!(plain.redeem(&code(None, VERIFIER, None), strictly(T)), TokenResult::Accepted);
+    assert_eq!(plain.refresh(&token(1, "r1", "r2"), strictly(T)), TokenResult::Rejected, "there is no refresh token");
 }
 
 #[test]
@@ -86,28 +86,28 @@ fn a_mistaken_code_is_not_used_up_and_guesses_are_counted() {
     for one in wrong {
         let mut grant = grant();
         for _ in 1..MAX_TRIES {
-            assert_eq!(grant.redeem(&one, strictly(T)), Outcome::Refused);
+            assert_eq!(grant.redeem(&one, strictly(T)), TokenResult::Rejected);
         }
-        assert_eq!(redeem(&mut grant.clone()), Outcome::Taken, "a mistake costs nothing");
-        assert_eq!(grant.redeem(&one, strictly(T)), Outcome::Refused);
-        assert_eq!(redeem(&mut grant), Outcome::Refused, "it was guessed at");
+        assert_eq!(redeem(&mut grant.clone()), TokenResult::Accepted, "a mistake costs nothing");
+        assert_eq!(grant.redeem(&one, strictly(T)), TokenResult::Rejected);
+        assert_eq!(redeem(&mut grant), TokenResult::Rejected, "it was guessed at");
     }
 }
 
 #[test]
 fn a_refresh_token_is_good_once_and_its_reuse_ends_the_grant() {
-    for moment in [strictly as fn(Timestamp) -> Moment, kindly] {
+    for moment in [strictly as fn(Timestamp) -> RetryWindow, kindly] {
         let mut grant = grant();
         redeem(&mut grant);
         let foreign = Refresh { client: "default.other", ..token(1, "r1", "x") };
-        assert_eq!(grant.refresh(&foreign, moment(T)), Outcome::Refused);
-        assert_eq!(grant.refresh(&token(1, "r1", "r2"), moment(T)), Outcome::Taken);
-        assert_eq!(grant.refresh(&token(2, "r2", "r3"), moment(T)), Outcome::Taken);
-        assert_eq!(grant.refresh(&token(1, "r1", "r2"), moment(T)), Outcome::Replayed);
-        assert_eq!(grant.refresh(&token(3, "r3", "r4"), moment(T)), Outcome::Refused);
+        assert_eq!(grant.refresh(&foreign, moment(T)), TokenResult::Rejected);
+        assert_eq!(grant.refresh(&token(1, "r1", "r2"), moment(T)), TokenResult::Accepted);
+        assert_eq!(grant.refresh(&token(2, "r2", "r3"), moment(T)), TokenResult::Accepted);
+        assert_eq!(grant.refresh(&token(1, "r1", "r2"), moment(T)), TokenResult::Replayed);
+        assert_eq!(grant.refresh(&token(3, "r3", "r4"), moment(T)), TokenResult::Rejected);
         let mut old = self::grant();
         redeem(&mut old);
-        assert_eq!(old.refresh(&token(1, "r1", "r2"), moment(T.plus_ms(GRANT_MS))), Outcome::Refused);
+        assert_eq!(old.refresh(&token(1, "r1", "r2"), moment(T.plus_ms(GRANT_MS))), TokenResult::Rejected);
     }
 }
 
@@ -115,25 +115,33 @@ fn a_refresh_token_is_good_once_and_its_reuse_ends_the_grant() {
 fn a_lost_answer_is_given_again_for_a_while() {
     let mut grant = grant();
     redeem(&mut grant);
-    assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T)), Outcome::Taken);
+    assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T)), TokenResult::Accepted);
     let before = grant.clone();
     for later in [0, 1, RETRY_MS - 1] {
-        assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T.plus_ms(later))), Outcome::Again);
+        assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T.plus_ms(later))), TokenResult::Repeated);
     }
     assert_eq!(grant, before, "nothing changes");
-    assert_eq!(grant.clone().refresh(&token(1, "r1", "other"), kindly(T)), Outcome::Replayed, "only the same answer");
-    assert_eq!(grant.clone().refresh(&token(1, "x", "r2"), kindly(T)), Outcome::Replayed);
-    assert_eq!(grant.clone().refresh(&token(1, "r1", "r2"), strictly(T)), Outcome::Replayed);
-    assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T.plus_ms(RETRY_MS))), Outcome::Replayed);
-    assert_eq!(grant.refresh(&token(2, "r2", "r3"), kindly(T.plus_ms(RETRY_MS))), Outcome::Refused, "it has ended");
+    assert_eq!(
+        grant.clone().refresh(&token(1, "r1", "other"), kindly(T)),
+        TokenResult::Replayed,
+        "only the same answer"
+    );
+    assert_eq!(grant.clone().refresh(&token(1, "x", "r2"), kindly(T)), TokenResult::Replayed);
+    assert_eq!(grant.clone().refresh(&token(1, "r1", "r2"), strictly(T)), TokenResult::Replayed);
+    assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T.plus_ms(RETRY_MS))), TokenResult::Replayed);
+    assert_eq!(
+        grant.refresh(&token(2, "r2", "r3"), kindly(T.plus_ms(RETRY_MS))),
+        TokenResult::Rejected,
+        "it has ended"
+    );
 }
 
 #[test]
-fn a_codes_answer_is_given_again_only_where_that_is_switched_on_and_to_who_proves_themselves() {
+fn a_response_to_a_code_is_repeated_only_if_enabled_and_for_the_right_verifier() {
     let asked = code(URI, VERIFIER, Some("r1"));
     let mut grant = grant();
-    assert_eq!(grant.redeem(&asked, kindly(T)), Outcome::Taken);
-    assert_eq!(grant.redeem(&asked, kindly(T.plus_ms(RETRY_MS - 1))), Outcome::Again);
+    assert_eq!(grant.redeem(&asked, kindly(T)), TokenResult::Accepted);
+    assert_eq!(grant.redeem(&asked, kindly(T.plus_ms(RETRY_MS - 1))), TokenResult::Repeated);
     assert!(grant.is_current(1, "r1", T));
     for (wrong, at) in [
         (code(URI, "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXX", Some("r1")), kindly(T)),
@@ -143,25 +151,33 @@ fn a_codes_answer_is_given_again_only_where_that_is_switched_on_and_to_who_prove
         (asked, kindly(T.plus_ms(RETRY_MS))),
         (asked, strictly(T)),
     ] {
-        assert_eq!(grant.clone().redeem(&wrong, at), Outcome::Replayed);
+        assert_eq!(grant.clone().redeem(&wrong, at), TokenResult::Replayed);
     }
-    assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T)), Outcome::Taken);
-    assert_eq!(grant.redeem(&asked, kindly(T)), Outcome::Replayed, "what came of it is in use");
+    assert_eq!(grant.refresh(&token(1, "r1", "r2"), kindly(T)), TokenResult::Accepted);
+    assert_eq!(grant.redeem(&asked, kindly(T)), TokenResult::Replayed, "what came of it is in use");
+}
+
+/// Pinned: tokens that were issued must stay valid.
+#[test]
+fn the_form_of_tokens_is_pinned() {
+    let token = GrantKey::new(b"k").write("acme", "g1", GrantToken::Refresh(1), &[7; 32]);
+    let secret = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
+    assert_eq!(token, format!("nxg_acme.g1.r1.{secret}.odk7zUZygFATy0JvW_Y0TQ"));
 }
 
 #[test]
 fn the_next_token_follows_from_the_one_before_and_from_the_secret() {
     let key = GrantKey::new(b"secret");
-    let first = key.write("acme", "g1", Use::Refresh(1), &[7; 32]);
-    let next = key.write_next("acme", "g1", Use::Refresh(2), &first);
-    assert_eq!(next, key.write_next("acme", "g1", Use::Refresh(2), &first));
-    assert_eq!(key.read(&next).map(|read| (read.grant, read.used)), Some(("g1".into(), Use::Refresh(2))));
-    let other = key.write("acme", "g1", Use::Refresh(1), &[8; 32]);
-    assert_ne!(next, key.write_next("acme", "g1", Use::Refresh(2), &other));
-    assert_ne!(next, GrantKey::new(b"other").write_next("acme", "g1", Use::Refresh(2), &first));
+    let first = key.write("acme", "g1", GrantToken::Refresh(1), &[7; 32]);
+    let next = key.write_next("acme", "g1", GrantToken::Refresh(2), &first);
+    assert_eq!(next, key.write_next("acme", "g1", GrantToken::Refresh(2), &first));
+    assert_eq!(key.read(&next).map(|read| (read.grant, read.used)), Some(("g1".into(), GrantToken::Refresh(2))));
+    let other = key.write("acme", "g1", GrantToken::Refresh(1), &[8; 32]);
+    assert_ne!(next, key.write_next("acme", "g1", GrantToken::Refresh(2), &other));
+    assert_ne!(next, GrantKey::new(b"other").write_next("acme", "g1", GrantToken::Refresh(2), &first));
 }
 
-/// A grant as the version before kept it.
+/// A grant as the previous version stored it.
 #[test]
 fn a_grant_of_an_older_version_is_read() {
     let old = r#"{"allowed":{"client":"default.app","subject":"key:k","scope":["contexts:read"],
@@ -169,14 +185,14 @@ fn a_grant_of_an_older_version_is_read() {
         "code_hash":"code","code_until":1800000060000,"until":1802592000000,"current":[2,"r2"],"redeemed":true}"#;
     let mut grant: Grant = serde_json::from_str(old).unwrap();
     assert_eq!((grant.used_at(), grant.tries), (None, 0));
-    assert_eq!(grant.refresh(&token(2, "r2", "r3"), kindly(T)), Outcome::Taken);
+    assert_eq!(grant.refresh(&token(2, "r2", "r3"), kindly(T)), TokenResult::Accepted);
     assert_eq!(grant.used_at(), Some(T));
 }
 
 #[test]
 fn a_text_opens_its_grant_in_its_tenant_and_nothing_else() {
     let key = GrantKey::new(b"secret");
-    for used in [Use::Code, Use::Refresh(1), Use::Refresh(7)] {
+    for used in [GrantToken::Code, GrantToken::Refresh(1), GrantToken::Refresh(7)] {
         let text = key.write("acme", "g1", used, &[7; 32]);
         let presented = key.read(&text).unwrap();
         assert_eq!((tenant_of(&text), presented.grant.as_str(), presented.used), (Some("acme"), "g1", used));
@@ -186,11 +202,11 @@ fn a_text_opens_its_grant_in_its_tenant_and_nothing_else() {
             assert_eq!(key.read(&wrong), None, "{wrong}");
         }
     }
-    assert_ne!(key.read(&key.write("a", "g", Use::Refresh(1), &[1; 32])).unwrap().used, Use::Code);
+    assert_ne!(key.read(&key.write("a", "g", GrantToken::Refresh(1), &[1; 32])).unwrap().used, GrantToken::Code);
 }
 
 proptest! {
-    /// However refresh tokens are tried, at most one a place is taken, and nothing after a reuse.
+    /// However refresh tokens are tried, at most one per number is accepted, and none after a reuse.
     #[test]
     fn every_place_is_taken_once(tries in proptest::collection::vec(0u64..6, 0..40)) {
         let mut grant = grant();
@@ -200,19 +216,19 @@ proptest! {
         for place in tries {
             let (hash, next) = (format!("r{place}"), format!("r{}", place + 1));
             match grant.refresh(&token(place, &hash, &next), strictly(T)) {
-                Outcome::Taken => {
+                TokenResult::Accepted => {
                     prop_assert!(!over && !taken.contains(&place));
                     taken.push(place);
                 }
-                Outcome::Again => prop_assert!(false, "nothing is answered twice"),
-                Outcome::Replayed => over = true,
-                Outcome::Refused => prop_assert!(over),
+                TokenResult::Repeated => prop_assert!(false, "no response is repeated"),
+                TokenResult::Replayed => over = true,
+                TokenResult::Rejected => prop_assert!(over),
             }
         }
     }
 
-    /// However refresh tokens are tried and retried, all answers given for one place are the same, and none is given
-    /// for an older place once a newer one was used.
+    /// However refresh tokens are tried and retried, all responses for one number are the same, and there is none for
+    /// an older number once a newer one was used.
     #[test]
     fn every_place_has_one_answer(tries in proptest::collection::vec((0u64..5, 0u64..RETRY_MS), 0..40)) {
         let mut grant = grant();
@@ -222,13 +238,13 @@ proptest! {
             now = now.plus_ms(later / 4);
             let (hash, next) = (format!("r{place}"), format!("r{}", place + 1));
             match grant.refresh(&token(place, &hash, &next), kindly(now)) {
-                Outcome::Taken => {
+                TokenResult::Accepted => {
                     prop_assert!(!over && place == newest + 1);
                     newest = place;
                 }
-                Outcome::Again => prop_assert!(!over && place == newest),
-                Outcome::Replayed => over = true,
-                Outcome::Refused => prop_assert!(over),
+                TokenResult::Repeated => prop_assert!(!over && place == newest),
+                TokenResult::Replayed => over = true,
+                TokenResult::Rejected => prop_assert!(over),
             }
         }
     }

@@ -77,7 +77,7 @@ fn only_the_errors_own_member_allows_a_retry() {
 
 #[test]
 fn codes_show_which_side_is_at_fault() {
-    use Again::*;
+    use RetryScope::*;
     for (error, expected) in [
         (r#"{"code":"insufficient_quota","type":"insufficient_quota"}"#, Some(Elsewhere)),
         (r#"{"code":null,"type":"Insufficient_Quota"}"#, Some(Elsewhere)),

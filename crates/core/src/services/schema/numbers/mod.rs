@@ -9,7 +9,7 @@ use super::dialect::Dialect;
 use super::formats::{self, Format};
 use super::{Fault, Formats, child, clip, fault};
 use crate::base::decimal::Divisor;
-use crate::base::exact_json::{Known, Lists, Numbers};
+use crate::base::exact_json::{NumberLists, Numbers, TreeNumber};
 use boon::Compiler;
 use regex::Library;
 use serde_json::{Map, Number, Value};
@@ -100,7 +100,7 @@ fn run(place: usize, value: &Value) -> Result<(), Box<dyn Error>> {
         let Some(Running { checks, own, library }) = running else { return Ok(()) };
         let Some(check) = checks.list.get(place) else { return Ok(()) };
         let unmet = match value {
-            Value::Number(number) => check.of_number(number, Lists { before: &checks.numbers, own }),
+            Value::Number(number) => check.of_number(number, NumberLists { before: &checks.numbers, own }),
             Value::String(text) => check.format.and_then(|format| format.unmet(text, library)).into_iter().collect(),
             _ => Vec::new(),
         };
@@ -111,18 +111,18 @@ fn run(place: usize, value: &Value) -> Result<(), Box<dyn Error>> {
 /// A value as it is written, with the numbers of the current check.
 pub(super) fn written(value: &Value) -> String {
     RUNNING.with_borrow(|running| match running {
-        Some(Running { checks, own, .. }) => Lists { before: &checks.numbers, own }.written(value),
+        Some(Running { checks, own, .. }) => NumberLists { before: &checks.numbers, own }.written(value),
         None => value.to_string(),
     })
 }
 
 /// A number of a schema as it is shown in messages.
-fn shown(lists: Lists<'_>, number: &Number) -> String {
+fn shown(lists: NumberLists<'_>, number: &Number) -> String {
     clip(&lists.written(&Value::Number(number.clone())), MAX_SHOWN)
 }
 
 impl Check {
-    fn of_number(&self, number: &Number, lists: Lists<'_>) -> Vec<String> {
+    fn of_number(&self, number: &Number, lists: NumberLists<'_>) -> Vec<String> {
         let known = lists.known(number);
         let mut unmet = Vec::new();
         for (side, bound) in &self.bounds {
@@ -204,7 +204,7 @@ impl Checks {
         self.bounds(keywords, dialect, &mut check);
         let numbers = &self.numbers;
         if let Some(Value::Number(number)) = keywords.get("multipleOf") {
-            let lists = Lists { before: numbers, own: numbers };
+            let lists = NumberLists { before: numbers, own: numbers };
             let decimal = lists.decimal(number);
             match Divisor::new(&decimal) {
                 Some(divisor) => {
@@ -255,7 +255,7 @@ impl Checks {
     /// A count that boon can represent on every platform.
     fn count(&self, keywords: &mut Map<String, Value>, keyword: &str) {
         let Some(Value::Number(number)) = keywords.get_mut(keyword) else { return };
-        let lists = Lists { before: &self.numbers, own: &self.numbers };
+        let lists = NumberLists { before: &self.numbers, own: &self.numbers };
         if number.as_u64().is_some_and(|count| count <= MAX_COUNTED) {
             return;
         }
@@ -269,7 +269,7 @@ impl Checks {
 
     /// In draft 4 a bound is exclusive by a flag beside it; since then by its own keyword.
     fn bounds(&self, keywords: &mut Map<String, Value>, dialect: Dialect, check: &mut Check) {
-        let lists = Lists { before: &self.numbers, own: &self.numbers };
+        let lists = NumberLists { before: &self.numbers, own: &self.numbers };
         let mut take = |keywords: &mut Map<String, Value>, keyword: &str, side: Side| {
             if let Some(Value::Number(number)) = keywords.get(keyword) {
                 let (number, text) = (number.clone(), shown(lists, number));
@@ -300,9 +300,9 @@ impl Checks {
 
     /// How many digits of a value's number must be read.
     pub fn digits(&self, number: &Number, own: &Numbers) -> usize {
-        match (Lists { before: &self.numbers, own }).known(number) {
-            Known::Listed(decimal) => decimal.count(),
-            Known::Plain(_) => 1,
+        match (NumberLists { before: &self.numbers, own }).known(number) {
+            TreeNumber::Listed(decimal) => decimal.count(),
+            TreeNumber::Plain(_) => 1,
         }
     }
 }

@@ -1,0 +1,69 @@
+//! The data of a new context.
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::retry::Retry;
+use super::status::{Priority, Source};
+use crate::base::id::ContextId;
+use crate::base::time::Timestamp;
+
+/// What the gateway decided about a new context.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Admission {
+    pub id: ContextId,
+    pub tenant: String,
+    pub owner: String,
+    /// The display name of the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_name: Option<String>,
+    /// The context that this one replays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<ContextId>,
+    pub capability: String,
+    /// What the client requires: a service, a version range, tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_service: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked_tags: Vec<String>,
+    /// The router's choice for the first attempt.
+    pub service: String,
+    pub version: Version,
+    pub idempotent: bool,
+    pub retry: Retry,
+    pub priority: Priority,
+    pub source: Source,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    /// The trace context, as a `traceparent`.
+    pub trace: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_state: Option<String>,
+    /// The capabilities of the MCP client that waits for it, which are passed on to a service that is an MCP server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Box<RawValue>>,
+    /// The session of that client at the gateway. It has its own session at an MCP server that keeps sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// That client cannot be asked for input while this call runs: no stream to it is open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unasked: bool,
+    /// The lowest level of log messages that the client wants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+    /// The `_meta` object of the client's call, for a service that is an MCP server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Box<RawValue>>,
+    /// The gateway's own origin for callback URLs: scheme and authority.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
+}

@@ -1,0 +1,228 @@
+//! How contexts enter the store and get to a worker: admission, leases and offers.
+
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+
+use super::{ContextStore, MAX_CACHED_HEADS, ReadyContext, Storage, StorageError, StoredContext};
+use crate::base::id::ContextId;
+use crate::base::time::Timestamp;
+use crate::context::idempotency::{Claim, WINDOW_MS};
+use crate::context::{Admission, Head};
+use crate::events::bundle::last_number;
+
+/// The result of an admission.
+#[derive(Debug)]
+pub enum AdmitResult {
+    /// The context exists. `lease`: the number of the caller's lease, if it asked for one and got it.
+    Admitted { head: Rc<Head>, lease: Option<u64> },
+    /// Another context has the same row key: create another id.
+    IdTaken,
+    /// The idempotency key belongs to this context.
+    Replayed(ContextId),
+    /// The idempotency key was used with a different request.
+    KeyReused,
+}
+
+/// What an idempotency key belongs to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ClaimLookup {
+    Unused,
+    Context(ContextId),
+    /// A request with another body.
+    DifferentRequest,
+}
+
+/// An attempt that a worker is to make.
+#[derive(Debug)]
+pub struct NextAttempt {
+    pub head: Head,
+    pub parameters: Box<RawValue>,
+}
+
+/// The result of a request for work.
+#[derive(Debug)]
+pub enum WorkClaim {
+    Nothing,
+    /// Leased to the caller.
+    Leased(Box<NextAttempt>),
+    /// Reserved for the caller but not leased: its service requires a permit first.
+    Offered(Box<NextAttempt>),
+}
+
+impl<S: Storage> ContextStore<S> {
+    /// Creates a context: leased to the caller (with `lease_ms`), offered to it (with `offers`), or queued. Repeating
+    /// an admission whose reply was lost has no further effect.
+    pub fn admit(
+        &mut self,
+        admission: Admission,
+        parameters: &RawValue,
+        lease_ms: Option<u64>,
+        offers: bool,
+        claim: Option<&Claim>,
+        now: Timestamp,
+    ) -> Result<AdmitResult, StorageError> {
+        match self.lookup_claim(claim, Some(&admission.id), now)? {
+            ClaimLookup::Unused => {}
+            ClaimLookup::Context(id) => return Ok(AdmitResult::Replayed(id)),
+            ClaimLookup::DifferentRequest => return Ok(AdmitResult::KeyReused),
+        }
+        let now = now.max(admission.created_at);
+        let id = admission.id.clone();
+        let mut head = Head::admit(admission, now);
+        if let Some(ms) = lease_ms {
+            // A context that starts in the future is queued instead of leased.
+            let _ = head.lease(now, now.plus_ms(ms));
+        }
+        self.assign_numbers(&mut head)?;
+        let claim = claim.map(|claim| (claim, now.plus_ms(WINDOW_MS)));
+        if !self.storage.insert(&head, parameters, claim)? {
+            return self.repeated_admission(&id, lease_ms);
+        }
+        self.publish(&head, None, 0)?;
+        if offers {
+            self.offer(id, now);
+        }
+        self.schedule(&head, now);
+        let lease = head.lease.map(|lease| lease.number);
+        let head = Rc::new(head);
+        if lease.is_some() {
+            self.cache_head(head.clone());
+        }
+        Ok(AdmitResult::Admitted { head, lease })
+    }
+
+    /// The first reply to this admission was lost, or another context has its row key. The first lease belongs to the
+    /// caller if it asked for one and got it with the admission; otherwise another worker has it.
+    fn repeated_admission(&self, id: &ContextId, lease_ms: Option<u64>) -> Result<AdmitResult, StorageError> {
+        let Some(known) = self.any_head(id)? else { return Ok(AdmitResult::IdTaken) };
+        let leases = lease_ms.is_some() && known.admission.run_at.is_none();
+        let lease = known.lease.map(|lease| lease.number).filter(|number| leases && *number == 1);
+        Ok(AdmitResult::Admitted { head: Rc::new(known), lease })
+    }
+
+    /// Looks up an idempotency key; `Unused` also if it belongs to `own`.
+    pub fn lookup_claim(
+        &self,
+        claim: Option<&Claim>,
+        own: Option<&ContextId>,
+        now: Timestamp,
+    ) -> Result<ClaimLookup, StorageError> {
+        let Some(claim) = claim else { return Ok(ClaimLookup::Unused) };
+        Ok(match self.storage.find_claim(&claim.scope, now)? {
+            Some((id, _)) if Some(&id) == own => ClaimLookup::Unused,
+            Some((id, fingerprint)) if fingerprint == claim.fingerprint => ClaimLookup::Context(id),
+            Some(_) => ClaimLookup::DifferentRequest,
+            None => ClaimLookup::Unused,
+        })
+    }
+
+    /// Caches the head of a leased context, which is usually requested next.
+    fn cache_head(&mut self, head: Rc<Head>) {
+        if self.leased_heads.len() >= MAX_CACHED_HEADS {
+            self.leased_heads.clear();
+        }
+        self.leased_heads.insert(head.id().clone(), head);
+    }
+
+    /// The head of a context, live or ended.
+    fn any_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError> {
+        let live = self.stored_live_head(id)?;
+        live.map_or_else(|| self.storage.done_head(id), |live| Ok(Some(live)))
+    }
+
+    fn offer(&mut self, id: ContextId, now: Timestamp) {
+        self.offered.insert(id, now.plus_ms(self.timing.offer_ms));
+    }
+
+    pub(super) fn is_offered(&self, id: &ContextId, now: Timestamp) -> bool {
+        self.offered.get(id).is_some_and(|until| *until > now)
+    }
+
+    /// A queued context with its parameters, in order to start an attempt.
+    fn take_queued(&mut self, id: &ContextId) -> Result<Option<StoredContext>, StorageError> {
+        self.leased_heads.remove(id);
+        if self.ended.contains(id) { Ok(None) } else { self.storage.live(id) }
+    }
+
+    /// Starts the next attempt of a queued context. `None` if the context is not ready.
+    pub fn lease(
+        &mut self,
+        id: &ContextId,
+        lease_ms: u64,
+        now: Timestamp,
+    ) -> Result<Option<Box<NextAttempt>>, StorageError> {
+        let Some(StoredContext { mut head, parameters, .. }) = self.take_queued(id)? else {
+            return Ok(None);
+        };
+        let known = last_number(&head);
+        if head.lease(now, now.plus_ms(lease_ms)).is_err() {
+            return Ok(None);
+        }
+        self.offered.remove(id);
+        self.assign_numbers(&mut head)?;
+        self.storage.update(&head)?;
+        self.publish(&head, None, known)?;
+        self.schedule(&head, now);
+        Ok(Some(Box::new(NextAttempt { head, parameters })))
+    }
+
+    /// Picks the next context to run, except those of the services in `without`. Contexts of the services in `gated`
+    /// are offered instead of leased.
+    pub fn claim_next(
+        &mut self,
+        lease_ms: u64,
+        gated: &[String],
+        without: &[String],
+        now: Timestamp,
+    ) -> Result<WorkClaim, StorageError> {
+        self.offered.retain(|_, until| *until > now);
+        for ReadyContext { id, service } in self.storage.ready(now, without, 8 + self.offered.len() as u64)? {
+            if self.is_offered(&id, now) || self.ended.contains(&id) {
+                continue;
+            }
+            if gated.contains(&service) {
+                let Some(StoredContext { head, parameters, .. }) = self.take_queued(&id)? else { continue };
+                self.offer(id, now);
+                return Ok(WorkClaim::Offered(Box::new(NextAttempt { head, parameters })));
+            }
+            if let Some(next) = self.lease(&id, lease_ms, now)? {
+                return Ok(WorkClaim::Leased(next));
+            }
+        }
+        Ok(WorkClaim::Nothing)
+    }
+
+    /// Renews a lease or, with the number 0, an offer. Returns whether cancellation was requested; `None` if the caller
+    /// no longer holds the context.
+    pub fn renew(
+        &mut self,
+        id: &ContextId,
+        lease: u64,
+        lease_ms: u64,
+        now: Timestamp,
+    ) -> Result<Option<bool>, StorageError> {
+        let Some(head) = self.stored_live_head(id)? else { return Ok(None) };
+        if lease == 0 {
+            let is_ready = head.is_ready(now);
+            if is_ready {
+                self.offer(id.clone(), now);
+            }
+            return Ok(is_ready.then_some(false));
+        }
+        if head.lease.is_none_or(|current| current.number != lease) {
+            return Ok(None);
+        }
+        self.renewed.insert(id.clone(), now.plus_ms(lease_ms));
+        Ok(Some(head.cancel_requested))
+    }
+
+    /// Returns an offer; with `until`, no attempt starts before that time.
+    pub fn put_back(&mut self, id: &ContextId, until: Option<Timestamp>, now: Timestamp) -> Result<(), StorageError> {
+        self.offered.remove(id);
+        if let Some(until) = until {
+            self.change(id, |head| head.postpone(until, now))?;
+        }
+        Ok(())
+    }
+}
