@@ -26,7 +26,7 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
     credentials::used(call, &principal);
     call.auth_ms.set(clock::now().since(before));
     limits::asker(call, &principal, &snapshot).await?;
-    let by = By {
+    let by = Actor {
         actor: principal.principal.clone(),
         name: principal.name.clone(),
         request_id: call.request_id.clone(),

@@ -51,8 +51,8 @@ impl Held {
         self.spare.replace(self.permits.take());
     }
 
-    pub fn note(&self, due: &Due, standing: Standing) {
-        let applied = Applied {
+    pub fn note(&self, due: &Due, standing: QuotaState) {
+        let applied = AppliedLimit {
             name: due.name.clone(),
             quota: due.rule.quota,
             window_seconds: (due.kind == LimitKind::Requests).then_some(due.rule.window_ms / 1000),

@@ -1,11 +1,7 @@
 use super::bundle::*;
 use super::cloud_event::*;
-use crate::base::id::{ContextId, Region, StoreId};
 use crate::base::time::Timestamp;
-use crate::context::retry::Retry;
-use crate::context::status::{Priority, Source};
-use crate::context::{Admission, AttemptReport, Head, ReportedOutcome};
-use semver::Version;
+use crate::context::{Admission, AttemptReport, Head, ReportedOutcome, fixtures};
 use serde_json::value::RawValue;
 
 fn head() -> Head {
