@@ -84,7 +84,7 @@ test("an_unknown_binding_is_refused_with_a_hint_where_it_is_configured", async (
       ["#/transport/binding"],
       binding,
     );
-    assert.match(errors[0].detail, /wrangler\.toml has under \[\[services\]\]/);
+    assert.match(errors[0].detail, /wrangler\.toml lists under \[\[services\]\]/);
   }
   const wrong = await gateway.request("PUT", "/v1/services/odd", {
     body: document("odd", { path: "work", url: "https://example.com/" }),
@@ -166,7 +166,7 @@ test("a_removed_binding_is_not_called", async () => {
     own = await startGateway({ persist });
     const { json, text } = await create(own, { capability: "bereft" });
     assert.deepEqual([json.status, json.error?.code], ["failed", "address_refused"], text);
-    assert.match(json.error.message, /no service binding of this name/);
+    assert.match(json.error.message, /no service binding with this name/);
     const check = await own.request("POST", "/v1/services/bereft/check");
     assert.deepEqual([check.json.healthy, check.json.error], [false, "address_refused"]);
   } finally {

@@ -77,7 +77,7 @@ test("only_their_tenants_log_distinguishes_refused_clients", async () => {
     [{ ...gone, client_id: "beta.never" }, "clients/never", "unknown"],
     [{ client_id: good.client_id }, "clients/good", "not its way to authenticate"],
     [await asserted({}), "clients/signer", "the token was used before"],
-    [await asserted({ iss: "somebody" }), "clients/signer", "the token's issuer is not known"],
+    [await asserted({ iss: "somebody" }), "clients/signer", "the token's issuer is unknown"],
     // Refusals without a tenant are logged in the deployment's own tenant.
     [{ ...good, client_id: "unknown.good" }, "clients/good", "unknown", gateway.adminKey],
     [{ ...good, client_id: "good" }, "credentials", "unknown", gateway.adminKey],
@@ -141,7 +141,7 @@ test("refused_access_tokens_are_logged_with_the_reason_in_their_tenant", async (
   );
   assert.deepEqual(await refusedFrom(`${head}.${claimed}.AAAA`, gateway.adminKey), [
     "credentials",
-    "the token's issuer is not known",
+    "the token's issuer is unknown",
   ]);
 });
 

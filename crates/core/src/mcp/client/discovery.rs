@@ -247,7 +247,7 @@ mod tests {
         let ours = "2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26, 2024-11-05";
         let expected = format!("it supports 2099-01-01; supported here are {ours}");
         assert_eq!(why(json!({"protocolVersion": "2099-01-01"})), expected);
-        assert!(why(json!({"protocolVersion": "2026-07-28"})).starts_with("it speaks 2026-07-28"));
+        assert!(why(json!({"protocolVersion": "2026-07-28"})).starts_with("it supports 2026-07-28"));
         assert!(unknown(&[]).starts_with("it supports no revision that it names;"));
     }
 
