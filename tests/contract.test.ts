@@ -209,7 +209,7 @@ test("both_use_the_words_of_the_code", () => {
   assert.deepEqual(schema("BreakerState"), variants("crates/core/src/lane/breaker.rs", "BreakerState"));
   const measured = variants("crates/core/src/lane/observed.rs", "HealthStatus");
   assert.deepEqual([...schema("ServiceStatus")].sort(), [...measured, "draining"].sort());
-  const roles = all(read("crates/core/src/access/role.rs"), /^ +(?:Shipped \{ )?name: "(\w+)",/gm);
+  const roles = all(read("crates/core/src/access/role.rs"), /^ +(?:BuiltInRole \{ )?name: "(\w+)",/gm);
   assert.deepEqual(all(openapi.components.schemas.RoleName.description, /`(\w+)`/g), roles);
   assert.equal(openapi.info.version, JSON.parse(read("package.json")).version);
   assert.equal(openapi.info.version, all(read("Cargo.toml"), /^version = "(.*)"$/gm)[0]);
