@@ -108,8 +108,7 @@ test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_are_reported", asy
   const tool = () => ({ input: schema(60_000) });
   const upstream = await startSmallUpstream({ small: {} });
   try {
-    const puts = Array.from({ length: 13 }, (_, at) => put(gateway, `s${at}`, large(15)));
-    for (const { status } of await Promise.all(puts)) assert.equal(status, 201);
+    for (let at = 0; at < 13; at += 1) assert.equal((await put(gateway, `s${at}`, large(15))).status, 201);
     const body = { name: "Grows", type: "tool", transport: { kind: "mcp", url: upstream.url, refresh_seconds: 60 } };
     const made = await register(gateway, "grows", body);
     assert.deepEqual(
