@@ -167,6 +167,15 @@ async function reading(bench, target) {
   return steady(bench, target, reads, "completed");
 }
 
+/**
+ * A steady load of contexts that are waited for; the side without a gateway is called directly.
+ * @param {"echo" | "lookup"} capability
+ */
+const waitedFor = (capability) => (/** @type {Bench} */ bench, /** @type {Target} */ target) =>
+  target.side === "upstream"
+    ? steady(bench, target, [directCall()], "ok")
+    : steady(bench, target, [contextRequest(capability, "wait=10", target)], "completed");
+
 /** @param {number} count @returns {Scenario["run"]} */
 const events = (count) => async (bench, target) => {
   // The filter matches only the last event of a context, so each socket receives one per context.
@@ -211,19 +220,13 @@ export const SCENARIOS = [
     key: "b",
     title: "durable context, waited for",
     sides: ALL,
-    run: (bench, target) =>
-      target.side === "upstream"
-        ? steady(bench, target, [directCall()], "ok")
-        : steady(bench, target, [contextRequest("echo", "wait=10", target)], "completed"),
+    run: waitedFor("echo"),
   },
   {
     key: "c",
     title: "durable: false, waited for",
     sides: ALL,
-    run: (bench, target) =>
-      target.side === "upstream"
-        ? steady(bench, target, [directCall()], "ok")
-        : steady(bench, target, [contextRequest("lookup", "wait=10", target)], "completed"),
+    run: waitedFor("lookup"),
   },
   {
     key: "checks",
