@@ -1,4 +1,4 @@
-//! Creating a context: decided, let through its service's gate, admitted, and run or left to the queue.
+//! Creates a context: selects a service, passes its gate, admits the context, and runs it or leaves it to the queue.
 
 use serde_json::value::RawValue;
 
@@ -22,21 +22,24 @@ use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::decision::{Decision, decide_surely};
 use super::super::limits;
-use super::entrance::{Entrance, enter};
-use super::listening::{Hearing, Made, asker, follow, to_create};
-use super::waiting::{Told, at_once, wait_for, wait_seconds, waited};
+use super::admission_check::{AdmissionCheck, check};
+use super::context_state::{ContextState, responds_at_once, wait_for_context, wait_in_store, wait_seconds};
+use super::delivery::{Created, Delivery, DeliveryMode, create_permission, stream_context};
 
-/// What may live longer than this does not run behind an answer, but from the queue.
-const SHORT_SECONDS: u64 = 25;
+/// A context with a longer timeout does not run after the response, but from the queue.
+const MAX_BACKGROUND_SECONDS: u64 = 25;
 
-/// The key a request comes under, with what it claims.
-fn claimed(call: &Call, principal: &Principal, text: &str) -> Result<Option<(String, Claim)>, Problem> {
+/// How often the creation is decided again when the registry changes under it.
+const MAX_DECISIONS: u32 = 3;
+
+/// The idempotency key of a request, with its claim.
+fn idempotency_claim(call: &Call, principal: &Principal, text: &str) -> Result<Option<(String, Claim)>, Problem> {
     let Some(header) = call.request.header("idempotency-key") else { return Ok(None) };
     let malformed = || {
         Problem::new(Code::InvalidRequest, "Idempotency-Key must be 1 to 255 visible ASCII characters, quoted or bare.")
     };
     let key = idempotency::parse(header).ok_or_else(malformed)?;
-    let fingerprint = canonical::fingerprint(text).ok_or_else(|| Problem::internal("a body without a fingerprint"))?;
+    let fingerprint = canonical::fingerprint(text).ok_or_else(|| Problem::internal("the body has no fingerprint"))?;
     let claim = Claim::new(&principal.tenant, &principal.principal, &call.path, &key, fingerprint);
     Ok(Some((key, claim)))
 }
@@ -45,66 +48,67 @@ pub async fn create(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     let body = call.json_body().await?;
     let text = std::str::from_utf8(&body).unwrap_or_default();
     let new = create_request::read(text).map_err(Problem::invalid)?;
-    make_as_preferred(call, caller, &new, text).await
+    create_as_preferred(call, caller, &new, text).await
 }
 
-/// Makes a context and answers as it is preferred. `text` is what an idempotency key is remembered with.
-pub(super) async fn make_as_preferred(
+/// Creates a context and answers as the client prefers. An idempotency key is stored with the fingerprint of `text`.
+pub(super) async fn create_as_preferred(
     call: &Call,
     mut caller: Caller,
     new: &NewContext<'_>,
     text: &str,
 ) -> Result<Answer, Problem> {
     let preference = prefer::parse(call.request.header("prefer"));
-    let claimed = claimed(call, &caller.principal, text)?;
-    let hearing = Hearing { preference: &preference, listens: call.prefers_stream(false) && !at_once(&preference) };
-    Ok(match begin(call, &mut caller, new, hearing, claimed).await? {
-        Made::Told(told) => told.answer(&preference),
-        Made::Streamed(answer) => answer,
+    let claim = idempotency_claim(call, &caller.principal, text)?;
+    let streams = call.prefers_stream(false) && !responds_at_once(&preference);
+    let mode = DeliveryMode { preference: &preference, streams };
+    Ok(match begin(call, &mut caller, new, mode, claim).await? {
+        Created::State(state) => state.answer(&preference),
+        Created::Stream(answer) => answer,
     })
 }
 
-/// Makes a context, under a key where one is claimed, and waits for it as it is preferred.
-pub async fn make(
+/// Creates a context, under an idempotency key if the request has one, and waits for it as the client prefers.
+pub async fn create_and_wait(
     call: &Call,
     caller: &mut Caller,
     new: &NewContext<'_>,
     preference: &Prefer,
-    claimed: Option<(String, Claim)>,
-) -> Result<Told, Problem> {
-    match begin(call, caller, new, Hearing { preference, listens: false }, claimed).await? {
-        Made::Told(told) => Ok(told),
-        Made::Streamed(_) => Err(Problem::internal("a stream where nobody listens")),
+    claim: Option<(String, Claim)>,
+) -> Result<ContextState, Problem> {
+    match begin(call, caller, new, DeliveryMode { preference, streams: false }, claim).await? {
+        Created::State(state) => Ok(state),
+        Created::Stream(_) => Err(Problem::internal("an event stream without a client for it")),
     }
 }
 
-/// A context on its way into being.
+/// The creation of one context.
 struct Creation<'a> {
     call: &'a Call,
     new: &'a NewContext<'a>,
-    hearing: Hearing<'a>,
-    claimed: Option<(String, Claim)>,
+    mode: DeliveryMode<'a>,
+    claim: Option<(String, Claim)>,
     parameters: Box<RawValue>,
-    /// What admission has taken, in milliseconds.
+    /// The duration of the admission, in milliseconds.
     admit_ms: u64,
 }
 
-/// How a context that was decided on is admitted.
-struct Admitting {
+/// How the context is admitted.
+struct AdmissionPlan {
     admission: Admission,
     permit: Option<Permit>,
-    /// It stands in its service's line.
-    in_line: bool,
-    /// This worker makes its first attempt.
+    /// It is in the wait queue of its service's lane.
+    queued: bool,
+    /// This Worker makes the first attempt.
     here: bool,
-    /// It is for later.
-    waits: bool,
+    /// It starts at a later time.
+    starts_later: bool,
 }
 
-impl Admitting {
-    /// Whether it is offered to this worker, which stands in line for it.
+impl AdmissionPlan {
+    /// Whether the store offers it to this Worker, which waits for a permit on its behalf.
     fn offers(&self) -> bool {
-        self.in_line && self.here
+        self.queued && self.here
     }
 }
 
@@ -112,25 +116,25 @@ async fn begin(
     call: &Call,
     caller: &mut Caller,
     new: &NewContext<'_>,
-    hearing: Hearing<'_>,
-    claimed: Option<(String, Claim)>,
-) -> Result<Made, Problem> {
+    mode: DeliveryMode<'_>,
+    claim: Option<(String, Claim)>,
+) -> Result<Created, Problem> {
     let parameters = RawValue::from_string(new.parameters.into()).map_err(|e| Problem::internal(e.to_string()))?;
-    let mut creation = Creation { call, new, hearing, claimed, parameters, admit_ms: 0 };
-    for _ in 0..3 {
-        let made = match creation.decide(caller).await {
-            Ok(decision) => creation.make(caller, decision).await?,
-            Err(problem) => return creation.or_recalled(caller, problem).await,
+    let mut creation = Creation { call, new, mode, claim, parameters, admit_ms: 0 };
+    for _ in 0..MAX_DECISIONS {
+        let created = match creation.decide(caller).await {
+            Ok(decision) => creation.create(caller, decision).await?,
+            Err(problem) => return creation.recall_or_reject(caller, problem).await,
         };
-        if let Some(made) = made {
-            return Ok(made);
+        if let Some(created) = created {
+            return Ok(created);
         }
     }
     Err(Problem::internal("the registry changes faster than it can be read"))
 }
 
 impl Creation<'_> {
-    /// Which service it goes to, within the limits on that.
+    /// Selects a service and applies the limits of its work.
     async fn decide(&self, caller: &mut Caller) -> Result<Decision, Problem> {
         let decision = decide_surely(self.call, caller, self.new).await?;
         caller.refresh_ahead(self.call);
@@ -139,80 +143,83 @@ impl Creation<'_> {
         Ok(decision)
     }
 
-    /// What was accepted once under a key stays so, whatever has changed since; without a key the refusal counts.
-    async fn or_recalled(&self, caller: &Caller, problem: Problem) -> Result<Made, Problem> {
-        match &self.claimed {
-            Some((_, claim)) => recalled(self.call, caller, claim, self.hearing, problem).await,
+    /// A request that was accepted once under its idempotency key stays accepted; any other is rejected with `problem`.
+    async fn recall_or_reject(&self, caller: &Caller, problem: Problem) -> Result<Created, Problem> {
+        match &self.claim {
+            Some((_, claim)) => recall(self.call, caller, claim, self.mode, problem).await,
             None => Err(problem),
         }
     }
 
-    /// Admits it and follows it up; nothing when it must be decided again.
-    async fn make(&mut self, caller: &mut Caller, mut decision: Decision) -> Result<Option<Made>, Problem> {
-        let (call, preference) = (self.call, self.hearing.preference);
-        let waits = self.new.run_at.is_some_and(|at| at > clock::now());
+    /// Admits the context and runs or awaits it; nothing if the request must be decided again.
+    async fn create(&mut self, caller: &mut Caller, mut decision: Decision) -> Result<Option<Created>, Problem> {
+        let (call, preference) = (self.call, self.mode.preference);
+        let starts_later = self.new.run_at.is_some_and(|at| at > clock::now());
         let snapshot = caller.snapshot.clone();
-        let entry = decided(&snapshot, &decision)?;
+        let entry = selected(&snapshot, &decision)?;
         let gated = is_gated(entry);
-        if !decision.durable && !waits && !preference.respond_async && self.claimed.is_none() && !gated {
+        if !decision.durable && !starts_later && !preference.respond_async && self.claim.is_none() && !gated {
             let parameters = std::mem::take(&mut self.parameters);
-            return run_unrecorded(call, caller, decision, parameters, self.hearing).await.map(Some);
+            return run_unrecorded(call, caller, decision, parameters, self.mode).await.map(Some);
         }
-        if let Some((key, claim)) = &self.claimed {
+        if let Some((key, claim)) = &self.claim {
             let store = claim.store(call.settings.home_region);
             decision.admission.id = ContextId::new(store, decision.admission.created_at, random::bytes());
             decision.admission.idempotency_key = Some(key.clone());
         }
-        // Behind an answer only what surely ends in the time the platform gives; else the queue.
-        let here = !waits && (!preference.respond_async || decision.timeout_seconds <= SHORT_SECONDS);
+        // The platform ends work that runs too long after the response; the queue has more time.
+        let here = !starts_later && (!preference.respond_async || decision.timeout_seconds <= MAX_BACKGROUND_SECONDS);
         let tenant = &caller.principal.tenant;
-        let entrance =
-            if waits { Ok(Entrance::Now(None)) } else { enter(tenant, &decision.admission, entry, here).await };
-        let (permit, in_line) = match entrance {
-            Ok(Entrance::Now(permit)) => (permit, false),
-            Ok(Entrance::Later) => (None, true),
-            Err(problem) => return self.or_recalled(caller, problem).await.map(Some),
+        let admission_check = if starts_later {
+            Ok(AdmissionCheck::Start(None))
+        } else {
+            check(tenant, &decision.admission, entry, here).await
         };
-        let mut admitting = Admitting { admission: decision.admission, permit, in_line, here, waits };
-        let reply = self.admit(caller, entry, &mut admitting).await?;
-        self.follow_up(caller, admitting, reply).await
+        let (permit, queued) = match admission_check {
+            Ok(AdmissionCheck::Start(permit)) => (permit, false),
+            Ok(AdmissionCheck::Queue) => (None, true),
+            Err(problem) => return self.recall_or_reject(caller, problem).await.map(Some),
+        };
+        let mut plan = AdmissionPlan { admission: decision.admission, permit, queued, here, starts_later };
+        let reply = self.admit(caller, entry, &mut plan).await?;
+        self.deliver(caller, plan, reply).await
     }
 
-    /// Asks the store; gives back what was taken for it when it does not begin here.
-    async fn admit(&mut self, caller: &Caller, entry: &Entry, admitting: &mut Admitting) -> Result<Reply, Problem> {
+    /// Asks the store to admit the context; returns the permit and the place in the queue if it does not start here.
+    async fn admit(&mut self, caller: &Caller, entry: &Entry, plan: &mut AdmissionPlan) -> Result<Reply, Problem> {
         let before = clock::now();
         let admit = Ask::Admit {
-            admission: Box::new(admitting.admission.clone()),
+            admission: Box::new(plan.admission.clone()),
             parameters: self.parameters.clone(),
-            lease_ms: (admitting.here && !admitting.in_line).then(|| settings::timing().lease_ms),
-            offers: admitting.offers(),
-            show: at_once(self.hearing.preference),
-            claim: self.claimed.as_ref().map(|(_, claim)| claim.clone()),
+            lease_ms: (plan.here && !plan.queued).then(|| settings::timing().lease_ms),
+            offers: plan.offers(),
+            show: responds_at_once(self.mode.preference),
+            claim: self.claim.as_ref().map(|(_, claim)| claim.clone()),
         };
-        let id = &admitting.admission.id;
-        let reply = admitted(caller, id, admit).await;
+        let id = &plan.admission.id;
+        let reply = admit_with_retry(caller, id, admit).await;
         self.admit_ms += clock::now().since(before);
         if !matches!(reply, Ok(Reply::Admitted { lease: Some(_), .. })) {
-            // Nothing runs under it: another may have it.
-            gate::unused(admitting.permit.take()).await;
+            // Nothing runs under this permit: another call may have it.
+            gate::unused(plan.permit.take()).await;
         }
-        if admitting.in_line && !matches!(reply, Ok(Reply::Admitted { .. })) {
+        if plan.queued && !matches!(reply, Ok(Reply::Admitted { .. })) {
             lanes::leave(&caller.principal.tenant, entry, id).await;
         }
         reply
     }
 
-    /// What follows from the store's reply; nothing when it must be decided again.
-    async fn follow_up(
+    /// Runs or awaits the context, as the store's reply says; nothing if the request must be decided again.
+    async fn deliver(
         &mut self,
         caller: &mut Caller,
-        admitting: Admitting,
+        plan: AdmissionPlan,
         reply: Reply,
-    ) -> Result<Option<Made>, Problem> {
-        let Self { call, hearing, admit_ms, .. } = *self;
-        let offers = admitting.offers();
-        let Admitting { admission, permit, waits, .. } = admitting;
-        let made = match reply {
+    ) -> Result<Option<Created>, Problem> {
+        let Self { call, mode, admit_ms, .. } = *self;
+        let offers = plan.offers();
+        let AdmissionPlan { admission, permit, starts_later, .. } = plan;
+        let created = match reply {
             Reply::Stale { .. } => {
                 caller.snapshot = snapshot::refreshed(&caller.principal.tenant).await.map_err(internal)?;
                 caller.authenticate_again(call).await?;
@@ -221,22 +228,23 @@ impl Creation<'_> {
             Reply::Admitted { lease, view } if lease.is_some() || offers => {
                 let parameters = std::mem::take(&mut self.parameters);
                 let work = first_attempt(admission, parameters, lease.unwrap_or(0));
-                run_here(call, caller, work, permit, view, hearing, admit_ms).await?
+                run_here(call, caller, work, permit, view, mode, admit_ms).await?
             }
-            Reply::Admitted { lease: None, .. } if hearing.listens && !waits => {
-                Made::Streamed(follow(call, caller, &admission.id, to_create(&admission)))
+            Reply::Admitted { lease: None, .. } if mode.streams && !starts_later => {
+                Created::Stream(stream_context(call, caller, &admission.id, create_permission(&admission)))
             }
             Reply::Admitted { lease: None, view: Some(view) } => {
-                let (id, preference) = (admission.id, hearing.preference);
-                let told = wait_for(call, caller, id, view, &self.parameters, preference, admit_ms, waits).await?;
-                Made::Told(told.running_at(self.new.run_at))
+                let (id, preference, parameters) = (admission.id, mode.preference, &self.parameters);
+                let state =
+                    wait_for_context(call, caller, id, view, parameters, preference, admit_ms, starts_later).await?;
+                Created::State(state.running_at(self.new.run_at))
             }
-            Reply::Replayed { id } => replayed(call, caller, &id, hearing).await?,
+            Reply::Replayed { id } => replay(call, caller, &id, mode).await?,
             Reply::KeyReused => return Err(key_reused()),
             Reply::Taken => return Ok(None),
             _ => return Err(Problem::internal("the store answered something else")),
         };
-        Ok(Some(made))
+        Ok(Some(created))
     }
 }
 
@@ -245,57 +253,57 @@ fn first_attempt(admission: Admission, parameters: Box<RawValue>, lease: u64) ->
     Work { admission, parameters, lease, attempt: 1, tried, hopeless, input: None, input_state: None }
 }
 
-fn decided<'s>(snapshot: &'s Snapshot, decision: &Decision) -> Result<&'s Entry, Problem> {
-    snapshot.services.get(decision.service).ok_or_else(|| Problem::internal("a service went missing"))
+fn selected<'s>(snapshot: &'s Snapshot, decision: &Decision) -> Result<&'s Entry, Problem> {
+    snapshot.services.get(decision.service).ok_or_else(|| Problem::internal("the snapshot lacks the selected service"))
 }
 
 fn key_reused() -> Problem {
-    let detail =
-        "This Idempotency-Key was sent with another body within the last 24 hours. Use a new key for a new request.";
+    let detail = "This Idempotency-Key was used with a different body within the last 24 hours. Use a new key for a new request.";
     Problem::new(Code::IdempotencyKeyReused, detail)
 }
 
-/// What a key stands for, where the request itself would be refused; else that refusal.
-async fn recalled(
+/// The context that the idempotency key stands for, if the store knows the key; else `problem`.
+async fn recall(
     call: &Call,
     caller: &Caller,
     claim: &Claim,
-    hearing: Hearing<'_>,
+    mode: DeliveryMode<'_>,
     problem: Problem,
-) -> Result<Made, Problem> {
+) -> Result<Created, Problem> {
     let store = claim.store(call.settings.home_region);
     let tenant = &caller.principal.tenant;
-    // A store that has no context yet has no key either, and is not to be made by a request that is refused.
-    let knows = caller.snapshot.stores.contains(&store)
+    // A store without contexts has no keys either, and a rejected request must not create it.
+    let store_exists = caller.snapshot.stores.contains(&store)
         || snapshot::refreshed(tenant).await.map_err(internal)?.stores.contains(&store);
-    if !knows {
+    if !store_exists {
         return Err(problem);
     }
     let name = store.object_name(tenant);
     let message = Message { revision: caller.snapshot.revision, ask: Ask::Recall { claim: claim.clone() } };
     match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
-        Reply::Replayed { id } => replayed(call, caller, &id, hearing).await,
+        Reply::Replayed { id } => replay(call, caller, &id, mode).await,
         Reply::KeyReused => Err(key_reused()),
         _ => Err(problem),
     }
 }
 
-/// The answer to a repeat: the context that the first request made, waited for as asked.
-async fn replayed(call: &Call, caller: &Caller, id: &ContextId, hearing: Hearing<'_>) -> Result<Made, Problem> {
-    if hearing.listens {
-        return Ok(Made::Streamed(follow(call, caller, id, Needed::ToCreate).with("idempotency-replayed", "true")));
+/// The response to a repeated request: the context that the first one created, with the wait that this one asks for.
+async fn replay(call: &Call, caller: &Caller, id: &ContextId, mode: DeliveryMode<'_>) -> Result<Created, Problem> {
+    if mode.streams {
+        let answer = stream_context(call, caller, id, Needed::ToCreate);
+        return Ok(Created::Stream(answer.with("idempotency-replayed", "true")));
     }
-    let preference = hearing.preference;
-    let seconds = if at_once(preference) { 0 } else { wait_seconds(preference) };
-    match waited(call, caller, id, seconds).await? {
-        Some(told) => Ok(Made::Told(Told { replayed: true, ..told })),
-        None => Err(Problem::internal("a context that was admitted is not there")),
+    let preference = mode.preference;
+    let seconds = if responds_at_once(preference) { 0 } else { wait_seconds(preference) };
+    match wait_in_store(call, caller, id, seconds).await? {
+        Some(state) => Ok(Created::State(ContextState { replayed: true, ..state })),
+        None => Err(Problem::internal("the store does not know an admitted context")),
     }
 }
 
-/// Admits, once more if the first reply was lost: the store knows the id again.
-async fn admitted(caller: &Caller, id: &ContextId, admit: Ask) -> Result<Reply, Problem> {
-    let store = id.store().ok_or_else(|| Problem::internal("a context without a store"))?;
+/// Admits a context, and asks once more if the first reply was lost: the store recognizes the id.
+async fn admit_with_retry(caller: &Caller, id: &ContextId, admit: Ask) -> Result<Reply, Problem> {
+    let store = id.store().ok_or_else(|| Problem::internal("the context id names no store"))?;
     let name = store.object_name(&caller.principal.tenant);
     let message = Message { revision: caller.snapshot.revision, ask: admit };
     match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await {
@@ -304,53 +312,53 @@ async fn admitted(caller: &Caller, id: &ContextId, admit: Ask) -> Result<Reply, 
     }
 }
 
-/// Runs a leased context, or one that stands in line, in this worker, for as long as the client waits and a while beyond.
+/// Runs a leased or queued context in this Worker, for as long as the client waits and a while beyond.
 async fn run_here(
     call: &Call,
     caller: &Caller,
     work: Work,
     permit: Option<Permit>,
     view: Option<Box<RawValue>>,
-    hearing: Hearing<'_>,
+    mode: DeliveryMode<'_>,
     admit_ms: u64,
-) -> Result<Made, Problem> {
-    let preference = hearing.preference;
+) -> Result<Created, Problem> {
+    let preference = mode.preference;
     let id = work.admission.id.clone();
     let parameters = work.parameters.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
-    let (waiter, asker) = asker(call, hearing, &work.admission);
-    let own = id.clone();
+    let (waiter, delivery) = Delivery::open(call, mode, &work.admission);
+    let context = id.clone();
     call.keep_running(async move {
         if let Err(failure) =
             work_on(tenant.clone(), work, snapshot, permit, settings::timing().retry_stays_ms, waiter).await
         {
-            // Its lease runs out, and the store sees to it.
-            log_event!(AttemptNotCommitted, tenant = &tenant, context = &own, detail = &failure);
+            // The lease expires, and the store queues the context again.
+            log_event!(AttemptNotCommitted, tenant = &tenant, context = &context, detail = &failure);
         }
     });
-    if let Some(view) = view.filter(|_| at_once(preference)) {
-        return Ok(Made::Told(Told::accepted(&id, view, &parameters, None, admit_ms)));
+    if let Some(view) = view.filter(|_| responds_at_once(preference)) {
+        return Ok(Created::State(ContextState::accepted(&id, view, &parameters, None, admit_ms)));
     }
-    asker.hears(call, caller, &id, parameters, preference, admit_ms).await
+    delivery.respond(call, caller, &id, parameters, preference, admit_ms).await
 }
 
-/// `durable: false`: executed first, recorded after the answer.
+/// `durable: false`: runs first, is recorded after the response.
 async fn run_unrecorded(
     call: &Call,
     caller: &Caller,
     decision: Decision,
     parameters: Box<RawValue>,
-    hearing: Hearing<'_>,
-) -> Result<Made, Problem> {
+    mode: DeliveryMode<'_>,
+) -> Result<Created, Problem> {
     let Decision { admission, service, .. } = decision;
     let id = admission.id.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
-    let (waiter, asker) = asker(call, hearing, &admission);
-    let (sent, own) = (parameters.clone(), id.clone());
+    let (waiter, delivery) = Delivery::open(call, mode, &admission);
+    let (sent, context) = (parameters.clone(), id.clone());
     call.keep_running(async move {
         if let Err(failure) = unrecorded::run(tenant.clone(), admission, sent, snapshot, service, waiter).await {
-            log_event!(ContextNotRecorded, tenant = &tenant, context = &own, detail = &failure);
+            log_event!(ContextNotRecorded, tenant = &tenant, context = &context, detail = &failure);
         }
     });
-    asker.hears(call, caller, &id, parameters, hearing.preference, 0).await
+    delivery.respond(call, caller, &id, parameters, mode.preference, 0).await
 }

@@ -1,4 +1,4 @@
-//! `POST /v1/contexts/{id}/input`: the answer to what a service asked for.
+//! `POST /v1/contexts/{id}/input`: answers the input request of a service.
 
 use serde_json::value::RawValue;
 
@@ -16,8 +16,8 @@ use narthex_core::services::schema::Schema;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
+use super::context_state::wait_for_context;
 use super::visible;
-use super::waiting::wait_for;
 
 /// Reads the body: `{"input": …}`.
 fn read(text: &str) -> Result<&RawValue, Problem> {
@@ -31,25 +31,25 @@ fn read(text: &str) -> Result<&RawValue, Problem> {
     input.filter(|_| faults.is_empty()).ok_or_else(|| Problem::invalid(faults))
 }
 
-/// Where it does not match the schema that the service sent with its request.
-fn mismatches(input: &RawValue, request: Option<&RawValue>) -> Vec<Fault> {
+/// The faults of an input under the schema of its input request.
+fn schema_faults(input: &RawValue, request: Option<&RawValue>) -> Vec<Fault> {
     let mut request = request.and_then(|request| Object::new(request.get(), "#").ok());
-    let asked = request.as_mut().and_then(|request| request.raw("schema"));
-    // What a client for MCP answers to a service for MCP is theirs.
-    let passed = request.is_some_and(|request| request.has("mcp"))
+    let schema = request.as_mut().and_then(|request| request.raw("schema"));
+    // Responses of MCP clients to MCP servers pass through unchecked.
+    let is_passthrough = request.is_some_and(|request| request.has("mcp"))
         && Object::new(input.get(), "#").is_ok_and(|input| input.has("inputResponses"));
-    if passed {
+    if is_passthrough {
         return Vec::new();
     }
-    // It was compiled when the service asked.
-    let Some(schema) = asked.and_then(|schema| Schema::compile(schema.get()).ok()) else { return Vec::new() };
+    // The schema is known to compile: it was checked when the service sent it.
+    let Some(schema) = schema.and_then(|schema| Schema::compile(schema.get()).ok()) else { return Vec::new() };
     let faults = schema.check(input.get()).err().unwrap_or_default().into_iter();
     faults.map(|fault| Fault { pointer: format!("#/input{}", fault.pointer), ..fault }).collect()
 }
 
-fn not_asked(found: &Found) -> Problem {
+fn no_input_request(found: &Found) -> Problem {
     let status = found.status.as_str();
-    Problem::new(Code::Conflict, format!("The context is {status}: its service asks for no input now."))
+    Problem::new(Code::Conflict, format!("The context is {status}: it has no open input request."))
 }
 
 pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
@@ -61,29 +61,30 @@ pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, 
     let input = read(std::str::from_utf8(&body).unwrap_or_default())?;
     let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
-    let view = answer(&mut caller, &id, &found, input).await?;
-    let told = wait_for(call, &caller, id, view, &found.parameters, &preference, 0, false).await?;
-    Ok(told.answer(&preference))
+    let view = submit_input(&mut caller, &id, &found, input).await?;
+    let state = wait_for_context(call, &caller, id, view, &found.parameters, &preference, 0, false).await?;
+    Ok(state.answer(&preference))
 }
 
-/// Gives a service what it asked for, if that fits; gives what the context is then. That the caller may is known.
-pub async fn answer(
+/// Submits an input that fits the context's input request; returns the view of the context after that. The caller's
+/// permission has been checked.
+pub async fn submit_input(
     caller: &mut Caller,
     id: &ContextId,
     found: &Found,
     input: &RawValue,
 ) -> Result<Box<RawValue>, Problem> {
     if found.status != Status::InputRequired {
-        return Err(not_asked(found));
+        return Err(no_input_request(found));
     }
-    // What an MCP server asks is answered in its own form.
-    let asked = found.input_request.as_deref().and_then(|request| elicitation::input(request, input));
-    let given = asked.transpose().map_err(Problem::invalid)?;
-    let faults = match &given {
+    // Input requests of MCP servers are answered in MCP's form.
+    let response = found.input_request.as_deref().and_then(|request| elicitation::input(request, input));
+    let response = response.transpose().map_err(Problem::invalid)?;
+    let faults = match &response {
         Some(_) => Vec::new(),
-        None => mismatches(input, found.input_request.as_deref()),
+        None => schema_faults(input, found.input_request.as_deref()),
     };
-    let input = given.as_deref().unwrap_or(input);
+    let input = response.as_deref().unwrap_or(input);
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
@@ -91,7 +92,7 @@ pub async fn answer(
     let answer = Ask::Answer { id: id.clone(), input: input.to_owned() };
     match ask_decided(&tenant, id, &mut caller.snapshot, answer).await.map_err(internal)? {
         Reply::Changed { view, .. } => Ok(view),
-        Reply::Refused { .. } => Err(not_asked(found)),
+        Reply::Refused { .. } => Err(no_input_request(found)),
         _ => Err(Problem::not_found("context")),
     }
 }

@@ -1,10 +1,10 @@
-//! `/v1/contexts`: creating work, watching it, answering it, stopping it.
+//! `/v1/contexts`: create, watch, answer, cancel and replay contexts.
 
+mod admission_check;
+mod context_state;
 mod create;
-mod entrance;
+mod delivery;
 mod input;
-mod listening;
-mod waiting;
 
 use std::rc::Rc;
 
@@ -30,18 +30,18 @@ use narthex_core::services::transport::Transport;
 use super::answer::{Answer, JSON, internal};
 use super::call::{Call, Caller};
 
-use waiting::{MAX_WAIT, applied, look_again_seconds, whole};
+use context_state::{MAX_WAIT, context_json, retry_after_seconds, with_preference_applied};
 
-pub use create::{create, make};
-pub use input::{answer, input};
-pub use waiting::Told;
+pub use context_state::ContextState;
+pub use create::{create, create_and_wait};
+pub use input::{input, submit_input};
 
-/// The context, if the caller may see it; else the same answer as for one that is not there.
+/// The context if the caller has access to it; else the same problem as for an unknown id.
 pub async fn visible(
     call: &Call,
     caller: &mut Caller,
     id: &str,
-    make: impl Fn(ContextId) -> Ask,
+    ask: impl Fn(ContextId) -> Ask,
 ) -> Result<(ContextId, Box<Found>), Problem> {
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"))?;
     let tenant = caller.principal.tenant.clone();
@@ -49,9 +49,9 @@ pub async fn visible(
     if !is_store_of(&tenant, &id, &mut caller.snapshot).await.map_err(internal)? {
         return Err(Problem::not_found("context"));
     }
-    let reply = ask_decided(&tenant, &id, &mut caller.snapshot, make(id.clone())).await.map_err(internal)?;
+    let reply = ask_decided(&tenant, &id, &mut caller.snapshot, ask(id.clone())).await.map_err(internal)?;
     if caller.snapshot.revision != revision {
-        // The store knew of a change: who asks may be nobody any more.
+        // The store knew a newer revision, in which the caller's credentials may have ended.
         caller.authenticate_again(call).await?;
     }
     match reply {
@@ -65,7 +65,7 @@ pub async fn visible(
 pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("contexts:read")?;
     let preference = prefer::parse(call.request.header("prefer"));
-    // A head is answered at once.
+    // HEAD does not wait.
     let seconds = preference.wait_seconds.map(|seconds| seconds.min(MAX_WAIT)).filter(|_| !call.is_head());
     let (id, mut found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     caller.principal.require("contexts:read")?;
@@ -76,11 +76,11 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
         (_, found) = call.while_good(&principal, needed, visible(call, &mut caller, id.as_str(), wait)).await??;
     }
     let result = found.result.as_deref().map(RawValue::get);
-    let mut answer = Answer::text(200, JSON, whole(&found.view, found.parameters.get(), result));
+    let mut answer = Answer::text(200, JSON, context_json(&found.view, found.parameters.get(), result));
     if !found.ended {
-        answer = answer.with("retry-after", &look_again_seconds(found.run_at));
+        answer = answer.with("retry-after", &retry_after_seconds(found.run_at));
     }
-    Ok(applied(answer, &preference, seconds, false))
+    Ok(with_preference_applied(answer, &preference, seconds, false))
 }
 
 pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
@@ -93,11 +93,11 @@ pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         Reply::Cancelled { view, outcome, background } => match outcome {
             CancelOutcome::Now => {
                 if let Some(background) = background {
-                    tell_service(call, &caller, id, background);
+                    notify_service(call, &caller, id, background);
                 }
-                Ok(Answer::text(200, JSON, whole(&view, found.parameters.get(), None)))
+                Ok(Answer::text(200, JSON, context_json(&view, found.parameters.get(), None)))
             }
-            CancelOutcome::Asked => Ok(Answer::text(202, JSON, whole(&view, found.parameters.get(), None))
+            CancelOutcome::Asked => Ok(Answer::text(202, JSON, context_json(&view, found.parameters.get(), None))
                 .with("location", &format!("/v1/contexts/{id}"))
                 .with("retry-after", "1")),
             CancelOutcome::Ended => Err(Problem::new(Code::Conflict, "The context has already ended.")),
@@ -106,26 +106,26 @@ pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
     }
 }
 
-/// Lets the service that works on it in the background know, after the answer.
-fn tell_service(call: &Call, caller: &Caller, id: ContextId, background: Background) {
-    let (stopping, snapshot) = (Stopping::of(call, caller), caller.snapshot.clone());
-    call.keep_running(async move { stopping.tell(&snapshot, &id, &background).await });
+/// Notifies the service that runs the context in the background, after the response.
+fn notify_service(call: &Call, caller: &Caller, id: ContextId, background: Background) {
+    let (canceller, snapshot) = (Canceller::new(call, caller), caller.snapshot.clone());
+    call.keep_running(async move { canceller.notify(&snapshot, &id, &background).await });
 }
 
-/// Whose contexts are stopped, and where their services may be told of it.
-pub struct Stopping {
+/// Cancels contexts of a tenant and notifies the services that run them.
+pub struct Canceller {
     pub tenant: String,
     settings: Rc<Settings>,
     origin: String,
 }
 
-impl Stopping {
-    pub fn of(call: &Call, caller: &Caller) -> Self {
+impl Canceller {
+    pub fn new(call: &Call, caller: &Caller) -> Self {
         let tenant = caller.principal.tenant.clone();
         Self { tenant, settings: call.settings.clone(), origin: call.origin.clone() }
     }
 
-    async fn tell(&self, snapshot: &Snapshot, id: &ContextId, background: &Background) {
+    async fn notify(&self, snapshot: &Snapshot, id: &ContextId, background: &Background) {
         let Some(entry) = snapshot.service(&background.service) else { return };
         if entry.service().transport.connects() {
             return lanes::withdraw(&self.tenant, entry, id, true).await;
@@ -134,7 +134,7 @@ impl Stopping {
         let address = match &entry.service().transport {
             Transport::Http { url } => {
                 let may_call = |url: &str| self.settings.may_call(url, Some(&self.origin)).ok();
-                // A place that may not be called is no reason to tell the service nothing.
+                // If the location may not be called, the notification goes to the service's own URL.
                 transport::http::named_at(url, location).and_then(|named| may_call(&named)).or_else(|| may_call(url))
             }
             Transport::Binding { binding, path } => {
@@ -145,7 +145,7 @@ impl Stopping {
         match (address, entry.secrets(&self.tenant).await) {
             (Some(address), Ok(secrets)) => transport::http::cancel(&secrets, &address, id).await,
             (None, _) => {
-                let detail = "the address of the service is not allowed";
+                let detail = "the gateway may not call the address of the service";
                 log_event!(
                     CancellationNotSent,
                     tenant = &self.tenant,
@@ -166,12 +166,12 @@ impl Stopping {
         }
     }
 
-    /// Cancels a context and lets its service know; nothing when there is none.
-    pub async fn stop(&self, snapshot: &mut Rc<Snapshot>, id: &ContextId) -> Result<Option<CancelOutcome>, Failure> {
+    /// Cancels a context and notifies its service; nothing if the store does not know the context.
+    pub async fn cancel(&self, snapshot: &mut Rc<Snapshot>, id: &ContextId) -> Result<Option<CancelOutcome>, Failure> {
         match ask_decided(&self.tenant, id, snapshot, Ask::Cancel { id: id.clone() }).await? {
             Reply::Cancelled { outcome, background, .. } => {
                 if let Some(background) = background {
-                    self.tell(snapshot, id, &background).await;
+                    self.notify(snapshot, id, &background).await;
                 }
                 Ok(Some(outcome))
             }
@@ -180,7 +180,7 @@ impl Stopping {
     }
 }
 
-/// A new context from an ended one: the same work, decided anew.
+/// Creates a context with the request of an ended one; routing and checks are repeated.
 pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
     if !caller.principal.may_create_any() {
         return Err(denied("contexts:create:*.*"));
@@ -199,10 +199,10 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         _ => return Err(Problem::not_found("context")),
     };
     if !origin.ended {
-        return Err(Problem::new(Code::Conflict, "The context has not ended yet. Wait for its end, or cancel it."));
+        return Err(Problem::new(Code::Conflict, "The context has not ended yet. Wait until it ends, or cancel it."));
     }
     let admission = origin.admission;
-    let began = admission.run_at.unwrap_or(admission.created_at).max(admission.created_at);
+    let started_at = admission.run_at.unwrap_or(admission.created_at).max(admission.created_at);
     let new = NewContext {
         capability: admission.capability,
         service: admission.asked_service,
@@ -210,7 +210,7 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         tags: admission.asked_tags,
         parameters: origin.parameters.get(),
         priority: admission.priority,
-        timeout_seconds: Some(admission.expires_at.since(began) / 1000),
+        timeout_seconds: Some(admission.expires_at.since(started_at) / 1000),
         source: admission.source,
         metadata: admission.metadata.as_deref(),
         run_at: None,
@@ -221,5 +221,5 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         log_level: None,
         meta: admission.meta,
     };
-    create::make_as_preferred(call, caller, &new, text).await
+    create::create_as_preferred(call, caller, &new, text).await
 }

@@ -18,7 +18,7 @@ use narthex_core::mcp::{call_result, responses};
 
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
-use super::super::contexts::{self, Told};
+use super::super::contexts::{self, ContextState};
 use super::tasks::refused;
 
 /// How a call's client is asked.
@@ -41,8 +41,8 @@ pub struct Standing {
 }
 
 impl Standing {
-    pub fn told(told: Told) -> Self {
-        let Told { id, view, result, ended, timings, .. } = told;
+    pub fn delivered(state: ContextState) -> Self {
+        let ContextState { id, view, result, ended, timings, .. } = state;
         Self { id, view, result, ended, timings }
     }
 
@@ -191,11 +191,11 @@ async fn take(
     match read(&found.view)?.question().evaluate(responses.get()) {
         ElicitationResponse::Input(input) => {
             let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
-            contexts::answer(caller, id, found, &input).await.map_err(refused)?;
+            contexts::submit_input(caller, id, found, &input).await.map_err(refused)?;
         }
         ElicitationResponse::Declined => {
             // Nobody else is asked: it would wait until its time is over.
-            contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, id).await.map_err(internal)?;
+            contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, id).await.map_err(internal)?;
         }
         ElicitationResponse::Invalid(detail) => return Err(Error::Params(detail)),
         ElicitationResponse::Partial(_) | ElicitationResponse::Unanswered => return Ok(false),

@@ -23,7 +23,7 @@ use narthex_core::services::capability::TaskSupport;
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
-use super::super::contexts::{self, Told};
+use super::super::contexts::{self, ContextState};
 use super::asking::{self, Asking, Standing};
 use super::channel::{Channel, stream_headers};
 use super::following::Following;
@@ -248,7 +248,7 @@ impl ToolCall<'_> {
             (Asking::ByResult { .. } | Asking::BySession { .. } | Asking::Not, _) => {
                 let made = match self.create(caller, plan).await {
                     Ok(told) if plan.answers == Answers::Task => asking::taken(caller, told.id, SOON_SECONDS).await?,
-                    Ok(told) => Standing::told(told),
+                    Ok(told) => Standing::delivered(told),
                     Err(problem) => return Ok(Err(problem)),
                 };
                 match *responses {
@@ -261,7 +261,7 @@ impl ToolCall<'_> {
         }
     }
 
-    async fn create(&self, caller: &mut Caller, plan: &mut Plan) -> Result<Told, Problem> {
+    async fn create(&self, caller: &mut Caller, plan: &mut Plan) -> Result<ContextState, Problem> {
         let wish = &mut plan.wish;
         let new = NewContext {
             capability: plan.capability.clone(),
@@ -283,7 +283,7 @@ impl ToolCall<'_> {
         };
         // What is looked at later does not depend on who asked being there.
         let preference = Prefer { respond_async: plan.answers.is_task(), wait_seconds: Some(plan.seconds) };
-        contexts::make(self.call, caller, &new, &preference, None).await
+        contexts::create_and_wait(self.call, caller, &new, &preference, None).await
     }
 
     async fn respond(&self, caller: &Caller, plan: Plan, standing: Standing) -> Result<Served, Error> {
@@ -293,7 +293,7 @@ impl ToolCall<'_> {
         let task = asking::read(&view)?;
         let needed = Needed::one(format!("contexts:create:{service}.{capability}"));
         let mut following = Following {
-            stopping: contexts::Stopping::of(call, caller),
+            canceller: contexts::Canceller::new(call, caller),
             snapshot: caller.snapshot.clone(),
             id,
             request: self.request.id.to_owned(),

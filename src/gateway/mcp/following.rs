@@ -26,7 +26,7 @@ use narthex_core::mcp::session::{CallInfo, StreamPosition, request_id};
 
 use super::super::answer::internal;
 use super::super::call::Call;
-use super::super::contexts::Stopping;
+use super::super::contexts::Canceller;
 use super::asking::{Asking, read};
 use super::channel::Channel;
 use super::joined;
@@ -39,7 +39,7 @@ const WAIT_MS: u64 = 20_000;
 const SILENT_MS: u64 = 2_000;
 
 pub struct Following {
-    pub stopping: Stopping,
+    pub canceller: Canceller,
     pub snapshot: Rc<Snapshot>,
     pub id: ContextId,
     /// The id of the JSON-RPC request.
@@ -84,7 +84,7 @@ impl Following {
         let StreamPosition { event, asked, .. } = self.reached;
         let (id, news_after) = (self.id.clone(), self.token.is_some().then_some(event));
         let follow = Ask::Follow { id, milliseconds: WAIT_MS, asked, news_after, taken: false };
-        match ask_decided(&self.stopping.tenant, &self.id, &mut self.snapshot, follow).await.map_err(internal)? {
+        match ask_decided(&self.canceller.tenant, &self.id, &mut self.snapshot, follow).await.map_err(internal)? {
             Reply::Context(found) => Ok(found),
             _ => Err(Problem::internal("a context that was admitted is not there")),
         }
@@ -186,7 +186,7 @@ impl Following {
                 Err(error) => {
                     if let Error::Rejected(problem) = &error {
                         let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
-                        let (request_id, tenant) = (&self.request_id, &self.stopping.tenant);
+                        let (request_id, tenant) = (&self.request_id, &self.canceller.tenant);
                         log_event!(
                             CallNotFollowed,
                             request_id = request_id,
@@ -266,8 +266,8 @@ impl Following {
     }
 
     async fn stop(&mut self) {
-        if let Err(failure) = self.stopping.stop(&mut self.snapshot, &self.id).await {
-            log_event!(CallNotCancelled, tenant = &self.stopping.tenant, context = &self.id, detail = &failure);
+        if let Err(failure) = self.canceller.cancel(&mut self.snapshot, &self.id).await {
+            log_event!(CallNotCancelled, tenant = &self.canceller.tenant, context = &self.id, detail = &failure);
         }
     }
 }

@@ -74,8 +74,8 @@ async fn looked_at(call: &Call, caller: &mut Caller, id: &str) -> Result<(Contex
 async fn cancel(call: &Call, caller: &mut Caller, id: &str) -> Result<String, Error> {
     caller.principal.require("contexts:cancel")?;
     let (id, _) = looked_at(call, caller, id).await?;
-    let stopping = contexts::Stopping::of(call, caller);
-    let outcome = stopping.stop(&mut caller.snapshot, &id).await.map_err(internal)?;
+    let canceller = contexts::Canceller::new(call, caller);
+    let outcome = canceller.cancel(&mut caller.snapshot, &id).await.map_err(internal)?;
     if matches!(outcome, Some(CancelOutcome::Ended) | None) {
         return Err(Error::Params("The task has already ended.".into()));
     }
@@ -100,7 +100,7 @@ async fn outcome(
         _ => Asking::Not,
     };
     let mut following = Following {
-        stopping: contexts::Stopping::of(call, caller),
+        canceller: contexts::Canceller::new(call, caller),
         snapshot: caller.snapshot.clone(),
         id,
         request: request.id.to_owned(),

@@ -91,7 +91,7 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
             let (id, _) = contexts::visible(call, caller, id, get).await?;
             caller.principal.require("contexts:cancel")?;
             let stopped =
-                contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map_err(internal)?;
+                contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, &id).await.map_err(internal)?;
             Ok(match stopped {
                 Some(CancelOutcome::Now) => tool_result(legacy, Some(r#"{"cancelled":true}"#), id.as_str()),
                 Some(CancelOutcome::Asked) => tool_result(legacy, Some(r#"{"cancelled":"asked for"}"#), id.as_str()),

@@ -131,7 +131,7 @@ pub async fn cancel(
 
 async fn stop(call: &Call, caller: &mut Caller, context: &str) -> Result<(), Problem> {
     let (id, _) = contexts::visible(call, caller, context, |id| StoreAsk::Get { id }).await?;
-    contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
+    contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
 }
 
 /// The stream of a call, taken up where it was left: what was sent since, and what comes.
@@ -162,7 +162,7 @@ pub async fn resume(
         channel.repeat(number, &text);
     }
     let following = Following {
-        stopping: contexts::Stopping::of(call, caller),
+        canceller: contexts::Canceller::new(call, caller),
         snapshot: caller.snapshot.clone(),
         id,
         request: raw(begun.request)?,

@@ -97,7 +97,7 @@ async fn cancel(call: &Call, caller: &mut Caller, id: &str) -> Result<(), Proble
     let (id, _) = found(call, caller, id).await?;
     caller.principal.require("contexts:cancel")?;
     // One that has ended is cancelled as well as it can be.
-    contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
+    contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
 }
 
 /// Keeps a part of the answer. When something else came in between, the client sees that it is asked again.
@@ -119,11 +119,11 @@ async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue
     match task.question().evaluate(responses.get()) {
         ElicitationResponse::Input(input) => {
             let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
-            contexts::answer(caller, &id, &found, &input).await.map(drop)
+            contexts::submit_input(caller, &id, &found, &input).await.map(drop)
         }
         // Nobody else is asked: it would wait until its time is over.
         ElicitationResponse::Declined => {
-            contexts::Stopping::of(call, caller).stop(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
+            contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
         }
         ElicitationResponse::Invalid(detail) => Err(Problem::new(Code::ValidationFailed, detail)),
         ElicitationResponse::Partial(rest) => narrow(caller, &id, &found, rest).await,

@@ -1,4 +1,4 @@
-//! Answers about a context for whoever waits for it, as it was preferred (RFC 7240).
+//! The state of a context as a response carries it, and the waits of `Prefer` (RFC 7240).
 
 use futures_channel::oneshot;
 use serde_json::value::RawValue;
@@ -15,22 +15,22 @@ use narthex_core::http::problem::Problem;
 use super::super::answer::{Answer, JSON, internal};
 use super::super::call::{Call, Caller};
 
-/// The wait when none is asked for, in seconds.
+/// The wait of a request that names none, in seconds.
 const DEFAULT_WAIT: u32 = 10;
-/// The longest wait a request is given, in seconds.
+/// The longest wait that a request gets, in seconds.
 pub(super) const MAX_WAIT: u32 = 120;
 
-/// The longest that a client is told to leave a context alone, in seconds: it may be cancelled meanwhile.
-const LONGEST_PAUSE: u64 = 3_600;
+/// The largest `Retry-After`, in seconds: a scheduled context may be cancelled before it starts.
+const MAX_RETRY_AFTER: u64 = 3_600;
 
-/// After how many seconds there may be news of a context that has not ended.
-pub(super) fn look_again_seconds(run_at: Option<Timestamp>) -> String {
-    let until = run_at.map_or(0, |at| at.since(clock::now()).div_ceil(1000));
-    until.clamp(1, LONGEST_PAUSE).to_string()
+/// `Retry-After` of a context that has not ended, in seconds: until its start if that lies ahead, else 1.
+pub(super) fn retry_after_seconds(run_at: Option<Timestamp>) -> String {
+    let until_start = run_at.map_or(0, |at| at.since(clock::now()).div_ceil(1000));
+    until_start.clamp(1, MAX_RETRY_AFTER).to_string()
 }
 
-/// A context as it is shown: the view with its large parts joined on.
-pub(super) fn whole(view: &RawValue, parameters: &str, result: Option<&str>) -> String {
+/// A context as clients see it: the view, joined with its large members.
+pub(super) fn context_json(view: &RawValue, parameters: &str, result: Option<&str>) -> String {
     let view = view.get().strip_suffix('}').unwrap_or_default();
     let result = result.unwrap_or("null");
     let mut text = String::with_capacity(view.len() + parameters.len() + result.len() + 28);
@@ -40,8 +40,8 @@ pub(super) fn whole(view: &RawValue, parameters: &str, result: Option<&str>) -> 
     text
 }
 
-/// Nobody waits. With a wait beside it, `respond-async` means: once that is over (RFC 7240 §4.3).
-pub(super) fn at_once(preference: &Prefer) -> bool {
+/// Whether the client waits for nothing. With a `wait`, `respond-async` applies once the wait is over (RFC 7240 §4.3).
+pub(super) fn responds_at_once(preference: &Prefer) -> bool {
     preference.respond_async && preference.wait_seconds.is_none_or(|seconds| seconds == 0)
 }
 
@@ -49,24 +49,24 @@ pub(super) fn wait_seconds(preference: &Prefer) -> u32 {
     preference.wait_seconds.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT)
 }
 
-/// A context as it was when the wait for it was over.
-pub struct Told {
+/// A context at the end of the wait for it.
+pub struct ContextState {
     pub id: ContextId,
     pub view: Box<RawValue>,
     pub parameters: Box<RawValue>,
     pub result: Option<Box<RawValue>>,
     pub ended: bool,
-    /// Not before this.
+    /// The earliest start, if the request named one.
     pub(super) run_at: Option<Timestamp>,
     pub timings: Timings,
-    /// An idempotency key stood for it already.
+    /// An earlier request with the same idempotency key created it.
     pub replayed: bool,
-    /// The wait that was given, in seconds.
+    /// The wait that was applied, in seconds.
     pub(super) waited: Option<u32>,
 }
 
-impl Told {
-    /// One that goes on.
+impl ContextState {
+    /// A context that has not ended yet.
     pub(super) fn accepted(
         id: &ContextId,
         view: Box<RawValue>,
@@ -83,25 +83,30 @@ impl Told {
         Self { run_at, ..self }
     }
 
-    /// 200 with what ended within the wait, else 202.
+    /// 200 if the context ended within the wait, else 202.
     pub(super) fn answer(self, preference: &Prefer) -> Answer {
-        let text = whole(&self.view, self.parameters.get(), self.result.as_deref().map(RawValue::get));
+        let text = context_json(&self.view, self.parameters.get(), self.result.as_deref().map(RawValue::get));
         let mut answer = Answer::text(if self.ended { 200 } else { 202 }, JSON, text);
         answer.timings = self.timings;
         if !self.ended {
             answer = answer
                 .with("location", &format!("/v1/contexts/{}", self.id))
-                .with("retry-after", &look_again_seconds(self.run_at));
+                .with("retry-after", &retry_after_seconds(self.run_at));
         }
         if self.replayed {
             answer = answer.with("idempotency-replayed", "true");
         }
         answer.context = Some(self.id);
-        applied(answer, preference, self.waited, !self.ended)
+        with_preference_applied(answer, preference, self.waited, !self.ended)
     }
 }
 
-pub(super) fn applied(answer: Answer, preference: &Prefer, wait: Option<u32>, asynchronous: bool) -> Answer {
+pub(super) fn with_preference_applied(
+    answer: Answer,
+    preference: &Prefer,
+    wait: Option<u32>,
+    asynchronous: bool,
+) -> Answer {
     match preference.applied(wait, asynchronous) {
         Some(text) => answer.with("preference-applied", &text),
         None => answer,
@@ -109,14 +114,14 @@ pub(super) fn applied(answer: Answer, preference: &Prefer, wait: Option<u32>, as
 }
 
 pub(super) fn waiter(call: &Call, preference: &Prefer) -> (Waiter, oneshot::Receiver<News>) {
-    if at_once(preference) {
+    if responds_at_once(preference) {
         return (Waiter::nobody(), oneshot::channel().1);
     }
     Waiter::until(call.began.plus_ms(u64::from(wait_seconds(preference)) * 1000))
 }
 
-/// What who waits is told, when there is news.
-pub(super) async fn told(
+/// The context once this Worker has news of it: ended, or handed on to another Worker.
+pub(super) async fn wait_for_news(
     call: &Call,
     caller: &Caller,
     id: &ContextId,
@@ -124,10 +129,10 @@ pub(super) async fn told(
     preference: &Prefer,
     admit_ms: u64,
     news: oneshot::Receiver<News>,
-) -> Result<Told, Problem> {
+) -> Result<ContextState, Problem> {
     let seconds = wait_seconds(preference);
     if let Ok(News::Ended(worked)) = call.while_good(&caller.principal, Needed::ToCreate, news).await? {
-        return Ok(Told {
+        return Ok(ContextState {
             id: id.clone(),
             view: worked.view,
             parameters: parameters.to_owned(),
@@ -139,27 +144,27 @@ pub(super) async fn told(
             waited: Some(seconds),
         });
     }
-    // It goes on, here or, handed on, elsewhere: the store says what it is, and when it ends.
-    let told = waited(call, caller, id, seconds).await?;
-    told.ok_or_else(|| Problem::internal("a context that was admitted is not there"))
+    // The work continues, in this Worker or in another: the store knows the state, and when the context ends.
+    let state = wait_in_store(call, caller, id, seconds).await?;
+    state.ok_or_else(|| Problem::internal("the store does not know an admitted context"))
 }
 
-/// What a context is when it has ended or the wait is over; nothing when it is not there.
-pub(super) async fn waited(
+/// The context once it has ended or the wait is over; nothing if the store does not know it.
+pub(super) async fn wait_in_store(
     call: &Call,
     caller: &Caller,
     id: &ContextId,
     seconds: u32,
-) -> Result<Option<Told>, Problem> {
+) -> Result<Option<ContextState>, Problem> {
     let milliseconds = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
     let mut snapshot = caller.snapshot.clone();
     let wait = Ask::Wait { id: id.clone(), milliseconds, to_the_end: false, news_after: None };
-    let asked = ask_decided(&caller.principal.tenant, id, &mut snapshot, wait);
-    match call.while_good(&caller.principal, Needed::ToCreate, asked).await?.map_err(internal)? {
+    let reply = ask_decided(&caller.principal.tenant, id, &mut snapshot, wait);
+    match call.while_good(&caller.principal, Needed::ToCreate, reply).await?.map_err(internal)? {
         Reply::Context(found) => {
             let Found { view, parameters, result, ended, run_at, .. } = *found;
             let (id, timings) = (id.clone(), Timings::default());
-            Ok(Some(Told {
+            Ok(Some(ContextState {
                 id,
                 view,
                 parameters,
@@ -175,9 +180,9 @@ pub(super) async fn waited(
     }
 }
 
-/// Waits for a context that others will run.
+/// Waits for a context that is not run by this request.
 #[allow(clippy::too_many_arguments)]
-pub(super) async fn wait_for(
+pub(super) async fn wait_for_context(
     call: &Call,
     caller: &Caller,
     id: ContextId,
@@ -186,12 +191,12 @@ pub(super) async fn wait_for(
     preference: &Prefer,
     admit_ms: u64,
     starts_later: bool,
-) -> Result<Told, Problem> {
+) -> Result<ContextState, Problem> {
     let seconds = wait_seconds(preference);
-    // Nobody waits for tomorrow who did not say so.
-    if at_once(preference) || seconds == 0 || (starts_later && preference.wait_seconds.is_none()) {
-        return Ok(Told::accepted(&id, view, parameters, None, admit_ms));
+    // Do not wait for a future start unless the client asked to wait.
+    if responds_at_once(preference) || seconds == 0 || (starts_later && preference.wait_seconds.is_none()) {
+        return Ok(ContextState::accepted(&id, view, parameters, None, admit_ms));
     }
-    let told = waited(call, caller, &id, seconds).await?;
-    Ok(told.unwrap_or_else(|| Told::accepted(&id, view, parameters, Some(seconds), admit_ms)))
+    let state = wait_in_store(call, caller, &id, seconds).await?;
+    Ok(state.unwrap_or_else(|| ContextState::accepted(&id, view, parameters, Some(seconds), admit_ms)))
 }
