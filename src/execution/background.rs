@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::auth::key_sets;
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
-use crate::objects::registry::messages::{Kept, Kind as Document};
+use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
@@ -152,23 +152,23 @@ pub async fn sweep() -> Result<(), Failure> {
         key_sets::own_keys().await?;
     }
     let now = clock::now();
-    let tenants: Vec<&Kept> = own
-        .kept
+    let tenants: Vec<&StoredDocument> = own
+        .documents
         .iter()
-        .filter(|kept| kept.kind == Document::Tenant)
-        .filter(|kept| kept.deleted_at.is_none_or(|at| now.since(at) < ENDING_MS))
+        .filter(|stored| stored.kind == DocumentKind::Tenant)
+        .filter(|stored| stored.deleted_at.is_none_or(|at| now.since(at) < ENDING_MS))
         .collect();
     let pages = tenants.len().div_ceil(TENANTS_AT_ONCE).max(1);
     let page = usize::try_from(now.0 / 60_000).unwrap_or(0) % pages;
-    let sweeps = tenants.chunks(TENANTS_AT_ONCE).nth(page).unwrap_or_default().iter().map(|kept| async move {
+    let sweeps = tenants.chunks(TENANTS_AT_ONCE).nth(page).unwrap_or_default().iter().map(|stored| async move {
         let swept = async {
-            if kept.deleted_at.is_some() {
-                close(&kept.id).await?;
+            if stored.deleted_at.is_some() {
+                close(&stored.id).await?;
             }
-            sweep_tenant(&kept.id).await
+            sweep_tenant(&stored.id).await
         };
         swept.await.unwrap_or_else(|failure| {
-            log_event!(TenantNotSwept, tenant = &kept.id, detail = &failure);
+            log_event!(TenantNotSwept, tenant = &stored.id, detail = &failure);
             Vec::new()
         })
     });
@@ -212,7 +212,7 @@ async fn sweep_tenant(tenant: &str) -> Result<Vec<String>, Failure> {
     let ask = registry::messages::Message::new(tenant, registry::messages::Ask::Sweep);
     let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
     catalogue_refresh::sweep(tenant, &snapshot).await;
-    if snapshot.kept(Document::Schedule).next().is_some() {
+    if snapshot.documents(DocumentKind::Schedule).next().is_some() {
         schedules::configure(tenant, &snapshot).await?;
     }
     // Which is a sweep of the hub as well.

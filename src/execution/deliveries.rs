@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::objects::events::messages::{Ask, Due, Reply, Subscriber, Tried};
-use crate::objects::registry::messages::{Kept, Kind as Document};
+use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock};
@@ -29,8 +29,8 @@ const SHIFT_MS: u64 = 5 * 60 * 1000;
 const TRIES: u32 = 4;
 
 /// A webhook as it is kept.
-pub fn read(kept: &Kept) -> Option<Webhook> {
-    serde_json::from_str(kept.document.get()).ok()
+pub fn read(stored: &StoredDocument) -> Option<Webhook> {
+    serde_json::from_str(stored.document.get()).ok()
 }
 
 /// Asks the tenant's hub.
@@ -40,12 +40,12 @@ pub async fn ask_hub(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
 
 /// Tells the hub which webhooks there are.
 pub async fn configure(tenant: &str, snapshot: &Snapshot) -> Result<(), Failure> {
-    let subscriber = |kept: &Kept| {
-        let Webhook { filter, enabled, .. } = read(kept)?;
+    let subscriber = |stored: &StoredDocument| {
+        let Webhook { filter, enabled, .. } = read(stored)?;
         let owner = filter.owner.clone();
-        Some(Subscriber { id: kept.id.clone(), version: kept.generation(), filter, enabled, owner })
+        Some(Subscriber { id: stored.id.clone(), version: stored.generation(), filter, enabled, owner })
     };
-    let webhooks = snapshot.kept(Document::Webhook).filter_map(subscriber).collect();
+    let webhooks = snapshot.documents(DocumentKind::Webhook).filter_map(subscriber).collect();
     ask_hub(tenant, &Ask::Webhooks { tenant: tenant.into(), revision: snapshot.revision, webhooks }).await?;
     Ok(())
 }
@@ -81,7 +81,8 @@ pub async fn deliver(tenant: &str) -> Result<(), Failure> {
 
 /// The webhook as it is now; nothing when it is gone, which the hub hears of by itself.
 async fn webhook(tenant: &str, id: &str) -> Result<Option<Rc<Webhook>>, Failure> {
-    let find = |snapshot: &Snapshot| snapshot.kept(Document::Webhook).find(|kept| kept.id == id).and_then(read);
+    let find =
+        |snapshot: &Snapshot| snapshot.documents(DocumentKind::Webhook).find(|stored| stored.id == id).and_then(read);
     let found = find(&*snapshot::fresh(tenant).await?);
     Ok(match found {
         Some(found) => Some(found),

@@ -1,6 +1,6 @@
 //! What the scheduler is told. The runs are made like requests, so that is done by the gateway.
 
-use crate::objects::registry::messages::{Kept, Kind as Document};
+use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::schedules::messages::{Ask, Planned, Reply};
 use crate::platform::Failure;
@@ -8,8 +8,8 @@ use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use narthex_core::schedules::Schedule;
 
 /// A schedule as it is kept.
-pub fn read(kept: &Kept) -> Option<Schedule> {
-    serde_json::from_str(kept.document.get()).ok()
+pub fn read(stored: &StoredDocument) -> Option<Schedule> {
+    serde_json::from_str(stored.document.get()).ok()
 }
 
 /// Asks the tenant's scheduler.
@@ -19,12 +19,12 @@ pub async fn ask_scheduler(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
 
 /// Tells the scheduler which schedules there are.
 pub async fn configure(tenant: &str, snapshot: &Snapshot) -> Result<(), Failure> {
-    let planned = |kept: &Kept| {
-        let schedule = read(kept)?;
-        let (plan, missed, enabled) = (schedule.plan(kept.updated_at), schedule.missed, schedule.enabled);
-        Some(Planned { id: kept.id.clone(), version: kept.generation(), plan, missed, enabled })
+    let planned = |stored: &StoredDocument| {
+        let schedule = read(stored)?;
+        let (plan, missed, enabled) = (schedule.plan(stored.updated_at), schedule.missed, schedule.enabled);
+        Some(Planned { id: stored.id.clone(), version: stored.generation(), plan, missed, enabled })
     };
-    let schedules = snapshot.kept(Document::Schedule).filter_map(planned).collect();
+    let schedules = snapshot.documents(DocumentKind::Schedule).filter_map(planned).collect();
     let ask = Ask::Configure { tenant: tenant.into(), revision: snapshot.revision, schedules };
     ask_scheduler(tenant, &ask).await?;
     Ok(())

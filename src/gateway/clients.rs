@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 
-use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
 use crate::platform::random;
 use narthex_core::access::api_key;
 use narthex_core::access::issuer::{AddressRules, Keys};
@@ -50,7 +50,7 @@ struct View<'a> {
 
 fn view<'a>(
     caller: &Caller,
-    kept: &Kept,
+    stored: &StoredDocument,
     client: &'a Client,
     secret: Option<&'a str>,
     used: &[(String, Timestamp)],
@@ -71,8 +71,8 @@ fn view<'a>(
         scope: client.scope.join(" "),
         jwks_url,
         keys,
-        created_at: kept.created_at,
-        updated_at: kept.updated_at,
+        created_at: stored.created_at,
+        updated_at: stored.updated_at,
         last_used_at: used
             .iter()
             .find(|(name, _)| name.strip_prefix("clients/") == Some(&client.id))
@@ -86,13 +86,13 @@ pub fn new_secret() -> String {
     format!("nxs_{}", minted.secret.rsplit('_').next().unwrap_or_default())
 }
 
-fn read(kept: &Kept) -> Option<(&Kept, Client)> {
-    Some((kept, serde_json::from_str(kept.document.get()).ok()?))
+fn read(stored: &StoredDocument) -> Option<(&StoredDocument, Client)> {
+    Some((stored, serde_json::from_str(stored.document.get()).ok()?))
 }
 
-fn find<'c>(caller: &'c Caller, id: &str) -> Result<(&'c Kept, Client), Problem> {
-    let kept = caller.snapshot.kept(Kind::Client).find(|kept| kept.id == id);
-    kept.and_then(read).ok_or_else(|| Problem::not_found("client"))
+fn find<'c>(caller: &'c Caller, id: &str) -> Result<(&'c StoredDocument, Client), Problem> {
+    let stored = caller.snapshot.documents(DocumentKind::Client).find(|stored| stored.id == id);
+    stored.and_then(read).ok_or_else(|| Problem::not_found("client"))
 }
 
 /// Who changes or deletes a client takes from it what it may do.
@@ -132,12 +132,12 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
         client.secret_hash = known.or_else(|| Some(digest(secret.insert(new_secret()))));
     }
     let document = to_raw_value(&client).map_err(|error| Problem::internal(error.to_string()))?;
-    match ask_registry(caller, Ask::Put { kind: Kind::Client, id, document, condition }).await? {
-        Reply::Kept { kept, created } => {
+    match ask_registry(caller, Ask::Put { kind: DocumentKind::Client, id, document, condition }).await? {
+        Reply::Document { stored, created } => {
             // One that was just made was never used.
             let used = if created { Vec::new() } else { last_used(caller).await? };
-            let body = view(caller, &kept, &client, secret.as_deref(), &used);
-            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&kept));
+            let body = view(caller, &stored, &client, secret.as_deref(), &used);
+            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&stored));
             Ok(if created { answer.with("location", &format!("/v1/clients/{name}")) } else { answer })
         }
         other => Err(refusal(other, "client")),
@@ -147,7 +147,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
 pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("clients:write")?;
     may_change(caller, caller.snapshot.client(id).as_ref())?;
-    let ask = Ask::Delete { kind: Kind::Client, id: id.into(), condition: call.condition()? };
+    let ask = Ask::Delete { kind: DocumentKind::Client, id: id.into(), condition: call.condition()? };
     match ask_registry(caller, ask).await? {
         Reply::Done => Ok(Answer::empty(204)),
         other => Err(refusal(other, "client")),
@@ -156,19 +156,20 @@ pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
 
 pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     caller.principal.require("clients:read")?;
-    let (kept, client) = find(caller, id)?;
-    let tag = etag(kept);
+    let (stored, client) = find(caller, id)?;
+    let tag = etag(stored);
     if unchanged(call, &tag) {
         return Ok(Answer::empty(304).with("etag", &tag));
     }
-    Ok(Answer::json(200, &view(caller, kept, &client, None, &last_used(caller).await?))?.with("etag", &tag))
+    Ok(Answer::json(200, &view(caller, stored, &client, None, &last_used(caller).await?))?.with("etag", &tag))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("clients:read")?;
     call.only_query(&[])?;
     let used = last_used(caller).await?;
-    let all: Vec<(&Kept, Client)> = caller.snapshot.kept(Kind::Client).filter_map(read).collect();
-    let data: Vec<View<'_>> = all.iter().map(|(kept, client)| view(caller, kept, client, None, &used)).collect();
+    let all: Vec<(&StoredDocument, Client)> =
+        caller.snapshot.documents(DocumentKind::Client).filter_map(read).collect();
+    let data: Vec<View<'_>> = all.iter().map(|(stored, client)| view(caller, stored, client, None, &used)).collect();
     page(call, &data, None)
 }

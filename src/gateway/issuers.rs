@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::to_raw_value;
 
 use crate::auth::is_tenant;
-use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
 use crate::objects::registry::snapshot;
 use narthex_core::access::issuer::{self, AddressRules, Claims, Issuer, Keys, Reach};
 use narthex_core::access::jose::algorithm::Algorithm;
@@ -52,7 +52,7 @@ struct View<'a> {
     updated_at: Timestamp,
 }
 
-fn view<'a>(kept: &Kept, issuer: &'a Issuer) -> View<'a> {
+fn view<'a>(stored: &StoredDocument, issuer: &'a Issuer) -> View<'a> {
     let (jwks_url, keys) = match &issuer.keys {
         Keys::Url(url) => (Some(url.as_str()), None),
         Keys::Fixed(keys) => (None, Some(keys.iter().map(Jwk::view).collect())),
@@ -76,8 +76,8 @@ fn view<'a>(kept: &Kept, issuer: &'a Issuer) -> View<'a> {
         role: issuer.role.as_deref(),
         tenant: issuer.tenant.as_deref(),
         sign_in: issuer.sign_in.as_ref().map(SignIn::shown),
-        created_at: kept.created_at,
-        updated_at: kept.updated_at,
+        created_at: stored.created_at,
+        updated_at: stored.updated_at,
     }
 }
 
@@ -88,10 +88,10 @@ fn require(caller: &Caller, permission: &str) -> Result<(), Problem> {
 }
 
 /// Issuers as they are kept, with what they say.
-fn all(caller: &Caller) -> impl Iterator<Item = (&Kept, &Issuer)> {
-    caller.snapshot.kept(Kind::Issuer).filter_map(|kept| {
-        let issuer = caller.snapshot.issuers.iter().find(|issuer| issuer.name == kept.id)?;
-        Some((kept, issuer))
+fn all(caller: &Caller) -> impl Iterator<Item = (&StoredDocument, &Issuer)> {
+    caller.snapshot.documents(DocumentKind::Issuer).filter_map(|stored| {
+        let issuer = caller.snapshot.issuers.iter().find(|issuer| issuer.name == stored.id)?;
+        Some((stored, issuer))
     })
 }
 
@@ -138,7 +138,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     if issuer.sign_in.as_ref().is_some_and(|sign_in| sign_in.client_secret.is_some()) {
         require_key()?;
     }
-    if let Some((_, known)) = all(caller).find(|(kept, _)| kept.id == id) {
+    if let Some((_, known)) = all(caller).find(|(stored, _)| stored.id == id) {
         may_give(caller, known).await?;
     }
     let unknown = may_give(caller, &issuer).await?;
@@ -146,15 +146,15 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
         return Err(Problem::invalid(unknown));
     }
     // A token says its issuer and its audience, and not the name these have here: two alike could not be told apart.
-    if let Some((kept, _)) = all(caller).find(|(kept, other)| other.overlaps(&issuer) && kept.id != id) {
-        let detail = format!("This issuer is known already for this audience, as {}.", kept.id);
+    if let Some((stored, _)) = all(caller).find(|(stored, other)| other.overlaps(&issuer) && stored.id != id) {
+        let detail = format!("This issuer is known already for this audience, as {}.", stored.id);
         return Err(Problem::new(Code::Conflict, detail));
     }
     let document = to_raw_value(&issuer).map_err(|error| Problem::internal(error.to_string()))?;
-    match ask_registry(caller, Ask::Put { kind: Kind::Issuer, id, document, condition }).await? {
-        Reply::Kept { kept, created } => {
-            let body = view(&kept, &issuer);
-            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&kept));
+    match ask_registry(caller, Ask::Put { kind: DocumentKind::Issuer, id, document, condition }).await? {
+        Reply::Document { stored, created } => {
+            let body = view(&stored, &issuer);
+            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&stored));
             Ok(if created { answer.with("location", &format!("/v1/issuers/{name}")) } else { answer })
         }
         other => Err(refusal(other, "issuer")),
@@ -163,10 +163,10 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
 
 pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     require(caller, "issuers:write")?;
-    if let Some((_, known)) = all(caller).find(|(kept, _)| kept.id == name) {
+    if let Some((_, known)) = all(caller).find(|(stored, _)| stored.id == name) {
         may_give(caller, known).await?;
     }
-    let ask = Ask::Delete { kind: Kind::Issuer, id: name.into(), condition: call.condition()? };
+    let ask = Ask::Delete { kind: DocumentKind::Issuer, id: name.into(), condition: call.condition()? };
     match ask_registry(caller, ask).await? {
         Reply::Done => Ok(Answer::empty(204)),
         other => Err(refusal(other, "issuer")),
@@ -175,17 +175,18 @@ pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, 
 
 pub async fn get(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     require(caller, "issuers:read")?;
-    let (kept, issuer) = all(caller).find(|(kept, _)| kept.id == name).ok_or_else(|| Problem::not_found("issuer"))?;
-    let tag = etag(kept);
+    let (stored, issuer) =
+        all(caller).find(|(stored, _)| stored.id == name).ok_or_else(|| Problem::not_found("issuer"))?;
+    let tag = etag(stored);
     if unchanged(call, &tag) {
         return Ok(Answer::empty(304).with("etag", &tag));
     }
-    Ok(Answer::json(200, &view(kept, issuer))?.with("etag", &tag))
+    Ok(Answer::json(200, &view(stored, issuer))?.with("etag", &tag))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("issuers:read")?;
     call.only_query(&[])?;
-    let data: Vec<View<'_>> = all(caller).map(|(kept, issuer)| view(kept, issuer)).collect();
+    let data: Vec<View<'_>> = all(caller).map(|(stored, issuer)| view(stored, issuer)).collect();
     page(call, &data, None)
 }

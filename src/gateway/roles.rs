@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
 use narthex_core::access::principal::Principal;
 use narthex_core::access::role::{self, BuiltInRole, Role};
 use narthex_core::base::time::{Timestamp, as_optional_text};
@@ -38,20 +38,21 @@ fn shipped_view(role: &BuiltInRole) -> RoleView {
     }
 }
 
-fn view(kept: &Kept) -> Result<RoleView, Problem> {
-    let role: Role = serde_json::from_str(kept.document.get()).map_err(|error| Problem::internal(error.to_string()))?;
+fn view(stored: &StoredDocument) -> Result<RoleView, Problem> {
+    let role: Role =
+        serde_json::from_str(stored.document.get()).map_err(|error| Problem::internal(error.to_string()))?;
     Ok(RoleView {
-        name: kept.id.clone(),
+        name: stored.id.clone(),
         description: role.description,
         permissions: role.permissions,
         shipped: false,
-        created_at: Some(kept.created_at),
-        updated_at: Some(kept.updated_at),
+        created_at: Some(stored.created_at),
+        updated_at: Some(stored.updated_at),
     })
 }
 
-pub fn etag(kept: &Kept) -> String {
-    format!("\"{}\"", kept.version)
+pub fn etag(stored: &StoredDocument) -> String {
+    format!("\"{}\"", stored.version)
 }
 
 /// Nobody gives what they do not have.
@@ -81,9 +82,9 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     may_grant(&caller.principal, role.permissions.iter().map(String::as_str))?;
     may_change(caller, name)?;
     let document = to_raw_value(&role).map_err(|error| Problem::internal(error.to_string()))?;
-    match ask_registry(caller, Ask::Put { kind: Kind::Role, id, document, condition }).await? {
-        Reply::Kept { kept, created } => {
-            let answer = Answer::json(if created { 201 } else { 200 }, &view(&kept)?)?.with("etag", &etag(&kept));
+    match ask_registry(caller, Ask::Put { kind: DocumentKind::Role, id, document, condition }).await? {
+        Reply::Document { stored, created } => {
+            let answer = Answer::json(if created { 201 } else { 200 }, &view(&stored)?)?.with("etag", &etag(&stored));
             Ok(if created { answer.with("location", &format!("/v1/roles/{name}")) } else { answer })
         }
         other => Err(refusal(other, "role")),
@@ -94,7 +95,7 @@ pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, 
     caller.principal.require("roles:write")?;
     not_shipped(name)?;
     may_change(caller, name)?;
-    let ask = Ask::Delete { kind: Kind::Role, id: name.into(), condition: call.condition()? };
+    let ask = Ask::Delete { kind: DocumentKind::Role, id: name.into(), condition: call.condition()? };
     match ask_registry(caller, ask).await? {
         Reply::Done => Ok(Answer::empty(204)),
         other => Err(refusal(other, "role")),
@@ -106,15 +107,15 @@ pub async fn get(caller: &Caller, name: &str) -> Result<Answer, Problem> {
     if let Some(role) = role::built_in(name) {
         return Answer::json(200, &shipped_view(role));
     }
-    let kept = caller.snapshot.kept(Kind::Role).find(|kept| kept.id == name);
-    let kept = kept.ok_or_else(|| Problem::not_found("role"))?;
-    Ok(Answer::json(200, &view(kept)?)?.with("etag", &etag(kept)))
+    let stored = caller.snapshot.documents(DocumentKind::Role).find(|stored| stored.id == name);
+    let stored = stored.ok_or_else(|| Problem::not_found("role"))?;
+    Ok(Answer::json(200, &view(stored)?)?.with("etag", &etag(stored)))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("roles:read")?;
     call.only_query(&[])?;
     let shipped = role::BUILT_IN.iter().map(|role| Ok(shipped_view(role)));
-    let data = shipped.chain(caller.snapshot.kept(Kind::Role).map(view)).collect::<Result<Vec<_>, _>>()?;
+    let data = shipped.chain(caller.snapshot.documents(DocumentKind::Role).map(view)).collect::<Result<Vec<_>, _>>()?;
     page(call, &data, None)
 }

@@ -4,8 +4,8 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::objects::registry::messages::{Ask, Kept, Kind, Message, NewKey, Refusal, Reply};
-use crate::platform::objects::{self, Kind as Object};
+use crate::objects::registry::messages::{Ask, DocumentKind, Message, NewKey, Refusal, Reply, StoredDocument};
+use crate::platform::objects::{self, Kind};
 use crate::platform::{clock, random};
 use narthex_core::access::api_key::{self, valid_tenant};
 use narthex_core::access::tenant::FIRST_TENANT;
@@ -37,9 +37,9 @@ struct TenantView<'a> {
     admin_key: Option<&'a str>,
 }
 
-fn view<'a>(kept: &'a Kept, admin_key: Option<&'a str>) -> Result<TenantView<'a>, Problem> {
-    let tenant = serde_json::from_str(kept.document.get()).map_err(|error| Problem::internal(error.to_string()))?;
-    Ok(TenantView { id: &kept.id, tenant, created_at: kept.created_at, updated_at: kept.updated_at, admin_key })
+fn view<'a>(stored: &'a StoredDocument, admin_key: Option<&'a str>) -> Result<TenantView<'a>, Problem> {
+    let tenant = serde_json::from_str(stored.document.get()).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(TenantView { id: &stored.id, tenant, created_at: stored.created_at, updated_at: stored.updated_at, admin_key })
 }
 
 fn may(caller: &Caller, permission: &str) -> Result<(), Problem> {
@@ -50,11 +50,11 @@ fn may(caller: &Caller, permission: &str) -> Result<(), Problem> {
 /// Asks the registry of a tenant that is not the caller's.
 async fn ask(caller: &Caller, tenant: &str, ask: Ask) -> Result<Reply, Problem> {
     let message = Message { tenant: tenant.into(), ask, by: caller.by.clone() };
-    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+    objects::send(Kind::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
 }
 
-fn known<'c>(caller: &'c Caller, id: &str) -> Option<&'c Kept> {
-    caller.snapshot.kept(Kind::Tenant).find(|kept| kept.id == id)
+fn known<'c>(caller: &'c Caller, id: &str) -> Option<&'c StoredDocument> {
+    caller.snapshot.documents(DocumentKind::Tenant).find(|stored| stored.id == id)
 }
 
 async fn has_keys(caller: &Caller, id: &str) -> Result<bool, Problem> {
@@ -77,9 +77,9 @@ pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
         return Err(Problem::new(Code::Conflict, "This tenant is the deployment's own: its variables configure it."));
     }
     let document = to_raw_value(&tenant).map_err(|error| Problem::internal(error.to_string()))?;
-    let put = Ask::Put { kind: Kind::Tenant, id: id.into(), document, condition };
-    let (kept, created) = match ask_registry(caller, put).await? {
-        Reply::Kept { kept, created } => (kept, created),
+    let put = Ask::Put { kind: DocumentKind::Tenant, id: id.into(), document, condition };
+    let (stored, created) = match ask_registry(caller, put).await? {
+        Reply::Document { stored, created } => (stored, created),
         Reply::Refused(Refusal::Conflict) => {
             let detail = "A tenant that was deleted had this id, and no other gets it. Choose another id.";
             return Err(Problem::new(Code::Conflict, detail));
@@ -104,7 +104,7 @@ pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
         other => return Err(refusal(other, "tenant")),
     }
     let secret = minted.as_ref().map(|minted| minted.secret.as_str());
-    let answer = Answer::json(if created { 201 } else { 200 }, &view(&kept, secret)?)?.with("etag", &etag(&kept));
+    let answer = Answer::json(if created { 201 } else { 200 }, &view(&stored, secret)?)?.with("etag", &etag(&stored));
     Ok(if created { answer.with("location", &format!("/v1/tenants/{id}")) } else { answer })
 }
 
@@ -128,7 +128,7 @@ pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
         return Err(Problem::new(Code::Conflict, detail));
     }
     // Once this is written, the sweep ends what is not ended here.
-    match ask_registry(caller, Ask::Delete { kind: Kind::Tenant, id: id.into(), condition }).await? {
+    match ask_registry(caller, Ask::Delete { kind: DocumentKind::Tenant, id: id.into(), condition }).await? {
         Reply::Done => {}
         other => return Err(refusal(other, "tenant")),
     }
@@ -140,13 +140,13 @@ pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
 
 pub async fn get(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     may(caller, "tenants:read")?;
-    let kept = known(caller, id).ok_or_else(|| Problem::not_found("tenant"))?;
-    Ok(Answer::json(200, &view(kept, None)?)?.with("etag", &etag(kept)))
+    let stored = known(caller, id).ok_or_else(|| Problem::not_found("tenant"))?;
+    Ok(Answer::json(200, &view(stored, None)?)?.with("etag", &etag(stored)))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     may(caller, "tenants:read")?;
     call.only_query(&[])?;
-    let views = caller.snapshot.kept(Kind::Tenant).map(|kept| view(kept, None));
+    let views = caller.snapshot.documents(DocumentKind::Tenant).map(|stored| view(stored, None));
     page(call, &views.collect::<Result<Vec<_>, _>>()?, None)
 }

@@ -6,7 +6,7 @@ use serde_json::value::to_raw_value;
 
 use crate::execution::deliveries::{ask_hub, configure, read};
 use crate::objects::events::messages::{Ask as HubAsk, Delivery, DeliveryState, HookState, Reply as HubReply};
-use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
 use crate::objects::registry::snapshot;
 use crate::platform::{clock, log_event, random};
 use crate::transport;
@@ -64,12 +64,12 @@ struct View<'a> {
     secret: Option<&'a str>,
 }
 
-fn view<'a>(kept: &'a Kept, webhook: &'a Webhook, state: Option<&HookState>) -> View<'a> {
+fn view<'a>(stored: &'a StoredDocument, webhook: &'a Webhook, state: Option<&HookState>) -> View<'a> {
     // A state of what it was before says nothing of it now.
-    let state = state.filter(|state| state.version == kept.generation());
+    let state = state.filter(|state| state.version == stored.generation());
     let disabled = state.and_then(|state| state.disabled);
     View {
-        id: &kept.id,
+        id: &stored.id,
         url: &webhook.url,
         description: &webhook.description,
         types: &webhook.filter.types,
@@ -87,8 +87,8 @@ fn view<'a>(kept: &'a Kept, webhook: &'a Webhook, state: Option<&HookState>) -> 
         failing_since: state.and_then(|state| state.failing_since),
         resting_until: state.and_then(|state| state.resting_until),
         waiting: state.map_or(0, |state| state.waiting),
-        created_at: kept.created_at,
-        updated_at: kept.updated_at,
+        created_at: stored.created_at,
+        updated_at: stored.updated_at,
         overlap_until: webhook.retiring.as_ref().map(|old| old.until).filter(|until| *until > clock::now()),
         secret: None,
     }
@@ -139,9 +139,9 @@ fn delivery_view(delivery: &Delivery) -> DeliveryView<'_> {
     }
 }
 
-fn find<'c>(caller: &'c Caller, id: &str) -> Result<(&'c Kept, Webhook), Problem> {
-    let kept = caller.snapshot.kept(Kind::Webhook).find(|kept| kept.id == id);
-    kept.and_then(|kept| Some((kept, read(kept)?))).ok_or_else(|| Problem::not_found("webhook"))
+fn find<'c>(caller: &'c Caller, id: &str) -> Result<(&'c StoredDocument, Webhook), Problem> {
+    let stored = caller.snapshot.documents(DocumentKind::Webhook).find(|stored| stored.id == id);
+    stored.and_then(|stored| Some((stored, read(stored)?))).ok_or_else(|| Problem::not_found("webhook"))
 }
 
 async fn states(caller: &Caller) -> Result<Vec<(String, HookState)>, Problem> {
@@ -171,7 +171,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     };
     let written = webhooks::read(&document, rules).map_err(Problem::invalid)?;
     let known = find(caller, &id).ok().map(|(_, known)| known);
-    if known.is_none() && caller.snapshot.kept(Kind::Webhook).count() >= MAX_WEBHOOKS {
+    if known.is_none() && caller.snapshot.documents(DocumentKind::Webhook).count() >= MAX_WEBHOOKS {
         return Err(Problem::new(
             Code::Conflict,
             format!("There are {MAX_WEBHOOKS} webhooks already: delete one first."),
@@ -189,11 +189,11 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
         enabled: written.enabled,
     };
     let document = to_raw_value(&webhook).map_err(|error| Problem::internal(error.to_string()))?;
-    match ask_registry(caller, Ask::Put { kind: Kind::Webhook, id, document, condition }).await? {
-        Reply::Kept { kept, created } => {
+    match ask_registry(caller, Ask::Put { kind: DocumentKind::Webhook, id, document, condition }).await? {
+        Reply::Document { stored, created } => {
             tell_hub(caller).await;
-            let body = View { secret: made.as_deref(), ..view(&kept, &webhook, None) };
-            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&kept));
+            let body = View { secret: made.as_deref(), ..view(&stored, &webhook, None) };
+            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&stored));
             Ok(if created { answer.with("location", &format!("/v1/webhooks/{name}")) } else { answer })
         }
         other => Err(refusal(other, "webhook")),
@@ -226,11 +226,11 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, name: &str) -> Result<A
     let secret = given.or_else(|| made.clone()).unwrap_or_default();
     let ask = Ask::RotateWebhookSecret { id: name.into(), overlap_seconds, secret };
     match ask_registry(caller, ask).await? {
-        Reply::Kept { kept, .. } => {
+        Reply::Document { stored, .. } => {
             tell_hub(caller).await;
-            let webhook = read(&kept).ok_or_else(|| Problem::internal("the webhook cannot be read"))?;
-            let body = View { secret: made.as_deref(), ..view(&kept, &webhook, None) };
-            Ok(Answer::json(200, &body)?.with("etag", &etag(&kept)))
+            let webhook = read(&stored).ok_or_else(|| Problem::internal("the webhook cannot be read"))?;
+            let body = View { secret: made.as_deref(), ..view(&stored, &webhook, None) };
+            Ok(Answer::json(200, &body)?.with("etag", &etag(&stored)))
         }
         other => Err(refusal(other, "webhook")),
     }
@@ -238,7 +238,7 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, name: &str) -> Result<A
 
 pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("webhooks:write")?;
-    let ask = Ask::Delete { kind: Kind::Webhook, id: name.into(), condition: call.condition()? };
+    let ask = Ask::Delete { kind: DocumentKind::Webhook, id: name.into(), condition: call.condition()? };
     match ask_registry(caller, ask).await? {
         Reply::Done => {
             tell_hub(caller).await;
@@ -250,19 +250,19 @@ pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, 
 
 pub async fn get(caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("webhooks:read")?;
-    let (kept, webhook) = find(caller, name)?;
+    let (stored, webhook) = find(caller, name)?;
     let states = states(caller).await?;
-    Ok(Answer::json(200, &view(kept, &webhook, state_of(&states, name)))?.with("etag", &etag(kept)))
+    Ok(Answer::json(200, &view(stored, &webhook, state_of(&states, name)))?.with("etag", &etag(stored)))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("webhooks:read")?;
     call.only_query(&[])?;
     let states = states(caller).await?;
-    let all: Vec<(&Kept, Webhook)> =
-        caller.snapshot.kept(Kind::Webhook).filter_map(|kept| Some((kept, read(kept)?))).collect();
+    let all: Vec<(&StoredDocument, Webhook)> =
+        caller.snapshot.documents(DocumentKind::Webhook).filter_map(|stored| Some((stored, read(stored)?))).collect();
     let data: Vec<View<'_>> =
-        all.iter().map(|(kept, webhook)| view(kept, webhook, state_of(&states, &kept.id))).collect();
+        all.iter().map(|(stored, webhook)| view(stored, webhook, state_of(&states, &stored.id))).collect();
     page(call, &data, None)
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::http::problem::Problem;
 use narthex_core::limits::policy::{self, Limit};
@@ -25,9 +25,9 @@ struct LimitView<'a> {
     updated_at: Timestamp,
 }
 
-fn view(kept: &Kept) -> Result<LimitView<'_>, Problem> {
-    let limit = serde_json::from_str(kept.document.get()).map_err(|error| Problem::internal(error.to_string()))?;
-    Ok(LimitView { name: &kept.id, limit, created_at: kept.created_at, updated_at: kept.updated_at })
+fn view(stored: &StoredDocument) -> Result<LimitView<'_>, Problem> {
+    let limit = serde_json::from_str(stored.document.get()).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(LimitView { name: &stored.id, limit, created_at: stored.created_at, updated_at: stored.updated_at })
 }
 
 pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
@@ -37,9 +37,9 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let body = call.json_body().await?;
     let limit = policy::read(std::str::from_utf8(&body).unwrap_or_default()).map_err(Problem::invalid)?;
     let document = to_raw_value(&limit).map_err(|error| Problem::internal(error.to_string()))?;
-    match ask_registry(caller, Ask::Put { kind: Kind::Limit, id, document, condition }).await? {
-        Reply::Kept { kept, created } => {
-            let answer = Answer::json(if created { 201 } else { 200 }, &view(&kept)?)?.with("etag", &etag(&kept));
+    match ask_registry(caller, Ask::Put { kind: DocumentKind::Limit, id, document, condition }).await? {
+        Reply::Document { stored, created } => {
+            let answer = Answer::json(if created { 201 } else { 200 }, &view(&stored)?)?.with("etag", &etag(&stored));
             Ok(if created { answer.with("location", &format!("/v1/limits/{name}")) } else { answer })
         }
         other => Err(refusal(other, "limit")),
@@ -48,7 +48,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
 
 pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("limits:write")?;
-    let ask = Ask::Delete { kind: Kind::Limit, id: name.into(), condition: call.condition()? };
+    let ask = Ask::Delete { kind: DocumentKind::Limit, id: name.into(), condition: call.condition()? };
     match ask_registry(caller, ask).await? {
         Reply::Done => Ok(Answer::empty(204)),
         other => Err(refusal(other, "limit")),
@@ -57,14 +57,14 @@ pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, 
 
 pub async fn get(caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("limits:read")?;
-    let kept = caller.snapshot.kept(Kind::Limit).find(|kept| kept.id == name);
-    let kept = kept.ok_or_else(|| Problem::not_found("limit"))?;
-    Ok(Answer::json(200, &view(kept)?)?.with("etag", &etag(kept)))
+    let stored = caller.snapshot.documents(DocumentKind::Limit).find(|stored| stored.id == name);
+    let stored = stored.ok_or_else(|| Problem::not_found("limit"))?;
+    Ok(Answer::json(200, &view(stored)?)?.with("etag", &etag(stored)))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("limits:read")?;
     call.only_query(&[])?;
-    let data = caller.snapshot.kept(Kind::Limit).map(view).collect::<Result<Vec<_>, _>>()?;
+    let data = caller.snapshot.documents(DocumentKind::Limit).map(view).collect::<Result<Vec<_>, _>>()?;
     page(call, &data, None)
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::auth::is_tenant;
 use crate::auth::key_sets::{self, Owner};
 use crate::objects::grants::messages::{Ask, Reply};
-use crate::objects::registry::messages::Kind as Document;
+use crate::objects::registry::messages::DocumentKind;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::clock;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
@@ -271,7 +271,7 @@ async fn asserts(call: &Call, known: &Known, assertion: &str) -> Result<Result<(
     // Whoever speaks for itself may be many: what they name is fetched as if it were one's.
     let (path, written) = match keys {
         Keys::Url(url) if known.for_all => (format!("clients/{url}"), DocumentVersion::default()),
-        _ => (format!("clients/{client_id}"), home.snapshot.written(Document::Client, &client.id)),
+        _ => (format!("clients/{client_id}"), home.snapshot.written(DocumentKind::Client, &client.id)),
     };
     if let Err(refused) = key_sets::verify(&token, keys, Owner { path: &path, written }).await {
         return Ok(Err(refused.to_string()));

@@ -86,7 +86,7 @@ async fn register(call: &Call) -> Result<Answer, Failed> {
     };
     let message = Message { tenant: FIRST_TENANT.into(), ask: Ask::Register { id, document }, by };
     match objects::send(Kind::Registry, FIRST_TENANT, "", &message, PATIENCE_MS).await.map_err(internal)? {
-        Reply::Kept { kept, .. } => registered(&client, &client_id, kept.created_at.seconds(), secret),
+        Reply::Document { stored, .. } => registered(&client, &client_id, stored.created_at.seconds(), secret),
         Reply::AllInUse | Reply::TooLarge(_) => all_in_use(),
         _ => Err(Problem::internal("the registry answered something else").into()),
     }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::auth::{own, tokens};
-use crate::objects::registry::messages::Kind as Document;
+use crate::objects::registry::messages::DocumentKind;
 use crate::objects::registry::{of_document, snapshot};
 use crate::platform::calls::{Method, Request, send};
 use crate::platform::http::Headers;
@@ -255,7 +255,7 @@ fn note(call: &Call, issuer: &str, fault: &Fault) {
 
 /// What the gateway proves itself with to an issuer.
 async fn decrypted(issuer: &str, secret: &EncryptedSecret) -> Result<String, Fault> {
-    let decrypted = secret_box::decrypt(of_document(FIRST_TENANT, Document::Issuer, issuer), secret).await;
+    let decrypted = secret_box::decrypt(of_document(FIRST_TENANT, DocumentKind::Issuer, issuer), secret).await;
     decrypted.map_err(|failure| Fault::ours(format!("its client_secret cannot be decrypted: {}", failure.0)))
 }
 

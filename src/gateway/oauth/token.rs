@@ -233,7 +233,7 @@ pub fn by(call: &Call, known: &Known) -> Actor {
 pub async fn end(by: Actor, realm: &Realm, client: &str, family: &str) -> Result<(), Failed> {
     let document = serde_json::value::to_raw_value(&serde_json::json!({"client": client}));
     let ask = registry::Ask::Put {
-        kind: registry::Kind::Revocation,
+        kind: registry::DocumentKind::Revocation,
         id: family.into(),
         document: document.map_err(|error| Problem::internal(error.to_string()))?,
         // One that is there already does not need another.

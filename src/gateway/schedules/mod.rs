@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::execution::schedules::{ask_scheduler, configure, read};
-use crate::objects::registry::messages::{Ask, Kept, Kind, Reply};
+use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::schedules::messages::{Ask as SchedulerAsk, Reply as SchedulerReply};
 use crate::platform::{clock, log_event, zones};
@@ -73,9 +73,9 @@ fn past_view(past: &PastRun) -> PastView<'_> {
     }
 }
 
-fn view<'a>(kept: &'a Kept, schedule: &'a Schedule) -> View<'a> {
+fn view<'a>(stored: &'a StoredDocument, schedule: &'a Schedule) -> View<'a> {
     let offsets = |zone: &str, at| zones::offset(zone, at).unwrap_or(0);
-    let plan = schedule.plan(kept.updated_at);
+    let plan = schedule.plan(stored.updated_at);
     let mut next_runs = Vec::new();
     let mut at = clock::now();
     while let Some(next) = plan.next(at, &offsets).filter(|_| schedule.enabled && next_runs.len() < RUNS_SHOWN) {
@@ -83,7 +83,7 @@ fn view<'a>(kept: &'a Kept, schedule: &'a Schedule) -> View<'a> {
         at = next;
     }
     View {
-        id: &kept.id,
+        id: &stored.id,
         cron: schedule.cron.as_deref(),
         time_zone: schedule.cron.as_ref().map(|_| schedule.time_zone.as_deref().unwrap_or("UTC")),
         interval_seconds: schedule.interval_seconds,
@@ -94,14 +94,14 @@ fn view<'a>(kept: &'a Kept, schedule: &'a Schedule) -> View<'a> {
         principal: &schedule.principal,
         next_runs,
         last_runs: None,
-        created_at: kept.created_at,
-        updated_at: kept.updated_at,
+        created_at: stored.created_at,
+        updated_at: stored.updated_at,
     }
 }
 
-fn find<'s>(snapshot: &'s Snapshot, id: &str) -> Result<(&'s Kept, Schedule), Problem> {
-    let kept = snapshot.kept(Kind::Schedule).find(|kept| kept.id == id);
-    kept.and_then(|kept| Some((kept, read(kept)?))).ok_or_else(|| Problem::not_found("schedule"))
+fn find<'s>(snapshot: &'s Snapshot, id: &str) -> Result<(&'s StoredDocument, Schedule), Problem> {
+    let stored = snapshot.documents(DocumentKind::Schedule).find(|stored| stored.id == id);
+    stored.and_then(|stored| Some((stored, read(stored)?))).ok_or_else(|| Problem::not_found("schedule"))
 }
 
 /// Whether its writer could create now what it is to create.
@@ -133,7 +133,9 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
         return Err(Problem::new(Code::Conflict, detail));
     }
     creatable(call, caller, &schedule)?;
-    if find(&caller.snapshot, &id).is_err() && caller.snapshot.kept(Kind::Schedule).count() >= MAX_SCHEDULES {
+    if find(&caller.snapshot, &id).is_err()
+        && caller.snapshot.documents(DocumentKind::Schedule).count() >= MAX_SCHEDULES
+    {
         return Err(Problem::new(
             Code::Conflict,
             format!("There are {MAX_SCHEDULES} schedules already: delete one first."),
@@ -142,11 +144,11 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let principal = caller.principal.principal.clone();
     let schedule = Schedule { principal, origin: Coming::by(call).origin, ..schedule };
     let document = to_raw_value(&schedule).map_err(|error| Problem::internal(error.to_string()))?;
-    match ask_registry(caller, Ask::Put { kind: Kind::Schedule, id, document, condition }).await? {
-        Reply::Kept { kept, created } => {
+    match ask_registry(caller, Ask::Put { kind: DocumentKind::Schedule, id, document, condition }).await? {
+        Reply::Document { stored, created } => {
             tell_scheduler(caller).await;
-            let body = View { last_runs: Some(Vec::new()), ..view(&kept, &schedule) };
-            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&kept));
+            let body = View { last_runs: Some(Vec::new()), ..view(&stored, &schedule) };
+            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&stored));
             Ok(if created { answer.with("location", &format!("/v1/schedules/{name}")) } else { answer })
         }
         other => Err(refusal(other, "schedule")),
@@ -164,7 +166,7 @@ async fn tell_scheduler(caller: &Caller) {
 
 pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("schedules:write")?;
-    let ask = Ask::Delete { kind: Kind::Schedule, id: name.into(), condition: call.condition()? };
+    let ask = Ask::Delete { kind: DocumentKind::Schedule, id: name.into(), condition: call.condition()? };
     match ask_registry(caller, ask).await? {
         Reply::Done => {
             tell_scheduler(caller).await;
@@ -176,20 +178,20 @@ pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, 
 
 pub async fn get(caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("schedules:read")?;
-    let (kept, schedule) = find(&caller.snapshot, name)?;
+    let (stored, schedule) = find(&caller.snapshot, name)?;
     let ask = SchedulerAsk::Past { schedule: name.into() };
     let SchedulerReply::Past(past) = ask_scheduler(&caller.principal.tenant, &ask).await.map_err(internal)? else {
         return Err(Problem::internal("the scheduler answered something else"));
     };
-    let body = View { last_runs: Some(past.iter().map(past_view).collect()), ..view(kept, &schedule) };
-    Ok(Answer::json(200, &body)?.with("etag", &etag(kept)))
+    let body = View { last_runs: Some(past.iter().map(past_view).collect()), ..view(stored, &schedule) };
+    Ok(Answer::json(200, &body)?.with("etag", &etag(stored)))
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("schedules:read")?;
     call.only_query(&[])?;
-    let all: Vec<(&Kept, Schedule)> =
-        caller.snapshot.kept(Kind::Schedule).filter_map(|kept| Some((kept, read(kept)?))).collect();
-    let data: Vec<View<'_>> = all.iter().map(|(kept, schedule)| view(kept, schedule)).collect();
+    let all: Vec<(&StoredDocument, Schedule)> =
+        caller.snapshot.documents(DocumentKind::Schedule).filter_map(|stored| Some((stored, read(stored)?))).collect();
+    let data: Vec<View<'_>> = all.iter().map(|(stored, schedule)| view(stored, schedule)).collect();
     page(call, &data, None)
 }

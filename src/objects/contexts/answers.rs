@@ -1,4 +1,4 @@
-//! From a message to the decision of the core, and from there to the reply.
+//! Turns a message into a decision of the core, and that decision into a reply.
 
 use std::rc::Rc;
 
@@ -19,8 +19,8 @@ use super::messages::{Ask, CancelOutcome, Fence, Found, Listed, Message, Origin,
 use super::tables::first_key;
 use super::{Store, view};
 
-/// What has waited this long for whoever was rung for is told to the sweep, in milliseconds.
-const KEPT_WAITING_MS: u64 = 10_000;
+/// A context that is ready for this long although consumers were notified is reported by a sweep, in milliseconds.
+const OVERDUE_MS: u64 = 10_000;
 
 impl Store {
     pub(super) fn answer(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
@@ -78,13 +78,13 @@ impl Store {
             Ask::Answer { id, input } => return changed(self.decide(|contexts| contexts.answer(&id, input, now))?),
             Ask::List(query) => return self.list(&query),
             Ask::Wait { .. } | Ask::Follow { .. } | Ask::Hear { .. } | Ask::Flush => {
-                return Err(Failure("a message that waits was to be answered at once".into()));
+                return Err(Failure("a message that waits was passed to the synchronous path".into()));
             }
         }
         Ok(Reply::Done)
     }
 
-    /// Whether a message of this revision may be answered. A newer one is remembered.
+    /// Whether a message of this revision may be answered. A newer revision is remembered.
     fn passes(&self, fence: Fence, revision: u64) -> bool {
         match fence {
             Fence::None => true,
@@ -98,11 +98,11 @@ impl Store {
 
     fn sweep(self: &Rc<Self>, now: Timestamp) -> Result<Reply, Failure> {
         self.look_at_due(false);
-        let waits = self.contexts.borrow().has_overdue(KEPT_WAITING_MS, now)?;
+        let waits = self.contexts.borrow().has_overdue(OVERDUE_MS, now)?;
         Ok(if waits { Reply::Waits } else { Reply::Done })
     }
 
-    /// What has been executed is kept whatever the registry says by now.
+    /// The outcome of an execution is stored whatever the registry's present state.
     fn commit(
         self: &Rc<Self>,
         id: &ContextId,
@@ -114,7 +114,7 @@ impl Store {
         let result = result.as_deref();
         match self.decide(|contexts| contexts.commit(id, report, result, stays_ms, now, random::number()))? {
             CommitResult::Accepted { head, retry_ms } => {
-                // Some wait for no more than that its service has taken it on.
+                // Some clients wait only until the service has accepted the work.
                 self.wake(id);
                 let ended = head.status.is_final();
                 Ok(Reply::Committed { view: view::of(&head)?, ended, retry_ms })
@@ -204,7 +204,7 @@ impl Store {
     }
 }
 
-/// An attempt as it travels. Without a lease yet, its number is 0.
+/// The form in which an attempt is sent. Without a lease, the number is 0.
 fn work(NextAttempt { head, parameters }: NextAttempt) -> Box<Work> {
     let services = |of: fn(&Attempt) -> bool| {
         head.attempts.iter().filter(|attempt| of(attempt)).map(|attempt| attempt.service.clone()).collect()
@@ -229,7 +229,7 @@ fn changed(changed: ChangeResult) -> Result<Reply, Failure> {
     })
 }
 
-/// `show`: the asker wants to see the context. One that is not leased is shown anyway.
+/// `show`: the sender wants the view. A context without a lease is shown in any case.
 fn admission_reply(admitted: AdmitResult, show: bool) -> Result<Reply, Failure> {
     Ok(match admitted {
         AdmitResult::Admitted { head, lease } => {

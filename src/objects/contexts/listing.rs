@@ -1,5 +1,5 @@
-//! Lists of a store's contexts. A head has up to a few hundred KiB, and a list of two hundred is one message: it ends where
-//! it has become too large.
+//! Lists a store's contexts. A head may have a few hundred KiB and a list of two hundred contexts is one message, so a
+//! list ends early when it becomes too large.
 
 use crate::platform::Failure;
 use crate::platform::sql::Value;
@@ -11,7 +11,7 @@ use narthex_core::http::paging::{PagePart, fitting, merged};
 use super::messages::Query;
 use super::tables::{Tables, head};
 
-/// What is read of each table when the asker names no bound, in bytes.
+/// Bytes read of each table when the query sets no limit.
 const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
 macro_rules! listed {
@@ -35,14 +35,14 @@ macro_rules! lives {
     };
 }
 
-/// For each table: how large its heads are, and the heads.
+/// For each table: the statement for the sizes of the heads, and the one for the heads.
 const STATEMENTS: [[&str; 2]; 2] = [
     [listed!("length(head)", "done", ""), listed!("id, head", "done", "")],
     [lives!("length(head)"), lives!("id, head")],
 ];
 
 impl Tables {
-    /// Newest first by their ids, between two row keys (both out).
+    /// Newest first, by id, between two row keys (both exclusive).
     pub fn list(&self, query: &Query, from: &str, to: &str) -> Result<PagePart<Head>, Failure> {
         let most_bytes = query.most_bytes.unwrap_or(MAX_BYTES);
         let mut parts = Vec::new();

@@ -1,4 +1,4 @@
-//! What is asked of a context store, and what it replies.
+//! The messages of a context store: its requests and replies.
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, AttemptReport, Background, ContextError, Progress, ReportedOutcome};
 
-/// Every question carries the registry revision its asker decided with; who is behind is told so.
+/// Carries the registry revision that the sender decided with; a store that knows a newer one answers `Stale`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
     pub revision: u64,
@@ -20,23 +20,24 @@ pub struct Message {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// Makes a context exist; leased to the asker when `lease_ms` is given, else queued.
+    /// Creates a context: leased to the sender if `lease_ms` is given, otherwise queued.
     Admit {
         admission: Box<Admission>,
         parameters: Box<RawValue>,
         #[serde(default)]
         lease_ms: Option<u64>,
-        /// The asker stands in line for it: for a while nobody else is to begin it.
+        /// The sender waits for a permit on the context's behalf; until the offer ends, the context is given to no
+        /// other Worker.
         #[serde(default)]
         offers: bool,
-        /// The reply is to show the context.
+        /// The reply includes the context's view.
         #[serde(default)]
         show: bool,
-        /// The idempotency key it comes under.
+        /// The idempotency key of the request.
         #[serde(default)]
         claim: Option<Claim>,
     },
-    /// What an idempotency key stands for, if for anything.
+    /// Looks up an idempotency key.
     Recall {
         claim: Claim,
     },
@@ -46,11 +47,11 @@ pub enum Ask {
         report: AttemptReport,
         #[serde(default)]
         result: Option<Box<RawValue>>,
-        /// The asker would run the next attempt itself, if it comes within this time.
+        /// The sender would run the next attempt itself if it starts within this time.
         #[serde(default)]
         stays_ms: u64,
     },
-    /// Keeps what was executed without being admitted first (`durable: false`).
+    /// Stores a context that was run without prior admission (`durable: false`).
     Record {
         admission: Box<Admission>,
         parameters: Box<RawValue>,
@@ -58,30 +59,30 @@ pub enum Ask {
         #[serde(default)]
         result: Option<Box<RawValue>>,
     },
-    /// Begins the next attempt of a context that waits.
+    /// Starts the next attempt of a queued context.
     Lease {
         id: ContextId,
         lease_ms: u64,
     },
-    /// Still at it: keeps a lease alive, or with the number 0 an offer.
+    /// Extends a lease, or, with the number 0, an offer.
     Renew {
         id: ContextId,
         lease: u64,
         lease_ms: u64,
     },
-    /// Whatever should run next; what goes to one of the `gated` services is offered, not leased.
+    /// Takes the context that should run next. A context for one of the `gated` services is offered instead of leased.
     Claim {
         lease_ms: u64,
         #[serde(default)]
         gated: Vec<String>,
-        /// Nothing that goes to one of these.
+        /// Services whose contexts are skipped.
         #[serde(default)]
         without: Vec<String>,
-        /// When one of those services may be tried: whoever is rung for then finds something to do.
+        /// When one of those services may be tried again: a consumer is notified at that time.
         #[serde(default)]
         again_at: Option<Timestamp>,
     },
-    /// Gives an offered context back; with `until` it waits at least so long.
+    /// Returns an offered context to the queue; with `until`, not before that time.
     PutBack {
         id: ContextId,
         #[serde(default)]
@@ -92,30 +93,30 @@ pub enum Ask {
         id: ContextId,
         error: ContextError,
     },
-    /// What a service says by its callback, under the lease its address names.
+    /// A report that a service sends to a callback, under the lease in the callback's address.
     CallBack {
         id: ContextId,
         lease: u64,
         say: Say,
     },
-    /// The attempt under this lease asks for something, and stays open for the answer.
+    /// The attempt under this lease requests input, and stays open for the answer.
     AskFor {
         id: ContextId,
         lease: u64,
         request: Box<RawValue>,
     },
-    /// What that was answered, once it was, or the time is over.
+    /// Waits for the answer to an input request of a running attempt.
     Hear {
         id: ContextId,
         lease: u64,
         milliseconds: u64,
     },
-    /// The answer to what a service asked for.
+    /// The answer to an input request.
     Answer {
         id: ContextId,
         input: Box<RawValue>,
     },
-    /// A part of that answer: what is asked for then, in the place of what was.
+    /// Replaces an input request by what is left of it after a partial answer.
     Narrow {
         id: ContextId,
         from: Box<RawValue>,
@@ -124,21 +125,21 @@ pub enum Ask {
     Get {
         id: ContextId,
     },
-    /// What a context was made from.
+    /// What a context was created from.
     Origin {
         id: ContextId,
     },
-    /// As `Get`, once it has ended or the time is over; unless `to_the_end`, also when it asks for input.
+    /// As `Get`, after the context has ended or the time is over; unless `to_the_end`, also when it requests input.
     Wait {
         id: ContextId,
         milliseconds: u64,
         #[serde(default)]
         to_the_end: bool,
-        /// Also once its service has told of progress after this one, by the number of its event.
+        /// Returns also on progress after this one, by the number of its event.
         #[serde(default)]
         news_after: Option<u64>,
     },
-    /// As `Wait`, for who has seen so many questions and so much progress.
+    /// As `Wait`, for a client that has seen this many input requests and this progress.
     Follow {
         id: ContextId,
         milliseconds: u64,
@@ -146,7 +147,7 @@ pub enum Ask {
         asked: usize,
         #[serde(default)]
         news_after: Option<u64>,
-        /// Also once its service has taken the work on, to end it later.
+        /// Returns also when the service has accepted the work for the background.
         #[serde(default)]
         taken: bool,
     },
@@ -156,33 +157,33 @@ pub enum Ask {
     List(Query),
     /// The registry has changed.
     Revision,
-    /// From the registry: how many days ended contexts are kept; nothing: as the deployment does.
+    /// From the registry: how many days ended contexts are kept; `None` means the deployment's default.
     Retain {
         days: Option<u64>,
     },
-    /// Sends out what is still to be told.
+    /// Publishes all queued events.
     Flush,
-    /// Looks at all that is due and sets the alarm again.
+    /// Handles everything that is due, and sets the alarm again.
     Sweep,
 }
 
-/// What must be true of a message's revision.
+/// What a message's revision must satisfy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fence {
-    /// Nothing: it concerns what has happened already, or what a lease permits, whatever the registry says by now.
+    /// Nothing: the message concerns past events, or what a lease permits, whatever the registry's state.
     None,
-    /// The store knows no newer one. Else the asker decides again, with a newer snapshot.
+    /// The store must not know a newer one. Otherwise the sender decides again with a newer snapshot.
     Revision,
 }
 
-/// How lately a store must have asked the registry for its revision before it answers.
+/// How recently a store must have asked the registry for its revision before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// It need not have asked.
+    /// No check is required.
     None,
-    /// Lately. It answers all the same when the registry cannot be reached.
+    /// Recently. If the registry cannot be reached, the store answers anyway.
     Wanted,
-    /// Lately. It does not answer when the registry cannot be reached.
+    /// Recently. If the registry cannot be reached, the store does not answer.
     Needed,
 }
 
@@ -224,7 +225,7 @@ impl Ask {
             | Self::Renew { .. }
             | Self::AskFor { .. }
             | Self::Hear { .. } => Freshness::None,
-            // What has been executed is kept, whether or not the registry can be reached.
+            // What has been run is stored, whether or not the registry can be reached.
             Self::Record { .. } | Self::CallBack { .. } => Freshness::Wanted,
             Self::Admit { .. }
             | Self::Recall { .. }
@@ -245,13 +246,13 @@ impl Ask {
         }
     }
 
-    /// Whether the reply may take a while.
+    /// Whether the reply may be delayed.
     pub fn waits(&self) -> bool {
         matches!(self, Self::Wait { .. } | Self::Follow { .. } | Self::Hear { .. } | Self::Flush)
     }
 }
 
-/// What a service says of a context it works on.
+/// What a service reports about a context in progress.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Say {
@@ -282,11 +283,11 @@ pub struct Query {
     pub created_after: Option<Timestamp>,
     #[serde(default)]
     pub created_before: Option<Timestamp>,
-    /// Only what sorts before this, newest first.
+    /// Only contexts that sort before this id, newest first.
     #[serde(default)]
     pub before: Option<String>,
     pub limit: u64,
-    /// About how many bytes the reply may have.
+    /// The approximate maximum size of the reply, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_bytes: Option<u64>,
 }
@@ -294,7 +295,7 @@ pub struct Query {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// The asker's revision is older than this one: decide again.
+    /// The sender's revision is older than this one: it must decide again.
     Stale {
         revision: u64,
     },
@@ -304,15 +305,15 @@ pub enum Reply {
         #[serde(default)]
         view: Option<Box<RawValue>>,
     },
-    /// The id's key belongs to another context: make another id.
+    /// The id's key belongs to another context: create another id.
     Taken,
-    /// The idempotency key stands for this context already.
+    /// The idempotency key already belongs to this context.
     Replayed {
         id: ContextId,
     },
-    /// The idempotency key stands for another request.
+    /// The idempotency key belongs to another request.
     KeyReused,
-    /// The attempt is taken in. `retry_ms`: the asker is to lease it again after that.
+    /// The attempt is recorded. `retry_ms`: the sender should lease the context again after this time.
     Committed {
         view: Box<RawValue>,
         #[serde(default)]
@@ -320,17 +321,17 @@ pub enum Reply {
         #[serde(default)]
         retry_ms: Option<u64>,
     },
-    /// The lease was lost or the context had ended; this is what it is now.
+    /// The lease was lost or the context has ended; this is its present state.
     Refused {
         view: Box<RawValue>,
     },
     Leased(Box<Work>),
-    /// Kept for the asker for a while; its lease has no number yet.
+    /// Reserved for the sender for a short time; the lease has no number yet.
     Offered(Box<Work>),
     Renewed {
         cancel: bool,
     },
-    /// What an attempt that asked was answered; nothing yet.
+    /// The answer to an input request of a running attempt; `None` until there is one.
     Heard {
         #[serde(default)]
         input: Option<Box<RawValue>>,
@@ -341,28 +342,28 @@ pub enum Reply {
     Cancelled {
         view: Box<RawValue>,
         outcome: CancelOutcome,
-        /// The service that works on it in the background, to be told.
+        /// The service that must be notified because it runs the context in the background.
         #[serde(default)]
         background: Option<Background>,
     },
-    /// What a waiting or running context is now that it was changed.
+    /// The state of a waiting or running context after the change.
     Changed {
         view: Box<RawValue>,
         ended: bool,
     },
     CalledBack {
         status: Status,
-        /// False when the lease was lost or the context had ended otherwise.
+        /// False if the lease was lost or the context has already ended with another outcome.
         counts: bool,
     },
     Page {
         items: Vec<Listed>,
-        /// There is more after the last than the limit says: it would be too much at once.
+        /// The page ends before the limit because it would become too large.
         #[serde(default)]
         cut: bool,
     },
     Done,
-    /// As `Done`, of a sweep: something has been waiting for a while that nobody has taken.
+    /// As `Done`, for a sweep: a context has been ready for some time and no Worker has taken it.
     Waits,
 }
 
@@ -374,7 +375,7 @@ pub enum CancelOutcome {
     Ended,
 }
 
-/// An attempt to be made.
+/// An attempt to run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Work {
     pub admission: Admission,
@@ -382,16 +383,16 @@ pub struct Work {
     pub lease: u64,
     /// Number of this attempt, from 1.
     pub attempt: u64,
-    /// Services that failed it before.
+    /// Services that already failed this context.
     #[serde(default)]
     pub tried: Vec<String>,
-    /// Of these, the ones that would fail it in the same way again.
+    /// The subset of these that would fail it again in the same way.
     #[serde(default)]
     pub hopeless: Vec<String>,
-    /// What the service asked for, answered.
+    /// The answer to the service's input request.
     #[serde(default)]
     pub input: Option<Box<RawValue>>,
-    /// What it wanted back with the answer.
+    /// State that the service wants returned with the answer.
     #[serde(default)]
     pub input_state: Option<String>,
 }
@@ -407,10 +408,10 @@ pub struct Found {
     pub created_at: Timestamp,
     #[serde(default)]
     pub run_at: Option<Timestamp>,
-    /// What its service asked for last.
+    /// The service's latest input request.
     #[serde(default)]
     pub input_request: Option<Box<RawValue>>,
-    /// What its service last told of its work.
+    /// The latest progress that the service reported.
     #[serde(default)]
     pub progress: Option<Progress>,
     pub view: Box<RawValue>,
@@ -419,7 +420,7 @@ pub struct Found {
     pub result: Option<Box<RawValue>>,
 }
 
-/// What a context was made from.
+/// What a context was created from.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Origin {
     pub admission: Admission,

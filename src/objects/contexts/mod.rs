@@ -1,8 +1,8 @@
-//! `ContextStore`: the truth about the contexts of one tenant, region and shard.
+//! `ContextStore`: the authoritative state of the contexts of one tenant, region and shard.
 //!
-//! It admits, leases, takes in how attempts ended, remembers, and tells the hub; it never calls a service.
-//! Every reply means "on disk": the platform holds a reply back until what was written before it is safe. What is
-//! decided is the core's (`narthex_core::context_store`); here messages are taken to it, and its effects are carried out.
+//! It admits and leases contexts, records the outcomes of attempts, and publishes events to the hub; it never calls a
+//! service. Every reply means "on disk": the platform holds a reply back until the writes before it are durable. The
+//! core (`narthex_core::context_store`) decides; this module passes messages to it and carries out its effects.
 
 mod answers;
 mod listing;
@@ -31,9 +31,9 @@ use narthex_core::context_store::{self, Effects, StorageError, WaitCondition};
 use messages::{Ask, Freshness, Message, Reply};
 use tables::Tables;
 
-/// A store that has not heard from its registry for this long asks before it admits.
+/// A store that has not heard from its registry for this long asks it before admitting.
 const TRUST_MS: u64 = 30_000;
-/// Times a store that has kept something tries to make itself known to its registry, each time after a longer pause.
+/// Attempts of a store to register with its registry after it stored a context, with increasing pauses.
 const INTRODUCTIONS: u32 = 5;
 const DAY_MS: u64 = 86_400_000;
 const RETENTION: &str = "retention_days";
@@ -51,7 +51,7 @@ struct Store {
     waiters: RefCell<HashMap<ContextId, Vec<oneshot::Sender<()>>>>,
     revision: Cell<u64>,
     heard_at: Cell<Timestamp>,
-    /// How many days the tenant wants ended contexts to be kept; and how many the deployment does.
+    /// Days that ended contexts are kept: the tenant's setting, and the deployment's default.
     own_days: Cell<Option<u64>>,
     usual_days: u64,
 }
@@ -69,7 +69,7 @@ impl ContextStore {
         Ok(Self(store))
     }
 
-    /// One message, one reply: at once where no waiting is needed.
+    /// One message, one reply; answered synchronously unless the reply must wait.
     pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
         let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
         let store = self.0.clone();
@@ -80,7 +80,7 @@ impl ContextStore {
         Ok(answer)
     }
 
-    /// Waits for nothing: whatever holds up the telling must not hold up the next alarm.
+    /// Does not wait: a slow publication must not delay the next alarm.
     pub fn alarm(&self) {
         tasks::turn(|| self.0.look_at_due(true));
     }
@@ -139,10 +139,10 @@ impl Store {
         }
     }
 
-    /// Whoever waits for this context looks again.
+    /// Wakes the requests that wait for this context, so that they check it again.
     fn wake(&self, id: &ContextId) {
         for waiter in self.waiters.borrow_mut().remove(id).unwrap_or_default() {
-            // Who stopped waiting needs no word.
+            // The waiting request may have ended.
             let _ = waiter.send(());
         }
     }
@@ -155,14 +155,14 @@ impl Store {
         tasks::spawn(async move {
             for _ in 0..count {
                 if let Err(failure) = objects::ring_doorbell(&name).await {
-                    // The alarm rings again.
+                    // The alarm enqueues another one.
                     log_event!(QueueMessageNotSent, tenant = &tenant, store = store, queue = "work", detail = &failure,);
                 }
             }
         });
     }
 
-    /// Looks at all that is due and sets the next alarm; `woken` when the one that was set has come.
+    /// Handles everything that is due and sets the next alarm; `woken` when called by the alarm.
     fn look_at_due(self: &Rc<Self>, woken: bool) {
         let now = clock::now();
         let trouble =
@@ -189,7 +189,7 @@ impl Store {
         self.heard_at.set(clock::now());
     }
 
-    /// Asks the registry what it is at, and makes this store known to it.
+    /// Gets the registry's revision and registers this store with it.
     async fn ask_registry(&self) -> Result<(), Failure> {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return Ok(());
@@ -206,7 +206,7 @@ impl Store {
         Ok(())
     }
 
-    /// A store that the registry does not know is found by nobody: it is made known as soon as that can be done.
+    /// A store that its registry does not know cannot be found, so it registers as soon as possible.
     fn introduce_later(self: &Rc<Self>) {
         let store = self.clone();
         tasks::spawn(async move {
@@ -222,7 +222,7 @@ impl Store {
         });
     }
 
-    /// Keeps contexts for as long as the tenant says, from now on and after a restart.
+    /// Sets the retention of ended contexts, also for the time after a restart.
     fn retain(&self, days: Option<u64>) -> Result<(), Failure> {
         if self.own_days.get() != days {
             self.tables.set_meta(RETENTION, &days.map_or_else(String::new, |days| days.to_string()))?;
@@ -277,7 +277,7 @@ impl Store {
         }
     }
 
-    /// Remembers, once, whose contexts these are.
+    /// Stores the tenant and the store's id on first use.
     fn know_itself(&self, admission: &Admission) -> Result<(), Failure> {
         if self.identity.borrow().is_some() {
             return Ok(());
@@ -289,10 +289,10 @@ impl Store {
         Ok(())
     }
 
-    /// The context, once the wait for it is over.
+    /// Returns the context when the wait is over.
     async fn waited(self: &Rc<Self>, id: ContextId, milliseconds: u64, until: WaitCondition) -> Result<Reply, Failure> {
         self.wait(&id, milliseconds, |contexts| contexts.should_wait(&id, until)).await?;
-        // Who waits was let in when the wait began.
+        // The revision was checked when the wait began.
         self.answer(Message { revision: self.revision.get(), ask: Ask::Get { id } })
     }
 

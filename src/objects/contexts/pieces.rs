@@ -1,8 +1,9 @@
-//! `pieces`: results that are too large for the row of their context, cut into rows of their own.
+//! `pieces`: results that are too large for the row of their context, split into rows of their own.
 //!
-//! They are written in the transaction that ends the context, and go with it. Their context's row has no result; what
-//! has completed and has none beside it has pieces. A version that knows no pieces shows such a context without its
-//! result; the pieces it leaves behind when it deletes a context are deleted by the next that does.
+//! They are written in the transaction that ends the context and are deleted with it. The context's own row then has no
+//! result: a completed context without a result in its row has pieces. A version without support for pieces shows such
+//! a context without its result; pieces left behind when it deletes a context are removed by the next deletion of a
+//! version that supports them.
 
 use serde_json::value::RawValue;
 
@@ -13,19 +14,19 @@ use narthex_core::context_store::result_pieces::{ROW_BYTES, joined};
 
 use super::tables::Tables;
 
-/// Without row ids, so that a piece is one row and its key no second.
+/// Without row ids, each piece costs one row written, not a second one for its key.
 pub const CREATE: &str = "CREATE TABLE IF NOT EXISTS pieces (key INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT NOT NULL, \
      PRIMARY KEY (key, number)) STRICT, WITHOUT ROWID";
 
-/// Only beside its own context; one that was kept before has its pieces.
+/// Only for the given context; if it was already stored, its pieces exist.
 const INSERT: &str = "INSERT INTO pieces (key, number, text) SELECT CAST(?1 AS INTEGER), CAST(?2 AS INTEGER), ?3 \
      WHERE EXISTS (SELECT 1 FROM done WHERE key = CAST(?1 AS INTEGER) AND id = ?4) ON CONFLICT DO NOTHING";
 
-/// Pieces deleted at a time: each is as much work as hundreds of small contexts.
+/// Pieces deleted at a time: each costs as much as hundreds of small contexts.
 const MAX_FORGOTTEN: u64 = 64;
 
 impl Tables {
-    /// What `keep` writes and the pieces that belong to it, all or nothing.
+    /// Runs `keep` and writes the result's pieces in one transaction.
     pub fn with_pieces<T>(
         &self,
         id: &ContextId,
@@ -45,7 +46,7 @@ impl Tables {
         })
     }
 
-    /// The result that lies in pieces, if there are any.
+    /// Joins the pieces of a result, if there are any.
     pub fn joined(&self, id: &ContextId) -> Result<Option<Box<RawValue>>, StorageError> {
         let key = id.row_key();
         let rows =
@@ -54,7 +55,8 @@ impl Tables {
         Ok(whole.map(RawValue::from_string).transpose()?)
     }
 
-    /// The key up to which contexts can be deleted at a time, `before` at most: not too many have pieces.
+    /// The key, at most `before`, up to which contexts can be deleted at once without exceeding [`MAX_FORGOTTEN`]
+    /// pieces.
     pub fn within_reach(&self, before: &str) -> Result<String, Failure> {
         let row = self.0.first(
             "SELECT CAST(key AS TEXT) FROM pieces WHERE key < CAST(?1 AS INTEGER) ORDER BY key, number \
@@ -64,7 +66,7 @@ impl Tables {
         Ok(row.and_then(|row| row.text(0)).unwrap_or_else(|| before.into()))
     }
 
-    /// Deletes the pieces of contexts that are gone.
+    /// Deletes the pieces of deleted contexts.
     pub fn forget_stray(&self, before: &str) -> Result<(), Failure> {
         self.0.run(
             "DELETE FROM pieces WHERE key < CAST(?1 AS INTEGER) \

@@ -1,13 +1,13 @@
 //! A store's tables.
 //!
-//! `live` takes a context when it is admitted, `done` when it ends; the row in `live` stays until the hub has
-//! the context's last event, so what is still to be told after a crash is found among few rows. That makes
-//! three rows written for a context: one into `live`, one into `done`, one out of `live`. Both tables are keyed
-//! by an integer made from the id, which sorts by time; a text key would either be an index (a row more) or a
-//! table without row ids (whose rows spill to further pages beyond a kilobyte). Integers beyond 2^53 are bound
-//! as text. Two ids may share a key, so what is found is compared with the id asked for.
+//! `live` receives a context when it is admitted, `done` when it ends; the row in `live` stays until the hub has the
+//! context's last event, so that unpublished events are found among few rows after a crash. This makes three row writes
+//! per context: one into `live`, one into `done`, one out of `live`. Both tables are keyed by an integer made from the
+//! id, which sorts by time; a text key would need either an index (one more row) or a table without row ids (whose rows
+//! spill to further pages beyond a kilobyte). Integers beyond 2^53 are bound as text. Two ids may share a key, so every
+//! row found is compared with the id requested.
 //!
-//! A result that is too large for its row of `done` lies in `pieces`, a row each (see `pieces.rs`).
+//! A result that is too large for its row in `done` is stored in `pieces`, a row each (see `pieces.rs`).
 
 use serde_json::value::RawValue;
 
@@ -46,7 +46,7 @@ const INSERT_DONE: &str = "INSERT INTO done (key, id, owner, capability, service
      VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1";
 const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?))";
 
-/// `live` and `done`, and what belongs to them.
+/// `live`, `done` and their auxiliary tables.
 #[derive(Clone)]
 pub struct Tables(pub(super) Sql);
 
@@ -71,7 +71,7 @@ impl Tables {
         self.0.set_alarm(at);
     }
 
-    /// False when the key is taken: by this very context, or by another made in the same millisecond.
+    /// Returns false if the key is taken: by this context, or by another created in the same millisecond.
     fn insert_live(&self, head: &Head, parameters: &RawValue) -> Result<bool, Failure> {
         let admission = &head.admission;
         let text = serde_json::to_string(head)?;
@@ -130,7 +130,7 @@ impl Storage for Tables {
         claim: Option<(&Claim, Timestamp)>,
     ) -> Result<bool, StorageError> {
         let Some((claim, until)) = claim else { return Ok(self.insert_live(head, parameters)?) };
-        // The key and what it stands for are one write.
+        // The key and its context are written in one transaction.
         Ok(self.0.transaction(|| {
             let inserted = self.insert_live(head, parameters)?;
             if inserted {
@@ -154,7 +154,7 @@ impl Storage for Tables {
         Ok(self.0.run(UPDATE_LIVE, &values)?)
     }
 
-    /// Puts an ended context beside the live one; [`Tables::clean`] takes the live one away later.
+    /// Writes an ended context into `done`; [`Tables::clean`] deletes its row in `live` later.
     fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), StorageError> {
         let text = serde_json::to_string(head)?;
         let key = head.id().row_key();
@@ -170,7 +170,7 @@ impl Storage for Tables {
         Ok(self.with_pieces(head.id(), &pieces, || self.0.run(FINISH, &values))?)
     }
 
-    /// Keeps a context that was never live; false when its key is taken.
+    /// Stores a context that was never live; returns false if its key is taken.
     fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, StorageError> {
         let admission = &head.admission;
         let text = serde_json::to_string(head)?;
@@ -221,7 +221,7 @@ impl Storage for Tables {
         Ok(Some(found))
     }
 
-    /// What has ended and whose last event may still have to be told.
+    /// Ended contexts whose last event may be unpublished.
     fn unpublished(&self) -> Result<Vec<EndedContext>, StorageError> {
         let rows = self.0.rows(
             "SELECT done.head, CASE WHEN length(CAST(done.result AS BLOB)) <= CAST(? AS INTEGER) THEN done.result END \
@@ -236,7 +236,7 @@ impl Storage for Tables {
         rows.iter().map(|row| head(row, 0)).collect()
     }
 
-    /// Everything in `live`, soonest first. `live` is small: this reads no parameters.
+    /// Everything in `live`, soonest first. `live` is small, and no parameters are read.
     fn by_due(&self) -> Result<Vec<DueContext>, StorageError> {
         let rows = self.0.rows("SELECT id, status, due, expires FROM live ORDER BY due", &[])?;
         Ok(rows
@@ -259,7 +259,7 @@ impl Storage for Tables {
         Ok(rows.iter().filter_map(ready).collect())
     }
 
-    /// What an idempotency key stands for: a context, and the fingerprint of what was sent.
+    /// Looks up an idempotency key: its context, and the fingerprint of the request.
     fn find_claim(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, StorageError> {
         let row = self.0.first(
             "SELECT id, fingerprint FROM claims WHERE scope = ? AND until > CAST(? AS INTEGER)",
@@ -268,7 +268,7 @@ impl Storage for Tables {
         Ok(row.and_then(|row| Some((ContextId::parse(&row.text(0)?)?, row.text(1)?))))
     }
 
-    /// Forgets a piece of the keys whose time is over.
+    /// Deletes some of the expired idempotency keys.
     fn delete_expired_claims(&self, now: Timestamp) -> Result<(), StorageError> {
         Ok(self.0.run(
             "DELETE FROM claims WHERE scope IN (SELECT scope FROM claims WHERE until <= CAST(? AS INTEGER) LIMIT 500)",
@@ -284,7 +284,7 @@ impl Storage for Tables {
     fn delete_done(&self, before: Timestamp, most: u64) -> Result<u64, StorageError> {
         let before = self.within_reach(&first_key(before).to_string())?;
         let values: [Value<'_>; 2] = [(&before).into(), most.into()];
-        // Keys sort by the time of creation. One whose end is still to be told stays until it has been.
+        // Keys sort by the time of creation. A context whose last event is unpublished stays until it is published.
         let rows = self.0.transaction(|| {
             let rows = self.0.rows(
                 "DELETE FROM done WHERE key IN (SELECT key FROM done WHERE key < CAST(?1 AS INTEGER) \

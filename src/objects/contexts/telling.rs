@@ -10,9 +10,9 @@ use crate::platform::{clock, log_event, tasks};
 
 use super::{Identity, Store};
 
-/// Events are gathered this long before they go out together: one row at the hub for all of them.
+/// Events are collected for this long and sent together, so that they become one row in the hub.
 const GATHER_MS: u64 = 40;
-/// A hub that cannot be reached is tried so often before the alarm tries again.
+/// Attempts to reach the hub before the alarm takes over.
 const TRIES: u32 = 5;
 
 impl Store {
@@ -23,7 +23,7 @@ impl Store {
                 clock::pause(GATHER_MS).await;
                 let told = store.send_out().await;
                 store.contexts.borrow_mut().outbox.finish_flush();
-                // What came in meanwhile found somebody flushing. A hub that is away is left to the alarm.
+                // Events added during the flush found it in progress. If the hub is unreachable, the alarm retries.
                 if told {
                     store.flush_soon();
                 }
@@ -31,7 +31,7 @@ impl Store {
         }
     }
 
-    /// Sends out what waits now, unless somebody is at it; then waits for them.
+    /// Sends all queued events. If a flush is already running, waits for it.
     pub(super) async fn flush(self: &Rc<Self>) {
         while !self.contexts.borrow().outbox.is_empty() {
             if self.contexts.borrow_mut().outbox.begin_flush() {
@@ -43,7 +43,7 @@ impl Store {
         }
     }
 
-    /// True when nothing is left to tell.
+    /// Returns true when no events are left to send.
     async fn send_out(self: &Rc<Self>) -> bool {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return false;
@@ -63,7 +63,7 @@ impl Store {
             match objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await {
                 Ok(events::messages::Reply::Published { head }) => {
                     if let Err(error) = self.decide(|contexts| contexts.acknowledge(head)) {
-                        // The rows stay, and are told again after the next restart; the hub knows them then.
+                        // The rows stay and are published again after the next restart; the hub recognizes them.
                         log_event!(PublishedEventsNotDeleted, tenant = &tenant, store = store, detail = &error);
                     }
                 }

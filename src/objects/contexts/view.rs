@@ -1,4 +1,4 @@
-//! A context as clients see it, without its parameters and result: those are joined on at the edge.
+//! A context as clients see it, without its parameters and result: the Worker adds those.
 
 use semver::Version;
 use serde::Serialize;
@@ -41,13 +41,13 @@ struct View<'a> {
     replay_of: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     tags: &'a [String],
-    /// What its service asks for, while it waits for that.
+    /// What the service asks for, while the context waits for an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     input_request: Option<&'a RawValue>,
-    /// The result has the form that MCP gives a tool's.
+    /// The result has the form of an MCP tool result.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_result: Option<bool>,
-    /// What its service last said of its work.
+    /// The latest progress that the service reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<ProgressView<'a>>,
 }

@@ -1,7 +1,8 @@
-//! The sockets of one object: what each sees, who is live, who is catching up, and who is too slow.
+//! The sockets of one object: what each may see, which are live, which are catching up, and which read too slowly.
 //!
-//! A live socket has everything up to where its object is. One that catches up is fed stretches of the log and becomes
-//! live in the moment in which it has as much. What is known of a socket lies in its attachment, over hibernation.
+//! A live socket has every event up to its object's position. A socket that catches up is fed spans of the log and
+//! becomes live at the moment it reaches that position. The state of a socket is stored in its attachment, so that it
+//! survives hibernation.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,9 +24,9 @@ use narthex_core::events::filter::Filter;
 use super::log::Batch;
 use super::messages::{Form, Gone, Open, Viewer};
 
-/// The platform's bound is 32,768; beyond this a newcomer is turned away with 4429.
+/// The platform's limit is 32,768; beyond this number a new socket is closed with 4429.
 pub const MAX_SOCKETS: usize = 20_000;
-/// How long a reader that is behind is given until more is sent, in milliseconds.
+/// Pause before more events are sent to a reader that has fallen behind, in milliseconds.
 pub const WAIT_MS: u64 = 250;
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
@@ -39,22 +40,22 @@ const TOO_SLOW: u16 = 1013;
 
 const SLOW_REASON: &str = "too slow: send ping as you read, and resume";
 
-/// What outlives hibernation of a socket.
+/// The part of a socket's state that survives hibernation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Subscription {
     viewer: Viewer,
     filter: Filter,
-    /// The one subject it is for, whatever it subscribes to.
+    /// The one subject that the socket may see, whatever it subscribes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bound_to: Option<String>,
     #[serde(default)]
     form: Form,
-    /// Catching up: everything up to this sequence was sent.
+    /// While catching up: everything up to this sequence was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sent: Option<u64>,
 }
 
-/// Live sockets that see the same.
+/// Live sockets with the same filter.
 #[derive(Default)]
 struct Watching {
     messages: Vec<u32>,
@@ -74,36 +75,36 @@ impl Watching {
     }
 }
 
-/// A stretch of the log, read for a socket that catches up.
+/// A span of the log, read for a socket that catches up.
 pub struct Stretch {
     pub batches: Vec<Batch>,
-    /// The first sequence that is kept.
+    /// The first sequence in the log.
     pub first_kept: u64,
 }
 
-/// How a feeding went.
+/// The result of feeding a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fed {
-    /// There is more to come, after others had their turn.
+    /// There are more events; other sockets go first.
     More,
-    /// There is more to come, when the reader had time to read.
+    /// There are more events; the reader needs time to read.
     Wait,
-    /// It is live, ahead of its object, or gone.
+    /// The socket is live, ahead of its object, or closed.
     Done,
 }
 
 pub struct Audience {
     sockets: Sockets,
     subscriptions: RefCell<HashMap<u32, Subscription>>,
-    /// Each filter is asked once for an event, however many share it.
+    /// Each event is matched once per filter, however many sockets share it.
     live: RefCell<HashMap<Filter, Watching>>,
-    /// Those somebody is feeding.
+    /// Sockets that a task is feeding.
     feeding: RefCell<HashSet<u32>>,
     backpressure: RefCell<Backpressure>,
 }
 
 impl Audience {
-    /// Takes up the sockets that outlived the last instance.
+    /// Restores the sockets that survived the last instance.
     pub fn restore(state: &JsValue) -> Self {
         let (sockets, found) = Sockets::restore(state);
         let audience = Self {
@@ -133,12 +134,12 @@ impl Audience {
         self.sockets.slot(socket)
     }
 
-    /// A tenant whose sockets these are; all are of the same.
+    /// The tenant of these sockets; all belong to the same one.
     pub fn tenant(&self) -> Option<String> {
         self.subscriptions.borrow().values().next().map(|subscription| subscription.viewer.tenant.clone())
     }
 
-    /// Opens a socket that has everything up to `sent`, or is live. Where there is no room it is closed again.
+    /// Opens a socket that has everything up to `sent`, or is live. Without room, it is closed at once.
     pub fn accept(&self, open: Open, sent: Option<u64>, has_room: bool) -> JsValue {
         let mut headers = Headers::default();
         let mut lines = open.headers.split('\n');
@@ -166,7 +167,7 @@ impl Audience {
         self.subscriptions.borrow_mut().insert(slot, subscription);
     }
 
-    /// Those that catch up and that nobody feeds; whoever asks does from now on.
+    /// The sockets that catch up without a task feeding them; the caller feeds them from now on.
     pub fn to_be_fed(&self) -> Vec<u32> {
         let mut feeding = self.feeding.borrow_mut();
         let subscriptions = self.subscriptions.borrow();
@@ -178,17 +179,18 @@ impl Audience {
         self.feeding.borrow_mut().remove(&slot);
     }
 
-    /// What a socket that catches up has been sent; nothing when it is live or gone.
+    /// Up to where a socket that catches up was sent events; `None` if it is live or closed.
     pub fn sent(&self, slot: u32) -> Option<u64> {
         self.subscriptions.borrow().get(&slot).and_then(|subscription| subscription.sent)
     }
 
-    /// The log could not be read for it.
+    /// Closes a socket because the log could not be read.
     pub fn fail(&self, slot: u32) {
         self.close(slot, LOG_UNREADABLE, "the log could not be read");
     }
 
-    /// Sends a socket what a stretch has for it, up to `end`: there all live sockets are, and it becomes one of them.
+    /// Sends a socket the matching events of a span, up to `end`, the position of the live sockets; there, it becomes
+    /// live.
     pub fn feed(&self, slot: u32, stretch: &Stretch, end: u64) -> Fed {
         let known = self.subscriptions.borrow().get(&slot).cloned();
         let Some(Subscription { sent: Some(sent), .. }) = &known else { return Fed::Done };
@@ -215,7 +217,7 @@ impl Audience {
             }
         }
         if stretch.batches.is_empty() {
-            // What lay there is no longer kept, and was not asked for before it went.
+            // The log no longer had these events when it was read.
             reached = reached.max(end);
         }
         let is_live = reached == end;
@@ -237,7 +239,7 @@ impl Audience {
         self.close(slot, GAP, &format!("resume after {}", sequence_text(first_kept.saturating_sub(1))));
     }
 
-    /// Live sockets lost what came between: it is no longer kept.
+    /// Closes the live sockets, whose next events are no longer in the log.
     pub fn lose(&self, reached: u64, first_kept: u64) {
         let live: Vec<(u32, Subscription)> = {
             let subscriptions = self.subscriptions.borrow();
@@ -249,11 +251,11 @@ impl Audience {
         }
     }
 
-    /// Sends live sockets what lies behind `after`.
+    /// Sends the events after `after` to live sockets.
     pub fn broadcast(&self, batches: &[Batch], after: u64) {
         for batch in batches {
             for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > after) {
-                // The message that closes a revoked key's sockets may have been lost: this one is not.
+                // The message that closes a revoked key's sockets may be lost; this event is not.
                 if let EventKind::Registry { kind: RegistryEvent::KeyRevoked, .. } = item.kind {
                     self.end(&format!("key:{}", bundle.subject));
                 }
@@ -277,7 +279,7 @@ impl Audience {
         }
     }
 
-    /// Sends to some and cuts off who does not read.
+    /// Sends to these sockets, and closes those that do not read.
     fn send(&self, slots: &[u32], text: &str) {
         if slots.is_empty() {
             return;
@@ -294,7 +296,7 @@ impl Audience {
         }
     }
 
-    /// A client's message: `{"subscribe": {…}}` replaces its filter.
+    /// Handles a client's message: `{"subscribe": {…}}` replaces its filter.
     pub fn message(&self, slot: u32, text: Option<&str>) {
         let Some(subscription) = self.subscriptions.borrow().get(&slot).cloned() else {
             return;
@@ -319,7 +321,7 @@ impl Audience {
                 if let Ok(attachment) = serde_json::to_string(&changed) {
                     self.sockets.attach(slot, &attachment);
                 }
-                // Whoever feeds it reads the new filter with the next stretch.
+                // A task that feeds the socket uses the new filter from the next span on.
                 self.take_up(slot, changed);
             }
             Err(faults) => {
@@ -363,29 +365,29 @@ impl Audience {
         }
     }
 
-    /// These credentials have ended.
+    /// Closes the sockets of ended credentials.
     pub fn end(&self, principal: &str) {
         self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, _| viewer.principal == principal);
     }
 
-    /// So have all that depend on this.
+    /// Closes the sockets whose credentials depend on what was revoked.
     pub fn end_with(&self, gone: &Gone) {
         self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, _| viewer.ends_with(gone));
     }
 
-    /// Closes those whose credentials are past their end.
+    /// Closes the sockets whose credentials have expired.
     pub fn end_until(&self, now: Timestamp) {
         let is_over = |viewer: &Viewer, _: Option<&String>| viewer.until.is_some_and(|until| until <= now);
         self.close_all(CREDENTIALS_ENDED, "the credentials have ended", is_over);
     }
 
-    /// When the next credentials end.
+    /// When the next credentials expire.
     pub fn next_end(&self) -> Option<Timestamp> {
         self.subscriptions.borrow().values().filter_map(|subscription| subscription.viewer.until).min()
     }
 
-    /// Closes those who may no longer see what they see, as far as the registry knows: tokens say themselves how long
-    /// they are good.
+    /// Closes the sockets whose viewers have lost their permissions, as far as the registry knows; tokens carry their
+    /// own expiry.
     pub fn check(&self, snapshot: &Snapshot) {
         self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, bound_to| {
             let is_known = viewer.principal.starts_with("key:");

@@ -1,5 +1,5 @@
-//! What webhooks are to be told: a row for each delivery that waits, written with the event itself, and one for each
-//! that is over. What is decided is the queue's (`narthex_core::webhooks::delivery_queue`).
+//! Webhook deliveries: a row for each waiting delivery, written with the event itself, and one for each finished
+//! delivery. The queue (`narthex_core::webhooks::delivery_queue`) decides.
 
 use serde_json::value::RawValue;
 
@@ -29,21 +29,21 @@ const PIECE: u64 = 500;
 pub struct Deliveries {
     sql: Sql,
     pub queue: DeliveryQueue,
-    /// The number the next delivery gets.
+    /// The number of the next delivery.
     next: u64,
     pub tenant: String,
-    /// Of the registry, as of the last word from it.
+    /// The registry revision of the latest configuration.
     revision: u64,
 }
 
-/// Deliveries that were written and do not wait yet.
+/// Deliveries that are written but not queued yet.
 pub type Written = Vec<(String, u64, PendingDelivery)>;
 
 fn document<T: serde::de::DeserializeOwned>(row: &Row, at: u32) -> Result<T, Failure> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
 }
 
-/// A delivery nobody has tried yet.
+/// A delivery without attempts.
 fn fresh(batch: &Batch, bundle: &Bundle, item: &Item, sequence: u64, now: Timestamp) -> Delivery {
     Delivery {
         event_id: format!("{}-{}", batch.teller, item.number),
@@ -94,7 +94,7 @@ impl Deliveries {
         )
     }
 
-    /// All webhooks of the tenant, as they are configured under this revision.
+    /// All webhooks of the tenant, as configured under this revision.
     pub fn configure(
         &mut self,
         tenant: String,
@@ -132,7 +132,7 @@ impl Deliveries {
         self.give_up(id, now)
     }
 
-    /// Nothing waits for it any more.
+    /// Fails all waiting deliveries of a webhook.
     fn give_up(&mut self, id: &str, now: Timestamp) -> Result<(), Failure> {
         if self.queue.give_up(id).is_empty() {
             return Ok(());
@@ -145,7 +145,7 @@ impl Deliveries {
         self.sql.run("DELETE FROM waiting WHERE webhook = ?", &[id.into()])
     }
 
-    /// Writes a row for each webhook that is to be told of an event. They wait once the transaction has ended well.
+    /// Writes a row for each webhook that matches an event. They are queued once the transaction has committed.
     pub fn write(&mut self, batches: &[Batch], now: Timestamp) -> Result<Written, Failure> {
         let mut written = Written::new();
         for batch in batches {
@@ -179,7 +179,7 @@ impl Deliveries {
         Ok((id, number, PendingDelivery::new(0, None, delivery.due.unwrap_or_default())))
     }
 
-    /// What was written waits from now on. Gives webhooks for which too much waits.
+    /// Queues written deliveries. Returns webhooks whose backlog is too large.
     pub fn take_up(&mut self, written: Written) -> Vec<String> {
         let mut full = Vec::new();
         for (id, number, waiting) in written {
@@ -191,7 +191,7 @@ impl Deliveries {
         full
     }
 
-    /// Takes in how an attempt went; gives why its webhook is to be disabled, if it is.
+    /// Records an attempt; returns the reason if its webhook must be disabled.
     pub fn report(&mut self, tried: Tried, now: Timestamp) -> Result<Option<DisableReason>, Failure> {
         let Tried { webhook, number, attempt } = tried;
         let id = webhook.as_str();
@@ -227,7 +227,7 @@ impl Deliveries {
         Ok(report.disables)
     }
 
-    /// The next deliveries.
+    /// Claims the next deliveries.
     pub fn claim(&mut self, most: usize, now: Timestamp) -> Result<Vec<Due>, Failure> {
         let claimed = self.queue.claim(most, now);
         let due = claimed.into_iter().map(|Claim { webhook, number, attempt }| {
@@ -240,7 +240,7 @@ impl Deliveries {
         due.filter_map(Result::transpose).collect()
     }
 
-    /// Lets an event wait once more.
+    /// Queues an event again.
     pub fn again(
         &mut self,
         id: &str,
@@ -275,7 +275,7 @@ impl Deliveries {
         self.queue.ids().into_iter().filter_map(state).collect()
     }
 
-    /// The deliveries of a webhook, the newest first.
+    /// The deliveries of a webhook, newest first.
     pub fn list(&self, id: &str, below: u64, limit: u64) -> Result<Vec<(u64, Delivery)>, Failure> {
         let rows = self.sql.rows(
             "SELECT number, document FROM (SELECT number, webhook, document FROM waiting UNION ALL \
@@ -286,7 +286,7 @@ impl Deliveries {
         rows.iter().map(|row| Ok((row.integer(0).unwrap_or_default(), document(row, 1)?))).collect()
     }
 
-    /// Deletes a piece of what was over before.
+    /// Deletes some of the deliveries finished before this time.
     pub fn forget(&self, before: Timestamp) -> Result<(), Failure> {
         self.sql.run(
             "DELETE FROM delivered WHERE number IN (SELECT number FROM delivered ORDER BY number \

@@ -1,8 +1,8 @@
-//! The event log: one row for each batch a teller sent.
+//! The event log: one row for each batch that a publisher sent.
 //!
-//! A row is keyed by its first sequence; its events have the sequences that follow, without a gap. Each row
-//! also carries, for every teller, the last number known then: so the newest row alone says where everybody
-//! is, and a batch that comes twice is recognised. The newest row is never deleted.
+//! A row is keyed by its first sequence; its events have the sequences that follow, without gaps. Each row also carries
+//! the last number of every publisher at that time, so the newest row alone has all positions, and a repeated batch is
+//! recognized. The newest row is never deleted.
 
 use std::collections::BTreeMap;
 
@@ -29,9 +29,9 @@ const CREATE: [&str; 4] = [
 
 /// Rows deleted at a time.
 const PIECE: u64 = 500;
-/// Batches of a page at most.
+/// Batches per page at most.
 const PAGE: u64 = 32;
-/// A page gets no further batch beyond this; a batch has half of it and a bundle at most.
+/// A page gets no further batch beyond this size; a batch has at most half of it plus one bundle.
 const PAGE_BYTES: usize = 1024 * 1024;
 
 /// A batch in the log.
@@ -43,13 +43,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// One of its events as it is seen.
+    /// Renders one of its events.
     pub fn event(&self, bundle: &Bundle, item: &Item, before: Option<u64>, sequence: u64) -> String {
         let settings = settings::current();
         cloud_event(settings.public_url.as_deref(), &self.tenant, &self.teller, bundle, item, before, sequence)
     }
 
-    /// Every event with its sequence and the number of its subject's event before it.
+    /// Every event with its sequence and the number of its subject's previous event.
     pub fn events(&self) -> impl Iterator<Item = (u64, &Bundle, &Item, Option<u64>)> {
         let mut sequence = self.first;
         self.bundles
@@ -108,7 +108,7 @@ impl Log {
         Ok(Self { sql, next, heads })
     }
 
-    /// How long the tenant wants events to be kept, in milliseconds.
+    /// The tenant's retention of events, in milliseconds.
     pub fn retention_ms(&self) -> Result<Option<u64>, Failure> {
         Ok(self.sql.first("SELECT retention_ms FROM kept", &[])?.and_then(|row| row.integer(0)))
     }
@@ -123,22 +123,22 @@ impl Log {
         }
     }
 
-    /// The last number known of a teller.
+    /// The last number received from a publisher.
     pub fn head(&self, teller: &str) -> u64 {
         self.heads.get(teller).copied().unwrap_or(0)
     }
 
-    /// The sequence the next event gets.
+    /// The sequence of the next event.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// Where it is, for [`Log::rewind`].
+    /// The present position, for [`Log::rewind`].
     pub fn mark(&self) -> (u64, BTreeMap<String, u64>) {
         (self.next, self.heads.clone())
     }
 
-    /// Back to a mark, after what was appended since was not kept.
+    /// Returns to a mark after the appended rows were rolled back.
     pub fn rewind(&mut self, (next, heads): (u64, BTreeMap<String, u64>)) {
         self.next = next;
         self.heads = heads;
@@ -148,7 +148,7 @@ impl Log {
         self.sql.clone()
     }
 
-    /// The batch that has a teller's event, if it is kept.
+    /// The batch with a publisher's event, if it is still in the log.
     pub fn having(&self, teller: &str, number: u64) -> Result<Vec<Batch>, Failure> {
         let rows = self.sql.rows(
             "SELECT first, tenant, teller, bundles FROM log WHERE teller = ? AND instr(bundles, ?) > 0 LIMIT 10",
@@ -157,12 +157,12 @@ impl Log {
         rows.iter().map(batch).collect()
     }
 
-    /// The sequence of the last event; 0 when there was none.
+    /// The sequence of the last event; 0 if there is none.
     pub fn last(&self) -> u64 {
         self.next - 1
     }
 
-    /// Appends what is not known yet; true when something was.
+    /// Appends the new part of a batch; returns true if there was one.
     pub fn append(&mut self, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
         let known = self.head(&publish.teller);
         if publish.last <= known {
@@ -171,7 +171,7 @@ impl Log {
         if publish.first > known {
             return self.write(now, publish, publish.count, publish.bundles.get());
         }
-        // A part of it came before: its reply was lost on the way.
+        // A part was appended before: the reply was lost.
         let bundles = newer_than(serde_json::from_str(publish.bundles.get())?, known);
         let count: usize = bundles.iter().map(|bundle| bundle.items.len()).sum();
         self.write(now, publish, count as u64, &serde_json::to_string(&bundles)?)
@@ -199,7 +199,7 @@ impl Log {
         Ok(true)
     }
 
-    /// Batches that hold events after `after`, oldest first.
+    /// Batches with events after `after`, oldest first.
     pub fn after(&self, after: u64, most: u64) -> Result<Vec<Batch>, Failure> {
         let rows = self.sql.rows(
             "SELECT first, tenant, teller, bundles FROM log WHERE first + count > CAST(?1 AS INTEGER) + 1 \
@@ -210,7 +210,7 @@ impl Log {
         rows.iter().map(batch).collect()
     }
 
-    /// The batches that hold events after `after`, as they are, as many as are good to send at once.
+    /// Batches with events after `after`, in stored form, as many as fit one message.
     pub fn page(&self, after: u64) -> Result<Page, Failure> {
         let rows = self.sql.rows(
             "SELECT first, tenant, teller, bundles, count FROM log WHERE first + count > CAST(?1 AS INTEGER) + 1 \
@@ -237,7 +237,7 @@ impl Log {
         Ok(Page { batches, first_kept, last })
     }
 
-    /// The shards that take part, and whose they are.
+    /// The registered shards and their tenant.
     pub fn shards(&self) -> Result<(Vec<u16>, String), Failure> {
         let rows = self.sql.rows("SELECT number, tenant FROM shards", &[])?;
         let tenant = rows.first().and_then(|row| row.text(1)).unwrap_or_default();
@@ -255,7 +255,7 @@ impl Log {
         self.sql.run("DELETE FROM shards WHERE number = CAST(? AS INTEGER)", &[u64::from(number).into()])
     }
 
-    /// The sequence before the first event told at this time or later; `at` grows with `first`.
+    /// The sequence before the first event received at this time or later; `at` grows with `first`.
     pub fn before_time(&self, at: Timestamp) -> Result<u64, Failure> {
         let (mut low, mut high) = (self.first_kept()?.unwrap_or(self.next), self.next);
         while low < high {
@@ -280,7 +280,7 @@ impl Log {
         Ok(row.and_then(|row| row.integer(0)))
     }
 
-    /// Deletes one piece of what is older than `before`; true when there may be more.
+    /// Deletes some of the events older than `before`; returns true if there may be more.
     pub fn forget(&self, before: Timestamp) -> Result<bool, Failure> {
         let newest = "SELECT MAX(first) FROM log";
         let newest = self.sql.first(newest, &[])?.and_then(|row| row.integer(0)).unwrap_or(0);
@@ -313,7 +313,7 @@ impl Log {
         self.sql.run("DELETE FROM tickets WHERE json_extract(viewer, '$.principal') = ?", &[principal.into()])
     }
 
-    /// There are few: each lives for a minute.
+    /// There are few tickets: each lives for a minute.
     pub fn forget_tickets_of(&self, whose: impl Fn(&Viewer) -> bool) -> Result<(), Failure> {
         for row in self.sql.rows("SELECT hash, viewer FROM tickets", &[])? {
             let (hash, viewer) = (row.text(0).unwrap_or_default(), row.text(1).unwrap_or_default());
@@ -324,7 +324,7 @@ impl Log {
         Ok(())
     }
 
-    /// Takes a ticket out, so nobody uses it twice.
+    /// Removes a ticket, so that it cannot be used twice.
     pub fn take_ticket(&self, hash: &str, now: Timestamp) -> Result<Option<String>, Failure> {
         let row = self.sql.first("DELETE FROM tickets WHERE hash = ? RETURNING viewer, until", &[hash.into()])?;
         let live = row.filter(|row| row.integer(1).is_some_and(|until| until > now.0));

@@ -1,4 +1,4 @@
-//! What is asked of an event hub, and what it replies.
+//! The messages of an event hub and its shards: requests and replies.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use narthex_core::events::filter::Filter;
 use narthex_core::usage::{UsageCounts, UsageKey};
 use narthex_core::webhooks::delivery::{DeliveryAttempt, Disablement};
 
-/// Who looks at the stream, as the gateway decided.
+/// The reader of a stream, as the gateway authenticated it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Viewer {
     pub tenant: String,
     pub principal: String,
-    /// Sees everyone's contexts, not its own alone.
+    /// May see all contexts, not only its own.
     pub sees_all: bool,
-    /// When its credentials end.
+    /// When its credentials expire.
     #[serde(default)]
     pub until: Option<Timestamp>,
-    /// What its token came from, by the paths below `/v1`.
+    /// The documents its token depends on, as paths below `/v1`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<String>,
-    /// By which role it has a permission that it needs; not those that it has in another way too.
+    /// Roles and the required permissions that they alone grant to this viewer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by: Vec<(String, String)>,
-    /// It is not shown events: it is told when to look again at what it may.
+    /// Gets no events, only a notification to check its own permissions again.
     #[serde(default, skip_serializing_if = "is_false")]
     pub looks_itself: bool,
 }
@@ -46,13 +46,13 @@ impl Viewer {
     }
 }
 
-/// With what credentials end that are not revoked themselves.
+/// A revocation that ends credentials which are not themselves revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gone {
-    /// An issuer, a client or a grant: deleted, or another by now.
+    /// An issuer, a client or a grant that was deleted or replaced.
     From(String),
-    /// What a role grants no more.
+    /// Permissions that a role has lost.
     Permissions {
         role: String,
         lost: Vec<String>,
@@ -63,9 +63,9 @@ pub enum Gone {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// What a teller has to tell.
+    /// Appends a publisher's events.
     Publish(Publish),
-    /// Events that match, from the log.
+    /// Lists matching events from the log.
     List {
         viewer: Viewer,
         filter: Filter,
@@ -75,53 +75,53 @@ pub enum Ask {
         since: Option<Timestamp>,
         limit: u64,
     },
-    /// Makes a ticket for one later opening of a socket.
+    /// Creates a ticket for opening one socket later.
     MakeTicket { ticket_hash: String, viewer: Viewer, until: Timestamp },
-    /// Uses a ticket up.
+    /// Redeems a ticket.
     UseTicket { ticket_hash: String },
-    /// These credentials have ended: their sockets are closed.
+    /// Closes the sockets of ended credentials.
     Revoke { principal: String },
-    /// So have all that depend on this.
+    /// Closes the sockets whose credentials depend on what was revoked.
     End(Gone),
-    /// How many hours events are kept; nothing: as the deployment does.
+    /// How many hours events are kept; `None` means the deployment's default.
     Retain { hours: Option<u64> },
-    /// Deletes what is past its time.
+    /// Deletes what has expired.
     Sweep,
-    /// What was counted in a span.
+    /// Usage in a span of time.
     Usage(UsageQuery),
-    /// What was counted since the tenant began, by service and capability.
+    /// Usage since the tenant was created, by service and capability.
     UsageTotals,
-    /// Requests that were refused, by code.
+    /// Counts of rejected requests, by code.
     Refused { codes: BTreeMap<String, u64> },
-    /// All webhooks of the tenant, as they are configured; does what a sweep does too.
+    /// All webhooks of the tenant, as configured; also performs a sweep.
     Webhooks { tenant: String, revision: u64, webhooks: Vec<Subscriber> },
-    /// How webhooks are doing.
+    /// The state of all webhooks.
     WebhookStates,
-    /// Reports on deliveries that were made, and asks for further ones.
+    /// Reports finished delivery attempts and claims further deliveries.
     Deliver { tried: Vec<Tried>, most: usize },
-    /// Delivers an event of the log again.
+    /// Delivers an event from the log again.
     Redeliver { webhook: String, event_id: String },
-    /// Deliveries, the newest first.
+    /// A webhook's deliveries, newest first.
     Deliveries { webhook: String, below: u64, limit: u64 },
-    /// A shard takes part, from now on.
+    /// Registers a shard.
     Join { shard: u16, tenant: String },
-    /// What the log has after a sequence, for a shard's socket that catches up.
+    /// Reads the log after a sequence, for a shard's socket that catches up.
     Read { after: u64 },
 }
 
-/// Usage in whole hours from the first that is named, and how it is grouped.
+/// Usage in whole hours from the first named, and how to group it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UsageQuery {
     pub from: Timestamp,
     pub until: Timestamp,
-    /// By spans this long; nothing: all together.
+    /// The length of a group in time; `None`: one group.
     pub bucket_ms: Option<u64>,
     pub by_service: bool,
     pub by_capability: bool,
     pub by_principal: bool,
 }
 
-/// A webhook as the hub is told of it: neither where it is nor its secret.
+/// A webhook as the hub knows it, without its URL and secret.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Subscriber {
     pub id: String,
@@ -132,7 +132,7 @@ pub struct Subscriber {
     pub owner: Option<String>,
 }
 
-/// How a delivery went.
+/// The outcome of a delivery attempt.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Tried {
     pub webhook: String,
@@ -140,7 +140,7 @@ pub struct Tried {
     pub attempt: DeliveryAttempt,
 }
 
-/// A delivery to be made now.
+/// A delivery to be attempted now.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Due {
     pub webhook: String,
@@ -159,7 +159,7 @@ pub enum DeliveryState {
     Failed,
 }
 
-/// What became of an event for one webhook.
+/// The delivery of one event to one webhook.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Delivery {
     pub event_id: String,
@@ -168,7 +168,7 @@ pub struct Delivery {
     pub sequence: u64,
     pub created_at: Timestamp,
     pub attempts: usize,
-    /// Of these, the ones that somebody refused; all of them where it is not written down.
+    /// The attempts that reached the receiver and were rejected; all of them if unset.
     #[serde(default)]
     pub refused: Option<usize>,
     #[serde(default)]
@@ -176,7 +176,7 @@ pub struct Delivery {
     #[serde(default)]
     pub last: Option<DeliveryAttempt>,
     pub state: DeliveryState,
-    /// When it is tried next.
+    /// When the next attempt is due.
     #[serde(default)]
     pub due: Option<Timestamp>,
 }
@@ -194,24 +194,24 @@ pub struct HookState {
     pub waiting: u64,
 }
 
-/// The object that is a tenant's shard.
+/// The name of a tenant's shard object.
 pub fn shard_name(tenant: &str, number: u16) -> String {
     format!("{tenant}/{number}")
 }
 
-/// What the hub asks of a shard.
+/// A message from the hub to a shard.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShardAsk {
-    /// What follows `after`; without it only how far it is.
+    /// The events after `after`; without it, only the hub's position.
     Push {
         #[serde(default)]
         after: Option<u64>,
         page: Page,
     },
-    /// These credentials have ended: their sockets are closed.
+    /// Closes the sockets of ended credentials.
     Revoke { principal: String },
-    /// So have all that depend on this.
+    /// Closes the sockets whose credentials depend on what was revoked.
     End(Gone),
 }
 
@@ -224,17 +224,17 @@ pub enum ShardReply {
     Done,
 }
 
-/// Some batches of the log that follow each other.
+/// Consecutive batches of the log.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Page {
     pub batches: Vec<Piece>,
-    /// The first sequence that is kept.
+    /// The first sequence in the log.
     pub first_kept: u64,
-    /// The last sequence of these batches; of the log when there are none.
+    /// The last sequence of these batches, or of the log if there are none.
     pub last: u64,
 }
 
-/// A batch as it lies in the log.
+/// A batch as stored in the log.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Piece {
     pub first: u64,
@@ -243,19 +243,19 @@ pub struct Piece {
     pub bundles: Box<RawValue>,
 }
 
-/// What a socket is sent.
+/// The form in which a socket receives events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
-    /// An event a message.
+    /// One event per message.
     #[default]
     Message,
-    /// A frame of `text/event-stream` a message, for a Worker that passes it on.
+    /// One frame of `text/event-stream` per message, for a Worker that forwards it.
     Frame,
 }
 
-/// A batch: `count` items numbered from `first` to `last`, in order, in a list of bundles. The list stays text
-/// unless somebody looks at it.
+/// A batch: `count` items numbered from `first` to `last`, in order, in a list of bundles. The list stays text until it
+/// is needed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Publish {
     pub tenant: String,
@@ -266,23 +266,23 @@ pub struct Publish {
     pub bundles: Box<RawValue>,
 }
 
-/// The opening of a socket, handed over with the upgrade.
+/// The message that opens a socket, sent with the upgrade.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Open {
     pub viewer: Viewer,
     pub filter: Filter,
-    /// Resume after this sequence; without it only what comes from now on.
+    /// Resumes after this sequence; without it, the stream starts with the next event.
     #[serde(default)]
     pub after: Option<u64>,
-    /// The one subject this socket is for, whatever it subscribes to later.
+    /// The one subject that this socket may see, whatever it subscribes to later.
     #[serde(default)]
     pub bound_to: Option<String>,
     #[serde(default)]
     pub form: Form,
-    /// The shard that is to hold it; 0: the hub decides.
+    /// The shard that must accept the socket; 0: the hub decides.
     #[serde(default)]
     pub shard: u16,
-    /// `name\nvalue\n…` for the answer.
+    /// Headers of the response, as `name\nvalue\n…`.
     pub headers: String,
 }
 
@@ -295,18 +295,18 @@ pub enum Reply {
     },
     Events {
         events: Vec<Box<RawValue>>,
-        /// Where the next page goes on; nothing at the log's end.
+        /// Where the next page starts; `None` at the end of the log.
         next: Option<u64>,
-        /// Events before this are no longer kept and were asked for.
+        /// The requested range includes events before this sequence, which are no longer in the log.
         #[serde(default)]
         gap: Option<u64>,
     },
     Ticket(Option<Viewer>),
     Faults(Vec<Fault>),
     Done,
-    /// Nothing when there are too many groups.
+    /// `None` if there are too many groups.
     Usage(Option<Vec<(UsageKey, UsageCounts)>>),
-    /// What was counted since the tenant began: by service and capability, and refused requests by code.
+    /// Counts since the tenant was created: usage by service and capability, and rejected requests by code.
     Totals {
         rows: Vec<(UsageKey, UsageCounts)>,
         #[serde(default)]
@@ -316,11 +316,11 @@ pub enum Reply {
     Due(Vec<Due>),
     Delivery(Box<Delivery>),
     Deliveries(Vec<(u64, Delivery)>),
-    /// There is no such thing, or not for this webhook.
+    /// It does not exist, or does not match this webhook's filter.
     Absent,
-    /// The webhook gets nothing now.
+    /// The webhook is disabled.
     Idle,
-    /// The shard takes part after this sequence.
+    /// The shard receives the events after this sequence.
     Joined {
         last: u64,
     },

@@ -1,10 +1,9 @@
-//! `EventHub`: a tenant's event log and the sockets that watch it; `EventShard`: further sockets.
+//! `EventHub`: a tenant's event log and its sockets; `EventShard`: further sockets.
 //!
-//! Every event has one place in one sequence, without a gap. A socket is either live, and gets what is
-//! appended as it is appended, or catching up, and is fed from the log until it has reached the end; it
-//! becomes live in the same moment in which the log has nothing more for it, so nothing is missed or repeated.
-//! Sockets hibernate: what is known of one lies in its attachment. Beyond a bound they go to shards, which the hub
-//! pushes what it appends.
+//! Every event has one position in one sequence, without gaps. A socket is either live, and receives events as they are
+//! appended, or it is catching up, and is fed from the log; it becomes live at the moment it has reached the end of the
+//! log, so no event is missed or repeated. Sockets hibernate: the state of each is in its attachment. Sockets beyond a
+//! limit go to shards, to which the hub pushes what it appends.
 
 mod audience;
 mod deliveries;
@@ -35,32 +34,32 @@ use log::Log;
 use messages::{Ask, Open, Publish, Reply};
 use usage::{EVERY_MS, Usage};
 
-/// Batches looked through for one page of a list.
+/// Batches searched for one page of a list.
 const MAX_BATCHES: u64 = 500;
-/// Batches read at a time: each may have half a megabyte and more.
+/// Batches read at a time: each may exceed half a megabyte.
 const BATCHES_AT_ONCE: u64 = 20;
-/// A list of events ends early beyond this, in bytes.
+/// A list of events ends early beyond this size, in bytes.
 const LIST_BYTES: usize = 4 * 1024 * 1024;
 
 struct Hub {
     log: RefCell<Log>,
     audience: Audience,
-    /// Everything up to this sequence was sent to whoever is live.
+    /// Everything up to this sequence was sent to live sockets.
     told: Cell<u64>,
     shards: RefCell<Shards>,
-    /// Known once a shard has joined.
+    /// Set once a shard has joined.
     tenant: RefCell<String>,
     retention_ms: Cell<u64>,
-    /// What it is when the tenant does not say, in milliseconds.
+    /// The retention without a setting of the tenant, in milliseconds.
     usual_ms: u64,
     deliveries: RefCell<Deliveries>,
     usage: Usage,
-    /// When usage was counted last.
+    /// When usage was last counted.
     counted_at: Cell<Timestamp>,
     alarm_at: Cell<Option<Timestamp>>,
-    /// When something may be past its time; nothing while that is not known.
+    /// When events may expire next; `None` while unknown.
     sweep_at: Cell<Option<Timestamp>>,
-    /// When a shard that could not be reached is tried again.
+    /// When an unreachable shard is tried again.
     push_at: Cell<Option<Timestamp>>,
     checked_at: Cell<Timestamp>,
     check_ms: u64,
@@ -217,14 +216,14 @@ impl Hub {
             if (batches.len() as u64) < BATCHES_AT_ONCE {
                 return Ok(Reply::Events { events, next: None, gap });
             }
-            // Where nothing matched for long, the next page goes on from there.
+            // When nothing has matched for long, the next page continues from here.
             if batches_seen >= MAX_BATCHES {
                 return Ok(Reply::Events { events, next: Some(looked_at), gap });
             }
         }
     }
 
-    /// Logs a batch, lets its events wait for webhooks in the same transaction, and tells the sockets.
+    /// Appends a batch together with its webhook deliveries, and sends it to the sockets.
     fn publish(self: &Rc<Self>, publish: &Publish) -> Result<(), Failure> {
         let now = clock::now();
         let from = self.log.borrow().next();
@@ -260,7 +259,7 @@ impl Hub {
 
     fn sweep(self: &Rc<Self>) -> Result<(), Failure> {
         let before = Timestamp(clock::now().0.saturating_sub(self.retention_ms.get()));
-        // Before it is forgotten, it is counted.
+        // Usage is counted before events are deleted.
         if clock::now().since(self.counted_at.get()) >= EVERY_MS {
             self.count_usage()?;
             self.usage.forget(clock::now())?;
@@ -272,14 +271,14 @@ impl Hub {
         Ok(())
     }
 
-    /// After whatever happened: rings for deliveries that are due, sends shards what they lack, and sets the alarm.
+    /// After any change: notifies consumers of due deliveries, pushes to shards, and sets the alarm.
     fn settle(self: &Rc<Self>) {
         self.ring_for_deliveries();
         self.push_out();
         self.arm();
     }
 
-    /// Wakes when the oldest events are past their time, credentials end, or something is due to be tried.
+    /// Sets the alarm for expiring events, expiring credentials, and due retries.
     fn arm(&self) {
         let now = clock::now();
         if self.sweep_at.get().is_none()

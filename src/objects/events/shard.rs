@@ -1,7 +1,7 @@
-//! `EventShard`: sockets of a tenant that its hub has no room for.
+//! `EventShard`: the sockets of a tenant beyond its hub's capacity.
 //!
-//! It has no log: the hub pushes what happens, and it reads from the hub what its sockets ask for of the past. On disk
-//! it has one number, up to where its live sockets have been told. See `narthex_core::events::fanout`.
+//! A shard has no log: the hub pushes new events, and the shard reads past events from the hub for its sockets. It
+//! stores a single number, the position of its live sockets. See `narthex_core::events::fanout`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -138,7 +138,7 @@ impl Shard {
         }
     }
 
-    /// Writes down how far it is.
+    /// Stores the position.
     fn keep(&self) -> Result<(), Failure> {
         match self.reach.borrow().reached() {
             Some(reached) => self.sql.run(
@@ -185,7 +185,7 @@ impl Shard {
 
     async fn catch_up(&self, slot: u32) {
         while let Some(sent) = self.audience.sent(slot) {
-            // Whoever was ahead elsewhere is fed when a push has brought the shard as far.
+            // A socket that was ahead of this shard is fed when a push has brought the shard to its position.
             if self.reach.borrow().reached().is_none_or(|reached| reached < sent) {
                 return;
             }
@@ -193,7 +193,7 @@ impl Shard {
                 self.audience.fail(slot);
                 return;
             };
-            // As far as live sockets are now, which may be further than when it was asked.
+            // The present position of live sockets, which may have advanced during the read.
             let Some(end) = self.reach.borrow().reached() else { return };
             match self.audience.feed(slot, &stretch, end) {
                 Fed::More => {}
@@ -214,7 +214,7 @@ impl Shard {
         }
     }
 
-    /// Looks now and then whether everybody may still look.
+    /// Checks from time to time whether all viewers still have their permissions.
     fn check_again(self: &Rc<Self>) {
         let now = clock::now();
         if now.since(self.checked_at.get()) < self.check_ms {
@@ -230,7 +230,7 @@ impl Shard {
         });
     }
 
-    /// Wakes when the next credentials end.
+    /// Sets the alarm for the next expiring credentials.
     fn arm(&self) {
         let due = self.audience.next_end();
         if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {

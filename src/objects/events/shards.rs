@@ -1,4 +1,5 @@
-//! The hub's side of its shards: who takes part, and what each is still to be sent. See `narthex_core::events::fanout`.
+//! The hub's side of its shards: which are registered, and what each must still receive. See
+//! `narthex_core::events::fanout`.
 
 use std::rc::Rc;
 
@@ -11,10 +12,10 @@ use narthex_core::events::fanout::{Push, PushReply};
 use super::Hub;
 use super::messages::{Gone, Page, Reply, ShardAsk, ShardReply, shard_name};
 
-/// A shard that cannot be reached is tried so often before the alarm tries again.
+/// Attempts to reach a shard before the alarm takes over.
 const TRIES: u32 = 5;
 const TRY_AGAIN_MS: u64 = 5_000;
-/// How long a shard may take to close sockets; who revokes a key waits for it.
+/// How long a shard may take to close sockets; the revocation of a key waits for it.
 const REVOKE_PATIENCE_MS: u64 = 2_000;
 
 impl Hub {
@@ -29,7 +30,7 @@ impl Hub {
         Ok(Reply::Joined { last: self.log.borrow().last() })
     }
 
-    /// Sends every shard what it lacks, unless somebody is at it.
+    /// Pushes to every shard that is behind, unless a push is running.
     pub(super) fn push_out(self: &Rc<Self>) {
         let last = self.log.borrow().last();
         for number in self.shards.borrow_mut().shards_behind(last) {
@@ -53,7 +54,7 @@ impl Hub {
                 }
             };
             if self.shards.borrow_mut().handle_reply(number, push.generation, heard) {
-                // Should it stay, the shard says again that it is gone.
+                // If this fails, the shard reports again that it has left.
                 let _ = self.log.borrow().remove_shard(number);
             }
             failures = if heard == PushReply::Joining { failures + 1 } else { 0 };
@@ -83,14 +84,14 @@ impl Hub {
         objects::send(Kind::Shards, &self.name(number), "", &ask, PATIENCE_MS).await
     }
 
-    /// These credentials have ended: here and at every shard.
+    /// Closes the sockets of ended credentials, here and at every shard.
     pub(super) async fn revoke(&self, principal: String) -> Result<Reply, Failure> {
         self.log.borrow().forget_tickets(&principal)?;
         self.audience.end(&principal);
         self.tell_shards(&ShardAsk::Revoke { principal }).await
     }
 
-    /// So have those that depend on this.
+    /// Closes the sockets whose credentials depend on what was revoked, here and at every shard.
     pub(super) async fn end(&self, gone: Gone) -> Result<Reply, Failure> {
         self.log.borrow().forget_tickets_of(|viewer| viewer.ends_with(&gone))?;
         self.audience.end_with(&gone);

@@ -1,5 +1,5 @@
-//! Usage, counted from the log: no message, no row and no time of a context is spent on it. What is counted and how far
-//! is written in one transaction, so that nothing is counted twice and nothing is left out, whoever dies on the way.
+//! Usage, counted from the log, so that it costs a context no message, row or time. The counts and the position up to
+//! which they go are written in one transaction, so that nothing is counted twice or left out after a crash.
 
 use std::collections::BTreeMap;
 
@@ -24,17 +24,17 @@ const CREATE: [&str; 3] = [
 ];
 /// Batches of the log counted in one transaction.
 const PIECE: u64 = 200;
-/// What happens is counted at least this often, in milliseconds; sooner when somebody asks.
+/// Usage is counted at least this often, in milliseconds, and before every query.
 pub const EVERY_MS: u64 = 600_000;
-/// Usage is kept for this long, in milliseconds: hours one by one, and all together for ever.
+/// Retention of hourly usage, in milliseconds; totals are kept for good.
 const KEPT_MS: u64 = 92 * 24 * HOUR_MS;
-/// Groups that are told at most.
+/// Groups returned at most.
 const MAX_GROUPS: usize = 1_000;
 
-/// Data points one invocation may write.
+/// Data points that one invocation may write.
 const MAX_POINTS: usize = 250;
 
-/// The row of all hours together.
+/// The key of the totals.
 const ALWAYS: u64 = 0;
 
 pub struct Usage(Sql);
@@ -48,7 +48,7 @@ impl Usage {
         Ok(Self(sql))
     }
 
-    /// Counts what was logged since the last time.
+    /// Counts the events logged since the last time.
     pub fn catch_up(&self, log: &Log) -> Result<(), Failure> {
         let upto = "SELECT upto FROM counted";
         let mut counted = self.0.first(upto, &[])?.and_then(|row| row.integer(0)).unwrap_or(0);
@@ -59,7 +59,7 @@ impl Usage {
             for batch in &batches {
                 let mut sequence = batch.first;
                 for bundle in &batch.bundles {
-                    // A batch is counted as a whole: it was logged as one.
+                    // A batch is counted as a whole because it was logged as a whole.
                     if sequence > counted {
                         count(bundle, &mut counts);
                     }
@@ -103,7 +103,7 @@ impl Usage {
         )
     }
 
-    /// What was counted in a span, in the groups that are asked for; nothing when there are too many.
+    /// Usage in a span of time, in the requested groups; `None` if there are too many.
     pub fn grouped(&self, query: &UsageQuery) -> Result<Option<Vec<(UsageKey, UsageCounts)>>, Failure> {
         let rows = self.0.rows(
             "SELECT hour, service, capability, principal, counts FROM usage \
@@ -129,7 +129,7 @@ impl Usage {
         Ok(Some(groups.into_iter().collect()))
     }
 
-    /// What was counted since the tenant began, by service and capability.
+    /// Usage since the tenant was created, by service and capability.
     pub fn totals(&self) -> Result<Vec<(UsageKey, UsageCounts)>, Failure> {
         let rows = self.0.rows("SELECT service, capability, counts FROM usage WHERE hour = 0", &[])?;
         let total = |row: &crate::platform::sql::Row| {
@@ -140,7 +140,7 @@ impl Usage {
         rows.iter().map(total).collect()
     }
 
-    /// Refused requests since the tenant began, by code.
+    /// Rejected requests since the tenant was created, by code.
     pub fn refused(&self) -> Result<BTreeMap<String, u64>, Failure> {
         let rows = self.0.rows("SELECT code, count FROM refused", &[])?;
         Ok(rows.iter().map(|row| (row.text(0).unwrap_or_default(), row.integer(1).unwrap_or_default())).collect())
@@ -159,7 +159,7 @@ impl Usage {
         })
     }
 
-    /// Deletes hours that are long gone.
+    /// Deletes expired hours.
     pub fn forget(&self, now: Timestamp) -> Result<(), Failure> {
         let before = now.0.saturating_sub(KEPT_MS);
         self.0.run("DELETE FROM usage WHERE hour > 0 AND hour < CAST(? AS INTEGER)", &[before.into()])
@@ -167,8 +167,8 @@ impl Usage {
 }
 
 impl Hub {
-    /// Tells the deployment's dataset, if it has one, of contexts that ended in what was just logged. Nobody waits for
-    /// this, and the log has it all the same: what cannot be written is left out.
+    /// Writes contexts that ended in the events just logged to the deployment's dataset, if it has one. This is best
+    /// effort: the log remains complete, so points that cannot be written are dropped.
     pub(super) fn write_points(&self, from: u64) {
         if !dataset::is_bound() {
             return;

@@ -13,9 +13,9 @@ use super::Hub;
 use super::audience::{Fed, Stretch, WAIT_MS};
 use super::messages::{Open, Page};
 
-/// Answers an opening that is to be made elsewhere (RFC 9110 §15.5.20).
+/// The status that sends the caller to a shard (RFC 9110 §15.5.20).
 const MISDIRECTED: u16 = 421;
-/// Batches that one message appends at most: it may disable a webhook, which is an event of its own.
+/// Batches that one message may append: it may disable a webhook, which is another event.
 const MAX_APPENDED: u64 = 100;
 
 impl Page {
@@ -34,7 +34,7 @@ impl Hub {
             headers.set("x-elsewhere", &format!("{number} {last}"));
             return answer(MISDIRECTED, &headers, None);
         }
-        // From the future there is nothing to resume: such a client starts at the end.
+        // A sequence in the future cannot be resumed from: such a client starts at the end.
         let sent = open.after.filter(|after| *after < last);
         let response = self.audience.accept(open, sent, place == Placement::Hub);
         self.feed_all();
@@ -42,7 +42,7 @@ impl Hub {
         response
     }
 
-    /// Feeds whoever is catching up.
+    /// Feeds the sockets that are catching up.
     pub(super) fn feed_all(self: &Rc<Self>) {
         for slot in self.audience.to_be_fed() {
             let hub = self.clone();
@@ -61,7 +61,7 @@ impl Hub {
                 return;
             };
             match self.audience.feed(slot, &stretch, self.told.get()) {
-                // Others get their turn between two pieces.
+                // Lets other sockets in between two spans.
                 Fed::More => clock::pause(0).await,
                 Fed::Wait => clock::pause(WAIT_MS).await,
                 Fed::Done => return,
@@ -69,7 +69,7 @@ impl Hub {
         }
     }
 
-    /// Sends what was appended to whoever is live, here and at the shards.
+    /// Sends appended events to live sockets, here and at the shards.
     pub(super) fn broadcast(self: &Rc<Self>) -> Result<(), Failure> {
         if !self.audience.is_empty() {
             self.audience.end_until(clock::now());
@@ -82,7 +82,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Looks now and then whether everybody may still look.
+    /// Checks from time to time whether all viewers still have their permissions.
     fn check_again(self: &Rc<Self>) {
         let now = clock::now();
         if now.since(self.checked_at.get()) < self.check_ms {

@@ -1,5 +1,5 @@
-//! What the hub does for webhooks: lets events wait, rings for who delivers them, and takes in how that went. The
-//! calls are made by Workers (`execution/deliveries.rs`).
+//! The hub's part in webhooks: queues deliveries, notifies consumers, and records the outcomes. Workers make the calls
+//! (`execution/deliveries.rs`).
 
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
 use super::Hub;
 use super::messages::{Ask, Publish, Reply, Tried};
 
-/// Who tells of what the hub itself did.
+/// The publisher name of the hub's own events.
 const HUB: &str = "hub";
 
 impl Hub {
@@ -42,7 +42,7 @@ impl Hub {
         }
     }
 
-    /// Appends a batch together with the deliveries it means: both or neither.
+    /// Appends a batch and its deliveries in one transaction.
     pub(super) fn append_for_webhooks(self: &Rc<Self>, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
         let (sql, mark) = (self.log.borrow().sql(), self.log.borrow().mark());
         let from = mark.0;
@@ -108,7 +108,7 @@ impl Hub {
         let tenant = self.deliveries.borrow().tenant.clone();
         tasks::spawn(async move {
             if let Err(failure) = objects::ring_for_webhooks(&tenant).await {
-                // The alarm rings again.
+                // The alarm enqueues another one.
                 log_event!(QueueMessageNotSent, tenant = &tenant, queue = "webhooks", detail = &failure);
             }
         });

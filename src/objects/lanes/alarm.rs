@@ -1,7 +1,7 @@
-//! What happens in a lane by time alone, and what it tells the registry.
+//! The timers of a lane, and its reports to the registry.
 //!
-//! The alarm serves what may come when nobody asks: probes, heartbeats that end, a breaker that may be tried again,
-//! news the registry did not take. What matters only to somebody who waits is served by a timer in memory.
+//! The alarm covers what may fall due without any request: probes, expiring heartbeats, a breaker that may half-open, a
+//! status change that the registry has not received. A timer in memory covers what matters only to waiting requests.
 
 use std::rc::Rc;
 
@@ -19,26 +19,26 @@ use super::{Identity, Inner};
 pub(super) const FIRST_PROBE_MS: u64 = 1_000;
 /// How long the registry may take, in milliseconds.
 const TELL_PATIENCE_MS: u64 = 2_000;
-/// News the registry did not take is told again after this, in milliseconds.
+/// A status change that the registry has not received is sent again after this, in milliseconds.
 const TELL_AGAIN_MS: u64 = 2_000;
-/// An alarm this close is as good as one set anew.
+/// An alarm this close to the wanted time is not moved, in milliseconds.
 const SLACK_MS: u64 = 50;
-/// What should have happened this long ago was slept through.
+/// An alarm overdue by this much was missed, in milliseconds.
 const OVERSLEPT_MS: u64 = 5_000;
-/// An idle lane is no longer busy on disk after this, in milliseconds.
+/// An idle lane clears its stored busy time after this, in milliseconds.
 const REST_MS: u64 = 2_000;
-/// Who waits looks again at least this often, in milliseconds.
+/// Waiting requests are reconsidered at least this often, in milliseconds.
 const TICK_MS: u64 = 1_000;
 
 impl Inner {
-    /// When something is due that nobody may ask for.
+    /// When something falls due that no request may trigger.
     pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let again = self.untold.get().map(|_| now.plus_ms(TELL_AGAIN_MS));
         let news = self.lane.borrow().next_update_at(now);
         [again, news, self.probe_at.get(), self.connections.due()].into_iter().flatten().min()
     }
 
-    /// Makes sure the object wakes in time; moved only when it must come sooner, as every move is a row.
+    /// Ensures that the object wakes in time; the alarm is only ever moved forward, because every move writes a row.
     pub(super) fn arm(&self, now: Timestamp) {
         if self.identity.borrow().is_none() {
             return;
@@ -51,25 +51,25 @@ impl Inner {
         }
     }
 
-    /// Sets the alarm anew when it should have rung long ago.
+    /// Sets the alarm again if it is long overdue.
     pub(super) fn catch_up(&self, now: Timestamp) {
         if self.alarm_at.get().is_some_and(|at| at.plus_ms(OVERSLEPT_MS) < now) {
             self.alarm_at.set(None);
         }
     }
 
-    /// The alarm.
+    /// Handles the alarm.
     pub(super) async fn wake(self: &Rc<Self>) {
         self.alarm_at.set(None);
         let now = clock::now();
         let is_due = self.probe_at.get().is_some_and(|at| at <= now.plus_ms(SLACK_MS));
         let target = if is_due { self.target.borrow().clone() } else { None };
         if let Some(interval) = target.as_ref().and_then(|target| target.interval_ms) {
-            // 90 to 110%: what was registered together is not probed together.
+            // 90 to 110%: services registered together are not probed together.
             self.probe_at.set(Some(now.plus_ms(interval * (90 + random::number() % 21) / 100)));
         }
         self.look_over(now);
-        // Before anything is waited for: whatever happens to this run, there is a next one.
+        // Before any await, so that the next alarm is set whatever happens in this one.
         self.settle();
         if let Some(target) = target {
             let seen = self.see(&target).await.and_then(|_| self.keep());
@@ -84,13 +84,13 @@ impl Inner {
         self.arm(clock::now());
     }
 
-    /// Tells the registry what is measured, before whoever caused it is answered. What it does not take is told again
-    /// by the alarm.
+    /// Reports the status to the registry before the request that caused the change is answered. If this fails, the
+    /// alarm reports it again.
     pub(super) async fn tell(self: &Rc<Self>) {
         let Some(reason) = self.untold.get() else { return };
         let version = self.lane.borrow().observed().version;
         match self.tell_registry(Some(reason)).await {
-            // The service is no more.
+            // The service was deleted.
             Ok(registry::Reply::Absent) => {
                 if let Err(failure) = self.forget() {
                     self.log(log::Message::LaneNotDeleted, &failure);
@@ -102,7 +102,7 @@ impl Inner {
                     self.log(log::Message::LaneNotSaved, &failure);
                 }
             }
-            // There is newer news by now, and somebody tells it.
+            // The status has changed again, and another task reports it.
             Ok(_) => {}
             Err(failure) => {
                 self.log(log::Message::RegistryNotNotified, &failure);
@@ -111,7 +111,7 @@ impl Inner {
         }
     }
 
-    /// Tells a new latency, which nobody waits for.
+    /// Reports a new latency, for which no request waits.
     pub(super) async fn tell_figures(self: Rc<Self>) {
         if let Err(failure) = self.tell_registry(None).await {
             self.log(log::Message::RegistryNotNotified, &failure);
@@ -128,7 +128,7 @@ impl Inner {
         objects::send(Kind::Registry, &tenant, "", &message, TELL_PATIENCE_MS).await
     }
 
-    /// While somebody waits: looks again when a permit ends, and now and then.
+    /// While requests wait: checks again when a permit expires, and from time to time.
     pub(super) fn tick_soon(self: &Rc<Self>) {
         if self.waiters.borrow().is_empty() || self.is_ticking.replace(true) {
             return;
@@ -147,11 +147,11 @@ impl Inner {
         });
     }
 
-    /// While permits are out that a limit depends on, it is on disk until when one may be: a lane that restarts gives
-    /// none before.
+    /// While permits of a limited service are out, stores the time until which one may be valid: a restarted lane
+    /// grants none before.
     pub(super) fn stay_busy(self: &Rc<Self>, now: Timestamp) {
         if self.grace_ms.get().is_some() {
-            // What was handed over is on disk, each by itself.
+            // Each delivery is stored by itself.
             return;
         }
         let (in_flight, is_limited, is_closed) = {

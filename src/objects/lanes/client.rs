@@ -1,7 +1,7 @@
-//! The Worker's side of a service's lane: permits, what is told of calls, and the retry budget.
+//! The Worker's side of a service's lane: permits, reports of calls, and the retry budget.
 //!
-//! A service without `max_concurrency` whose breaker is closed costs no hop: its calls are counted here, and
-//! the lane hears of failures at once and of successes now and then, after the answer.
+//! A service without `max_concurrency` whose breaker is closed costs no request to the lane: its calls are counted
+//! here; the lane is notified of failures at once and of successes from time to time, after the response.
 
 use std::rc::Rc;
 
@@ -29,13 +29,13 @@ use super::messages::{self, Ask, Message, Reply, Seen};
 
 /// How long a lane may take beyond the wait, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
-/// A probe takes up to 5 s, and the registry is told of it.
+/// A probe takes up to 5 s, and the registry is notified of the result.
 const CHECK_PATIENCE_MS: u64 = 12_000;
-/// Times a lane is told what changes nothing when it comes twice.
+/// Attempts to deliver a message that may be repeated safely.
 const TRIES: u32 = 2;
 
-/// Whether a call to this service needs [`acquire`] before it: it has a limit or connections with limits of their own,
-/// or its breaker is not closed.
+/// Whether a call to this service needs [`acquire`] first: it has a concurrency limit, it connects by itself, or its
+/// breaker is not closed.
 pub fn is_gated(entry: &Entry) -> bool {
     is_limited(entry) || entry.measured().breaker != BreakerState::Closed
 }
@@ -45,7 +45,7 @@ pub fn is_limited(entry: &Entry) -> bool {
     entry.service().limits.max_concurrency.is_some() || entry.service().transport.connects()
 }
 
-/// Who asks for a permit, and for which service.
+/// A request for a permit.
 pub struct Asking<'a> {
     pub tenant: &'a str,
     pub entry: &'a Entry,
@@ -53,12 +53,12 @@ pub struct Asking<'a> {
     pub principal: &'a str,
     pub priority: Priority,
     pub deadline: Timestamp,
-    /// It was accepted before: it is never turned away with [`Entered::Full`].
+    /// The context was admitted before: it is never rejected with [`Entered::Full`].
     pub admitted: bool,
 }
 
 impl<'a> Asking<'a> {
-    /// For a context, as it was admitted or is about to be.
+    /// For an admitted context, or one about to be.
     pub fn about(tenant: &'a str, entry: &'a Entry, admission: &'a Admission, admitted: bool) -> Self {
         Self {
             tenant,
@@ -73,17 +73,17 @@ impl<'a> Asking<'a> {
 }
 
 pub enum Entered {
-    /// No permit is needed: the call is made, and [`note`]d.
+    /// No permit is needed: the caller makes the call and reports it with [`note`].
     Free,
-    /// The call is made; the permit is kept alive meanwhile and given back with how it ended.
+    /// The caller makes the call, renews the permit during it and releases it with the outcome.
     Permit(Permit),
-    /// It has a place in the line, which it keeps until its deadline or [`leave`].
+    /// The context has a place in the wait queue until its deadline or [`leave`].
     Waiting,
-    /// The line is full: refused with `queue_full`.
+    /// The wait queue is full: reject with `queue_full`.
     Full { retry_after_ms: u64 },
-    /// The breaker lets nobody through before this.
+    /// The breaker is open until this time.
     Open { until: Timestamp },
-    /// What is left of its time is less than a call takes.
+    /// The remaining time is shorter than a typical call.
     TooLate,
 }
 
@@ -96,7 +96,7 @@ pub struct Permit {
     principal: String,
 }
 
-/// A lane, with what its messages need.
+/// A lane, with the fields of its messages.
 struct Lane {
     tenant: String,
     service: String,
@@ -140,7 +140,7 @@ impl Lane {
         }
     }
 
-    /// Asks, and takes in what the lane says it measures.
+    /// Sends a request and records the status in the reply.
     async fn ask(&self, ask: Ask, patience_ms: u64) -> Result<messages::Told, Failure> {
         let message = self.message(ask);
         let reply: Reply = objects::send(Kind::Lanes, &self.name(), "", &message, patience_ms).await?;
@@ -148,7 +148,7 @@ impl Lane {
         Ok(reply.told)
     }
 
-    /// As [`Lane::ask`], tried so often; what is lost then is only logged, as it comes back by itself.
+    /// As [`Lane::ask`], with retries; a final failure is only logged, because the lane recovers by itself.
     async fn tell(&self, tries: u32, mut make: impl FnMut() -> Ask) {
         for _ in 0..tries {
             match self.ask(make(), PATIENCE_MS).await {
@@ -161,11 +161,11 @@ impl Lane {
     }
 }
 
-/// Asks for a permit and waits for it at most `wait_ms`. An open breaker that is known here costs no hop.
+/// Requests a permit and waits for it at most `wait_ms`. An open breaker that is known here costs no request.
 ///
 /// # Errors
-/// The lane cannot be reached. Who calls a service without a limit may do so all the same: its breaker is only
-/// advice then. With a limit the call must not be made; it is tried again later, as after [`Entered::Waiting`].
+/// The lane cannot be reached. A service without a limit may be called anyway: its breaker is only advice then. With a
+/// limit the call must not be made; it is retried later, as after [`Entered::Waiting`].
 pub async fn acquire(asking: &Asking<'_>, wait_ms: u64) -> Result<Entered, Failure> {
     let measured = asking.entry.measured();
     if let Some(until) = measured.breaker_until.filter(|until| *until > clock::now()) {
@@ -200,35 +200,35 @@ pub async fn acquire(asking: &Asking<'_>, wait_ms: u64) -> Result<Entered, Failu
 }
 
 impl Permit {
-    /// Whether this call finds out if the service works again. Its [`Permit::release`] is waited for before the
-    /// context's end is told, so that whoever calls next knows.
+    /// Whether this call tests if the service has recovered. Its [`Permit::release`] is awaited before the context's
+    /// end is published, so that the next caller knows the result.
     pub fn is_probe(&self) -> bool {
         self.is_probe
     }
 
-    /// When it was given: it lasts for `permit_ms` from then.
+    /// When it was granted: it is valid for `permit_ms` from then.
     pub fn taken_at(&self) -> Timestamp {
         self.taken_at
     }
 
-    /// Keeps it alive for another `permit_ms`; due with each renewal of the lease.
+    /// Extends it by `permit_ms`; due with each renewal of the lease.
     pub async fn renew(&self) {
         let ask = || Ask::Renew { permit: self.number, principal: self.principal.clone() };
         self.lane.tell(TRIES, ask).await;
     }
 
-    /// Gives it back with how the call ended.
+    /// Returns it with the outcome of the call.
     pub async fn release(self, sample: CallOutcome) {
         self.lane.tell(TRIES, || Ask::Release { permit: self.number, sample }).await;
     }
 }
 
-/// Gives a place in the line up, when its context was cancelled, has ended, or is to wait elsewhere.
+/// Leaves the wait queue, because the context was cancelled, has ended, or must wait elsewhere.
 pub async fn leave(tenant: &str, entry: &Entry, context: &ContextId) {
     Lane::of(tenant, entry).tell(TRIES, || Ask::Leave { context: context.clone() }).await;
 }
 
-/// A service says how it is, for as long as this; gives until when that holds.
+/// Reports a service's own status, valid for `lease_ms`; returns until when.
 pub async fn heartbeat(tenant: &str, entry: &Entry, status: HealthStatus, lease_ms: u64) -> Result<Timestamp, Failure> {
     match Lane::of(tenant, entry).ask(Ask::Heartbeat { status, lease_ms }, PATIENCE_MS).await? {
         messages::Told::Beats { until } => Ok(until),
@@ -236,7 +236,7 @@ pub async fn heartbeat(tenant: &str, entry: &Entry, status: HealthStatus, lease_
     }
 }
 
-/// Hands work to a connection of a service that connects; false when none has room. Asked twice it hands over once.
+/// Dispatches work to a connection of a service that connects; returns false if none has capacity. Safe to repeat.
 pub async fn hand(tenant: &str, entry: &Entry, delivery: &Delivery, work: &RawValue) -> Result<bool, Failure> {
     let ask = Ask::Hand { delivery: delivery.clone(), work: work.to_owned() };
     match Lane::of(tenant, entry).ask(ask, PATIENCE_MS).await? {
@@ -245,13 +245,13 @@ pub async fn hand(tenant: &str, entry: &Entry, delivery: &Delivery, work: &RawVa
     }
 }
 
-/// The attempt of a context at a service that connects is over: it was cancelled, which the service is told, or ended
-/// by a callback.
+/// Ends the attempt of a context at a service that connects: it was cancelled, of which the service is notified, or
+/// ended by a callback.
 pub async fn withdraw(tenant: &str, entry: &Entry, context: &ContextId, cancelled: bool) {
     Lane::of(tenant, entry).tell(TRIES, || Ask::Withdraw { context: context.clone(), cancelled }).await;
 }
 
-/// The answer that opens a connection of a service.
+/// The response that opens a connection of a service.
 pub async fn connect(tenant: &str, entry: &Entry, viewer: Viewer, headers: &Headers) -> Result<JsValue, Failure> {
     let lane = Lane::of(tenant, entry);
     let message = lane.message(Ask::Connect { viewer, headers: headers.as_str().into() });
@@ -261,12 +261,12 @@ pub async fn connect(tenant: &str, entry: &Entry, viewer: Viewer, headers: &Head
     }
 }
 
-/// Probes a service now, and gives what was seen.
+/// Probes a service now, and returns the result.
 pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
     let (ask, patience_ms) = match target(&entry.registered) {
         Some(target) => (Ask::Check(target), CHECK_PATIENCE_MS),
         None if entry.service().transport.connects() => (Ask::Look, PATIENCE_MS),
-        // It runs in the gateway itself, which answers.
+        // The service is part of the gateway, which is evidently running.
         None => {
             let (status_code, error, at) = (None, None, clock::now());
             return Ok(Seen { good: true, unmeasured: false, status_code, error, latency_ms: 0, at });
@@ -278,12 +278,11 @@ pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
     }
 }
 
-/// After a call without a permit: counts it. When the lane has to be told now, gives that work, to be done after the
-/// answer.
+/// Counts a call without a permit. If the lane must be notified now, returns that work, to be done after the response.
 pub fn note(tenant: &str, entry: &Entry, sample: CallOutcome) -> Option<impl Future<Output = ()> + 'static> {
     let measured = entry.measured();
     if measured.breaker != BreakerState::Closed {
-        // It is open already: what was under way then says nothing new.
+        // It is already open: calls that were in flight say nothing new.
         return None;
     }
     let mut tally = entry.live.tally.get();
@@ -291,12 +290,12 @@ pub fn note(tenant: &str, entry: &Entry, sample: CallOutcome) -> Option<impl Fut
     entry.live.tally.set(tally);
     let successes = due?;
     let lane = Lane::of(tenant, entry);
-    // Once: told twice it would count twice.
+    // Sent once: a repeated message would count twice.
     Some(async move { lane.tell(1, || Ask::Report { successes, last: sample }).await })
 }
 
-/// An attempt at this service begins: the context's first anywhere, or at a service it has not tried yet, fills the
-/// retry budget.
+/// Records the start of an attempt at this service: the context's first one anywhere, or at a service it has not tried
+/// yet, fills the retry budget.
 pub fn attempt_began(entry: &Entry, first: bool, now: Timestamp) {
     if first {
         let mut budget = entry.live.budget.get();
@@ -305,7 +304,7 @@ pub fn attempt_began(entry: &Entry, first: bool, now: Timestamp) {
     }
 }
 
-/// Whether a service that was tried before may be tried again; takes the retry out of the budget.
+/// Whether a service that was already tried may be tried again; if so, takes the retry out of the budget.
 pub fn may_retry(entry: &Entry, now: Timestamp) -> bool {
     let mut budget = entry.live.budget.get();
     let may = budget.try_withdraw(now);

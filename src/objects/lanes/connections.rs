@@ -1,8 +1,9 @@
-//! The connections of a service that takes its work over WebSockets: they sleep in its lane and outlive its instance.
+//! The connections of a service that takes its work over WebSockets: they hibernate in its lane and survive its
+//! instance.
 //!
-//! A delivery is a row before it leaves, and until its attempt is over; so whatever dies (the service, its connection,
-//! this object, the worker that handed it over), somebody still knows that it was handed over. How it ended goes to
-//! the context's store as a callback does, under the lease it was made under: what comes late or twice counts once.
+//! A delivery is stored before it is sent and until its attempt is over. So whichever component fails (the service, its
+//! connection, this object, the worker that dispatched it), the delivery is still known. Its outcome goes to the
+//! context's store as a callback does, under the lease of the attempt: a late or repeated report counts once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -32,13 +33,13 @@ use super::messages::{Ask, Message, ProbeError, Seen};
 use super::tables::Tables;
 use super::{Identity, Inner, ServiceLane};
 
-/// Connections one service may have.
+/// Connections per service at most.
 const MAX_CONNECTIONS: usize = 100;
-/// How often a service is told to send `ping`, in seconds.
+/// The `ping` interval that services are given, in seconds.
 const PING_SECONDS: u64 = 20;
-/// Connections are looked at this often, in milliseconds.
+/// The interval at which connections are checked, in milliseconds.
 const LOOK_MS: u64 = 60_000;
-/// One that has said nothing for this long is dead.
+/// A connection without a message for this long is considered dead, in milliseconds.
 const SILENT_MS: u64 = 75_000;
 
 const CREDENTIALS_ENDED: u16 = 4401;
@@ -50,7 +51,7 @@ const TOO_LARGE: u16 = 1009;
 const CHANGED: u16 = 1012;
 pub(super) const TRY_AGAIN: u16 = 1013;
 
-/// What outlives hibernation of a connection.
+/// The part of a connection's state that survives hibernation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Attached {
     id: String,
@@ -64,13 +65,13 @@ pub(super) struct Connections {
     sockets: Sockets,
     attached: RefCell<HashMap<u32, Attached>>,
     pub(super) pool: RefCell<ConnectionPool>,
-    /// When each last said something, as far as this instance knows.
+    /// When each last sent a message, as far as this instance knows.
     heard_at: RefCell<HashMap<u32, Timestamp>>,
     look_at: Cell<Option<Timestamp>>,
 }
 
 impl Connections {
-    /// Takes up what outlived the last instance.
+    /// Restores the connections that survived the last instance.
     pub(super) fn restore(state: &JsValue, tables: &Tables, grace_ms: u64, now: Timestamp) -> Result<Self, Failure> {
         let (sockets, found) = Sockets::restore(state);
         let mut attached = HashMap::new();
@@ -107,7 +108,7 @@ impl Connections {
         }
     }
 
-    /// When a connection or what one had is to be looked at.
+    /// When a connection or a delivery must be checked.
     pub(super) fn due(&self) -> Option<Timestamp> {
         let ends = self.attached.borrow().values().filter_map(|one| one.viewer.until).min();
         [self.look_at.get(), self.pool.borrow().next_expiry(), ends].into_iter().flatten().min()
@@ -150,7 +151,7 @@ impl ServiceLane {
 }
 
 impl Inner {
-    /// The limit there is now: that of the service, or of a service that connects what its connections have room for.
+    /// Applies the present limit: the service's own, or for a service that connects, the capacity of its connections.
     pub(super) fn make_room(&self) {
         let (most, max_queue) = (self.most.get(), self.max_queue.get());
         let pool = self.connections.pool.borrow();
@@ -167,7 +168,7 @@ impl Inner {
         Seen { good, unmeasured: false, status_code: None, error, latency_ms: 0, at }
     }
 
-    /// Opens a connection. It takes nothing until it has said that it is ready.
+    /// Opens a connection. It gets no work until it has reported that it is ready.
     pub(super) fn connect(self: &Rc<Self>, viewer: Viewer, flat: &str) -> JsValue {
         let mut headers = Headers::default();
         let mut lines = flat.split('\n');
@@ -198,7 +199,7 @@ impl Inner {
         response
     }
 
-    /// As [`Inner::settle`]; the registry is told on the side.
+    /// As [`Inner::settle`]; the registry is notified in the background.
     pub(super) fn settle_and_tell(self: &Rc<Self>) {
         if self.settle() {
             let inner = self.clone();
@@ -206,7 +207,7 @@ impl Inner {
         }
     }
 
-    /// A connection's message.
+    /// Handles a message of a connection.
     pub(super) fn heard(self: &Rc<Self>, slot: u32, text: Option<&str>) {
         if !self.connections.attached.borrow().contains_key(&slot) {
             return;
@@ -257,15 +258,15 @@ impl Inner {
         self.connections.keep(slot);
     }
 
-    /// Hands work over; false when nobody has room. It is on disk before it leaves: the platform holds back what is sent
-    /// until what was written before is.
+    /// Dispatches work; returns false if no connection has capacity. The row is written first: the platform holds a
+    /// message back until earlier writes are on disk.
     pub(super) fn hand(self: &Rc<Self>, delivery: Delivery, work: &RawValue) -> Result<bool, Failure> {
         let number = delivery.number();
         if self.connections.pool.borrow().find(&number).is_some() {
-            // Asked twice, because the first reply was lost.
+            // A repeated request, because the first reply was lost.
             return Ok(true);
         }
-        // Another attempt of the same context: whoever still works on one before is late.
+        // A new attempt of the same context: an earlier attempt that is still running is late.
         let before = self.connections.pool.borrow().of_context(&delivery.context);
         self.withdraw(&before, Some(WithdrawalReason::Over))?;
         let most = self.most.get();
@@ -279,7 +280,7 @@ impl Inner {
         Ok(true)
     }
 
-    /// Takes deliveries back: their attempts are over. With a reason, who works on them is told.
+    /// Removes deliveries whose attempts are over. With a reason, the services that work on them are notified.
     pub(super) fn withdraw(&self, numbers: &[String], reason: Option<WithdrawalReason>) -> Result<(), Failure> {
         for number in numbers {
             let ended = self.connections.pool.borrow_mut().remove(number);
@@ -291,7 +292,7 @@ impl Inner {
         Ok(())
     }
 
-    /// A connection dropped, or is to be taken for dropped.
+    /// Handles a connection that has dropped or is considered dropped.
     pub(super) fn dropped(&self, slot: u32) {
         if self.connections.attached.borrow_mut().remove(&slot).is_none() {
             return;
@@ -310,19 +311,19 @@ impl Inner {
         }
     }
 
-    /// The service is reached otherwise now, or is to begin anew.
+    /// Closes all connections because the service has another transport or must start anew.
     pub(super) fn disconnect_all(&self) {
         self.hang_up(&self.connections.who(|_, _| true), CHANGED, "the service was changed: connect again");
     }
 
-    /// The service is no more: who has nothing to do goes; what runs is finished.
+    /// The service was deleted: idle connections are closed; running work may finish.
     pub(super) fn let_go(&self) {
         if self.connections.pool.borrow().in_flight() == 0 {
             self.hang_up(&self.connections.who(|_, _| true), GONE, "there is no such service any more");
         }
     }
 
-    /// These credentials have ended.
+    /// Closes the connections of ended credentials.
     pub(super) fn revoke(&self, whose: impl Fn(&Viewer) -> bool) {
         let ended = self.connections.who(|_, one| whose(&one.viewer));
         self.hang_up(&ended, CREDENTIALS_ENDED, "the credentials have ended");
@@ -332,7 +333,7 @@ impl Inner {
         self.revoke(|viewer| viewer.ends_with(gone));
     }
 
-    /// What time alone brings: credentials that end, connections that are dead, deliveries nobody will report.
+    /// Handles expired credentials, dead connections and overdue deliveries.
     pub(super) fn look_over(self: &Rc<Self>, now: Timestamp) {
         self.revoke(|viewer| viewer.until.is_some_and(|until| until <= now));
         if self.connections.look_at.get().is_some_and(|at| at <= now) {
@@ -363,7 +364,8 @@ impl Inner {
         }
     }
 
-    /// Closes those who may no longer connect, as far as the registry knows; in case nobody told of it.
+    /// Closes the connections whose credentials no longer permit them, as far as the registry knows, in case a
+    /// revocation message was lost.
     async fn check_standing(self: Rc<Self>) {
         let Some(Identity { tenant, service }) = self.identity.borrow().clone() else { return };
         let Ok(snapshot) = snapshot::refreshed(&tenant).await else { return };

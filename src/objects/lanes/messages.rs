@@ -1,4 +1,4 @@
-//! What is asked of a service's lane, and what it replies.
+//! The messages of a service's lane: its requests and replies.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,21 +15,21 @@ use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
 use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::EncryptedCredentials;
 
-/// A question, with the service it is about as the asker knows it.
+/// Carries the sender's view of the service's configuration.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
     pub tenant: String,
     pub service: String,
-    /// When what the asker knows was configured; the newest counts.
+    /// When that configuration was written; the newest counts.
     pub configured_at: Timestamp,
-    /// When it was given its address.
+    /// When the service was given its address.
     #[serde(default)]
     pub moved_at: Timestamp,
     #[serde(default)]
     pub max_concurrency: Option<u64>,
     #[serde(default)]
     pub max_queue: u64,
-    /// Of a service that connects: how long what a dropped connection had is kept for it.
+    /// For a service that connects: how long a dropped connection's deliveries are kept for it.
     #[serde(default)]
     pub grace_ms: Option<u64>,
     pub ask: Ask,
@@ -40,35 +40,35 @@ pub struct Message {
 pub enum Ask {
     /// From the registry: how the service is reached and probed.
     Configure(Target),
-    /// From the registry: the service is no more.
+    /// From the registry: the service was deleted.
     Forget,
-    /// A permit, waited for as long as this.
+    /// Requests a permit, and waits for it up to `wait_ms`.
     Acquire {
         context: ContextId,
         principal: String,
         priority: Priority,
         deadline: Timestamp,
-        /// Never turned away: it was accepted before.
+        /// The context was admitted before, so a full queue does not reject it.
         #[serde(default)]
         admitted: bool,
         wait_ms: u64,
     },
-    /// Keeps a permit alive.
+    /// Extends a permit.
     Renew {
         permit: u64,
         principal: String,
     },
-    /// Gives a permit back.
+    /// Returns a permit.
     Release {
         permit: u64,
         sample: CallOutcome,
     },
-    /// How calls without a permit ended: so many went well, then this one ended.
+    /// Outcomes of calls without a permit: the number of successes, and then the last outcome.
     Report {
         successes: u64,
         last: CallOutcome,
     },
-    /// Gives a place in the line up.
+    /// Leaves the wait queue.
     Leave {
         context: ContextId,
     },
@@ -78,46 +78,46 @@ pub enum Ask {
     },
     /// Probes now.
     Check(Target),
-    /// From the registry: the service connects, and how is said beside this.
+    /// From the registry: the service connects; the fields beside `ask` say how.
     Connects,
-    /// Opens a connection of the service; with the headers of the answer.
+    /// Opens a connection of the service; `headers` are those of the response.
     Connect {
         viewer: Viewer,
         headers: String,
     },
-    /// Hands work to a connection that has room.
+    /// Dispatches work to a connection with free capacity.
     Hand {
         delivery: Delivery,
         work: Box<RawValue>,
     },
-    /// The attempt of this context is over. Who works on it is told, if it was `cancelled`.
+    /// The attempt of this context is over. If `cancelled`, the service is notified.
     Withdraw {
         context: ContextId,
         cancelled: bool,
     },
-    /// Whether the service is connected.
+    /// Asks whether the service is connected.
     Look,
-    /// These credentials have ended: their connections are closed.
+    /// Closes the connections of ended credentials.
     Revoke {
         principal: String,
     },
-    /// So have all that depend on this.
+    /// Closes the connections whose credentials depend on what was revoked.
     End(Gone),
 }
 
-/// Where a service is probed, and how.
+/// Where and how a service is probed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// An address, or a path behind the binding.
+    /// A URL, or a path if there is a binding.
     pub url: String,
     #[serde(default)]
     pub binding: Option<String>,
-    /// Probed this often; nothing: only when asked to.
+    /// The probe interval; `None`: only on request.
     #[serde(default)]
     pub interval_ms: Option<u64>,
-    /// Only 2xx is good; else whatever is no server error.
+    /// Only 2xx counts as healthy; otherwise everything but a server error.
     pub strict: bool,
-    /// The address lists models for those whose credentials are good, at most endpoints: see `narthex_core::lane::health`.
+    /// The URL lists models; most endpoints require valid credentials for that: see `narthex_core::lane::health`.
     #[serde(default)]
     pub lists_models: bool,
     #[serde(default)]
@@ -127,7 +127,7 @@ pub struct Target {
     pub retiring: Option<RetiringSecret>,
 }
 
-/// What is told, and what is measured now.
+/// The result of a request, and the service's present status.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reply {
     pub measured: ObservedStatus,
@@ -144,16 +144,16 @@ pub enum Told {
     Seen(Seen),
 }
 
-/// What a probe saw.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     pub good: bool,
-    /// The answer says nothing about the service's health.
+    /// The response says nothing about the service's health.
     #[serde(default)]
     pub unmeasured: bool,
     #[serde(default)]
     pub status_code: Option<u16>,
-    /// Why there is no answer.
+    /// Why there is no usable response.
     #[serde(default)]
     pub error: Option<ProbeError>,
     pub latency_ms: u64,
@@ -165,12 +165,12 @@ pub struct Seen {
 pub enum ProbeError {
     Unreachable,
     TimedOut,
-    /// Where it is may not be called: see `narthex_core::http::egress_address`.
+    /// The address must not be called: see `narthex_core::http::egress_address`.
     AddressRefused,
-    /// It is to connect by itself, and has not.
+    /// The service must connect by itself, and has not done so.
     NotConnected,
-    /// It answered 401 or 403.
+    /// It responded with 401 or 403.
     CredentialsRefused,
-    /// It answered, but not with what it was asked for: there is nothing to tell its health from.
+    /// It responded with something other than what the probe asked for, which does not show its health.
     NotMeasured,
 }

@@ -1,8 +1,8 @@
-//! `ServiceLane`: the line, the breaker and the health of one service; one truth for the whole world.
+//! `ServiceLane`: the wait queue, the breaker and the health of one service; a single instance worldwide.
 //!
-//! A shell around `narthex_core::lane`. Whatever changes the status or the breaker is on disk and told to the registry
-//! before whoever caused it is answered: a snapshot that is fetched then has it. Permits and counts are in memory;
-//! a lane that restarts gives no permit until those it had given have been renewed or have ended.
+//! A shell around `narthex_core::lane`. A change of the status or the breaker is written to disk and reported to the
+//! registry before the request that caused it is answered, so that a snapshot fetched afterwards includes it. Permits
+//! and counts are in memory; a restarted lane grants no permit until the earlier ones are renewed or have expired.
 
 mod alarm;
 pub mod client;
@@ -37,7 +37,7 @@ use tables::{BUSY_UNTIL, STATE, TARGET, Tables};
 /// The longest wait for a permit in one request, in milliseconds.
 const MAX_WAIT_MS: u64 = 30_000;
 
-/// What is on disk of a lane.
+/// The stored state of a lane.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct State {
     tenant: String,
@@ -48,13 +48,13 @@ struct State {
     /// When the service is probed next.
     #[serde(default)]
     probe_at: Option<Timestamp>,
-    /// What the registry was not told yet.
+    /// A status change that the registry has not received yet.
     #[serde(default)]
     untold: Option<StatusReason>,
-    /// The service connects, and may be away so long.
+    /// For a service that connects: how long it may be disconnected.
     #[serde(default)]
     grace_ms: Option<u64>,
-    /// The service is no more; what it was given is finished.
+    /// The service was deleted; its running deliveries may finish.
     #[serde(default)]
     is_leaving: bool,
 }
@@ -70,13 +70,13 @@ struct Inner {
     lane: RefCell<Lane>,
     identity: RefCell<Option<Identity>>,
     configured_at: Cell<Timestamp>,
-    /// When the service was given the address that all of this is about.
+    /// When the service was given its present address: everything else refers to the service at that address.
     moved_at: Cell<Timestamp>,
     target: RefCell<Option<Target>>,
-    /// Who waits for a permit, by context: after a store's restart two workers may stand in line for one.
+    /// Requests that wait for a permit, by context: after a store restarts, two workers may wait for the same context.
     waiters: RefCell<HashMap<String, Vec<oneshot::Sender<PermitDecision>>>>,
     is_ticking: Cell<bool>,
-    /// As it is on disk.
+    /// The stored value.
     busy_until: Cell<Timestamp>,
     is_resting: Cell<bool>,
     beat_kept: Cell<Timestamp>,
@@ -88,7 +88,7 @@ struct Inner {
     connections: Connections,
     grace_ms: Cell<Option<u64>>,
     is_leaving: Cell<bool>,
-    /// How much the service takes at once by its own limit.
+    /// The service's own concurrency limit.
     most: Cell<Option<u64>>,
     max_queue: Cell<u64>,
     alarm_at: Cell<Option<Timestamp>>,
@@ -106,7 +106,8 @@ impl ServiceLane {
         Ok(Self(Rc::new(inner)))
     }
 
-    /// One message, one reply: at once where nothing is waited for or to be told.
+    /// One message, one reply; answered synchronously unless the reply must wait or the registry must be notified
+    /// first.
     pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
         let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
         let inner = self.0.clone();
@@ -148,7 +149,7 @@ impl Inner {
             .filter(|identity| !identity.service.is_empty());
         let State { kept, moved_at, probe_at, untold, grace_ms, is_leaving, .. } = known.unwrap_or_default();
         let connections = Connections::restore(state, &tables, grace_ms.unwrap_or_default(), now)?;
-        // Whatever was given before this instance ends within a lease from now.
+        // Every permit granted before this instance expires within one permit lease from now.
         let closed_until = busy_until.min(now.plus_ms(timing.permit_ms));
         let mut lane = Lane::restore(kept, now, closed_until, timing);
         lane.set_probe_interval(target.as_ref().and_then(|target| target.interval_ms));
@@ -179,8 +180,8 @@ impl Inner {
             timing,
         };
         inner.make_room();
-        // The alarm on disk was set for what is due by what is on disk; but not for deliveries whose connections have
-        // gone with the last instance.
+        // The stored alarm covers everything that follows from the stored state, but not deliveries whose connections
+        // dropped with the last instance.
         let is_idle = inner.connections.pool.borrow().in_flight() == 0;
         inner.alarm_at.set(inner.due(now).filter(|_| is_idle));
         Ok(inner)
@@ -190,7 +191,7 @@ impl Inner {
         Reply { measured: self.lane.borrow().observed(), told }
     }
 
-    /// Takes in whose lane it is, and the limits as the asker knows them, if nobody knew newer ones.
+    /// Learns the identity of the lane, and the sender's limits unless newer ones are known.
     fn know(&self, message: &Message) -> Result<(), Failure> {
         if matches!(message.ask, Ask::Forget) {
             return Ok(());
@@ -284,14 +285,14 @@ impl Inner {
         self.make_room();
         let entered = self.lane.borrow_mut().acquire(who, clock::now(), random::number());
         if matches!(entered, PermitDecision::Permit { probe: true, .. }) {
-            // There is one probe, over a restart too.
+            // The single probe is stored, so that a restart does not grant another.
             self.keep()?;
         }
         Ok(entered)
     }
 
-    /// After every change: wakes those whose turn it is, keeps what must be kept, and sets the alarm. True when the
-    /// registry is to be told before anybody is answered.
+    /// After every change: grants permits, stores what must be stored, and sets the alarm. Returns true if the registry
+    /// must be notified before the reply.
     fn settle(self: &Rc<Self>) -> bool {
         let now = clock::now();
         if self.is_leaving.get() && self.connections.pool.borrow().in_flight() == 0 {
@@ -325,7 +326,7 @@ impl Inner {
         tells
     }
 
-    /// Writes the lane's state.
+    /// Stores the lane's state.
     fn keep(&self) -> Result<(), Failure> {
         let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
             return Ok(());
@@ -344,14 +345,14 @@ impl Inner {
             return Ok(());
         }
         self.lane.borrow_mut().set_probe_interval(target.interval_ms);
-        // The first look is soon: until then nobody knows anything.
+        // The first probe follows soon: until then the health is unknown.
         self.probe_at.set(target.interval_ms.map(|_| now.plus_ms(alarm::FIRST_PROBE_MS)));
         self.tables.put(TARGET, &target)?;
         *self.target.borrow_mut() = Some(target);
         self.keep()
     }
 
-    /// The service is no more; nor is anything that was known of it, once what it was given is finished.
+    /// Deletes the lane's state, after running deliveries have finished.
     fn forget(&self) -> Result<(), Failure> {
         if self.connections.pool.borrow().in_flight() > 0 {
             self.is_leaving.set(true);

@@ -1,4 +1,4 @@
-//! The one call an object makes: a short look at a service's health, never two at a time.
+//! The one call that an object makes: a health probe of a service, never two at a time.
 
 use std::rc::Rc;
 
@@ -15,13 +15,13 @@ use narthex_core::lane::health::{ProbeExpectation, ProbeResult};
 use super::Inner;
 use super::messages::{ProbeError, Seen, Target};
 
-/// A service that takes longer to say that it is well is not.
+/// A service that takes longer to respond is unhealthy, in milliseconds.
 const PROBE_MS: u64 = 5_000;
-/// What was seen this lately is not looked at again.
+/// A result this recent is used again, in milliseconds.
 const LATELY_MS: u64 = 1_000;
 
 impl Inner {
-    /// Probes the service, or waits for the probe that is under way.
+    /// Probes the service, or waits for the probe in progress.
     pub(super) async fn see(self: &Rc<Self>, target: &Target) -> Result<Seen, Failure> {
         let lately = self.seen.borrow().clone().filter(|seen| clock::now().since(seen.at) < LATELY_MS);
         if let Some(seen) = lately {
@@ -40,13 +40,13 @@ impl Inner {
         }
         *self.seen.borrow_mut() = Some(seen.clone());
         for watcher in self.watchers.take() {
-            // Who went away needs no word.
+            // The waiting request may have ended.
             let _ = watcher.send(seen.clone());
         }
         Ok(seen)
     }
 
-    /// The rules are asked again, as before every call.
+    /// The address rules are checked again, as before every call.
     async fn look_at(&self, target: &Target) -> Result<Seen, Failure> {
         let identity = self.identity.borrow().clone().ok_or_else(|| Failure("a lane of no service".into()))?;
         let address = match &target.binding {
@@ -59,7 +59,7 @@ impl Inner {
     }
 }
 
-/// What is seen of a service that may not be called.
+/// The result for a service whose address must not be called.
 fn refused() -> Seen {
     let error = Some(ProbeError::AddressRefused);
     Seen { good: false, unmeasured: false, status_code: None, error, latency_ms: 0, at: clock::now() }

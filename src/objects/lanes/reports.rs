@@ -1,4 +1,4 @@
-//! What connections report of deliveries, on its way to the contexts' stores.
+//! Passes the reports of connections about their deliveries to the context stores.
 
 use std::rc::Rc;
 
@@ -20,14 +20,14 @@ use super::{Identity, Inner};
 
 /// How long a store may take, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
-/// What a capability allows that is offered no longer.
+/// The time limit for a delivery whose capability the service no longer offers.
 const USUAL_SECONDS: u64 = 60;
-/// Times a store is told, with longer and longer pauses.
+/// Attempts to reach a store, with increasing pauses.
 const TRIES: u32 = 6;
 const FIRST_PAUSE_MS: u64 = 200;
 
 impl Inner {
-    /// How an attempt ended, or what it needs to go on.
+    /// Handles the outcome of an attempt, or an input request.
     pub(super) fn take_outcome(self: &Rc<Self>, slot: u32, number: &str, body: String) {
         let Some(delivery) = self.connections.pool.borrow().find(number).cloned() else {
             return self.connections.tell(slot, &GatewayMessage::Done { delivery: number, late: true });
@@ -39,7 +39,7 @@ impl Inner {
             let number = delivery.number();
             match inner.end(delivery, answer).await {
                 Ok(counts) => inner.connections.tell(slot, &GatewayMessage::Done { delivery: &number, late: !counts }),
-                // It has it still, and reports it again when it is back.
+                // The service still has the outcome, and reports it again after it reconnects.
                 Err(failure) => {
                     inner.log(log::Message::OutcomeNotReported, &failure);
                     inner.hang_up(&[slot], TRY_AGAIN, "what was reported could not be stored: connect again");
@@ -49,11 +49,11 @@ impl Inner {
         });
     }
 
-    /// Nobody came back with it in time.
+    /// Fails a delivery that the service did not resume in time.
     pub(super) fn give_up(self: &Rc<Self>, delivery: Delivery) {
         let inner = self.clone();
         tasks::spawn(async move {
-            // What could not be told is given up again.
+            // If this fails, the delivery expires again.
             if let Err(failure) = inner.end(delivery, CallResult::Lost).await {
                 inner.log(log::Message::OutcomeNotReported, &failure);
             }
@@ -61,7 +61,7 @@ impl Inner {
         });
     }
 
-    /// Tells the context's store how an attempt ended, and takes it off the list; false when it was over already.
+    /// Reports the outcome of an attempt to the context's store and removes the delivery; returns false if it was over.
     async fn end(&self, delivery: Delivery, answer: CallResult) -> Result<bool, Failure> {
         let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
             return Err(Failure("a lane of no service".into()));
@@ -102,7 +102,7 @@ impl Inner {
         loop {
             match objects::send::<_, Reply>(Kind::Contexts, &name, "", &message, PATIENCE_MS).await {
                 Ok(Reply::CalledBack { counts, .. }) => return Ok(counts),
-                // There is no such context.
+                // The context does not exist.
                 Ok(_) => return Ok(false),
                 Err(failure) if tries + 1 == TRIES => return Err(failure),
                 Err(_) => {
@@ -113,7 +113,7 @@ impl Inner {
         }
     }
 
-    /// How far it is. What is lost of it is no loss.
+    /// Reports progress, best effort.
     pub(super) fn take_progress(self: &Rc<Self>, number: &str, progress: String) {
         let Some(delivery) = self.connections.pool.borrow().find(number).cloned() else { return };
         let inner = self.clone();

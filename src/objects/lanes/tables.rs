@@ -1,4 +1,4 @@
-//! A lane's tables: few rows, each written only when it says something new; and one for each delivery under way.
+//! A lane's tables: a few rows, each written only when it changes, and one for each delivery in progress.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,11 +10,11 @@ use crate::platform::sql::Sql;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 
-/// Whose lane it is, its breaker and health, and what is due.
+/// The lane's identity, its breaker and health, and what is due.
 pub const STATE: &str = "state";
 /// Where the service is probed.
 pub const TARGET: &str = "target";
-/// No permit outlives this.
+/// No permit is valid after this time.
 pub const BUSY_UNTIL: &str = "busy_until";
 
 pub struct Tables(Sql);
@@ -52,7 +52,7 @@ impl Tables {
         self.0.run("DELETE FROM deliveries", &[])
     }
 
-    /// What was handed over and is not known to have ended.
+    /// Deliveries whose end is not known.
     pub fn deliveries(&self) -> Result<Vec<Delivery>, Failure> {
         let rows = self.0.rows("SELECT value FROM deliveries", &[])?;
         Ok(rows

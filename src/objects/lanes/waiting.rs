@@ -1,4 +1,4 @@
-//! Who waits for a permit in a request of its own, and is told when its turn has come.
+//! Requests that wait for a permit in the lane.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use narthex_core::lane::queue::Waiter;
 use super::Inner;
 
 impl Inner {
-    /// Asks for a permit and waits until there is one, or the wait is over.
+    /// Requests a permit and waits until it is granted or the wait is over.
     pub(super) async fn wait_for_turn(self: &Rc<Self>, who: Waiter, wait_ms: u64) -> Result<PermitDecision, Failure> {
         let context = who.context.clone();
         let entered = self.enter(who)?;
@@ -31,7 +31,7 @@ impl Inner {
             Either::Left((Ok(entered), _)) => Ok(entered),
             Either::Left((Err(_), _)) => Ok(PermitDecision::Waiting),
             Either::Right((_, mut receiver)) => {
-                // In the same turn as the end of the wait its turn may have come.
+                // The permit may have been granted at the very end of the wait.
                 if let Ok(Some(entered)) = receiver.try_recv() {
                     return Ok(entered);
                 }
@@ -42,7 +42,7 @@ impl Inner {
         }
     }
 
-    /// One who waited does so no longer; the context has its place as long as anybody waits for it.
+    /// Removes a request that has stopped waiting; the context keeps its place while others wait for it.
     fn stop_waiting(&self, context: &ContextId) {
         let mut all = self.waiters.borrow_mut();
         if let Some(waiters) = all.get_mut(context.as_str()) {
@@ -58,14 +58,14 @@ impl Inner {
         let Some(mut waiters) = self.waiters.borrow_mut().remove(context.as_str()) else { return };
         if !matches!(entered, PermitDecision::Permit { .. }) {
             for waiter in waiters {
-                // Who went away needs no word.
+                // The waiting request may have ended.
                 let _ = waiter.send(entered);
             }
             return;
         }
-        // The newest makes the call: who asked before may be gone. The others are told that they wait, by the end of
-        // their channel, and ask again or hear from the store that somebody has begun. A permit whose taker went away
-        // comes back with its lease.
+        // The newest request makes the call: earlier ones may have ended. Their channels close, which tells them to
+        // keep waiting; they ask again, or learn from the store that the attempt has started. A permit whose recipient
+        // has gone expires with its lease.
         while waiters.pop().is_some_and(|waiter| waiter.send(entered).is_err()) {}
     }
 }

@@ -1,15 +1,15 @@
-//! What is asked of a `RateLimiter`, and what it replies.
+//! The messages of a `RateLimiter`: its requests and replies.
 
 use serde::{Deserialize, Serialize};
 
 use narthex_core::base::time::Timestamp;
 use narthex_core::limits::quota_pool::{LeaseReport, QuotaLease, QuotaRule, QuotaState};
 
-/// A question, with the limit it is about as the asker knows it.
+/// Carries the sender's view of the limit.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
     pub rule: QuotaRule,
-    /// When that was configured; the newest counts.
+    /// When the rule was configured; the newest counts.
     pub configured_at: Timestamp,
     pub ask: Ask,
 }
@@ -17,17 +17,17 @@ pub struct Message {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// Up to so many tokens, after what is told of earlier ones.
+    /// Leases up to this many tokens, after recording the reports on earlier leases.
     Take {
         wanted: u64,
         #[serde(default)]
         reports: Vec<LeaseReport>,
     },
-    /// How much of a portion was used.
+    /// How much of a quota lease was used.
     Report(LeaseReport),
-    /// A permit, of a limit on what happens at a time.
+    /// Requests a permit of a concurrency limit.
     Acquire,
-    /// Keeps a permit alive.
+    /// Extends a permit.
     Renew {
         permit: u64,
     },

@@ -1,9 +1,9 @@
-//! `RateLimiter`: the tokens or permits of one limit, for one whom or what it binds; one truth for the whole world.
+//! `RateLimiter`: the tokens or permits of one limit and one of its subjects; a single instance worldwide.
 //!
-//! A shell around `narthex_core::limits::quota_pool` and `narthex_core::limits::concurrency`. What was given is in
-//! memory. On disk is one row that is ahead of that by a twentieth of the quota while the bucket is busy, and exact
-//! when it rests: what is ahead counts as given after a restart, so less is let through then for a window, never more.
-//! An alarm deletes the row once all has come back.
+//! A shell around `narthex_core::limits::quota_pool` and `narthex_core::limits::concurrency`. Leases are in memory. On
+//! disk is one row that is ahead of them by a twentieth of the quota while the pool is busy, and exact when it is idle:
+//! what is ahead counts as leased after a restart, so that for one window less may pass, never more. An alarm deletes
+//! the row once the whole quota is available again.
 
 pub mod messages;
 
@@ -23,15 +23,15 @@ use narthex_core::limits::quota_pool::{QUOTA_LEASE_MS, QuotaPool, QuotaRule, Quo
 
 use messages::{Ask, Message, Reply};
 
-/// Who finds nothing left waits this long for what others have not used, in milliseconds.
+/// A request that finds nothing left waits this long for what others do not use, in milliseconds.
 const MAX_WAIT_MS: u64 = QUOTA_LEASE_MS + 1_000;
-/// How often it looks.
+/// The interval at which it checks, in milliseconds.
 const LOOK_MS: u64 = 50;
-/// More do not wait: what comes back is for these.
+/// Further requests do not wait: what is returned goes to these.
 const MAX_WAITING: u32 = 64;
-/// How often it is looked whether a pool rests, in milliseconds.
+/// The interval at which the pool is checked for being idle, in milliseconds.
 const REST_MS: u64 = 1_000;
-/// The row goes this long after it is needed no more, in milliseconds.
+/// The row is deleted this long after it is no longer needed, in milliseconds.
 const IDLE_MS: u64 = 60_000;
 
 const CREATE: &str =
@@ -51,13 +51,13 @@ struct Inner {
     configured_at: Cell<Timestamp>,
     pool: RefCell<QuotaPool>,
     permits: RefCell<Permits>,
-    /// As it is on disk.
+    /// As stored.
     state: RefCell<State>,
-    /// An alarm is set, as far as this instance knows.
+    /// Whether an alarm is set, as far as this instance knows.
     armed: Cell<bool>,
-    /// Who waits for what others have.
+    /// Requests that wait for what others return.
     waiting: Cell<u32>,
-    /// A task waits for the pool to rest.
+    /// Whether a task waits for the pool to become idle.
     settles: Cell<bool>,
 }
 
@@ -72,7 +72,7 @@ impl RateLimiter {
         Ok(Self(Rc::new(inner)))
     }
 
-    /// `message` is a [`messages::Message`]. Answered at once, but where it is worth to wait for what others have.
+    /// `message` is a [`messages::Message`]. Answered at once, except where waiting for other leases may help.
     pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
         let Message { rule, configured_at, ask } =
             serde_json::from_str(message).map_err(|error| js_sys::Error::new(&error.to_string()))?;
@@ -107,7 +107,7 @@ impl Inner {
         let known: Option<State> = text.map(|text| serde_json::from_str(&text)).transpose()?;
         let armed = Cell::new(known.is_some());
         let (state, now) = (known.unwrap_or_default(), clock::now());
-        // What the limit is comes with the first question.
+        // The rule comes with the first request.
         let rule = QuotaRule { quota: 0, window_ms: 1 };
         let pool = match &state.tokens {
             Some(kept) => QuotaPool::restore(kept, QuotaRule { quota: 0, window_ms: kept.window_ms.max(1) }, now),
@@ -178,7 +178,7 @@ impl Inner {
         Ok(Reply::Given { portion, standing })
     }
 
-    /// Once nobody has asked for a while: writes what was given exactly, so that a restart loses nothing.
+    /// When the pool has been idle for a while: stores the exact state, so that a restart loses nothing.
     fn settle_soon(self: &Rc<Self>) {
         if self.settles.replace(true) {
             return;
@@ -203,7 +203,7 @@ impl Inner {
         self.waiting.get() < MAX_WAITING && self.pool.borrow().has_open_leases()
     }
 
-    /// Waits until somebody has given back what they did not use.
+    /// Waits until unused tokens are returned.
     async fn answer_later(self: &Rc<Self>) -> Result<Reply, Failure> {
         let until = clock::now().plus_ms(MAX_WAIT_MS);
         loop {
@@ -245,7 +245,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The alarm: deletes what nobody needs any more.
+    /// The alarm: deletes the row if it is no longer needed.
     fn wake(&self) -> Result<(), Failure> {
         let now = clock::now();
         let all_back = self.pool.borrow_mut().full_at(now);

@@ -12,11 +12,11 @@ use narthex_core::access::tenant::FIRST_TENANT;
 
 use super::audit::Change;
 use super::encryption::{RETIRING, retiring_of, secret_field, secret_of};
-use super::messages::{Condition, Kept, Kind, Refusal, Reply};
+use super::messages::{Condition, DocumentKind, Refusal, Reply, StoredDocument};
 use super::room::Halted;
 use super::{Inner, refused};
 
-pub(super) fn object(kind: Kind, id: &str) -> String {
+pub(super) fn object(kind: DocumentKind, id: &str) -> String {
     format!("{}s/{id}", kind.as_str())
 }
 
@@ -30,7 +30,7 @@ const FORGET_EACH_MS: u64 = 1_000;
 const NOTHING: &str = r#"{"name":""}"#;
 
 /// A document in which a secret that was not sent stays as it was.
-fn with_known_secret(document: Box<RawValue>, known: Option<&Kept>) -> Result<Box<RawValue>, Failure> {
+fn with_known_secret(document: Box<RawValue>, known: Option<&StoredDocument>) -> Result<Box<RawValue>, Failure> {
     let Some((field, secret)) = known.and_then(|known| secret_field(known.kind).zip(secret_of(known))) else {
         return Ok(document);
     };
@@ -47,7 +47,7 @@ fn with_known_secret(document: Box<RawValue>, known: Option<&Kept>) -> Result<Bo
 
 impl Inner {
     /// A document as the audit log tells of it.
-    pub(super) fn shown(&self, kind: Kind, document: Option<&RawValue>) -> Value {
+    pub(super) fn shown(&self, kind: DocumentKind, document: Option<&RawValue>) -> Value {
         let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
         if let Some(secret) = value.pointer_mut("/secret_hash").filter(|secret| secret.is_string()) {
             *secret = self.fingerprint(secret.as_str().unwrap_or_default()).into();
@@ -72,9 +72,9 @@ impl Inner {
             return Ok(());
         }
         self.forgotten_at.set(now);
-        for kept in self.tables.kept_of(Kind::Revocation)? {
-            if now.since(kept.updated_at) > REVOKED_MS {
-                self.tables.delete(kept.kind.as_str(), &kept.id)?;
+        for stored in self.tables.documents_of(DocumentKind::Revocation)? {
+            if now.since(stored.updated_at) > REVOKED_MS {
+                self.tables.delete(stored.kind.as_str(), &stored.id)?;
             }
         }
         Ok(())
@@ -83,12 +83,12 @@ impl Inner {
     pub(super) fn put(
         &self,
         by: &Actor,
-        kind: Kind,
+        kind: DocumentKind,
         id: &str,
         document: Box<RawValue>,
         condition: &Condition,
     ) -> Result<Reply, Halted> {
-        let known: Option<Kept> = self.tables.get(kind.as_str(), id)?;
+        let known: Option<StoredDocument> = self.tables.get(kind.as_str(), id)?;
         if known.as_ref().is_some_and(|known| known.deleted_at.is_some()) {
             return Ok(Reply::Refused(Refusal::Conflict));
         }
@@ -98,7 +98,7 @@ impl Inner {
         let document = with_known_secret(document, known.as_ref())?;
         let now = clock::now();
         let created = known.is_none();
-        let kept = Kept {
+        let stored = StoredDocument {
             kind,
             id: id.into(),
             document,
@@ -108,7 +108,7 @@ impl Inner {
             deleted_at: None,
             source: known.as_ref().and_then(|known| known.source.clone()),
         };
-        if kind == Kind::Webhook && secret_of(&kept).is_none() {
+        if kind == DocumentKind::Webhook && secret_of(&stored).is_none() {
             // Deleted since its writer took it for one that has a secret.
             return Ok(Reply::Absent);
         }
@@ -118,20 +118,26 @@ impl Inner {
             object: &object(kind, id),
             changes: changes(
                 &self.shown(kind, known.as_ref().map(|known| &*known.document)),
-                &self.shown(kind, Some(&kept.document)),
+                &self.shown(kind, Some(&stored.document)),
             ),
         };
         self.write(&change, || {
-            if kind == Kind::Revocation {
+            if kind == DocumentKind::Revocation {
                 self.forget_revocations()?;
             }
-            self.tables.put(kind.as_str(), id, &kept)
+            self.tables.put(kind.as_str(), id, &stored)
         })?;
-        Ok(Reply::Kept { kept: Box::new(kept), created })
+        Ok(Reply::Document { stored: Box::new(stored), created })
     }
 
-    pub(super) fn delete(&self, by: &Actor, kind: Kind, id: &str, condition: &Condition) -> Result<Reply, Halted> {
-        let known = self.tables.get::<Kept>(kind.as_str(), id)?.filter(|known| known.deleted_at.is_none());
+    pub(super) fn delete(
+        &self,
+        by: &Actor,
+        kind: DocumentKind,
+        id: &str,
+        condition: &Condition,
+    ) -> Result<Reply, Halted> {
+        let known = self.tables.get::<StoredDocument>(kind.as_str(), id)?.filter(|known| known.deleted_at.is_none());
         let Some(known) = known else {
             return Ok(Reply::Absent);
         };
@@ -149,54 +155,61 @@ impl Inner {
             changes: changes(&self.shown(kind, Some(&known.document)), &Value::Null),
         };
         self.write(&change, || match kind {
-            Kind::Role | Kind::Issuer | Kind::Limit | Kind::Revocation | Kind::Webhook | Kind::Schedule => {
-                self.tables.delete(kind.as_str(), id)
-            }
+            DocumentKind::Role
+            | DocumentKind::Issuer
+            | DocumentKind::Limit
+            | DocumentKind::Revocation
+            | DocumentKind::Webhook
+            | DocumentKind::Schedule => self.tables.delete(kind.as_str(), id),
             // So that the audit log can tell it from one that never was.
-            Kind::Client => {
+            DocumentKind::Client => {
                 self.tables.delete(kind.as_str(), id)?;
                 self.tables.forget_used(&object(kind, id))?;
                 self.tables.keep_revoked(&object(kind, id), clock::now())
             }
             // What was kept under its name may outlive it for a while: nobody else gets that name.
-            Kind::Tenant => {
+            DocumentKind::Tenant => {
                 let document = RawValue::from_string(NOTHING.into())?;
-                self.tables.put(kind.as_str(), id, &Kept { deleted_at: Some(clock::now()), document, ..known.clone() })
+                self.tables.put(
+                    kind.as_str(),
+                    id,
+                    &StoredDocument { deleted_at: Some(clock::now()), document, ..known.clone() },
+                )
             }
         })?;
         Ok(Reply::Done)
     }
 
     /// What would mean something else, or nothing, without this document.
-    fn needed_by(&self, kind: Kind, id: &str) -> Result<Vec<String>, Failure> {
+    fn needed_by(&self, kind: DocumentKind, id: &str) -> Result<Vec<String>, Failure> {
         Ok(match kind {
-            Kind::Role => {
+            DocumentKind::Role => {
                 let keys = self.tables.keys()?.into_iter().filter(|key| key.role == id);
-                let issuers = self.tables.kept_of(Kind::Issuer)?.into_iter().filter(|kept| {
+                let issuers = self.tables.documents_of(DocumentKind::Issuer)?.into_iter().filter(|stored| {
                     // Those of one other tenant are by its roles.
                     let gives = |issuer: Issuer| {
                         !matches!(issuer.reach(FIRST_TENANT), Reach::Tenant(_))
                             && issuer.granted_roles().any(|role| role == id)
                     };
-                    serde_json::from_str(kept.document.get()).is_ok_and(gives)
+                    serde_json::from_str(stored.document.get()).is_ok_and(gives)
                 });
                 let keys = keys.map(|key| format!("keys/{}", key.id));
-                keys.chain(issuers.map(|kept| object(kept.kind, &kept.id))).collect()
+                keys.chain(issuers.map(|stored| object(stored.kind, &stored.id))).collect()
             }
             // Of what a tenant has, its own registry knows.
-            Kind::Issuer
-            | Kind::Client
-            | Kind::Limit
-            | Kind::Revocation
-            | Kind::Tenant
-            | Kind::Webhook
-            | Kind::Schedule => Vec::new(),
+            DocumentKind::Issuer
+            | DocumentKind::Client
+            | DocumentKind::Limit
+            | DocumentKind::Revocation
+            | DocumentKind::Tenant
+            | DocumentKind::Webhook
+            | DocumentKind::Schedule => Vec::new(),
         })
     }
 
     /// Whether keys can have this role.
     pub(super) fn has_role(&self, name: &str) -> Result<bool, Failure> {
-        let own = || self.tables.get::<Kept>(Kind::Role.as_str(), name);
+        let own = || self.tables.get::<StoredDocument>(DocumentKind::Role.as_str(), name);
         Ok(narthex_core::access::role::built_in(name).is_some() || own()?.is_some())
     }
 }

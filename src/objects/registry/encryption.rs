@@ -15,7 +15,7 @@ use narthex_core::services::credentials::MAX_FIELDS;
 
 use super::Inner;
 use super::measured::needs_lane;
-use super::messages::{Kept, Kind, Registered};
+use super::messages::{DocumentKind, Registered, StoredDocument};
 use super::tables::SERVICE;
 
 const OWN_SECRET: &str = "cursor_secret";
@@ -37,16 +37,21 @@ pub(super) struct SecretField {
 }
 
 /// The secret that documents of a kind may have.
-pub(super) fn secret_field(kind: Kind) -> Option<SecretField> {
+pub(super) fn secret_field(kind: DocumentKind) -> Option<SecretField> {
     match kind {
-        Kind::Issuer => Some(SecretField { pointer: "/sign_in/client_secret", name: "client_secret" }),
-        Kind::Webhook => Some(SecretField { pointer: "/secret", name: "secret" }),
-        Kind::Role | Kind::Client | Kind::Revocation | Kind::Limit | Kind::Tenant | Kind::Schedule => None,
+        DocumentKind::Issuer => Some(SecretField { pointer: "/sign_in/client_secret", name: "client_secret" }),
+        DocumentKind::Webhook => Some(SecretField { pointer: "/secret", name: "secret" }),
+        DocumentKind::Role
+        | DocumentKind::Client
+        | DocumentKind::Revocation
+        | DocumentKind::Limit
+        | DocumentKind::Tenant
+        | DocumentKind::Schedule => None,
     }
 }
 
 /// What the secret of a document is bound to.
-pub fn of_document<'a>(tenant: &'a str, kind: Kind, id: &'a str) -> AssociatedData<'a> {
+pub fn of_document<'a>(tenant: &'a str, kind: DocumentKind, id: &'a str) -> AssociatedData<'a> {
     AssociatedData { tenant, kind: kind.as_str(), id, field: secret_field(kind).map_or("", |field| field.name) }
 }
 
@@ -143,13 +148,13 @@ impl Inner {
     }
 
     pub(super) async fn encrypt_webhook(&self, id: &str, secret: &str) -> Result<EncryptedSecret, Failure> {
-        self.encrypt(of_document(&self.tenant(), Kind::Webhook, id), secret).await
+        self.encrypt(of_document(&self.tenant(), DocumentKind::Webhook, id), secret).await
     }
 
     /// A document with its secret encrypted, if it has one.
     pub(super) async fn encrypt_document(
         &self,
-        kind: Kind,
+        kind: DocumentKind,
         id: &str,
         document: Box<RawValue>,
     ) -> Result<Box<RawValue>, Failure> {
@@ -176,20 +181,20 @@ impl Inner {
         let mut services = self.tables.services()?;
         services.retain(|one| secrets_of(one).any(is_old) || one.retiring.as_ref().is_some_and(is_over));
         let mut documents = Vec::new();
-        for kind in Kind::ALL.into_iter().filter(|kind| secret_field(*kind).is_some()) {
-            documents.extend(self.tables.kept_of(kind)?);
+        for kind in DocumentKind::ALL.into_iter().filter(|kind| secret_field(*kind).is_some()) {
+            documents.extend(self.tables.documents_of(kind)?);
         }
-        documents.retain(|kept| {
-            secret_of(kept).is_some_and(|secret| is_old(&secret))
-                || retiring_of(kept).is_some_and(|old| is_old(&old.secret) || is_over(&old))
+        documents.retain(|stored| {
+            secret_of(stored).is_some_and(|secret| is_old(&secret))
+                || retiring_of(stored).is_some_and(|old| is_old(&old.secret) || is_over(&old))
         });
         let (all, mut done) = (services.len() + documents.len(), 0);
         for service in services.into_iter().take(AT_ONCE) {
             let id = service.service.id.clone();
             done += self.noted(&id, self.encrypt_service_again(service, now).await);
         }
-        for kept in documents.iter().take(AT_ONCE) {
-            done += self.noted(&kept.id, self.encrypt_document_again(kept, now).await);
+        for stored in documents.iter().take(AT_ONCE) {
+            done += self.noted(&stored.id, self.encrypt_document_again(stored, now).await);
         }
         if all > 0 {
             let (tenant, left) = (self.tenant(), all - done);
@@ -255,7 +260,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn encrypt_document_again(&self, before: &Kept, now: Timestamp) -> Result<(), Failure> {
+    async fn encrypt_document_again(&self, before: &StoredDocument, now: Timestamp) -> Result<(), Failure> {
         let tenant = self.tenant();
         let Some((field, mut secret)) = secret_field(before.kind).zip(secret_of(before)) else { return Ok(()) };
         self.again(of_document(&tenant, before.kind, &before.id), &mut secret, now).await?;
@@ -274,9 +279,9 @@ impl Inner {
                 None => members.remove(RETIRING),
             };
         }
-        let after = Kept { document: to_raw_value(&value)?, ..before.clone() };
+        let after = StoredDocument { document: to_raw_value(&value)?, ..before.clone() };
         let kind = before.kind.as_str();
-        let known: Option<Kept> = self.tables.get(kind, &before.id)?;
+        let known: Option<StoredDocument> = self.tables.get(kind, &before.id)?;
         if known.is_some_and(|known| (known.version, known.created_at) == (before.version, before.created_at)) {
             self.tables.put(kind, &before.id, &after)?;
         }
@@ -291,14 +296,15 @@ fn secrets_of(registered: &Registered) -> impl Iterator<Item = &EncryptedSecret>
 }
 
 /// A document's secret, where it has one.
-pub(super) fn secret_of(kept: &Kept) -> Option<EncryptedSecret> {
-    let field = secret_field(kept.kind)?;
-    let value: Value = serde_json::from_str(kept.document.get()).ok()?;
+pub(super) fn secret_of(stored: &StoredDocument) -> Option<EncryptedSecret> {
+    let field = secret_field(stored.kind)?;
+    let value: Value = serde_json::from_str(stored.document.get()).ok()?;
     serde_json::from_value(value.pointer(field.pointer)?.clone()).ok()
 }
 
 /// The secret that a webhook had before, as long as it is kept.
-pub(super) fn retiring_of(kept: &Kept) -> Option<RetiringSecret> {
-    let value: Value = serde_json::from_str(kept.document.get()).ok().filter(|_| kept.kind == Kind::Webhook)?;
+pub(super) fn retiring_of(stored: &StoredDocument) -> Option<RetiringSecret> {
+    let value: Value =
+        serde_json::from_str(stored.document.get()).ok().filter(|_| stored.kind == DocumentKind::Webhook)?;
     serde_json::from_value(value.get(RETIRING)?.clone()).ok()
 }

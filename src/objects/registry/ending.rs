@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::objects::events::messages::{Ask, Gone, Reply as Told};
 use crate::objects::lanes::messages::Ask as Lane;
 use crate::objects::registry::snapshot;
-use crate::platform::objects::{self, Kind as Object};
+use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::audit::Actor;
 use narthex_core::access::issuer::Issuer;
@@ -18,7 +18,7 @@ use narthex_core::access::permission::allows;
 use narthex_core::access::role::{self, Role};
 use narthex_core::access::tenant::FIRST_TENANT;
 
-use super::messages::{Condition, Kept, Kind, Registered, Reply};
+use super::messages::{Condition, DocumentKind, Registered, Reply, StoredDocument};
 use super::room::Halted;
 use super::{Inner, PUSH_PATIENCE_MS};
 
@@ -71,15 +71,15 @@ impl Inner {
     pub(super) async fn put_and_end(
         &self,
         by: &Actor,
-        kind: Kind,
+        kind: DocumentKind,
         id: &str,
         document: Box<RawValue>,
         condition: &Condition,
     ) -> Result<Reply, Halted> {
-        let before = self.tables.get::<Kept>(kind.as_str(), id)?.map(|kept| kept.document);
+        let before = self.tables.get::<StoredDocument>(kind.as_str(), id)?.map(|stored| stored.document);
         let reply = self.put(by, kind, id, document, condition)?;
-        if let Reply::Kept { kept, .. } = &reply {
-            self.end(kind, id, before.as_deref(), Some(&kept.document)).await?;
+        if let Reply::Document { stored, .. } = &reply {
+            self.end(kind, id, before.as_deref(), Some(&stored.document)).await?;
         }
         Ok(reply)
     }
@@ -87,11 +87,11 @@ impl Inner {
     pub(super) async fn delete_and_end(
         &self,
         by: &Actor,
-        kind: Kind,
+        kind: DocumentKind,
         id: &str,
         condition: &Condition,
     ) -> Result<Reply, Halted> {
-        let before = self.tables.get::<Kept>(kind.as_str(), id)?.map(|kept| kept.document);
+        let before = self.tables.get::<StoredDocument>(kind.as_str(), id)?.map(|stored| stored.document);
         let reply = self.delete(by, kind, id, condition)?;
         if matches!(reply, Reply::Done) {
             self.end(kind, id, before.as_deref(), None).await?;
@@ -101,7 +101,7 @@ impl Inner {
 
     async fn end(
         &self,
-        kind: Kind,
+        kind: DocumentKind,
         id: &str,
         before: Option<&RawValue>,
         after: Option<&RawValue>,
@@ -110,7 +110,7 @@ impl Inner {
             return Ok(());
         }
         match kind {
-            Kind::Role => {
+            DocumentKind::Role => {
                 let connecting = self.connecting(&self.tenant()).await;
                 let connect = connecting.iter().map(|one| format!("services:connect:{}", one.service.id));
                 let needed: Vec<String> = NEEDED.iter().map(ToString::to_string).chain(connect).collect();
@@ -120,12 +120,12 @@ impl Inner {
                 }
             }
             // What came of a grant that is revoked; a revocation that goes changes nothing.
-            Kind::Revocation if before.is_none() => {
+            DocumentKind::Revocation if before.is_none() => {
                 self.tell_end(&[self.tenant()], Gone::From(format!("revocations/{id}"))).await;
             }
             // Nothing came of what was not there.
             _ if before.is_none() => {}
-            Kind::Issuer => {
+            DocumentKind::Issuer => {
                 let issuer = read::<Issuer>(before).filter(|issuer| issuer.claims.tenant.is_none());
                 let gone = Gone::From(format!("issuers/{id}"));
                 match issuer {
@@ -135,7 +135,7 @@ impl Inner {
                     None => self.tell_all(gone).await?,
                 }
             }
-            Kind::Client => {
+            DocumentKind::Client => {
                 let tenant = self.tenant();
                 let for_all = tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED);
                 let gone = Gone::From(format!("clients/{}", client_id(&tenant, id)));
@@ -144,15 +144,19 @@ impl Inner {
                     false => self.tell_end(&[tenant], gone).await,
                 }
             }
-            Kind::Limit | Kind::Revocation | Kind::Tenant | Kind::Webhook | Kind::Schedule => {}
+            DocumentKind::Limit
+            | DocumentKind::Revocation
+            | DocumentKind::Tenant
+            | DocumentKind::Webhook
+            | DocumentKind::Schedule => {}
         }
         Ok(())
     }
 
     /// The deployment's own, and those it knows.
     fn all_tenants(&self) -> Result<Vec<String>, Failure> {
-        let living = |kept: &Kept| kept.deleted_at.is_none();
-        let others = self.tables.kept_of(Kind::Tenant)?.into_iter().filter(living).map(|kept| kept.id);
+        let living = |stored: &StoredDocument| stored.deleted_at.is_none();
+        let others = self.tables.documents_of(DocumentKind::Tenant)?.into_iter().filter(living).map(|stored| stored.id);
         Ok(std::iter::once(self.tenant()).chain(others).collect())
     }
 
@@ -223,7 +227,7 @@ impl Inner {
         let ask = &Ask::End(gone);
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| async move {
-                let told: Result<Told, _> = objects::send(Object::Events, tenant, "", ask, PUSH_PATIENCE_MS).await;
+                let told: Result<Told, _> = objects::send(Kind::Events, tenant, "", ask, PUSH_PATIENCE_MS).await;
                 if let Err(failure) = told {
                     log_event!(SocketsNotClosed, tenant = tenant, detail = &failure);
                 }

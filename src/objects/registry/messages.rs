@@ -95,13 +95,13 @@ pub enum Ask {
     },
     /// Registers or replaces a document, which the asker has checked.
     Put {
-        kind: Kind,
+        kind: DocumentKind,
         id: String,
         document: Box<RawValue>,
         condition: Condition,
     },
     Delete {
-        kind: Kind,
+        kind: DocumentKind,
         id: String,
         condition: Condition,
     },
@@ -165,7 +165,7 @@ pub enum Ask {
 /// What is configured beside services and keys: documents with an id and a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DocumentKind {
     Role,
     Issuer,
     Client,
@@ -180,37 +180,37 @@ pub enum Kind {
     Schedule,
 }
 
-impl Kind {
-    pub const ALL: [Kind; 8] = [
-        Kind::Role,
-        Kind::Issuer,
-        Kind::Client,
-        Kind::Limit,
-        Kind::Revocation,
-        Kind::Tenant,
-        Kind::Webhook,
-        Kind::Schedule,
+impl DocumentKind {
+    pub const ALL: [DocumentKind; 8] = [
+        DocumentKind::Role,
+        DocumentKind::Issuer,
+        DocumentKind::Client,
+        DocumentKind::Limit,
+        DocumentKind::Revocation,
+        DocumentKind::Tenant,
+        DocumentKind::Webhook,
+        DocumentKind::Schedule,
     ];
 
     /// As rows, events and the audit log name it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Role => "role",
-            Kind::Issuer => "issuer",
-            Kind::Client => "client",
-            Kind::Limit => "limit",
-            Kind::Revocation => "revocation",
-            Kind::Tenant => "tenant",
-            Kind::Webhook => "webhook",
-            Kind::Schedule => "schedule",
+            DocumentKind::Role => "role",
+            DocumentKind::Issuer => "issuer",
+            DocumentKind::Client => "client",
+            DocumentKind::Limit => "limit",
+            DocumentKind::Revocation => "revocation",
+            DocumentKind::Tenant => "tenant",
+            DocumentKind::Webhook => "webhook",
+            DocumentKind::Schedule => "schedule",
         }
     }
 }
 
 /// A document as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Kept {
-    pub kind: Kind,
+pub struct StoredDocument {
+    pub kind: DocumentKind,
     pub id: String,
     pub document: Box<RawValue>,
     /// Grows with every change; the entity tag.
@@ -225,7 +225,7 @@ pub struct Kept {
     pub source: Option<String>,
 }
 
-impl Kept {
+impl StoredDocument {
     /// Differs for every state of every document that ever had this id, which the version alone does not: one that was
     /// deleted and made anew begins again.
     pub fn generation(&self) -> u64 {
@@ -339,8 +339,10 @@ pub enum Reply {
         signing_secret: Option<String>,
     },
     Key(Box<Key>),
-    Kept {
-        kept: Box<Kept>,
+    #[serde(rename = "kept")]
+    Document {
+        #[serde(rename = "kept")]
+        stored: Box<StoredDocument>,
         created: bool,
     },
     /// What cannot be deleted, as these still need it.

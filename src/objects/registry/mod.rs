@@ -135,7 +135,7 @@ impl Inner {
             revision,
             services: Vec::new(),
             keys: Vec::new(),
-            kept: Vec::new(),
+            documents: Vec::new(),
             stores,
             cursor_secret: own_secret,
             soft,
@@ -145,7 +145,7 @@ impl Inner {
         if self.tables.used()?.total() <= SAFE_BYTES {
             data.services = self.tables.services()?;
             data.keys = self.tables.keys()?;
-            data.kept = self.tables.kept()?;
+            data.documents = self.tables.documents()?;
         } else {
             self.fit(&mut data)?;
         }
@@ -203,7 +203,7 @@ impl Inner {
             Err(Halted::TooLarge(too_large)) => Reply::TooLarge(too_large),
             Err(Halted::Failure(failure)) => return Err(failure),
         };
-        if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Kept { .. } | Reply::Done) {
+        if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Document { .. } | Reply::Done) {
             join(self.push(), self.push_lane(&reply)).await;
             let inner = self.clone();
             tasks::spawn(async move { inner.tell().await });

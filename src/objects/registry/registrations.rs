@@ -15,7 +15,7 @@ use narthex_core::registry::size::{MAX_REGISTRATION_BYTES, weight};
 use super::Inner;
 use super::audit::Change;
 use super::documents::object;
-use super::messages::{Condition, Kept, Kind, Refusal, Reply};
+use super::messages::{Condition, DocumentKind, Refusal, Reply, StoredDocument};
 use super::room::Halted;
 
 /// Registrations that one sweep ends: of each that was used, all tenants may have to be notified.
@@ -24,13 +24,13 @@ const AT_ONCE: usize = 10;
 impl Inner {
     /// Takes in a client that registers itself. Unused registrations make room for it.
     pub(super) fn register(&self, by: &Actor, id: &str, document: Box<RawValue>) -> Result<Reply, Halted> {
-        let kind = Kind::Client.as_str();
-        if self.tables.get::<Kept>(kind, id)?.is_some() {
+        let kind = DocumentKind::Client.as_str();
+        if self.tables.get::<StoredDocument>(kind, id)?.is_some() {
             return Ok(Reply::Refused(Refusal::Conflict));
         }
         let now = clock::now();
-        let kept = Kept {
-            kind: Kind::Client,
+        let stored = StoredDocument {
+            kind: DocumentKind::Client,
             id: id.into(),
             document,
             version: 1,
@@ -39,7 +39,7 @@ impl Inner {
             deleted_at: None,
             source: Some(self.short_fingerprint(&source(&by.address))),
         };
-        let bytes = weight(kind, serde_json::to_string(&kept)?.len() as u64);
+        let bytes = weight(kind, serde_json::to_string(&stored)?.len() as u64);
         let held = self.tables.registrations()?;
         let Some(gone) = displaced(&held, bytes, MAX_REGISTRATIONS, MAX_REGISTRATION_BYTES) else {
             return Ok(Reply::AllInUse);
@@ -47,19 +47,19 @@ impl Inner {
         let change = Change {
             by,
             action: "client.created",
-            object: &object(Kind::Client, id),
-            changes: changes(&Value::Null, &self.shown(Kind::Client, Some(&kept.document))),
+            object: &object(DocumentKind::Client, id),
+            changes: changes(&Value::Null, &self.shown(DocumentKind::Client, Some(&stored.document))),
         };
         self.write(&change, || {
             gone.iter().try_for_each(|id| self.forget_unused(id, now))?;
-            self.tables.put(kind, id, &kept)
+            self.tables.put(kind, id, &stored)
         })?;
-        Ok(Reply::Kept { kept: Box::new(kept), created: true })
+        Ok(Reply::Document { stored: Box::new(stored), created: true })
     }
 
     /// Nothing came of a registration that was never given a token: there is nothing else to end.
     fn forget_unused(&self, id: &str, now: Timestamp) -> Result<(), Failure> {
-        let (kind, name) = (Kind::Client.as_str(), object(Kind::Client, id));
+        let (kind, name) = (DocumentKind::Client.as_str(), object(DocumentKind::Client, id));
         self.tables.delete(kind, id)?;
         self.tables.keep_revoked(&name, now)?;
         let changes = [("reason".to_string(), Value::from("unused"))].into_iter().collect();
@@ -80,7 +80,8 @@ impl Inner {
         let ended = self.tables.registrations()?.into_iter().filter(|one| one.has_ended(terms, now)).take(AT_ONCE);
         let mut any = false;
         for one in ended.filter(|one| one.id.starts_with(SELF_REGISTERED)) {
-            let deleted = self.delete_and_end(&Actor::default(), Kind::Client, &one.id, &Condition::Exists).await;
+            let deleted =
+                self.delete_and_end(&Actor::default(), DocumentKind::Client, &one.id, &Condition::Exists).await;
             match deleted {
                 Ok(reply) => any |= matches!(reply, Reply::Done),
                 Err(Halted::Failure(failure)) => return Err(failure),

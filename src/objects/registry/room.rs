@@ -10,7 +10,7 @@ use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, TooLarge, Used, cost};
 
 use super::Inner;
-use super::messages::{Kind, Page, Reply, Room, SnapshotData, Weighed};
+use super::messages::{DocumentKind, Page, Reply, Room, SnapshotData, Weighed};
 use super::tables::{DocumentKey, KEY, SERVICE, registered_itself};
 
 /// Set while people have been warned that there is little room left.
@@ -51,15 +51,15 @@ fn place(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
         return if used() { 20 } else { 21 };
     }
     let order = [
-        Kind::Revocation.as_str(),
-        Kind::Limit.as_str(),
-        Kind::Role.as_str(),
-        Kind::Issuer.as_str(),
-        Kind::Tenant.as_str(),
+        DocumentKind::Revocation.as_str(),
+        DocumentKind::Limit.as_str(),
+        DocumentKind::Role.as_str(),
+        DocumentKind::Issuer.as_str(),
+        DocumentKind::Tenant.as_str(),
         KEY,
-        Kind::Client.as_str(),
-        Kind::Webhook.as_str(),
-        Kind::Schedule.as_str(),
+        DocumentKind::Client.as_str(),
+        DocumentKind::Webhook.as_str(),
+        DocumentKind::Schedule.as_str(),
         SERVICE,
     ];
     order.iter().position(|known| *known == kind).map_or(10, |at| at as u8)
@@ -70,7 +70,7 @@ fn take(page: &mut Page, kind: &str, text: &str) -> Result<(), Failure> {
     match kind {
         SERVICE => page.services.push(serde_json::from_str(text)?),
         KEY => page.keys.push(serde_json::from_str(text)?),
-        _ => page.kept.push(serde_json::from_str(text)?),
+        _ => page.documents.push(serde_json::from_str(text)?),
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ impl Inner {
                 data.left_out.push(Weighed { kind, id, bytes });
             }
         }
-        (data.services, data.keys, data.kept) = (page.services, page.keys, page.kept);
+        (data.services, data.keys, data.documents) = (page.services, page.keys, page.documents);
         if !data.left_out.is_empty() && self.told_left_out.replace(data.revision) != data.revision {
             let (tenant, count) = (self.tenant(), data.left_out.len());
             let first = data.left_out.iter().take(5).map(|one| format!("{}s/{}", one.kind, one.id));

@@ -34,7 +34,7 @@ use narthex_core::services::schema::{Formats, Schema};
 
 use super::compiled::{Schemas, have_the_same_schemas};
 use super::encryption::of_tenant;
-use super::messages::{Ask, Kept, Key, Kind as Document, Message, Registered, Reply, SnapshotData, Weighed};
+use super::messages::{Ask, DocumentKind, Key, Message, Registered, Reply, SnapshotData, StoredDocument, Weighed};
 
 pub use complete::complete;
 pub use live::Live;
@@ -166,7 +166,7 @@ pub struct Snapshot {
     pub services: Vec<Entry>,
     pub stores: Vec<narthex_core::base::id::StoreId>,
     pub keys: Vec<Key>,
-    pub kept: Vec<Kept>,
+    pub documents: Vec<StoredDocument>,
     /// The tenant's own roles.
     roles: HashMap<String, Role>,
     pub issuers: Vec<Issuer>,
@@ -223,31 +223,33 @@ impl Snapshot {
             Entry { registered, live, schemas, decrypted, address: RefCell::default() }
         };
         // They were checked when they were written.
-        let role = |kept: &Kept| Some((kept.id.clone(), serde_json::from_str(kept.document.get()).ok()?));
-        let roles = data.kept.iter().filter(|kept| kept.kind == Document::Role).filter_map(role).collect();
-        let issuers = data.kept.iter().filter(|kept| kept.kind == Document::Issuer);
-        let issuer = |kept: &Kept| {
-            let issuer: Issuer = serde_json::from_str(kept.document.get()).ok()?;
-            Some(Issuer { written: kept.written(), ..issuer })
+        let role =
+            |stored: &StoredDocument| Some((stored.id.clone(), serde_json::from_str(stored.document.get()).ok()?));
+        let roles = data.documents.iter().filter(|stored| stored.kind == DocumentKind::Role).filter_map(role).collect();
+        let issuers = data.documents.iter().filter(|stored| stored.kind == DocumentKind::Issuer);
+        let issuer = |stored: &StoredDocument| {
+            let issuer: Issuer = serde_json::from_str(stored.document.get()).ok()?;
+            Some(Issuer { written: stored.written(), ..issuer })
         };
         let issuers = issuers.filter_map(issuer).collect();
-        let limit = |kept: &Kept| {
-            let limit = serde_json::from_str(kept.document.get()).ok()?;
-            Some(Policy { name: kept.id.clone(), limit, configured_at: kept.updated_at })
+        let limit = |stored: &StoredDocument| {
+            let limit = serde_json::from_str(stored.document.get()).ok()?;
+            Some(Policy { name: stored.id.clone(), limit, configured_at: stored.updated_at })
         };
-        let limits = data.kept.iter().filter(|kept| kept.kind == Document::Limit).filter_map(limit).collect();
-        let kept = data.kept.iter().enumerate();
-        let living = kept.filter(|(_, kept)| kept.kind == Document::Tenant && kept.deleted_at.is_none());
-        let tenants = living.map(|(at, kept)| (kept.id.clone(), at)).collect();
-        let revoked = data.kept.iter().filter(|kept| kept.kind == Document::Revocation);
-        let revoked = revoked.map(|kept| kept.id.clone()).collect();
+        let limits =
+            data.documents.iter().filter(|stored| stored.kind == DocumentKind::Limit).filter_map(limit).collect();
+        let stored = data.documents.iter().enumerate();
+        let living = stored.filter(|(_, stored)| stored.kind == DocumentKind::Tenant && stored.deleted_at.is_none());
+        let tenants = living.map(|(at, stored)| (stored.id.clone(), at)).collect();
+        let revoked = data.documents.iter().filter(|stored| stored.kind == DocumentKind::Revocation);
+        let revoked = revoked.map(|stored| stored.id.clone()).collect();
         let snapshot = Self {
             revision: data.revision,
             soft: Cell::new(data.soft),
             services: data.services.into_iter().map(entry).collect(),
             stores: data.stores,
             keys: data.keys,
-            kept: data.kept,
+            documents: data.documents,
             roles,
             issuers,
             limits,
@@ -306,8 +308,8 @@ impl Snapshot {
     }
 
     /// The documents of a kind, by id.
-    pub fn kept(&self, kind: Document) -> impl Iterator<Item = &Kept> {
-        self.kept.iter().filter(move |kept| kept.kind == kind && kept.deleted_at.is_none())
+    pub fn documents(&self, kind: DocumentKind) -> impl Iterator<Item = &StoredDocument> {
+        self.documents.iter().filter(move |stored| stored.kind == kind && stored.deleted_at.is_none())
     }
 
     /// Whether there is such a tenant; only the deployment's own tenant knows.
@@ -316,8 +318,8 @@ impl Snapshot {
     }
 
     pub fn client(&self, id: &str) -> Option<Client> {
-        let kept = self.kept(Document::Client).find(|kept| kept.id == id)?;
-        serde_json::from_str(kept.document.get()).ok()
+        let stored = self.documents(DocumentKind::Client).find(|stored| stored.id == id)?;
+        serde_json::from_str(stored.document.get()).ok()
     }
 
     /// Whether a grant, or a token that stands alone, ended before its time.

@@ -10,7 +10,7 @@ use narthex_core::registry::size::KindSize;
 use narthex_core::services::credentials::EncryptedCredentials;
 use narthex_core::services::{RetiringSecret, Service};
 
-use super::messages::Kept;
+use super::messages::StoredDocument;
 
 /// All of a tenant's configuration, as isolates keep it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,8 +18,8 @@ pub struct SnapshotData {
     pub revision: u64,
     pub services: Vec<Registered>,
     pub keys: Vec<Key>,
-    #[serde(default)]
-    pub kept: Vec<Kept>,
+    #[serde(default, rename = "kept")]
+    pub documents: Vec<StoredDocument>,
     pub stores: Vec<StoreId>,
     /// What cursors, callbacks and grants are signed with.
     pub cursor_secret: EncryptedSecret,
@@ -46,7 +46,8 @@ pub struct Weighed {
 pub struct Page {
     pub services: Vec<Registered>,
     pub keys: Vec<Key>,
-    pub kept: Vec<Kept>,
+    #[serde(rename = "kept")]
+    pub documents: Vec<StoredDocument>,
 }
 
 /// How much room a registry's documents take.

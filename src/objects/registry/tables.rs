@@ -22,7 +22,7 @@ use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::size::{Used, weight};
 
 use super::documents::object;
-use super::messages::{AuditQuery, Kept, Key, Kind as Document, Registered};
+use super::messages::{AuditQuery, DocumentKind, Key, Registered, StoredDocument};
 
 const CREATE: [&str; 8] = [
     "CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, \
@@ -55,7 +55,7 @@ pub type DocumentKey = (String, String);
 
 /// Whether a document is a client that registered itself.
 pub fn registered_itself(kind: &str, id: &str) -> bool {
-    kind == Document::Client.as_str() && id.starts_with(SELF_REGISTERED)
+    kind == DocumentKind::Client.as_str() && id.starts_with(SELF_REGISTERED)
 }
 
 impl Tables {
@@ -129,7 +129,7 @@ impl Tables {
     /// The clients that registered themselves. Their documents are not parsed here: there may be many, and large ones.
     pub fn registrations(&self) -> Result<Vec<Registration>, Failure> {
         let used: HashMap<String, Timestamp> = self.last_used()?.into_iter().collect();
-        let kind = Document::Client;
+        let kind = DocumentKind::Client;
         let rows = self.sql.rows(
             "SELECT id, LENGTH(CAST(document AS BLOB)), json_extract(document, '$.created_at'), \
              json_extract(document, '$.source') FROM documents WHERE kind = ?1 AND SUBSTR(id, 1, LENGTH(?2)) = ?2 \
@@ -189,14 +189,14 @@ impl Tables {
     }
 
     /// All documents of one kind.
-    pub fn kept_of(&self, kind: Document) -> Result<Vec<Kept>, Failure> {
+    pub fn documents_of(&self, kind: DocumentKind) -> Result<Vec<StoredDocument>, Failure> {
         self.all(kind.as_str())
     }
 
     /// All documents of all kinds but services and keys.
-    pub fn kept(&self) -> Result<Vec<Kept>, Failure> {
+    pub fn documents(&self) -> Result<Vec<StoredDocument>, Failure> {
         let mut kept = Vec::new();
-        for kind in Document::ALL {
+        for kind in DocumentKind::ALL {
             kept.extend(self.all(kind.as_str())?);
         }
         Ok(kept)

@@ -84,7 +84,9 @@ impl Inner {
             let changes = changes(&held, &Value::Null);
             let change = Change { by, action: "tenant.deleted", object: "tenant", changes };
             self.write(&change, || {
-                for kind in [SERVICE, KEY].into_iter().chain(super::messages::Kind::ALL.map(|kind| kind.as_str())) {
+                for kind in
+                    [SERVICE, KEY].into_iter().chain(super::messages::DocumentKind::ALL.map(|kind| kind.as_str()))
+                {
                     self.tables.delete_all(kind)?;
                 }
                 self.tables.set_meta(RETENTION, &serde_json::to_string(&Retention::ENDED)?)?;

@@ -12,7 +12,7 @@ use narthex_core::webhooks::Webhook;
 
 use super::Inner;
 use super::audit::Change;
-use super::messages::{Kept, Kind, Reply};
+use super::messages::{DocumentKind, Reply, StoredDocument};
 use super::room::Halted;
 
 impl Inner {
@@ -23,8 +23,8 @@ impl Inner {
         overlap_seconds: u64,
         secret: EncryptedSecret,
     ) -> Result<Reply, Halted> {
-        let kind = Kind::Webhook.as_str();
-        let Some(known) = self.tables.get::<Kept>(kind, id)? else { return Ok(Reply::Absent) };
+        let kind = DocumentKind::Webhook.as_str();
+        let Some(known) = self.tables.get::<StoredDocument>(kind, id)? else { return Ok(Reply::Absent) };
         let mut webhook: Webhook = serde_json::from_str(known.document.get())?;
         let now = clock::now();
         let to = json!(self.seen(&secret));
@@ -33,7 +33,7 @@ impl Inner {
         let retiring = |secret| RetiringSecret { secret, until: now.plus_ms(overlap_seconds * 1000) };
         webhook.retiring = old.filter(|_| overlap_seconds > 0).map(retiring);
         let document = to_raw_value(&webhook)?;
-        let kept = Kept { document, version: known.version + 1, updated_at: now, ..known };
+        let stored = StoredDocument { document, version: known.version + 1, updated_at: now, ..known };
         let changes = [
             ("secret", json!({"from": from, "to": to})),
             ("overlap_seconds", json!({"from": null, "to": overlap_seconds})),
@@ -44,7 +44,7 @@ impl Inner {
             object: &format!("webhooks/{id}"),
             changes: changes.map(|(name, value)| (name.to_string(), value)).into_iter().collect(),
         };
-        self.write_within(Reach::Reserve, &change, || self.tables.put(kind, id, &kept))?;
-        Ok(Reply::Kept { kept: Box::new(kept), created: false })
+        self.write_within(Reach::Reserve, &change, || self.tables.put(kind, id, &stored))?;
+        Ok(Reply::Document { stored: Box::new(stored), created: false })
     }
 }

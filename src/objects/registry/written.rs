@@ -2,10 +2,10 @@
 
 use narthex_core::access::issuer::DocumentVersion;
 
-use super::messages::{Kept, Kind};
+use super::messages::{DocumentKind, StoredDocument};
 use super::snapshot::Snapshot;
 
-impl Kept {
+impl StoredDocument {
     pub fn written(&self) -> DocumentVersion {
         DocumentVersion { created_at: self.created_at, generation: self.generation() }
     }
@@ -13,7 +13,7 @@ impl Kept {
 
 impl Snapshot {
     /// Nothing was written of what is not there.
-    pub fn written(&self, kind: Kind, id: &str) -> DocumentVersion {
-        self.kept(kind).find(|kept| kept.id == id).map(Kept::written).unwrap_or_default()
+    pub fn written(&self, kind: DocumentKind, id: &str) -> DocumentVersion {
+        self.documents(kind).find(|stored| stored.id == id).map(StoredDocument::written).unwrap_or_default()
     }
 }

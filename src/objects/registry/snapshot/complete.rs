@@ -17,7 +17,7 @@ pub async fn complete(tenant: &str, known: &Snapshot) -> Result<Rc<Snapshot>, Fa
             Reply::Documents { page, next } => {
                 all.services.extend(page.services);
                 all.keys.extend(page.keys);
-                all.kept.extend(page.kept);
+                all.documents.extend(page.documents);
                 after = next;
             }
             _ => return Err(Failure("the registry answered something else".into())),
@@ -27,7 +27,7 @@ pub async fn complete(tenant: &str, known: &Snapshot) -> Result<Rc<Snapshot>, Fa
         revision: known.revision,
         services: all.services,
         keys: all.keys,
-        kept: all.kept,
+        documents: all.documents,
         stores: known.stores.clone(),
         cursor_secret: known.own_secret.clone(),
         soft: known.soft.get(),
