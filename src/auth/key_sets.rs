@@ -1,5 +1,5 @@
-//! Key sets that issuers publish, held in each isolate. When one is fetched is decided in
-//! `narthex_core::access::jose::key_set_cache`.
+//! Caches the key sets that issuers publish, in each isolate. `narthex_core::access::jose::key_set_cache` decides when
+//! to fetch one.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,17 +14,18 @@ use narthex_core::access::jose::jwt::{Token, TokenError};
 use narthex_core::access::jose::key_set_cache::{CachedKeySet, KeyLookup, max_age};
 use narthex_core::base::time::Timestamp;
 
-/// The set of the gateway's own authorization server.
+/// The key set of the gateway's own authorization server.
 pub const OWN: &str = "own";
-/// The object that keeps it.
+/// The object that stores it.
 pub const OWN_KEYS: &str = "default/keys";
 /// How long a server may take, in milliseconds.
 const PATIENCE_MS: u64 = 5_000;
-/// How often somebody who waits for another's request looks, in milliseconds.
+/// The interval at which a request checks whether another's fetch has finished, in milliseconds.
 const LOOK_MS: u64 = 20;
 
-/// Whose a set is: the path of a document below `/v1`, when it was made, and its generation. The set of one that is
-/// written anew is asked for again, in every isolate; one that is deleted leaves none to its successor.
+/// The document that a key set belongs to: its path below `/v1`, its creation time and its generation. When the
+/// document is written, every isolate fetches the key set again; a deleted document leaves nothing to a new one with
+/// the same id.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'o> {
     pub path: &'o str,
@@ -38,7 +39,7 @@ struct Entry {
     held: CachedKeySet,
 }
 
-/// Clients say themselves where their keys are, so no more of these are held.
+/// Clients choose the URLs of their keys themselves, so at most this many of these sets are cached.
 const MAX_OF_CLIENTS: usize = 200;
 const CLIENTS: &str = "clients/";
 
@@ -46,7 +47,7 @@ thread_local! {
     static SETS: RefCell<HashMap<String, Entry>> = RefCell::new(HashMap::new());
 }
 
-/// The entry for this address. One that is older than what is held asks what is held: it was decided with before.
+/// Looks up the entry for this URL. An owner older than the entry uses the entry: its decision began before the write.
 fn with_entry<T>(owner: Owner<'_>, url: &str, use_it: impl FnOnce(&mut Entry) -> T) -> T {
     SETS.with_borrow_mut(|sets| {
         let is_new = !sets.contains_key(owner.path);
@@ -68,7 +69,7 @@ fn with_entry<T>(owner: Owner<'_>, url: &str, use_it: impl FnOnce(&mut Entry) ->
     })
 }
 
-/// Whether a token is signed by one of these keys; until when that may be remembered.
+/// Verifies a token's signature against these keys; returns until when the result may be cached.
 pub async fn verify(token: &Token<'_>, keys: &Keys, owner: Owner<'_>) -> Result<Timestamp, TokenError> {
     match keys {
         Keys::Url(url) => verify_by(token, url, owner).await,
@@ -81,7 +82,7 @@ pub async fn verify(token: &Token<'_>, keys: &Keys, owner: Owner<'_>) -> Result<
     }
 }
 
-/// The same by the gateway's own.
+/// Verifies a token's signature against the gateway's own keys.
 pub async fn verify_own(token: &Token<'_>) -> Result<Timestamp, TokenError> {
     verify_by(token, OWN, Owner { path: OWN, written: DocumentVersion::default() }).await
 }
@@ -99,7 +100,7 @@ async fn verify_by(token: &Token<'_>, url: &str, owner: Owner<'_>) -> Result<Tim
                 }
                 failed = Some(number);
             }
-            // Another request's I/O cannot be waited for; what it brings can.
+            // Another request's I/O cannot be awaited, but its result can be polled.
             KeyLookup::Wait => clock::pause(LOOK_MS).await,
             KeyLookup::Fetch => fetch(url, owner, now).await,
             KeyLookup::Reject(refused) => return Err(refused),
@@ -117,7 +118,7 @@ async fn any_verifies(token: &Token<'_>, keys: Vec<Jwk>) -> bool {
 }
 
 async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
-    // Where another document has taken its place meanwhile, its address is asked.
+    // If the document was replaced in the meantime, its present URL is fetched.
     let (url, written) = with_entry(owner, url, |entry| {
         entry.held.begin_fetch(now.plus_ms(PATIENCE_MS + 1_000));
         (entry.url.clone(), entry.written)
@@ -127,7 +128,7 @@ async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
         log_event!(KeySetNotFetched, object = owner.path, url = &url, detail = detail);
     });
     SETS.with_borrow_mut(|sets| {
-        // What was asked for before a document was written says nothing of what it is now.
+        // A key set requested before a document was written does not apply to its present version.
         let same = sets.get_mut(owner.path).filter(|entry| entry.url == url && entry.written == written);
         if let Some(entry) = same {
             entry.held.fetched(fetched.ok(), clock::now());

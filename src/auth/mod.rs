@@ -1,7 +1,7 @@
-//! From credentials to a principal, and what that principal may do.
+//! Turns credentials into a principal with its permissions.
 //!
-//! The order of looking: `Authorization: Bearer` (an API key by its form, else a token), then `X-API-Key`. A refusal is
-//! the same whatever was wrong with the credentials.
+//! Credentials are taken from `Authorization: Bearer` (an API key, recognized by its form, or a token), then from
+//! `X-API-Key`. A rejection is the same whatever is wrong with the credentials.
 
 pub mod key_sets;
 pub mod own;
@@ -24,7 +24,7 @@ use narthex_core::base::names::valid_id;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
 
-/// Where clients find the gateway, which is what it calls itself as an issuer.
+/// The gateway's own origin, which is also its identifier as an issuer.
 pub fn origin_of(request: &Request, settings: &Settings) -> String {
     if let Some(url) = &settings.public_url {
         return url.clone();
@@ -35,7 +35,7 @@ pub fn origin_of(request: &Request, settings: &Settings) -> String {
     url.get(..end).unwrap_or_default().to_string()
 }
 
-/// The gateway as an issuer, and the resource that is asked of it: its API, or the MCP endpoint at this path.
+/// The gateway as an issuer, and the requested resource: the API, or the MCP endpoint at this path.
 #[derive(Debug, Clone, Copy)]
 pub struct Own<'o> {
     pub origin: &'o str,
@@ -43,18 +43,18 @@ pub struct Own<'o> {
 }
 
 impl Own<'_> {
-    /// What a token has to be for (RFC 8707).
+    /// The audience that a token must have (RFC 8707).
     fn audience(&self) -> String {
         format!("{}{}", self.origin, self.path)
     }
 
-    /// Where a client can learn how to get a token (RFC 9728 §3.1).
+    /// The URL of the metadata by which a client obtains a token (RFC 9728 §3.1).
     fn metadata(&self) -> String {
         format!("{}/.well-known/oauth-protected-resource{}", self.origin, self.path)
     }
 }
 
-/// The MCP endpoint that a request is for, without the slash that may stand behind it; nothing for the API.
+/// The path of the requested MCP endpoint, without a trailing slash; empty for the API.
 fn resource_path(request: &Request) -> &str {
     let url = request.url();
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
@@ -64,19 +64,19 @@ fn resource_path(request: &Request) -> &str {
     let path = path.strip_suffix('/').unwrap_or(path);
     match path.strip_prefix("/mcp/") {
         Some(service) if valid_id(service) => path,
-        // There is no such endpoint: how to get a token is told of the one that there is.
+        // This endpoint does not exist: refer to the metadata of the existing one.
         Some(_) => "/mcp",
         None if path == "/mcp" => path,
         None => "",
     }
 }
 
-/// Where a client can learn how to get a token for what it asks for.
+/// The URL of the metadata by which a client obtains a token for the requested resource.
 pub fn metadata_of(request: &Request, settings: &Settings) -> String {
     Own { origin: &origin_of(request, settings), path: resource_path(request) }.metadata()
 }
 
-/// `own`: where a client can learn how to get a token (RFC 9728 §5.1).
+/// `own`: the resource whose metadata the challenge refers to (RFC 9728 §5.1).
 fn unauthenticated(presented: bool, own: Option<Own<'_>>) -> Problem {
     let (detail, mut challenge) = if presented {
         ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#.to_string())
@@ -90,13 +90,13 @@ fn unauthenticated(presented: bool, own: Option<Own<'_>>) -> Problem {
     Problem::new(Code::Unauthenticated, detail).with_header("WWW-Authenticate", challenge)
 }
 
-/// What was good when a wait began and is not any more.
+/// The problem for credentials that ended during a request.
 pub fn ended(request: &Request, settings: &Settings) -> Problem {
     let origin = settings.oauth.then(|| origin_of(request, settings));
     unauthenticated(true, origin.as_deref().map(|origin| Own { origin, path: resource_path(request) }))
 }
 
-/// What is presented as credentials.
+/// The credentials in a request.
 pub fn presented(request: &Request) -> Option<&str> {
     let bearer = request.header("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
@@ -105,7 +105,7 @@ pub fn presented(request: &Request) -> Option<&str> {
     bearer.or_else(|| request.header("x-api-key")).filter(|text| !text.is_empty())
 }
 
-/// What people call a principal, by what its tenant's registry says now: an API key or an OAuth client of its own.
+/// The display name of an API key or an OAuth client, as its tenant's registry knows it now.
 pub fn name_of(principal: &str, snapshot: &Snapshot) -> Option<String> {
     let name = match principal.split_once(':')? {
         ("key", id) => snapshot.key(id)?.name.clone(),
@@ -137,14 +137,14 @@ fn holder(snapshot: &Snapshot, key: &Key, presented: &PresentedKey<'_>, now: Tim
     })
 }
 
-/// How old the snapshot may be that says who asks.
+/// The maximum age of the snapshot that authenticates a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Age {
-    /// A store confirms its revision before anything comes of it.
+    /// Any age: a store checks the revision before the request has an effect.
     Any,
-    /// Nobody confirms it, and it may be as old as this, in milliseconds.
+    /// At most this old, in milliseconds; no store checks the revision.
     Within(u64),
-    /// Nobody confirms it: the registry is asked now, so that a write that has answered is seen.
+    /// Fetched now, so that every completed write is included; no store checks the revision.
     Current,
 }
 
@@ -157,16 +157,16 @@ async fn taken(tenant: &str, age: Age) -> Result<Rc<Snapshot>, Problem> {
     snapshot.map_err(|failure| Problem::internal(failure.0))
 }
 
-/// Whether there is such a tenant. Asked before anything of its name is, so that nobody makes objects by guessing.
+/// Whether the tenant exists. Checked before any of its objects is called, so that a guessed name creates none.
 pub async fn is_tenant(id: &str) -> Result<bool, Failure> {
     if id == FIRST_TENANT || snapshot::any(FIRST_TENANT).await?.has_tenant(id) {
         return Ok(true);
     }
-    // One made a moment ago elsewhere.
+    // It may have been created elsewhere a moment ago.
     Ok(snapshot::refreshed(FIRST_TENANT).await?.has_tenant(id))
 }
 
-/// Who asks, and the snapshot that says so.
+/// Authenticates a request; returns the principal and the snapshot that was used.
 pub async fn authenticate(
     request: &Request,
     settings: &Settings,
@@ -185,14 +185,14 @@ pub async fn authenticate(
     recognize(presented, admin_key, own, age).await
 }
 
-/// Who presents this text. `own` is the issuer the gateway is itself, if it is one.
+/// Authenticates these credentials. `own` is the gateway as an issuer, if it is one.
 pub async fn recognize(
     presented: &str,
     admin_key: &str,
     own: Option<Own<'_>>,
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), Problem> {
-    // One comparison for every text that is no key: what is presented decides nothing else.
+    // One comparison for every text other than a key; its result depends on nothing else.
     let Some(presented) = api_key::parse(presented) else {
         if api_key::equal_secrets(presented, admin_key) {
             return Ok((Principal::admin(), taken(FIRST_TENANT, age).await?));
@@ -208,19 +208,19 @@ pub async fn recognize(
     let mut snapshot = taken(presented.tenant, age).await?;
     let mut found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     if found.is_none() && age == Age::Any {
-        // A key made a moment ago elsewhere is good here too.
+        // The key may have been created elsewhere a moment ago.
         snapshot = taken(presented.tenant, Age::Current).await?;
         found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     }
     found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true, own))
 }
 
-/// Who presents a token. Issuers belong to the deployment: its first tenant's registry has them.
+/// Authenticates a token. Issuers belong to the deployment: its own tenant's registry has them.
 async fn by_token(text: &str, own: Option<Own<'_>>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
     let mut issuers = taken(FIRST_TENANT, age).await?;
     let mut found = tokens::principal(text, &issuers, own, age).await;
-    // One made a moment ago elsewhere is good here too. And a tenant's stores confirm the tenant's revision, not this
-    // one.
+    // The issuer may have been created elsewhere a moment ago. Also, a tenant's stores check the tenant's revision, not
+    // this one.
     let unsure = found.as_ref().map_or(true, |(found, _)| found.tenant != FIRST_TENANT && !issuers.is_fresh());
     if unsure && age == Age::Any {
         let known = issuers.revision;

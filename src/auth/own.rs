@@ -1,7 +1,7 @@
-//! Access tokens of the gateway's own authorization server: what they are worth now.
+//! Access tokens of the gateway's own authorization server: what they permit now.
 //!
-//! A token says who may do what, for whom, and by which grant. All of these can end or shrink before it does, so each
-//! is looked up in the registry: what is remembered of a token falls with the revision.
+//! A token names a principal, a client, a scope and a grant. Each may end or shrink before the token expires, so each
+//! is looked up in the registry: a cached result is dropped when the revision changes.
 
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
@@ -18,7 +18,7 @@ use narthex_core::base::time::Timestamp;
 
 use super::key_sets;
 
-/// A token's claims, once its signature and its time were found good. `audience` is the resource it must be for.
+/// A token's claims, after verification of its signature and its times. `audience` is the required resource.
 pub async fn claims(
     token: &Token<'_>,
     origin: &str,
@@ -33,7 +33,7 @@ pub async fn claims(
     Ok((claims, until))
 }
 
-/// Who it is for, with what is left of its scope. `deployment` is the registry that has the issuers, `snapshot` that of
+/// The principal of a token, limited to its scope. `deployment` is the registry with the issuers, `snapshot` that of
 /// the token's tenant.
 pub fn principal(
     deployment: &Snapshot,
@@ -45,7 +45,7 @@ pub fn principal(
         return Err(TokenError::Revoked);
     }
     let mut scope: Vec<String> = claims.scope.split(' ').map(Into::into).collect();
-    // A client with a document at its own address is not registered here.
+    // A client identified by a URL is not registered here.
     if let Some((tenant, id)) = split_client_id(&claims.client_id).filter(|_| !claims.client_id.contains(':')) {
         let registry = match tenant {
             _ if tenant == claims.tenant => Some(snapshot),
@@ -61,7 +61,7 @@ pub fn principal(
     if let Some((name, _)) = claims.sub.strip_prefix("issuer:").and_then(|rest| rest.split_once(':')) {
         from.push(format!("issuers/{name}"));
     }
-    // It ends with the key of who allowed it.
+    // The token ends with the API key of the person who consented.
     let key = claims.sub.strip_prefix("key:").and_then(|id| snapshot.key(id));
     let until = key.map_or(until, |key| until.min(key.expires_at));
     let (principal, tenant, roles) = (claims.sub.clone(), claims.tenant.clone(), claims.roles.clone());
@@ -69,7 +69,7 @@ pub fn principal(
     Ok(Principal { principal, name, tenant, role, permissions, until: Some(until), from, roles })
 }
 
-/// Its role, and its permissions where they are not the scope's alone; nothing when it is gone.
+/// The subject's role, and its permissions unless the scope alone decides; `None` if the subject is gone.
 fn of_subject(
     deployment: &Snapshot,
     snapshot: &Snapshot,
@@ -84,14 +84,15 @@ fn of_subject(
             let role = snapshot.role(&key.role).into_iter().flatten().map(str::to_string);
             Some((key.role.clone(), Some(role.chain(key.permissions.iter().cloned()).collect())))
         }
-        // A person who signed in there: what their roles grant now, while people may still sign in there.
+        // A person who signed in with an issuer: what their roles grant now, while the issuer may still be used to sign
+        // in.
         "issuer" => {
             let (name, _) = id.split_once(':')?;
             let issuer = deployment.issuers.iter().find(|issuer| issuer.name == name && issuer.sign_in.is_some())?;
-            // Whose people it has may have changed.
+            // The issuer's tenant may have changed.
             let theirs = issuer.tenant.as_deref().unwrap_or(FIRST_TENANT) == claims.tenant;
             (theirs || issuer.claims.tenant.is_some()).then_some(())?;
-            // So may what its words mean: it gives no role now that it does not name.
+            // So may its mapping of roles: a role that it no longer maps is dropped.
             let named = |role: &&String| issuer.granted_roles().any(|given| given == *role);
             let roles: Vec<String> = claims.roles.iter().filter(named).cloned().collect();
             Some((roles.first()?.clone(), Some(granted(snapshot, &roles))))
@@ -100,18 +101,18 @@ fn of_subject(
     }
 }
 
-/// What a client is called as a principal.
+/// The principal name of a client.
 pub fn client_principal(tenant: &str, id: &str) -> String {
     format!("client:{}", client_id(tenant, id))
 }
 
-/// What these roles of an issuer's permit now, as far as the scope of its token went: the one rule for its tokens and
-/// for grants of people who signed in there.
+/// The permissions that an issuer's roles grant now, limited to the token's scope: the same rule for the issuer's
+/// tokens and for the grants of people who signed in with it.
 pub fn permitted(snapshot: &Snapshot, roles: &[String], scope: Option<&[String]>) -> Vec<String> {
     issued(roles, scope, |role| snapshot.role(role))
 }
 
-/// All that these roles grant.
+/// All permissions of these roles.
 pub fn granted(snapshot: &Snapshot, roles: &[String]) -> Vec<String> {
     permitted(snapshot, roles, None)
 }

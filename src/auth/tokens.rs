@@ -1,7 +1,7 @@
-//! Tokens of outside issuers: from a text to a principal.
+//! Tokens of external issuers.
 //!
-//! A token that was verified is remembered by its digest until it ends or the registry changes, so the usual request
-//! pays for one hash. Everything that can be told without a key is told before one is fetched.
+//! A verified token is cached by its digest until it expires or the registry changes, so that most requests pay for one
+//! hash. All checks that need no key are made before a key set is fetched.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,13 +20,13 @@ use narthex_core::base::time::Timestamp;
 use super::key_sets::{self, Owner};
 use super::{Age, Own, is_tenant, own, taken};
 
-/// More than these are forgotten together: it is rare, and each costs one verification.
+/// At this size the cache is cleared: this is rare, and costs one verification per token.
 const MAX_REMEMBERED: usize = 2_000;
 
 struct Remembered {
     principal: Principal,
-    /// Of the registries that decided it: the deployment's, which has the issuers, and the tenant's, which has the
-    /// roles.
+    /// The revisions of the registries that decided: the deployment's, which has the issuers, and the tenant's, which
+    /// has the roles.
     revisions: [u64; 2],
     until: Timestamp,
 }
@@ -52,7 +52,7 @@ fn remember(digest: [u8; 32], principal: &Principal, revisions: [u64; 2], until:
     });
 }
 
-/// The registry of the tenant a token is for.
+/// The registry of the tenant that a token is for.
 async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<Rc<Snapshot>, TokenError> {
     if tenant == FIRST_TENANT {
         return Ok(issuers.clone());
@@ -63,15 +63,15 @@ async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<R
     }
 }
 
-/// Who presents this token, by what `issuers`, the deployment's registry, says of issuers; and the registry of the
-/// tenant it is for. `own` is the issuer the gateway is itself, if it is one.
+/// The principal of a token, with the registry of its tenant. `issuers` is the deployment's registry, `own` the gateway
+/// as an issuer, if it is one.
 pub async fn principal(
     text: &str,
     issuers: &Rc<Snapshot>,
     own: Option<Own<'_>>,
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), TokenError> {
-    // What it is good for at one resource says nothing of another.
+    // The result for one resource does not apply to another.
     let path = own.map_or("", |own| own.path);
     let digest: [u8; 32] = Sha256::new().chain_update(text).chain_update("\n").chain_update(path).finalize().into();
     let now = clock::now();
@@ -98,8 +98,8 @@ pub async fn principal(
     Ok((principal, own))
 }
 
-/// The document among those of this issuer that a token is for, and what it says by it. Of several that fit, the one
-/// whose audience the token names first.
+/// The issuer document that a token matches, and the identity it maps to. If several match, the one whose audience the
+/// token names first.
 fn claimed<'i>(
     token: &Token<'_>,
     said: &str,
@@ -116,7 +116,7 @@ fn claimed<'i>(
             Ok((mapped, until)) => {
                 fitting.push((token.place_of(expected.audience).unwrap_or(usize::MAX), issuer, mapped, until));
             }
-            // Why it is refused says the one that it is for.
+            // The reason comes from the document that matches the token best.
             Err(why) if refused == TokenError::Issuer || refused == TokenError::Audience => refused = why,
             Err(_) => {}
         }
@@ -125,7 +125,7 @@ fn claimed<'i>(
     first.map(|(_, issuer, mapped, until)| (issuer, mapped, until)).ok_or(refused)
 }
 
-/// Whether the signature is by one of the issuer's keys; until when that may be remembered.
+/// Verifies a token's signature against the issuer's keys; returns until when the result may be cached.
 pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<Timestamp, TokenError> {
     let path = format!("issuers/{}", issuer.name);
     key_sets::verify(token, &issuer.keys, Owner { path: &path, written: issuer.written }).await

@@ -1,5 +1,5 @@
-//! The credentials that opened what stays open: looked at again for as long as it does, whatever they are. So a stream
-//! that a Worker holds ends with the key, token, grant, issuer, client, role or tenant that let it in.
+//! Credential watch: checks the credentials of an open stream for as long as it is open, so that a stream held by a
+//! Worker ends with the key, token, grant, issuer, client, role or tenant that permitted it.
 
 use crate::platform::clock;
 use crate::platform::http::Request;
@@ -10,16 +10,17 @@ use narthex_core::http::problem::Code;
 
 use super::{Age, Own, origin_of, presented, recognize, resource_path};
 
-/// It is looked after so long, in milliseconds.
+/// The interval between checks, in milliseconds.
 pub const LOOK_MS: u64 = 2_000;
-/// At a registry that is at most so old: for all streams of an isolate together that is a question each second.
+/// The maximum age of the snapshot used, in milliseconds: all streams of an isolate together cause one request per
+/// second.
 const OLD_MS: u64 = 1_000;
 
-/// What lets a principal go on.
+/// The permissions that a principal must keep.
 #[derive(Debug, Clone)]
 pub enum Needed {
     All(Vec<String>),
-    /// To create something, whatever.
+    /// Permission to create any context at all.
     ToCreate,
 }
 
@@ -39,7 +40,7 @@ impl Needed {
 pub struct Watched {
     presented: String,
     admin_key: String,
-    /// Where the gateway is an issuer itself: its origin, and the path that was asked for.
+    /// If the gateway is an issuer: its origin, and the requested path.
     own: Option<(String, String)>,
     tenant: String,
     principal: String,
@@ -60,7 +61,7 @@ impl Watched {
         }
     }
 
-    /// Lasts as long as they do.
+    /// Returns when the credentials have ended.
     pub async fn ended(&self) {
         loop {
             let left = self.until.map_or(LOOK_MS, |until| until.since(clock::now()).min(LOOK_MS));
@@ -81,7 +82,7 @@ impl Watched {
                 let same = principal.tenant == self.tenant && principal.principal == self.principal;
                 same && self.needed.is_had_by(&principal)
             }
-            // A registry that cannot be reached says nothing against anybody.
+            // An unreachable registry says nothing against the credentials.
             Err(problem) => problem.code != Code::Unauthenticated,
         }
     }

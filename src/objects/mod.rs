@@ -1,8 +1,8 @@
-//! One folder per Durable Object: the messages it understands, its tables, and a thin shell around the core.
+//! One folder per Durable Object: its messages, its tables, and a thin shell around the core.
 //!
-//! Objects decide and remember; they never call a service. A shell reads a message, lets the core decide,
-//! writes once, and answers. What a message or a row says must be understood by the version before and
-//! after: a deploy runs both for a while, so members are only ever added, with defaults.
+//! Objects decide and store; they never call a service. A shell reads a message, lets the core decide, writes once, and
+//! replies. The previous and the next version must understand every message and row, because a deployment runs both for
+//! a while: members are only ever added, with defaults.
 
 pub mod contexts;
 pub mod events;
@@ -21,7 +21,7 @@ use crate::platform::Failure;
 use narthex_core::base::json_writer::written;
 use narthex_core::registry::size::{SAFE_BYTES, sent};
 
-/// A reply on its way out of an object; a large one in the encoding that takes the fewest bytes there.
+/// Serializes a reply; a large one in the encoding that takes the fewest bytes.
 fn reply<R: Serialize>(reply: Result<R, Failure>) -> Result<JsValue, JsValue> {
     reply
         .and_then(|reply| Ok(written(&reply)?))

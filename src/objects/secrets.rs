@@ -1,4 +1,4 @@
-//! What a service has secret, decrypted where it is called: in a Worker, and in its lane for probes.
+//! A service's secrets, decrypted where the service is called: in a Worker, and in its lane for probes.
 
 use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret};
 use std::borrow::Cow;
@@ -17,12 +17,12 @@ use super::registry::messages::Registered;
 pub const SIGNING_SECRET: &str = "signing_secret";
 pub const CREDENTIALS: &str = "credentials";
 
-/// What a secret of a service is bound to.
+/// The associated data of a service's secret.
 pub fn of_service<'a>(tenant: &'a str, service: &'a str, field: &'static str) -> AssociatedData<'a> {
     AssociatedData { tenant, kind: "service", id: service, field }
 }
 
-/// As it is stored.
+/// A service's secrets in stored form.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Stored<'s> {
     credentials: Option<&'s EncryptedCredentials>,
@@ -44,10 +44,10 @@ impl<'s> From<&'s Target> for Stored<'s> {
     }
 }
 
-/// What a service is called with.
+/// The secrets that a call of a service needs.
 pub struct DecryptedSecrets {
     credentials: Vec<(CredentialPlace, String)>,
-    /// Tokens are had for it, by the only one of `credentials`.
+    /// OAuth client for which access tokens are requested, with the only one of `credentials` as its secret.
     client: Option<OAuthClient>,
     signing: Secret,
     retiring: Option<(Secret, Timestamp)>,
@@ -76,14 +76,14 @@ impl DecryptedSecrets {
         })
     }
 
-    /// Whether one of the service's credentials is in a text of its own: in whole, without the word before it, or as
-    /// it stands in an address or in JSON.
+    /// Whether a text of the service's contains one of its credentials: in full, without its scheme, or as encoded in a
+    /// URL or in JSON.
     pub fn shows_in(&self, text: &str) -> bool {
         self.credentials.iter().any(|(_, value)| credentials::shows(value, text))
     }
 
-    /// The headers by which a service knows its gateway (Standard Webhooks 1.0), and its credentials. While a rotation
-    /// lasts there are two signatures.
+    /// Adds the headers by which a service recognizes its gateway (Standard Webhooks 1.0), and the service's
+    /// credentials. During a rotation there are two signatures.
     pub fn add(&self, headers: &mut Headers, id: &str, now: Timestamp, body: &[u8]) {
         let timestamp = now.seconds();
         let mut signature = self.signing.sign(id, timestamp, body);
@@ -97,12 +97,12 @@ impl DecryptedSecrets {
         self.add_credentials(headers);
     }
 
-    /// The client that tokens are had for, with its secret.
+    /// The OAuth client that tokens are requested for, with its secret.
     pub fn client(&self) -> Option<(&OAuthClient, &str)> {
         Some((self.client.as_ref()?, &self.credentials.first()?.1))
     }
 
-    /// The service's own credentials alone; where tokens are had for it, nothing.
+    /// Adds only the service's own credentials; none if tokens are requested for it.
     pub fn add_credentials(&self, headers: &mut Headers) {
         for (place, value) in &self.credentials {
             if let (CredentialPlace::Header(name), None) = (place, &self.client) {
@@ -111,7 +111,7 @@ impl DecryptedSecrets {
         }
     }
 
-    /// Where the service is called: its address with what it is place in the query.
+    /// The address that is called: with the credentials that belong into the query.
     pub fn addressed<'a>(&self, address: &'a Address) -> Cow<'a, Address> {
         let mut pairs = self.credentials.iter().filter_map(|(place, value)| match place {
             CredentialPlace::Query(name) => Some((name.as_str(), value.as_str())),

@@ -1,4 +1,4 @@
-//! What is asked of a `GrantStore`, and what it replies.
+//! The messages of a `GrantStore`: its requests and replies.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,14 +9,14 @@ use narthex_core::base::time::Timestamp;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// A person has allowed something; the code is on its way.
+    /// A person has consented; the authorization code is about to be sent.
     Begin(Box<Grant>),
     Redeem {
         hash: String,
         client: String,
         redirect_uri: Option<String>,
         verifier: String,
-        /// The hash of the first refresh token, where there is one.
+        /// The hash of the first refresh token, if there is one.
         next: Option<String>,
     },
     Refresh {
@@ -24,29 +24,29 @@ pub enum Ask {
         hash: String,
         client: String,
         next: String,
-        /// What the client says of itself by now, where that is to be kept.
+        /// The client's present metadata, if it should be stored.
         #[serde(default)]
         seen: Option<Box<SeenClient>>,
     },
-    /// What this client may still get of the grant. Changes nothing.
+    /// Reads what the grant still allows this client. Changes nothing.
     Read { client: String },
-    /// Whether this refresh token would be taken. Changes nothing.
+    /// Whether this refresh token would be accepted. Changes nothing.
     Look { place: u64, hash: String },
-    /// Its client gives it up.
+    /// The client revokes the grant.
     End { client: String },
-    /// Takes a name, once until a time.
+    /// Claims a name until a time; only the first claim succeeds.
     UseOnce { name: String, until: Timestamp },
-    /// The public keys there are.
+    /// The public signing keys.
     Keys,
     /// Signs the claims of an access token.
     Sign { claims: String },
-    /// Of a tenant's list of grants: one is in force, or was used.
+    /// In a tenant's list of grants: adds a grant, or records its use.
     List(Box<GrantEntry>),
-    /// One has ended.
+    /// Removes an ended grant from the list.
     Unlist { grant: String },
-    /// Those that match, the newest first.
+    /// Matching grants, newest first.
     Listed(GrantQuery),
-    /// The one of this id.
+    /// The grant with this id.
     Find { grant: String },
 }
 
@@ -56,7 +56,7 @@ pub enum Reply {
     Done,
     Taken(Taken),
     Looked(Option<(GrantedAccess, Timestamp)>),
-    /// Whether there was something to end, or to take.
+    /// Whether there was something to end, or the name was free.
     Ended(bool),
     Keys(Vec<PublicKey>),
     Signed(String),
@@ -64,12 +64,12 @@ pub enum Reply {
     Listed(Vec<GrantEntry>),
 }
 
-/// What a client may still get of a grant.
+/// What a grant still allows its client.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Held {
     pub allowed: GrantedAccess,
     pub until: Timestamp,
-    /// When it was used last.
+    /// When it was last used.
     #[serde(default)]
     pub used_at: Option<Timestamp>,
     #[serde(default)]
@@ -80,7 +80,7 @@ pub struct Held {
 #[serde(rename_all = "snake_case")]
 pub enum Taken {
     Taken(GrantedAccess),
-    /// It was taken a moment ago, and is answered as then.
+    /// It was redeemed a moment ago, and gets the same response.
     Again(GrantedAccess),
     Refused,
     Replayed,

@@ -1,8 +1,8 @@
-//! `GrantStore`: what must be used once or kept in one place for the authorization server.
+//! `GrantStore`: state of the authorization server that must be used only once or kept in one place.
 //!
-//! One object is one grant: its code, and the refresh token that is good. Another keeps the keys that sign access
-//! tokens, and never gives out their private part. Others remember the assertions a client has used, and one of each
-//! tenant lists its grants, so that they can be seen and ended. What has ended is deleted by an alarm.
+//! One object holds one grant: its code, and its current refresh token. Another holds the keys that sign access tokens,
+//! and never returns their private parts. Others record the assertions that clients have used, and one per tenant lists
+//! its grants, so that they can be shown and revoked. An alarm deletes what has ended.
 
 pub mod messages;
 mod tables;
@@ -23,19 +23,19 @@ use narthex_core::base::time::Timestamp;
 use messages::{Ask, Held, PublicKey, Reply, Taken};
 use tables::{GRANT, PAIRS, Tables};
 
-/// A grant that is over is remembered for this long, so that a late replay is told from nonsense, in milliseconds.
+/// An ended grant is kept for this long, so that a late replay is distinguished from an unknown token, in milliseconds.
 const REMEMBERED_MS: u64 = 3_600_000;
 
-/// The authorization server is the deployment's own tenant's.
+/// The authorization server belongs to the deployment's own tenant.
 const TENANT: &str = "default";
 
 struct Inner {
     tables: Tables,
-    /// The name and private part of the key that signs.
+    /// The name and private part of the current signing key.
     signing: RefCell<Option<(String, String)>>,
     /// How long a key signs, in milliseconds.
     life_ms: u64,
-    /// How long a refresh token, and a code, is answered again, in milliseconds.
+    /// How long a used refresh token gets the same response again, and a used code, in milliseconds.
     retry_ms: u64,
     code_retry_ms: u64,
 }
@@ -67,7 +67,7 @@ impl GrantStore {
     }
 }
 
-/// Where a private part is bound to.
+/// The associated data of a private part.
 fn of_key(kid: &str) -> AssociatedData<'_> {
     AssociatedData { tenant: TENANT, kind: "oauth_key", id: kid, field: "private" }
 }
@@ -128,12 +128,12 @@ impl Inner {
 
     fn begin(&self, grant: &Grant) -> Result<Reply, Failure> {
         self.tables.put(GRANT, grant, grant.until)?;
-        // A grant whose code nobody redeems is gone soon.
+        // A grant whose code is never redeemed is deleted soon.
         self.tables.set_alarm(grant.code_until.plus_ms(REMEMBERED_MS));
         Ok(Reply::Done)
     }
 
-    /// Lets the core decide and keeps what it decided, in one turn: nobody comes in between.
+    /// Lets the core decide and stores the result, without another request in between.
     fn decide(&self, decision: impl FnOnce(&mut Grant, Timestamp) -> TokenResult) -> Result<Reply, Failure> {
         let Some(mut grant) = self.tables.get::<Grant>(GRANT)? else {
             return Ok(Reply::Taken(Taken::Refused));
@@ -173,7 +173,7 @@ impl Inner {
         Ok(Reply::Ended(true))
     }
 
-    /// The keys there are, after another was made if one is due.
+    /// The signing keys, after adding another one if that is due.
     async fn pairs(&self) -> Result<Vec<SigningKeyPair>, Failure> {
         let life_ms = self.life_ms;
         let mut pairs: Vec<SigningKeyPair> = self.tables.get(PAIRS)?.unwrap_or_default();
@@ -182,7 +182,7 @@ impl Inner {
         signing_keys::forget(&mut pairs, life_ms, now);
         if signing_keys::wants_another(&pairs, life_ms, now) {
             let made = made(now).await?;
-            // Another request may have made one meanwhile.
+            // Another request may have added one in the meantime.
             pairs = self.tables.get(PAIRS)?.unwrap_or_default();
             if signing_keys::wants_another(&pairs, life_ms, now) {
                 pairs.push(made);
@@ -190,7 +190,7 @@ impl Inner {
             self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
         } else if self.encrypt_again(&mut pairs).await? || pairs.len() != count {
             let known: Vec<SigningKeyPair> = self.tables.get(PAIRS)?.unwrap_or_default();
-            // Whoever made one meanwhile is not undone; what is left here comes next time.
+            // A key added in the meantime is not overwritten; the next call does what is left.
             if known.len() == count {
                 self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
             }
@@ -212,7 +212,7 @@ impl Inner {
         Ok(Reply::Signed(signed))
     }
 
-    /// Private parts that are not under the newest key are encrypted again.
+    /// Re-encrypts private parts that are not under the newest key.
     async fn encrypt_again(&self, pairs: &mut [SigningKeyPair]) -> Result<bool, Failure> {
         let mut changed = false;
         for pair in pairs {
@@ -226,7 +226,7 @@ impl Inner {
         Ok(changed)
     }
 
-    /// Deletes what has ended; the object itself once nothing is left.
+    /// Deletes what has ended, and the object itself once nothing is left.
     fn forget(&self) -> Result<(), Failure> {
         let now = clock::now();
         let grant = self.tables.get::<Grant>(GRANT)?;

@@ -1,5 +1,5 @@
-//! A `GrantStore`'s tables: documents by name, each with its end; and in one object of each tenant the list of its
-//! grants.
+//! The tables of a `GrantStore`: documents by name, each with its expiry; and, in one object per tenant, the list of
+//! its grants.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,10 +15,10 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, do
 /// Only in the object that lists a tenant's grants.
 const CREATE_LIST: &str = "CREATE TABLE IF NOT EXISTS listed (id TEXT PRIMARY KEY, owner TEXT NOT NULL, \
      client TEXT NOT NULL, until INTEGER NOT NULL, document TEXT NOT NULL) STRICT, WITHOUT ROWID";
-/// Entries past their end that go with the next one that comes.
+/// Each addition deletes some expired entries.
 const FORGET: &str = "DELETE FROM listed WHERE id IN (SELECT id FROM listed ORDER BY id LIMIT 20) \
      AND until <= CAST(? AS INTEGER)";
-/// Numbers beyond this lose digits on their way to the database.
+/// Larger numbers lose digits on their way to the database.
 const LAST: u64 = 1 << 53;
 
 pub const GRANT: &str = "grant";
@@ -47,7 +47,7 @@ impl Tables {
         )
     }
 
-    /// Deletes what has ended, and the grant unless it is to be kept.
+    /// Deletes what has ended, and the grant unless it must be kept.
     pub fn forget(&self, keep: Option<&str>, now: Timestamp) -> Result<(), Failure> {
         self.0.run("DELETE FROM kept WHERE until <= CAST(? AS INTEGER)", &[now.0.into()])?;
         if keep.is_none() {
@@ -56,7 +56,7 @@ impl Tables {
         Ok(())
     }
 
-    /// When the next of what is kept ends; nothing when nothing does.
+    /// When the next document expires; `None` if none does.
     pub fn next_end(&self) -> Result<Option<Timestamp>, Failure> {
         let row = self.0.first("SELECT MIN(until) FROM kept WHERE until < CAST(? AS INTEGER)", &[LAST.into()])?;
         Ok(row.and_then(|row| row.integer(0)).map(Timestamp))

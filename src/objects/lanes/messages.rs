@@ -153,7 +153,7 @@ pub struct Seen {
     pub unmeasured: bool,
     #[serde(default)]
     pub status_code: Option<u16>,
-    /// Why there is no usable response.
+    /// Why the probe got no usable response.
     #[serde(default)]
     pub error: Option<ProbeError>,
     pub latency_ms: u64,

@@ -31,7 +31,7 @@ const LOOK_MS: u64 = 50;
 const MAX_WAITING: u32 = 64;
 /// The interval at which the pool is checked for being idle, in milliseconds.
 const REST_MS: u64 = 1_000;
-/// The row is deleted this long after it is no longer needed, in milliseconds.
+/// The row is deleted this long after its last use ends, in milliseconds.
 const IDLE_MS: u64 = 60_000;
 
 const CREATE: &str =
@@ -245,7 +245,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The alarm: deletes the row if it is no longer needed.
+    /// The alarm: deletes the row unless it is still needed.
     fn wake(&self) -> Result<(), Failure> {
         let now = clock::now();
         let all_back = self.pool.borrow_mut().full_at(now);

@@ -1,5 +1,5 @@
-//! The audit log: a row for every change, written with it; rows are never changed and go when they are old.
-//! Refused credentials are gathered, so that nobody can fill the log with them.
+//! The audit log: a row for every change, written in the same transaction; rows never change and are deleted after the
+//! retention. Repeated rejections of credentials are collected, so that they cannot flood the log.
 
 use serde_json::{Map, Value, json};
 
@@ -17,16 +17,16 @@ use super::room::Halted;
 use super::tables::KEY;
 
 const DAY_MS: u64 = 86_400_000;
-/// The same refusal is written again after this, in milliseconds.
+/// The same rejection is logged again after this, in milliseconds.
 const REFUSALS_MS: u64 = 600_000;
-/// Different refusals written in that time; further ones are one entry.
+/// Different rejections logged in that time; further ones share one entry.
 const MAX_REFUSALS: usize = 32;
 
 pub(super) fn refusals() -> RepeatSuppressor {
     RepeatSuppressor::new(REFUSALS_MS, MAX_REFUSALS)
 }
 
-/// What is said of a write.
+/// A write, as the audit log describes it.
 pub(super) struct Change<'a> {
     pub by: &'a Actor,
     pub action: &'a str,
@@ -34,7 +34,7 @@ pub(super) struct Change<'a> {
     pub changes: Map<String, Value>,
 }
 
-/// What was refused, by its path below `/v1`; nothing when it names nothing.
+/// The object of a rejection, as a path below `/v1`; empty if the credentials name none.
 fn object(refused: &Refused) -> String {
     match (&refused.key, &refused.client) {
         (Some(key), _) => format!("keys/{key}"),
@@ -44,15 +44,15 @@ fn object(refused: &Refused) -> String {
 }
 
 impl Inner {
-    /// Writes as a whole, under the next revision, with what the audit log says of it.
+    /// Writes in one transaction, under the next revision, together with the audit entry.
     ///
     /// # Errors
-    /// The platform fails, or the registry would grow beyond its bounds.
+    /// The platform fails, or the registry would exceed a limit.
     pub(super) fn write<T>(&self, change: &Change<'_>, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Halted> {
         self.write_within(Reach::Limit, change, work)
     }
 
-    /// As [`Inner::write`], within this reach.
+    /// As [`Inner::write`], with the given limit.
     pub(super) fn write_within<T>(
         &self,
         reach: Reach,
@@ -89,10 +89,10 @@ impl Inner {
         Ok(Reply::Audit { entries: self.tables.audit(query)? })
     }
 
-    /// Writes down that credentials were refused, and why in truth.
+    /// Logs rejected credentials with the actual reason.
     pub(super) fn refuse(&self, by: &Actor, refused: &Refused) -> Result<Reply, Failure> {
         let Some(reason) = self.reason(refused)? else { return Ok(Reply::Done) };
-        // Without an address it is what an isolate could not tell apart.
+        // Without an address, these are rejections that an isolate did not keep apart.
         let like = match by.address.as_str() {
             "" => RepeatKey::default(),
             address => [address.into(), object(refused), reason],
@@ -104,14 +104,14 @@ impl Inner {
         Ok(Reply::Done)
     }
 
-    /// What was gathered and has waited long enough.
+    /// Logs collected rejections that are due.
     pub(super) fn note_refusals(&self) -> Result<(), Failure> {
         let due = self.refusals.borrow_mut().due(clock::now());
         due.iter().try_for_each(|(like, count)| self.note_refusal(like, *count, ""))
     }
 
     fn note_refusal(&self, [address, object, reason]: &RepeatKey, count: u64, request: &str) -> Result<(), Failure> {
-        // More than could be told apart are told without where and what.
+        // Rejections beyond the limit are logged together, without address and object.
         let or = |text: &str, other: &str| if text.is_empty() { other.to_string() } else { text.to_string() };
         let by =
             Actor { actor: "unknown".into(), name: None, request_id: request.into(), address: or(address, "various") };
@@ -122,7 +122,7 @@ impl Inner {
         self.note(&change, AuditOutcome::Refused)
     }
 
-    /// Why credentials are refused. Nothing when they are good by now.
+    /// Why these credentials are rejected; `None` if they are valid in the meantime.
     fn reason(&self, refused: &Refused) -> Result<Option<String>, Failure> {
         let absent = |name: &str| Ok(Some(if self.tables.was_revoked(name)? { "revoked" } else { "unknown" }.into()));
         let Some(id) = &refused.key else {
@@ -141,7 +141,7 @@ impl Inner {
         Ok(ended.then(|| "expired".into()))
     }
 
-    /// Deletes a piece of what is past its time.
+    /// Deletes some of the expired entries.
     pub(super) fn forget_audit(&self) -> Result<(), Failure> {
         self.tables.forget_audit(Timestamp(clock::now().0.saturating_sub(self.audit_retention_days * DAY_MS)))
     }

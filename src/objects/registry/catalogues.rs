@@ -1,4 +1,4 @@
-//! The tools of MCP servers, kept in step: what a Worker read of them, and what somebody accepted.
+//! The tool catalogues of MCP servers: updates that a Worker has read, and changes that an administrator accepts.
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use super::tables::SERVICE;
 use super::{Inner, as_value};
 
 impl Inner {
-    /// Takes in what was read at `url`, or why it could not be.
+    /// Records the tools read at `url`, or why reading failed.
     pub(super) fn renew_tools(
         &self,
         by: &Actor,
@@ -26,7 +26,7 @@ impl Inner {
     ) -> Result<Reply, Halted> {
         let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
         let Some(upstream) = registered.service.transport.upstream().filter(|upstream| upstream.url == url) else {
-            // It is elsewhere by now.
+            // The service has another address in the meantime.
             return Ok(Reply::Unchanged);
         };
         let holds = upstream.changed_tools == ChangedTools::Hold;
@@ -48,7 +48,7 @@ impl Inner {
         }
     }
 
-    /// Tools that do not fit change nothing, and the service says why.
+    /// Tools that do not fit change nothing, and the service shows the reason.
     fn keep_unread(&self, by: &Actor, registered: Registered, too_large: &TooLarge) -> Result<Reply, Halted> {
         let (tenant, id) = (self.tenant(), &registered.service.id);
         log_event!(ToolsDoNotFit, tenant = &tenant, service = id, detail = too_large.to_string());
@@ -63,7 +63,7 @@ impl Inner {
         self.keep_tools(by, registered, renewed, "service.tools_read", Reach::Reserve)
     }
 
-    /// Serves what is held back: the tools named, or all.
+    /// Accepts tools that are held back: the named ones, or all.
     pub(super) fn accept_tools(&self, by: &Actor, id: &str, names: Option<&[String]>) -> Result<Reply, Halted> {
         let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
         let catalogue = registered.service.catalogue.as_deref();
@@ -116,7 +116,7 @@ impl Inner {
     }
 }
 
-/// A catalogue as the audit log tells of it: its tools by their digests.
+/// A catalogue as the audit log shows it: its tools by their digests.
 fn seen(catalogue: &Catalogue) -> serde_json::Value {
     as_value(&catalogue.pins)
 }

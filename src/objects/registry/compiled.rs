@@ -1,4 +1,4 @@
-//! Schemas as an isolate has compiled them: once for each text, whatever else of the registry changes.
+//! Compiled schemas of an isolate: each text is compiled once, whatever else changes in the registry.
 
 use std::cell::OnceCell;
 
@@ -7,14 +7,14 @@ use serde_json::value::RawValue;
 use narthex_core::services::Service;
 use narthex_core::services::schema::Schema;
 
-/// The schemas of one capability, compiled when first needed.
+/// The schemas of one capability, compiled on first use.
 #[derive(Default)]
 pub struct Schemas {
     pub input: OnceCell<Option<Schema>>,
     pub output: OnceCell<Option<Schema>>,
 }
 
-/// Whether what was compiled for one is good for the other: compiling takes longer than comparing.
+/// Whether the compiled schemas of one service also fit the other: comparing is faster than compiling.
 pub fn have_the_same_schemas(one: &Service, other: &Service) -> bool {
     let same = |one: &Option<Box<RawValue>>, other: &Option<Box<RawValue>>| {
         one.as_deref().map(RawValue::get) == other.as_deref().map(RawValue::get)

@@ -1,4 +1,4 @@
-//! What is configured beside services and keys: documents that the gateway has checked, each with a version.
+//! Configuration other than services and keys: versioned documents that the gateway has validated.
 
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -23,13 +23,13 @@ pub(super) fn object(kind: DocumentKind, id: &str) -> String {
 /// How long a revocation is needed, in milliseconds: no access token lives longer.
 const REVOKED_MS: u64 = (LIFETIME_SECONDS + 2 * SKEW_SECONDS) * 1000;
 
-/// They are looked through at most so often, in milliseconds.
+/// The minimum interval between two deletions of expired revocations, in milliseconds.
 const FORGET_EACH_MS: u64 = 1_000;
 
-/// What is left of a tenant that was deleted.
+/// The document of a deleted tenant.
 const NOTHING: &str = r#"{"name":""}"#;
 
-/// A document in which a secret that was not sent stays as it was.
+/// Fills in the stored secret where a document has null instead of one.
 fn with_known_secret(document: Box<RawValue>, known: Option<&StoredDocument>) -> Result<Box<RawValue>, Failure> {
     let Some((field, secret)) = known.and_then(|known| secret_field(known.kind).zip(secret_of(known))) else {
         return Ok(document);
@@ -46,7 +46,7 @@ fn with_known_secret(document: Box<RawValue>, known: Option<&StoredDocument>) ->
 }
 
 impl Inner {
-    /// A document as the audit log tells of it.
+    /// A document as the audit log shows it.
     pub(super) fn shown(&self, kind: DocumentKind, document: Option<&RawValue>) -> Value {
         let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
         if let Some(secret) = value.pointer_mut("/secret_hash").filter(|secret| secret.is_string()) {
@@ -65,7 +65,7 @@ impl Inner {
         value
     }
 
-    /// Revocations that nothing depends on any more go with one that follows.
+    /// Deletes expired revocations, together with a new one.
     fn forget_revocations(&self) -> Result<(), Failure> {
         let now = clock::now();
         if now.since(self.forgotten_at.get()) < FORGET_EACH_MS {
@@ -109,7 +109,7 @@ impl Inner {
             source: known.as_ref().and_then(|known| known.source.clone()),
         };
         if kind == DocumentKind::Webhook && secret_of(&stored).is_none() {
-            // Deleted since its writer took it for one that has a secret.
+            // Deleted since the writer saw it with a secret.
             return Ok(Reply::Absent);
         }
         let change = Change {
@@ -161,13 +161,13 @@ impl Inner {
             | DocumentKind::Revocation
             | DocumentKind::Webhook
             | DocumentKind::Schedule => self.tables.delete(kind.as_str(), id),
-            // So that the audit log can tell it from one that never was.
+            // The audit log can then distinguish it from a client that never existed.
             DocumentKind::Client => {
                 self.tables.delete(kind.as_str(), id)?;
                 self.tables.forget_used(&object(kind, id))?;
                 self.tables.keep_revoked(&object(kind, id), clock::now())
             }
-            // What was kept under its name may outlive it for a while: nobody else gets that name.
+            // Data stored under the tenant's name may outlive it for a while, so the name stays reserved.
             DocumentKind::Tenant => {
                 let document = RawValue::from_string(NOTHING.into())?;
                 self.tables.put(
@@ -180,13 +180,13 @@ impl Inner {
         Ok(Reply::Done)
     }
 
-    /// What would mean something else, or nothing, without this document.
+    /// Documents that would change their meaning, or lose it, without this one.
     fn needed_by(&self, kind: DocumentKind, id: &str) -> Result<Vec<String>, Failure> {
         Ok(match kind {
             DocumentKind::Role => {
                 let keys = self.tables.keys()?.into_iter().filter(|key| key.role == id);
                 let issuers = self.tables.documents_of(DocumentKind::Issuer)?.into_iter().filter(|stored| {
-                    // Those of one other tenant are by its roles.
+                    // An issuer restricted to one other tenant uses that tenant's roles.
                     let gives = |issuer: Issuer| {
                         !matches!(issuer.reach(FIRST_TENANT), Reach::Tenant(_))
                             && issuer.granted_roles().any(|role| role == id)
@@ -196,7 +196,7 @@ impl Inner {
                 let keys = keys.map(|key| format!("keys/{}", key.id));
                 keys.chain(issuers.map(|stored| object(stored.kind, &stored.id))).collect()
             }
-            // Of what a tenant has, its own registry knows.
+            // Dependencies inside a tenant are known to its own registry.
             DocumentKind::Issuer
             | DocumentKind::Client
             | DocumentKind::Limit

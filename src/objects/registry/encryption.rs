@@ -1,5 +1,5 @@
-//! What a registry keeps secret, encrypted before it is written: encrypting takes a moment, in which others may come in
-//! between, so it is done first and what is decided then is decided at once.
+//! Encrypts the registry's secrets before they are written. Encryption is asynchronous and lets other requests in
+//! between, so it comes first; the decision that uses its result is made synchronously afterwards.
 
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -19,19 +19,19 @@ use super::messages::{DocumentKind, Registered, StoredDocument};
 use super::tables::SERVICE;
 
 const OWN_SECRET: &str = "cursor_secret";
-/// The member of a webhook that has the secret before.
+/// The member of a webhook with its previous secret.
 pub(super) const RETIRING: &str = "retiring";
-/// Secrets that one sweep encrypts again at most.
+/// Secrets re-encrypted per sweep at most.
 const AT_ONCE: usize = 50;
 
-/// What the tenant's own secret is bound to.
+/// The associated data of the tenant's own secret.
 pub(super) fn of_tenant(tenant: &str) -> AssociatedData<'_> {
     AssociatedData { tenant, kind: "tenant", id: tenant, field: OWN_SECRET }
 }
 
-/// A secret in a document.
+/// The secret in a document.
 pub(super) struct SecretField {
-    /// Where it is, as JSON Pointer.
+    /// Its location, as a JSON Pointer.
     pub pointer: &'static str,
     name: &'static str,
 }
@@ -50,27 +50,28 @@ pub(super) fn secret_field(kind: DocumentKind) -> Option<SecretField> {
     }
 }
 
-/// What the secret of a document is bound to.
+/// The associated data of a document's secret.
 pub fn of_document<'a>(tenant: &'a str, kind: DocumentKind, id: &'a str) -> AssociatedData<'a> {
     AssociatedData { tenant, kind: kind.as_str(), id, field: secret_field(kind).map_or("", |field| field.name) }
 }
 
-/// The tenant's own secret: as it is kept, and as it is.
+/// The tenant's own secret, encrypted and decrypted.
 pub(super) struct OwnSecret {
     pub encrypted: EncryptedSecret,
     plaintext: String,
 }
 
-/// The secrets that a write of a service brings.
+/// The secrets in a write of a service.
 pub(super) struct Fresh {
-    /// The one that was sent, or one for a service that has none: to be shown, and as it is kept.
+    /// The signing secret in the document, or one for a service that has none: its plaintext, to be shown, and its
+    /// encrypted form.
     pub signing: (String, EncryptedSecret),
-    /// In the order of the document; nothing for one that is named without its value.
+    /// In the order of the document; `None` for a credential without a value.
     pub credentials: Vec<Option<EncryptedSecret>>,
 }
 
 impl Inner {
-    /// Decrypts the tenant's own secret, and makes it before anything else is asked for.
+    /// Decrypts the tenant's own secret; creates it on first use.
     pub(super) async fn know_secret(&self) -> Result<(), Failure> {
         if self.own_secret.borrow().is_some() {
             return Ok(());
@@ -79,12 +80,12 @@ impl Inner {
         let data = of_tenant(&tenant);
         if self.tables.meta(OWN_SECRET)?.is_none() {
             let made = Secret::from_random(random::bytes()).text();
-            // Without a key it is encrypted as soon as there is one.
+            // Without a key it is stored as plaintext and encrypted when a key is set.
             let encrypted = match secret_box::newest() {
                 Some(_) => secret_box::encrypt(data, clock::now(), "", &made).await?,
                 None => EncryptedSecret::plaintext(made),
             };
-            // Another request may have made one meanwhile.
+            // Another request may have created one in the meantime.
             if self.tables.meta(OWN_SECRET)?.is_none() {
                 self.tables.set_encrypted(OWN_SECRET, &encrypted)?;
             }
@@ -101,7 +102,7 @@ impl Inner {
         fingerprint(own.as_ref().map_or("", |own| &own.plaintext), secret)
     }
 
-    /// A secret as the audit log tells of it.
+    /// A secret as the audit log shows it.
     pub(super) fn seen(&self, secret: &EncryptedSecret) -> String {
         match (secret.parts(), secret.as_plaintext()) {
             (Some(parts), _) => format!("fingerprint:{}", parts.fingerprint),
@@ -109,7 +110,7 @@ impl Inner {
         }
     }
 
-    /// As [`Inner::fingerprint`], without the word.
+    /// As [`Inner::fingerprint`], without the prefix.
     pub(super) fn short_fingerprint(&self, secret: &str) -> String {
         let fingerprint = self.fingerprint(secret);
         fingerprint.strip_prefix("fingerprint:").unwrap_or_default().to_string()
@@ -119,7 +120,7 @@ impl Inner {
         secret_box::encrypt(data, clock::now(), &self.short_fingerprint(secret), secret).await
     }
 
-    /// The secrets in a service's document or patch. Whether they are good is found when it is read.
+    /// Encrypts the secrets in a service's document or patch. They are validated when the document is read.
     pub(super) async fn encrypt_fresh(&self, id: &str, document: &str) -> Result<Fresh, Failure> {
         let document: Value = serde_json::from_str(document).unwrap_or_default();
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
@@ -170,8 +171,8 @@ impl Inner {
         Ok(to_raw_value(&value)?)
     }
 
-    /// A piece of what is not under the newest key is encrypted again under it. It means the same, so it is no revision:
-    /// who holds the old text can decrypt it as long as its key is set.
+    /// Re-encrypts some of the secrets that are not under the newest key. The meaning stays the same, so the revision
+    /// does too: the old text can be decrypted as long as its key is set.
     pub(super) async fn encrypt_again(&self) -> Result<(), Failure> {
         let Some(newest) = secret_box::newest() else { return Ok(()) };
         self.encrypt_own_again().await?;
@@ -203,7 +204,7 @@ impl Inner {
         Ok(())
     }
 
-    /// One that cannot be decrypted does not keep the others from being encrypted.
+    /// A secret that cannot be decrypted does not keep the others from being re-encrypted.
     fn noted(&self, id: &str, outcome: Result<(), Failure>) -> usize {
         let Err(failure) = outcome else { return 1 };
         log_event!(SecretsNotEncryptedAgain, tenant = self.tenant(), object = id, detail = &failure);
@@ -241,7 +242,7 @@ impl Inner {
         let mut after = before.clone();
         let signing = of_service(&tenant, &id, SIGNING_SECRET);
         self.again(signing, &mut after.signing_secret, now).await?;
-        // One whose time is over is not kept.
+        // An expired secret is dropped.
         after.retiring = after.retiring.filter(|old| now < old.until);
         if let Some(RetiringSecret { secret, .. }) = &mut after.retiring {
             self.again(signing, secret, now).await?;
@@ -249,7 +250,7 @@ impl Inner {
         for value in after.credentials.iter_mut().flat_map(|known| known.values_mut()) {
             self.again(of_service(&tenant, &id, CREDENTIALS), value, now).await?;
         }
-        // Whoever wrote it meanwhile has encrypted it.
+        // A concurrent write has already encrypted it.
         let known: Option<Registered> = self.tables.get(SERVICE, &id)?;
         if known.is_some_and(|known| (known.version, known.created_at) == (before.version, before.created_at)) {
             self.tables.put(SERVICE, &id, &after)?;
@@ -268,7 +269,7 @@ impl Inner {
         if let Some(member) = value.pointer_mut(field.pointer) {
             *member = serde_json::to_value(&secret)?;
         }
-        // One whose time is over is not kept.
+        // An expired secret is dropped.
         let mut retiring = retiring_of(before).filter(|old| now < old.until);
         if let Some(RetiringSecret { secret, .. }) = &mut retiring {
             self.again(of_document(&tenant, before.kind, &before.id), secret, now).await?;
@@ -295,14 +296,14 @@ fn secrets_of(registered: &Registered) -> impl Iterator<Item = &EncryptedSecret>
     [&registered.signing_secret].into_iter().chain(credentials).chain(retiring)
 }
 
-/// A document's secret, where it has one.
+/// A document's secret, if it has one.
 pub(super) fn secret_of(stored: &StoredDocument) -> Option<EncryptedSecret> {
     let field = secret_field(stored.kind)?;
     let value: Value = serde_json::from_str(stored.document.get()).ok()?;
     serde_json::from_value(value.pointer(field.pointer)?.clone()).ok()
 }
 
-/// The secret that a webhook had before, as long as it is kept.
+/// A webhook's previous secret, while it is kept.
 pub(super) fn retiring_of(stored: &StoredDocument) -> Option<RetiringSecret> {
     let value: Value =
         serde_json::from_str(stored.document.get()).ok().filter(|_| stored.kind == DocumentKind::Webhook)?;

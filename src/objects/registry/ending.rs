@@ -1,5 +1,5 @@
-//! What was opened ends with what let it in: the hubs are told when an issuer, a client, a grant or a role is no longer
-//! what it was.
+//! Revocation: when an issuer, a client, a grant or a role changes or is deleted, hubs and lanes close the sockets that
+//! depended on it.
 
 use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
@@ -22,22 +22,22 @@ use super::messages::{Condition, DocumentKind, Registered, Reply, StoredDocument
 use super::room::Halted;
 use super::{Inner, PUSH_PATIENCE_MS};
 
-/// Hubs told at a time.
+/// Hubs notified at a time.
 const AT_ONCE: usize = 50;
-/// Tenants told within one request or alarm: an invocation may ask so many objects and no more.
+/// Tenants notified within one request or alarm: an invocation can only call so many objects.
 const MAX_TENANTS_NOTIFIED: usize = 100;
-/// The next are told after this, in milliseconds.
+/// Delay until the next tenants are notified, in milliseconds.
 const GO_ON_MS: u64 = 500;
 const ENDINGS: &str = "endings";
 
-/// What all tenants are to be told, and up to which it was.
+/// A revocation to be sent to all tenants, and the last tenant that was notified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Ending {
     gone: Gone,
     told: String,
 }
 
-/// Who is told next, and whether others follow.
+/// The next tenants to notify, and whether there are more.
 fn piece(mut tenants: Vec<String>, told: &str, most: usize) -> (Vec<String>, bool) {
     tenants.retain(|tenant| tenant.as_str() > told);
     tenants.sort_unstable();
@@ -50,10 +50,10 @@ fn read<T: DeserializeOwned>(document: Option<&RawValue>) -> Option<T> {
     serde_json::from_str(document?.get()).ok()
 }
 
-/// What a socket of the hub may need.
+/// Permissions that a socket of the hub may need.
 const NEEDED: [&str; 3] = ["events:read", "contexts:read", "contexts:read:*"];
 
-/// What a role grants of what is needed.
+/// Which of the needed permissions a role grants.
 fn granted(id: &str, document: Option<&RawValue>, needed: &[String]) -> Vec<bool> {
     let shipped = role::built_in(id).map(|role| role.permissions).unwrap_or_default();
     let own = read::<Role>(document).map(|role| role.permissions).unwrap_or_default();
@@ -61,7 +61,7 @@ fn granted(id: &str, document: Option<&RawValue>, needed: &[String]) -> Vec<bool
     needed.iter().map(|permission| allows(&all, permission)).collect()
 }
 
-/// What a role granted of it before, and does not any more.
+/// Needed permissions that a role granted before and no longer does.
 fn lost(id: &str, before: Option<&RawValue>, after: Option<&RawValue>, needed: &[String]) -> Vec<String> {
     let each = needed.iter().zip(granted(id, before, needed)).zip(granted(id, after, needed));
     each.filter(|((_, was), is)| *was && !is).map(|((permission, _), _)| permission.clone()).collect()
@@ -119,11 +119,11 @@ impl Inner {
                     self.tell_end(&[self.tenant()], Gone::Permissions { role: id.into(), lost }).await;
                 }
             }
-            // What came of a grant that is revoked; a revocation that goes changes nothing.
+            // Credentials depend on a grant; the deletion of its revocation changes nothing.
             DocumentKind::Revocation if before.is_none() => {
                 self.tell_end(&[self.tenant()], Gone::From(format!("revocations/{id}"))).await;
             }
-            // Nothing came of what was not there.
+            // A new document has no dependents.
             _ if before.is_none() => {}
             DocumentKind::Issuer => {
                 let issuer = read::<Issuer>(before).filter(|issuer| issuer.claims.tenant.is_none());
@@ -153,7 +153,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The deployment's own, and those it knows.
+    /// The deployment's own tenant and all others.
     fn all_tenants(&self) -> Result<Vec<String>, Failure> {
         let living = |stored: &StoredDocument| stored.deleted_at.is_none();
         let others = self.tables.documents_of(DocumentKind::Tenant)?.into_iter().filter(living).map(|stored| stored.id);
@@ -164,7 +164,7 @@ impl Inner {
         Ok(self.tables.meta(ENDINGS)?.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default())
     }
 
-    /// Tells all tenants: some now, where they are many the others by the alarm.
+    /// Notifies all tenants: the first now, and if there are many, the rest by alarm.
     async fn tell_all(&self, gone: Gone) -> Result<(), Failure> {
         let ending = Ending { gone, told: String::new() };
         if self.all_tenants()?.len() > MAX_TENANTS_NOTIFIED {
@@ -177,7 +177,7 @@ impl Inner {
     async fn tell_piece(&self, ending: Ending) -> Result<(), Failure> {
         let (tenants, follow) = piece(self.all_tenants()?, &ending.told, MAX_TENANTS_NOTIFIED);
         self.tell_end(&tenants, ending.gone.clone()).await;
-        // Others may have told of something meanwhile.
+        // Another task may have notified some tenants in the meantime.
         let mut endings = self.endings()?;
         if let Some(at) = endings.iter().position(|one| *one == ending) {
             let one = endings.remove(at);
@@ -190,7 +190,7 @@ impl Inner {
         Ok(())
     }
 
-    /// A piece of what is still to be told.
+    /// Continues a revocation that has not reached all tenants yet.
     pub(super) async fn go_on_ending(&self) {
         let told = async {
             match self.endings()?.into_iter().next() {
@@ -213,13 +213,13 @@ impl Inner {
         snapshot.services.iter().map(|entry| entry.registered.clone()).filter(connects).collect()
     }
 
-    /// Tells the lanes of services that connect whose connections end.
+    /// Notifies the lanes of services that connect.
     pub(super) async fn tell_lanes(&self, tenant: &str, ask: impl Fn() -> Lane) {
         let connecting = self.connecting(tenant).await;
         join_all(connecting.iter().map(|one| self.tell_lane(tenant, one, ask()))).await;
     }
 
-    /// A hub or a lane that does not hear of it keeps such sockets until their credentials end by themselves.
+    /// A hub or a lane that cannot be reached keeps its sockets until their credentials expire.
     pub(super) async fn tell_end(&self, tenants: &[String], gone: Gone) {
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| self.tell_lanes(tenant, || Lane::End(gone.clone())))).await;

@@ -1,4 +1,4 @@
-//! API keys as the registry keeps them: by the digests of their secrets.
+//! API keys in the registry, stored as digests of their secrets.
 
 use serde_json::{Map, Value, json};
 

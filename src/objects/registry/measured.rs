@@ -1,7 +1,7 @@
-//! What lanes measure, and what lanes need to know to measure it.
+//! Observed statuses, which lanes report, and the configuration that lanes need to observe them.
 //!
-//! What is measured raises no revision: no store confirms it, and a service that flaps must not flood them. It has a
-//! counter of its own, which isolates compare when they refresh.
+//! An observed status does not increment the revision: no store checks it, and a flapping service must not flood the
+//! stores. It has a counter of its own, which isolates compare when they refresh.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -20,12 +20,12 @@ use super::messages::{Registered, Reply};
 use super::tables::SERVICE;
 use super::{Inner, PUSH_PATIENCE_MS};
 
-/// Whether a service's lane has something to do or to keep without being asked.
+/// Whether a service's lane has work or state independent of requests.
 pub(super) fn needs_lane(service: &Service) -> bool {
     service.health.is_some() || service.limits.max_concurrency.is_some() || service.transport.connects()
 }
 
-/// What a service's lane is told by its registry.
+/// A message from the registry to a service's lane.
 fn message(tenant: &str, registered: &Registered, ask: messages::Ask) -> messages::Message {
     let limits = &registered.service.limits;
     messages::Message {
@@ -45,7 +45,7 @@ impl Inner {
         self.tables.measured(id).ok().flatten().unwrap_or_default()
     }
 
-    /// Keeps what a lane measured, and the event that tells of it, in one write.
+    /// Stores a lane's report, and the event about it, in one transaction.
     pub(super) fn measure(
         &self,
         id: &str,
@@ -57,7 +57,7 @@ impl Inner {
         };
         let known = self.measured_of(id);
         if measured.version <= known.version {
-            // Told twice, or overtaken.
+            // Repeated, or overtaken by a newer report.
             return Ok(Reply::Done);
         }
         let changed = (measured.status, measured.breaker, measured.breaker_until)
@@ -80,7 +80,7 @@ impl Inner {
         Ok(Reply::Done)
     }
 
-    /// Tells a service's lane how it is configured now; waits for it. What fails is done again by the sweep.
+    /// Sends a service's configuration to its lane and waits for the reply. The sweep repeats what fails.
     pub(super) async fn configure_lane(&self, registered: &Registered) {
         let ask = match target(registered) {
             Some(target) => messages::Ask::Configure(target),
@@ -99,12 +99,12 @@ impl Inner {
         }
     }
 
-    /// Lets the lane of a service that is no more end.
+    /// Tells a deleted service's lane to delete its state.
     pub(super) async fn forget_lane(&self, registered: &Registered) {
         self.tell_lane(&self.tenant(), registered, messages::Ask::Forget).await;
     }
 
-    /// Tells every lane that probes by itself or has connections, in case it was not told or its alarm is dead.
+    /// Configures every lane that probes or has connections, in case it missed a message or its alarm was lost.
     pub(super) async fn sweep_lanes(&self) {
         let Ok(services) = self.tables.services() else { return };
         let by_itself = |service: &Service| service.health.is_some() || service.transport.connects();

@@ -1,4 +1,4 @@
-//! What is asked of a tenant's registry, and what it replies.
+//! The messages of a tenant's registry: its requests and replies.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,18 +17,18 @@ use narthex_core::services::tool_catalogue::ToolsRead;
 
 pub use super::stored::{Key, KeySecret, Page, Registered, Room, SnapshotData, Weighed};
 
-/// A question, and the tenant whose registry is asked.
+/// A request, with the tenant of the registry.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
     pub tenant: String,
     pub ask: Ask,
-    /// Who writes, when somebody does.
+    /// The actor of a write, if there is one.
     #[serde(default)]
     pub by: Actor,
 }
 
 impl Message {
-    /// A question of the gateway's own: nobody asks for it.
+    /// A request that the gateway makes by itself, without an actor.
     pub fn new(tenant: impl Into<String>, ask: Ask) -> Self {
         Self { tenant: tenant.into(), ask, by: Actor::default() }
     }
@@ -37,17 +37,17 @@ impl Message {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// A store says that it exists, and asks for the revision.
+    /// Registers a store, and asks for the revision.
     Hello {
         store: StoreId,
     },
-    /// Everything that is configured, unless the asker knows this revision.
+    /// Fetches the configuration, unless the sender has this revision.
     Snapshot {
         known: Option<u64>,
-        /// How many stores the asker knows.
+        /// How many stores the sender knows.
         #[serde(default)]
         stores: usize,
-        /// What is measured that the asker knows; nothing: it does not ask for it.
+        /// The sender's counter of observed statuses; `None`: not requested.
         #[serde(default)]
         soft: Option<u64>,
     },
@@ -64,20 +64,21 @@ pub enum Ask {
         condition: Condition,
         rules: WriteRules,
     },
-    /// Gives a service another signing secret: this one, or one that is made. The old one signs too for a while.
+    /// Replaces a service's signing secret by this one, or by a generated one. The old one also signs until the overlap
+    /// is over.
     RotateSecret {
         id: String,
         overlap_seconds: u64,
         #[serde(default)]
         signing_secret: Option<String>,
     },
-    /// What was read of an MCP server's tools, at this address, or why it could not be.
+    /// The tools read from an MCP server at this URL, or why reading failed.
     RenewTools {
         id: String,
         url: String,
         read: Result<Box<ToolsRead>, String>,
     },
-    /// Serves tools that are held back: these, or all.
+    /// Accepts tools that are held back: the named ones, or all.
     AcceptTools {
         id: String,
         #[serde(default)]
@@ -87,13 +88,13 @@ pub enum Ask {
         id: String,
         condition: Condition,
     },
-    /// Gives a webhook this secret. The old one signs too for a while.
+    /// Replaces a webhook's secret. The old one also signs until the overlap is over.
     RotateWebhookSecret {
         id: String,
         overlap_seconds: u64,
         secret: String,
     },
-    /// Registers or replaces a document, which the asker has checked.
+    /// Creates or replaces a document that the sender has validated.
     Put {
         kind: DocumentKind,
         id: String,
@@ -115,54 +116,54 @@ pub enum Ask {
     RevokeKey {
         id: String,
     },
-    /// A client registers itself; unused registrations make room for it.
+    /// Registers a client dynamically; unused registrations make room for it.
     Register {
         id: String,
         document: Box<RawValue>,
     },
-    /// A key was used; told at most once an hour, and no revision.
+    /// The last use of a key; sent at most once an hour, and without a new revision.
     Used {
         key: String,
         at: Timestamp,
     },
-    /// A client was given a token; told at most once an hour, and no revision.
+    /// The last token for a client; sent at most once an hour, and without a new revision.
     UsedClient {
         client: String,
         at: Timestamp,
     },
-    /// When keys and clients were used last.
+    /// When keys and clients were last used.
     LastUsed,
-    /// How much room documents take.
+    /// The size of the documents.
     Room,
-    /// A page of all documents, from the one after this kind and id on.
+    /// A page of all documents, after this kind and id.
     Documents {
         after: (String, String),
     },
-    /// Entries of the audit log, the newest first.
+    /// Entries of the audit log, newest first.
     Audit(AuditQuery),
-    /// Credentials were refused.
+    /// Credentials were rejected.
     Refused(Refused),
-    /// The tenant is made, or its retention changes.
+    /// Creates the tenant, or changes its retention.
     Establish {
         retention: Retention,
         key: Option<NewKey>,
     },
-    /// What the tenant has.
+    /// What the tenant contains.
     Holdings,
-    /// The tenant is deleted.
+    /// Deletes the tenant.
     Close,
-    /// From a lane: what it measures now.
+    /// From a lane: the observed status of its service.
     Measured {
         service: String,
         measured: ObservedStatus,
-        /// What decided; nothing when only a figure changed.
+        /// What caused the change; `None` if only a figure changed.
         reason: Option<StatusReason>,
     },
-    /// Once in a while: pushes the revision to the stores again.
+    /// Periodic maintenance: pushes the revision to the stores again, among other things.
     Sweep,
 }
 
-/// What is configured beside services and keys: documents with an id and a version.
+/// The kinds of configuration besides services and keys: documents with an id and a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentKind {
@@ -170,13 +171,13 @@ pub enum DocumentKind {
     Issuer,
     Client,
     Limit,
-    /// A grant or a token that ended before its time.
+    /// A grant or token revoked before its expiry.
     Revocation,
     /// Only in the registry of the deployment's own tenant.
     Tenant,
-    /// An address that is told of events.
+    /// A URL that events are delivered to.
     Webhook,
-    /// What is created by itself.
+    /// A rule that creates contexts.
     Schedule,
 }
 
@@ -192,7 +193,7 @@ impl DocumentKind {
         DocumentKind::Schedule,
     ];
 
-    /// As rows, events and the audit log name it.
+    /// The name in rows, events and the audit log.
     pub fn as_str(self) -> &'static str {
         match self {
             DocumentKind::Role => "role",
@@ -207,37 +208,37 @@ impl DocumentKind {
     }
 }
 
-/// A document as it is kept.
+/// A document in the registry.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoredDocument {
     pub kind: DocumentKind,
     pub id: String,
     pub document: Box<RawValue>,
-    /// Grows with every change; the entity tag.
+    /// Incremented by every change; the entity tag.
     pub version: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// Deleted, and remembered so that its id is not given again.
+    /// Set on a deleted document that reserves its id.
     #[serde(default)]
     pub deleted_at: Option<Timestamp>,
-    /// Of a client that registered itself: whose address it was, as a fingerprint.
+    /// For a client that registered itself: a fingerprint of its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
 
 impl StoredDocument {
-    /// Differs for every state of every document that ever had this id, which the version alone does not: one that was
-    /// deleted and made anew begins again.
+    /// Differs between all states of all documents that ever had this id, unlike the version, which starts again when a
+    /// document is deleted and created anew.
     pub fn generation(&self) -> u64 {
         self.updated_at.0 * 1000 + self.version % 1000
     }
 }
 
-/// Which entries of the audit log; what is not set does not matter.
+/// Filters of the audit log; unset ones match everything.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AuditQuery {
     pub actor: Option<String>,
-    /// As SQLite's GLOB has it: checked by the gateway.
+    /// A GLOB pattern of SQLite, validated by the gateway.
     pub action: Option<String>,
     pub object: Option<String>,
     pub after: Option<Timestamp>,
@@ -247,24 +248,24 @@ pub struct AuditQuery {
     pub limit: u64,
 }
 
-/// Credentials that were refused.
+/// Rejected credentials.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Refused {
-    /// The key's id, when it was in the form of a key.
+    /// The key's id, if the text had the form of a key.
     pub key: Option<String>,
-    /// The client's id within the tenant, when an OAuth client did not prove that it is the one.
+    /// The client's id within the tenant, if an OAuth client failed to authenticate.
     #[serde(default)]
     pub client: Option<String>,
     /// SHA-256 of the whole text.
     pub hash: String,
-    /// How often.
+    /// The number of attempts.
     pub count: u64,
-    /// Why, where the asker knows: of what is no key.
+    /// The reason, if the sender knows it: for credentials other than keys.
     #[serde(default)]
     pub reason: Option<String>,
 }
 
-/// RFC 9110 §13: what must hold of the resource before a write.
+/// The precondition of a write (RFC 9110 §13).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -277,12 +278,12 @@ pub enum Condition {
     Absent,
 }
 
-/// What the writer's gateway allows.
+/// What the sender's settings allow.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WriteRules {
     pub allow_loopback: bool,
     pub own_host: String,
-    /// Where services reach the gateway, when that is elsewhere.
+    /// Where services reach the gateway, if at a different host.
     #[serde(default)]
     pub public_host: Option<String>,
     #[serde(default)]
@@ -294,7 +295,7 @@ impl WriteRules {
         Policy { allow_loopback: self.allow_loopback }
     }
 
-    /// Where the gateway itself is.
+    /// The gateway's own hosts.
     pub fn own_hosts(&self) -> Vec<&str> {
         [Some(self.own_host.as_str()), self.public_host.as_deref()].into_iter().flatten().collect()
     }
@@ -321,7 +322,7 @@ pub enum Reply {
         context_retention_days: Option<u64>,
     },
     Unchanged,
-    /// Only what is measured has changed.
+    /// Only observed statuses have changed.
     Measured {
         soft: u64,
         measured: Vec<(String, ObservedStatus)>,
@@ -332,7 +333,7 @@ pub enum Reply {
         created: bool,
         #[serde(default)]
         measured: ObservedStatus,
-        /// Its lane is to be told.
+        /// Its lane must be notified.
         #[serde(default)]
         has_lane: bool,
         #[serde(default)]
@@ -345,7 +346,7 @@ pub enum Reply {
         stored: Box<StoredDocument>,
         created: bool,
     },
-    /// What cannot be deleted, as these still need it.
+    /// The document cannot be deleted because these depend on it.
     InUse {
         by: Vec<String>,
     },
@@ -357,12 +358,12 @@ pub enum Reply {
     Room(Box<Room>),
     Documents {
         page: Box<Page>,
-        /// The last one of this page; nothing when it is the last page.
+        /// The last document of this page; `None` on the last page.
         next: Option<(String, String)>,
     },
-    /// A write that does not fit.
+    /// The write exceeds a limit.
     TooLarge(TooLarge),
-    /// All registrations there is room for are in use.
+    /// All registrations are in use, so another one does not fit.
     AllInUse,
     Done,
     Absent,
@@ -373,7 +374,7 @@ pub enum Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// 428: what exists is changed only with `If-Match`.
+    /// 428: an existing document is only changed with `If-Match`.
     PreconditionRequired,
     /// 412.
     PreconditionFailed,

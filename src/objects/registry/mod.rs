@@ -1,8 +1,8 @@
-//! `Registry`: everything that is configured in one tenant, under one revision.
+//! `Registry`: the configuration of one tenant, under one revision.
 //!
-//! A write raises the revision, is on disk, and has been pushed to every store before it is answered: what
-//! is admitted afterwards, anywhere, is decided with it. A store that could not be reached asks by itself
-//! within 30 s, which bounds what a lost push can do. Invariant: a revision names one state of all tables.
+//! A write increments the revision and is stored and pushed to every store before it is answered, so that every later
+//! admission, anywhere, is decided with it. A store that could not be reached asks by itself within 30 s, which bounds
+//! the effect of a lost push. Invariant: a revision identifies one state of all tables.
 
 mod audit;
 mod catalogues;
@@ -46,22 +46,23 @@ use messages::{Ask, Condition, Refusal, Reply, SnapshotData};
 use room::Halted;
 use tables::Tables;
 
-/// How long a store may take to hear of a new revision, in milliseconds.
+/// How long a store may take to confirm a new revision, in milliseconds.
 const PUSH_PATIENCE_MS: u64 = 2_000;
 
 struct Inner {
     tables: Tables,
     revision: Cell<u64>,
-    /// Grows with what is measured; it begins at the time, so that it grows over restarts.
+    /// Incremented by every change of an observed status; starts at the current time, so that it also grows across
+    /// restarts.
     soft: Cell<u64>,
     own_secret: RefCell<Option<OwnSecret>>,
     tenant: RefCell<Option<String>>,
     telling: Cell<bool>,
     refusals: RefCell<RepeatSuppressor>,
     audit_retention_days: u64,
-    /// When revocations were looked through for those that are over.
+    /// When expired revocations were last deleted.
     forgotten_at: Cell<Timestamp>,
-    /// The revision whose snapshot the log was told to be incomplete.
+    /// The last revision whose incomplete snapshot was logged.
     told_left_out: Cell<u64>,
 }
 
@@ -196,7 +197,7 @@ impl Inner {
         }
     }
 
-    /// What is written, and known everywhere once it is answered.
+    /// A write, known everywhere once it is answered.
     async fn change(self: &Rc<Self>, by: &Actor, ask: Ask) -> Result<Reply, Failure> {
         let reply = match self.write_what(by, ask).await {
             Ok(reply) => reply,
@@ -246,7 +247,7 @@ impl Inner {
                 self.rotate_key(by, &id, overlap_seconds, hash, last_four)?
             }
             Ask::RevokeKey { id } => self.revoke_key(by, &id).await?,
-            // Nothing is written for the others.
+            // The others write nothing.
             _ => Reply::Absent,
         })
     }
@@ -265,7 +266,7 @@ impl Inner {
 
     fn hello(&self, store: StoreId) -> Result<Reply, Failure> {
         if !self.tables.stores()?.contains(&store) {
-            // Where contexts are kept decides nothing, so it is no revision.
+            // The location of contexts affects no decision, so the revision stays.
             self.tables.add_store(store)?;
         }
         Ok(Reply::Revision {
@@ -274,7 +275,7 @@ impl Inner {
         })
     }
 
-    /// After a service was written: its lane learns of it, if it has anything to do.
+    /// After a service was written, configures its lane if it has one.
     async fn push_lane(&self, reply: &Reply) {
         if let Reply::Service { service, has_lane: true, .. } = reply {
             self.configure_lane(service).await;
@@ -282,13 +283,13 @@ impl Inner {
     }
 }
 
-/// Actor way of text: what writes it as text is there anyway. Numbers that a value of serde_json does not hold are texts.
+/// Goes through text, so that numbers outside the range of serde_json's values become text.
 fn as_value(value: &impl serde::Serialize) -> serde_json::Value {
     let text = serde_json::to_string(value).unwrap_or_default();
     serde_json::from_str(&with_texts(&text)).unwrap_or_default()
 }
 
-/// Whether a write's condition keeps it from happening (RFC 9110 §13.2). `version` is of what exists.
+/// Whether a write's precondition fails (RFC 9110 §13.2). `version` is that of the existing document.
 fn refused(version: Option<u64>, condition: &Condition) -> Option<Refusal> {
     match (version, condition) {
         (Some(_), Condition::None) => Some(Refusal::PreconditionRequired),

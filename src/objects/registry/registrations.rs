@@ -1,4 +1,4 @@
-//! Clients that register themselves: they take turns in a share of their own, and end when nobody uses them.
+//! Dynamic client registration: registered clients share a limited space, and are deleted when unused.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -18,11 +18,11 @@ use super::documents::object;
 use super::messages::{Condition, DocumentKind, Refusal, Reply, StoredDocument};
 use super::room::Halted;
 
-/// Registrations that one sweep ends: of each that was used, all tenants may have to be notified.
+/// Registrations deleted per sweep at most: for each one that was used, all tenants may have to be notified.
 const AT_ONCE: usize = 10;
 
 impl Inner {
-    /// Takes in a client that registers itself. Unused registrations make room for it.
+    /// Adds a client that registers itself. Unused registrations are deleted to make room.
     pub(super) fn register(&self, by: &Actor, id: &str, document: Box<RawValue>) -> Result<Reply, Halted> {
         let kind = DocumentKind::Client.as_str();
         if self.tables.get::<StoredDocument>(kind, id)?.is_some() {
@@ -57,7 +57,7 @@ impl Inner {
         Ok(Reply::Document { stored: Box::new(stored), created: true })
     }
 
-    /// Nothing came of a registration that was never given a token: there is nothing else to end.
+    /// Deletes a registration that never received a token, so that nothing depends on it.
     fn forget_unused(&self, id: &str, now: Timestamp) -> Result<(), Failure> {
         let (kind, name) = (DocumentKind::Client.as_str(), object(DocumentKind::Client, id));
         self.tables.delete(kind, id)?;
@@ -69,7 +69,7 @@ impl Inner {
         )
     }
 
-    /// Ends registrations that nobody uses, and what came of them.
+    /// Deletes unused registrations and closes what depends on them.
     pub(super) async fn end_registrations(&self) -> Result<(), Failure> {
         if self.tenant() != FIRST_TENANT {
             return Ok(());
@@ -85,7 +85,7 @@ impl Inner {
             match deleted {
                 Ok(reply) => any |= matches!(reply, Reply::Done),
                 Err(Halted::Failure(failure)) => return Err(failure),
-                // A deletion grows nothing.
+                // A deletion never exceeds a limit.
                 Err(Halted::TooLarge(_)) => {}
             }
         }

@@ -1,5 +1,5 @@
-//! How much room the registry's documents take, and how one that has too much recovers: what does not fit into a
-//! snapshot is left out of it, and everything can be read page by page.
+//! The size of the registry's documents, and how an oversized registry recovers: documents that do not fit are left out
+//! of the snapshot, and all documents can be read page by page.
 
 use std::collections::HashSet;
 
@@ -13,19 +13,19 @@ use super::Inner;
 use super::messages::{DocumentKind, Page, Reply, Room, SnapshotData, Weighed};
 use super::tables::{DocumentKey, KEY, SERVICE, registered_itself};
 
-/// Set while people have been warned that there is little room left.
+/// Set while the tenant has been warned that the registry is nearly full.
 const WARNED: &str = "size_warned";
-/// Documents named as the largest.
+/// Documents listed as the largest.
 const MAX_LARGEST: u64 = 20;
-/// Documents named as left out.
+/// Documents listed as left out.
 const MAX_LEFT_OUT: usize = 1_000;
-/// The documents of a page, in bytes: a larger one is a page by itself.
+/// The size of a page, in bytes: a larger document is a page by itself.
 const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 const PAGE_DOCUMENTS: u64 = 2_000;
 /// Documents whose sizes are read at a time.
 const AT_ONCE: u64 = 5_000;
 
-/// Why a write came to nothing.
+/// Why a write failed.
 #[derive(Debug)]
 pub(super) enum Halted {
     Failure(Failure),
@@ -44,8 +44,9 @@ impl From<serde_json::Error> for Halted {
     }
 }
 
-/// The order in which documents go into a snapshot that cannot have all: first what keeps others out, then who asks,
-/// then what is asked for; clients that registered themselves last, and of those the unused ones.
+/// The order in which documents go into a snapshot that cannot hold all: first those that deny access, then those that
+/// identify callers, then those that serve requests; clients that registered themselves come last, and the unused ones
+/// of them at the very end.
 fn place(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
     if registered_itself(kind, id) {
         return if used() { 20 } else { 21 };
@@ -65,7 +66,7 @@ fn place(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
     order.iter().position(|known| *known == kind).map_or(10, |at| at as u8)
 }
 
-/// Takes a stored document into a page.
+/// Adds a stored document to a page.
 fn take(page: &mut Page, kind: &str, text: &str) -> Result<(), Failure> {
     match kind {
         SERVICE => page.services.push(serde_json::from_str(text)?),
@@ -76,7 +77,7 @@ fn take(page: &mut Page, kind: &str, text: &str) -> Result<(), Failure> {
 }
 
 impl Inner {
-    /// Warns once when the registry fills up; again after it had room meanwhile.
+    /// Warns once when the registry is nearly full, and again only after there was room in between.
     pub(super) fn warn(&self, after: &Used) -> Result<(), Failure> {
         let (filling, warned) = (after.is_filling(), self.tables.meta(WARNED)?.as_deref() == Some("1"));
         if filling == warned {
@@ -101,7 +102,7 @@ impl Inner {
         Ok(Reply::Room(Box::new(Room { kinds, registrations: used.registrations(), bytes, largest })))
     }
 
-    /// A page of all documents, in the order of their kinds and ids.
+    /// A page of all documents, ordered by kind and id.
     pub(super) fn documents(&self, after: &DocumentKey) -> Result<Reply, Failure> {
         let sizes = self.tables.sizes(after, PAGE_DOCUMENTS)?;
         let (mut page, mut bytes, mut next) = (Page::default(), 0, None);
@@ -120,7 +121,7 @@ impl Inner {
         Ok(Reply::Documents { page: Box::new(page), next: next.filter(|_| more) })
     }
 
-    /// Documents as a snapshot has them when not all fit into one message.
+    /// Selects the documents of a snapshot when not all fit into one message.
     pub(super) fn fit(&self, data: &mut SnapshotData) -> Result<(), Failure> {
         let used: HashSet<String> = self.tables.last_used()?.into_iter().map(|(name, _)| name).collect();
         let mut ordered = Vec::new();

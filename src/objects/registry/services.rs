@@ -1,4 +1,4 @@
-//! Services as the registry keeps them.
+//! Services in the registry: creation, update, deletion, rotation of secrets.
 
 use serde::Serialize;
 use serde_json::json;
@@ -24,17 +24,17 @@ use super::room::Halted;
 use super::tables::SERVICE;
 use super::{Inner, as_value, refused};
 
-/// A document that is to be kept in place of what is known.
+/// A document to store in place of the known one.
 struct Write<'a> {
     id: &'a str,
     document: &'a str,
     fresh: Fresh,
     known: Option<Registered>,
-    /// Credentials that are not named stay as they were.
+    /// Credentials that are not in the document stay as they were.
     keeps: bool,
 }
 
-/// One of a service's credentials as the audit log tells of it.
+/// One of a service's credentials as the audit log shows it.
 #[derive(Serialize)]
 struct Told {
     #[serde(flatten)]
@@ -50,8 +50,8 @@ fn event_data(registered: &Registered, measured: &ObservedStatus) -> serde_json:
     })
 }
 
-/// What is to be stored, and the text of the signing secret that goes with it if it is new. `keeps`: credentials that are
-/// not named stay as they were.
+/// The service to store, and the plaintext of its signing secret if that is new. `keeps`: credentials that are not in
+/// the document stay as they were.
 fn registered(
     known: Option<&Registered>,
     registration: Registration,
@@ -139,7 +139,7 @@ impl Inner {
             Err(faults) => return Ok(Reply::Faults(faults)),
         };
         let Write { id, fresh, known, keeps, .. } = write;
-        // The gateway makes a secret only for a service that has none.
+        // The gateway generates a secret only for a new service.
         let made = known.is_none() && registration.signing_secret.is_none();
         let (registered, plain) = registered(known.as_ref(), registration, fresh, keeps);
         let known_measured = self.measured_of(id);
@@ -167,7 +167,7 @@ impl Inner {
         Ok(Reply::Service { created: known.is_none(), service, measured, has_lane, signing_secret })
     }
 
-    /// Reads a service as it is written; gives all faults.
+    /// Validates a service's document; returns all faults.
     fn read_service(&self, write: &Write<'_>, rules: &WriteRules) -> Result<Registration, Vec<Fault>> {
         let known = write.known.as_ref();
         let text = check(write.document.as_bytes(), MAX_DEPTH).map_err(|invalid| vec![invalid.fault()])?;
@@ -178,7 +178,7 @@ impl Inner {
         let rules = Rules { addresses: rules.addresses(), own_hosts: &own_hosts, demo: rules.demo, bindings, stored };
         let mut registration = services::read(write.id, text, rules)?;
         let Registration { service, credentials, .. } = &mut registration;
-        // Tools are read by a Worker, afterwards; what was read at this address stays until then.
+        // A Worker reads the tools afterwards; until then, the tools known at this address stay.
         let known_tools = known.map(|known| &known.service).filter(|known| {
             known.transport.upstream().map(|upstream| &upstream.url)
                 == service.transport.upstream().map(|upstream| &upstream.url)
@@ -191,7 +191,7 @@ impl Inner {
         let keeps = write.keeps && credentials.is_none() && stored.is_some();
         let keeps_one = credentials.iter().flat_map(|given| &given.each).any(|one| one.value.is_none());
         if (keeps || keeps_one) && moved_away {
-            // Or whoever may change an address could read them there.
+            // Otherwise a writer could read the credentials by changing the address.
             let detail =
                 "must be sent again, or null, as the address is at another origin than what they were given for";
             return Err(vec![Fault::new("#/credentials", detail)]);
@@ -199,7 +199,7 @@ impl Inner {
         Ok(registration)
     }
 
-    /// A service as the audit log tells of it: with the fingerprints of its secrets.
+    /// A service as the audit log shows it: with fingerprints in place of its secrets.
     fn told(&self, registered: Option<&Registered>) -> serde_json::Value {
         let Some(registered) = registered else { return serde_json::Value::Null };
         let mut told = as_value(&registered.service);
@@ -218,7 +218,7 @@ impl Inner {
         told
     }
 
-    /// Gives a service another signing secret; the one before signs too until `overlap_seconds` have passed.
+    /// Replaces a service's signing secret; the previous one also signs until `overlap_seconds` have passed.
     pub(super) fn rotate_secret(
         &self,
         by: &Actor,

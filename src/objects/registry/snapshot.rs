@@ -1,7 +1,7 @@
-//! The registry as an isolate knows it: decided with in memory, refreshed when it may be old.
+//! The registry as cached in an isolate: decisions use it in memory, and it is refreshed when it may be outdated.
 //!
-//! A decision that a store confirms (its revision is checked there) may use a snapshot of any age. One that no
-//! store confirms uses a snapshot at most [`FRESH_MS`] old. A refusal is decided again with a fresh one.
+//! A decision that a store confirms (it checks the revision) may use a snapshot of any age. A decision without such a
+//! check uses a snapshot at most [`FRESH_MS`] old. A rejection is decided again with a fresh one.
 
 mod complete;
 mod live;
@@ -39,15 +39,15 @@ use super::messages::{Ask, DocumentKind, Key, Message, Registered, Reply, Snapsh
 pub use complete::complete;
 pub use live::Live;
 
-/// Older than this it is not trusted without a store's word, in milliseconds.
+/// A snapshot older than this is not used without a store's check, in milliseconds.
 pub const FRESH_MS: u64 = 2_000;
-/// Older than this it is refreshed on the side, so that nobody has to wait for it.
+/// A snapshot older than this is refreshed in the background, so that no request has to wait, in milliseconds.
 const REFRESH_AHEAD_MS: u64 = 1_000;
 
-/// Tenants an isolate keeps in memory.
+/// Tenants cached per isolate.
 const MAX_TENANTS: usize = 200;
 
-/// What the rules say of an address, with the gateway's own origin for which they say it.
+/// The result of the address rules, with the gateway's own origin for which it holds.
 struct Found {
     origin: String,
     address: Result<Rc<Address>, AddressError>,
@@ -56,11 +56,11 @@ struct Found {
 pub struct Entry {
     pub registered: Registered,
     pub live: Rc<Live>,
-    /// Shared by all snapshots in which its capabilities ask for the same.
+    /// Shared by all snapshots in which the service has the same schemas.
     schemas: Rc<Vec<Schemas>>,
-    /// Its secrets, decrypted when it is first called; shared by all snapshots that have the same.
+    /// Its secrets, decrypted on the first call; shared by all snapshots with the same secrets.
     decrypted: Rc<OnceCell<Rc<DecryptedSecrets>>>,
-    /// Its address as the rules take it now.
+    /// Its address as the present rules allow it.
     address: RefCell<Option<Found>>,
 }
 
@@ -71,14 +71,14 @@ impl<'s> Offering<'s> for &'s Entry {
 
     fn condition(&self) -> Condition {
         let measured = self.measured();
-        // The time matters only to a breaker that is open; asking for it costs more than all the rest.
+        // Only an open breaker needs the time; reading it costs more than everything else here.
         let now = if measured.breaker_until.is_some() { clock::now() } else { Timestamp::default() };
         Condition::of(&measured, now)
     }
 }
 
 impl Entry {
-    /// What is measured, as far as this isolate has heard.
+    /// The observed status, as far as this isolate knows it.
     pub fn measured(&self) -> ObservedStatus {
         self.live.measured.get()
     }
@@ -87,7 +87,7 @@ impl Entry {
         &self.registered.service
     }
 
-    /// Its address `url`, if that may be called. `origin` is the gateway's own.
+    /// Its address `url`, if it may be called. `origin` is the gateway's own.
     pub fn address(&self, url: &str, origin: &str) -> Result<Rc<Address>, AddressError> {
         let mut held = self.address.borrow_mut();
         if let Some(found) = held.as_ref().filter(|found| found.origin == origin) {
@@ -98,7 +98,7 @@ impl Entry {
         address
     }
 
-    /// What it is called with.
+    /// The secrets for calling it.
     pub async fn secrets(&self, tenant: &str) -> Result<Rc<DecryptedSecrets>, Failure> {
         if let Some(decrypted) = self.decrypted.get() {
             return Ok(decrypted.clone());
@@ -108,17 +108,17 @@ impl Entry {
         Ok(self.decrypted.get_or_init(|| decrypted).clone())
     }
 
-    /// Whether it was seen to be offline: it is given no work.
+    /// Whether it was observed to be offline: it gets no work.
     pub fn is_offline(&self) -> bool {
         self.measured().evidence == HealthStatus::Offline
     }
 
-    /// Whether nobody would be let through now: it is offline, or its circuit is open or just being tried.
+    /// Whether no call would pass now: it is offline, or its breaker is open or half open with a call in progress.
     pub fn is_shut(&self, now: Timestamp) -> bool {
         self.is_offline() || self.may_be_tried_at(now).is_some()
     }
 
-    /// When its circuit may be tried, while it lets nobody through.
+    /// When its breaker may half-open, while it blocks calls.
     pub fn may_be_tried_at(&self, now: Timestamp) -> Option<Timestamp> {
         let measured = self.measured();
         let at = match measured.breaker {
@@ -129,7 +129,7 @@ impl Entry {
         at.filter(|at| *at > now)
     }
 
-    /// What parameters must match; nothing when the capability asks for nothing, or the service checks them itself.
+    /// The schema for parameters; `None` if the capability has none, or the service validates them itself.
     pub fn input(&self, capability: usize) -> Option<&Schema> {
         if !self.service().check_arguments {
             return None;
@@ -139,7 +139,8 @@ impl Entry {
         cell.get_or_init(|| raw.and_then(|raw| self.compiled(capability, raw.get()))).as_ref()
     }
 
-    /// It was compiled when it was registered; what cannot be read of an upstream's, only the upstream checks.
+    /// The schema compiled when it was registered; a schema of an upstream server that does not compile is validated by
+    /// that server only.
     fn compiled(&self, capability: usize, schema: &str) -> Option<Schema> {
         let formats = self.service().capabilities.get(capability).map_or_else(Formats::default, |offer| offer.format);
         Schema::compile_as(schema, formats).ok()
@@ -152,7 +153,7 @@ impl Entry {
     }
 }
 
-/// A rate limit under its name.
+/// A rate limit and its name.
 pub struct Policy {
     pub name: String,
     pub limit: Limit,
@@ -161,7 +162,7 @@ pub struct Policy {
 
 pub struct Snapshot {
     pub revision: u64,
-    /// Grows with what is measured.
+    /// Grows with every change of an observed status.
     soft: Cell<u64>,
     pub services: Vec<Entry>,
     pub stores: Vec<narthex_core::base::id::StoreId>,
@@ -172,9 +173,9 @@ pub struct Snapshot {
     pub issuers: Vec<Issuer>,
     pub limits: Vec<Policy>,
     tenants: HashMap<String, usize>,
-    /// Revocations, by what they end.
+    /// Revocations, by the grants or tokens they revoke.
     revoked: HashSet<String>,
-    /// Documents that are stored and did not fit in here.
+    /// Stored documents that did not fit into the snapshot.
     pub left_out: Vec<Weighed>,
     own_secret: EncryptedSecret,
     pub cursor_key: CursorKey,
@@ -190,11 +191,11 @@ thread_local! {
     static SNAPSHOTS: RefCell<HashMap<String, Rc<Snapshot>>> = RefCell::new(HashMap::new());
 }
 
-/// Keys from the tenant's own secret, for a use each.
+/// Keys derived from the tenant's own secret, one per purpose.
 type OwnKeys = (CursorKey, CallbackKey, GrantKey, StateKey);
 
 impl Snapshot {
-    /// Opens the tenant's own secret, unless it is the one that is known.
+    /// Decrypts the tenant's own secret, unless it is the known one.
     async fn own_keys(tenant: &str, secret: &EncryptedSecret, known: Option<&Snapshot>) -> Result<OwnKeys, Failure> {
         if let Some(known) = known.filter(|known| known.own_secret == *secret) {
             let (grant_key, state_key) = (known.grant_key.clone(), known.state_key.clone());
@@ -214,7 +215,7 @@ impl Snapshot {
             let schemas = schemas.map(|entry| entry.schemas.clone()).unwrap_or_else(|| {
                 Rc::new(registered.service.capabilities.iter().map(|_| Schemas::default()).collect())
             });
-            // One that was deregistered meanwhile, or is elsewhere now, begins anew.
+            // A service registered again, or moved to another address, starts anew.
             let since = |registered: &Registered| (registered.created_at, registered.moved_at);
             let same = same.filter(|entry| since(&entry.registered) == since(&registered));
             let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
@@ -222,7 +223,7 @@ impl Snapshot {
             let decrypted = secrets.map(|entry| entry.decrypted.clone()).unwrap_or_default();
             Entry { registered, live, schemas, decrypted, address: RefCell::default() }
         };
-        // They were checked when they were written.
+        // These were validated when they were written.
         let role =
             |stored: &StoredDocument| Some((stored.id.clone(), serde_json::from_str(stored.document.get()).ok()?));
         let roles = data.documents.iter().filter(|stored| stored.kind == DocumentKind::Role).filter_map(role).collect();
@@ -286,8 +287,8 @@ impl Snapshot {
         self.by_key.get(id).and_then(|at| self.keys.get(*at))
     }
 
-    /// A principal that is not here itself, by the key it has. None when the key does not exist, has expired, or is not
-    /// what identifies the principal.
+    /// The principal of an API key, by name. `None` if the key does not exist or has expired, or if the principal has
+    /// no key.
     pub fn principal(&self, tenant: &str, name: &str) -> Option<Principal> {
         let id = name.strip_prefix("key:")?;
         if id == "admin" {
@@ -312,7 +313,7 @@ impl Snapshot {
         self.documents.iter().filter(move |stored| stored.kind == kind && stored.deleted_at.is_none())
     }
 
-    /// Whether there is such a tenant; only the deployment's own tenant knows.
+    /// Whether the tenant exists; only the deployment's own tenant knows.
     pub fn has_tenant(&self, id: &str) -> bool {
         self.tenants.contains_key(id)
     }
@@ -322,12 +323,12 @@ impl Snapshot {
         serde_json::from_str(stored.document.get()).ok()
     }
 
-    /// Whether a grant, or a token that stands alone, ended before its time.
+    /// Whether a grant, or a token without one, was revoked.
     pub fn is_revoked(&self, family: &str) -> bool {
         self.revoked.contains(family)
     }
 
-    /// What a role grants; nothing when there is no such role.
+    /// The permissions of a role; `None` if it does not exist.
     pub fn role<'s>(&'s self, name: &str) -> Option<impl Iterator<Item = &'s str> + use<'s>> {
         let shipped = role::built_in(name).map(|role| role.permissions);
         let own = self.roles.get(name).map(|role| role.permissions.as_slice());
@@ -346,7 +347,7 @@ impl Snapshot {
         self.age_ms() < FRESH_MS
     }
 
-    /// True for the one who is to refresh it on the side.
+    /// True for the one caller that should refresh it in the background.
     pub fn wants_refresh(&self) -> bool {
         self.age_ms() >= REFRESH_AHEAD_MS && !self.refreshing.replace(true)
     }
@@ -356,7 +357,7 @@ fn held(tenant: &str) -> Option<Rc<Snapshot>> {
     SNAPSHOTS.with_borrow(|snapshots| snapshots.get(tenant).cloned())
 }
 
-/// The snapshot there is, of whatever age; fetched when there is none.
+/// The cached snapshot, of any age; fetched if there is none.
 pub async fn any(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     match held(tenant) {
         Some(snapshot) => Ok(snapshot),
@@ -364,7 +365,7 @@ pub async fn any(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     }
 }
 
-/// A snapshot that is at most so old, in milliseconds.
+/// A snapshot of at most this age, in milliseconds.
 pub async fn within(tenant: &str, most_ms: u64) -> Result<Rc<Snapshot>, Failure> {
     match held(tenant).filter(|snapshot| snapshot.age_ms() < most_ms) {
         Some(snapshot) => Ok(snapshot),
@@ -372,12 +373,12 @@ pub async fn within(tenant: &str, most_ms: u64) -> Result<Rc<Snapshot>, Failure>
     }
 }
 
-/// A snapshot that is at most [`FRESH_MS`] old.
+/// A snapshot at most [`FRESH_MS`] old.
 pub async fn fresh(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     within(tenant, FRESH_MS).await
 }
 
-/// Asks the registry now.
+/// Fetches or revalidates the snapshot now.
 pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     let known = held(tenant);
     let ask = Ask::Snapshot {
@@ -403,7 +404,7 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
         }
         _ => return Err(Failure("the registry answered something else".into())),
     };
-    // It was true when it was asked for, not when it arrived.
+    // Its age counts from the request, not from the reply.
     snapshot.fetched_at.set(asked_at);
     SNAPSHOTS.with_borrow_mut(|snapshots| {
         let newer = snapshots.get(tenant).is_some_and(|held| held.revision > snapshot.revision);

@@ -1,4 +1,4 @@
-//! Services and keys as a registry stores them, and what it hands out of all it has.
+//! Services and keys as the registry stores them, and the forms in which it sends its contents.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use narthex_core::services::{RetiringSecret, Service};
 
 use super::messages::StoredDocument;
 
-/// All of a tenant's configuration, as isolates keep it.
+/// A tenant's whole configuration, as isolates cache it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotData {
     pub revision: u64,
@@ -21,14 +21,14 @@ pub struct SnapshotData {
     #[serde(default, rename = "kept")]
     pub documents: Vec<StoredDocument>,
     pub stores: Vec<StoreId>,
-    /// What cursors, callbacks and grants are signed with.
+    /// Signs cursors, callbacks and grants.
     pub cursor_secret: EncryptedSecret,
     #[serde(default)]
     pub soft: u64,
-    /// What is measured, by service.
+    /// Observed statuses, by service.
     #[serde(default)]
     pub measured: Vec<(String, ObservedStatus)>,
-    /// What is stored and does not fit into this message.
+    /// Stored documents that do not fit into this message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<Weighed>,
 }
@@ -50,12 +50,12 @@ pub struct Page {
     pub documents: Vec<StoredDocument>,
 }
 
-/// How much room a registry's documents take.
+/// The size of a registry's documents.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Room {
     pub kinds: Vec<(String, KindSize)>,
     pub registrations: KindSize,
-    /// What counts against the tenant's own limit.
+    /// The part that counts against the tenant's own limit.
     pub bytes: u64,
     pub largest: Vec<Weighed>,
 }
@@ -66,14 +66,14 @@ pub struct Registered {
     #[serde(default)]
     pub credentials: Option<EncryptedCredentials>,
     pub signing_secret: EncryptedSecret,
-    /// The one before, while a rotation lasts.
+    /// The previous secret, during a rotation.
     #[serde(default)]
     pub retiring: Option<RetiringSecret>,
-    /// Grows with every change; the entity tag.
+    /// Incremented by every change; the entity tag.
     pub version: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// When it was given another address: what was measured before is of another service.
+    /// When its address last changed: earlier observations refer to another service.
     #[serde(default)]
     pub moved_at: Timestamp,
 }
@@ -84,7 +84,7 @@ pub struct Key {
     pub name: String,
     pub role: String,
     pub permissions: Vec<String>,
-    /// Secrets that are valid; more than one while a rotation overlaps.
+    /// Valid secrets; several during a rotation.
     pub secrets: Vec<KeySecret>,
     pub created_by: String,
     pub created_at: Timestamp,
@@ -95,7 +95,7 @@ pub struct Key {
 pub struct KeySecret {
     pub hash: String,
     pub last_four: String,
-    /// Set when a newer one takes its place.
+    /// Set when a newer secret replaces it.
     #[serde(default)]
     pub until: Option<Timestamp>,
 }

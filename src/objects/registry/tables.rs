@@ -1,4 +1,4 @@
-//! The registry's tables: a document a row, and the revision that every write raises.
+//! The registry's tables: one row per document, and the revision that every write increments.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ pub const KEY: &str = "key";
 #[derive(Clone)]
 pub struct Tables {
     sql: Sql,
-    /// What is stored, once it was counted; kept in step by every write.
+    /// The size of the stored documents, once counted; every write updates it.
     used: Rc<RefCell<Option<Used>>>,
 }
 
@@ -70,13 +70,13 @@ impl Tables {
     pub fn transaction<T, E: From<Failure>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let done = self.sql.decided(work);
         if done.is_err() {
-            // What was counted meanwhile is not there.
+            // The count includes writes that were rolled back.
             *self.used.borrow_mut() = None;
         }
         done
     }
 
-    /// What is stored.
+    /// The size of the stored documents.
     pub fn used(&self) -> Result<Used, Failure> {
         if let Some(used) = self.used.borrow().as_ref() {
             return Ok(used.clone());
@@ -95,7 +95,7 @@ impl Tables {
         Ok(used)
     }
 
-    /// Before a write that [`Tables::used`] is to say something of.
+    /// Starts a write whose effect on [`Tables::used`] matters.
     pub fn begin(&self) -> Result<Used, Failure> {
         self.used()?;
         if let Some(used) = self.used.borrow_mut().as_mut() {
@@ -115,7 +115,7 @@ impl Tables {
         }
     }
 
-    /// All documents by kind and id, from the one after `after` on, each with its size.
+    /// Documents by kind and id, after `after`, each with its size.
     pub fn sizes(&self, after: &DocumentKey, most: u64) -> Result<Vec<(DocumentKey, u64)>, Failure> {
         let rows = self.sql.rows(
             "SELECT kind, id, LENGTH(CAST(document AS BLOB)) FROM documents WHERE (kind, id) > (?1, ?2) \
@@ -126,7 +126,7 @@ impl Tables {
         Ok(sized.collect())
     }
 
-    /// The clients that registered themselves. Their documents are not parsed here: there may be many, and large ones.
+    /// The clients that registered themselves. Their documents are not parsed here: they may be many and large.
     pub fn registrations(&self) -> Result<Vec<Registration>, Failure> {
         let used: HashMap<String, Timestamp> = self.last_used()?.into_iter().collect();
         let kind = DocumentKind::Client;
@@ -160,7 +160,7 @@ impl Tables {
         Ok(sized.collect())
     }
 
-    /// A document as it is stored.
+    /// A document in stored form.
     pub fn text(&self, kind: &str, id: &str) -> Result<Option<String>, Failure> {
         let row =
             self.sql.first("SELECT document FROM documents WHERE kind = ? AND id = ?", &[kind.into(), id.into()])?;
@@ -193,7 +193,7 @@ impl Tables {
         self.all(kind.as_str())
     }
 
-    /// All documents of all kinds but services and keys.
+    /// All documents except services and keys.
     pub fn documents(&self) -> Result<Vec<StoredDocument>, Failure> {
         let mut kept = Vec::new();
         for kind in DocumentKind::ALL {
@@ -222,7 +222,7 @@ impl Tables {
         Ok(())
     }
 
-    /// What is measured of every service.
+    /// The observed status of every service.
     pub fn all_measured(&self) -> Result<Vec<(String, ObservedStatus)>, Failure> {
         let rows = self.sql.rows("SELECT service, document FROM measured ORDER BY service", &[])?;
         rows.iter()
@@ -263,7 +263,7 @@ impl Tables {
         )
     }
 
-    /// Entries that match, the newest first, with their numbers.
+    /// Matching entries with their numbers, newest first.
     pub fn audit(&self, query: &AuditQuery) -> Result<Vec<(u64, Box<RawValue>)>, Failure> {
         let rows = self.sql.rows(
             "SELECT number, entry FROM audit WHERE (?1 IS NULL OR actor = ?1) AND (?2 IS NULL OR action GLOB ?2) \
@@ -284,7 +284,7 @@ impl Tables {
             .collect()
     }
 
-    /// Deletes a piece of what is older; and the keys that were revoked before.
+    /// Deletes some of the older audit entries, and the older names of revoked keys.
     pub fn forget_audit(&self, before: Timestamp) -> Result<(), Failure> {
         self.sql.run(
             "DELETE FROM audit WHERE number IN (SELECT number FROM audit ORDER BY number LIMIT 500) \
@@ -303,7 +303,7 @@ impl Tables {
         Ok(self.sql.first("SELECT 1 FROM revoked WHERE key = ?", &[key.into()])?.is_some())
     }
 
-    /// Notes when a key was used; a key that is not there is not noted.
+    /// Records the last use of a key, if it exists.
     pub fn keep_used(&self, key: &str, at: Timestamp) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO used (key, at) SELECT id, CAST(?2 AS INTEGER) FROM documents WHERE kind = 'key' AND id = ?1 \
@@ -312,7 +312,7 @@ impl Tables {
         )
     }
 
-    /// Notes when a client was given a token; one that is not there is not noted.
+    /// Records when a client last received a token, if it exists.
     pub fn keep_used_client(&self, client: &str, at: Timestamp) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO used (key, at) SELECT 'clients/' || id, CAST(?2 AS INTEGER) FROM documents \

@@ -1,4 +1,4 @@
-//! EventKind the registry tells others: stores of its revision, and the hub of what happened.
+//! Publishes the registry's changes: the revision to stores, and events to the hub.
 
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
@@ -10,11 +10,11 @@ use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 
 use super::{Inner, PUSH_PATIENCE_MS};
 
-/// Events that could not be told are tried again after this, in milliseconds.
+/// Unpublished events are sent again after this, in milliseconds.
 const TELL_AGAIN_MS: u64 = 5_000;
 
 impl Inner {
-    /// Tells every store of the revision; waits for all of them.
+    /// Pushes the revision to every store, and waits for all of them.
     pub(super) async fn push(&self) {
         let Ok(stores) = self.tables.stores() else { return };
         let tenant = self.tenant();
@@ -65,7 +65,7 @@ impl Inner {
         self.tables.queue_event(&bundle)
     }
 
-    /// Sends the hub what it does not have; what cannot be sent is tried again by the alarm.
+    /// Sends unpublished events to the hub; the alarm retries after a failure.
     pub(super) async fn tell(&self) {
         if self.telling.replace(true) {
             return;

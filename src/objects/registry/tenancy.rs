@@ -1,4 +1,4 @@
-//! A tenant's own registry at the tenant's beginning, when its retention changes, and at its end.
+//! A tenant's life cycle in its own registry: creation, change of retention, deletion.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -25,12 +25,12 @@ impl Inner {
         kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
-    /// Whether the tenant has been deleted: then nothing is written any more.
+    /// Whether the tenant was deleted, after which every write is rejected.
     pub(super) fn is_closed(&self) -> Result<bool, Failure> {
         Ok(self.tables.meta(CLOSED)?.is_some())
     }
 
-    /// Takes over how long things are kept, and makes the tenant's first key when one comes along.
+    /// Sets the retention, and creates the tenant's first key if one is given.
     pub(super) async fn establish(
         &self,
         by: &Actor,
@@ -46,7 +46,7 @@ impl Inner {
         key.map_or(Ok(Reply::Done), |key| self.create_key(by, key))
     }
 
-    /// The hub is told now or the write is not answered; a store that is not reached asks by itself.
+    /// The write fails unless the hub learns the new retention now; a store that cannot be reached asks for it later.
     async fn push_retention(&self, retention: Retention) -> Result<(), Failure> {
         let tenant = self.tenant();
         let ask = contexts::messages::Ask::Retain { days: retention.context_retention_days };
@@ -75,8 +75,8 @@ impl Inner {
         Ok(Reply::InUse { by: services.chain(keys).collect() })
     }
 
-    /// The tenant is no more: its keys stop, its services are gone, what is left is deleted soon. Asked again it
-    /// does what was left undone.
+    /// Deletes the tenant: its keys stop working, its services are removed, and the rest is deleted soon. Repeating the
+    /// request completes an unfinished deletion.
     pub(super) async fn close(&self, by: &Actor) -> Result<Reply, Halted> {
         let (services, keys) = (self.tables.services()?, self.tables.keys()?);
         if !self.is_closed()? {

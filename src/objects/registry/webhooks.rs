@@ -1,4 +1,4 @@
-//! Webhooks' secrets: another one takes the place of the one before, which signs too for a while.
+//! Rotation of webhook secrets: the previous secret also signs until the overlap is over.
 
 use serde_json::json;
 use serde_json::value::to_raw_value;

@@ -1,4 +1,4 @@
-//! Which writing of a document somebody decides with.
+//! Versions of documents that a decision depends on.
 
 use narthex_core::access::issuer::DocumentVersion;
 
@@ -12,7 +12,7 @@ impl StoredDocument {
 }
 
 impl Snapshot {
-    /// Nothing was written of what is not there.
+    /// The default version stands for a document that does not exist.
     pub fn written(&self, kind: DocumentKind, id: &str) -> DocumentVersion {
         self.documents(kind).find(|stored| stored.id == id).map(StoredDocument::written).unwrap_or_default()
     }

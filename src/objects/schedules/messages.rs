@@ -1,4 +1,4 @@
-//! What is asked of a tenant's scheduler, and what it replies.
+//! The messages of a tenant's scheduler: its requests and replies.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,11 +9,11 @@ use narthex_core::schedules::run_state::{ClaimedRun, PastRun, RunOutcome};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// All schedules of the tenant, as they are configured under this revision.
+    /// All schedules of the tenant, as configured under this revision.
     Configure { tenant: String, revision: u64, schedules: Vec<Planned> },
-    /// Reports on runs, and asks for those that are to be made now.
+    /// Reports finished runs, and claims those that are due.
     Run { ran: Vec<Ran> },
-    /// What a schedule has done.
+    /// The past runs of a schedule.
     Past { schedule: String },
 }
 
@@ -26,29 +26,29 @@ pub struct Planned {
     pub enabled: bool,
 }
 
-/// A run to be made now.
+/// A run that is due.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
     pub schedule: String,
     pub planned_at: Timestamp,
-    /// Later than this after its time it was missed, in milliseconds; nothing where it is made however late that is.
+    /// The run is missed if it is later than this, in milliseconds; `None`: it may be any time late.
     #[serde(default)]
     pub late_ms: Option<u64>,
 }
 
 impl Run {
-    /// Whether it is too late to make it.
+    /// Whether it is too late for this run.
     pub fn is_missed(&self, now: Timestamp) -> bool {
         ClaimedRun { planned_at: self.planned_at, late_ms: self.late_ms }.is_missed(now)
     }
 }
 
-/// What became of one.
+/// The outcome of a run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ran {
     pub run: Run,
     pub outcome: RunOutcome,
-    /// It could not be made now, but may be later.
+    /// It failed for now, and may be tried again.
     #[serde(default)]
     pub later: bool,
 }

@@ -1,8 +1,8 @@
-//! `Scheduler`: when a tenant's schedules run next, and what became of the last runs.
+//! `Scheduler`: the next runs of a tenant's schedules, and the outcomes of past ones.
 //!
-//! A shell around `narthex_core::schedules::run_state`. Its alarm takes up what has come due, on disk, and rings a
-//! queue of its own; a Worker creates the contexts, each under an idempotency key of its schedule and planned time, and
-//! reports.
+//! A shell around `narthex_core::schedules::run_state`. Its alarm stores due runs and notifies a queue of its own; a
+//! Worker creates the contexts, each under an idempotency key made from the schedule and the planned time, and reports
+//! the outcomes.
 
 pub mod messages;
 
@@ -23,7 +23,7 @@ use messages::{Ask, Planned, Ran, Reply, Run};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schedules (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, \
                       book TEXT NOT NULL) STRICT, WITHOUT ROWID";
-/// Who was rung for and did not come is rung for again after this, in milliseconds.
+/// If no consumer has responded to a queue message after this time, another one is sent, in milliseconds.
 const RING_AGAIN_MS: u64 = 10_000;
 
 struct Inner {
@@ -141,7 +141,7 @@ impl Inner {
         Ok(())
     }
 
-    /// A claim is in memory only: after a restart a run may be made twice, which makes one context.
+    /// Claims are in memory only: after a restart a run may be claimed twice, which still creates one context.
     fn claim(&self) -> Result<Vec<Run>, Failure> {
         let (mut runs, late_ms) = (Vec::new(), settings::current().schedule_late_ms);
         for (id, book) in self.books.borrow_mut().iter_mut() {
@@ -155,10 +155,10 @@ impl Inner {
         Ok(runs)
     }
 
-    /// Takes up what has come due, rings for it, and sets the alarm.
+    /// Advances due schedules, notifies consumers, and sets the alarm.
     fn settle(&self) -> Result<(), Failure> {
         let now = clock::now();
-        // A zone's offset changes on a quarter of an hour, if at all.
+        // A zone's offset changes only at a quarter of an hour.
         let known: RefCell<HashMap<(String, u64), i64>> = RefCell::default();
         let offsets = |zone: &str, at: Timestamp| {
             let quarter = at.0 / 900_000;
@@ -194,7 +194,7 @@ impl Inner {
         let message = format!("{tenant}/schedules");
         tasks::spawn(async move {
             if let Err(failure) = objects::ring_for_schedules(&message).await {
-                // The alarm rings again.
+                // The alarm enqueues another one.
                 log_event!(QueueMessageNotSent, tenant = &tenant, queue = "schedules", detail = &failure);
             }
         });

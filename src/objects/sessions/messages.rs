@@ -1,11 +1,11 @@
-//! What is asked of a session, and what it replies.
+//! The messages of an MCP session: its requests and replies.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use narthex_core::mcp::session::{CallInfo, Opener, Request, StreamPosition, UpstreamSession};
 
-/// Everything but opening says who asks: a session is its opener's alone.
+/// Every request but `Open` identifies the caller: a session belongs to the principal that opened it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
     pub principal: String,
@@ -16,14 +16,14 @@ pub struct Message {
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     Open(Opener),
-    /// What there is to know of it, before anything is done for it.
+    /// Reads the session before a request is handled.
     Use,
     SetLevel {
         level: String,
     },
     /// A call is answered by a stream.
     Begin(CallInfo),
-    /// Messages are sent on a call's stream; `requests` are those among them that ask the client.
+    /// Sends messages on a call's stream; `requests` are those among them that need a response from the client.
     Tell {
         call: u64,
         turn: u64,
@@ -32,48 +32,48 @@ pub enum Ask {
         #[serde(default)]
         requests: Vec<Request>,
     },
-    /// A call's stream is taken up again, after this event.
+    /// Resumes a call's stream after this event.
     Resume {
         call: u64,
         after: u64,
     },
-    /// The client's response to a request, by the id as it was written; nothing for an error.
+    /// The client's response to a request, by the exact id; `None` for an error.
     Respond {
         id: String,
         #[serde(default)]
         response: Option<Box<RawValue>>,
     },
-    /// The context of a request that goes on.
+    /// The context of a request in progress.
     Find {
         request: String,
     },
-    /// Another stream by GET.
+    /// Opens another stream by GET.
     Listen,
-    /// Whether that stream is still the one that is told, and what is watched.
+    /// Whether that stream is still the current one, and which resources are watched.
     Listens {
         number: u64,
-        /// What was noted is told by whoever asks.
+        /// The caller delivers the recorded changes.
         #[serde(default)]
         takes: bool,
     },
-    /// A server says during a call that something has changed, which that stream is to tell.
+    /// A server reports a change during a call; the stream by GET must deliver it.
     Note {
         service: String,
         method: String,
     },
-    /// Its session at a server, by its service and the place of that, unless it is the one that is gone.
+    /// The session at a server, by the service and its address digest, unless it is the lost one.
     Upstream {
         service: String,
         place: String,
         #[serde(default)]
         gone: Option<String>,
     },
-    /// A session was begun there; the reply has the one that counts.
+    /// A session was opened at a server; the reply has the session to use.
     Begun {
         service: String,
         upstream: UpstreamSession,
     },
-    /// A resource is watched, or no more.
+    /// Starts or stops watching a resource.
     Watch {
         uri: String,
         on: bool,
@@ -85,7 +85,7 @@ pub enum Ask {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Done,
-    /// There is no such session (any more), or it is another's.
+    /// The session does not exist, has ended, or belongs to another principal.
     Gone,
     Used {
         opener: Opener,
@@ -99,7 +99,7 @@ pub enum Reply {
     Told {
         first: u64,
     },
-    /// Somebody else has taken up that stream, or there is none.
+    /// Another request has resumed that stream, or it does not exist.
     Replaced,
     Resumed {
         begun: CallInfo,
@@ -122,13 +122,13 @@ pub enum Reply {
     Listening {
         number: u64,
     },
-    /// It is, and these resources are watched.
+    /// It is current, and these resources are watched.
     Listens {
         watched: Vec<String>,
-        /// Services, and what they say that has changed.
+        /// Services, and the kinds of changes they reported.
         #[serde(default)]
         noted: Vec<(String, String)>,
-        /// The services that it has sessions at.
+        /// Services at which the session has sessions of its own.
         #[serde(default)]
         services: Vec<String>,
     },
@@ -136,10 +136,10 @@ pub enum Reply {
         #[serde(default)]
         known: Option<UpstreamSession>,
     },
-    /// It has ended, and these sessions at servers are nobody's any more, by their services.
+    /// The session has ended, and so must these sessions at servers, by service.
     Ended {
         upstreams: Vec<(String, UpstreamSession)>,
     },
-    /// There are as many already as there may be.
+    /// The limit is reached.
     Full,
 }

@@ -1,7 +1,7 @@
-//! `McpSession`: what a legacy client for MCP needs remembered between two of its requests.
+//! `McpSession`: the state of a legacy MCP client between two of its requests.
 //!
-//! A shell around `narthex_core::mcp::session`: one row is the session, others are what was sent on the streams of its
-//! calls. It holds no stream itself: Workers do, and ask here what they need. An alarm ends a session that nobody uses.
+//! A shell around `narthex_core::mcp::session`: one row is the session, the others are messages sent on the streams of
+//! its calls. The streams themselves are in Workers, which ask here. An alarm ends an unused session.
 
 pub mod messages;
 
@@ -39,7 +39,7 @@ impl McpSession {
         Ok(Self(Rc::new(inner)))
     }
 
-    /// `message` is a [`messages::Message`]. Answered at once.
+    /// `message` is a [`messages::Message`]. Answered synchronously.
     pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
         let Message { principal, ask } =
             serde_json::from_str(message).map_err(|error| js_sys::Error::new(&error.to_string()))?;
@@ -94,7 +94,7 @@ impl Inner {
     /// The reply, and whether the session has changed.
     fn apply(&self, session: &mut Session, ask: Ask) -> Result<(Reply, bool), Failure> {
         Ok(match ask {
-            // Both are answered before.
+            // Both were answered before.
             Ask::Open(_) | Ask::End => (Reply::Done, false),
             Ask::Use => (Reply::Used { opener: session.opener.clone(), level: session.level.clone() }, false),
             Ask::SetLevel { level } => {
@@ -141,7 +141,7 @@ impl Inner {
         })
     }
 
-    /// Keeps messages of a call, of whose stream this is the turn.
+    /// Stores messages of a call, if the sender's stream is the current one.
     fn tell(
         &self,
         session: &mut Session,

@@ -1,4 +1,4 @@
-//! A registry that is too large for one message, as a whole.
+//! A registry that is too large for one message, in full.
 
 use std::rc::Rc;
 
@@ -7,8 +7,8 @@ use super::Snapshot;
 use crate::platform::Failure;
 use crate::platform::objects::{self, Kind};
 
-/// All documents of a registry that is too large for one message, read page by page. Its readers see what their
-/// snapshot leaves out, to delete it; nothing is decided with it.
+/// Reads all documents of a registry that is too large for one message, page by page, so that documents missing in the
+/// snapshot can be shown and deleted. No decision uses it.
 pub async fn complete(tenant: &str, known: &Snapshot) -> Result<Rc<Snapshot>, Failure> {
     let (mut all, mut after) = (Page::default(), Some(Default::default()));
     while let Some(from) = after {

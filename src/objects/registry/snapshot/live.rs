@@ -1,4 +1,4 @@
-//! What is known of a service beside its document.
+//! The state of a service besides its document.
 
 use std::cell::Cell;
 
@@ -7,20 +7,20 @@ use narthex_core::lane::call_reporter::CallReporter;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::lane::retry_budget::RetryBudget;
 
-/// What changes without a revision, shared by all snapshots that have the service.
+/// State that changes without a revision, shared by all snapshots with the service.
 #[derive(Default)]
 pub struct Live {
     pub(super) measured: Cell<ObservedStatus>,
     pub tally: Cell<CallReporter>,
     pub budget: Cell<RetryBudget>,
-    /// While its circuit is not closed: the lane lets nobody through before this.
+    /// While its breaker is not closed: the lane grants no permit before this time.
     pub shut_until: Cell<Timestamp>,
-    /// Until then it wants to be left alone, by its `Retry-After`: others are tried first where there are any.
+    /// Set by `Retry-After`: other services are preferred until this time.
     pub rests_until: Cell<Timestamp>,
 }
 
 impl Live {
-    /// Takes in what the registry or the lane itself says, if it is news.
+    /// Records a status from the registry or the lane if it is newer.
     pub fn hear(&self, measured: ObservedStatus) {
         if measured.version > self.measured.get().version {
             self.measured.set(measured);
