@@ -250,7 +250,7 @@ test("asyncapi_json_has_every_event_type_and_every_close_code", () => {
     const source = read(file);
     return [...all(source, /: u16 = (\d{4});/g), ...all(source, /close\(\w+, (\d{4}),/g)].map(Number).sort();
   };
-  const [hub, lane] = ["src/objects/events/audience.rs", "src/objects/lanes/connections.rs"].map(codesOf);
+  const [hub, lane] = ["src/objects/events/subscribers.rs", "src/objects/lanes/connections.rs"].map(codesOf);
   for (const [name, channel] of Object.entries<Json>(asyncapi.channels)) {
     const codes = channel["x-close-codes"].map(({ code }: Json) => code).sort();
     assert.deepEqual(codes, name === "serviceConnection" ? lane : hub, name);

@@ -3,10 +3,10 @@
 //! Credentials are taken from `Authorization: Bearer` (an API key, recognized by its form, or a token), then from
 //! `X-API-Key`. A rejection is the same whatever is wrong with the credentials.
 
+pub mod credential_watch;
 pub mod key_sets;
-pub mod own;
+pub mod own_tokens;
 pub mod tokens;
-pub mod watched;
 
 use std::rc::Rc;
 

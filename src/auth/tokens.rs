@@ -18,7 +18,7 @@ use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 
 use super::key_sets::{self, Owner};
-use super::{Age, Own, is_tenant, own, taken};
+use super::{Age, Own, is_tenant, own_tokens, taken};
 
 /// At this size the cache is cleared: this is rare, and costs one verification per token.
 const MAX_REMEMBERED: usize = 2_000;
@@ -84,9 +84,9 @@ pub async fn principal(
     let token = parse(text)?;
     let said = token.issuer().ok_or(TokenError::Issuer)?;
     if let Some(own) = own.filter(|own| own.origin == said) {
-        let (claims, until) = own::claims(&token, own.origin, &own.audience()).await?;
+        let (claims, until) = own_tokens::claims(&token, own.origin, &own.audience()).await?;
         let own = registry_of(&claims.tenant, issuers, age).await?;
-        let principal = own::principal(issuers, &own, &claims, until)?;
+        let principal = own_tokens::principal(issuers, &own, &claims, until)?;
         remember(digest, &principal, [issuers.revision, own.revision], until);
         return Ok((principal, own));
     }
@@ -132,7 +132,7 @@ pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<Timestamp, Tok
 }
 
 fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: MappedIdentity, until: Timestamp) -> Principal {
-    let permissions = own::permitted(snapshot, &mapped.roles, mapped.scope.as_deref());
+    let permissions = own_tokens::permitted(snapshot, &mapped.roles, mapped.scope.as_deref());
     Principal {
         principal: issuer.principal(&mapped.subject),
         name: None,

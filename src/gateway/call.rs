@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
 use crate::auth;
-use crate::auth::watched::{LOOK_MS, Needed, Watched};
+use crate::auth::credential_watch::{LOOK_MS, Needed, Watched};
 use crate::execution::CALLBACK_PATH;
 use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::Snapshot;

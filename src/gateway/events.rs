@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::auth::watched::{Needed, Watched};
+use crate::auth::credential_watch::{Needed, Watched};
 use crate::auth::{self, Age};
 use crate::execution::{ask_decided, is_store_of};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};

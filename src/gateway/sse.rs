@@ -8,7 +8,7 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
-use crate::auth::watched::Watched;
+use crate::auth::credential_watch::Watched;
 use crate::platform::http::Headers;
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;

@@ -3,7 +3,7 @@
 use futures_channel::oneshot;
 use serde_json::value::RawValue;
 
-use crate::auth::watched::Needed;
+use crate::auth::credential_watch::Needed;
 use crate::execution::{News, Timings, Waiter, ask_decided};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::platform::clock;

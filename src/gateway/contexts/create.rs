@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::auth::watched::Needed;
+use crate::auth::credential_watch::Needed;
 use crate::execution::{gate, hint, unrecorded, work_on};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit, is_gated};

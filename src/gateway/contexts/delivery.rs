@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::auth::watched::Needed;
+use crate::auth::credential_watch::Needed;
 use crate::execution::live::Live;
 use crate::execution::{News, Waiter, ask_decided};
 use crate::objects::contexts::messages::{Ask, Found, Reply};

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::auth::watched::Needed;
+use crate::auth::credential_watch::Needed;
 use crate::execution::{ask_decided, is_store_of};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
 use crate::objects::lanes::client as lanes;

@@ -10,7 +10,7 @@ use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 
 use crate::auth;
-use crate::auth::watched::Watched;
+use crate::auth::credential_watch::Watched;
 use crate::execution::ask_decided;
 use crate::execution::notices;
 use crate::objects::contexts::messages::{Ask, Found, Reply};

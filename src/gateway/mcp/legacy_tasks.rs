@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::auth::watched::Needed;
+use crate::auth::credential_watch::Needed;
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found};
 use crate::platform::streams::Stream;
 use narthex_core::base::id::ContextId;

@@ -16,7 +16,7 @@ use futures_util::stream::{self, LocalBoxStream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::auth::watched::{Needed, Watched};
+use crate::auth::credential_watch::{Needed, Watched};
 use crate::execution::ask_decided;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-use crate::auth::watched::Needed;
+use crate::auth::credential_watch::Needed;
 use crate::objects::contexts::messages::Ask as StoreAsk;
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::random;

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::auth::own;
+use crate::auth::own_tokens;
 use crate::objects::grants::messages::{Ask, Held, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
@@ -102,7 +102,7 @@ fn is_alive(deployment: &Snapshot, tenant: &Snapshot, name: &str, entry: &GrantE
         grant: Some(id.clone()),
         roles: allowed.roles.clone(),
     };
-    own::principal(deployment, tenant, &claims, *until).is_ok()
+    own_tokens::principal(deployment, tenant, &claims, *until).is_ok()
 }
 
 /// Whether the caller speaks for themselves. An app that was allowed something does not, and needs the permission; the

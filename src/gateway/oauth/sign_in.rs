@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-use crate::auth::{own, tokens};
+use crate::auth::{own_tokens, tokens};
 use crate::objects::registry::messages::DocumentKind;
 use crate::objects::registry::{of_document, snapshot};
 use crate::platform::calls::{Method, Request, send};
@@ -85,7 +85,7 @@ pub struct Person {
 impl Person {
     /// What they may do themselves: what a token of their issuer with the same claims may.
     pub fn permissions(&self, realm: &Realm) -> Vec<String> {
-        own::permitted(&realm.snapshot, &self.roles, self.scope.as_deref())
+        own_tokens::permitted(&realm.snapshot, &self.roles, self.scope.as_deref())
     }
 }
 

@@ -4,7 +4,7 @@ use futures_util::future::join;
 use serde::Serialize;
 
 use crate::auth::key_sets::OWN_KEYS;
-use crate::auth::own;
+use crate::auth::own_tokens;
 use crate::objects::grants::messages::{Ask, Held, Reply, Taken};
 use crate::objects::registry::messages::{self as registry, Condition};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
@@ -88,7 +88,7 @@ pub fn narrowed(most: &[String], form: &Form) -> Result<Vec<String>, OAuthError>
 async fn by_credentials(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
     let allowed = GrantedAccess {
         client: known.client_id.clone(),
-        subject: own::client_principal(&known.home.tenant, &known.client.id),
+        subject: own_tokens::client_principal(&known.home.tenant, &known.client.id),
         scope: narrowed(&known.client.scope, form)?,
         resource: resource(call, form)?,
         roles: Vec::new(),
@@ -273,7 +273,7 @@ fn claims(
         grant: grant.map(Into::into),
         roles: allowed.roles.clone(),
     };
-    let worth = own::principal(&known.deployment, &realm.snapshot, &claims, now).map_err(|_| invalid_grant())?;
+    let worth = own_tokens::principal(&known.deployment, &realm.snapshot, &claims, now).map_err(|_| invalid_grant())?;
     if worth.permissions.is_empty() {
         return Err(OAuthError::new(OAuthErrorCode::InvalidScope, "nothing of the scope may be given").into());
     }

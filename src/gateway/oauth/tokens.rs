@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::auth::own;
+use crate::auth::own_tokens;
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::platform::clock;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
@@ -23,7 +23,7 @@ use super::{Failed, form, listed, origin};
 async fn access_token(call: &Call, known: &Known, text: &str) -> Option<(Realm, AccessTokenClaims, Timestamp)> {
     let token = parse(text).ok()?;
     let audience = token.text("aud")?.to_string();
-    let (claims, until) = own::claims(&token, &origin(call), &audience).await.ok()?;
+    let (claims, until) = own_tokens::claims(&token, &origin(call), &audience).await.ok()?;
     if known.for_all && claims.client_id != known.client_id {
         return None;
     }
@@ -77,7 +77,7 @@ pub async fn introspect(call: &Call) -> Result<Answer, Failed> {
 
 async fn of_access_token(call: &Call, known: &Known, text: &str) -> Option<Value> {
     let (realm, claims, until) = access_token(call, known, text).await?;
-    let principal = own::principal(&known.deployment, &realm.snapshot, &claims, until).ok()?;
+    let principal = own_tokens::principal(&known.deployment, &realm.snapshot, &claims, until).ok()?;
     if claims.exp <= clock::now().seconds() {
         return None;
     }

@@ -4,12 +4,12 @@
 //! service. Every reply means "on disk": the platform holds a reply back until the writes before it are durable. The
 //! core (`narthex_core::context_store`) decides; this module passes messages to it and carries out its effects.
 
-mod answers;
-mod listing;
+mod list;
 pub mod messages;
-mod pieces;
+mod publish;
+mod requests;
+mod result_rows;
 mod tables;
-mod telling;
 pub mod view;
 
 use std::cell::{Cell, RefCell};

@@ -7,7 +7,7 @@
 //! spill to further pages beyond a kilobyte). Integers beyond 2^53 are bound as text. Two ids may share a key, so every
 //! row found is compared with the id requested.
 //!
-//! A result that is too large for its row in `done` is stored in `pieces`, a row each (see `pieces.rs`).
+//! A result that is too large for its row in `done` is stored in `pieces`, a row each (see `result_rows.rs`).
 
 use serde_json::value::RawValue;
 
@@ -30,7 +30,7 @@ const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS done (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
      service TEXT NOT NULL, status TEXT NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL, result TEXT) \
      STRICT",
-    super::pieces::CREATE,
+    super::result_rows::CREATE,
     "CREATE TABLE IF NOT EXISTS claims (scope TEXT PRIMARY KEY, id TEXT NOT NULL, fingerprint TEXT NOT NULL, \
      until INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",

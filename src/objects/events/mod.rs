@@ -5,14 +5,14 @@
 //! log, so no event is missed or repeated. Sockets hibernate: the state of each is in its attachment. Sockets beyond a
 //! limit go to shards, to which the hub pushes what it appends.
 
-mod audience;
 mod deliveries;
 mod log;
 pub mod messages;
 mod shard;
 mod shards;
+mod subscribers;
+mod subscriptions;
 mod usage;
-mod watching;
 mod webhooks;
 
 use std::cell::{Cell, RefCell};
@@ -28,10 +28,10 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::events::fanout::Shards;
 use narthex_core::events::filter::Filter;
 
-use audience::Audience;
 use deliveries::Deliveries;
 use log::Log;
 use messages::{Ask, Open, Publish, Reply};
+use subscribers::Audience;
 use usage::{EVERY_MS, Usage};
 
 /// Batches searched for one page of a list.

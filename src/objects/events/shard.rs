@@ -16,8 +16,8 @@ use crate::platform::{Failure, clock, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::fanout::{PushDecision, ShardPosition};
 
-use super::audience::{Audience, Fed, MAX_SOCKETS, Stretch, WAIT_MS};
 use super::messages::{Ask, Open, Page, Reply, ShardAsk, ShardReply};
+use super::subscribers::{Audience, Fed, MAX_SOCKETS, Stretch, WAIT_MS};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS reach (one INTEGER PRIMARY KEY, reached INTEGER NOT NULL) STRICT";
 

@@ -8,10 +8,10 @@ mod alarm;
 pub mod client;
 mod connections;
 pub mod messages;
+mod permit_waits;
 mod probe;
 mod reports;
 mod tables;
-mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

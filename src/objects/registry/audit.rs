@@ -12,8 +12,8 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::registry::size::Reach;
 
 use super::Inner;
+use super::capacity::Halted;
 use super::messages::{AuditQuery, Key, Refused, Reply};
-use super::room::Halted;
 use super::tables::KEY;
 
 const DAY_MS: u64 = 86_400_000;

@@ -10,8 +10,8 @@ use narthex_core::services::tool_catalogue::{Catalogue, CatalogueUpdate, ToolsRe
 use narthex_core::services::transport::ChangedTools;
 
 use super::audit::Change;
+use super::capacity::Halted;
 use super::messages::{Registered, Reply};
-use super::room::Halted;
 use super::tables::SERVICE;
 use super::{Inner, as_value};
 

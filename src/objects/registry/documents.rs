@@ -11,9 +11,9 @@ use narthex_core::access::oauth::access_token::LIFETIME_SECONDS;
 use narthex_core::access::tenant::FIRST_TENANT;
 
 use super::audit::Change;
+use super::capacity::Halted;
 use super::encryption::{RETIRING, retiring_of, secret_field, secret_of};
 use super::messages::{Condition, DocumentKind, Refusal, Reply, StoredDocument};
-use super::room::Halted;
 use super::{Inner, refused};
 
 pub(super) fn object(kind: DocumentKind, id: &str) -> String {

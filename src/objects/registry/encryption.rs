@@ -14,8 +14,8 @@ use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::MAX_FIELDS;
 
 use super::Inner;
-use super::measured::needs_lane;
 use super::messages::{DocumentKind, Registered, StoredDocument};
+use super::observed::needs_lane;
 use super::tables::SERVICE;
 
 const OWN_SECRET: &str = "cursor_secret";

@@ -11,8 +11,8 @@ use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::Reach;
 
 use super::audit::Change;
+use super::capacity::Halted;
 use super::messages::{Key, KeySecret, NewKey, Refusal, Reply};
-use super::room::Halted;
 use super::tables::KEY;
 use super::{Inner, PUSH_PATIENCE_MS};
 

@@ -15,7 +15,7 @@ use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::size::TooLarge;
 use narthex_core::services::tool_catalogue::ToolsRead;
 
-pub use super::stored::{Key, KeySecret, Page, Registered, Room, SnapshotData, Weighed};
+pub use super::records::{Key, KeySecret, Page, Registered, Room, SnapshotData, Weighed};
 
 /// A request, with the tenant of the registry.
 #[derive(Debug, Serialize, Deserialize)]

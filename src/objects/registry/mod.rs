@@ -5,24 +5,24 @@
 //! the effect of a lost push. Invariant: a revision identifies one state of all tables.
 
 mod audit;
+mod capacity;
 mod catalogues;
-mod compiled;
+mod compiled_schemas;
 mod documents;
 mod encryption;
-mod ending;
 mod keys;
-mod measured;
 pub mod messages;
+mod observed;
+mod publish;
+mod records;
 mod registrations;
-mod room;
+mod revocation;
 mod services;
 pub mod snapshot;
-mod stored;
 mod tables;
-mod telling;
-mod tenancy;
+mod tenant;
+mod versions;
 mod webhooks;
-mod written;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -39,11 +39,11 @@ use narthex_core::base::id::StoreId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::registry::size::SAFE_BYTES;
 
+use capacity::Halted;
 use encryption::OwnSecret;
 pub use encryption::of_document;
-pub use measured::target;
 use messages::{Ask, Condition, Refusal, Reply, SnapshotData};
-use room::Halted;
+pub use observed::target;
 use tables::Tables;
 
 /// How long a store may take to confirm a new revision, in milliseconds.

@@ -14,9 +14,9 @@ use narthex_core::registry::size::{MAX_REGISTRATION_BYTES, weight};
 
 use super::Inner;
 use super::audit::Change;
+use super::capacity::Halted;
 use super::documents::object;
 use super::messages::{Condition, DocumentKind, Refusal, Reply, StoredDocument};
-use super::room::Halted;
 
 /// Registrations deleted per sweep at most: for each one that was used, all tenants may have to be notified.
 const AT_ONCE: usize = 10;

@@ -17,10 +17,10 @@ use narthex_core::services::transport::Rules;
 use narthex_core::services::{self, Registration, RetiringSecret};
 
 use super::audit::Change;
+use super::capacity::Halted;
 use super::encryption::Fresh;
-use super::measured::needs_lane;
 use super::messages::{Condition, Registered, Reply, WriteRules};
-use super::room::Halted;
+use super::observed::needs_lane;
 use super::tables::SERVICE;
 use super::{Inner, as_value, refused};
 

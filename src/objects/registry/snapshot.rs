@@ -32,7 +32,7 @@ use narthex_core::services::Service;
 use narthex_core::services::routing::{Condition, Offering};
 use narthex_core::services::schema::{Formats, Schema};
 
-use super::compiled::{Schemas, have_the_same_schemas};
+use super::compiled_schemas::{Schemas, have_the_same_schemas};
 use super::encryption::of_tenant;
 use super::messages::{Ask, DocumentKind, Key, Message, Registered, Reply, SnapshotData, StoredDocument, Weighed};
 

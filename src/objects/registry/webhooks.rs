@@ -12,8 +12,8 @@ use narthex_core::webhooks::Webhook;
 
 use super::Inner;
 use super::audit::Change;
+use super::capacity::Halted;
 use super::messages::{DocumentKind, Reply, StoredDocument};
-use super::room::Halted;
 
 impl Inner {
     pub(super) fn rotate_webhook_secret(

@@ -61,7 +61,7 @@ pub enum Ask {
         service: String,
         method: String,
     },
-    /// The session at a server, by the service and its address digest, unless it is the lost one.
+    /// The session at a server, by the service and its configuration, unless it is the lost one.
     Upstream {
         service: String,
         place: String,

@@ -18,8 +18,8 @@ use narthex_core::access::permission::allows;
 use narthex_core::access::role::{self, Role};
 use narthex_core::access::tenant::FIRST_TENANT;
 
+use super::capacity::Halted;
 use super::messages::{Condition, DocumentKind, Registered, Reply, StoredDocument};
-use super::room::Halted;
 use super::{Inner, PUSH_PATIENCE_MS};
 
 /// Hubs notified at a time.

@@ -10,8 +10,8 @@ use crate::platform::{Failure, clock, tasks};
 use narthex_core::events::fanout::Placement;
 
 use super::Hub;
-use super::audience::{Fed, Stretch, WAIT_MS};
 use super::messages::{Open, Page};
+use super::subscribers::{Fed, Stretch, WAIT_MS};
 
 /// The status that sends the caller to a shard (RFC 9110 §15.5.20).
 const MISDIRECTED: u16 = 421;

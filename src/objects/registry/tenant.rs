@@ -11,8 +11,8 @@ use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::tenant::Retention;
 
 use super::audit::Change;
+use super::capacity::Halted;
 use super::messages::{NewKey, Reply};
-use super::room::Halted;
 use super::tables::{KEY, SERVICE};
 use super::{Inner, PUSH_PATIENCE_MS, as_value};
 
