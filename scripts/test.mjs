@@ -59,7 +59,7 @@ async function gatewayTests(title, paths, atOnce, scratch, env) {
     [
       "--test",
       `--test-concurrency=${atOnce}`,
-      "--test-timeout=120000",
+      "--test-timeout=240000",
       "--test-force-exit",
       "--test-reporter=spec",
       "--test-reporter-destination=stdout",

@@ -166,7 +166,7 @@ test("an_attacker_cannot_fill_it", async () => {
   await eventually(async () => {
     const all = await entries({ action: "credentials.refused" });
     return all.some(({ address }) => address === "various");
-  }, 20_000);
+  });
   const added = (await count()) - before;
   assert.ok(added <= 33, `${added} entries of 400 refusals`);
 });
@@ -183,7 +183,7 @@ test("a_key_shows_when_it_was_last_used_to_the_hour", async () => {
   assert.equal(listed.last_used_at, at);
 });
 
-test("old_entries_are_deleted_by_the_sweep_and_young_ones_stay", { timeout: 60_000 }, async () => {
+test("old_entries_are_deleted_by_the_sweep_and_young_ones_stay", async () => {
   const persist = mkdtempSync(join(tmpdir(), "narthex-audit-"));
   const vars = { ADMIN_KEY: "a key that outlives the restart", AUDIT_RETENTION_DAYS: "10" };
   const read = async (gateway: Gateway) =>

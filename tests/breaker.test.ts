@@ -30,11 +30,11 @@ async function serve(...parameters: Parameters<typeof startService>): Promise<Se
 const broken = status(500, undefined, { connection: "close" });
 const once = { retry: { max_attempts: 1 } };
 const get = async (id: string) => (await gateway.request("GET", `/v1/services/${id}`)).json;
-const becomes = (id: string, state: string, ms = 10_000) =>
+const becomes = (id: string, state: string) =>
   eventually(async () => {
     const seen = await get(id);
     return seen.breaker.state === state && seen;
-  }, ms);
+  });
 
 /** Calls a failing service until its breaker is open; returns the breaker as shown then. */
 async function trip(id: string): Promise<any> {
@@ -153,7 +153,7 @@ test("asynchronous_contexts_run_once_it_is_closed_again", async () => {
   await trip("patient");
   service.handler = echo;
   const ids = await Promise.all([1, 2, 3].map(async () => (await accepted(gateway, { capability: "patient" })).id));
-  for (const id of ids) assert.equal((await ended(gateway, id, 30)).status, "completed");
+  for (const id of ids) assert.equal((await ended(gateway, id)).status, "completed");
 });
 
 test("it_stays_open_across_a_restart_of_its_lane_and_of_the_registry", async () => {

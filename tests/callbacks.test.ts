@@ -133,7 +133,7 @@ test("progress_is_shown_and_published", async () => {
   for (const percent of [10, 60]) {
     const said = await say(call, { progress: { percent }, lease_seconds: 30 });
     assert.deepEqual([said.status, said.json.status], [200, "executing"]);
-    const event = await events.next(({ subject }) => subject === id, 5000);
+    const event = await events.next(({ subject }) => subject === id);
     assert.deepEqual(event.data.progress, { percent });
   }
   assert.deepEqual((await read(id)).progress.data, { percent: 60 });
@@ -156,14 +156,14 @@ test("progress_is_shown_and_published", async () => {
 describe("a_service_that_promised_to_report", () => {
   const promise = json({ lease_seconds: 5 }, 202);
 
-  test("and_does_not_is_given_up_as_unknown", { timeout: 30_000 }, async () => {
+  test("and_does_not_is_given_up_as_unknown", async () => {
     const { id } = await takenOn({}, promise);
-    const context = await ended(gateway, id, 15);
+    const context = await ended(gateway, id);
     assert.deepEqual([context.status, context.error.code], ["failed", "outcome_unknown"]);
     assert.equal(context.attempts[0].outcome, "lost");
   });
 
-  test("and_does_keeps_its_work", { timeout: 30_000 }, async () => {
+  test("and_does_keeps_its_work", async () => {
     const { id, call } = await takenOn({}, promise);
     for (let beat = 0; beat < 3; beat++) {
       // Each time half of what it promised, longer than that in all.
@@ -221,9 +221,9 @@ test("an_altered_address_is_refused", async () => {
   assert.equal((await say(call, { result: 1 })).status, 200);
 });
 
-test("a_deadline_ends_work_in_the_background", { timeout: 30_000 }, async () => {
+test("a_deadline_ends_work_in_the_background", async () => {
   const { id, call } = await takenOn({ timeout_seconds: 1 });
-  const context = await ended(gateway, id, 10);
+  const context = await ended(gateway, id);
   assert.deepEqual([context.status, context.error.code], ["timed_out", "deadline_exceeded"]);
   assert.ok(Date.parse(context.updated_at) - Date.parse(context.expires_at) < 2000, JSON.stringify(context.history));
   refused(await say(call, { result: 1 }), 409, "conflict");
@@ -288,7 +288,7 @@ describe("input", () => {
     assert.deepEqual([asked.status, asked.json.status], [202, "input_required"]);
     assert.deepEqual(asked.json.input_request, request);
     const { id } = asked.json;
-    assert.deepEqual((await events.next(({ subject }) => subject === id, 5000)).data.input_request, request);
+    assert.deepEqual((await events.next(({ subject }) => subject === id)).data.input_request, request);
     events.close();
 
     assert.deepEqual(pointers(refused(await answerWith(id, { input: 0 }), 422, "validation_failed")), ["#/input"]);
@@ -335,10 +335,10 @@ describe("input", () => {
     refused(await answerWith(id, { input: 1 }), 409, "conflict");
   });
 
-  test("that_never_comes_ends_with_the_deadline", { timeout: 30_000 }, async () => {
+  test("that_never_comes_ends_with_the_deadline", async () => {
     service.handler = json({ input_required: { message: "Go on?" } });
     const { id } = (await create(gateway, { timeout_seconds: 1 })).json;
-    const context = await ended(gateway, id, 10);
+    const context = await ended(gateway, id);
     assert.deepEqual([context.status, context.error.code], ["timed_out", "deadline_exceeded"]);
   });
 

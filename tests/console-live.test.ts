@@ -47,7 +47,7 @@ test("after_a_break_the_stream_resumes_where_it_was", { skip }, async () => {
   // The hub loses its sockets, as after a deployment.
   await own.evict("EventHub", "default", { webSockets: "close" });
   const during = await Promise.all(Array.from({ length: 10 }, (_, at) => send(`during ${at}`)));
-  await eventually(async () => Number(await ended.locator("h3 span").innerText()) >= count + during.length, 60_000);
+  await eventually(async () => Number(await ended.locator("h3 span").innerText()) >= count + during.length);
   await page.getByText("Live", { exact: true }).waitFor();
   assert.match(sockets.at(-1)!, /after=\d+/);
   assert.deepEqual(
@@ -100,7 +100,7 @@ test("after_a_gap_in_the_stream_everything_is_read_again", { skip }, async () =>
     );
     const again = await startGateway({ persist, vars, port: Number(new URL(first.url).port) });
     // The lists may be loaded before the stream reconnects.
-    await eventually(() => events.some(({ type }) => type === "stream.gap"), 60_000);
+    await eventually(() => events.some(({ type }) => type === "stream.gap"));
     for (const id of missed) await ended.locator(`a[href$="${id}"]`).waitFor();
     await page.getByText("Live", { exact: true }).waitFor();
     await ended.locator(`a[href$="${await sendTo(again)}"]`).waitFor();
@@ -119,7 +119,7 @@ test("after_a_gap_in_the_stream_everything_is_read_again", { skip }, async () =>
 const tile = (page: Page, name: string | RegExp) =>
   page.locator(".tiles .card", { has: page.getByText(name) }).locator(".figure");
 
-test("now_shows_the_gateways_own_count_and_its_period", { skip, timeout: 240_000 }, async () => {
+test("now_shows_the_gateways_own_count_and_its_period", { skip }, async () => {
   const busy = await startGateway();
   await register(busy, "demo", demo);
   // More contexts than one page of the list holds.
@@ -135,7 +135,7 @@ test("now_shows_the_gateways_own_count_and_its_period", { skip, timeout: 240_000
   await eventually(async () => {
     const { completed, failed } = await counted();
     return completed + failed === 300;
-  }, 60_000);
+  });
   const page = await open(busy);
   await signIn(page, busy.adminKey);
   await tile(page, /^Ended since /)

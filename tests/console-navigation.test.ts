@@ -216,7 +216,7 @@ test("contexts_that_leave_a_filtered_list_without_an_event_are_dropped", { skip 
   await rows.nth(0).hover();
   await page.mouse.move(5, 5);
   all[0]!.status = "completed";
-  await eventually(async () => (await rows.count()) === 2, 25_000);
+  await eventually(async () => (await rows.count()) === 2);
   // A row that holds still keeps its place, but not its outdated status.
   const held = page.locator('.rows a[href$="ctx_2"]');
   const box = (await held.boundingBox())!;

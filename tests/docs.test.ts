@@ -241,9 +241,7 @@ after(async () => {
 });
 
 for (const [at, name] of inOrder.entries()) {
-  test(`every_example_in_${name}_runs${inOrder.indexOf(name) < at ? "_again" : ""}`, { timeout: 120_000 }, () =>
-    runDocument(name),
-  );
+  test(`every_example_in_${name}_runs${inOrder.indexOf(name) < at ? "_again" : ""}`, () => runDocument(name));
 }
 
 /** Runs a document's examples one after the other. */

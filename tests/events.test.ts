@@ -148,7 +148,7 @@ test("each_filter_passes_exactly_the_matching_events", async () => {
   await create(gateway, { capability: "rest" });
   await create(gateway, { capability: "rest" }, { key: caller.secret });
   await create(gateway, {}, { key: caller.secret });
-  await all.next((event) => event.subject === id && event.type === "context.completed", 15_000);
+  await all.next((event) => event.subject === id && event.type === "context.completed");
   const sequences = (events: any[]) => events.map(({ sequence }) => sequence);
   for (const [at, [query, fits]] of queries.entries()) {
     const expected = all.messages.filter(fits);

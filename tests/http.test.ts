@@ -395,7 +395,7 @@ test("events_are_a_stream_by_default_and_a_page_as_json", async () => {
   // Callers who see only their own contexts see no more here.
   const mine = await makeKey(gateway, "caller");
   const { json: own } = await create(gateway, {}, { key: mine.secret });
-  await ended(gateway, own.id, 10, { key: mine.secret });
+  await ended(gateway, own.id, { key: mine.secret });
   for (const query of ["", "owner=*", "owner=key:admin"]) {
     const { data } = (await page(`types=context.*&${query}`, mine.secret)).json;
     assert.ok(

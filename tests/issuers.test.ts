@@ -106,7 +106,7 @@ test("a_token_permits_what_a_key_of_its_role_permits", async () => {
   const [ada, bob] = [await sign(good(issuer)), await sign({ ...good(issuer), sub: "bob" })];
   assert.equal((await create(gateway, {}, { key: ada })).status, 200);
   const { id } = await accepted(gateway, {}, { key: ada });
-  await ended(gateway, id, 10, { key: ada });
+  await ended(gateway, id, { key: ada });
   assert.equal(
     (await gateway.request("GET", `/v1/contexts/${id}`, { headers: { "x-api-key": ada }, key: null })).status,
     200,

@@ -76,7 +76,7 @@ test("all_keys_of_one_name_are_tried", async () => {
   await server.stop();
 });
 
-test("a_new_key_under_an_old_name_is_found_and_junk_causes_no_fetch", { timeout: 90_000 }, async () => {
+test("a_new_key_under_an_old_name_is_found_and_junk_causes_no_fetch", async () => {
   const { token, asked } = await trust("renamed", [one!.jwk]);
   assert.equal(await status(await token(one!)), 200);
   assert.equal(asked(), 1);
@@ -87,7 +87,7 @@ test("a_new_key_under_an_old_name_is_found_and_junk_causes_no_fetch", { timeout:
   assert.equal(asked(), 1, "within 6 s, half a minute at this scale, nothing is fetched again");
   assert.equal(await status(await token(one!)), 200, "and who has a good one is let in");
   const begun = Date.now();
-  await eventually(async () => (await status(await token(other!))) === 200, 60_000);
+  await eventually(async () => (await status(await token(other!))) === 200);
   assert.equal(asked(), 2, `once, after ${Date.now() - begun} ms`);
   assert.equal(await status(await token(one!)), 401, "the old one is withdrawn");
   await server.stop();

@@ -52,7 +52,7 @@ const inLine = (capability: string, count: number, key = gateway.adminKey) =>
   eventually(async () => {
     const { json } = await gateway.request("GET", `/v1/contexts?capability=${capability}&status=queued`, { key });
     return json.data.length === count;
-  }, 15_000);
+  });
 
 /** Holds a service of one permit busy until `free` is called. */
 async function busy(
@@ -152,11 +152,11 @@ test("a_context_cancelled_in_the_queue_leaves_it_without_a_call", async () => {
       { headers: { prefer: "wait=0" } },
     );
     return answer.status === 202 && answer.json.id;
-  }, 15_000);
+  });
   const second = await next;
   free();
   await held;
-  assert.equal((await ended(gateway, second, 30)).status, "completed");
+  assert.equal((await ended(gateway, second)).status, "completed");
   assert.deepEqual(order(service), [0, 2]);
 });
 
@@ -169,7 +169,7 @@ test("asynchronous_contexts_wait_in_the_same_queue", async () => {
       async (_, n) => (await accepted(gateway, { capability: "background", parameters: { n } })).id,
     ),
   );
-  for (const id of ids) assert.equal((await ended(gateway, id, 60)).status, "completed");
+  for (const id of ids) assert.equal((await ended(gateway, id)).status, "completed");
   assert.deepEqual([service.most <= 2, service.calls.length], [true, 30], String(service.most));
 });
 

@@ -168,7 +168,7 @@ test("a_request_refused_by_one_limit_uses_no_quota_of_another", async () => {
       await eventually(async () => {
         if ((await whoami(other.secret)).status === 200) through += 1;
         return through === 17 || null;
-      }, 20_000);
+      });
       refused(await whoami(other.secret), 429, "rate_limited");
     });
   });
@@ -208,15 +208,12 @@ test("a_repeated_request_is_answered_even_when_the_limit_is_reached", async () =
   });
 });
 
-test("contexts_of_schedules_count_too", { timeout: 60_000 }, async () => {
+test("contexts_of_schedules_count_too", async () => {
   await limited("plan", { quota: 1, binds: { capability: "work" } }, async () => {
     assert.equal((await create(gateway)).status, 200);
     const schedule = { interval_seconds: 10, context: { capability: "work" } };
     assert.equal((await gateway.request("PUT", "/v1/schedules/over", { body: schedule })).status, 201);
-    const run = await eventually(
-      async () => (await gateway.request("GET", "/v1/schedules/over")).json.last_runs[0],
-      30_000,
-    );
+    const run = await eventually(async () => (await gateway.request("GET", "/v1/schedules/over")).json.last_runs[0]);
     assert.deepEqual([run.outcome, run.code], ["refused", "rate_limited"]);
     await gateway.request("DELETE", "/v1/schedules/over", { headers: { "if-match": "*" } });
   });

@@ -204,5 +204,5 @@ test("another_owners_context_looks_exactly_like_an_unknown_one", async () => {
     for (const body of bodies) assert.deepEqual(body, bodies[0], method + rest);
   }
   assert.equal((await gateway.request("GET", `/v1/contexts/${id}`, { key: viewer.secret })).status, 200);
-  assert.equal((await ended(gateway, id, 5, { key: caller.secret })).status, "completed");
+  assert.equal((await ended(gateway, id, { key: caller.secret })).status, "completed");
 });

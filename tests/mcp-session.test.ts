@@ -170,7 +170,7 @@ test("a_request_that_is_cancelled_by_its_id_ends", async () => {
     const { context_id } = (await service.call(before)).json;
     const notification = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: body.id } };
     assert.equal((await post(headers, notification)).status, 202);
-    assert.equal((await ended(gateway, context_id, 20)).status, "cancelled");
+    assert.equal((await ended(gateway, context_id)).status, "cancelled");
     await response.body!.cancel();
     const unknown = { ...notification, params: { requestId: "other" } };
     assert.equal((await post(headers, unknown)).status, 202);

@@ -48,7 +48,7 @@ test("a_long_call_is_a_task_that_can_be_polled_and_cancelled", async () => {
   assert.deepEqual([working.resultType, working.status], ["complete", "working"]);
   const cancelled = resultOf(await ask("tasks/cancel", { taskId: task.taskId }));
   assert.equal(cancelled.resultType, "complete");
-  await ended(gateway, task.taskId, 20);
+  await ended(gateway, task.taskId);
   assert.equal((await get(task.taskId)).status, "cancelled");
   // It is acknowledged after the end, too.
   resultOf(await ask("tasks/cancel", { taskId: task.taskId }));
@@ -57,7 +57,7 @@ test("a_long_call_is_a_task_that_can_be_polled_and_cancelled", async () => {
 test("the_result_of_a_task_is_inlined", async () => {
   const task = resultOf(await call({}, 5_000));
   assert.equal(task.resultType, "task");
-  await ended(gateway, task.taskId, 20);
+  await ended(gateway, task.taskId);
   const done = await get(task.taskId);
   assert.equal(done.status, "completed");
   assert.deepEqual(done.result.structuredContent, { ms: 5_000 });

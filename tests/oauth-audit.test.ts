@@ -49,7 +49,7 @@ const entryFrom = (from: string, key: string): Promise<any> =>
   eventually(async () => {
     const { json } = await gateway.request("GET", "/v1/audit?action=credentials.refused&limit=200", { key });
     return json.data.find((entry: any) => entry.address === from);
-  }, 20_000);
+  });
 
 test("only_their_tenants_log_distinguishes_refused_clients", async () => {
   const good = await registered(beta, "good");

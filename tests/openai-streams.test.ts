@@ -130,9 +130,9 @@ test("an_endless_stream_ends_at_the_contexts_deadline_too", async () => {
     parameters: { messages },
     timeout_seconds: 2,
   });
-  assert.equal((await ended(gateway, id, 60)).status, "timed_out");
+  assert.equal((await ended(gateway, id)).status, "timed_out");
   // Reading it has stopped, too.
-  await eventually(() => Date.now() - last > 2_000, 60_000);
+  await eventually(() => Date.now() - last > 2_000);
   assert.ok(last - began < 45_000, `read for ${last - began} ms`);
 });
 

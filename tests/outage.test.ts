@@ -23,7 +23,7 @@ const read = async (id: string): Promise<any> => (await gateway.request("GET", `
 const beat = (id: string, health: string) =>
   gateway.request("POST", `/v1/services/${id}/heartbeat`, { body: { status: health, lease_seconds: 60 } });
 
-test("accepted_contexts_wait_for_a_service_that_is_offline", { timeout: 60_000 }, async () => {
+test("accepted_contexts_wait_for_a_service_that_is_offline", async () => {
   await register(gateway, "sleeper", serviceAt(service.url, [{ name: "sleep" }]));
   const run_at = new Date(Date.now() + 1500).toISOString();
   const { id } = await accepted(gateway, { capability: "sleep", run_at });
@@ -35,11 +35,11 @@ test("accepted_contexts_wait_for_a_service_that_is_offline", { timeout: 60_000 }
   const waiting = await read(id);
   assert.deepEqual([waiting.status, waiting.attempts, service.calls.length], ["queued", [], calls]);
   assert.equal((await beat("sleeper", "online")).status, 200);
-  const context = await ended(gateway, id, 30);
+  const context = await ended(gateway, id);
   assert.deepEqual([context.status, context.attempts.length], ["completed", 1]);
 });
 
-test("an_open_circuit_fails_awaited_contexts_and_delays_asynchronous_ones", { timeout: 60_000 }, async () => {
+test("an_open_circuit_fails_awaited_contexts_and_delays_asynchronous_ones", async () => {
   await register(gateway, "broken", serviceAt(service.url, [{ name: "break", idempotent: true }]));
   service.handler = status(500);
   for (let call = 0; call < 5; call++)
@@ -56,7 +56,7 @@ test("an_open_circuit_fails_awaited_contexts_and_delays_asynchronous_ones", { ti
   for (const { id } of [long, short]) assert.equal((await read(id)).status, "queued");
   service.handler = echo;
   for (const { id } of [long, short]) {
-    const context = await ended(gateway, id, 30);
+    const context = await ended(gateway, id);
     assert.equal(context.status, "completed", JSON.stringify(context));
   }
   assert.equal((await gateway.request("GET", "/v1/services/broken")).json.status, "online");

@@ -19,7 +19,7 @@ after(async () => {
   await service?.stop();
 });
 
-test("pages_of_large_contexts_end_early_and_list_each_context_once", { timeout: 120_000 }, async () => {
+test("pages_of_large_contexts_end_early_and_list_each_context_once", async () => {
   const metadata = { note: "y".repeat(8000) };
   const made = new Set<string>();
   for (let batch = 0; batch < 20; batch += 1) {

@@ -121,7 +121,7 @@ test("a_subject_may_have_any_visible_characters_and_stays_the_same", async () =>
     assert.equal(principal, `issuer:${name}:${sub}`);
     seen.add(principal);
     const { id } = await accepted(gateway, {}, { key });
-    const context = await ended(gateway, id, 10, { key });
+    const context = await ended(gateway, id, { key });
     assert.equal(context.owner, principal);
     const own = (await gateway.request("GET", `/v1/contexts?owner=${encodeURIComponent(principal)}`)).json.data;
     assert.deepEqual(

@@ -60,7 +60,7 @@ async function assertWholeHistory(gateway: Gateway, ids: string[]): Promise<void
   const events = await openEvents(gateway, { query: { after: "0" } });
   const left = new Set(ids);
   const isFinal = ({ type }: any) => finalStates.includes(type.replace("context.", ""));
-  while (left.size > 0) left.delete((await events.next(isFinal, 20_000)).subject);
+  while (left.size > 0) left.delete((await events.next(isFinal)).subject);
   events.close();
   const sequences = events.messages.map(({ sequence }) => Number(sequence));
   assert.deepEqual(
@@ -91,7 +91,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     ["in_the_request", 24],
     ["from_the_queue", 600],
   ] as const) {
-    test(`a_context_executing_${held}_runs_again_if_it_is_idempotent`, { timeout: 90_000 }, async () => {
+    test(`a_context_executing_${held}_runs_again_if_it_is_idempotent`, async () => {
       const here = await place();
       const first = await here.start();
       await withService(first, here);
@@ -101,7 +101,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
       await first.stop();
       here.service.handler = obedient;
       const second = await here.start();
-      const context = await ended(second, id, 60);
+      const context = await ended(second, id);
       assert.equal(context.status, "completed", JSON.stringify(context.error));
       assert.deepEqual(
         context.attempts.map(({ outcome }: any) => outcome),
@@ -111,7 +111,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
       await assertWholeHistory(second, [id]);
     });
 
-    test(`a_context_executing_${held}_ends_as_unknown_if_it_is_not_idempotent`, { timeout: 90_000 }, async () => {
+    test(`a_context_executing_${held}_ends_as_unknown_if_it_is_not_idempotent`, async () => {
       const here = await place();
       const first = await here.start();
       await withService(first, here);
@@ -121,7 +121,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
       await first.stop();
       here.service.handler = obedient;
       const second = await here.start();
-      const context = await ended(second, id, 60);
+      const context = await ended(second, id);
       assert.deepEqual([context.status, context.error.code], ["failed", "outcome_unknown"]);
       assert.deepEqual(
         context.attempts.map(({ outcome }: any) => outcome),
@@ -132,7 +132,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     });
   }
 
-  test("contexts_accepted_just_before_the_stop_end", { timeout: 90_000 }, async () => {
+  test("contexts_accepted_just_before_the_stop_end", async () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
@@ -144,7 +144,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     await first.stop();
     const second = await here.start();
     for (const { id } of contexts) {
-      const context = await ended(second, id, 60);
+      const context = await ended(second, id);
       assert.equal(context.status, "completed", JSON.stringify(context));
     }
     await assertWholeHistory(
@@ -153,7 +153,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     );
   });
 
-  test("starts_that_came_due_while_it_was_down_and_future_ones_are_honored", { timeout: 60_000 }, async () => {
+  test("starts_that_came_due_while_it_was_down_and_future_ones_are_honored", async () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
@@ -163,7 +163,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     await pause(1500);
     const second = await here.start();
     for (const { id, run_at } of [due, later]) {
-      const context = await ended(second, id, 30);
+      const context = await ended(second, id);
       assert.equal(context.status, "completed");
       const began = context.history.find(({ status }: any) => status === "executing").at;
       assert.ok(Date.parse(began) >= Date.parse(run_at));
@@ -172,7 +172,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     await assertWholeHistory(second, [due.id, later.id]);
   });
 
-  test("a_deadline_that_passed_while_it_was_down_ends_the_context", { timeout: 60_000 }, async () => {
+  test("a_deadline_that_passed_while_it_was_down_ends_the_context", async () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
@@ -186,7 +186,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     await pause(Date.parse(contexts[1].expires_at) - Date.now());
     const second = await here.start();
     for (const { id } of contexts) {
-      const context = await ended(second, id, 30);
+      const context = await ended(second, id);
       assert.deepEqual([context.status, context.error.code], ["timed_out", "deadline_exceeded"]);
     }
     await assertWholeHistory(
@@ -195,7 +195,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     );
   });
 
-  test("ended_contexts_are_unchanged_and_lists_and_cursors_continue", { timeout: 60_000 }, async () => {
+  test("ended_contexts_are_unchanged_and_lists_and_cursors_continue", async () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
@@ -218,7 +218,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     );
   });
 
-  test("many_restarts_in_a_row_lose_nothing", { timeout: 110_000 }, async () => {
+  test("many_restarts_in_a_row_lose_nothing", async () => {
     const here = await place();
     const ids: string[] = [];
     for (let round = 0; round < 4; round++) {
@@ -231,13 +231,13 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
       await gateway.stop();
     }
     const last = await here.start();
-    for (const id of ids) assert.equal((await ended(last, id, 60)).status, "completed");
+    for (const id of ids) assert.equal((await ended(last, id)).status, "completed");
     await assertWholeHistory(last, ids);
   });
 });
 
 describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
-  test("a_service_slower_than_its_lease_keeps_it_and_completes", { timeout: 60_000 }, async () => {
+  test("a_service_slower_than_its_lease_keeps_it_and_completes", async () => {
     const here = await place();
     const gateway = await here.start();
     await withService(gateway, here);
@@ -246,7 +246,7 @@ describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
       await accepted(gateway, { capability: "safe", parameters: { ms: 15_000 * TIME_SCALE }, timeout_seconds: 24 }),
     ];
     for (const { id } of contexts) {
-      const context = await ended(gateway, id, 40);
+      const context = await ended(gateway, id);
       assert.equal(context.status, "completed", JSON.stringify(context.error));
       assert.equal(context.attempts.length, 1);
       assert.equal(callsOf(here.service, id), 1);
@@ -257,7 +257,7 @@ describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
     );
   });
 
-  test("a_slow_context_of_the_queue_does_not_delay_the_others", { timeout: 60_000 }, async () => {
+  test("a_slow_context_of_the_queue_does_not_delay_the_others", async () => {
     const here = await place();
     const gateway = await here.start();
     await withService(gateway, here);
@@ -266,13 +266,13 @@ describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
     );
     const quick = await Promise.all(Array.from({ length: 6 }, () => accepted(gateway, { capability: "safe" })));
     for (const { id } of quick) {
-      const context = await ended(gateway, id, 15);
+      const context = await ended(gateway, id);
       assert.ok(Date.parse(context.updated_at) - Date.parse(context.created_at) < 10_000);
     }
     await Promise.all(slow.map(({ id }) => gateway.request("POST", `/v1/contexts/${id}/cancel`)));
   });
 
-  test("the_cron_runs_contexts_whose_alarm_was_lost", { timeout: 60_000 }, async () => {
+  test("the_cron_runs_contexts_whose_alarm_was_lost", async () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
@@ -292,7 +292,7 @@ describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
     await pause(Math.max(0, Date.parse(contexts.at(-1).run_at) - Date.now()));
     const second = await here.start();
     await second.runCron();
-    for (const { id } of contexts) assert.equal((await ended(second, id, 20)).status, "completed");
+    for (const { id } of contexts) assert.equal((await ended(second, id)).status, "completed");
     await second.runCron();
     for (const { id } of contexts) assert.equal(callsOf(here.service, id), 1);
     await assertWholeHistory(

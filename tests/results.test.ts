@@ -98,7 +98,7 @@ function has(text: string, result: string, what = "the result"): void {
 const waiting = { prefer: "wait=60" };
 const asked = { timeout_seconds: 60 };
 
-test("a_result_of_the_maximum_size_is_returned_byte_for_byte_everywhere", { timeout: 120_000 }, async () => {
+test("a_result_of_the_maximum_size_is_returned_byte_for_byte_everywhere", async () => {
   service.handler = gives(largest);
   const headers = { ...waiting, "idempotency-key": "once" };
   const made = await create(gateway, asked, { headers });
@@ -134,7 +134,7 @@ test("a_result_of_the_maximum_size_is_returned_byte_for_byte_everywhere", { time
   assert.ok(resultOf(tool).structuredContent === JSON.parse(largest), "the tool's result differs");
 });
 
-test("a_result_that_is_a_byte_too_large_fails_and_is_reported", { timeout: 60_000 }, async () => {
+test("a_result_that_is_a_byte_too_large_fails_and_is_reported", async () => {
   service.handler = gives(textOf(MOST - AROUND + 1));
   const { json: context } = await create(gateway, asked, { headers: waiting });
   assert.equal(context.error?.code, "upstream_invalid_response");
@@ -142,7 +142,7 @@ test("a_result_that_is_a_byte_too_large_fails_and_is_reported", { timeout: 60_00
   assert.equal(context.attempts.length, 1);
 });
 
-test("a_result_costs_one_row_per_piece", { timeout: 60_000 }, async () => {
+test("a_result_costs_one_row_per_piece", async () => {
   const rows = async () => (await gateway.request("GET", "/v1/costs", { contract: false })).json.rows_written.store;
   const settled = async () => {
     let before = await rows();
@@ -152,7 +152,7 @@ test("a_result_costs_one_row_per_piece", { timeout: 60_000 }, async () => {
       const still = now === before;
       before = now;
       return still;
-    }, 20_000);
+    });
     return before;
   };
   service.handler = gives("1");
@@ -174,14 +174,14 @@ test("a_result_costs_one_row_per_piece", { timeout: 60_000 }, async () => {
   }
 });
 
-test("a_large_result_passes_through_the_queue_too", { timeout: 60_000 }, async () => {
+test("a_large_result_passes_through_the_queue_too", async () => {
   service.handler = gives(largest);
   const { id } = await accepted(gateway, { timeout_seconds: 120 });
-  await ended(gateway, id, 60);
+  await ended(gateway, id);
   has((await gateway.request("GET", `/v1/contexts/${id}`)).text, largest);
 });
 
-test("a_large_result_of_a_non_durable_context_is_stored_in_full", { timeout: 60_000 }, async () => {
+test("a_large_result_of_a_non_durable_context_is_stored_in_full", async () => {
   const result = textOf(4 * MIB);
   service.handler = gives(result);
   const made = await create(gateway, { capability: "quick", ...asked }, { headers: waiting });
@@ -193,7 +193,7 @@ test("a_large_result_of_a_non_durable_context_is_stored_in_full", { timeout: 60_
   has(read.text, result, "what is read");
 });
 
-test("a_stream_of_one_context_ends_with_its_large_result", { timeout: 60_000 }, async () => {
+test("a_stream_of_one_context_ends_with_its_large_result", async () => {
   service.handler = gives(largest);
   const stream = await gateway.open("POST", "/v1/contexts", {
     body: { capability: "work", ...asked },
@@ -205,7 +205,7 @@ test("a_stream_of_one_context_ends_with_its_large_result", { timeout: 60_000 }, 
   has(end.slice("event: end\ndata: ".length), largest);
 });
 
-test("a_callback_may_have_a_large_result_but_not_one_that_is_too_large", { timeout: 60_000 }, async () => {
+test("a_callback_may_have_a_large_result_but_not_one_that_is_too_large", async () => {
   service.handler = status(202);
   const calls = service.calls.length;
   const { id } = await accepted(gateway, asked);
@@ -219,7 +219,7 @@ test("a_callback_may_have_a_large_result_but_not_one_that_is_too_large", { timeo
   has((await gateway.request("GET", `/v1/contexts/${id}`)).text, largest);
 });
 
-test("a_tool_of_an_mcp_server_returns_a_large_image", { timeout: 60_000 }, async () => {
+test("a_tool_of_an_mcp_server_returns_a_large_image", async () => {
   const called = await askModern(gateway, "tools/call", { name: "tools__picture", arguments: {} });
   const result = resultOf(called);
   assert.ok(result.content[0].data === picture.content[0]!.data, "the picture differs");
@@ -227,7 +227,7 @@ test("a_tool_of_an_mcp_server_returns_a_large_image", { timeout: 60_000 }, async
   assert.ok(kept.json.result.content[0].data === picture.content[0]!.data, "the picture that is kept differs");
 });
 
-test("a_large_result_is_checked_against_its_schema_unless_it_has_too_many_parts", { timeout: 60_000 }, async () => {
+test("a_large_result_is_checked_against_its_schema_unless_it_has_too_many_parts", async () => {
   const text = "x".repeat(9 * MIB);
   service.handler = json({ result: { text } });
   const fits = await create(gateway, { capability: "typed", ...asked }, { headers: waiting });
@@ -248,7 +248,7 @@ test("a_large_result_is_checked_against_its_schema_unless_it_has_too_many_parts"
   assert.match(many.json.error.message, /too many parts/);
 });
 
-test("json_that_its_service_formatted_in_lines_is_one_event", { timeout: 30_000 }, async () => {
+test("json_that_its_service_formatted_in_lines_is_one_event", async () => {
   const laid = '{\n  "text": "a\\nb",\r\n  "more": [\r    1\n  ]\n}';
   service.handler = gives(laid);
   const stream = await openEvents(gateway);
@@ -267,7 +267,7 @@ test("json_that_its_service_formatted_in_lines_is_one_event", { timeout: 30_000 
   assert.deepEqual(JSON.parse(data[0]!.slice(6)).data.result, JSON.parse(laid));
 });
 
-test("eight_of_the_largest_at_once_are_all_kept", { timeout: 180_000 }, async () => {
+test("eight_of_the_largest_at_once_are_all_kept", async () => {
   service.handler = gives(largest);
   const made = await Promise.all(
     Array.from({ length: 8 }, () =>
@@ -284,7 +284,7 @@ test("eight_of_the_largest_at_once_are_all_kept", { timeout: 180_000 }, async ()
   for (const answer of read) has(answer.text, largest);
 });
 
-test("only_the_pieces_of_a_deleted_context_are_deleted", { timeout: 120_000 }, async () => {
+test("only_the_pieces_of_a_deleted_context_are_deleted", async () => {
   const result = textOf(2 * MIB + 7);
   service.handler = gives(result);
   const { id } = (await create(gateway, asked, { headers: waiting })).json;
@@ -295,7 +295,7 @@ test("only_the_pieces_of_a_deleted_context_are_deleted", { timeout: 120_000 }, a
       live += Number(database.prepare("SELECT COUNT(*) AS n FROM live").get()!.n);
     });
     return live === 0;
-  }, 20_000);
+  });
   await gateway.stop();
   // As if they had been made 8 days ago, each with its pieces: a key is 41 bits of milliseconds and 22 of the id.
   const shift = String(-((8n * 86_400_000n) << 22n));
@@ -320,8 +320,6 @@ test("only_the_pieces_of_a_deleted_context_are_deleted", { timeout: 120_000 }, a
   await eventually(async () => {
     await gateway.runCron();
     return left() === "1 3";
-  }, 60_000).catch((error) =>
-    assert.fail(`${left()}: ${error} ${gateway.logs.filter((line) => line.includes("sweep"))}`),
-  );
+  }).catch((error) => assert.fail(`${left()}: ${error} ${gateway.logs.filter((line) => line.includes("sweep"))}`));
   has((await gateway.request("GET", `/v1/contexts/${id}`)).text, result);
 });

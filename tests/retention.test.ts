@@ -41,7 +41,7 @@ function count(): number {
   return n;
 }
 
-test("expired_contexts_are_deleted_in_batches_and_the_rest_stays", { timeout: 60_000 }, async () => {
+test("expired_contexts_are_deleted_in_batches_and_the_rest_stays", async () => {
   const first = await start();
   await register(first, "one", serviceAt(service.url));
   const kept = (await create(first)).json.id;
@@ -67,8 +67,8 @@ test("expired_contexts_are_deleted_in_batches_and_the_rest_stays", { timeout: 60
   const second = await start();
   await second.runCron();
   // 500 at a time: the alarm takes the next piece.
-  await eventually(() => count() < copies + 11 && count() >= copies + 11 - 1000, 5000);
-  await eventually(() => count() === 11, 15_000);
+  await eventually(() => count() < copies + 11 && count() >= copies + 11 - 1000);
+  await eventually(() => count() === 11);
   assert.equal((await second.request("GET", `/v1/contexts/${kept}`)).status, 200);
   await second.stop();
   assert.equal(count(), 11);

@@ -32,7 +32,7 @@ async function firstRun(id: string, key = gateway.adminKey): Promise<any> {
   const shown = await eventually(async () => {
     const seen = await get(id);
     return seen.last_runs.length > 0 && seen;
-  }, 30_000);
+  });
   await remove(id);
   const [run] = shown.last_runs;
   assert.equal(run.planned_at, answer.json.next_runs[0]);
@@ -94,7 +94,7 @@ test("a_schedule_requires_permission_to_create_the_context", async () => {
   refused(await put("mine", { interval_seconds: 60, context }, {}, secret), 403, "permission_denied");
 });
 
-test("a_run_creates_one_context_with_the_source_scheduled", { timeout: 60_000 }, async () => {
+test("a_run_creates_one_context_with_the_source_scheduled", async () => {
   const run = await firstRun("ticks");
   assert.equal(run.outcome, "created");
   const made = await ended(gateway, run.context_id);
@@ -103,7 +103,7 @@ test("a_run_creates_one_context_with_the_source_scheduled", { timeout: 60_000 },
   assert.deepEqual(made.result, { n: 1 });
 });
 
-test("the_writers_permissions_are_checked_at_each_run", { timeout: 60_000 }, async () => {
+test("the_writers_permissions_are_checked_at_each_run", async () => {
   const { id, secret } = await makeKey(gateway, "bare", ["schedules:write", "contexts:create:*"]);
   const made = put("revoked", { interval_seconds: 10, context }, {}, secret);
   assert.equal((await made).status, 201);
@@ -111,7 +111,7 @@ test("the_writers_permissions_are_checked_at_each_run", { timeout: 60_000 }, asy
   const { last_runs } = await eventually(async () => {
     const seen = await get("revoked");
     return seen.last_runs.length > 0 && seen;
-  }, 30_000);
+  });
   await remove("revoked");
   assert.deepEqual(
     [last_runs[0].outcome, last_runs[0].code, last_runs[0].context_id],
@@ -119,13 +119,13 @@ test("the_writers_permissions_are_checked_at_each_run", { timeout: 60_000 }, asy
   );
 });
 
-test("a_planned_time_outlives_the_scheduler", { timeout: 60_000 }, async () => {
+test("a_planned_time_outlives_the_scheduler", async () => {
   const { json } = await put("outlives", { interval_seconds: 10, context });
   await gateway.evict("Scheduler", "default");
   const { last_runs } = await eventually(async () => {
     const seen = await get("outlives");
     return seen.last_runs.length > 0 && seen;
-  }, 30_000);
+  });
   await remove("outlives");
   assert.deepEqual([last_runs[0].planned_at, last_runs[0].outcome], [json.next_runs[0], "created"]);
 });

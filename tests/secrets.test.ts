@@ -132,7 +132,7 @@ async function works(
   new Webhook(webhook).verify(delivery.raw.toString(), delivery.headers as Record<string, string>);
 }
 
-test("another_key_takes_over_and_the_first_may_be_removed", { timeout: 110_000 }, async () => {
+test("another_key_takes_over_and_the_first_may_be_removed", async () => {
   const persist = folder();
   const at = await service();
   const [old, next] = [sealingKey, randomBytes(32).toString("base64")];
@@ -165,7 +165,7 @@ test("another_key_takes_over_and_the_first_may_be_removed", { timeout: 110_000 }
   await second.stop();
 });
 
-test("secrets_stored_before_there_was_a_key_keep_working_and_are_encrypted", { timeout: 90_000 }, async () => {
+test("secrets_stored_before_there_was_a_key_keep_working_and_are_encrypted", async () => {
   const persist = folder();
   const at = await service();
   const options = { persist, vars: { ...vars, OAUTH: "true" } };
@@ -190,7 +190,7 @@ test("secrets_stored_before_there_was_a_key_keep_working_and_are_encrypted", { t
   for (const value of Object.values(secrets)) assert.equal(stored(persist).includes(value), false);
 });
 
-test("an_encrypted_secret_moved_to_another_place_cannot_be_decrypted", { timeout: 60_000 }, async () => {
+test("an_encrypted_secret_moved_to_another_place_cannot_be_decrypted", async () => {
   const persist = folder();
   const at = await service();
   const first = await start({ persist, vars });
@@ -219,7 +219,7 @@ test("an_encrypted_secret_moved_to_another_place_cannot_be_decrypted", { timeout
   await second.stop();
 });
 
-test("without_a_key_no_secret_is_accepted", { timeout: 60_000 }, async () => {
+test("without_a_key_no_secret_is_accepted", async () => {
   for (const KEK_1 of ["", "not 32 bytes in base64", randomBytes(16).toString("base64")]) {
     const gateway = await startGateway({ vars: { KEK_1, OAUTH: "true" } });
     try {
@@ -248,7 +248,7 @@ test("without_a_key_no_secret_is_accepted", { timeout: 60_000 }, async () => {
   }
 });
 
-test("a_signing_secret_is_rotated_while_its_service_keeps_working", { timeout: 60_000 }, async () => {
+test("a_signing_secret_is_rotated_while_its_service_keeps_working", async () => {
   const persist = folder();
   const at = await service();
   const gateway = await start({ persist, vars });
@@ -281,7 +281,7 @@ test("a_signing_secret_is_rotated_while_its_service_keeps_working", { timeout: 6
   assert.equal(again.json.signing_secret, third);
   ({ found, under } = await signed());
   assert.deepEqual(found, [under(third), under(second)], "the oldest has ended");
-  await eventually(async () => ({ found, under } = await signed()).found.length === 1, 15_000);
+  await eventually(async () => ({ found, under } = await signed()).found.length === 1);
   assert.deepEqual(found, [under(third)], "the overlap is over");
 
   const fourth = (await rotate({ overlap_seconds: 3600 })).json.signing_secret;
@@ -310,7 +310,7 @@ test("a_signing_secret_is_rotated_while_its_service_keeps_working", { timeout: 6
   for (const known of [first, second, third, fourth, fifth]) assert.equal(disk.includes(known), false);
 });
 
-test("an_old_secret_is_deleted_after_its_overlap", { timeout: 60_000 }, async () => {
+test("an_old_secret_is_deleted_after_its_overlap", async () => {
   const persist = folder();
   const gateway = await start({ persist, vars });
   await register(gateway, "worker", serviceAt("https://service.example.com/"));

@@ -66,7 +66,7 @@ test("contexts_created_before_a_connection_wait_in_the_queue", async () => {
   const key = await made("early", { timeout_seconds: 60 });
   const waited = ask("early", { n: 1 });
   const { id } = await accepted(gateway, { capability: "early", parameters: { n: 2 } });
-  await eventually(async () => (await status("early")) === "offline", 20_000);
+  await eventually(async () => (await status("early")) === "offline");
   await eventually(async () => {
     const { json } = await gateway.request("GET", "/v1/contexts?capability=early&status=queued");
     return json.data.length === 2;
@@ -75,10 +75,10 @@ test("contexts_created_before_a_connection_wait_in_the_queue", async () => {
   echoes(connection);
   connection.ready(1);
   assert.equal((await waited).json.status, "completed");
-  assert.equal((await ended(gateway, id, 50)).status, "completed");
-  await eventually(async () => (await status("early")) === "online", 20_000);
+  assert.equal((await ended(gateway, id)).status, "completed");
+  await eventually(async () => (await status("early")) === "online");
   connection.close();
-  await eventually(async () => (await status("early")) === "offline", 20_000);
+  await eventually(async () => (await status("early")) === "offline");
 });
 
 test("a_context_without_a_connection_ends_at_its_deadline", async () => {
@@ -412,6 +412,6 @@ test("a_connection_reports_its_health_and_a_check_sees_whether_there_is_one", as
   const connection = await connect(gateway, "checked", key);
   assert.deepEqual([(await check()).healthy, (await check()).error], [true, null]);
   connection.send({ type: "status", status: "degraded" });
-  await eventually(async () => (await status("checked")) === "degraded", 20_000);
+  await eventually(async () => (await status("checked")) === "degraded");
   connection.close();
 });

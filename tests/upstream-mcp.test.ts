@@ -147,12 +147,12 @@ test("a_context_that_is_cancelled_cancels_the_call", async () => {
     const id = `hanging-${legacy}`;
     await register(gateway, id, mcpAt(upstream.url));
     const context = await accepted(gateway, { capability: "hang", service: id, timeout_seconds: 20 });
-    await eventually(() => signals.length > 0, 10_000);
+    await eventually(() => signals.length > 0);
     await gateway.request("POST", `/v1/contexts/${context.id}/cancel`);
-    assert.equal((await ended(gateway, context.id, 15)).status, "cancelled");
+    assert.equal((await ended(gateway, context.id)).status, "cancelled");
     // A legacy server without sessions is notified, but cannot stop the call.
     const wasCancelled = () => upstream.requests.some(({ body }) => body?.method === "notifications/cancelled");
-    await eventually(() => (legacy ? wasCancelled() : signals[0]!.aborted), 10_000);
+    await eventually(() => (legacy ? wasCancelled() : signals[0]!.aborted));
   }
 });
 
@@ -217,7 +217,7 @@ test("an_upstream_that_is_down_is_registered_and_read_once_it_is_up", async () =
   assert.deepEqual([registered.capabilities, registered.catalogue.protocol_version], [[], null]);
   upstream.refuse = 0;
   await gateway.runCron();
-  await eventually(async () => names(await service("late")).length === 1, 10_000);
+  await eventually(async () => names(await service("late")).length === 1);
 });
 
 test("a_changed_tool_is_published_and_served", async () => {

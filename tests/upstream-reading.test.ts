@@ -461,7 +461,7 @@ describe("messages", () => {
     ["1.2_MB", 1_200_000],
     ["7_MB", 7_000_000],
   ] as const) {
-    test(`an_image_of_${how}_is_passed_on_everywhere`, { timeout: 60_000 }, async () => {
+    test(`an_image_of_${how}_is_passed_on_everywhere`, async () => {
       const image = {
         content: [{ type: "image", mimeType: "image/png", data: Buffer.alloc((bytes * 3) / 4, 7).toString("base64") }],
       };
@@ -479,7 +479,7 @@ describe("messages", () => {
     });
   }
 
-  test("a_result_over_the_size_limit_is_reported", { timeout: 60_000 }, async () => {
+  test("a_result_over_the_size_limit_is_reported", async () => {
     const image = {
       content: [{ type: "image", mimeType: "image/png", data: Buffer.alloc(8_400_000, 7).toString("base64") }],
     };

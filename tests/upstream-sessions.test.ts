@@ -356,7 +356,7 @@ test("notifications_in_a_session_reach_its_client_at_the_endpoint_of_all_service
     await gateway.open("GET", client.path, { headers: { ...client.headers, accept: "text/event-stream" } }),
   );
   // The gateway listens after the first call.
-  await eventually(async () => (await called("notifying-all__send", client)) === "true", 10_000);
+  await eventually(async () => (await called("notifying-all__send", client)) === "true");
   for (;;) {
     const { message } = await next(heard);
     if (message.method === "notifications/message") break;

@@ -141,7 +141,7 @@ for (const [what, handler, code, safe, once, statusCode] of [
   ["a_final_error", error(false), "upstream_error", 1, 1, 200],
   ["an_error_that_does_not_say", error(), "upstream_error", 1, 1, 200],
 ] as [string, Handler, string, number, number, number | null][]) {
-  test(`a_service_that_answers_${what}_fails_with_${code}`, { timeout: 20_000 }, async () => {
+  test(`a_service_that_answers_${what}_fails_with_${code}`, async () => {
     for (const [capability, attempts] of [
       ["safe", safe],
       ["once", once],
@@ -168,7 +168,7 @@ for (const [what, handler, code, safe, once, statusCode] of [
   });
 }
 
-test("a_service_that_never_responds_is_abandoned_at_the_deadline", { timeout: 20_000 }, async () => {
+test("a_service_that_never_responds_is_abandoned_at_the_deadline", async () => {
   for (const [capability, handler] of [
     ["safe", hang],
     ["once", hang],
@@ -210,7 +210,7 @@ test("a_pause_beyond_the_deadline_is_not_begun", async () => {
   assert.ok(Date.now() - began < 4000);
 });
 
-test("a_pause_too_long_for_the_request_is_kept_by_the_store", { timeout: 30_000 }, async () => {
+test("a_pause_too_long_for_the_request_is_kept_by_the_store", async () => {
   const { context, calls } = await run(inTurn(status(503, undefined, { "retry-after": "6" }), echo), "once", {
     timeout_seconds: 20,
   });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Answer, Gateway, RequestOptions } from "./gateway.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { type Handler, slow } from "./service.ts";
 
 /** The final states. */
@@ -60,22 +61,24 @@ export async function accepted(gateway: Gateway, body: object = {}, options: Req
   return answer.json;
 }
 
-/** The context once it has ended; fails if that takes longer than `seconds`. */
-export async function ended(gateway: Gateway, id: string, seconds = 10, options: RequestOptions = {}): Promise<any> {
-  const headers = { prefer: `wait=${seconds}`, ...options.headers };
-  const answer = await gateway.request("GET", `/v1/contexts/${id}`, { ...options, headers });
-  assert.equal(answer.status, 200, answer.text);
-  assert.ok(finalStates.includes(answer.json.status), `${id} is ${answer.json.status} after ${seconds} s`);
-  return answer.json;
+/** The context once it has ended. */
+export async function ended(gateway: Gateway, id: string, options: RequestOptions = {}): Promise<any> {
+  const headers = { prefer: "wait=20", ...options.headers };
+  for (const until = Date.now() + PATIENCE_MS; ;) {
+    const answer = await gateway.request("GET", `/v1/contexts/${id}`, { ...options, headers });
+    assert.equal(answer.status, 200, answer.text);
+    if (finalStates.includes(answer.json.status)) return answer.json;
+    assert.ok(Date.now() < until, `${id} is ${answer.json.status} after ${PATIENCE_MS} ms`);
+  }
 }
 
 /** Polls until there is a result; returns it. */
-export async function eventually<T>(look: () => T | Promise<T>, timeoutMs = 5000): Promise<NonNullable<T>> {
-  const until = Date.now() + timeoutMs;
+export async function eventually<T>(look: () => T | Promise<T>): Promise<NonNullable<T>> {
+  const until = Date.now() + PATIENCE_MS;
   for (;;) {
     const seen = await look();
     if (seen) return seen;
-    if (Date.now() > until) assert.fail(`still nothing after ${timeoutMs} ms: ${look}`);
+    if (Date.now() > until) assert.fail(`still nothing after ${PATIENCE_MS} ms: ${look}`);
     await pause(25);
   }
 }

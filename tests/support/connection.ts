@@ -3,6 +3,7 @@ import WebSocket from "ws";
 import type { Capability } from "./arrange.ts";
 import { Contract } from "./contract.ts";
 import type { Gateway } from "./gateway.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { UpgradeRefused } from "./socket.ts";
 
 export const SUBPROTOCOL = "narthex.service.v1";
@@ -11,7 +12,7 @@ export type Connection = {
   /** All messages received so far, parsed. */
   messages: any[];
   /** Waits for the next message of this type. */
-  next(type: string, timeoutMs?: number): Promise<any>;
+  next(type: string): Promise<any>;
   count(type: string): number;
   /** The handler for work from now on, and for work received before. */
   onWork: (message: { delivery: string; work: any }) => unknown;
@@ -72,7 +73,7 @@ export async function connect(
       }),
     ),
     ponged: new Promise((resolve) => (ponged = resolve)),
-    next: (type, timeoutMs = 30_000) =>
+    next: (type) =>
       new Promise((resolve, reject) => {
         const settle = (act: () => void) => {
           clearTimeout(timer);
@@ -89,8 +90,8 @@ export async function connect(
           if (ended) settle(() => reject(new Error(`closed with ${ended?.code} ${ended?.reason} before`)));
         };
         const timer = setTimeout(() => {
-          settle(() => reject(new Error(`no ${type} in ${timeoutMs} ms; there were ${JSON.stringify(messages)}`)));
-        }, timeoutMs);
+          settle(() => reject(new Error(`no ${type} in ${PATIENCE_MS} ms; there were ${JSON.stringify(messages)}`)));
+        }, PATIENCE_MS);
         waiting.add(look);
         look();
       }),

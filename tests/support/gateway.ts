@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { build } from "esbuild";
-import { Log, LogLevel, Miniflare, type MiniflareOptions } from "miniflare";
 import { type Configuration, readConfiguration, root } from "./configuration.ts";
 import { Contract } from "./contract.ts";
+import { Log, LogLevel, Miniflare, type MiniflareOptions } from "./miniflare.ts";
 
 export type GatewayOptions = {
   /** Folder for the state, kept at the end. Default: a temporary folder, removed by `stop()`. */

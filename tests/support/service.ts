@@ -3,6 +3,7 @@ import { createServer, type IncomingHttpHeaders, type ServerResponse } from "nod
 import type { AddressInfo, Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as pause } from "node:timers/promises";
+import { PATIENCE_MS } from "./patience.ts";
 
 /** A received call, its body read to the end. */
 export type Recorded = {
@@ -35,7 +36,7 @@ export type Service = {
   /** The handler of probes from now on. */
   probe: Handler;
   /** Waits for the call with this index (0 is the first). */
-  call(index: number, timeoutMs?: number): Promise<Recorded>;
+  call(index: number): Promise<Recorded>;
   /** Stops at once and cuts open connections. */
   stop(): Promise<void>;
 };
@@ -159,7 +160,7 @@ export async function startService(
     probes: [],
     handler,
     probe: options.probe ?? json({ status: "ok" }),
-    call: (index, timeoutMs = 5000) =>
+    call: (index) =>
       new Promise((resolve, reject) => {
         const look = () => {
           const call = service.calls[index];
@@ -171,9 +172,9 @@ export async function startService(
         const timer = setTimeout(() => {
           waiting.delete(look);
           reject(
-            new Error(`the service was called ${service.calls.length} times in ${timeoutMs} ms, not ${index + 1}`),
+            new Error(`the service was called ${service.calls.length} times in ${PATIENCE_MS} ms, not ${index + 1}`),
           );
-        }, timeoutMs);
+        }, PATIENCE_MS);
         waiting.add(look);
         look();
       }),

@@ -3,6 +3,7 @@ import { setTimeout as later } from "node:timers";
 import WebSocket from "ws";
 import { Contract } from "./contract.ts";
 import type { Gateway } from "./gateway.ts";
+import { PATIENCE_MS } from "./patience.ts";
 
 export type EventsOptions = {
   /** Default: `/v1/events`. */
@@ -23,10 +24,9 @@ export type Events = {
   /** Every message so far, parsed. */
   messages: any[];
   /**
-   * Waits for the next message that matches; skipped ones stay in `messages`. Rejects after `timeoutMs` (5,000), or when
-   * the socket closes first.
+   * Waits for the next message that matches; skipped ones stay in `messages`. Rejects when the socket closes first.
    */
-  next(predicate?: (message: any) => boolean, timeoutMs?: number): Promise<any>;
+  next(predicate?: (message: any) => boolean): Promise<any>;
   /** Settles with the close frame; 1006 if there was none. */
   closed: Promise<{ code: number; reason: string }>;
   /** A string is sent unchanged, anything else as JSON. */
@@ -122,7 +122,7 @@ export async function openEvents(
     socket,
     send: (message) => socket.send(typeof message === "string" ? message : JSON.stringify(message)),
     close: (code = 1000, reason = "") => socket.close(code, reason),
-    next: (predicate = () => true, timeoutMs = 5000) =>
+    next: (predicate = () => true) =>
       new Promise((resolve, reject) => {
         const settle = (act: () => void) => {
           clearTimeout(timer);
@@ -140,8 +140,8 @@ export async function openEvents(
         };
         const timer = later(() => {
           const types = messages.slice(given).map((message) => message?.type ?? message);
-          settle(() => reject(new Error(`no such message in ${timeoutMs} ms; there were ${JSON.stringify(types)}`)));
-        }, timeoutMs);
+          settle(() => reject(new Error(`no such message in ${PATIENCE_MS} ms; there were ${JSON.stringify(types)}`)));
+        }, PATIENCE_MS);
         waiting.add(look);
         look();
       }),

@@ -2,6 +2,7 @@
 import { setTimeout as later } from "node:timers";
 import { Contract } from "./contract.ts";
 import type { Gateway } from "./gateway.ts";
+import { PATIENCE_MS } from "./patience.ts";
 
 export type StreamOptions = {
   /** Default: `/v1/events`. */
@@ -20,9 +21,9 @@ export type Stream = {
   events: any[];
   ids: string[];
   /** Waits for the next event that matches. */
-  next(predicate: (event: any) => boolean, timeoutMs?: number): Promise<any>;
+  next(predicate: (event: any) => boolean): Promise<any>;
   /** Settles after this many comments. */
-  comment(count: number, timeoutMs: number): Promise<void>;
+  comment(count: number): Promise<void>;
   /** Settles once the gateway has ended the stream. */
   ended: Promise<void>;
   close(): void;
@@ -92,7 +93,7 @@ export async function openStream(gateway: Gateway, options: StreamOptions = {}):
   // Callers of `next` and `ended` receive the failure; it must not become an unhandled rejection.
   ended.catch(() => {});
 
-  const until = <T>(find: () => T | undefined, timeoutMs: number) =>
+  const until = <T>(find: () => T | undefined) =>
     new Promise<T>((resolve, reject) => {
       const settle = (act: () => void) => {
         clearTimeout(timer);
@@ -106,8 +107,8 @@ export async function openStream(gateway: Gateway, options: StreamOptions = {}):
         if (over) settle(() => reject(new Error("the stream ended before")));
       };
       const timer = later(
-        () => settle(() => reject(new Error(`nothing in ${timeoutMs} ms; ${events.length} events`))),
-        timeoutMs,
+        () => settle(() => reject(new Error(`nothing in ${PATIENCE_MS} ms; ${events.length} events`))),
+        PATIENCE_MS,
       );
       waiting.add(look);
       look();
@@ -118,14 +119,14 @@ export async function openStream(gateway: Gateway, options: StreamOptions = {}):
     events,
     ids,
     ended,
-    next: (predicate, timeoutMs = 10_000) =>
+    next: (predicate) =>
       until(() => {
         const at = events.findIndex((event, index) => index >= given && predicate(event));
         if (at < 0) return undefined;
         given = at + 1;
         return events[at];
-      }, timeoutMs),
-    comment: async (count, timeoutMs) => void (await until(() => comments >= count || undefined, timeoutMs)),
+      }),
+    comment: async (count) => void (await until(() => comments >= count || undefined)),
     close: () => void reader.cancel().catch(() => {}),
   };
 }

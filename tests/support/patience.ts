@@ -1,0 +1,5 @@
+/**
+ * How long a test waits for an event before it fails, in milliseconds. It costs time only in a failure, so it suits a
+ * machine that is busy with much else. A test that asserts how soon an event comes compares times itself.
+ */
+export const PATIENCE_MS = 90_000;
