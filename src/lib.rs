@@ -37,7 +37,7 @@ pub fn work(message: String) -> JsValue {
     platform::tasks::promise(async move {
         ended(match message.strip_suffix("/schedules") {
             Some(tenant) => gateway::schedules::run(tenant).await,
-            None => execution::background::answer(&message).await,
+            None => execution::background::handle(&message).await,
         })
     })
 }

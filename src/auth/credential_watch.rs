@@ -3,18 +3,12 @@
 
 use crate::platform::clock;
 use crate::platform::http::Request;
-use crate::platform::settings::Settings;
+use crate::platform::settings::{self, Settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::Code;
 
 use super::{Age, Own, origin_of, presented, recognize, resource_path};
-
-/// The interval between checks, in milliseconds.
-pub const LOOK_MS: u64 = 2_000;
-/// The maximum age of the snapshot used, in milliseconds: all streams of an isolate together cause one request per
-/// second.
-const OLD_MS: u64 = 1_000;
 
 /// The permissions that a principal must keep.
 #[derive(Debug, Clone)]
@@ -64,7 +58,8 @@ impl Watched {
     /// Returns when the credentials have ended.
     pub async fn ended(&self) {
         loop {
-            let left = self.until.map_or(LOOK_MS, |until| until.since(clock::now()).min(LOOK_MS));
+            let check_ms = settings::timing().credentials_check_ms;
+            let left = self.until.map_or(check_ms, |until| until.since(clock::now()).min(check_ms));
             clock::pause(left).await;
             if !self.is_good().await {
                 return;
@@ -77,7 +72,9 @@ impl Watched {
             return false;
         }
         let own = self.own.as_ref().map(|(origin, path)| Own { origin, path });
-        match recognize(&self.presented, &self.admin_key, own, Age::Within(OLD_MS)).await {
+        match recognize(&self.presented, &self.admin_key, own, Age::Within(settings::timing().credentials_max_age_ms))
+            .await
+        {
             Ok((principal, _)) => {
                 let same = principal.tenant == self.tenant && principal.principal == self.principal;
                 same && self.needed.is_had_by(&principal)

@@ -1,4 +1,4 @@
-//! One call of one service, and what it comes to.
+//! One call of one service and its result.
 
 use std::rc::Rc;
 
@@ -23,35 +23,35 @@ use narthex_core::mcp::client::result::{self, RequestOutcome};
 use narthex_core::services::schema::Schema;
 use narthex_core::services::transport::{Transport, Upstream};
 
-use super::live::Live;
 use super::observer::Observer;
-use super::{CALLBACK_PATH, Teller, retry, withheld};
+use super::waiting_client::Client;
+use super::{CALLBACK_PATH, redaction, retry};
 
 /// The timeout of a capability that is no longer offered, in seconds.
-const USUAL_SECONDS: u64 = 60;
+const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
 
-/// How an attempt ended.
-pub struct Attempted {
+/// The result of an attempt.
+pub struct AttemptResult {
     pub report: AttemptReport,
     pub result: Option<Box<RawValue>>,
-    /// Only another service could do better.
-    pub elsewhere: bool,
-    pub bearing: Bearing,
+    /// Only another service could complete the work.
+    pub needs_other_service: bool,
+    pub evidence: ServiceEvidence,
 }
 
-/// What an attempt's end says of its service beside its outcome: see `narthex_core::lane::call_outcome`.
+/// What an attempt shows about its service, besides its outcome: see `narthex_core::lane::call_outcome`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Bearing {
+pub struct ServiceEvidence {
     pub fair_ms: u64,
-    pub unwell: bool,
+    pub unhealthy: bool,
 }
 
-impl Attempted {
-    /// The call's outcome for its lane. The lane judges deliveries to a connection itself when they have ended, except
-    /// for a probe, which shows whether the service accepts any.
+impl AttemptResult {
+    /// The outcome for the lane. The lane itself judges deliveries to a connection when they end, except for a probe,
+    /// which shows whether the service accepts any.
     pub fn sample(&self, entry: Option<&Entry>, permit: Option<&Permit>) -> CallOutcome {
-        let Self { report, bearing, .. } = self;
-        let sample = CallOutcome::of(report, bearing.fair_ms, bearing.unwell);
+        let Self { report, evidence, .. } = self;
+        let sample = CallOutcome::of(report, evidence.fair_ms, evidence.unhealthy);
         let connects = entry.is_some_and(|entry| entry.service().transport.connects());
         if connects
             && matches!(report.outcome, ReportedOutcome::Accepted { .. })
@@ -63,33 +63,26 @@ impl Attempted {
     }
 }
 
-/// What a service said, to be read as its kind says it.
-enum Said {
+/// The response of a service, by the kind of its transport.
+enum ServiceResponse {
     Native(CallResult),
     Openai(CallResult),
     Mcp(RequestOutcome),
 }
 
-impl Said {
-    /// The HTTP status, and what it comes to.
+impl ServiceResponse {
+    /// The HTTP status, and the verdict on the response.
     fn read(self, service: &str, output: Option<&Schema>) -> (Option<u16>, Verdict) {
         match self {
-            Said::Native(answer) => (answer.status(), response::read(service, answer, output)),
-            Said::Openai(answer) => (answer.status(), response::read_openai(service, answer, output)),
-            Said::Mcp(came) => (came.status(), result::read(service, came, output)),
+            ServiceResponse::Native(answer) => (answer.status(), response::read(service, answer, output)),
+            ServiceResponse::Openai(answer) => (answer.status(), response::read_openai(service, answer, output)),
+            ServiceResponse::Mcp(came) => (came.status(), result::read(service, came, output)),
         }
     }
 }
 
 /// Calls one service once.
-pub async fn attempt(
-    tenant: &str,
-    work: &Work,
-    snapshot: &Snapshot,
-    entry: &Entry,
-    live: Option<Rc<Live>>,
-    teller: Teller,
-) -> Attempted {
+pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Entry, client: Client) -> AttemptResult {
     let started_at = clock::now();
     let (service, admission) = (entry.service(), &work.admission);
     lanes::attempt_began(entry, !work.tried.contains(&service.id), started_at);
@@ -97,55 +90,57 @@ pub async fn attempt(
     let token = snapshot.callback_key.token(tenant, &admission.id, work.lease);
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
     let left_ms = admission.expires_at.since(started_at);
-    let patience_ms = retry::patience_ms(work, snapshot, entry, left_ms);
-    let order = Order { work, callback_url, trace, now: started_at, left_ms, patience_ms };
-    if let Some(live) = live.as_deref().filter(|_| work.attempt > 1)
+    let answer_timeout_ms = retry::answer_timeout_ms(work, snapshot, entry, left_ms);
+    let order = Order { work, callback_url, trace, now: started_at, left_ms, answer_timeout_ms };
+    if let Some(live) = client.stream.as_deref().filter(|_| work.attempt > 1)
         && (live.has_pieces() || matches!(service.transport, Transport::Openai { .. }))
     {
         live.attempt(work.attempt);
     }
-    let observer = Observer::new(tenant, work, live.as_deref(), teller);
+    let observer = Observer::new(tenant, work, client);
     let (said, shown) = call(tenant, entry, &order, observer).await;
-    concluded(work, entry, started_at, said, shown.as_deref())
+    conclude(work, entry, started_at, said, shown.as_deref())
 }
 
-/// What the service said, and the credentials it was shown.
-type Called = (Said, Option<Rc<DecryptedSecrets>>);
-/// Where a service is called, and with which credentials.
-pub type Place = (Rc<Address>, Rc<DecryptedSecrets>);
+/// The response, and the credentials that the service received.
+type CallOutput = (ServiceResponse, Option<Rc<DecryptedSecrets>>);
+/// The address of a service, and its credentials.
+pub type Destination = (Rc<Address>, Rc<DecryptedSecrets>);
 
 /// Calls the service over its transport.
-async fn call(tenant: &str, entry: &Entry, order: &Order<'_>, observer: Observer<'_>) -> Called {
+async fn call(tenant: &str, entry: &Entry, order: &Order<'_>, observer: Observer<'_>) -> CallOutput {
     let origin = &order.work.admission.origin;
     match &entry.service().transport {
-        Transport::Http { url } => call_http(order, prepared(tenant, entry, url, origin).await).await,
+        Transport::Http { url } => call_http(order, resolve_destination(tenant, entry, url, origin).await).await,
         Transport::Binding { binding, path } => {
             let address = settings::current().binding_address(tenant, binding, path).map(Rc::new);
             call_http(order, with_secrets(tenant, entry, address).await).await
         }
-        Transport::Openai { url, model, streams } => match prepared(tenant, entry, url, origin).await {
+        Transport::Openai { url, model, streams } => match resolve_destination(tenant, entry, url, origin).await {
             Ok((address, secrets)) => {
                 let service = entry.service().id.as_str();
                 let model = model.as_deref();
                 let endpoint = Endpoint { tenant, service, address: &address, model, streams: *streams };
                 let answer = transport::openai::call(order, &secrets, &endpoint, &observer).await;
-                (Said::Openai(answer), Some(secrets))
+                (ServiceResponse::Openai(answer), Some(secrets))
             }
-            Err(not_called) => (Said::Openai(CallResult::NotCalled(not_called)), None),
+            Err(not_called) => (ServiceResponse::Openai(CallResult::NotCalled(not_called)), None),
         },
         Transport::Mcp(upstream) => call_mcp(tenant, entry, upstream, order, observer).await,
-        Transport::Socket { .. } => (Said::Native(transport::socket::call(tenant, entry, order).await), None),
-        Transport::Demo {} => (Said::Native(transport::demo::call(tenant, order).await), None),
+        Transport::Socket { .. } => {
+            (ServiceResponse::Native(transport::socket::call(tenant, entry, order).await), None)
+        }
+        Transport::Demo {} => (ServiceResponse::Native(transport::demo::call(tenant, order).await), None),
     }
 }
 
-async fn call_http(order: &Order<'_>, place: Result<Place, NotCalled>) -> Called {
+async fn call_http(order: &Order<'_>, place: Result<Destination, NotCalled>) -> CallOutput {
     match place {
         Ok((address, secrets)) => {
             let answer = transport::http::call(order, &secrets, &address).await;
-            (Said::Native(answer), Some(secrets))
+            (ServiceResponse::Native(answer), Some(secrets))
         }
-        Err(not_called) => (Said::Native(CallResult::NotCalled(not_called)), None),
+        Err(not_called) => (ServiceResponse::Native(CallResult::NotCalled(not_called)), None),
     }
 }
 
@@ -155,31 +150,33 @@ async fn call_mcp(
     upstream: &Upstream,
     order: &Order<'_>,
     observer: Observer<'_>,
-) -> Called {
+) -> CallOutput {
     let admission = &order.work.admission;
-    let place = match prepared(tenant, entry, &upstream.url, &admission.origin).await {
+    let place = match resolve_destination(tenant, entry, &upstream.url, &admission.origin).await {
         Ok(place) => place,
-        Err(not_called) => return (Said::Mcp(RequestOutcome::Transport(CallResult::NotCalled(not_called))), None),
+        Err(not_called) => {
+            return (ServiceResponse::Mcp(RequestOutcome::Transport(CallResult::NotCalled(not_called))), None);
+        }
     };
     let secrets = place.1.clone();
-    // A client that created the context by REST can fill in a form.
+    // Clients that created the context by REST can fill in a form.
     let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
     let capabilities = admission.client.as_deref().or(form.as_deref());
     let (principal, session) = (&*admission.owner, admission.session.as_deref());
     let asker = Asker { principal, session, capabilities, unasked: admission.unasked };
     let peer = Peer::new(tenant, entry, place, asker);
     let came = transport::mcp::call_tool(order, peer, entry, &observer.publishing()).await;
-    (Said::Mcp(came), Some(secrets))
+    (ServiceResponse::Mcp(came), Some(secrets))
 }
 
-/// The attempt, from what the service said.
-fn concluded(
+/// The result of the attempt by the response of the service.
+fn conclude(
     work: &Work,
     entry: &Entry,
     started_at: Timestamp,
-    said: Said,
+    said: ServiceResponse,
     shown: Option<&DecryptedSecrets>,
-) -> Attempted {
+) -> AttemptResult {
     let (service, admission) = (entry.service(), &work.admission);
     let offered = service
         .capabilities
@@ -188,8 +185,9 @@ fn concluded(
     let output = offered.and_then(|at| entry.output(at));
     let allowed = offered.and_then(|at| service.capabilities.get(at)).map(|offer| offer.timeout_seconds);
     let (status_code, mut verdict) = said.read(&service.id, output);
-    let bearing = Bearing { fair_ms: fair_ms(allowed.unwrap_or(USUAL_SECONDS)), unwell: verdict.unhealthy };
-    withheld::withhold(&mut verdict.outcome, shown);
+    let evidence =
+        ServiceEvidence { fair_ms: fair_ms(allowed.unwrap_or(DEFAULT_TIMEOUT_SECONDS)), unhealthy: verdict.unhealthy };
+    redaction::redact_credentials(&mut verdict.outcome, shown);
     let report = AttemptReport {
         lease: work.lease,
         service: service.id.clone(),
@@ -198,11 +196,16 @@ fn concluded(
         status_code,
         outcome: verdict.outcome,
     };
-    Attempted { report, result: verdict.result, elsewhere: verdict.try_elsewhere, bearing }
+    AttemptResult { report, result: verdict.result, needs_other_service: verdict.try_elsewhere, evidence }
 }
 
-/// Where and with what a service is called. The rules are asked again: what is stored may be older than they are.
-pub async fn prepared(tenant: &str, entry: &Entry, url: &str, origin: &str) -> Result<Place, NotCalled> {
+/// The destination of a call. The address rules are checked again, as they may have changed since the registration.
+pub async fn resolve_destination(
+    tenant: &str,
+    entry: &Entry,
+    url: &str,
+    origin: &str,
+) -> Result<Destination, NotCalled> {
     with_secrets(tenant, entry, entry.address(url, origin)).await
 }
 
@@ -210,7 +213,7 @@ async fn with_secrets(
     tenant: &str,
     entry: &Entry,
     address: Result<Rc<Address>, AddressError>,
-) -> Result<Place, NotCalled> {
+) -> Result<Destination, NotCalled> {
     let address = address.map_err(NotCalled::Address)?;
     let secrets = entry.secrets(tenant).await.map_err(|failure| {
         log_event!(SecretsNotDecrypted, tenant = tenant, service = &entry.service().id, detail = &failure);
@@ -219,7 +222,7 @@ async fn with_secrets(
     Ok((address, secrets))
 }
 
-pub fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retryable: bool) -> Attempted {
+pub fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retryable: bool) -> AttemptResult {
     let outcome = ReportedOutcome::Failed { error, retryable, untouched: true, retry_after_ms: None };
     let report = AttemptReport {
         lease: work.lease,
@@ -229,16 +232,16 @@ pub fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, re
         status_code: None,
         outcome,
     };
-    Attempted { report, result: None, elsewhere: false, bearing: Bearing::default() }
+    AttemptResult { report, result: None, needs_other_service: false, evidence: ServiceEvidence::default() }
 }
 
-pub fn nobody(work: &Work, since: Timestamp) -> Attempted {
+pub fn no_service(work: &Work, since: Timestamp) -> AttemptResult {
     let message = "No registered service takes this work now.".into();
     let error = ContextError { code: ErrorCode::ServiceUnavailable, message, service: None, details: None };
     ended_without_call(work, since, error, true)
 }
 
-pub fn stopped(admission: &Admission, lease: u64, since: Timestamp) -> Attempted {
+pub fn cancelled(admission: &Admission, lease: u64, since: Timestamp) -> AttemptResult {
     let verdict = response::read(&admission.service, CallResult::Cancelled, None);
     let report = AttemptReport {
         lease,
@@ -248,5 +251,5 @@ pub fn stopped(admission: &Admission, lease: u64, since: Timestamp) -> Attempted
         status_code: None,
         outcome: verdict.outcome,
     };
-    Attempted { report, result: None, elsewhere: false, bearing: Bearing::default() }
+    AttemptResult { report, result: None, needs_other_service: false, evidence: ServiceEvidence::default() }
 }

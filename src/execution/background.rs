@@ -1,7 +1,7 @@
-//! Work nobody waits for: the queue's messages, and the cron's sweep.
+//! Work without a waiting client: the queues' messages, and the sweep by cron.
 //!
-//! A message names a store; what to run next is the store's to say. A message that comes twice finds nothing
-//! to do, one that is lost is rung again by the store's alarm.
+//! A message names a store, and the store decides which context runs next. A duplicate message finds nothing to do; a
+//! lost one is repeated by the store's alarm.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,52 +22,52 @@ use narthex_core::access::audit::Actor;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::StoreId;
 
-use super::choice;
 use super::deliveries;
 use super::schedules;
-use super::{Waiter, hint, work_on};
+use super::selection;
+use super::{WaitingClient, location_hint, work_on};
 use crate::objects::lanes::client::is_gated;
 use crate::transport::mcp::catalogue_refresh;
 
-/// A consumer stops taking on more after this; the platform gives it 15 minutes in all.
-const SHIFT_MS: u64 = 10 * 60 * 1000;
-/// Contexts one consumer runs at the same time.
-const AT_ONCE: usize = 8;
-/// Of these, how many may stand in line for one service: its backlog must not keep others' work from being run.
-const IN_LINE: usize = 6;
+/// A consumer accepts no more work after this time. The platform ends it after 15 minutes.
+const MAX_RUN_MS: u64 = 10 * 60 * 1000;
+/// The maximum number of contexts that one consumer runs at a time.
+const MAX_CONCURRENT: usize = 8;
+/// The maximum number of these in one service's queue, so that its backlog does not delay the work of other services.
+const MAX_QUEUED_PER_SERVICE: usize = 6;
 
-/// Tenants one sweep looks at: an invocation may ask so many objects and no more.
-const TENANTS_AT_ONCE: usize = 100;
-/// Stores that one sweep works off.
-const MAX_WORKED_OFF: usize = 50;
-/// How long a deleted tenant is swept, until what it had is deleted, in milliseconds.
-const ENDING_MS: u64 = 3 * 86_400_000;
+/// The maximum number of tenants in one sweep: the platform limits the number of subrequests of an invocation.
+const MAX_TENANTS_PER_SWEEP: usize = 100;
+/// The maximum number of stores whose contexts one sweep runs.
+const MAX_STORES_PER_SWEEP: usize = 50;
+/// How long a deleted tenant is swept, in milliseconds. By then its data is deleted.
+const DELETION_SWEEP_MS: u64 = 3 * 86_400_000;
 
-/// Contexts a consumer has standing in line, by the service they want.
-type InLine = Rc<RefCell<BTreeMap<String, usize>>>;
+/// The number of contexts of a consumer in wait queues, by service.
+type QueuedByService = Rc<RefCell<BTreeMap<String, usize>>>;
 
-/// Does what a message asks for.
-pub async fn answer(message: &str) -> Result<(), Failure> {
-    // A store's name has its tenant in front; a tenant alone has webhooks to be told.
-    if message.contains('/') { work_off(message).await } else { deliveries::deliver(message).await }
+/// Handles a message of a queue.
+pub async fn handle(message: &str) -> Result<(), Failure> {
+    // The name of a store begins with its tenant. A tenant's name alone stands for its webhooks.
+    if message.contains('/') { run_store(message).await } else { deliveries::deliver(message).await }
 }
 
-/// Works off what a store has: some at a time, so that a slow one does not hold up the others.
-async fn work_off(name: &str) -> Result<(), Failure> {
+/// Runs the contexts of a store, several at a time, so that a slow one does not delay the others.
+async fn run_store(name: &str) -> Result<(), Failure> {
     let (tenant, store) = name
         .split_once('/')
         .and_then(|(tenant, code)| Some((tenant, StoreId::parse(code)?)))
         .ok_or_else(|| Failure("a message that names no store".into()))?;
     let began = clock::now();
-    let in_line = InLine::default();
+    let queued = QueuedByService::default();
     let mut running = FuturesUnordered::new();
     loop {
-        while running.len() < AT_ONCE && clock::now().since(began) < SHIFT_MS {
-            // Others' work only beside work of one's own: their own messages may wait behind it.
-            match claim(tenant, store, !running.is_empty(), &in_line).await {
-                Ok(Some((work, snapshot))) => running.push(run(tenant, work, snapshot, in_line.clone())),
+        while running.len() < MAX_CONCURRENT && clock::now().since(began) < MAX_RUN_MS {
+            // Work of other stores only beside work of this one: their own messages may wait behind it.
+            match claim(tenant, store, !running.is_empty(), &queued).await {
+                Ok(Some((work, snapshot))) => running.push(run(tenant, work, snapshot, queued.clone())),
                 Ok(None) => break,
-                // What runs goes on: it is not to end because nothing more can be had now.
+                // The failed claim does not affect the contexts that run.
                 Err(failure) if !running.is_empty() => {
                     log_event!(WorkNotClaimed, tenant = tenant, store = store, detail = &failure);
                     break;
@@ -78,40 +78,41 @@ async fn work_off(name: &str) -> Result<(), Failure> {
         if running.is_empty() {
             return Ok(());
         }
-        // What comes meanwhile rings too; where consumers are few, it is found here.
-        select(running.next(), std::pin::pin!(clock::pause(settings::timing().look_again_ms))).await;
+        // New work sends messages too. Where the platform runs few consumers, it is found here.
+        select(running.next(), std::pin::pin!(clock::pause(settings::timing().work_poll_ms))).await;
     }
 }
 
-async fn run(tenant: &str, work: Work, snapshot: Rc<Snapshot>, in_line: InLine) {
+async fn run(tenant: &str, work: Work, snapshot: Rc<Snapshot>, queued: QueuedByService) {
     let service = (work.lease == 0).then(|| work.admission.service.clone());
     if let Some(service) = &service {
-        *in_line.borrow_mut().entry(service.clone()).or_default() += 1;
+        *queued.borrow_mut().entry(service.clone()).or_default() += 1;
     }
     let id = work.admission.id.clone();
     if let Err(failure) =
-        work_on(tenant.into(), work, snapshot, None, settings::timing().retry_stays_ms, Waiter::nobody()).await
+        work_on(tenant.into(), work, snapshot, None, settings::timing().inline_retry_max_ms, WaitingClient::none())
+            .await
     {
-        // Its lease runs out, and the store sees to it.
+        // Its lease expires, and the store takes care of it.
         log_event!(AttemptNotCommitted, tenant = tenant, context = &id, detail = &failure);
     }
     if let Some(service) = service
-        && let Some(count) = in_line.borrow_mut().get_mut(&service)
+        && let Some(count) = queued.borrow_mut().get_mut(&service)
     {
         *count = count.saturating_sub(1);
     }
 }
 
-fn crowded(in_line: &InLine) -> Vec<String> {
-    in_line.borrow().iter().filter(|(_, count)| **count >= IN_LINE).map(|(id, _)| id.clone()).collect()
+fn at_queue_limit(queued: &QueuedByService) -> Vec<String> {
+    queued.borrow().iter().filter(|(_, count)| **count >= MAX_QUEUED_PER_SERVICE).map(|(id, _)| id.clone()).collect()
 }
 
-/// The next thing to do: of this store, or when `others` is set, of any.
+/// The next context to run: of this store, or with `others` of any store.
 async fn claim(
     tenant: &str,
     store: StoreId,
     others: bool,
-    in_line: &InLine,
+    queued: &QueuedByService,
 ) -> Result<Option<(Work, Rc<Snapshot>)>, Failure> {
     let mut snapshot = snapshot::fresh(tenant).await?;
     let mut stores = vec![store];
@@ -126,12 +127,12 @@ async fn claim(
                 .iter()
                 .filter(|entry| is_gated(entry) || entry.is_offline())
                 .map(|entry| entry.service().id.clone());
-            // All that waits for a service that is away would be taken and put back, again and again.
-            let (mut without, again_at) = choice::shut(&snapshot, clock::now());
-            without.extend(crowded(in_line));
+            // Contexts for an unavailable service would be claimed and put back again and again.
+            let (mut without, again_at) = selection::unavailable_services(&snapshot, clock::now());
+            without.extend(at_queue_limit(queued));
             let claim = Ask::Claim { lease_ms: settings::timing().lease_ms, gated: gated.collect(), without, again_at };
             let message = Message { revision: snapshot.revision, ask: claim };
-            match objects::send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await? {
+            match objects::send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await? {
                 Reply::Leased(work) | Reply::Offered(work) => return Ok(Some((*work, snapshot))),
                 Reply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await?,
                 _ => break,
@@ -141,14 +142,14 @@ async fn claim(
     Ok(None)
 }
 
-/// Every minute: wakes what a dead alarm left asleep, of every tenant; of some at a time where there are many. And works
-/// off the stores whose contexts wait behind others' slow ones: the platform gives a queue no further consumer before a
-/// batch has ended.
+/// Runs every minute. It repeats what lost alarms should have done, for all tenants, or for a page of them if there are
+/// many. It also runs contexts that wait behind slow ones of other stores: the platform starts no further consumer of a
+/// queue before a batch has ended.
 pub async fn sweep() -> Result<(), Failure> {
     let own = snapshot::refreshed(FIRST_TENANT).await?;
     let mut waiting = sweep_tenant(FIRST_TENANT).await?;
     if settings::current().oauth && secret_box::newest().is_some() {
-        // Whoever asks for its keys sees to it that they are encrypted under the newest key.
+        // Reading the keys encrypts them under the newest key.
         key_sets::own_keys().await?;
     }
     let now = clock::now();
@@ -156,11 +157,11 @@ pub async fn sweep() -> Result<(), Failure> {
         .documents
         .iter()
         .filter(|stored| stored.kind == DocumentKind::Tenant)
-        .filter(|stored| stored.deleted_at.is_none_or(|at| now.since(at) < ENDING_MS))
+        .filter(|stored| stored.deleted_at.is_none_or(|at| now.since(at) < DELETION_SWEEP_MS))
         .collect();
-    let pages = tenants.len().div_ceil(TENANTS_AT_ONCE).max(1);
+    let pages = tenants.len().div_ceil(MAX_TENANTS_PER_SWEEP).max(1);
     let page = usize::try_from(now.0 / 60_000).unwrap_or(0) % pages;
-    let sweeps = tenants.chunks(TENANTS_AT_ONCE).nth(page).unwrap_or_default().iter().map(|stored| async move {
+    let sweeps = tenants.chunks(MAX_TENANTS_PER_SWEEP).nth(page).unwrap_or_default().iter().map(|stored| async move {
         let swept = async {
             if stored.deleted_at.is_some() {
                 close(&stored.id).await?;
@@ -173,17 +174,17 @@ pub async fn sweep() -> Result<(), Failure> {
         })
     });
     waiting.extend(join_all(sweeps).await.into_iter().flatten());
-    let worked_off = waiting.iter().take(MAX_WORKED_OFF).map(|name| async move {
-        if let Err(failure) = work_off(name).await {
+    let runs = waiting.iter().take(MAX_STORES_PER_SWEEP).map(|name| async move {
+        if let Err(failure) = run_store(name).await {
             let (tenant, store) = name.split_once('/').unzip();
             log_event!(QueuedWorkNotRun, tenant = tenant, store = store, detail = &failure);
         }
     });
-    join_all(worked_off).await;
+    join_all(runs).await;
     Ok(())
 }
 
-/// Ends a deleted tenant, in case that was not reached when it was deleted.
+/// Ends a deleted tenant, in case that failed at its deletion.
 async fn close(tenant: &str) -> Result<(), Failure> {
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
     let message = registry::messages::Message { tenant: tenant.into(), ask: registry::messages::Ask::Close, by };
@@ -191,7 +192,7 @@ async fn close(tenant: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sweeps what a tenant has. Gives the stores that have something waiting.
+/// Sweeps a tenant's objects. Returns the stores with overdue contexts.
 async fn sweep_tenant(tenant: &str) -> Result<Vec<String>, Failure> {
     let snapshot = snapshot::refreshed(tenant).await?;
     let sweeps = snapshot.stores.iter().map(|store| {
@@ -215,7 +216,7 @@ async fn sweep_tenant(tenant: &str) -> Result<Vec<String>, Failure> {
     if snapshot.documents(DocumentKind::Schedule).next().is_some() {
         schedules::configure(tenant, &snapshot).await?;
     }
-    // Which is a sweep of the hub as well.
+    // This sweeps the hub as well.
     deliveries::configure(tenant, &snapshot).await?;
     Ok(waiting)
 }

@@ -1,7 +1,8 @@
-//! Telling webhooks of events. The hub says what is due and keeps what becomes of it; the calls are made here.
+//! Delivering events to webhooks. The hub decides which deliveries are due and stores their results; the calls are made
+//! here.
 //!
-//! A message of the queue for webhooks names a tenant. One that comes twice finds nothing to do, one that is lost is
-//! rung again by the hub's alarm. The queue is one of its own, so that a slow receiver holds up no context.
+//! A message of the queue for webhooks names a tenant. A duplicate finds nothing to do; a lost one is repeated by the
+//! alarm of the hub. The queue is separate, so that a slow receiver delays no context.
 
 use std::rc::Rc;
 
@@ -13,32 +14,30 @@ use crate::objects::events::messages::{Ask, Due, Reply, Subscriber, Tried};
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{Failure, clock};
+use crate::platform::{Failure, clock, settings};
 use crate::transport;
 use narthex_core::webhooks::Webhook;
 
-/// Deliveries of one consumer under way at the same time.
-const AT_ONCE: usize = 32;
-/// Deliveries one consumer makes before it leaves the rest to the next: an invocation may only make so many calls.
+/// The maximum number of deliveries that one consumer makes at a time.
+const MAX_CONCURRENT: usize = 32;
+/// The maximum number of deliveries that one consumer makes: the platform limits the calls of an invocation.
 const MAX_DELIVERIES: usize = 400;
-/// A consumer with room looks for more after this, in milliseconds.
-const LOOK_AGAIN_MS: u64 = 1_000;
-/// And how long it goes on, in milliseconds.
-const SHIFT_MS: u64 = 5 * 60 * 1000;
-/// Times a report is tried before its claim is left to run out.
-const TRIES: u32 = 4;
+/// A consumer starts no more deliveries after this time, in milliseconds.
+const MAX_RUN_MS: u64 = 5 * 60 * 1000;
+/// How often a report is retried before its claim expires.
+const MAX_RETRIES: u32 = 4;
 
-/// A webhook as it is kept.
+/// Reads the stored document of a webhook.
 pub fn read(stored: &StoredDocument) -> Option<Webhook> {
     serde_json::from_str(stored.document.get()).ok()
 }
 
-/// Asks the tenant's hub.
-pub async fn ask_hub(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
+/// Calls the hub of a tenant.
+pub async fn call_hub(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
     objects::send(Kind::Events, tenant, "", ask, PATIENCE_MS).await
 }
 
-/// Tells the hub which webhooks there are.
+/// Sends the webhooks of a tenant to its hub.
 pub async fn configure(tenant: &str, snapshot: &Snapshot) -> Result<(), Failure> {
     let subscriber = |stored: &StoredDocument| {
         let Webhook { filter, enabled, .. } = read(stored)?;
@@ -46,20 +45,20 @@ pub async fn configure(tenant: &str, snapshot: &Snapshot) -> Result<(), Failure>
         Some(Subscriber { id: stored.id.clone(), version: stored.generation(), filter, enabled, owner })
     };
     let webhooks = snapshot.documents(DocumentKind::Webhook).filter_map(subscriber).collect();
-    ask_hub(tenant, &Ask::Webhooks { tenant: tenant.into(), revision: snapshot.revision, webhooks }).await?;
+    call_hub(tenant, &Ask::Webhooks { tenant: tenant.into(), revision: snapshot.revision, webhooks }).await?;
     Ok(())
 }
 
-/// Delivers what is due for a tenant's webhooks.
+/// Makes the due deliveries of a tenant.
 pub async fn deliver(tenant: &str) -> Result<(), Failure> {
     let began = clock::now();
     let (mut running, mut made, mut tried) = (FuturesUnordered::new(), 0, Vec::new());
     loop {
-        let over = made >= MAX_DELIVERIES || clock::now().since(began) >= SHIFT_MS;
-        let room = if over { 0 } else { AT_ONCE.saturating_sub(running.len()) };
+        let over = made >= MAX_DELIVERIES || clock::now().since(began) >= MAX_RUN_MS;
+        let room = if over { 0 } else { MAX_CONCURRENT.saturating_sub(running.len()) };
         if room > 0 || !tried.is_empty() {
             let ask = Ask::Deliver { tried: std::mem::take(&mut tried), most: room };
-            let Reply::Due(due) = ask_stubbornly(tenant, &ask).await? else {
+            let Reply::Due(due) = call_with_retry(tenant, &ask).await? else {
                 return Err(Failure("the hub answered something else".into()));
             };
             made += due.len();
@@ -70,7 +69,8 @@ pub async fn deliver(tenant: &str) -> Result<(), Failure> {
         if running.is_empty() {
             return Ok(());
         }
-        if let Either::Left((first, _)) = select(running.next(), std::pin::pin!(clock::pause(LOOK_AGAIN_MS))).await {
+        let poll = std::pin::pin!(clock::pause(settings::timing().delivery_poll_ms));
+        if let Either::Left((first, _)) = select(running.next(), poll).await {
             tried.extend(first.flatten());
             while let Some(Some(another)) = running.next().now_or_never() {
                 tried.extend(another);
@@ -79,7 +79,7 @@ pub async fn deliver(tenant: &str) -> Result<(), Failure> {
     }
 }
 
-/// The webhook as it is now; nothing when it is gone, which the hub hears of by itself.
+/// The current webhook. `None` if it was deleted, of which the hub is informed separately.
 async fn webhook(tenant: &str, id: &str) -> Result<Option<Rc<Webhook>>, Failure> {
     let find =
         |snapshot: &Snapshot| snapshot.documents(DocumentKind::Webhook).find(|stored| stored.id == id).and_then(read);
@@ -96,13 +96,13 @@ async fn send(tenant: &str, webhook: Option<Rc<Webhook>>, due: Due) -> Option<Tr
     Some(Tried { webhook: due.webhook, number: due.number, attempt })
 }
 
-/// A report that is lost means that its event is sent once more.
-async fn ask_stubbornly(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
+/// Reports with retries: if a report is lost, its event is sent once more.
+async fn call_with_retry(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
     let mut tries = 0;
     loop {
-        match ask_hub(tenant, ask).await {
+        match call_hub(tenant, ask).await {
             Ok(reply) => return Ok(reply),
-            Err(failure) if tries == TRIES => return Err(failure),
+            Err(failure) if tries == MAX_RETRIES => return Err(failure),
             Err(_) => {
                 tries += 1;
                 clock::pause(100 << tries).await;

@@ -1,7 +1,7 @@
-//! The way to a service that asks for a permit first: through its lane, or not at all now.
+//! The gate of a service that is called by permit: a permit from its lane, or no call now.
 //!
-//! A context that stands in line waits as `queued`, offered to the worker that stands there for it; the offer and
-//! whatever lease there is are kept alive meanwhile. When the worker is gone, the store offers the context to another.
+//! A context in the wait queue is `queued`, and offered to the worker that waits for its permit. The worker renews the
+//! offer and the lease, if it has one. If the worker dies, the store offers the context to another.
 
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::Entry;
@@ -11,31 +11,31 @@ use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 
-use super::{News, Timings, Waiter, Worked, ask_stubbornly, holding};
+use super::{Completion, Timings, WaitOutcome, WaitingClient, call_with_retry, with_renewal};
 use crate::objects::lanes::client::{self as lanes, Asking, Entered, Permit};
 
 pub enum Gate {
     Open(Option<Permit>),
-    /// The attempt is not made, by this worker or at all; the store knows.
-    Shut,
-    /// The attempt was leased already; it ends with this.
+    /// No attempt is made, by this worker or at all. The store has been informed.
+    Blocked,
+    /// The context was leased already; its attempt ends with this error.
     Refused(ContextError),
 }
 
-/// Passes the gate of a service, or says why not.
-pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter) -> Result<Gate, Failure> {
+/// Passes the gate of a service, or returns why not.
+pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut WaitingClient) -> Result<Gate, Failure> {
     let (admission, service) = (&work.admission, &entry.service().id);
     let asking = Asking::about(tenant, entry, admission, true);
     let timing = settings::timing();
     loop {
-        let turn = if waiter.waits() { timing.long_turn_ms } else { timing.turn_ms };
+        let turn = if waiter.waits() { timing.client_queue_wait_ms } else { timing.queue_wait_ms };
         let turn = turn.min(admission.expires_at.since(clock::now()));
         let acquiring = lanes::acquire(&asking, turn);
-        let Some(entered) = holding(tenant, admission, work.lease, None, waiter, acquiring).await else {
-            // Cancelled, ended, or somebody else's.
+        let Some(entered) = with_renewal(tenant, admission, work.lease, None, waiter, acquiring).await else {
+            // Cancelled, ended, or taken by another worker.
             lanes::leave(tenant, entry, &admission.id).await;
-            waiter.tell(News::GoesOn);
-            return Ok(Gate::Shut);
+            waiter.answer(WaitOutcome::Continues);
+            return Ok(Gate::Blocked);
         };
         match entered {
             Ok(Entered::Free) => return Ok(Gate::Open(None)),
@@ -43,14 +43,14 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter)
             Ok(Entered::Waiting | Entered::Full { .. }) if waiter.waits() || work.lease > 0 => {}
             Ok(Entered::Waiting | Entered::Full { .. }) => {
                 put_back(tenant, work, None).await?;
-                return Ok(Gate::Shut);
+                return Ok(Gate::Blocked);
             }
-            Ok(Entered::Open { until }) => return closed_off(tenant, work, entry, until, waiter).await,
+            Ok(Entered::Open { until }) => return breaker_open(tenant, work, entry, until, waiter).await,
             Ok(Entered::TooLate) => {
                 let message = "What is left of its time is less than the service takes.";
                 return refuse(tenant, work, error(ErrorCode::DeadlineExceeded, message, entry), waiter).await;
             }
-            // Without a limit the lane's word is only advice.
+            // Without a limit the permit is advisory.
             Err(failure) if !lanes::is_limited(entry) => {
                 log_event!(
                     LaneNotReached,
@@ -69,40 +69,41 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiter)
                     service = service,
                     detail = &failure
                 );
-                waiter.pause(timing.lane_away_ms).await;
+                waiter.pause(timing.lane_retry_ms).await;
             }
         }
         if admission.expires_at <= clock::now() {
-            // Its store ends it.
-            waiter.tell(News::GoesOn);
-            return Ok(Gate::Shut);
+            // The store ends it.
+            waiter.answer(WaitOutcome::Continues);
+            return Ok(Gate::Blocked);
         }
     }
 }
 
-/// Who waits is told at once; what nobody waits for comes back when the service may be tried again.
-async fn closed_off(
+/// Waiting clients are answered at once. Other contexts return to the queue until the service may be called.
+async fn breaker_open(
     tenant: &str,
     work: &Work,
     entry: &Entry,
     until: Timestamp,
-    waiter: &mut Waiter,
+    waiter: &mut WaitingClient,
 ) -> Result<Gate, Failure> {
-    // Not all in the same moment.
+    // Spread, so that they do not return in the same moment.
     let until = until.plus_ms(random::number() % 500);
     if !waiter.waits() && work.lease == 0 && until < work.admission.expires_at {
         put_back(tenant, work, Some(until)).await?;
-        return Ok(Gate::Shut);
+        return Ok(Gate::Blocked);
     }
     let message = "Its circuit is open: the service failed too often, and is not called for a while.";
     refuse(tenant, work, error(ErrorCode::CircuitOpen, message, entry), waiter).await
 }
 
-/// Nobody waits, and the only services that could do it are offline: the context is looked at again later, as long as
-/// it has time.
+/// Puts a context without a waiting client back into the queue while only offline services could run it, as long as its
+/// deadline allows.
 pub async fn wait_for_service(tenant: &str, work: &Work) -> Result<(), Failure> {
-    let offline_ms = settings::timing().offline_ms;
-    put_back(tenant, work, Some(clock::now().plus_ms(offline_ms + random::number() % (offline_ms / 3 + 1)))).await
+    let offline_retry_ms = settings::timing().offline_retry_ms;
+    put_back(tenant, work, Some(clock::now().plus_ms(offline_retry_ms + random::number() % (offline_retry_ms / 3 + 1))))
+        .await
 }
 
 fn error(code: ErrorCode, message: &str, entry: &Entry) -> ContextError {
@@ -111,25 +112,25 @@ fn error(code: ErrorCode, message: &str, entry: &Entry) -> ContextError {
 
 async fn put_back(tenant: &str, work: &Work, until: Option<Timestamp>) -> Result<(), Failure> {
     let put_back = Ask::PutBack { id: work.admission.id.clone(), until };
-    ask_stubbornly(tenant, &work.admission.id, put_back).await.map(drop)
+    call_with_retry(tenant, &work.admission.id, put_back).await.map(drop)
 }
 
-async fn refuse(tenant: &str, work: &Work, error: ContextError, waiter: &mut Waiter) -> Result<Gate, Failure> {
+async fn refuse(tenant: &str, work: &Work, error: ContextError, waiter: &mut WaitingClient) -> Result<Gate, Failure> {
     if work.lease > 0 {
         return Ok(Gate::Refused(error));
     }
     let id = &work.admission.id;
-    match ask_stubbornly(tenant, id, Ask::Refuse { id: id.clone(), error }).await? {
+    match call_with_retry(tenant, id, Ask::Refuse { id: id.clone(), error }).await? {
         Reply::Changed { view, ended: true } => {
-            waiter.tell(News::Ended(Worked { view, result: None, timings: Timings::default() }));
+            waiter.answer(WaitOutcome::Ended(Completion { view, result: None, timings: Timings::default() }));
         }
-        _ => waiter.tell(News::GoesOn),
+        _ => waiter.answer(WaitOutcome::Continues),
     }
-    Ok(Gate::Shut)
+    Ok(Gate::Blocked)
 }
 
-/// Gives a permit back with which no call was made.
-pub async fn unused(permit: Option<Permit>) {
+/// Releases a permit without a call.
+pub async fn release_unused(permit: Option<Permit>) {
     if let Some(permit) = permit {
         permit.release(CallOutcome { outcome: Signal::Ignored, latency_ms: 0, at: clock::now() }).await;
     }

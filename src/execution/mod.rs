@@ -1,22 +1,22 @@
-//! Carries one context from admit to commit.
+//! Carries one context from admission to commit.
 //!
-//! The object decides and remembers; here the call is made. Whoever holds the lease reports, and only a
-//! report under the lease in force counts, so two workers on one context cannot both end it.
+//! The object decides and stores; the calls are made here. The holder of the lease reports, and the store accepts
+//! reports only under the lease in force, so two workers on one context cannot both end it.
 
 mod attempt;
 pub mod background;
-mod choice;
+pub mod client_stream;
 pub mod deliveries;
 pub mod gate;
-pub mod live;
-pub mod notices;
+pub mod notifications;
 mod observer;
+mod redaction;
 mod retry;
 pub mod schedules;
+mod selection;
 mod store;
-pub mod unrecorded;
-mod waiter;
-mod withheld;
+mod waiting_client;
+pub mod write_behind;
 
 use std::rc::Rc;
 
@@ -35,19 +35,19 @@ use narthex_core::context::{Admission, ContextError};
 use narthex_core::services::Service;
 use semver::Version;
 
-use attempt::{Attempted, attempt, ended_without_call, nobody, stopped};
-use choice::Choice;
+use attempt::{AttemptResult, attempt, cancelled, ended_without_call, no_service};
 use gate::Gate;
+use selection::Selection;
 
-pub use attempt::prepared;
-pub use store::{ask, ask_decided, ask_stubbornly, hint, is_store_of};
-pub use waiter::{News, Teller, Waiter};
+pub use attempt::resolve_destination;
+pub use store::{call_store, call_with_retry, call_with_revision, is_store_of, location_hint};
+pub use waiting_client::{WaitOutcome, WaitingClient};
 
-/// Where services call back.
+/// The path where services call back.
 pub const CALLBACK_PATH: &str = "/v1/callbacks/";
 
-/// What a context is that has ended.
-pub struct Worked {
+/// A context that has ended.
+pub struct Completion {
     /// Without parameters and result.
     pub view: Box<RawValue>,
     pub result: Option<Box<RawValue>>,
@@ -62,19 +62,19 @@ pub struct Timings {
     pub commit: u64,
 }
 
-/// Keeps a lease (or with the number 0 an offer) and a permit alive until the work is done; gives nothing when the
-/// context was cancelled or is another's.
-async fn holding<T>(
+/// Renews a lease (or with the number 0 an offer) and a permit until the work is done. Returns `None` if the context
+/// was cancelled or belongs to another worker.
+async fn with_renewal<T>(
     tenant: &str,
     admission: &Admission,
     lease: u64,
     permit: Option<&Permit>,
-    waiter: &mut Waiter,
+    waiter: &mut WaitingClient,
     doing: impl Future<Output = T>,
 ) -> Option<T> {
     let mut doing = std::pin::pin!(doing);
     let Timing { lease_ms, renew_ms, .. } = settings::timing();
-    // A permit may have been taken a while ago: admitting and leasing come between it and the call.
+    // The permit may be older than the call: admission and lease came after it.
     let mut renew_at = permit.map_or_else(clock::now, Permit::taken_at).plus_ms(renew_ms);
     loop {
         let left = renew_at.since(clock::now());
@@ -85,8 +85,8 @@ async fn holding<T>(
             continue;
         }
         let renew = Ask::Renew { id: admission.id.clone(), lease, lease_ms };
-        match ask(tenant, &admission.id, 0, renew).await {
-            // Cancelled, or a lost lease: whatever comes of this attempt no longer counts.
+        match call_store(tenant, &admission.id, 0, renew).await {
+            // Cancelled, or the lease is lost: the result of this attempt no longer counts.
             Ok(Reply::Renewed { cancel: true } | Reply::Nothing) => return None,
             Ok(_) => {}
             Err(failure) => {
@@ -100,7 +100,7 @@ async fn holding<T>(
     }
 }
 
-/// A context in the hands of this worker: leased to it, or offered to it (with the lease 0).
+/// A context that is leased to this worker, or offered to it (with the lease 0).
 struct Worker {
     tenant: String,
     work: Work,
@@ -108,28 +108,28 @@ struct Worker {
     /// For the service that the context was admitted to.
     permit: Option<Permit>,
     stays_ms: u64,
-    waiter: Waiter,
+    waiter: WaitingClient,
     timings: Timings,
 }
 
 /// Whether a service may be called now.
 enum Passage {
     Open,
-    /// The attempt is not made, by this worker or at all; the store knows.
+    /// No attempt is made, by this worker or at all. The store has been informed.
     Blocked,
     /// The attempt ends with this.
     Refused(ContextError),
 }
 
-/// Works on a context until it ends, is another's, or waits longer than `stays_ms`. It is leased to this worker, or
-/// offered to it (with the lease 0). A permit is for the service it was admitted to.
+/// Works on a context until it ends, belongs to another worker, or must wait longer than `stays_ms`. The context is
+/// leased to this worker, or offered to it (with the lease 0). `permit` is for the service of its admission.
 pub async fn work_on(
     tenant: String,
     work: Work,
     snapshot: Rc<Snapshot>,
     permit: Option<Permit>,
     stays_ms: u64,
-    waiter: Waiter,
+    waiter: WaitingClient,
 ) -> Result<(), Failure> {
     let mut worker = Worker { tenant, work, snapshot, permit, stays_ms, waiter, timings: Timings::default() };
     while let Some(pause_ms) = worker.make_attempt().await? {
@@ -143,12 +143,12 @@ pub async fn work_on(
 }
 
 impl Worker {
-    /// Makes the next attempt. Gives the pause before the one after it, when that is this worker's to make.
+    /// Makes the next attempt. Returns the pause before the one after it if this worker is to make that too.
     async fn make_attempt(&mut self) -> Result<Option<u64>, Failure> {
         let before = clock::now();
         let snapshot = self.snapshot.clone();
-        let chosen = choice::choose(&self.work, &snapshot);
-        if matches!(chosen, Choice::NotNow) && self.work.lease == 0 && !self.waiter.waits() {
+        let chosen = selection::select_service(&self.work, &snapshot);
+        if matches!(chosen, Selection::Unavailable) && self.work.lease == 0 && !self.waiter.waits() {
             gate::wait_for_service(&self.tenant, &self.work).await?;
             return Ok(None);
         }
@@ -167,67 +167,67 @@ impl Worker {
         }
         let attempted = match (entry, refused) {
             (_, Some(error)) => ended_without_call(&self.work, before, error, true),
-            (None, None) => nobody(&self.work, before),
+            (None, None) => no_service(&self.work, before),
             (Some(entry), None) => {
-                let version = if let Choice::Service { version, .. } = &chosen { Some(version) } else { None };
+                let version = if let Selection::Service { version, .. } = &chosen { Some(version) } else { None };
                 self.call(&snapshot, entry, version, before).await
             }
         };
         self.report(&snapshot, entry, attempted, before).await
     }
 
-    /// Takes a permit where the service is called by permit only.
+    /// Acquires a permit if the service is called by permit.
     async fn pass_gate(&mut self, entry: &Entry) -> Result<Passage, Failure> {
         if entry.service().id != self.work.admission.service {
-            gate::unused(self.permit.take()).await;
+            gate::release_unused(self.permit.take()).await;
         }
         if self.permit.is_none() && lanes::is_gated(entry) {
             match gate::pass(&self.tenant, &self.work, entry, &mut self.waiter).await? {
                 Gate::Open(passed) => self.permit = passed,
-                Gate::Shut => return Ok(Passage::Blocked),
+                Gate::Blocked => return Ok(Passage::Blocked),
                 Gate::Refused(error) => return Ok(Passage::Refused(error)),
             }
         }
         Ok(Passage::Open)
     }
 
-    /// Leases a context that is offered. False when another worker took it, or it was cancelled.
+    /// Leases an offered context. False if another worker leased it, or it was cancelled.
     async fn lease(&mut self) -> Result<bool, Failure> {
         let id = &self.work.admission.id;
         let lease = Ask::Lease { id: id.clone(), lease_ms: settings::timing().lease_ms };
-        match ask_decided(&self.tenant, id, &mut self.snapshot.clone(), lease).await {
+        match call_with_revision(&self.tenant, id, &mut self.snapshot.clone(), lease).await {
             Ok(Reply::Leased(leased)) => {
                 self.work = *leased;
                 Ok(true)
             }
             other => {
-                gate::unused(self.permit.take()).await;
-                self.waiter.tell(News::GoesOn);
+                gate::release_unused(self.permit.take()).await;
+                self.waiter.answer(WaitOutcome::Continues);
                 other.map(|_| false)
             }
         }
     }
 
-    /// Calls the service, and keeps the lease and the permit alive until it has answered.
+    /// Calls the service, and renews the lease and the permit until it responds.
     async fn call(
         &mut self,
         snapshot: &Snapshot,
         entry: &Entry,
         version: Option<&Version>,
         before: Timestamp,
-    ) -> Attempted {
+    ) -> AttemptResult {
         let Self { tenant, work, permit, waiter, .. } = self;
         work.admission.service.clone_from(&entry.service().id);
         if let Some(version) = version {
             work.admission.version.clone_from(version);
         }
-        let doing = attempt(tenant, work, snapshot, entry, waiter.live(), waiter.teller());
-        let held = holding(tenant, &work.admission, work.lease, permit.as_ref(), waiter, doing).await;
+        let doing = attempt(tenant, work, snapshot, entry, waiter.client());
+        let held = with_renewal(tenant, &work.admission, work.lease, permit.as_ref(), waiter, doing).await;
         if held.is_none() && entry.service().transport.connects() {
-            // It may have been handed over a moment before.
+            // It may have been handed over just before.
             lanes::withdraw(tenant, entry, &work.admission.id, true).await;
         }
-        held.unwrap_or_else(|| stopped(&work.admission, work.lease, before))
+        held.unwrap_or_else(|| cancelled(&work.admission, work.lease, before))
     }
 
     /// Reports an attempt to the store and to the service's lane.
@@ -235,7 +235,7 @@ impl Worker {
         &mut self,
         snapshot: &Snapshot,
         entry: Option<&Entry>,
-        mut attempted: Attempted,
+        mut attempted: AttemptResult,
         before: Timestamp,
     ) -> Result<Option<u64>, Failure> {
         let called = clock::now();
@@ -243,9 +243,9 @@ impl Worker {
         let sample = attempted.sample(entry, self.permit.as_ref());
         let mut told = None;
         if let Some(entry) = entry {
-            retry::settle(&mut attempted, &mut self.work, snapshot, entry, called);
+            retry::decide(&mut attempted, &mut self.work, snapshot, entry, called);
             match self.permit.take() {
-                // Whoever calls next is to know what the probe has found.
+                // The next call must see the result of the probe.
                 Some(probe) if probe.is_probe() => probe.release(sample).await,
                 Some(held) => self.permit = Some(held),
                 None => told = lanes::note(&self.tenant, entry, sample),
@@ -271,31 +271,33 @@ impl Worker {
     }
 }
 
-/// Reports an attempt; gives the pause before the next, when it is this worker's to make.
+/// Reports an attempt. Returns the pause before the next one if this worker is to make it.
 async fn commit(
     tenant: &str,
     id: &ContextId,
-    attempted: Attempted,
+    attempted: AttemptResult,
     stays_ms: u64,
     mut timings: Timings,
-    waiter: &mut Waiter,
+    waiter: &mut WaitingClient,
 ) -> Result<Option<u64>, Failure> {
     let before = clock::now();
-    let Attempted { report, result, .. } = attempted;
+    let AttemptResult { report, result, .. } = attempted;
     let commit = Ask::Commit { id: id.clone(), report, result, stays_ms };
-    // The result is not copied: it may be large, and many may be under way.
-    let (reply, commit) = store::ask_and_keep(tenant, id, commit).await?;
+    // The result is not copied, as it may be large and many may be in progress.
+    let (reply, commit) = store::call_keeping_request(tenant, id, commit).await?;
     let result = if let Ask::Commit { result, .. } = commit { result } else { None };
     timings.commit += clock::now().since(before);
     match reply {
         Reply::Committed { retry_ms: Some(ms), .. } => return Ok(Some(ms)),
-        Reply::Committed { view, ended: true, .. } => waiter.tell(News::Ended(Worked { view, result, timings })),
-        _ => waiter.tell(News::GoesOn),
+        Reply::Committed { view, ended: true, .. } => {
+            waiter.answer(WaitOutcome::Ended(Completion { view, result, timings }))
+        }
+        _ => waiter.answer(WaitOutcome::Continues),
     }
     Ok(None)
 }
 
-/// Everyone who could run this for the principal who asks.
+/// The services that the principal can see.
 pub fn services(snapshot: &Snapshot) -> impl Iterator<Item = &Service> {
     snapshot.services.iter().map(Entry::service)
 }

@@ -4,72 +4,69 @@
 use serde_json::value::RawValue;
 
 use crate::objects::contexts::messages::{Ask, Reply, Say, Work};
-use crate::platform::{Failure, clock};
+use crate::platform::{Failure, clock, settings};
 use crate::transport::observer::{CallObserver, Notice};
 
-use super::live::Live;
-use super::notices::{self, Voice};
-use super::store::{ask, ask_stubbornly};
-use super::{News, Teller};
+use super::notifications::Publisher;
+use super::store::{call_store, call_with_retry};
+use super::waiting_client::{Client, WaitOutcome};
 
-/// A store is asked for the answer for so long at a time, in milliseconds.
+/// How long one request for the answer to an input request waits at the store, in milliseconds.
 const WAIT_MS: u64 = 20_000;
-/// A store that cannot be reached is asked again after this, in milliseconds.
-const AGAIN_MS: u64 = 1_000;
 
 pub struct Observer<'a> {
     tenant: &'a str,
     work: &'a Work,
-    live: Option<&'a Live>,
-    teller: Teller,
-    voice: Option<Voice>,
+    client: Client,
+    publisher: Option<Publisher>,
 }
 
 impl<'a> Observer<'a> {
-    pub fn new(tenant: &'a str, work: &'a Work, live: Option<&'a Live>, teller: Teller) -> Self {
-        Self { tenant, work, live, teller, voice: None }
+    pub fn new(tenant: &'a str, work: &'a Work, client: Client) -> Self {
+        Self { tenant, work, client, publisher: None }
     }
 
-    /// Lets clients of this request receive the notifications of the call.
+    /// Lets the client that created the context receive the notifications of the call.
     pub fn publishing(self) -> Self {
-        Self { voice: Some(notices::speak(&self.work.admission.id)), ..self }
+        let publisher = Some(self.client.notifications.publisher());
+        Self { publisher, ..self }
     }
 }
 
 impl CallObserver for Observer<'_> {
     fn waits(&self) -> bool {
-        self.teller.waits()
+        self.client.waits()
     }
 
     fn streams(&self) -> bool {
-        self.live.is_some()
+        self.client.stream.is_some()
     }
 
     fn delta(&self, data: &str) {
-        if let Some(live) = self.live {
-            live.delta(data);
+        if let Some(stream) = &self.client.stream {
+            stream.delta(data);
         }
     }
 
     fn notify(&self, notice: Notice) -> bool {
-        self.voice.as_ref().is_some_and(|voice| voice.say(notice))
+        self.publisher.as_ref().is_some_and(|publisher| publisher.publish(notice))
     }
 
-    async fn ask(&self, request: Box<RawValue>) -> Result<Option<Box<RawValue>>, Failure> {
+    async fn request_input(&self, request: Box<RawValue>) -> Result<Option<Box<RawValue>>, Failure> {
         let (id, lease) = (&self.work.admission.id, self.work.lease);
-        let asked = ask_stubbornly(self.tenant, id, Ask::AskFor { id: id.clone(), lease, request }).await?;
+        let asked = call_with_retry(self.tenant, id, Ask::AskFor { id: id.clone(), lease, request }).await?;
         if !matches!(asked, Reply::Changed { .. }) {
             return Ok(None);
         }
-        // Whoever waits finds the question at the store.
-        self.teller.tell(News::GoesOn);
+        // A waiting client finds the input request at the store.
+        self.client.answer(WaitOutcome::Continues);
         loop {
             let hear = Ask::Hear { id: id.clone(), lease, milliseconds: WAIT_MS };
-            match ask(self.tenant, id, 0, hear).await {
+            match call_store(self.tenant, id, 0, hear).await {
                 Ok(Reply::Heard { input: Some(input) }) => return Ok(Some(input)),
                 Ok(Reply::Heard { input: None }) => {}
                 Ok(_) => return Ok(None),
-                Err(_) => clock::pause(AGAIN_MS).await,
+                Err(_) => clock::pause(settings::timing().input_retry_ms).await,
             }
         }
     }
@@ -77,7 +74,7 @@ impl CallObserver for Observer<'_> {
     async fn progress(&self, data: Box<RawValue>) {
         let (id, lease) = (&self.work.admission.id, self.work.lease);
         let say = Say::Beat { lease_ms: None, progress: Some(data) };
-        // It is told again with the next.
-        let _ = ask(self.tenant, id, 0, Ask::CallBack { id: id.clone(), lease, say }).await;
+        // The next progress replaces it.
+        let _ = call_store(self.tenant, id, 0, Ask::CallBack { id: id.clone(), lease, say }).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What follows from an attempt that failed, as far as it depends on the other services that could do the work.
+//! What follows a failed attempt, as far as it depends on the other services.
 
 use crate::objects::contexts::messages::Work;
 use crate::objects::lanes::client as lanes;
@@ -8,42 +8,43 @@ use narthex_core::context::ReportedOutcome;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::services::attempt_timeout;
 
-use super::{Attempted, choice};
+use super::{AttemptResult, selection};
 
-/// A `Retry-After` that one context received counts for other contexts this long at most, in milliseconds: the caller's
-/// parameters may have provoked it.
-const MAX_REST_MS: u64 = 300_000;
+/// The maximum time that a `Retry-After` received for one context applies to other contexts, in milliseconds: the
+/// parameters of one caller may have provoked it.
+const MAX_RETRY_AFTER_MS: u64 = 300_000;
 
-/// Milliseconds an attempt at this service waits for its answer to begin, of those its context has left.
-pub fn patience_ms(work: &Work, snapshot: &Snapshot, entry: &Entry, left_ms: u64) -> u64 {
+/// How long an attempt at this service waits for the response to begin, of the time that its context has left, in
+/// milliseconds.
+pub fn answer_timeout_ms(work: &Work, snapshot: &Snapshot, entry: &Entry, left_ms: u64) -> u64 {
     let admission = &work.admission;
     let tries_left = admission.retry.max_attempts.saturating_sub(work.attempt);
     if !admission.idempotent || tries_left == 0 {
         return left_ms;
     }
-    let others = choice::callable_others(work, snapshot, &entry.service().id).min(tries_left);
+    let others = selection::callable_others(work, snapshot, &entry.service().id).min(tries_left);
     attempt_timeout::for_answer(left_ms, others, entry.measured().latency_ms)
 }
 
-/// Settles whether a failed attempt is followed by another, and when: one that only another service could do better
-/// needs one; no service waits for what another one said by `Retry-After`; and what could only be tried again at the same
-/// service needs that service's retry budget.
-pub fn settle(attempted: &mut Attempted, work: &mut Work, snapshot: &Snapshot, entry: &Entry, now: Timestamp) {
+/// Decides whether another attempt follows, and when. If only another service could do better, there must be one. No
+/// service waits because of the `Retry-After` of another. An attempt that can only go to the same service needs its
+/// retry budget.
+pub fn decide(attempted: &mut AttemptResult, work: &mut Work, snapshot: &Snapshot, entry: &Entry, now: Timestamp) {
     let id = entry.service().id.as_str();
-    if attempted.elsewhere {
+    if attempted.needs_other_service {
         work.hopeless.push(id.into());
     }
     let ReportedOutcome::Failed { retryable, untouched, error, retry_after_ms } = &mut attempted.report.outcome else {
         return;
     };
     if let Some(ms) = *retry_after_ms {
-        entry.live.rests_until.set(now.plus_ms(ms.min(MAX_REST_MS)));
+        entry.live.rests_until.set(now.plus_ms(ms.min(MAX_RETRY_AFTER_MS)));
     }
-    let others = choice::has_others(work, snapshot, id);
-    let pause_ms = choice::pause_ms(work, snapshot, id, *retry_after_ms, now);
-    *retryable = match attempted.elsewhere {
+    let others = selection::has_others(work, snapshot, id);
+    let pause_ms = selection::pause_ms(work, snapshot, id, *retry_after_ms, now);
+    *retryable = match attempted.needs_other_service {
         true => pause_ms.is_some(),
-        // Nothing changes by trying there again.
+        // The same service would refuse it again.
         false => *retryable && (error.code != ErrorCode::AddressRefused || others),
     };
     *retry_after_ms = pause_ms.or(*retry_after_ms).filter(|ms| *ms > 0);

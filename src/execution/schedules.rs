@@ -1,4 +1,4 @@
-//! What the scheduler is told. The runs are made like requests, so that is done by the gateway.
+//! Calls of the scheduler. The gateway makes the runs, since they are made like requests.
 
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
@@ -7,17 +7,17 @@ use crate::platform::Failure;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use narthex_core::schedules::Schedule;
 
-/// A schedule as it is kept.
+/// Reads the stored document of a schedule.
 pub fn read(stored: &StoredDocument) -> Option<Schedule> {
     serde_json::from_str(stored.document.get()).ok()
 }
 
-/// Asks the tenant's scheduler.
-pub async fn ask_scheduler(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
+/// Calls the scheduler of a tenant.
+pub async fn call_scheduler(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
     objects::send(Kind::Schedules, tenant, "", ask, PATIENCE_MS).await
 }
 
-/// Tells the scheduler which schedules there are.
+/// Sends the schedules of a tenant to its scheduler.
 pub async fn configure(tenant: &str, snapshot: &Snapshot) -> Result<(), Failure> {
     let planned = |stored: &StoredDocument| {
         let schedule = read(stored)?;
@@ -26,6 +26,6 @@ pub async fn configure(tenant: &str, snapshot: &Snapshot) -> Result<(), Failure>
     };
     let schedules = snapshot.documents(DocumentKind::Schedule).filter_map(planned).collect();
     let ask = Ask::Configure { tenant: tenant.into(), revision: snapshot.revision, schedules };
-    ask_scheduler(tenant, &ask).await?;
+    call_scheduler(tenant, &ask).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
 use crate::auth;
-use crate::auth::credential_watch::{LOOK_MS, Needed, Watched};
+use crate::auth::credential_watch::{Needed, Watched};
 use crate::execution::CALLBACK_PATH;
 use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::Snapshot;
@@ -325,7 +325,7 @@ impl Call {
     ) -> Result<T, Problem> {
         let ended = async {
             // Most waits are over before they are looked at, and take no copy of anything.
-            clock::pause(LOOK_MS).await;
+            clock::pause(self.settings.timing.credentials_check_ms).await;
             let watched = self.watched(principal, needed);
             if watched.is_good().await {
                 watched.ended().await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::auth;
-use crate::execution::{ask, ask_decided};
+use crate::execution::{call_store, call_with_revision};
 use crate::objects::contexts::messages::{Ask, Found, Reply, Say};
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::{self, Snapshot};
@@ -50,7 +50,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
             outcome(&snapshot, &found, body.into_bytes())?
         }
     };
-    match ask(tenant, &id, 0, Ask::CallBack { id: id.clone(), lease, say }).await.map_err(internal)? {
+    match call_store(tenant, &id, 0, Ask::CallBack { id: id.clone(), lease, say }).await.map_err(internal)? {
         Reply::CalledBack { status, counts: true } => {
             // Its connection has room for something else now.
             if let Some(entry) = connected {
@@ -67,7 +67,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
 }
 
 async fn found(tenant: &str, id: &ContextId, mut snapshot: Rc<Snapshot>) -> Result<Box<Found>, Problem> {
-    match ask_decided(tenant, id, &mut snapshot, Ask::Get { id: id.clone() }).await.map_err(internal)? {
+    match call_with_revision(tenant, id, &mut snapshot, Ask::Get { id: id.clone() }).await.map_err(internal)? {
         Reply::Context(found) => Ok(found),
         _ => Err(unknown()),
     }

@@ -6,7 +6,7 @@ use wasm_bindgen::JsValue;
 
 use crate::auth::credential_watch::{Needed, Watched};
 use crate::auth::{self, Age};
-use crate::execution::{ask_decided, is_store_of};
+use crate::execution::{call_with_revision, is_store_of};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};
 use crate::objects::events::messages::{Ask, Form, Open, Reply, Viewer, shard_name};
 use crate::objects::registry::snapshot;
@@ -268,7 +268,7 @@ pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
     }
     // What has happened is in the list, even what is still on its way to the hub.
     let mut snapshot = caller.snapshot.clone();
-    ask_decided(&viewer.tenant, &id, &mut snapshot, StoreAsk::Flush).await.map_err(internal)?;
+    call_with_revision(&viewer.tenant, &id, &mut snapshot, StoreAsk::Flush).await.map_err(internal)?;
     let since = Timestamp(created_at.0.saturating_sub(CLOCKS_DIFFER_MS));
     let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
     list(call, &caller, viewer, filter, Some(since)).await
@@ -281,7 +281,7 @@ async fn seen_by(viewer: &Viewer, id: &ContextId) -> Result<Timestamp, Problem> 
         return Err(Problem::not_found("context"));
     }
     let get = StoreAsk::Get { id: id.clone() };
-    match ask_decided(&viewer.tenant, id, &mut snapshot, get).await.map_err(internal)? {
+    match call_with_revision(&viewer.tenant, id, &mut snapshot, get).await.map_err(internal)? {
         StoreReply::Context(found) if found.owner == viewer.principal || viewer.sees_all => Ok(found.created_at),
         _ => Err(Problem::not_found("context")),
     }

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use crate::execution::deliveries::ask_hub;
+use crate::execution::deliveries::call_hub;
 use crate::objects::events::messages::Ask;
 use crate::platform::{clock, log_event};
 use narthex_core::usage::rejection_counter::{Codes, RejectionCounter};
@@ -16,7 +16,7 @@ thread_local! {
 
 async fn tell(tenant: &str, codes: Codes) {
     let ask = Ask::Refused { codes };
-    if let Err(failure) = ask_hub(tenant, &ask).await {
+    if let Err(failure) = call_hub(tenant, &ask).await {
         log_event!(RefusalsNotCounted, tenant = tenant, detail = &failure);
         if let Ask::Refused { codes } = ask {
             REFUSALS.with_borrow_mut(|refusals| refusals.put_back(tenant, codes));

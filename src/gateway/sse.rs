@@ -12,15 +12,11 @@ use crate::auth::credential_watch::Watched;
 use crate::platform::http::Headers;
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;
-use crate::platform::{clock, tasks};
+use crate::platform::{clock, settings, tasks};
 use narthex_core::http::media_type::EVENT_STREAM;
 
 use super::answer::Answer;
 
-/// A comment is sent after so much silence, so that nothing on the way takes the connection for dead, in milliseconds.
-const KEEP_ALIVE_MS: u64 = 15_000;
-/// While something is unread it is looked more often how much.
-const LOOK_MS: u64 = 1_000;
 /// A client that takes nothing for so long is given up, in milliseconds.
 const STUCK_MS: u64 = 60_000;
 /// It pings the object each time its client has taken so many bytes.
@@ -43,6 +39,7 @@ pub fn answer(response: &JsValue, watched: Option<Watched>) -> Answer {
 }
 
 async fn pass_on(socket: Held, mut stream: Stream, watched: Option<Watched>) {
+    let timing = settings::timing();
     let mut ended = pin!(async {
         match &watched {
             Some(watched) => watched.ended().await,
@@ -64,7 +61,7 @@ async fn pass_on(socket: Held, mut stream: Stream, watched: Option<Watched>) {
             pinged = taken;
             socket.ping();
         }
-        let next = pin!(socket.next(if unread > 0 { LOOK_MS } else { KEEP_ALIVE_MS }));
+        let next = pin!(socket.next(if unread > 0 { timing.backlog_check_ms } else { timing.keep_alive_ms }));
         let heard = match select(select(next, &mut stream), ended.as_mut()).await {
             Either::Left((Either::Left((heard, _)), _)) => heard,
             Either::Left((Either::Right(_), _)) => return,
@@ -73,7 +70,7 @@ async fn pass_on(socket: Held, mut stream: Stream, watched: Option<Watched>) {
         let text = match heard {
             Ok(None) => break,
             Ok(Some(text)) => text,
-            Err(_) if clock::now().since(said_at) >= KEEP_ALIVE_MS => COMMENT.to_string(),
+            Err(_) if clock::now().since(said_at) >= timing.keep_alive_ms => COMMENT.to_string(),
             Err(_) => continue,
         };
         said_at = clock::now();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::auth;
-use crate::execution::deliveries::ask_hub;
+use crate::execution::deliveries::call_hub;
 use crate::objects::events::messages::{Ask, Reply, UsageQuery};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
@@ -142,7 +142,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     call.only_query(&["group_by", "bucket", "after", "before"])?;
     let query = asked(call)?;
     let ask = Ask::Usage(query.clone());
-    match ask_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
+    match call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
         Reply::Usage(Some(groups)) => {
             let data: Vec<View<'_>> =
                 groups.iter().map(|(key, counts)| view(&query, &caller.snapshot, key, counts)).collect();
@@ -161,7 +161,7 @@ pub async fn metrics(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     caller.principal.require("usage:read")?;
     refusals::flush(&caller.principal.tenant).await;
     let format = Format::accepted(call.request.header("accept").unwrap_or_default());
-    match ask_hub(&caller.principal.tenant, &Ask::UsageTotals).await.map_err(internal)? {
+    match call_hub(&caller.principal.tenant, &Ask::UsageTotals).await.map_err(internal)? {
         Reply::Totals { rows, refused } => {
             let text = metrics::text(&Totals { rows, refused }, format);
             Ok(Answer::text(200, format.content_type(), text))

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::execution::deliveries::{ask_hub, configure, read};
+use crate::execution::deliveries::{call_hub, configure, read};
 use crate::objects::events::messages::{Ask as HubAsk, Delivery, DeliveryState, HookState, Reply as HubReply};
 use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
 use crate::objects::registry::snapshot;
@@ -145,7 +145,7 @@ fn find<'c>(caller: &'c Caller, id: &str) -> Result<(&'c StoredDocument, Webhook
 }
 
 async fn states(caller: &Caller) -> Result<Vec<(String, HookState)>, Problem> {
-    match ask_hub(&caller.principal.tenant, &HubAsk::WebhookStates).await.map_err(internal)? {
+    match call_hub(&caller.principal.tenant, &HubAsk::WebhookStates).await.map_err(internal)? {
         HubReply::WebhookStates(states) => Ok(states),
         _ => Err(Problem::internal("the hub answered something else")),
     }
@@ -297,7 +297,7 @@ pub async fn redeliver(call: &Call, caller: &Caller, name: &str) -> Result<Answe
     }
     find(caller, name)?;
     let ask = HubAsk::Redeliver { webhook: name.into(), event_id };
-    match ask_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
+    match call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
         HubReply::Delivery(delivery) => Answer::json(202, &delivery_view(&delivery)),
         HubReply::Absent => Err(Problem::not_found("event")),
         HubReply::Idle => {
@@ -322,7 +322,7 @@ pub async fn deliveries(call: &Call, caller: &Caller, name: &str) -> Result<Answ
         }
     };
     let ask = HubAsk::Deliveries { webhook: name.into(), below, limit: limit + 1 };
-    let HubReply::Deliveries(mut found) = ask_hub(&caller.principal.tenant, &ask).await.map_err(internal)? else {
+    let HubReply::Deliveries(mut found) = call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? else {
         return Err(Problem::internal("the hub answered something else"));
     };
     let more = found.len() as u64 > limit;

@@ -31,7 +31,7 @@ pub struct Order<'a> {
     /// What is left of the context's time, in milliseconds.
     pub left_ms: u64,
     /// How much of it the service has until its answer begins: all of it, or less where another could do it then.
-    pub patience_ms: u64,
+    pub answer_timeout_ms: u64,
 }
 
 /// What a service is told of the work, however it is reached.
@@ -78,8 +78,13 @@ impl<'a> Request<'a> {
         headers: &'a Headers,
         body: Option<&'a str>,
     ) -> Self {
-        let more_ms = order.left_ms.saturating_sub(order.patience_ms);
+        let more_ms = order.left_ms.saturating_sub(order.answer_timeout_ms);
         let most_bytes = MAX_ANSWER_BYTES;
-        Self { most_bytes, more_ms, deadline: true, ..Self::within(order.patience_ms, method, url, headers, body) }
+        Self {
+            most_bytes,
+            more_ms,
+            deadline: true,
+            ..Self::within(order.answer_timeout_ms, method, url, headers, body)
+        }
     }
 }

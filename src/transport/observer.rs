@@ -1,5 +1,5 @@
-//! The client's side of a call, as a transport sees it: who follows the call, and who answers what its service asks.
-//! The execution implements it, so that no transport knows how contexts are worked on.
+//! The client's side of a call, as transports see it: it receives what the service sends, and answers input requests.
+//! The execution implements it, so that no transport depends on how contexts are run.
 
 use serde_json::value::RawValue;
 
@@ -27,8 +27,9 @@ pub trait CallObserver {
     /// Passes on a notification. Returns whether a client of this request received it.
     fn notify(&self, notice: Notice) -> bool;
 
-    /// Asks the client that created the context, and waits for the answer. None when the attempt is over before that.
-    fn ask(&self, request: Box<RawValue>) -> impl Future<Output = Result<Option<Box<RawValue>>, Failure>>;
+    /// Requests input of the client that created the context, and waits for the answer. `None` if the attempt ends
+    /// before.
+    fn request_input(&self, request: Box<RawValue>) -> impl Future<Output = Result<Option<Box<RawValue>>, Failure>>;
 
     /// Records progress for clients that are not connected to this request.
     fn progress(&self, data: Box<RawValue>) -> impl Future<Output = ()>;

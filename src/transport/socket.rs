@@ -8,7 +8,7 @@ use serde_json::value::to_raw_value;
 
 use crate::objects::lanes::client;
 use crate::objects::registry::snapshot::Entry;
-use crate::platform::{clock, log_event};
+use crate::platform::{clock, log_event, settings};
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::CallResult;
@@ -17,7 +17,6 @@ use super::{Envelope, Order};
 
 /// How long an attempt looks for a connection when the one that had room dropped meanwhile, in milliseconds.
 const PATIENCE_MS: u64 = 15_000;
-const PAUSE_MS: u64 = 250;
 /// Times the lane is asked; asked twice it hands over once.
 const TRIES: u32 = 4;
 
@@ -62,6 +61,6 @@ pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> CallResult 
                 }
             }
         }
-        clock::pause(PAUSE_MS).await;
+        clock::pause(settings::timing().connection_poll_ms).await;
     }
 }

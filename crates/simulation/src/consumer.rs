@@ -11,7 +11,7 @@ use crate::world::World;
 
 /// How many contexts a consumer runs at a time.
 const AT_ONCE: usize = 3;
-const LOOK_AGAIN_MS: u64 = Timing::DEFAULT.look_again_ms;
+const LOOK_AGAIN_MS: u64 = Timing::DEFAULT.work_poll_ms;
 
 pub struct Consumer {
     store: usize,

@@ -13,9 +13,9 @@ use crate::messages::{Actor, Ask, Event, Work};
 use crate::worker::State;
 use crate::world::World;
 
-const TURN_MS: u64 = Timing::DEFAULT.turn_ms;
-const LONG_TURN_MS: u64 = Timing::DEFAULT.long_turn_ms;
-const LANE_AWAY_MS: u64 = Timing::DEFAULT.lane_away_ms;
+const TURN_MS: u64 = Timing::DEFAULT.queue_wait_ms;
+const LONG_TURN_MS: u64 = Timing::DEFAULT.client_queue_wait_ms;
+const LANE_AWAY_MS: u64 = Timing::DEFAULT.lane_retry_ms;
 /// How long a lane may take to answer beyond the requested wait.
 pub const LANE_PATIENCE_MS: u64 = 5_000;
 

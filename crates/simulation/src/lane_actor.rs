@@ -20,7 +20,7 @@ use crate::world::World;
 /// The breaker opens briefly the first time, so that it closes again within a world's time.
 const TIMING: Timing = Timing { breaker_open_ms: 1_500, ..Timing::DEFAULT };
 const PERMIT_LEASE_MS: u64 = TIMING.permit_ms;
-const BUSY_AHEAD_MS: u64 = TIMING.busy_ahead_ms;
+const BUSY_AHEAD_MS: u64 = TIMING.busy_margin_ms;
 const REST_MS: u64 = 2_000;
 const TICK_MS: u64 = 1_000;
 

@@ -15,7 +15,7 @@ use crate::store::LEASE_MS;
 use crate::world::World;
 
 pub const RENEW_MS: u64 = Timing::DEFAULT.renew_ms;
-const STAYS_MS: u64 = Timing::DEFAULT.retry_stays_ms;
+const STAYS_MS: u64 = Timing::DEFAULT.inline_retry_max_ms;
 const TRIES: u64 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,7 +240,7 @@ impl World {
     fn count(&mut self, service: usize, sample: CallOutcome) {
         let lane = &mut self.services[service].lane;
         if lane.seen.breaker == BreakerState::Closed
-            && let Some(successes) = lane.tally.count(sample, lane.seen.status)
+            && let Some(successes) = lane.tally.count(sample, lane.seen.status, &Timing::DEFAULT)
         {
             self.ask_lane(Actor::None, service, LaneAsk::Report { successes, last: sample }, LANE_PATIENCE_MS);
         }

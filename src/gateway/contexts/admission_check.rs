@@ -25,7 +25,7 @@ pub async fn check(tenant: &str, admission: &Admission, entry: &Entry, here: boo
         Ok(Entered::Permit(permit)) if here => AdmissionCheck::Start(Some(permit)),
         Ok(Entered::Permit(permit)) => {
             // The Worker that takes the context from the queue acquires its own permit.
-            gate::unused(Some(permit)).await;
+            gate::release_unused(Some(permit)).await;
             AdmissionCheck::Start(None)
         }
         Ok(Entered::Full { retry_after_ms }) => {

@@ -4,7 +4,7 @@ use futures_channel::oneshot;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::Needed;
-use crate::execution::{News, Timings, Waiter, ask_decided};
+use crate::execution::{Timings, WaitOutcome, WaitingClient, call_with_revision};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::platform::clock;
 use narthex_core::base::id::ContextId;
@@ -113,11 +113,11 @@ pub(super) fn with_preference_applied(
     }
 }
 
-pub(super) fn waiter(call: &Call, preference: &Prefer) -> (Waiter, oneshot::Receiver<News>) {
+pub(super) fn waiter(call: &Call, preference: &Prefer) -> (WaitingClient, oneshot::Receiver<WaitOutcome>) {
     if responds_at_once(preference) {
-        return (Waiter::nobody(), oneshot::channel().1);
+        return (WaitingClient::none(), oneshot::channel().1);
     }
-    Waiter::until(call.began.plus_ms(u64::from(wait_seconds(preference)) * 1000))
+    WaitingClient::until(call.began.plus_ms(u64::from(wait_seconds(preference)) * 1000))
 }
 
 /// The context once this Worker has news of it: ended, or handed on to another Worker.
@@ -128,10 +128,10 @@ pub(super) async fn wait_for_news(
     parameters: &RawValue,
     preference: &Prefer,
     admit_ms: u64,
-    news: oneshot::Receiver<News>,
+    news: oneshot::Receiver<WaitOutcome>,
 ) -> Result<ContextState, Problem> {
     let seconds = wait_seconds(preference);
-    if let Ok(News::Ended(worked)) = call.while_good(&caller.principal, Needed::ToCreate, news).await? {
+    if let Ok(WaitOutcome::Ended(worked)) = call.while_good(&caller.principal, Needed::ToCreate, news).await? {
         return Ok(ContextState {
             id: id.clone(),
             view: worked.view,
@@ -159,7 +159,7 @@ pub(super) async fn wait_in_store(
     let milliseconds = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
     let mut snapshot = caller.snapshot.clone();
     let wait = Ask::Wait { id: id.clone(), milliseconds, to_the_end: false, news_after: None };
-    let reply = ask_decided(&caller.principal.tenant, id, &mut snapshot, wait);
+    let reply = call_with_revision(&caller.principal.tenant, id, &mut snapshot, wait);
     match call.while_good(&caller.principal, Needed::ToCreate, reply).await?.map_err(internal)? {
         Reply::Context(found) => {
             let Found { view, parameters, result, ended, run_at, .. } = *found;

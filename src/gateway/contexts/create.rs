@@ -3,7 +3,8 @@
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::Needed;
-use crate::execution::{gate, hint, unrecorded, work_on};
+use crate::execution::notifications::Notifications;
+use crate::execution::{gate, location_hint, work_on, write_behind};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit, is_gated};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
@@ -61,22 +62,23 @@ pub(super) async fn create_as_preferred(
     let preference = prefer::parse(call.request.header("prefer"));
     let claim = idempotency_claim(call, &caller.principal, text)?;
     let streams = call.prefers_stream(false) && !responds_at_once(&preference);
-    let mode = DeliveryMode { preference: &preference, streams };
+    let mode = DeliveryMode { preference: &preference, streams, notifications: None };
     Ok(match begin(call, &mut caller, new, mode, claim).await? {
         Created::State(state) => state.answer(&preference),
         Created::Stream(answer) => answer,
     })
 }
 
-/// Creates a context, under an idempotency key if the request has one, and waits for it as the client prefers.
+/// Creates a context and waits for it as the client prefers, with the notifications of the calls that are made here.
 pub async fn create_and_wait(
     call: &Call,
     caller: &mut Caller,
     new: &NewContext<'_>,
     preference: &Prefer,
-    claim: Option<(String, Claim)>,
+    notifications: &Notifications,
 ) -> Result<ContextState, Problem> {
-    match begin(call, caller, new, DeliveryMode { preference, streams: false }, claim).await? {
+    let mode = DeliveryMode { preference, streams: false, notifications: Some(notifications) };
+    match begin(call, caller, new, mode, None).await? {
         Created::State(state) => Ok(state),
         Created::Stream(_) => Err(Problem::internal("an event stream without a client for it")),
     }
@@ -160,7 +162,7 @@ impl Creation<'_> {
         let gated = is_gated(entry);
         if !decision.durable && !starts_later && !preference.respond_async && self.claim.is_none() && !gated {
             let parameters = std::mem::take(&mut self.parameters);
-            return run_unrecorded(call, caller, decision, parameters, self.mode).await.map(Some);
+            return run_write_behind(call, caller, decision, parameters, self.mode).await.map(Some);
         }
         if let Some((key, claim)) = &self.claim {
             let store = claim.store(call.settings.home_region);
@@ -201,7 +203,7 @@ impl Creation<'_> {
         self.admit_ms += clock::now().since(before);
         if !matches!(reply, Ok(Reply::Admitted { lease: Some(_), .. })) {
             // Nothing runs under this permit: another call may have it.
-            gate::unused(plan.permit.take()).await;
+            gate::release_unused(plan.permit.take()).await;
         }
         if plan.queued && !matches!(reply, Ok(Reply::Admitted { .. })) {
             lanes::leave(&caller.principal.tenant, entry, id).await;
@@ -280,7 +282,7 @@ async fn recall(
     }
     let name = store.object_name(tenant);
     let message = Message { revision: caller.snapshot.revision, ask: Ask::Recall { claim: claim.clone() } };
-    match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
+    match send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
         Reply::Replayed { id } => replay(call, caller, &id, mode).await,
         Reply::KeyReused => Err(key_reused()),
         _ => Err(problem),
@@ -306,9 +308,9 @@ async fn admit_with_retry(caller: &Caller, id: &ContextId, admit: Ask) -> Result
     let store = id.store().ok_or_else(|| Problem::internal("the context id names no store"))?;
     let name = store.object_name(&caller.principal.tenant);
     let message = Message { revision: caller.snapshot.revision, ask: admit };
-    match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await {
+    match send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await {
         Ok(reply) => Ok(reply),
-        Err(_) => send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal),
+        Err(_) => send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await.map_err(internal),
     }
 }
 
@@ -330,7 +332,7 @@ async fn run_here(
     let context = id.clone();
     call.keep_running(async move {
         if let Err(failure) =
-            work_on(tenant.clone(), work, snapshot, permit, settings::timing().retry_stays_ms, waiter).await
+            work_on(tenant.clone(), work, snapshot, permit, settings::timing().inline_retry_max_ms, waiter).await
         {
             // The lease expires, and the store queues the context again.
             log_event!(AttemptNotCommitted, tenant = &tenant, context = &context, detail = &failure);
@@ -343,7 +345,7 @@ async fn run_here(
 }
 
 /// `durable: false`: runs first, is recorded after the response.
-async fn run_unrecorded(
+async fn run_write_behind(
     call: &Call,
     caller: &Caller,
     decision: Decision,
@@ -356,7 +358,7 @@ async fn run_unrecorded(
     let (waiter, delivery) = Delivery::open(call, mode, &admission);
     let (sent, context) = (parameters.clone(), id.clone());
     call.keep_running(async move {
-        if let Err(failure) = unrecorded::run(tenant.clone(), admission, sent, snapshot, service, waiter).await {
+        if let Err(failure) = write_behind::run(tenant.clone(), admission, sent, snapshot, service, waiter).await {
             log_event!(ContextNotRecorded, tenant = &tenant, context = &context, detail = &failure);
         }
     });

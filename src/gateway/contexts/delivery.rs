@@ -10,12 +10,13 @@ use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::auth::credential_watch::Needed;
-use crate::execution::live::Live;
-use crate::execution::{News, Waiter, ask_decided};
+use crate::execution::client_stream::ClientStream;
+use crate::execution::notifications::Notifications;
+use crate::execution::{WaitOutcome, WaitingClient, call_with_revision};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::Headers;
-use crate::platform::{Failure, clock};
+use crate::platform::{Failure, clock, settings};
 use narthex_core::base::id::ContextId;
 use narthex_core::context::Admission;
 use narthex_core::context::status::Status;
@@ -27,15 +28,14 @@ use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::context_state::{ContextState, context_json, wait_for_news, waiter};
 
-/// A silent stream carries a comment after this time, in milliseconds.
-const KEEP_ALIVE_MS: u64 = 15_000;
-
 /// How the client wants to receive the context.
 #[derive(Clone, Copy)]
 pub(super) struct DeliveryMode<'p> {
     pub preference: &'p Prefer,
     /// As an event stream, for as long as it lasts.
     pub streams: bool,
+    /// Receives the notifications of the calls that are made in this request.
+    pub notifications: Option<&'p Notifications>,
 }
 
 /// A created context, as the client receives it.
@@ -47,21 +47,21 @@ pub(super) enum Created {
 /// An open event stream about a context.
 struct EventStream {
     response: JsValue,
-    live: Rc<Live>,
+    live: Rc<ClientStream>,
 }
 
 impl EventStream {
     fn open() -> Self {
         let mut headers = Headers::default();
         headers.set("content-type", EVENT_STREAM);
-        let (response, live) = Live::open(&headers);
+        let (response, live) = ClientStream::open(&headers);
         Self { response, live: Rc::new(live) }
     }
 }
 
 /// The client's end of a context that this Worker runs.
 pub(super) struct Delivery {
-    news: oneshot::Receiver<News>,
+    news: oneshot::Receiver<WaitOutcome>,
     stream: Option<EventStream>,
     /// The permission that keeps the stream open.
     needed: Needed,
@@ -74,14 +74,17 @@ pub(super) fn create_permission(admission: &Admission) -> Needed {
 
 impl Delivery {
     /// Both ends: the waiter that the work carries along, and the client's. A stream lasts until the context has ended.
-    pub(super) fn open(call: &Call, mode: DeliveryMode<'_>, admission: &Admission) -> (Waiter, Self) {
+    pub(super) fn open(call: &Call, mode: DeliveryMode<'_>, admission: &Admission) -> (WaitingClient, Self) {
         if !mode.streams {
-            let (waiter, news) = waiter(call, mode.preference);
+            let (mut waiter, news) = waiter(call, mode.preference);
+            if let Some(notifications) = mode.notifications {
+                waiter = waiter.with_notifications(notifications);
+            }
             return (waiter, Self { news, stream: None, needed: Needed::ToCreate });
         }
-        let (waiter, news) = Waiter::until(admission.expires_at);
+        let (waiter, news) = WaitingClient::until(admission.expires_at);
         let (stream, needed) = (EventStream::open(), create_permission(admission));
-        (waiter.listening(stream.live.clone()), Self { news, stream: Some(stream), needed })
+        (waiter.with_stream(stream.live.clone()), Self { news, stream: Some(stream), needed })
     }
 
     /// The response about a context that this Worker runs.
@@ -103,11 +106,11 @@ impl Delivery {
         let watched = call.watched(&caller.principal, self.needed);
         call.keep_running(async move {
             let events = pin!(async {
-                live.tell("context", &format!(r#"{{"id":"{}","status":"executing"}}"#, follower.id));
+                live.send("context", &format!(r#"{{"id":"{}","status":"executing"}}"#, follower.id));
                 match with_keep_alive(&live, news).await {
-                    Ok(News::Ended(worked)) => {
+                    Ok(WaitOutcome::Ended(worked)) => {
                         let result = worked.result.as_deref().map(RawValue::get);
-                        live.tell("end", &context_json(&worked.view, parameters.get(), result));
+                        live.send("end", &context_json(&worked.view, parameters.get(), result));
                     }
                     // Another Worker has the context now.
                     _ => follower.publish_until_end(&live).await,
@@ -140,9 +143,12 @@ fn stream_answer(response: JsValue, id: &ContextId) -> Answer {
 }
 
 /// Waits for news, and writes a comment to the stream after each silent interval.
-async fn with_keep_alive(live: &Live, mut news: oneshot::Receiver<News>) -> Result<News, oneshot::Canceled> {
+async fn with_keep_alive(
+    live: &ClientStream,
+    mut news: oneshot::Receiver<WaitOutcome>,
+) -> Result<WaitOutcome, oneshot::Canceled> {
     loop {
-        let pause = pin!(clock::pause(KEEP_ALIVE_MS));
+        let pause = pin!(clock::pause(settings::timing().keep_alive_ms));
         match select(&mut news, pause).await {
             Either::Left((news, _)) => return news,
             Either::Right(_) => live.comment(),
@@ -163,17 +169,17 @@ impl Follower {
     }
 
     /// Writes each change of status to the stream, and the context once it has ended.
-    async fn publish_until_end(mut self, live: &Live) {
+    async fn publish_until_end(mut self, live: &ClientStream) {
         let mut published = None;
         loop {
             match self.next_state(published).await {
                 Ok(Some(found)) if found.ended => {
                     let result = found.result.as_deref().map(RawValue::get);
-                    return live.tell("end", &context_json(&found.view, found.parameters.get(), result));
+                    return live.send("end", &context_json(&found.view, found.parameters.get(), result));
                 }
                 Ok(Some(found)) if Some(found.status) != published => {
                     published = Some(found.status);
-                    live.tell("context", &context_json(&found.view, found.parameters.get(), None));
+                    live.send("context", &context_json(&found.view, found.parameters.get(), None));
                 }
                 Ok(Some(_)) => live.comment(),
                 // The client finds the context at the URL in the `Location` header.
@@ -186,9 +192,9 @@ impl Follower {
     async fn next_state(&mut self, published: Option<Status>) -> Result<Option<Box<Found>>, Failure> {
         let id = self.id.clone();
         let to_the_end = published == Some(Status::InputRequired);
-        let milliseconds = if published.is_none() { 0 } else { KEEP_ALIVE_MS };
+        let milliseconds = if published.is_none() { 0 } else { settings::timing().keep_alive_ms };
         let wait = Ask::Wait { id, milliseconds, to_the_end, news_after: None };
-        match ask_decided(&self.tenant, &self.id, &mut self.snapshot, wait).await? {
+        match call_with_revision(&self.tenant, &self.id, &mut self.snapshot, wait).await? {
             Reply::Context(found) => Ok(Some(found)),
             _ => Ok(None),
         }

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::execution::ask_decided;
+use crate::execution::call_with_revision;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use narthex_core::access::principal::denied;
 use narthex_core::base::id::ContextId;
@@ -90,7 +90,7 @@ pub async fn submit_input(
     }
     let tenant = caller.principal.tenant.clone();
     let answer = Ask::Answer { id: id.clone(), input: input.to_owned() };
-    match ask_decided(&tenant, id, &mut caller.snapshot, answer).await.map_err(internal)? {
+    match call_with_revision(&tenant, id, &mut caller.snapshot, answer).await.map_err(internal)? {
         Reply::Changed { view, .. } => Ok(view),
         Reply::Refused { .. } => Err(no_input_request(found)),
         _ => Err(Problem::not_found("context")),

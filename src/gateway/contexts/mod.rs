@@ -11,7 +11,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::Needed;
-use crate::execution::{ask_decided, is_store_of};
+use crate::execution::{call_with_revision, is_store_of};
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
@@ -49,7 +49,7 @@ pub async fn visible(
     if !is_store_of(&tenant, &id, &mut caller.snapshot).await.map_err(internal)? {
         return Err(Problem::not_found("context"));
     }
-    let reply = ask_decided(&tenant, &id, &mut caller.snapshot, ask(id.clone())).await.map_err(internal)?;
+    let reply = call_with_revision(&tenant, &id, &mut caller.snapshot, ask(id.clone())).await.map_err(internal)?;
     if caller.snapshot.revision != revision {
         // The store knew a newer revision, in which the caller's credentials may have ended.
         caller.authenticate_again(call).await?;
@@ -89,7 +89,7 @@ pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
     caller.principal.require("contexts:cancel")?;
     let tenant = caller.principal.tenant.clone();
     let cancel = Ask::Cancel { id: id.clone() };
-    match ask_decided(&tenant, &id, &mut caller.snapshot, cancel).await.map_err(internal)? {
+    match call_with_revision(&tenant, &id, &mut caller.snapshot, cancel).await.map_err(internal)? {
         Reply::Cancelled { view, outcome, background } => match outcome {
             CancelOutcome::Now => {
                 if let Some(background) = background {
@@ -168,7 +168,7 @@ impl Canceller {
 
     /// Cancels a context and notifies its service; nothing if the store does not know the context.
     pub async fn cancel(&self, snapshot: &mut Rc<Snapshot>, id: &ContextId) -> Result<Option<CancelOutcome>, Failure> {
-        match ask_decided(&self.tenant, id, snapshot, Ask::Cancel { id: id.clone() }).await? {
+        match call_with_revision(&self.tenant, id, snapshot, Ask::Cancel { id: id.clone() }).await? {
             Reply::Cancelled { outcome, background, .. } => {
                 if let Some(background) = background {
                     self.notify(snapshot, id, &background).await;
@@ -194,7 +194,7 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
     let (id, _) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     let tenant = caller.principal.tenant.clone();
     let ask = Ask::Origin { id: id.clone() };
-    let origin = match ask_decided(&tenant, &id, &mut caller.snapshot, ask).await.map_err(internal)? {
+    let origin = match call_with_revision(&tenant, &id, &mut caller.snapshot, ask).await.map_err(internal)? {
         Reply::Origin(origin) => origin,
         _ => return Err(Problem::not_found("context")),
     };

@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::execution::{Timings, ask_decided};
+use crate::execution::{Timings, call_with_revision};
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::platform::clock;
 use narthex_core::access::oauth::signed_state::StateKey;
@@ -129,7 +129,7 @@ pub async fn taken(caller: &mut Caller, id: ContextId, seconds: u32) -> Result<S
     let milliseconds = u64::from(seconds) * 1000;
     let follow = Ask::Follow { id: id.clone(), milliseconds, asked: 0, news_after: None, taken: true };
     let tenant = caller.principal.tenant.clone();
-    match ask_decided(&tenant, &id, &mut caller.snapshot, follow).await.map_err(internal)? {
+    match call_with_revision(&tenant, &id, &mut caller.snapshot, follow).await.map_err(internal)? {
         Reply::Context(found) => Ok(Standing::found(id, *found)),
         _ => Err(Problem::internal("a context that was admitted is not there")),
     }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::Needed;
+use crate::execution::notifications::Notifications;
 use crate::platform::streams::Stream;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::json::Object;
@@ -187,6 +188,8 @@ struct Plan {
     /// What progress is reported under.
     token: Option<Box<RawValue>>,
     wish: Wish,
+    /// What the service says during the call.
+    notifications: Notifications,
 }
 
 impl ToolCall<'_> {
@@ -218,6 +221,7 @@ impl ToolCall<'_> {
             asking,
             token: token.map(RawValue::to_owned),
             wish,
+            notifications: Notifications::default(),
         })
     }
 
@@ -283,12 +287,12 @@ impl ToolCall<'_> {
         };
         // What is looked at later does not depend on who asked being there.
         let preference = Prefer { respond_async: plan.answers.is_task(), wait_seconds: Some(plan.seconds) };
-        contexts::create_and_wait(self.call, caller, &new, &preference, None).await
+        contexts::create_and_wait(self.call, caller, &new, &preference, &plan.notifications).await
     }
 
     async fn respond(&self, caller: &Caller, plan: Plan, standing: Standing) -> Result<Served, Error> {
         let Self { call, legacy, .. } = *self;
-        let Plan { service, capability, answers, requires, streams, asking, token, wish, .. } = plan;
+        let Plan { service, capability, answers, requires, streams, asking, token, wish, notifications, .. } = plan;
         let Standing { id, view, result, ended, timings } = standing;
         let task = asking::read(&view)?;
         let needed = Needed::one(format!("contexts:create:{service}.{capability}"));
@@ -303,6 +307,7 @@ impl ToolCall<'_> {
             related: false,
             joined: self.door.joins(),
             messages: wish.messages,
+            notifications,
             asking,
             reached: StreamPosition::default(),
             watched: Rc::new(call.watched(&caller.principal, needed)),

@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 
 use crate::auth;
 use crate::auth::credential_watch::Watched;
-use crate::execution::ask_decided;
-use crate::execution::notices;
+use crate::execution::call_with_revision;
+use crate::execution::notifications::Notifications;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::streams::Stream;
-use crate::platform::{clock, log_event};
+use crate::platform::{clock, log_event, settings};
 use crate::transport::observer::Notice;
 use narthex_core::base::id::ContextId;
 use narthex_core::http::problem::Problem;
@@ -35,8 +35,6 @@ use super::upstream::notification;
 
 /// A store is asked for news for so long at a time, in milliseconds.
 const WAIT_MS: u64 = 20_000;
-/// Something is written at least so often, in milliseconds: that nobody reads any more is noticed by a write.
-const SILENT_MS: u64 = 2_000;
 
 pub struct Following {
     pub canceller: Canceller,
@@ -54,6 +52,8 @@ pub struct Following {
     pub joined: bool,
     /// What an upstream logs is shown.
     pub messages: bool,
+    /// What an upstream says during the call, where that is made in this request.
+    pub notifications: Notifications,
     pub asking: Asking,
     pub reached: StreamPosition,
     /// By what it was called.
@@ -84,7 +84,10 @@ impl Following {
         let StreamPosition { event, asked, .. } = self.reached;
         let (id, news_after) = (self.id.clone(), self.token.is_some().then_some(event));
         let follow = Ask::Follow { id, milliseconds: WAIT_MS, asked, news_after, taken: false };
-        match ask_decided(&self.canceller.tenant, &self.id, &mut self.snapshot, follow).await.map_err(internal)? {
+        match call_with_revision(&self.canceller.tenant, &self.id, &mut self.snapshot, follow)
+            .await
+            .map_err(internal)?
+        {
             Reply::Context(found) => Ok(found),
             _ => Err(Problem::internal("a context that was admitted is not there")),
         }
@@ -154,7 +157,7 @@ impl Following {
     async fn write(&mut self, channel: &mut Channel) {
         let (token, messages, legacy) = (self.token.clone(), self.messages, self.legacy);
         let text = |notice: &Notice| notification(notice, token.as_deref(), messages, legacy);
-        let mut notices = notices::listen(&self.id);
+        let mut notices = self.notifications.subscribe();
         if notices.is_some() {
             // What is heard here is not told again by the context.
             self.token = None;
@@ -276,7 +279,7 @@ impl Following {
 async fn heard<T>(stream: &mut Stream, news: impl Future<Output = T>) -> Option<T> {
     let mut news = std::pin::pin!(news);
     loop {
-        let silence = std::pin::pin!(clock::pause(SILENT_MS));
+        let silence = std::pin::pin!(clock::pause(settings::timing().call_keep_alive_ms));
         let gone = match select(news.as_mut(), select(silence, &mut *stream)).await {
             Either::Left((news, _)) => return Some(news),
             Either::Right((Either::Left(_), _)) => false,

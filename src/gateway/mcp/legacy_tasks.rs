@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::Needed;
+use crate::execution::notifications::Notifications;
 use crate::objects::contexts::messages::{Ask, CancelOutcome, Found};
 use crate::platform::streams::Stream;
 use narthex_core::base::id::ContextId;
@@ -110,6 +111,7 @@ async fn outcome(
         related: true,
         joined: door.joins(),
         messages: false,
+        notifications: Notifications::default(),
         asking,
         reached: StreamPosition::default(),
         watched: Rc::new(call.watched(&caller.principal, Needed::one("contexts:read"))),

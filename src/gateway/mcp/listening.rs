@@ -17,13 +17,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::{Needed, Watched};
-use crate::execution::ask_decided;
+use crate::execution::call_with_revision;
 use crate::objects::contexts::messages::{Ask, Found, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;
-use crate::platform::{Failure, clock};
+use crate::platform::{Failure, clock, settings};
 use crate::transport::mcp::catalogue_refresh;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::id::ContextId;
@@ -47,12 +47,6 @@ use super::tasks::{refused, ttl_ms};
 use super::upstream::Client;
 use super::{Door, Served, brought_up_to_date, joined, offered, tools};
 
-/// What a session watches is looked at so often, in milliseconds.
-const WATCH_MS: u64 = 3_000;
-/// A silent stream says so after this time, in milliseconds.
-const SILENT_MS: u64 = 15_000;
-/// What no event tells of (a role that grants more or less) is looked at so often, in milliseconds.
-const LOOK_MS: u64 = 60_000;
 /// What changes tools.
 const REGISTRY: [&str; 4] = ["service.registered", "service.updated", "service.deregistered", "service.tool_changed"];
 const CONTEXTS: &str = "context.*";
@@ -238,9 +232,10 @@ impl Listening {
         for id in self.tasks.clone() {
             self.tell_task(&stream, &id, true).await;
         }
-        let mut said_at = clock::now();
+        let (mut said_at, timing) = (clock::now(), settings::timing());
         loop {
-            let next = self.next(&mut hub, &mut stream, if self.watches { WATCH_MS } else { SILENT_MS });
+            let wait_ms = if self.watches { timing.subscription_check_ms } else { timing.keep_alive_ms };
+            let next = self.next(&mut hub, &mut stream, wait_ms);
             let next = match select(pin!(next), ended.as_mut()).await {
                 Either::Left((next, _)) => next,
                 Either::Right(_) => Next::Over,
@@ -248,7 +243,7 @@ impl Listening {
             if matches!(next, Next::Gone) {
                 return;
             }
-            if clock::now().since(said_at) >= SILENT_MS {
+            if clock::now().since(said_at) >= timing.keep_alive_ms {
                 said_at = clock::now();
                 stream.write(KEEP_ALIVE);
             }
@@ -320,7 +315,7 @@ impl Listening {
                 tasks.insert(heard.subject, id.clone());
             }
         }
-        if clock::now().since(self.looked_at) >= LOOK_MS {
+        if clock::now().since(self.looked_at) >= settings::timing().permissions_check_ms {
             registry = true;
         }
         if registry {
@@ -369,7 +364,7 @@ impl Listening {
 
     async fn tell_task(&mut self, stream: &Stream, id: &ContextId, only_its_end: bool) {
         let get = Ask::Get { id: id.clone() };
-        let asked = ask_decided(&self.principal.tenant, id, &mut self.snapshot, get).await;
+        let asked = call_with_revision(&self.principal.tenant, id, &mut self.snapshot, get).await;
         let Ok(Reply::Context(found)) = asked else { return };
         if only_its_end && !found.ended {
             return;
@@ -411,7 +406,7 @@ async fn kept(run: impl Future<Output = ()>) {
 fn heard(socket: Held) -> LocalBoxStream<'static, String> {
     let next = |socket: Held| async move {
         loop {
-            match socket.next(SILENT_MS).await {
+            match socket.next(settings::timing().keep_alive_ms).await {
                 Ok(Some(text)) => {
                     socket.ping();
                     return Some((text, socket));

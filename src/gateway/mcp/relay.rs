@@ -47,7 +47,7 @@ pub(super) async fn peer_of(
 ) -> Result<(Peer, Upstream), Problem> {
     let upstream = entry.service().transport.upstream().ok_or_else(|| Problem::not_found("service"))?;
     let Principal { tenant, principal, .. } = principal;
-    let prepared = execution::prepared(tenant, entry, &upstream.url, origin).await;
+    let prepared = execution::resolve_destination(tenant, entry, &upstream.url, origin).await;
     let prepared = prepared.map_err(|not_called| {
         let reason = match not_called {
             NotCalled::Address(refusal) => refusal.to_string(),

@@ -4,10 +4,11 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, LocalBoxStream};
 
 use crate::objects::registry::snapshot::Entry;
-use crate::platform::clock;
+use crate::platform::{clock, settings};
 use crate::transport::mcp::{Ear, Heard, Peer, listen, watch_in_time};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::mcp::subscription::{SubscriptionFilter, passes_in_session};
 
 use super::upstream::Client;
@@ -15,10 +16,6 @@ use super::{offered, relay};
 
 /// It is listened to for so long at a time, in milliseconds.
 const LISTEN_MS: u64 = 3_600_000;
-/// One that is heard for less than this was not listening; it is tried again after this, more with each time.
-const BRIEF_MS: u64 = 10_000;
-const AGAIN_MS: u64 = 1_000;
-const MAX_AGAIN_MS: u64 = 30_000;
 
 /// Notifications: their methods, and their parameters as an object's text.
 pub type News = LocalBoxStream<'static, (String, String)>;
@@ -136,7 +133,9 @@ impl Server {
 
     /// Nothing more is heard of it, for a while that grows where it is never heard for long.
     pub fn deaf(&mut self) {
-        if clock::now().since(self.heard_at) >= BRIEF_MS && self.wanted != SubscriptionFilter::default() {
+        if clock::now().since(self.heard_at) >= settings::timing().listen_min_ms
+            && self.wanted != SubscriptionFilter::default()
+        {
             self.failed = 0;
         }
         self.again_later();
@@ -147,7 +146,8 @@ impl Server {
 
     fn again_later(&mut self) {
         self.failed = self.failed.saturating_add(1);
-        self.again_at = clock::now().plus_ms((AGAIN_MS << self.failed.min(5)).min(MAX_AGAIN_MS));
+        let Timing { listen_retry_ms, listen_retry_max_ms, .. } = settings::timing();
+        self.again_at = clock::now().plus_ms((listen_retry_ms << self.failed.min(5)).min(listen_retry_max_ms));
     }
 
     /// Whether it may be listened to, or to something else, by now.

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::Needed;
+use crate::execution::notifications::Notifications;
 use crate::objects::contexts::messages::Ask as StoreAsk;
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::random;
@@ -172,6 +173,7 @@ pub async fn resume(
         related: begun.related,
         joined: door.joins(),
         messages: false,
+        notifications: Notifications::default(),
         asking: Asking::BySession { able: session.able() },
         reached,
         watched: Rc::new(call.watched(&caller.principal, Needed::ToCreate)),

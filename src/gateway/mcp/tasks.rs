@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::execution::ask_decided;
+use crate::execution::call_with_revision;
 use crate::objects::contexts::messages::{Ask, Found};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
@@ -106,7 +106,7 @@ async fn narrow(caller: &mut Caller, id: &ContextId, found: &Found, rest: String
     let to = RawValue::from_string(rest).map_err(|error| Problem::internal(error.to_string()))?;
     let tenant = caller.principal.tenant.clone();
     let ask = Ask::Narrow { id: id.clone(), from, to };
-    ask_decided(&tenant, id, &mut caller.snapshot, ask).await.map(drop).map_err(internal)
+    call_with_revision(&tenant, id, &mut caller.snapshot, ask).await.map(drop).map_err(internal)
 }
 
 async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ mod running;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::execution::schedules::{ask_scheduler, configure, read};
+use crate::execution::schedules::{call_scheduler, configure, read};
 use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::schedules::messages::{Ask as SchedulerAsk, Reply as SchedulerReply};
@@ -180,7 +180,7 @@ pub async fn get(caller: &Caller, name: &str) -> Result<Answer, Problem> {
     caller.principal.require("schedules:read")?;
     let (stored, schedule) = find(&caller.snapshot, name)?;
     let ask = SchedulerAsk::Past { schedule: name.into() };
-    let SchedulerReply::Past(past) = ask_scheduler(&caller.principal.tenant, &ask).await.map_err(internal)? else {
+    let SchedulerReply::Past(past) = call_scheduler(&caller.principal.tenant, &ask).await.map_err(internal)? else {
         return Err(Problem::internal("the scheduler answered something else"));
     };
     let body = View { last_runs: Some(past.iter().map(past_view).collect()), ..view(stored, &schedule) };

@@ -3,8 +3,8 @@
 
 use futures_util::{StreamExt, stream};
 
-use crate::execution::hint;
-use crate::execution::schedules::{ask_scheduler, configure};
+use crate::execution::location_hint;
+use crate::execution::schedules::{call_scheduler, configure};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::schedules::messages::{Ask, Ran, Reply, Run};
@@ -32,7 +32,7 @@ const AT_ONCE: usize = 8;
 pub async fn run(tenant: &str) -> Result<(), Failure> {
     let mut ran = Vec::new();
     loop {
-        let Reply::Runs(runs) = ask_scheduler(tenant, &Ask::Run { ran }).await? else {
+        let Reply::Runs(runs) = call_scheduler(tenant, &Ask::Run { ran }).await? else {
             return Err(Failure("the scheduler answered something else".into()));
         };
         if runs.is_empty() {
@@ -102,7 +102,7 @@ async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
         };
         let message = Message { revision: snapshot.revision, ask: admit };
         let name = store.object_name(tenant);
-        match send(Kind::Contexts, &name, hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
+        match send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
             StoreReply::Admitted { .. } => return Ok(Some(id)),
             StoreReply::Replayed { id } => return Ok(Some(id)),
             StoreReply::KeyReused => {
@@ -129,7 +129,7 @@ async fn made_before(
     }
     let mut message = Message { revision: snapshot.revision, ask: StoreAsk::Recall { claim } };
     for _ in 0..3 {
-        match send(Kind::Contexts, &store.object_name(tenant), hint(store), &message, PATIENCE_MS).await {
+        match send(Kind::Contexts, &store.object_name(tenant), location_hint(store), &message, PATIENCE_MS).await {
             Ok(StoreReply::Replayed { id }) => return Ok(Some(id)),
             // What a key stands for depends on no revision.
             Ok(StoreReply::Stale { revision }) => message.revision = revision,

@@ -31,8 +31,6 @@ use narthex_core::context_store::{self, Effects, StorageError, WaitCondition};
 use messages::{Ask, Freshness, Message, Reply};
 use tables::Tables;
 
-/// A store that has not heard from its registry for this long asks it before admitting.
-const TRUST_MS: u64 = 30_000;
 /// Attempts of a store to register with its registry after it stored a context, with increasing pauses.
 const INTRODUCTIONS: u32 = 5;
 const DAY_MS: u64 = 86_400_000;
@@ -181,7 +179,8 @@ impl Store {
 
     fn is_current(&self, message: &Message) -> bool {
         message.ask.freshness() == Freshness::None
-            || (self.identity.borrow().is_some() && clock::now().since(self.heard_at.get()) < TRUST_MS)
+            || (self.identity.borrow().is_some()
+                && clock::now().since(self.heard_at.get()) < settings::timing().registry_silence_ms)
     }
 
     fn heard(&self, revision: u64) {

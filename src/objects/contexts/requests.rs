@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::platform::{Failure, clock, random};
+use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::id::{ContextId, row_key};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
@@ -18,9 +18,6 @@ use narthex_core::http::paging::PagePart;
 use super::messages::{Ask, CancelOutcome, Fence, Found, Listed, Message, Origin, Query, Reply, Say, Work};
 use super::tables::first_key;
 use super::{Store, view};
-
-/// A context that is ready for this long although consumers were notified is reported by a sweep, in milliseconds.
-const OVERDUE_MS: u64 = 10_000;
 
 impl Store {
     pub(super) fn answer(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
@@ -98,7 +95,7 @@ impl Store {
 
     fn sweep(self: &Rc<Self>, now: Timestamp) -> Result<Reply, Failure> {
         self.look_at_due(false);
-        let waits = self.contexts.borrow().has_overdue(OVERDUE_MS, now)?;
+        let waits = self.contexts.borrow().has_overdue(settings::timing().overdue_ms, now)?;
         Ok(if waits { Reply::Waits } else { Reply::Done })
     }
 

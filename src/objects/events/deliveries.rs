@@ -7,6 +7,7 @@ use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql};
 use crate::platform::{Failure, random};
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::events::bundle::{Bundle, Item};
 use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
 use narthex_core::webhooks::delivery_queue::{Claim, DeliveryQueue, Disposition, MAX_WAITING, PendingDelivery};
@@ -61,12 +62,12 @@ fn fresh(batch: &Batch, bundle: &Bundle, item: &Item, sequence: u64, now: Timest
 }
 
 impl Deliveries {
-    pub fn open(state: &wasm_bindgen::JsValue, pauses_ms: &[u64]) -> Result<Self, Failure> {
+    pub fn open(state: &wasm_bindgen::JsValue, pauses_ms: &[u64], timing: Timing) -> Result<Self, Failure> {
         let sql = Sql::of(state, Kind::Events);
         for statement in CREATE {
             sql.run(statement, &[])?;
         }
-        let mut queue = DeliveryQueue::new(pauses_ms.to_vec());
+        let mut queue = DeliveryQueue::new(pauses_ms.to_vec(), timing.batch_wakeup_retry_ms);
         let mut tenant = String::new();
         for row in sql.rows("SELECT id, tenant, document FROM webhooks", &[])? {
             tenant = row.text(1).unwrap_or_default();

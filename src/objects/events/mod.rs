@@ -76,7 +76,7 @@ impl EventHub {
         let open = || {
             let log = Log::open(state)?;
             let (own_ms, (joined, tenant)) = (log.retention_ms()?, log.shards()?);
-            let deliveries = Deliveries::open(state, &settings.webhook_pauses_ms)?;
+            let deliveries = Deliveries::open(state, &settings.webhook_pauses_ms, settings.timing)?;
             Ok((log, own_ms, joined, tenant, deliveries))
         };
         let (log, own_ms, joined, tenant, deliveries) =

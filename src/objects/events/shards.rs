@@ -6,7 +6,7 @@ use std::rc::Rc;
 use futures_util::future::try_join_all;
 
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{Failure, clock, log_event, tasks};
+use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::events::fanout::{Push, PushReply};
 
 use super::Hub;
@@ -14,7 +14,6 @@ use super::messages::{Gone, Page, Reply, ShardAsk, ShardReply, shard_name};
 
 /// Attempts to reach a shard before the alarm takes over.
 const TRIES: u32 = 5;
-const TRY_AGAIN_MS: u64 = 5_000;
 /// How long a shard may take to close sockets; the revocation of a key waits for it.
 const REVOKE_PATIENCE_MS: u64 = 2_000;
 
@@ -60,7 +59,7 @@ impl Hub {
             failures = if heard == PushReply::Joining { failures + 1 } else { 0 };
             if failures == TRIES {
                 self.shards.borrow_mut().pause(number);
-                self.push_at.set(Some(clock::now().plus_ms(TRY_AGAIN_MS)));
+                self.push_at.set(Some(clock::now().plus_ms(settings::timing().event_retry_ms)));
                 self.arm();
                 return;
             }

@@ -15,25 +15,17 @@ use narthex_core::lane::health::StatusReason;
 use super::tables::BUSY_UNTIL;
 use super::{Identity, Inner};
 
-/// A service is first probed this long after it was configured, in milliseconds.
-pub(super) const FIRST_PROBE_MS: u64 = 1_000;
 /// How long the registry may take, in milliseconds.
 const TELL_PATIENCE_MS: u64 = 2_000;
-/// A status change that the registry has not received is sent again after this, in milliseconds.
-const TELL_AGAIN_MS: u64 = 2_000;
 /// An alarm this close to the wanted time is not moved, in milliseconds.
 const SLACK_MS: u64 = 50;
 /// An alarm overdue by this much was missed, in milliseconds.
 const OVERSLEPT_MS: u64 = 5_000;
-/// An idle lane clears its stored busy time after this, in milliseconds.
-const REST_MS: u64 = 2_000;
-/// Waiting requests are reconsidered at least this often, in milliseconds.
-const TICK_MS: u64 = 1_000;
 
 impl Inner {
     /// When something falls due that no request may trigger.
     pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
-        let again = self.untold.get().map(|_| now.plus_ms(TELL_AGAIN_MS));
+        let again = self.untold.get().map(|_| now.plus_ms(self.timing.status_retry_ms));
         let news = self.lane.borrow().next_update_at(now);
         [again, news, self.probe_at.get(), self.connections.due()].into_iter().flatten().min()
     }
@@ -138,7 +130,8 @@ impl Inner {
             while !inner.waiters.borrow().is_empty() {
                 let now = clock::now();
                 let next = inner.lane.borrow().next_grant_at(now);
-                clock::pause(next.map_or(TICK_MS, |at| at.since(now)).clamp(10, TICK_MS)).await;
+                let check_ms = inner.timing.queue_check_ms;
+                clock::pause(next.map_or(check_ms, |at| at.since(now)).clamp(check_ms.min(10), check_ms)).await;
                 if inner.settle() {
                     inner.tell().await;
                 }
@@ -161,12 +154,12 @@ impl Inner {
         if in_flight > 0 && is_limited {
             let ends = now.plus_ms(self.timing.permit_ms);
             if self.busy_until.get() < ends {
-                self.write_busy(ends.plus_ms(self.timing.busy_ahead_ms));
+                self.write_busy(ends.plus_ms(self.timing.busy_margin_ms));
             }
         } else if in_flight == 0 && !is_closed && self.busy_until.get() > now && !self.is_resting.replace(true) {
             let inner = self.clone();
             tasks::spawn(async move {
-                clock::pause(REST_MS).await;
+                clock::pause(inner.timing.lane_idle_ms).await;
                 inner.is_resting.set(false);
                 let is_idle = inner.lane.borrow().queue().in_flight() == 0;
                 if is_idle && inner.busy_until.get() > clock::now() {

@@ -14,7 +14,7 @@ use crate::objects::registry::snapshot::{Entry, Live};
 use crate::objects::registry::target;
 use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind, Opened};
-use crate::platform::{Failure, clock, log_event};
+use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -286,7 +286,7 @@ pub fn note(tenant: &str, entry: &Entry, sample: CallOutcome) -> Option<impl Fut
         return None;
     }
     let mut tally = entry.live.tally.get();
-    let due = tally.count(sample, measured.status);
+    let due = tally.count(sample, measured.status, &settings::timing());
     entry.live.tally.set(tally);
     let successes = due?;
     let lane = Lane::of(tenant, entry);

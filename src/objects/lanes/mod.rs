@@ -346,7 +346,7 @@ impl Inner {
         }
         self.lane.borrow_mut().set_probe_interval(target.interval_ms);
         // The first probe follows soon: until then the health is unknown.
-        self.probe_at.set(target.interval_ms.map(|_| now.plus_ms(alarm::FIRST_PROBE_MS)));
+        self.probe_at.set(target.interval_ms.map(|_| now.plus_ms(self.timing.first_probe_ms)));
         self.tables.put(TARGET, &target)?;
         *self.target.borrow_mut() = Some(target);
         self.keep()

@@ -5,13 +5,10 @@ use serde_json::value::RawValue;
 
 use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
-use crate::platform::{Failure, clock, log_event};
+use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 
 use super::{Inner, PUSH_PATIENCE_MS};
-
-/// Unpublished events are sent again after this, in milliseconds.
-const TELL_AGAIN_MS: u64 = 5_000;
 
 impl Inner {
     /// Pushes the revision to every store, and waits for all of them.
@@ -100,7 +97,7 @@ impl Inner {
             match told {
                 Ok(events::messages::Reply::Published { head }) if self.tables.events_told(head).is_ok() => {}
                 _ => {
-                    self.tables.set_alarm(clock::now().plus_ms(TELL_AGAIN_MS));
+                    self.tables.set_alarm(clock::now().plus_ms(settings::timing().event_retry_ms));
                     break;
                 }
             }

@@ -1,7 +1,7 @@
 //! The registry as cached in an isolate: decisions use it in memory, and it is refreshed when it may be outdated.
 //!
 //! A decision that a store confirms (it checks the revision) may use a snapshot of any age. A decision without such a
-//! check uses a snapshot at most [`FRESH_MS`] old. A rejection is decided again with a fresh one.
+//! check uses a snapshot at most `snapshot_max_age_ms` old. A rejection is decided again with a fresh one.
 
 mod complete;
 mod live;
@@ -38,11 +38,6 @@ use super::messages::{Ask, DocumentKind, Key, Message, Registered, Reply, Snapsh
 
 pub use complete::complete;
 pub use live::Live;
-
-/// A snapshot older than this is not used without a store's check, in milliseconds.
-pub const FRESH_MS: u64 = 2_000;
-/// A snapshot older than this is refreshed in the background, so that no request has to wait, in milliseconds.
-const REFRESH_AHEAD_MS: u64 = 1_000;
 
 /// Tenants cached per isolate.
 const MAX_TENANTS: usize = 200;
@@ -344,12 +339,12 @@ impl Snapshot {
     }
 
     pub fn is_fresh(&self) -> bool {
-        self.age_ms() < FRESH_MS
+        self.age_ms() < settings::timing().snapshot_max_age_ms
     }
 
     /// True for the one caller that should refresh it in the background.
     pub fn wants_refresh(&self) -> bool {
-        self.age_ms() >= REFRESH_AHEAD_MS && !self.refreshing.replace(true)
+        self.age_ms() >= settings::timing().snapshot_refresh_ms && !self.refreshing.replace(true)
     }
 }
 
@@ -373,9 +368,9 @@ pub async fn within(tenant: &str, most_ms: u64) -> Result<Rc<Snapshot>, Failure>
     }
 }
 
-/// A snapshot at most [`FRESH_MS`] old.
+/// A snapshot at most `snapshot_max_age_ms` old.
 pub async fn fresh(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
-    within(tenant, FRESH_MS).await
+    within(tenant, settings::timing().snapshot_max_age_ms).await
 }
 
 /// Fetches or revalidates the snapshot now.

@@ -23,8 +23,6 @@ use messages::{Ask, Planned, Ran, Reply, Run};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schedules (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, \
                       book TEXT NOT NULL) STRICT, WITHOUT ROWID";
-/// If no consumer has responded to a queue message after this time, another one is sent, in milliseconds.
-const RING_AGAIN_MS: u64 = 10_000;
 
 struct Inner {
     sql: Sql,
@@ -176,7 +174,7 @@ impl Inner {
         }
         let rings = books.values().any(|book| book.is_due(now));
         let next = books.values().filter_map(|book| book.next_wakeup(&offsets)).filter(|at| *at > now).min();
-        let again = rings.then(|| now.plus_ms(RING_AGAIN_MS));
+        let again = rings.then(|| now.plus_ms(settings::timing().batch_wakeup_retry_ms));
         drop(books);
         if rings {
             self.ring();

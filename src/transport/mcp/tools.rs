@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{clock, log_event};
+use crate::platform::{clock, log_event, settings};
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
 use narthex_core::mcp::client::elicitation;
@@ -36,8 +36,6 @@ const MAX_PAGES: usize = 100;
 const MAX_AGAIN: u32 = 8;
 /// Between two of them, doubled each time, in milliseconds.
 const AGAIN_MS: u64 = 100;
-/// Progress is kept at most so often, in milliseconds: each time is a row.
-const PROGRESS_MS: u64 = 1_000;
 
 /// A call of a tool as it goes on.
 pub(super) struct Calling<'a, O> {
@@ -63,8 +61,14 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &
     let mut headers = schema.map_or_else(Vec::new, |schema| param_headers::headers(schema.get(), arguments));
     headers.push(("traceparent".into(), order.trace.header()));
     let able = peer.able();
-    let mut calling =
-        Calling { order, observer, able, asked: 0, progress_at: Timestamp(0), noted: Throttle::default() };
+    let mut calling = Calling {
+        order,
+        observer,
+        able,
+        asked: 0,
+        progress_at: Timestamp(0),
+        noted: Throttle::new(settings::timing().notification_interval_ms),
+    };
     if task::is_required(known.and_then(|known| known.tool.as_deref())) {
         match links::open(&peer, peer.hint.as_deref(), admission.expires_at, true).await {
             Ok(link) if !link.spoken.is_modern() => return calling.as_task(&peer, &name.to_string(), arguments).await,
@@ -161,7 +165,7 @@ impl<O: CallObserver> Calling<'_, O> {
         if !able {
             return None;
         }
-        match self.observer.ask(request).await {
+        match self.observer.request_input(request).await {
             Ok(input) => input,
             Err(failure) => {
                 log_event!(InputRequestNotMade, context = &self.order.work.admission.id, detail = &failure);
@@ -184,7 +188,9 @@ impl<O: CallObserver> Calling<'_, O> {
             {
                 let data = progress::kept(&params);
                 let now = clock::now();
-                if !self.observer.notify(Notice::Progress(params)) && now.since(self.progress_at) >= PROGRESS_MS {
+                if !self.observer.notify(Notice::Progress(params))
+                    && now.since(self.progress_at) >= settings::timing().progress_interval_ms
+                {
                     self.progress_at = now;
                     self.observer.progress(data).await;
                 }

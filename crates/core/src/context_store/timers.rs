@@ -36,7 +36,7 @@ impl<S: Storage> ContextStore<S> {
 
     /// Sets an alarm soon, because events are still unpublished.
     pub fn arm_soon(&mut self, now: Timestamp) {
-        self.arm_by(now.plus_ms(self.timing.ring_again_ms));
+        self.arm_by(now.plus_ms(self.timing.wakeup_retry_ms));
     }
 
     /// Sets the alarm for a context that was admitted or leased, and wakes a consumer if no worker runs it.
@@ -53,7 +53,7 @@ impl<S: Storage> ContextStore<S> {
     /// Wakes a consumer for a queued context, now or when it may start.
     pub(super) fn enqueue_wakeup_for(&mut self, head: &Head, now: Timestamp) {
         if head.is_ready(now) {
-            self.arm_by(now.plus_ms(self.timing.ring_again_ms).min(head.admission.expires_at));
+            self.arm_by(now.plus_ms(self.timing.wakeup_retry_ms).min(head.admission.expires_at));
             self.enqueue_wakeups(1, now);
         } else {
             self.arm_by(head.due());
@@ -68,8 +68,8 @@ impl<S: Storage> ContextStore<S> {
     /// Queued contexts can start at `at` and not before: wakes consumers then, if the next wake-up would come later.
     pub fn wake_consumers_at(&mut self, at: Timestamp, now: Timestamp) {
         let at = at.max(now.plus_ms(SLACK_MS));
-        if at < self.last_wakeup_at.plus_ms(self.timing.ring_again_ms) {
-            self.last_wakeup_at = Timestamp(at.0.saturating_sub(self.timing.ring_again_ms));
+        if at < self.last_wakeup_at.plus_ms(self.timing.wakeup_retry_ms) {
+            self.last_wakeup_at = Timestamp(at.0.saturating_sub(self.timing.wakeup_retry_ms));
             self.arm_by(at);
         }
     }
@@ -102,7 +102,7 @@ impl<S: Storage> ContextStore<S> {
             Ok(due) => {
                 // Contexts that became ready since the last sweep get a wake-up; the others only at intervals.
                 let last_look = std::mem::replace(&mut self.last_sweep_at, now);
-                let again = now.since(self.last_wakeup_at) >= self.timing.ring_again_ms - SLACK_MS;
+                let again = now.since(self.last_wakeup_at) >= self.timing.wakeup_retry_ms - SLACK_MS;
                 let mut wakeups = 0;
                 for row in due.iter().take_while(|row| row.due <= now) {
                     if self.ended.contains(&row.id) {
@@ -177,13 +177,13 @@ impl<S: Storage> ContextStore<S> {
         let next = due.iter().map(|row| {
             if self.ended.contains(&row.id) {
                 // Ended but unpublished: soon again.
-                return now.plus_ms(self.timing.ring_again_ms);
+                return now.plus_ms(self.timing.wakeup_retry_ms);
             }
             match row.status {
                 Some(Status::Queued) => match self.offered.get(&row.id) {
                     Some(until) => row.due.max(*until).min(row.expires),
                     None if row.due <= now => {
-                        self.last_wakeup_at.plus_ms(self.timing.ring_again_ms).max(now).min(row.expires)
+                        self.last_wakeup_at.plus_ms(self.timing.wakeup_retry_ms).max(now).min(row.expires)
                     }
                     None => row.due,
                 },

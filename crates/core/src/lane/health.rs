@@ -261,9 +261,10 @@ impl Damper {
         }
         let flaps = self.changes.len() > FLAPS && self.changes.front().is_some_and(|at| now.since(*at) < FLAPPING_MS);
         let is_better = status.rank() < published.rank();
-        let mut from = if self.published_at.0 == 0 { now } else { self.published_at.plus_ms(self.timing.calm_ms) };
+        let mut from =
+            if self.published_at.0 == 0 { now } else { self.published_at.plus_ms(self.timing.status_interval_ms) };
         if flaps && is_better {
-            from = from.max(self.raw_since.plus_ms(self.timing.hold_ms));
+            from = from.max(self.raw_since.plus_ms(self.timing.status_hold_ms));
         }
         if from > now {
             return DamperDecision::Later(from);

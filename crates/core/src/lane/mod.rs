@@ -25,8 +25,6 @@ use crate::lane::queue::{Acquisition, Departure, QueueLimits, WaitQueue, Waiter}
 
 /// A Durable Object without requests for this long may be evicted from memory, in milliseconds.
 const IDLE_MS: u64 = 10_000;
-/// The minimum interval between updates that change only the latency, in milliseconds.
-const REFRESH_MS: u64 = 10_000;
 
 /// The lane's answer to a request for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,7 +178,7 @@ impl Lane {
             Passage::AsProbe if self.limits.is_some_and(|limits| !self.queue.has_room(limits, now)) => {
                 // Calls from before the breaker opened are still in flight.
                 self.queue.leave(&waiter.context);
-                PermitDecision::Open { until: now.plus_ms(self.timing.probing_ms) }
+                PermitDecision::Open { until: now.plus_ms(self.timing.half_open_poll_ms) }
             }
             Passage::AsProbe => {
                 let number = self.queue.grant(&waiter.context, waiter.principal, now);
@@ -201,7 +199,7 @@ impl Lane {
 
     fn retry_at(&self, until: Timestamp, now: Timestamp) -> Timestamp {
         if self.breaker.state() == BreakerState::HalfOpen {
-            until.min(now.plus_ms(self.timing.probing_ms))
+            until.min(now.plus_ms(self.timing.half_open_poll_ms))
         } else {
             until
         }
@@ -340,7 +338,8 @@ impl Lane {
         };
         let changed = (next.status, next.breaker, next.breaker_until, next.evidence)
             != (known.status, known.breaker, known.breaker_until, known.evidence);
-        let figure = now.since(self.published_at) >= REFRESH_MS && differs(next.latency_ms, known.latency_ms);
+        let figure = now.since(self.published_at) >= self.timing.latency_interval_ms
+            && differs(next.latency_ms, known.latency_ms);
         if !changed && !figure {
             return None;
         }

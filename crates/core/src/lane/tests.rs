@@ -62,7 +62,7 @@ fn an_opening_breaker_and_its_recovery_are_published_once_each() {
     let half = lane.status_update(now).unwrap();
     assert_eq!((half.measured.status, half.measured.breaker), (HealthStatus::Degraded, BreakerState::HalfOpen));
     let PermitDecision::Permit { number, probe: true } = lane.acquire(waiter(1), now, 0) else { panic!("no probe") };
-    assert_eq!(lane.acquire(waiter(2), now, 0), PermitDecision::Open { until: now.plus_ms(TIMING.probing_ms) });
+    assert_eq!(lane.acquire(waiter(2), now, 0), PermitDecision::Open { until: now.plus_ms(TIMING.half_open_poll_ms) });
     lane.release(number, sample(Signal::Success, now), now, 0);
     let closed = lane.status_update(now).unwrap();
     assert_eq!((closed.measured.status, closed.measured.breaker), (HealthStatus::Online, BreakerState::Closed));
@@ -88,7 +88,7 @@ fn a_probe_counts_as_a_call_in_flight() {
     let PermitDecision::Permit { number, .. } = lane.acquire(waiter(1), NOW, 0) else { panic!("no permit") };
     fail(&mut lane, NOW);
     let now = NOW.plus_ms(OPEN_MS);
-    assert_eq!(lane.acquire(waiter(2), now, 0), PermitDecision::Open { until: now.plus_ms(TIMING.probing_ms) });
+    assert_eq!(lane.acquire(waiter(2), now, 0), PermitDecision::Open { until: now.plus_ms(TIMING.half_open_poll_ms) });
     lane.release(number, sample(Signal::Ignored, now), now, 0);
     assert!(matches!(lane.acquire(waiter(2), now, 0), PermitDecision::Permit { probe: true, .. }));
 }
@@ -124,7 +124,7 @@ fn a_new_latency_is_published_now_and_then_and_is_not_a_change() {
         lane.report(0, took(100, NOW), NOW, 0);
     }
     assert!(lane.status_update(NOW).unwrap().changed);
-    let later = NOW.plus_ms(REFRESH_MS);
+    let later = NOW.plus_ms(Timing::DEFAULT.latency_interval_ms);
     lane.report(0, took(110, later), later, 0);
     assert_eq!(lane.status_update(later), None);
     for _ in 0..20 {

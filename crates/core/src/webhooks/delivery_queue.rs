@@ -16,8 +16,6 @@ use crate::webhooks::delivery::{CoolDown, DeliveryAttempt, DisableReason, Disabl
 
 /// How long a claim is valid without a report, in milliseconds: longer than a delivery may take.
 pub const LEASE_MS: u64 = 60_000;
-/// How long to wait for a notified Worker before notifying again, in milliseconds.
-const NOTIFY_AGAIN_MS: u64 = 10_000;
 /// The maximum number of concurrent deliveries to one webhook.
 pub const MAX_CONCURRENT_DELIVERIES: usize = 8;
 /// The maximum number of deliveries that wait for one webhook.
@@ -90,13 +88,13 @@ pub struct ReportEffect {
 struct WebhookQueue {
     hook: WebhookState,
     waiting: BTreeMap<u64, PendingDelivery>,
-    /// When a Worker was notified that has not claimed anything yet.
-    notified_at: Option<Timestamp>,
+    /// When to notify again, while a notified Worker has not claimed anything.
+    notify_again_at: Option<Timestamp>,
 }
 
 impl WebhookQueue {
     fn new(hook: WebhookState) -> Self {
-        Self { hook, waiting: BTreeMap::new(), notified_at: None }
+        Self { hook, waiting: BTreeMap::new(), notify_again_at: None }
     }
 
     /// The earliest time of the next attempt, unless the delivery is claimed.
@@ -116,18 +114,17 @@ impl WebhookQueue {
 
     fn needs_notification(&self, now: Timestamp) -> bool {
         self.hook.is_live()
-            && self.notified_at.is_none_or(|notified_at| now.since(notified_at) >= NOTIFY_AGAIN_MS)
+            && self.notify_again_at.is_none_or(|at| now >= at)
             && self.claimed(now) == 0
             && self.due(now).next().is_some()
     }
 
     fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
-        let notified_at = self.notified_at.map(|notified_at| notified_at.plus_ms(NOTIFY_AGAIN_MS));
         let claimed = self.waiting.values().map(|one| one.claimed_until).filter(|until| *until > now).min();
         let unclaimed = self.waiting.values().filter(|one| one.claimed_until <= now).map(|one| self.ready_at(one));
         let next = unclaimed.filter_map(|at| match (at > now, claimed) {
             (true, _) => Some(at),
-            (false, None) => Some(notified_at.unwrap_or(at)),
+            (false, None) => Some(self.notify_again_at.unwrap_or(at)),
             // The Worker with claims of this webhook takes it too.
             (false, Some(_)) => None,
         });
@@ -139,13 +136,15 @@ impl WebhookQueue {
 #[derive(Debug, Default)]
 pub struct DeliveryQueue {
     pauses_ms: Vec<u64>,
+    wakeup_retry_ms: u64,
     webhooks: BTreeMap<String, WebhookQueue>,
 }
 
 impl DeliveryQueue {
-    /// An empty queue with these pauses between attempts, in milliseconds.
-    pub fn new(pauses_ms: Vec<u64>) -> Self {
-        Self { pauses_ms, ..Self::default() }
+    /// An empty queue with these pauses between attempts, and this time until a Worker is notified again, in
+    /// milliseconds.
+    pub fn new(pauses_ms: Vec<u64>, wakeup_retry_ms: u64) -> Self {
+        Self { pauses_ms, wakeup_retry_ms, ..Self::default() }
     }
 
     /// The state of a webhook.
@@ -237,7 +236,7 @@ impl DeliveryQueue {
             let room = at_once.saturating_sub(webhook.claimed(now)).min(most - claims.len());
             let numbers: Vec<u64> = webhook.due(now).map(|(number, _)| *number).take(room).collect();
             if !numbers.is_empty() {
-                webhook.notified_at = None;
+                webhook.notify_again_at = None;
             }
             for number in numbers {
                 if let Some(one) = webhook.waiting.get_mut(&number) {
@@ -307,7 +306,7 @@ impl DeliveryQueue {
     pub fn take_notification(&mut self, now: Timestamp) -> bool {
         let mut notify = false;
         for webhook in self.webhooks.values_mut().filter(|webhook| webhook.needs_notification(now)) {
-            webhook.notified_at = Some(now);
+            webhook.notify_again_at = Some(now.plus_ms(self.wakeup_retry_ms));
             notify = true;
         }
         notify

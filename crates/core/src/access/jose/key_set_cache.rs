@@ -39,7 +39,7 @@ pub enum Decision {
 
 /// `has_key`: whether the cached set contains the key that a token names.
 pub fn decide(age: &KeySetAge, has_key: bool, now: Timestamp, timing: &Timing) -> Decision {
-    let between = if age.fetched_at.is_some() { timing.key_set_pause_ms } else { MIN_FIRST_INTERVAL_MS };
+    let between = if age.fetched_at.is_some() { timing.key_set_interval_ms } else { MIN_FIRST_INTERVAL_MS };
     let rests = age.tried_at.is_some_and(|tried| now.since(tried) < between && now >= tried);
     let fresh = age.fetched_at.is_some() && now < age.fresh_until;
     if rests || fresh && has_key { Decision::Use } else { Decision::Fetch }
@@ -138,7 +138,7 @@ impl CachedKeySet {
 
     /// How long a verification may be cached: as long as the set would not be fetched again.
     pub fn valid_until(&self, now: Timestamp, timing: &Timing) -> Timestamp {
-        self.age.fresh_until.max(now.plus_ms(timing.key_set_pause_ms))
+        self.age.fresh_until.max(now.plus_ms(timing.key_set_interval_ms))
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     const T: Timestamp = Timestamp(1_800_000_000_000);
-    const MIN_INTERVAL_MS: u64 = Timing::DEFAULT.key_set_pause_ms;
+    const MIN_INTERVAL_MS: u64 = Timing::DEFAULT.key_set_interval_ms;
 
     #[test]
     fn a_set_is_fresh_for_its_max_age_within_bounds() {

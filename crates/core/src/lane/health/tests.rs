@@ -119,10 +119,10 @@ fn the_first_status_is_published_at_once_and_later_ones_not_too_often() {
     assert_eq!(damper.offer(Online, Unknown, NOW), DamperDecision::Publish);
     assert_eq!(
         damper.offer(Offline, Online, NOW.plus_ms(500)),
-        DamperDecision::Later(NOW.plus_ms(Timing::DEFAULT.calm_ms))
+        DamperDecision::Later(NOW.plus_ms(Timing::DEFAULT.status_interval_ms))
     );
     assert_eq!(damper.offer(Online, Online, NOW.plus_ms(600)), DamperDecision::Same);
-    assert_eq!(damper.offer(Offline, Online, NOW.plus_ms(Timing::DEFAULT.calm_ms)), DamperDecision::Publish);
+    assert_eq!(damper.offer(Offline, Online, NOW.plus_ms(Timing::DEFAULT.status_interval_ms)), DamperDecision::Publish);
 }
 
 #[test]
@@ -151,7 +151,7 @@ proptest! {
         let mut offer = |status, now: Timestamp| {
             let damped = damper.offer(status, published, now);
             if damped == DamperDecision::Publish {
-                assert!(last.is_none_or(|last| now.since(last) >= Timing::DEFAULT.calm_ms));
+                assert!(last.is_none_or(|last| now.since(last) >= Timing::DEFAULT.status_interval_ms));
                 last = Some(now);
                 published = status;
             }
@@ -164,7 +164,7 @@ proptest! {
             offer(status, now);
         }
         while let DamperDecision::Later(at) = offer(status, now) {
-            assert!(at > now && at.since(now) <= Timing::DEFAULT.hold_ms);
+            assert!(at > now && at.since(now) <= Timing::DEFAULT.status_hold_ms);
             now = at;
         }
         prop_assert_eq!(offer(status, now), DamperDecision::Same);

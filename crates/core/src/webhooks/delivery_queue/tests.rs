@@ -1,12 +1,15 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::timing::Timing;
 use crate::context::status::Status;
 use crate::events::bundle::{EventKind, Item};
 use crate::webhooks::delivery::DeliveryError;
 
+const NOTIFY_AGAIN_MS: u64 = Timing::DEFAULT.batch_wakeup_retry_ms;
+
 fn queue() -> DeliveryQueue {
-    let mut queue = DeliveryQueue::new(PAUSES_MS.to_vec());
+    let mut queue = DeliveryQueue::new(PAUSES_MS.to_vec(), NOTIFY_AGAIN_MS);
     assert!(queue.configure("hook", 1, Filter::default(), true, None));
     queue
 }

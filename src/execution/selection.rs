@@ -9,20 +9,20 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::services::Service;
 use narthex_core::services::routing::{self, Candidate, NoRoute, RouteRequest};
 
-pub enum Choice {
-    /// Its place in the snapshot, and the version it offers.
+pub enum Selection {
+    /// Its index in the snapshot, and the version that it offers.
     Service { at: usize, version: Version },
-    /// Who could do it takes no work now: offline, or draining.
-    NotNow,
-    /// Nobody is registered who could do it.
-    Nobody,
+    /// All candidates are offline or draining.
+    Unavailable,
+    /// No registered service can run the context.
+    NoCandidate,
 }
 
-impl Choice {
+impl Selection {
     pub fn entry<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Entry> {
         match self {
-            Choice::Service { at, .. } => snapshot.services.get(*at),
-            Choice::NotNow | Choice::Nobody => None,
+            Selection::Service { at, .. } => snapshot.services.get(*at),
+            Selection::Unavailable | Selection::NoCandidate => None,
         }
     }
 }
@@ -37,7 +37,7 @@ fn candidates(work: &Work, snapshot: &Snapshot) -> Result<Vec<Candidate>, NoRout
         pre_releases: !admission.version.pre.is_empty(),
         tags: &admission.asked_tags,
     };
-    // Who may call was decided when it was admitted. A service that drains finishes what it was given.
+    // Permissions were checked at admission. A draining service finishes the contexts that it was admitted for.
     let takes = |service: &Service| !service.draining || service.id == admission.service;
     routing::candidates(snapshot.services.iter(), wanted, takes, |_, _| true)
 }
@@ -54,46 +54,46 @@ fn is_untried(work: &Work, snapshot: &Snapshot, candidate: &Candidate) -> bool {
     id_of(snapshot, candidate).is_some_and(|id| !work.tried.iter().any(|tried| tried == id))
 }
 
-/// Others that are still to be tried.
+/// Other services that the context has not tried.
 fn untried_others(work: &Work, snapshot: &Snapshot, than: &str) -> Vec<Candidate> {
     let mut others = candidates(work, snapshot).unwrap_or_default();
     others.retain(|other| id_of(snapshot, other) != Some(than) && is_untried(work, snapshot, other));
     others
 }
 
-/// Whether there is somebody else to try.
+/// Whether there is another service to try.
 pub fn has_others(work: &Work, snapshot: &Snapshot, than: &str) -> bool {
     !untried_others(work, snapshot, than).is_empty()
 }
 
-/// How many others could be called now.
+/// The number of other services that can be called now.
 pub fn callable_others(work: &Work, snapshot: &Snapshot, than: &str) -> u64 {
     untried_others(work, snapshot, than).iter().filter(|other| !other.condition.is_open()).count() as u64
 }
 
-/// How long until the next attempt may be made after one at `than`, as far as services said by `Retry-After` when they
-/// want to be called again; `own_ms` is what that one said. One that is free is not kept waiting by another's wish.
-/// Nothing where only services are left that would answer the same again.
+/// The pause before the attempt that follows one at `than`, according to the `Retry-After` of the services; `own_ms` is
+/// that of `than`. A service that sent none is not delayed by the `Retry-After` of another. `None` if only services are
+/// left that would return the same again.
 pub fn pause_ms(work: &Work, snapshot: &Snapshot, than: &str, own_ms: Option<u64>, now: Timestamp) -> Option<u64> {
     let is_own = |candidate: &Candidate| id_of(snapshot, candidate) == Some(than);
     let candidates = candidates(work, snapshot).unwrap_or_default();
     let is_left = |candidate: &&Candidate| !is_among(&work.hopeless, snapshot, candidate);
     let left: Vec<&Candidate> = candidates.iter().filter(is_left).collect();
     let rest = |candidate: &Candidate| {
-        if is_own(candidate) { own_ms.unwrap_or(0) } else { rest_ms(snapshot, candidate, now) }
+        if is_own(candidate) { own_ms.unwrap_or(0) } else { requested_pause_ms(snapshot, candidate, now) }
     };
     let untried = |candidate: &Candidate| !is_own(candidate) && is_untried(work, snapshot, candidate);
     let next = left.iter().filter(|candidate| untried(candidate)).map(|candidate| rest(candidate)).min();
     next.or_else(|| left.iter().map(|candidate| rest(candidate)).min())
 }
 
-/// What a service wants to be left alone for, in milliseconds.
-fn rest_ms(snapshot: &Snapshot, candidate: &Candidate, now: Timestamp) -> u64 {
+/// How long a service asked not to be called, in milliseconds.
+fn requested_pause_ms(snapshot: &Snapshot, candidate: &Candidate, now: Timestamp) -> u64 {
     snapshot.services.get(candidate.service).map_or(0, |entry| entry.live.rests_until.get().since(now))
 }
 
-/// Candidates for a later attempt: no service that would answer the same again, rather one that has not been tried, and
-/// of those the ones that may be called soonest.
+/// The candidates for a later attempt: services that would return the same again are excluded, untried ones are
+/// preferred, and among these the ones that can be called soonest.
 fn next(work: &Work, snapshot: &Snapshot, candidates: &[Candidate], now: Timestamp) -> Vec<Candidate> {
     let of = |pool: &[Candidate], fits: &dyn Fn(&Candidate) -> bool| -> Vec<Candidate> {
         let fitting: Vec<Candidate> = pool.iter().filter(|candidate| fits(candidate)).cloned().collect();
@@ -101,17 +101,17 @@ fn next(work: &Work, snapshot: &Snapshot, candidates: &[Candidate], now: Timesta
     };
     let pool = of(candidates, &|candidate| !is_among(&work.hopeless, snapshot, candidate));
     let pool = of(&pool, &|candidate| is_untried(work, snapshot, candidate));
-    let soonest = pool.iter().map(|candidate| rest_ms(snapshot, candidate, now)).min();
-    of(&pool, &|candidate| Some(rest_ms(snapshot, candidate, now)) == soonest)
+    let soonest = pool.iter().map(|candidate| requested_pause_ms(snapshot, candidate, now)).min();
+    of(&pool, &|candidate| Some(requested_pause_ms(snapshot, candidate, now)) == soonest)
 }
 
-/// The first attempt goes where the router decided at admission, if calls are let through there; later ones rather
-/// elsewhere.
-pub fn choose(work: &Work, snapshot: &Snapshot) -> Choice {
+/// Selects the service for the next attempt. The first attempt goes to the service that the router selected at
+/// admission, unless its breaker is open; later ones prefer other services.
+pub fn select_service(work: &Work, snapshot: &Snapshot) -> Selection {
     let candidates = match candidates(work, snapshot) {
         Ok(candidates) => candidates,
-        Err(NoRoute::Unavailable) => return Choice::NotNow,
-        Err(NoRoute::Unknown | NoRoute::Version | NoRoute::Tags | NoRoute::Forbidden) => return Choice::Nobody,
+        Err(NoRoute::Unavailable) => return Selection::Unavailable,
+        Err(NoRoute::Unknown | NoRoute::Version | NoRoute::Tags | NoRoute::Forbidden) => return Selection::NoCandidate,
     };
     let is_first = |candidate: &&Candidate| {
         id_of(snapshot, candidate) == Some(work.admission.service.as_str()) && !candidate.condition.is_open()
@@ -126,12 +126,15 @@ pub fn choose(work: &Work, snapshot: &Snapshot) -> Choice {
             routing::choose(&pool, random::number())
         }
     };
-    chosen.map_or(Choice::Nobody, |chosen| Choice::Service { at: chosen.service, version: chosen.version.clone() })
+    chosen.map_or(Selection::NoCandidate, |chosen| Selection::Service {
+        at: chosen.service,
+        version: chosen.version.clone(),
+    })
 }
 
-/// Services that let nobody through now and whose work nobody else could do, with the time when the first of them may be
-/// tried: what waits for them is left where it is.
-pub fn shut(snapshot: &Snapshot, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
+/// Unavailable services without an alternative, and the time when the first of them may be called. Contexts for them
+/// stay in the queue.
+pub fn unavailable_services(snapshot: &Snapshot, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
     let offers = |entry: &Entry, name: &str| entry.service().capabilities.iter().any(|offer| offer.name == name);
     let could = |than: &Entry, name: &str| {
         snapshot.services.iter().any(|other| {
@@ -142,7 +145,7 @@ pub fn shut(snapshot: &Snapshot, now: Timestamp) -> (Vec<String>, Option<Timesta
         })
     };
     let is_alone = |entry: &&Entry| !entry.service().capabilities.iter().any(|offer| could(entry, &offer.name));
-    // What waits for one that connects stands in its line: it is to begin as soon as it does.
+    // Contexts for a connected service wait in its queue, so that they start as soon as it connects.
     let is_shut = |entry: &&Entry| entry.is_shut(now) && !(entry.service().transport.connects() && entry.is_offline());
     let shut: Vec<&Entry> = snapshot.services.iter().filter(is_shut).filter(is_alone).collect();
     let soonest = shut.iter().filter_map(|entry| entry.may_be_tried_at(now)).min();

@@ -1,7 +1,7 @@
-//! `durable: false`: executed first, recorded after the answer; no object is asked on the way.
+//! `durable: false`: run first and recorded after the response, without a call of an object in between.
 //!
-//! When the wait is over before the service has answered, the context is admitted then, under the lease its
-//! worker holds already: a 202 always names something that is stored.
+//! If the wait ends before the service responds, the context is admitted then, under the lease that its worker already
+//! holds: a 202 always names a stored context.
 
 use std::rc::Rc;
 
@@ -15,21 +15,24 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock, settings};
 use narthex_core::context::{Admission, Head};
 
-use super::{Attempted, News, Timings, Waiter, Worked, ask_decided, ask_stubbornly, attempt, commit, holding, stopped};
+use super::{
+    AttemptResult, Completion, Timings, WaitOutcome, WaitingClient, attempt, call_with_retry, call_with_revision,
+    cancelled, commit, with_renewal,
+};
 
 /// The number of the first and only lease.
 const LEASE: u64 = 1;
 
-/// Runs it. `service` is the chosen one's place in the snapshot.
+/// Runs the context. `service` is the index of the selected service in the snapshot.
 pub async fn run(
     tenant: String,
     mut admission: Admission,
     parameters: Box<RawValue>,
     mut snapshot: Rc<Snapshot>,
     service: usize,
-    mut waiter: Waiter,
+    mut waiter: WaitingClient,
 ) -> Result<(), Failure> {
-    // Nobody can retry what nobody recorded.
+    // A context that is not stored cannot be retried.
     admission.retry.max_attempts = 1;
     let held = snapshot.clone();
     let entry = held.services.get(service).ok_or_else(|| Failure("a service went missing".into()))?;
@@ -38,22 +41,22 @@ pub async fn run(
         Work { admission, parameters, lease: LEASE, attempt: 1, tried, hopeless, input: None, input_state: None };
     let before = clock::now();
     let attempted = {
-        let mut doing = std::pin::pin!(attempt(&tenant, &work, &held, entry, waiter.live(), waiter.teller()));
-        let early = match select(doing.as_mut(), std::pin::pin!(waiter.time())).await {
+        let mut doing = std::pin::pin!(attempt(&tenant, &work, &held, entry, waiter.client()));
+        let early = match select(doing.as_mut(), std::pin::pin!(waiter.wait_over())).await {
             Either::Left((attempted, _)) => Some(attempted),
             Either::Right(_) => None,
         };
         match early {
             Some(attempted) if attempted.report.outcome.ends() => attempted,
-            // The wait is over, or the service needs more than this one call: it must exist now.
+            // The wait is over, or the service needs more than one call: the context must be stored now.
             early => {
                 admit(&tenant, &work, &mut snapshot).await?;
-                waiter.tell(News::GoesOn);
+                waiter.answer(WaitOutcome::Continues);
                 let attempted = match early {
                     Some(attempted) => Some(attempted),
-                    None => holding(&tenant, &work.admission, LEASE, None, &mut waiter, doing).await,
+                    None => with_renewal(&tenant, &work.admission, LEASE, None, &mut waiter, doing).await,
                 };
-                let attempted = attempted.unwrap_or_else(|| stopped(&work.admission, LEASE, before));
+                let attempted = attempted.unwrap_or_else(|| cancelled(&work.admission, LEASE, before));
                 let told = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));
                 let committed =
                     commit(&tenant, &work.admission.id, attempted, 0, Timings::default(), &mut waiter).await;
@@ -72,7 +75,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Makes the running context exist, under the lease its worker holds already.
+/// Admits the running context, under the lease that its worker already holds.
 async fn admit(tenant: &str, work: &Work, snapshot: &mut Rc<Snapshot>) -> Result<(), Failure> {
     let admit = Ask::Admit {
         admission: Box::new(work.admission.clone()),
@@ -82,21 +85,21 @@ async fn admit(tenant: &str, work: &Work, snapshot: &mut Rc<Snapshot>) -> Result
         show: false,
         claim: None,
     };
-    match ask_decided(tenant, &work.admission.id, snapshot, admit).await? {
+    match call_with_revision(tenant, &work.admission.id, snapshot, admit).await? {
         Reply::Admitted { lease: Some(LEASE), .. } => Ok(()),
         _ => Err(Failure("a context that runs could not be admitted".into())),
     }
 }
 
-async fn record(tenant: &str, work: Work, attempted: Attempted, waiter: &mut Waiter) -> Result<(), Failure> {
+async fn record(tenant: &str, work: Work, attempted: AttemptResult, waiter: &mut WaitingClient) -> Result<(), Failure> {
     let Work { admission, parameters, .. } = work;
-    let Attempted { report, result, .. } = attempted;
+    let AttemptResult { report, result, .. } = attempted;
     let upstream = report.ended_at.since(report.started_at);
     let head = Head::from_record(admission.clone(), report.clone())
         .map_err(|_| Failure("a context could not be ended".into()))?;
     let timings = Timings { upstream, ..Timings::default() };
-    waiter.tell(News::Ended(Worked { view: view::of(&head)?, result: result.clone(), timings }));
+    waiter.answer(WaitOutcome::Ended(Completion { view: view::of(&head)?, result: result.clone(), timings }));
     let id = admission.id.clone();
     let record = Ask::Record { admission: Box::new(admission), parameters, report, result };
-    ask_stubbornly(tenant, &id, record).await.map(drop)
+    call_with_retry(tenant, &id, record).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! Who listens while a context is worked on: an answer of Server-Sent Events.
+//! The client that receives Server-Sent Events while its context is worked on.
 
 use std::cell::Cell;
 
@@ -8,26 +8,26 @@ use crate::platform::http::Headers;
 use crate::platform::streams::Stream;
 use narthex_core::http::one_line::one_line;
 
-/// Who takes no more than this is told nothing in between any more, in bytes; the end still comes.
+/// A client with more unread bytes than this receives no more pieces; it still receives the end.
 const MAX_QUEUED: usize = 1024 * 1024;
 
-/// A listener. What is told after it went away is lost, and changes nothing for the work.
-pub struct Live {
+/// The stream to a client. What is sent after the client has gone is lost, without consequences for the work.
+pub struct ClientStream {
     stream: Stream,
     queued: Cell<usize>,
-    /// It was told pieces of the latest attempt.
+    /// Pieces of the latest attempt were sent.
     has_pieces: Cell<bool>,
 }
 
-impl Live {
-    /// The answer for the platform, and the telling end.
+impl ClientStream {
+    /// The response for the platform, and the end that writes it.
     pub fn open(headers: &Headers) -> (JsValue, Self) {
         let (response, stream) = Stream::open(200, headers);
         (response, Self { stream, queued: Cell::new(0), has_pieces: Cell::new(false) })
     }
 
-    /// An event with its data, JSON.
-    pub fn tell(&self, event: &str, data: &str) {
+    /// Sends an event with its data, JSON.
+    pub fn send(&self, event: &str, data: &str) {
         let data = one_line(data);
         let mut text = String::with_capacity(event.len() + data.len() + 16);
         for part in ["event: ", event, "\ndata: ", &data, "\n\n"] {
@@ -36,23 +36,23 @@ impl Live {
         self.queued.set(self.stream.write(&text));
     }
 
-    /// A piece of the result, as the service sent it.
+    /// Sends a piece of the result, as the service sent it.
     pub fn delta(&self, data: &str) {
         self.has_pieces.set(true);
         if self.queued.get() < MAX_QUEUED {
-            self.tell("delta", data);
+            self.send("delta", data);
         }
     }
 
-    /// Whether it was told pieces of an attempt that has ended since.
+    /// Whether pieces were sent of an attempt that has ended.
     pub fn has_pieces(&self) -> bool {
         self.has_pieces.get()
     }
 
-    /// Another attempt begins: the pieces so far are of no worth.
+    /// Announces another attempt, which invalidates the pieces so far.
     pub fn attempt(&self, number: u64) {
         self.has_pieces.set(false);
-        self.tell("attempt", &format!(r#"{{"number":{number}}}"#));
+        self.send("attempt", &format!(r#"{{"number":{number}}}"#));
     }
 
     /// Keeps a silent connection open.
@@ -60,7 +60,7 @@ impl Live {
         self.stream.write(": still there\n\n");
     }
 
-    /// There is nothing more to tell.
+    /// Ends the stream.
     pub fn close(&self) {
         self.stream.close();
     }
