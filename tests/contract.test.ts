@@ -267,60 +267,6 @@ test("a_channel_has_the_query_that_its_path_has", () => {
   }
 });
 
-test("every_route_is_in_openapi_json_and_the_other_way_round", () => {
-  const source = read("src/gateway/routes.rs");
-  /** A function's text, from its name to the brace that closes it. */
-  const body = (name: string) => source.match(new RegExp(`fn ${name}\\b[\\s\\S]*?\\n\\}`))?.[0] ?? "";
-  // Those of the authorization server are in a room of their own, and one is a file among the console's.
-  const apart = ["Panic", "OAuth", "ConsoleFeatures"];
-  const names = (pattern: string) => all(pattern, /Route::(\w+)/g).filter((name) => !apart.includes(name));
-
-  const paths = new Map<string, string[]>([["Console", ["/", "/{}"]]]);
-  for (const [, segments, route] of body("find").matchAll(/(\[[^\]]*\])(?: if [\w.]+)? => Route::(\w+)/g)) {
-    const parts = segments!
-      .slice(1, -1)
-      .split(",")
-      .map((part) => part.trim());
-    paths.set(route!, [`/${parts.map((part) => (part.startsWith('"') ? part.slice(1, -1) : "{}")).join("/")}`]);
-  }
-  // Route::A | Route::B(_) => "GET, POST", or with the text in braces.
-  const allowed: string[] = [];
-  const entry = /((?:\|?\s*Route::\w+(?:\(_\))?\s*)+)=>[\s{]*"([A-Z, ]+)"/g;
-  for (const [, pattern, words] of body("methods").matchAll(entry)) {
-    for (const name of names(pattern!)) allowed.push(...words!.split(", ").map((method) => `${method} ${name}`));
-  }
-  const variants = source.match(/enum Route[^{]*\{([^}]*)\}/)?.[1] ?? "";
-  const routes = all(variants, /^\s*(\w+)/gm).filter((name) => !apart.includes(name));
-  const listed = new Set(allowed.map((one) => one.split(" ")[1]!));
-  assert.deepEqual([...listed].sort(), routes.sort(), "fn methods is read well");
-
-  // (Route::A | Route::B(id), "GET" | "HEAD") => …; without an arrow it is no arm.
-  const dispatched: string[] = [];
-  const arm = /\(((?:[\s|]*Route::\w+(?:\(\w+\))?)+), ((?:[\s|]*"[A-Z]+")+)\)\s*=>/g;
-  for (const [, pattern, words] of body("dispatch").matchAll(arm)) {
-    const here = all(words!, /"([A-Z]+)"/g);
-    for (const name of names(pattern!)) dispatched.push(...here.map((method) => `${method} ${name}`));
-  }
-  assert.deepEqual(dispatched.sort(), allowed.sort(), "every method of a route is dispatched, and no other");
-
-  const routed = allowed.flatMap((one) => {
-    const [method, name] = one.split(" ") as [string, string];
-    return paths.get(name)!.map((path) => `${method} ${path}`);
-  });
-  const documented = operations.map((operation) => told(operation).replace(/\{\w+\}/g, "{}"));
-  const ofOAuth = /^\w+ \/(oauth|\.well-known)\//;
-  // A HEAD is what its GET is, without the body: the contract leaves it out, so that clients made from it do too.
-  assert.deepEqual(documented.filter((one) => !ofOAuth.test(one)).sort(), routed.sort());
-  const served = all(read("src/gateway/oauth/mod.rs"), /^ +\[([^\]]+)\] =>/gm).map((segments) =>
-    segments
-      .split(", ")
-      .map((part) => `/${part.startsWith('"') ? part.slice(1, -1) : "{}"}`)
-      .join(""),
-  );
-  const described = documented.filter((one) => ofOAuth.test(one)).map((one) => one.split(" ")[1]!);
-  assert.deepEqual([...new Set(described)].sort(), served.sort());
-});
-
 // The documents and the gateway.
 
 test("every_other_method_is_refused_with_the_methods_a_path_has", async () => {

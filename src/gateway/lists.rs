@@ -72,7 +72,6 @@ const LIST_QUERY: [&str; 8] =
     ["status", "service", "capability", "created_after", "created_before", "limit", "cursor", "owner"];
 
 pub async fn contexts(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
-    caller.principal.require("contexts:read")?;
     call.only_query(&LIST_QUERY)?;
     let mut query = filters(call)?;
     query.owner = match call.query("owner").as_deref() {

@@ -2,8 +2,8 @@
 //!
 //! describe → preflight → size of the headers → route → credentials → the resource's handler → answer → log
 //!
-//! Routes are one `match` on path segments (`routes.rs`), so the whole surface is seen in one place. Handlers
-//! give an [`Answer`] or a [`Problem`]; everything common to all answers is added here.
+//! Routes are rows of one table (`routes/table.rs`), so the whole surface is seen in one place. Handlers return an
+//! [`Answer`] or a [`Problem`]; everything common to all answers is added here.
 
 pub mod answer;
 mod audit;

@@ -16,8 +16,6 @@ mod sign_in;
 mod token;
 mod tokens;
 
-use std::borrow::Cow;
-
 use serde_json::json;
 
 use crate::auth::origin_of;
@@ -42,7 +40,7 @@ pub enum Endpoint<'p> {
     /// RFC 8414.
     Server,
     /// RFC 9728: of the API, or of the resource at this path.
-    Resource(Cow<'p, str>),
+    Resource(&'p str),
     Keys,
     Authorize,
     /// Where people come back to who have signed in elsewhere.
@@ -52,41 +50,6 @@ pub enum Endpoint<'p> {
     Introspect,
     /// RFC 7591, where it is switched on.
     Register,
-}
-
-pub fn find<'p>(segments: &[&'p str]) -> Option<Endpoint<'p>> {
-    // A slash behind the resource is one behind this (RFC 9728 §3.1).
-    let resource = segments.starts_with(&[".well-known", "oauth-protected-resource"]);
-    let segments = segments.strip_suffix(&[""]).filter(|_| resource).unwrap_or(segments);
-    Some(match segments {
-        [".well-known", "oauth-authorization-server"] => Endpoint::Server,
-        [".well-known", "oauth-protected-resource"] => Endpoint::Resource("".into()),
-        [".well-known", "oauth-protected-resource", "mcp"] => Endpoint::Resource("/mcp".into()),
-        [".well-known", "oauth-protected-resource", "mcp", service] => {
-            Endpoint::Resource(format!("/mcp/{service}").into())
-        }
-        ["oauth", "jwks"] => Endpoint::Keys,
-        ["oauth", "authorize"] => Endpoint::Authorize,
-        ["oauth", "signed-in"] => Endpoint::SignedIn,
-        ["oauth", "token"] => Endpoint::Token,
-        ["oauth", "revoke"] => Endpoint::Revoke,
-        ["oauth", "introspect"] => Endpoint::Introspect,
-        ["oauth", "register"] => Endpoint::Register,
-        _ => return None,
-    })
-}
-
-pub fn methods(endpoint: &Endpoint<'_>) -> &'static str {
-    match endpoint {
-        Endpoint::Server | Endpoint::Resource(_) | Endpoint::Keys | Endpoint::SignedIn => "GET",
-        Endpoint::Authorize => "GET, POST",
-        Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Register => "POST",
-    }
-}
-
-/// Whether it is a document for everybody.
-pub fn is_public(endpoint: &Endpoint<'_>) -> bool {
-    matches!(endpoint, Endpoint::Server | Endpoint::Resource(_) | Endpoint::Keys)
 }
 
 pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Problem> {
@@ -109,6 +72,11 @@ pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Probl
         Failed::Refused(refused) => refusal(call, &refused),
         Failed::Problem(problem) => Err(problem),
     })
+}
+
+/// The metadata of the resource at a path.
+pub async fn resource(call: &Call, path: &str) -> Result<Answer, Problem> {
+    serve(call, &Endpoint::Resource(path)).await
 }
 
 /// Why a request has no answer of its own: OAuth's refusals, and failures of the gateway.
