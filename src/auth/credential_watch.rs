@@ -8,22 +8,22 @@ use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::Code;
 
-use super::{Age, Own, origin_of, presented, recognize, resource_path};
+use super::{Age, OwnIssuer, origin_of, presented, recognize, resource_path};
 
 /// The permissions that a principal must keep.
 #[derive(Debug, Clone)]
-pub enum Needed {
+pub enum RequiredPermissions {
     All(Vec<String>),
     /// Permission to create any context at all.
     ToCreate,
 }
 
-impl Needed {
+impl RequiredPermissions {
     pub fn one(permission: impl Into<String>) -> Self {
         Self::All(vec![permission.into()])
     }
 
-    fn is_had_by(&self, principal: &Principal) -> bool {
+    fn are_granted_to(&self, principal: &Principal) -> bool {
         match self {
             Self::All(permissions) => permissions.iter().all(|permission| principal.may(permission)),
             Self::ToCreate => principal.may_create_any(),
@@ -31,7 +31,7 @@ impl Needed {
     }
 }
 
-pub struct Watched {
+pub struct CredentialWatch {
     presented: String,
     admin_key: String,
     /// If the gateway is an issuer: its origin, and the requested path.
@@ -39,11 +39,11 @@ pub struct Watched {
     tenant: String,
     principal: String,
     until: Option<Timestamp>,
-    needed: Needed,
+    needed: RequiredPermissions,
 }
 
-impl Watched {
-    pub fn of(request: &Request, settings: &Settings, principal: &Principal, needed: Needed) -> Self {
+impl CredentialWatch {
+    pub fn of(request: &Request, settings: &Settings, principal: &Principal, needed: RequiredPermissions) -> Self {
         Self {
             presented: presented(request).unwrap_or_default().into(),
             admin_key: settings.admin_key.clone().unwrap_or_default(),
@@ -71,13 +71,13 @@ impl Watched {
         if self.until.is_some_and(|until| until <= clock::now()) {
             return false;
         }
-        let own = self.own.as_ref().map(|(origin, path)| Own { origin, path });
+        let own = self.own.as_ref().map(|(origin, path)| OwnIssuer { origin, path });
         match recognize(&self.presented, &self.admin_key, own, Age::Within(settings::timing().credentials_max_age_ms))
             .await
         {
             Ok((principal, _)) => {
                 let same = principal.tenant == self.tenant && principal.principal == self.principal;
-                same && self.needed.is_had_by(&principal)
+                same && self.needed.are_granted_to(&principal)
             }
             // An unreachable registry says nothing against the credentials.
             Err(problem) => problem.code != Code::Unauthenticated,

@@ -19,9 +19,9 @@ pub const OWN: &str = "own";
 /// The object that stores it.
 pub const OWN_KEYS: &str = "default/keys";
 /// How long a server may take, in milliseconds.
-const PATIENCE_MS: u64 = 5_000;
+const FETCH_TIMEOUT_MS: u64 = 5_000;
 /// The interval at which a request checks whether another's fetch has finished, in milliseconds.
-const LOOK_MS: u64 = 20;
+const POLL_INTERVAL_MS: u64 = 20;
 
 /// The document that a key set belongs to: its path below `/v1`, its creation time and its generation. When the
 /// document is written, every isolate fetches the key set again; a deleted document leaves nothing to a new one with
@@ -36,11 +36,11 @@ pub struct Owner<'o> {
 struct Entry {
     written: DocumentVersion,
     url: String,
-    held: CachedKeySet,
+    keys: CachedKeySet,
 }
 
 /// Clients choose the URLs of their keys themselves, so at most this many of these sets are cached.
-const MAX_OF_CLIENTS: usize = 200;
+const MAX_CLIENT_SETS: usize = 200;
 const CLIENTS: &str = "clients/";
 
 thread_local! {
@@ -53,7 +53,7 @@ fn with_entry<T>(owner: Owner<'_>, url: &str, use_it: impl FnOnce(&mut Entry) ->
         let is_new = !sets.contains_key(owner.path);
         if is_new && owner.path.starts_with(CLIENTS) {
             let clients = || sets.keys().filter(|path| path.starts_with(CLIENTS));
-            if clients().count() >= MAX_OF_CLIENTS {
+            if clients().count() >= MAX_CLIENT_SETS {
                 sets.retain(|path, _| !path.starts_with(CLIENTS));
             }
         }
@@ -61,9 +61,9 @@ fn with_entry<T>(owner: Owner<'_>, url: &str, use_it: impl FnOnce(&mut Entry) ->
         let (is_newer, is_same) = (owner.written > entry.written, owner.written == entry.written);
         if is_newer && entry.url == url && entry.written.created_at == owner.written.created_at {
             entry.written = owner.written;
-            entry.held.invalidate(clock::now());
+            entry.keys.invalidate(clock::now());
         } else if is_newer || is_same && entry.url != url {
-            *entry = Entry { written: owner.written, url: url.into(), held: CachedKeySet::default() };
+            *entry = Entry { written: owner.written, url: url.into(), keys: CachedKeySet::default() };
         }
         use_it(entry)
     })
@@ -93,15 +93,15 @@ async fn verify_by(token: &Token<'_>, url: &str, owner: Owner<'_>) -> Result<Tim
     let mut failed = None;
     loop {
         let now = clock::now();
-        match with_entry(owner, url, |entry| entry.held.lookup(kid, algorithm, failed, now, &timing)) {
+        match with_entry(owner, url, |entry| entry.keys.lookup(kid, algorithm, failed, now, &timing)) {
             KeyLookup::Try(keys, number) => {
                 if any_verifies(token, keys).await {
-                    return Ok(with_entry(owner, url, |entry| entry.held.valid_until(now, &timing)));
+                    return Ok(with_entry(owner, url, |entry| entry.keys.valid_until(now, &timing)));
                 }
                 failed = Some(number);
             }
             // Another request's I/O cannot be awaited, but its result can be polled.
-            KeyLookup::Wait => clock::pause(LOOK_MS).await,
+            KeyLookup::Wait => clock::pause(POLL_INTERVAL_MS).await,
             KeyLookup::Fetch => fetch(url, owner, now).await,
             KeyLookup::Reject(refused) => return Err(refused),
         }
@@ -120,7 +120,7 @@ async fn any_verifies(token: &Token<'_>, keys: Vec<Jwk>) -> bool {
 async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
     // If the document was replaced in the meantime, its present URL is fetched.
     let (url, written) = with_entry(owner, url, |entry| {
-        entry.held.begin_fetch(now.plus_ms(PATIENCE_MS + 1_000));
+        entry.keys.begin_fetch(now.plus_ms(FETCH_TIMEOUT_MS + 1_000));
         (entry.url.clone(), entry.written)
     });
     let fetched = if url == OWN { own().await } else { published(&url).await };
@@ -131,7 +131,7 @@ async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
         // A key set requested before a document was written does not apply to its present version.
         let same = sets.get_mut(owner.path).filter(|entry| entry.url == url && entry.written == written);
         if let Some(entry) = same {
-            entry.held.fetched(fetched.ok(), clock::now());
+            entry.keys.fetched(fetched.ok(), clock::now());
         }
     });
 }
@@ -140,7 +140,7 @@ type Fetched = Result<(Vec<Jwk>, Option<u64>), String>;
 
 async fn published(url: &str) -> Fetched {
     let address = settings::current().may_call(url, None).map_err(|refusal| refusal.to_string())?;
-    match calls::document(&address, PATIENCE_MS, MAX_SET_BYTES).await {
+    match calls::document(&address, FETCH_TIMEOUT_MS, MAX_SET_BYTES).await {
         Ok(document) => jwk::read_set(&document.body)
             .map(|keys| (keys, max_age(&document.cache_control)))
             .map_err(|refused| refused.to_string()),
@@ -155,7 +155,7 @@ async fn own() -> Fetched {
 
 /// The public keys of the gateway's own authorization server, as they are now.
 pub async fn own_keys() -> Result<Vec<Jwk>, Failure> {
-    match objects::send(Kind::Grants, OWN_KEYS, "", &Ask::Keys, PATIENCE_MS).await? {
+    match objects::send(Kind::Grants, OWN_KEYS, "", &Ask::Keys, FETCH_TIMEOUT_MS).await? {
         Reply::Keys(keys) => {
             let jwk = |key: PublicKey| Jwk {
                 kid: Some(key.kid),
@@ -165,6 +165,6 @@ pub async fn own_keys() -> Result<Vec<Jwk>, Failure> {
             };
             Ok(keys.into_iter().map(jwk).collect())
         }
-        _ => Err(Failure("the keys' object answered something else".into())),
+        _ => Err(Failure("unexpected reply from the object with the keys".into())),
     }
 }

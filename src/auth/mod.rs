@@ -37,12 +37,12 @@ pub fn origin_of(request: &Request, settings: &Settings) -> String {
 
 /// The gateway as an issuer, and the requested resource: the API, or the MCP endpoint at this path.
 #[derive(Debug, Clone, Copy)]
-pub struct Own<'o> {
+pub struct OwnIssuer<'o> {
     pub origin: &'o str,
     pub path: &'o str,
 }
 
-impl Own<'_> {
+impl OwnIssuer<'_> {
     /// The audience that a token must have (RFC 8707).
     fn audience(&self) -> String {
         format!("{}{}", self.origin, self.path)
@@ -73,13 +73,13 @@ fn resource_path(request: &Request) -> &str {
 
 /// The URL of the metadata by which a client obtains a token for the requested resource.
 pub fn metadata_of(request: &Request, settings: &Settings) -> String {
-    Own { origin: &origin_of(request, settings), path: resource_path(request) }.metadata()
+    OwnIssuer { origin: &origin_of(request, settings), path: resource_path(request) }.metadata()
 }
 
 /// `own`: the resource whose metadata the challenge refers to (RFC 9728 §5.1).
-fn unauthenticated(presented: bool, own: Option<Own<'_>>) -> Problem {
+fn unauthenticated(presented: bool, own: Option<OwnIssuer<'_>>) -> Problem {
     let (detail, mut challenge) = if presented {
-        ("The credentials are not valid (any more).", r#"Bearer error="invalid_token""#.to_string())
+        ("The credentials are invalid, expired or revoked.", r#"Bearer error="invalid_token""#.to_string())
     } else {
         ("Send an API key as Authorization: Bearer <key>.", "Bearer".to_string())
     };
@@ -93,7 +93,7 @@ fn unauthenticated(presented: bool, own: Option<Own<'_>>) -> Problem {
 /// The problem for credentials that ended during a request.
 pub fn ended(request: &Request, settings: &Settings) -> Problem {
     let origin = settings.oauth.then(|| origin_of(request, settings));
-    unauthenticated(true, origin.as_deref().map(|origin| Own { origin, path: resource_path(request) }))
+    unauthenticated(true, origin.as_deref().map(|origin| OwnIssuer { origin, path: resource_path(request) }))
 }
 
 /// The credentials in a request.
@@ -148,7 +148,7 @@ pub enum Age {
     Current,
 }
 
-async fn taken(tenant: &str, age: Age) -> Result<Rc<Snapshot>, Problem> {
+async fn snapshot_of(tenant: &str, age: Age) -> Result<Rc<Snapshot>, Problem> {
     let snapshot = match age {
         Age::Any => snapshot::any(tenant).await,
         Age::Within(most_ms) => snapshot::within(tenant, most_ms).await,
@@ -176,11 +176,12 @@ pub async fn authenticate(
     let Some(admin_key) = &settings.admin_key else {
         return Err(Problem::new(
             Code::NotConfigured,
-            "The secret ADMIN_KEY is not set or has less than 16 characters. Set it with: npx wrangler secret put ADMIN_KEY",
+            "The secret ADMIN_KEY is not set or has less than 16 characters. Set it with: \
+             npx wrangler secret put ADMIN_KEY",
         ));
     };
     let origin = settings.oauth.then(|| origin_of(request, settings));
-    let own = origin.as_deref().map(|origin| Own { origin, path: resource_path(request) });
+    let own = origin.as_deref().map(|origin| OwnIssuer { origin, path: resource_path(request) });
     let presented = presented(request).ok_or_else(|| unauthenticated(false, own))?;
     recognize(presented, admin_key, own, age).await
 }
@@ -189,13 +190,13 @@ pub async fn authenticate(
 pub async fn recognize(
     presented: &str,
     admin_key: &str,
-    own: Option<Own<'_>>,
+    own: Option<OwnIssuer<'_>>,
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), Problem> {
     // One comparison for every text other than a key; its result depends on nothing else.
     let Some(presented) = api_key::parse(presented) else {
         if api_key::equal_secrets(presented, admin_key) {
-            return Ok((Principal::admin(), taken(FIRST_TENANT, age).await?));
+            return Ok((Principal::admin(), snapshot_of(FIRST_TENANT, age).await?));
         }
         if looks_like_token(presented) {
             return by_token(presented, own, age).await;
@@ -205,26 +206,26 @@ pub async fn recognize(
     if !is_tenant(presented.tenant).await.map_err(|failure| Problem::internal(failure.0))? {
         return Err(unauthenticated(true, own));
     }
-    let mut snapshot = taken(presented.tenant, age).await?;
+    let mut snapshot = snapshot_of(presented.tenant, age).await?;
     let mut found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     if found.is_none() && age == Age::Any {
         // The key may have been created elsewhere a moment ago.
-        snapshot = taken(presented.tenant, Age::Current).await?;
+        snapshot = snapshot_of(presented.tenant, Age::Current).await?;
         found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
     }
     found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true, own))
 }
 
 /// Authenticates a token. Issuers belong to the deployment: its own tenant's registry has them.
-async fn by_token(text: &str, own: Option<Own<'_>>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
-    let mut issuers = taken(FIRST_TENANT, age).await?;
+async fn by_token(text: &str, own: Option<OwnIssuer<'_>>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
+    let mut issuers = snapshot_of(FIRST_TENANT, age).await?;
     let mut found = tokens::principal(text, &issuers, own, age).await;
     // The issuer may have been created elsewhere a moment ago. Also, a tenant's stores check the tenant's revision, not
     // this one.
     let unsure = found.as_ref().map_or(true, |(found, _)| found.tenant != FIRST_TENANT && !issuers.is_fresh());
     if unsure && age == Age::Any {
         let known = issuers.revision;
-        issuers = taken(FIRST_TENANT, Age::Current).await?;
+        issuers = snapshot_of(FIRST_TENANT, Age::Current).await?;
         if issuers.revision != known {
             found = tokens::principal(text, &issuers, own, age).await;
         }

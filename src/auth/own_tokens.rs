@@ -55,7 +55,7 @@ pub fn principal(
         let client = registry.and_then(|registry| registry.client(id)).ok_or(TokenError::Client)?;
         scope = meet_all(&client.scope, &scope);
     }
-    let (role, permissions) = of_subject(deployment, snapshot, claims).ok_or(TokenError::Holder)?;
+    let (role, permissions) = subject_permissions(deployment, snapshot, claims).ok_or(TokenError::Holder)?;
     let permissions = permissions.map_or(scope.clone(), |permissions| meet_all(&permissions, &scope));
     let mut from = vec![format!("clients/{}", claims.client_id), format!("revocations/{}", claims.family())];
     if let Some((name, _)) = claims.sub.strip_prefix("issuer:").and_then(|rest| rest.split_once(':')) {
@@ -70,7 +70,7 @@ pub fn principal(
 }
 
 /// The subject's role, and its permissions unless the scope alone decides; `None` if the subject is gone.
-fn of_subject(
+fn subject_permissions(
     deployment: &Snapshot,
     snapshot: &Snapshot,
     claims: &AccessTokenClaims,

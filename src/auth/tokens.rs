@@ -18,12 +18,12 @@ use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 
 use super::key_sets::{self, Owner};
-use super::{Age, Own, is_tenant, own_tokens, taken};
+use super::{Age, OwnIssuer, is_tenant, own_tokens, snapshot_of};
 
 /// At this size the cache is cleared: this is rare, and costs one verification per token.
-const MAX_REMEMBERED: usize = 2_000;
+const MAX_CACHED: usize = 2_000;
 
-struct Remembered {
+struct CachedToken {
     principal: Principal,
     /// The revisions of the registries that decided: the deployment's, which has the issuers, and the tenant's, which
     /// has the roles.
@@ -32,23 +32,23 @@ struct Remembered {
 }
 
 thread_local! {
-    static REMEMBERED: RefCell<HashMap<[u8; 32], Remembered>> = RefCell::new(HashMap::new());
+    static CACHE: RefCell<HashMap<[u8; 32], CachedToken>> = RefCell::new(HashMap::new());
 }
 
-fn remembered(digest: &[u8; 32], revision: u64, now: Timestamp) -> Option<(Principal, u64)> {
-    REMEMBERED.with_borrow(|all| {
+fn cached(digest: &[u8; 32], revision: u64, now: Timestamp) -> Option<(Principal, u64)> {
+    CACHE.with_borrow(|all| {
         let known = all.get(digest)?;
         let [issuers, own] = known.revisions;
         (issuers == revision && now < known.until).then(|| (known.principal.clone(), own))
     })
 }
 
-fn remember(digest: [u8; 32], principal: &Principal, revisions: [u64; 2], until: Timestamp) {
-    REMEMBERED.with_borrow_mut(|all| {
-        if all.len() >= MAX_REMEMBERED {
+fn cache(digest: [u8; 32], principal: &Principal, revisions: [u64; 2], until: Timestamp) {
+    CACHE.with_borrow_mut(|all| {
+        if all.len() >= MAX_CACHED {
             all.clear();
         }
-        all.insert(digest, Remembered { principal: principal.clone(), revisions, until });
+        all.insert(digest, CachedToken { principal: principal.clone(), revisions, until });
     });
 }
 
@@ -58,7 +58,7 @@ async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<R
         return Ok(issuers.clone());
     }
     match is_tenant(tenant).await {
-        Ok(true) => taken(tenant, age).await.map_err(|_| TokenError::Unmapped),
+        Ok(true) => snapshot_of(tenant, age).await.map_err(|_| TokenError::Unmapped),
         _ => Err(TokenError::Unmapped),
     }
 }
@@ -68,14 +68,14 @@ async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<R
 pub async fn principal(
     text: &str,
     issuers: &Rc<Snapshot>,
-    own: Option<Own<'_>>,
+    own: Option<OwnIssuer<'_>>,
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), TokenError> {
     // The result for one resource does not apply to another.
     let path = own.map_or("", |own| own.path);
     let digest: [u8; 32] = Sha256::new().chain_update(text).chain_update("\n").chain_update(path).finalize().into();
     let now = clock::now();
-    if let Some((principal, revision)) = remembered(&digest, issuers.revision, now) {
+    if let Some((principal, revision)) = cached(&digest, issuers.revision, now) {
         let own = registry_of(&principal.tenant, issuers, age).await?;
         if own.revision == revision {
             return Ok((principal, own));
@@ -87,14 +87,14 @@ pub async fn principal(
         let (claims, until) = own_tokens::claims(&token, own.origin, &own.audience()).await?;
         let own = registry_of(&claims.tenant, issuers, age).await?;
         let principal = own_tokens::principal(issuers, &own, &claims, until)?;
-        remember(digest, &principal, [issuers.revision, own.revision], until);
+        cache(digest, &principal, [issuers.revision, own.revision], until);
         return Ok((principal, own));
     }
     let (issuer, mapped, until) = claimed(&token, said, &issuers.issuers, now)?;
     let good_until = verify(&token, issuer).await?;
     let own = registry_of(&mapped.tenant, issuers, age).await?;
     let principal = named(&own, issuer, mapped, until);
-    remember(digest, &principal, [issuers.revision, own.revision], until.min(good_until));
+    cache(digest, &principal, [issuers.revision, own.revision], until.min(good_until));
     Ok((principal, own))
 }
 

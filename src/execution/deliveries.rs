@@ -10,7 +10,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
-use crate::objects::events::messages::{Ask, Due, Reply, Subscriber, Tried};
+use crate::objects::events::messages::{Ask, DeliveryReport, DueDelivery, Reply, Subscriber};
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
@@ -91,9 +91,9 @@ async fn webhook(tenant: &str, id: &str) -> Result<Option<Rc<Webhook>>, Failure>
     .map(Rc::new))
 }
 
-async fn send(tenant: &str, webhook: Option<Rc<Webhook>>, due: Due) -> Option<Tried> {
+async fn send(tenant: &str, webhook: Option<Rc<Webhook>>, due: DueDelivery) -> Option<DeliveryReport> {
     let attempt = transport::webhook::send(tenant, &due.webhook, &*webhook?, &due.event_id, due.event.get()).await;
-    Some(Tried { webhook: due.webhook, number: due.number, attempt })
+    Some(DeliveryReport { webhook: due.webhook, number: due.number, attempt })
 }
 
 /// Reports with retries: if a report is lost, its event is sent once more.

@@ -12,7 +12,7 @@ use narthex_core::context::status::ErrorCode;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 
 use super::{Completion, Timings, WaitOutcome, WaitingClient, call_with_retry, with_renewal};
-use crate::objects::lanes::client::{self as lanes, Asking, Entered, Permit};
+use crate::objects::lanes::client::{self as lanes, AcquireResult, Permit, PermitRequest};
 
 pub enum Gate {
     Open(Option<Permit>),
@@ -25,12 +25,12 @@ pub enum Gate {
 /// Passes the gate of a service, or returns why not.
 pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut WaitingClient) -> Result<Gate, Failure> {
     let (admission, service) = (&work.admission, &entry.service().id);
-    let asking = Asking::about(tenant, entry, admission, true);
+    let request = PermitRequest::new(tenant, entry, admission, true);
     let timing = settings::timing();
     loop {
         let turn = if waiter.waits() { timing.client_queue_wait_ms } else { timing.queue_wait_ms };
         let turn = turn.min(admission.expires_at.since(clock::now()));
-        let acquiring = lanes::acquire(&asking, turn);
+        let acquiring = lanes::acquire(&request, turn);
         let Some(entered) = with_renewal(tenant, admission, work.lease, None, waiter, acquiring).await else {
             // Cancelled, ended, or taken by another worker.
             lanes::leave(tenant, entry, &admission.id).await;
@@ -38,15 +38,15 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiting
             return Ok(Gate::Blocked);
         };
         match entered {
-            Ok(Entered::Free) => return Ok(Gate::Open(None)),
-            Ok(Entered::Permit(permit)) => return Ok(Gate::Open(Some(permit))),
-            Ok(Entered::Waiting | Entered::Full { .. }) if waiter.waits() || work.lease > 0 => {}
-            Ok(Entered::Waiting | Entered::Full { .. }) => {
+            Ok(AcquireResult::Free) => return Ok(Gate::Open(None)),
+            Ok(AcquireResult::Permit(permit)) => return Ok(Gate::Open(Some(permit))),
+            Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) if waiter.waits() || work.lease > 0 => {}
+            Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) => {
                 put_back(tenant, work, None).await?;
                 return Ok(Gate::Blocked);
             }
-            Ok(Entered::Open { until }) => return breaker_open(tenant, work, entry, until, waiter).await,
-            Ok(Entered::TooLate) => {
+            Ok(AcquireResult::Open { until }) => return breaker_open(tenant, work, entry, until, waiter).await,
+            Ok(AcquireResult::TooLate) => {
                 let message = "What is left of its time is less than the service takes.";
                 return refuse(tenant, work, error(ErrorCode::DeadlineExceeded, message, entry), waiter).await;
             }

@@ -75,7 +75,7 @@ async fn with_renewal<T>(
     let mut doing = std::pin::pin!(doing);
     let Timing { lease_ms, renew_ms, .. } = settings::timing();
     // The permit may be older than the call: admission and lease came after it.
-    let mut renew_at = permit.map_or_else(clock::now, Permit::taken_at).plus_ms(renew_ms);
+    let mut renew_at = permit.map_or_else(clock::now, Permit::granted_at).plus_ms(renew_ms);
     loop {
         let left = renew_at.since(clock::now());
         if let Either::Left((done, _)) = select(doing.as_mut(), std::pin::pin!(waiter.pause(left))).await {

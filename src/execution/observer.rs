@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::{Ask, Reply, Say, Work};
+use crate::objects::contexts::messages::{Ask, CallbackReport, Reply, Work};
 use crate::platform::{Failure, clock, settings};
 use crate::transport::observer::{CallObserver, Notice};
 
@@ -73,8 +73,8 @@ impl CallObserver for Observer<'_> {
 
     async fn progress(&self, data: Box<RawValue>) {
         let (id, lease) = (&self.work.admission.id, self.work.lease);
-        let say = Say::Beat { lease_ms: None, progress: Some(data) };
+        let callback = CallbackReport::Beat { lease_ms: None, progress: Some(data) };
         // The next progress replaces it.
-        let _ = call_store(self.tenant, id, 0, Ask::CallBack { id: id.clone(), lease, say }).await;
+        let _ = call_store(self.tenant, id, 0, Ask::CallBack { id: id.clone(), lease, callback }).await;
     }
 }

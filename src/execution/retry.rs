@@ -38,7 +38,7 @@ pub fn decide(attempted: &mut AttemptResult, work: &mut Work, snapshot: &Snapsho
         return;
     };
     if let Some(ms) = *retry_after_ms {
-        entry.live.rests_until.set(now.plus_ms(ms.min(MAX_RETRY_AFTER_MS)));
+        entry.live.cool_down_until.set(now.plus_ms(ms.min(MAX_RETRY_AFTER_MS)));
     }
     let others = selection::has_others(work, snapshot, id);
     let pause_ms = selection::pause_ms(work, snapshot, id, *retry_after_ms, now);

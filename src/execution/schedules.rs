@@ -2,7 +2,7 @@
 
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
-use crate::objects::schedules::messages::{Ask, Planned, Reply};
+use crate::objects::schedules::messages::{Ask, Reply, ScheduleConfig};
 use crate::platform::Failure;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use narthex_core::schedules::Schedule;
@@ -22,7 +22,7 @@ pub async fn configure(tenant: &str, snapshot: &Snapshot) -> Result<(), Failure>
     let planned = |stored: &StoredDocument| {
         let schedule = read(stored)?;
         let (plan, missed, enabled) = (schedule.plan(stored.updated_at), schedule.missed, schedule.enabled);
-        Some(Planned { id: stored.id.clone(), version: stored.generation(), plan, missed, enabled })
+        Some(ScheduleConfig { id: stored.id.clone(), version: stored.generation(), plan, missed, enabled })
     };
     let schedules = snapshot.documents(DocumentKind::Schedule).filter_map(planned).collect();
     let ask = Ask::Configure { tenant: tenant.into(), revision: snapshot.revision, schedules };

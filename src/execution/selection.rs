@@ -89,7 +89,7 @@ pub fn pause_ms(work: &Work, snapshot: &Snapshot, than: &str, own_ms: Option<u64
 
 /// How long a service asked not to be called, in milliseconds.
 fn requested_pause_ms(snapshot: &Snapshot, candidate: &Candidate, now: Timestamp) -> u64 {
-    snapshot.services.get(candidate.service).map_or(0, |entry| entry.live.rests_until.get().since(now))
+    snapshot.services.get(candidate.service).map_or(0, |entry| entry.live.cool_down_until.get().since(now))
 }
 
 /// The candidates for a later attempt: services that would return the same again are excluded, untried ones are
@@ -141,13 +141,14 @@ pub fn unavailable_services(snapshot: &Snapshot, now: Timestamp) -> (Vec<String>
             other.service().id != than.service().id
                 && offers(other, name)
                 && !other.service().draining
-                && !other.is_shut(now)
+                && !other.is_blocked(now)
         })
     };
     let is_alone = |entry: &&Entry| !entry.service().capabilities.iter().any(|offer| could(entry, &offer.name));
     // Contexts for a connected service wait in its queue, so that they start as soon as it connects.
-    let is_shut = |entry: &&Entry| entry.is_shut(now) && !(entry.service().transport.connects() && entry.is_offline());
-    let shut: Vec<&Entry> = snapshot.services.iter().filter(is_shut).filter(is_alone).collect();
-    let soonest = shut.iter().filter_map(|entry| entry.may_be_tried_at(now)).min();
+    let is_blocked =
+        |entry: &&Entry| entry.is_blocked(now) && !(entry.service().transport.connects() && entry.is_offline());
+    let shut: Vec<&Entry> = snapshot.services.iter().filter(is_blocked).filter(is_alone).collect();
+    let soonest = shut.iter().filter_map(|entry| entry.half_opens_at(now)).min();
     (shut.iter().map(|entry| entry.service().id.clone()).collect(), soonest)
 }

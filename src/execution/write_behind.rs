@@ -98,7 +98,7 @@ async fn record(tenant: &str, work: Work, attempted: AttemptResult, waiter: &mut
     let head = Head::from_record(admission.clone(), report.clone())
         .map_err(|_| Failure("a context could not be ended".into()))?;
     let timings = Timings { upstream, ..Timings::default() };
-    waiter.answer(WaitOutcome::Ended(Completion { view: view::of(&head)?, result: result.clone(), timings }));
+    waiter.answer(WaitOutcome::Ended(Completion { view: view::to_view(&head)?, result: result.clone(), timings }));
     let id = admission.id.clone();
     let record = Ask::Record { admission: Box::new(admission), parameters, report, result };
     call_with_retry(tenant, &id, record).await.map(drop)

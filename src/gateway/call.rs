@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
 use crate::auth;
-use crate::auth::credential_watch::{Needed, Watched};
+use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::execution::CALLBACK_PATH;
 use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::Snapshot;
@@ -312,15 +312,15 @@ impl Call {
     }
 
     /// The credentials of this request, for what stays open by them.
-    pub fn watched(&self, principal: &Principal, needed: Needed) -> Watched {
-        Watched::of(&self.request, &self.settings, principal, needed)
+    pub fn watched(&self, principal: &Principal, needed: RequiredPermissions) -> CredentialWatch {
+        CredentialWatch::of(&self.request, &self.settings, principal, needed)
     }
 
     /// What comes of a wait, unless the credentials that asked for it end before.
     pub async fn while_good<T>(
         &self,
         principal: &Principal,
-        needed: Needed,
+        needed: RequiredPermissions,
         wait: impl Future<Output = T>,
     ) -> Result<T, Problem> {
         let ended = async {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::auth;
 use crate::execution::{call_store, call_with_revision};
-use crate::objects::contexts::messages::{Ask, Found, Reply, Say};
+use crate::objects::contexts::messages::{Ask, CallbackReport, ContextDetails, Reply};
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use narthex_core::base::id::ContextId;
@@ -36,8 +36,8 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     let body = call.said_by_service(MAX_ANSWER_BYTES).await?;
     let said = callback::read(&body).map_err(Problem::invalid)?;
     let mut connected = None;
-    let say = match said {
-        CallbackMessage::Heartbeat { lease_ms, progress } => Say::Beat {
+    let callback = match said {
+        CallbackMessage::Heartbeat { lease_ms, progress } => CallbackReport::Beat {
             lease_ms,
             progress: progress
                 .map(|text| RawValue::from_string(text.into()))
@@ -50,7 +50,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
             outcome(&snapshot, &found, body.into_bytes())?
         }
     };
-    match call_store(tenant, &id, 0, Ask::CallBack { id: id.clone(), lease, say }).await.map_err(internal)? {
+    match call_store(tenant, &id, 0, Ask::CallBack { id: id.clone(), lease, callback }).await.map_err(internal)? {
         Reply::CalledBack { status, counts: true } => {
             // Its connection has room for something else now.
             if let Some(entry) = connected {
@@ -66,7 +66,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     }
 }
 
-async fn found(tenant: &str, id: &ContextId, mut snapshot: Rc<Snapshot>) -> Result<Box<Found>, Problem> {
+async fn found(tenant: &str, id: &ContextId, mut snapshot: Rc<Snapshot>) -> Result<Box<ContextDetails>, Problem> {
     match call_with_revision(tenant, id, &mut snapshot, Ask::Get { id: id.clone() }).await.map_err(internal)? {
         Reply::Context(found) => Ok(found),
         _ => Err(unknown()),
@@ -74,7 +74,7 @@ async fn found(tenant: &str, id: &ContextId, mut snapshot: Rc<Snapshot>) -> Resu
 }
 
 /// Reads a result, an error or a request for input as if it were the service's answer.
-fn outcome(snapshot: &Snapshot, found: &Found, body: Vec<u8>) -> Result<Say, Problem> {
+fn outcome(snapshot: &Snapshot, found: &ContextDetails, body: Vec<u8>) -> Result<CallbackReport, Problem> {
     let schema = snapshot.service(&found.service).and_then(|entry| {
         let offers = &entry.service().capabilities;
         let at = offers.iter().position(|offer| offer.name == found.capability && offer.version == found.version)?;
@@ -92,6 +92,6 @@ fn outcome(snapshot: &Snapshot, found: &Found, body: Vec<u8>) -> Result<Say, Pro
                 None => vec![Fault::new("#", error.message)],
             }))
         }
-        outcome => Ok(Say::Outcome { outcome, result: verdict.result }),
+        outcome => Ok(CallbackReport::Outcome { outcome, result: verdict.result }),
     }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::auth;
-use crate::objects::registry::messages::{Ask, Message, Refused, Reply};
+use crate::objects::registry::messages::{Ask, Message, RejectedCredentials, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log_event};
 use narthex_core::access::api_key;
@@ -99,7 +99,8 @@ pub async fn note(call: &Call, presented: &str, reason: Option<String>) {
         .filter(|token| call.settings.oauth && token.issuer() == Some(&auth::origin_of(&call.request, &call.settings)));
     let tenant = parsed.as_ref().map(|key| key.tenant).or_else(|| token.as_ref()?.text("tenant"));
     let key = parsed.as_ref().map(|key| key.id.to_string());
-    tell_refused(call, tenant, Refused { key, client: None, hash: digest(presented), count: 1, reason }).await;
+    tell_refused(call, tenant, RejectedCredentials { key, client: None, hash: digest(presented), count: 1, reason })
+        .await;
 }
 
 /// Notes that an OAuth client did not prove that it is the one. Of one that is not there the registry knows why.
@@ -108,11 +109,12 @@ pub async fn note_client(call: &Call, client_id: &str, reason: Option<String>) {
     let (tenant, client) = named.unzip();
     // What is no id of a client here names nothing in the log.
     let reason = if client.is_some() { reason } else { reason.or(Some("unknown".into())) };
-    let refused = Refused { key: None, client: client.map(Into::into), hash: String::new(), count: 1, reason };
+    let refused =
+        RejectedCredentials { key: None, client: client.map(Into::into), hash: String::new(), count: 1, reason };
     tell_refused(call, tenant, refused).await;
 }
 
-async fn tell_refused(call: &Call, tenant: Option<&str>, refused: Refused) {
+async fn tell_refused(call: &Call, tenant: Option<&str>, refused: RejectedCredentials) {
     // Where there is no such tenant, it is for who runs the deployment to know.
     let tenant = match tenant {
         Some(tenant) if auth::is_tenant(tenant).await.unwrap_or(false) => tenant,
@@ -122,7 +124,7 @@ async fn tell_refused(call: &Call, tenant: Option<&str>, refused: Refused) {
     let like = [tenant.to_string(), call.address().to_string(), subject.collect::<Vec<_>>().join(" ")];
     let told = REFUSED.with_borrow_mut(|refused| refused.add(like, 1, clock::now()));
     if let Some(([tenant, address, _], count)) = told {
-        let refused = Refused { count, ..refused };
+        let refused = RejectedCredentials { count, ..refused };
         // Too many to be told apart.
         let tenant = if tenant.is_empty() { FIRST_TENANT.into() } else { tenant };
         let by = Actor { actor: String::new(), name: None, request_id: call.request_id.clone(), address };

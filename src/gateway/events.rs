@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::auth::credential_watch::{Needed, Watched};
+use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::auth::{self, Age};
 use crate::execution::{call_with_revision, is_store_of};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};
@@ -75,14 +75,14 @@ async fn ask_hub(tenant: &str, ask: &Ask) -> Result<Reply, Problem> {
 }
 
 /// The credentials by which somebody looks.
-fn watched(call: &Call, caller: &Caller, needed: &str) -> Watched {
+fn watched(call: &Call, caller: &Caller, needed: &str) -> CredentialWatch {
     let all = caller.principal.sees_all_contexts().then_some("contexts:read:*");
     let needed = std::iter::once(needed).chain(all).map(Into::into).collect();
-    call.watched(&caller.principal, Needed::All(needed))
+    call.watched(&caller.principal, RequiredPermissions::All(needed))
 }
 
 /// Who looks: by a ticket in the query, else by the usual credentials.
-async fn who_looks(call: &Call) -> Result<(Viewer, Option<Watched>), Problem> {
+async fn who_looks(call: &Call) -> Result<(Viewer, Option<CredentialWatch>), Problem> {
     let Some(ticket) = call.query("ticket") else {
         let caller = authenticated(call, Age::Current).await?;
         caller.principal.require("events:read")?;
@@ -170,7 +170,7 @@ async fn open(
     viewer: Viewer,
     filter: Filter,
     bound_to: Option<String>,
-    (way, watched): (Way, Option<Watched>),
+    (way, watched): (Way, Option<CredentialWatch>),
 ) -> Result<Answer, Problem> {
     let mut headers = Headers::default();
     headers.set("x-request-id", &call.request_id);
@@ -290,7 +290,7 @@ async fn open_context(
     call: &Call,
     viewer: Viewer,
     id: &ContextId,
-    by: (Way, Option<Watched>),
+    by: (Way, Option<CredentialWatch>),
 ) -> Result<Answer, Problem> {
     let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
     open(call, viewer, filter, Some(id.to_string()), by).await

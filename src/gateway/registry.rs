@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::objects::registry::messages::{Ask, Reply, Weighed};
+use crate::objects::registry::messages::{Ask, DocumentSize, Reply};
 use crate::objects::registry::snapshot;
 use narthex_core::access::oauth::registrations::MAX_REGISTRATIONS;
 use narthex_core::http::problem::Problem;
@@ -47,7 +47,7 @@ fn plural(kind: &str) -> String {
     format!("{kind}s")
 }
 
-fn shown(weighed: &Weighed) -> Shown<'_> {
+fn shown(weighed: &DocumentSize) -> Shown<'_> {
     Shown { object: format!("{}/{}", plural(&weighed.kind), weighed.id), bytes: &weighed.bytes }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::objects::registry::messages::{Registered, Reply};
+use crate::objects::registry::messages::{Reply, StoredService};
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::services::ServiceView;
@@ -11,14 +11,14 @@ use narthex_core::services::credentials::EncryptedCredentials;
 use super::answer::Answer;
 use super::registry_client::refusal;
 
-pub fn view<'r>(registered: &'r Registered, measured: &ObservedStatus) -> ServiceView<'r> {
+pub fn view<'r>(registered: &'r StoredService, measured: &ObservedStatus) -> ServiceView<'r> {
     let credentials = registered.credentials.as_ref().map(EncryptedCredentials::names).unwrap_or_default();
     ServiceView { credentials, ..registered.service.view(measured, registered.created_at, registered.updated_at) }
 }
 
 /// The version of what is configured, which is all that a write's condition looks at; and of what is measured, as
 /// that is shown too.
-pub fn etag(registered: &Registered, measured: &ObservedStatus) -> String {
+pub fn etag(registered: &StoredService, measured: &ObservedStatus) -> String {
     // What is read of its tools is shown too, and only grows newer.
     let read = registered.service.catalogue.as_ref().map_or(0, |catalogue| catalogue.changed_at.0);
     match measured.version + read {

@@ -8,7 +8,7 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
-use crate::auth::credential_watch::Watched;
+use crate::auth::credential_watch::CredentialWatch;
 use crate::platform::http::Headers;
 use crate::platform::sockets::Held;
 use crate::platform::streams::Stream;
@@ -27,7 +27,7 @@ const COMMENT: &str = ":\n\n";
 
 /// The answer that streams what comes from a socket an object has opened with `response`, for as long as the
 /// credentials are good that asked for it. A ticket's are known to the object alone.
-pub fn answer(response: &JsValue, watched: Option<Watched>) -> Answer {
+pub fn answer(response: &JsValue, watched: Option<CredentialWatch>) -> Answer {
     let socket = Held::take(response);
     let mut headers = Headers::default();
     headers.set("content-type", EVENT_STREAM);
@@ -38,7 +38,7 @@ pub fn answer(response: &JsValue, watched: Option<Watched>) -> Answer {
     Answer::stream(response)
 }
 
-async fn pass_on(socket: Held, mut stream: Stream, watched: Option<Watched>) {
+async fn pass_on(socket: Held, mut stream: Stream, watched: Option<CredentialWatch>) {
     let timing = settings::timing();
     let mut ended = pin!(async {
         match &watched {

@@ -12,32 +12,32 @@ use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::{self, CredentialPlace, EncryptedCredentials, OAuthClient};
 
 use super::lanes::messages::Target;
-use super::registry::messages::Registered;
+use super::registry::messages::StoredService;
 
 pub const SIGNING_SECRET: &str = "signing_secret";
 pub const CREDENTIALS: &str = "credentials";
 
 /// The associated data of a service's secret.
-pub fn of_service<'a>(tenant: &'a str, service: &'a str, field: &'static str) -> AssociatedData<'a> {
+pub fn service_secret_data<'a>(tenant: &'a str, service: &'a str, field: &'static str) -> AssociatedData<'a> {
     AssociatedData { tenant, kind: "service", id: service, field }
 }
 
 /// A service's secrets in stored form.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Stored<'s> {
+pub struct StoredSecrets<'s> {
     credentials: Option<&'s EncryptedCredentials>,
     signing_secret: &'s EncryptedSecret,
     retiring: Option<&'s RetiringSecret>,
 }
 
-impl<'s> From<&'s Registered> for Stored<'s> {
-    fn from(from: &'s Registered) -> Self {
+impl<'s> From<&'s StoredService> for StoredSecrets<'s> {
+    fn from(from: &'s StoredService) -> Self {
         let (credentials, retiring) = (from.credentials.as_ref(), from.retiring.as_ref());
         Self { credentials, signing_secret: &from.signing_secret, retiring }
     }
 }
 
-impl<'s> From<&'s Target> for Stored<'s> {
+impl<'s> From<&'s Target> for StoredSecrets<'s> {
     fn from(from: &'s Target) -> Self {
         let (credentials, retiring) = (from.credentials.as_ref(), from.retiring.as_ref());
         Self { credentials, signing_secret: &from.signing_secret, retiring }
@@ -54,9 +54,9 @@ pub struct DecryptedSecrets {
 }
 
 impl DecryptedSecrets {
-    pub async fn of(tenant: &str, service: &str, stored: Stored<'_>, now: Timestamp) -> Result<Self, Failure> {
-        let signing = of_service(tenant, service, SIGNING_SECRET);
-        let read = |text: String| Secret::parse(&text).ok_or_else(|| Failure("a signing secret is none".into()));
+    pub async fn of(tenant: &str, service: &str, stored: StoredSecrets<'_>, now: Timestamp) -> Result<Self, Failure> {
+        let signing = service_secret_data(tenant, service, SIGNING_SECRET);
+        let read = |text: String| Secret::parse(&text).ok_or_else(|| Failure("a signing secret is malformed".into()));
         let retiring = match stored.retiring.filter(|old| now < old.until) {
             Some(RetiringSecret { secret, until }) => {
                 Some((read(secret_box::decrypt(signing, secret).await?)?, *until))
@@ -65,7 +65,8 @@ impl DecryptedSecrets {
         };
         let mut credentials = Vec::new();
         for (place, value) in stored.credentials.iter().flat_map(|known| known.each()) {
-            credentials.push((place, secret_box::decrypt(of_service(tenant, service, CREDENTIALS), value).await?));
+            credentials
+                .push((place, secret_box::decrypt(service_secret_data(tenant, service, CREDENTIALS), value).await?));
         }
         let client = stored.credentials.and_then(|known| known.client.clone());
         Ok(Self {

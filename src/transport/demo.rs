@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
+use crate::objects::contexts::messages::{Ask, CallbackReport, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log_event, random, settings};
 use narthex_core::calling::response::CallResult;
@@ -93,8 +93,8 @@ pub async fn call(tenant: &str, order: &Order<'_>) -> CallResult {
 async fn tell(tenant: &str, order: &Order<'_>, counted: u64, to: u64) {
     let id = &order.work.admission.id;
     let Ok(progress) = serde_json::value::to_raw_value(&json!({"counted": counted, "to": to})) else { return };
-    let say = Say::Beat { lease_ms: None, progress: Some(progress) };
-    let ask = Ask::CallBack { id: id.clone(), lease: order.work.lease, say };
+    let callback = CallbackReport::Beat { lease_ms: None, progress: Some(progress) };
+    let ask = Ask::CallBack { id: id.clone(), lease: order.work.lease, callback };
     let Some(store) = id.store() else { return };
     let (name, message) = (store.object_name(tenant), Message { revision: 0, ask });
     let told: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await;

@@ -1,8 +1,8 @@
 //! An event on its way to a webhook: a CloudEvent in structured mode, signed by Standard Webhooks 1.0. Its
 //! `webhook-id` is the event's id, so that a receiver knows one that comes twice.
 
+use crate::objects::registry::document_secret_data;
 use crate::objects::registry::messages::DocumentKind;
-use crate::objects::registry::of_document;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, log_event, secret_box, settings};
@@ -21,7 +21,7 @@ async fn decrypted(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) ->
     let before = webhook.retiring.iter().filter(|old| now < old.until).map(|old| &old.secret);
     let mut secrets = Vec::new();
     for secret in std::iter::once(newest).chain(before) {
-        let text = secret_box::decrypt(of_document(tenant, DocumentKind::Webhook, id), secret).await?;
+        let text = secret_box::decrypt(document_secret_data(tenant, DocumentKind::Webhook, id), secret).await?;
         secrets.push(Secret::parse(&text).ok_or_else(|| Failure(format!("a secret of the webhook {id} is none")))?);
     }
     Ok(secrets)

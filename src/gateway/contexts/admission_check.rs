@@ -2,7 +2,7 @@
 //! first attempt may start at once.
 
 use crate::execution::gate;
-use crate::objects::lanes::client::{self as lanes, Asking, Entered, Permit};
+use crate::objects::lanes::client::{self as lanes, AcquireResult, Permit, PermitRequest};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::log_event;
 use narthex_core::context::Admission;
@@ -20,15 +20,15 @@ pub async fn check(tenant: &str, admission: &Admission, entry: &Entry, here: boo
     if !lanes::is_gated(entry) {
         return Ok(AdmissionCheck::Start(None));
     }
-    Ok(match lanes::acquire(&Asking::about(tenant, entry, admission, false), 0).await {
-        Ok(Entered::Free) => AdmissionCheck::Start(None),
-        Ok(Entered::Permit(permit)) if here => AdmissionCheck::Start(Some(permit)),
-        Ok(Entered::Permit(permit)) => {
+    Ok(match lanes::acquire(&PermitRequest::new(tenant, entry, admission, false), 0).await {
+        Ok(AcquireResult::Free) => AdmissionCheck::Start(None),
+        Ok(AcquireResult::Permit(permit)) if here => AdmissionCheck::Start(Some(permit)),
+        Ok(AcquireResult::Permit(permit)) => {
             // The Worker that takes the context from the queue acquires its own permit.
             gate::release_unused(Some(permit)).await;
             AdmissionCheck::Start(None)
         }
-        Ok(Entered::Full { retry_after_ms }) => {
+        Ok(AcquireResult::Full { retry_after_ms }) => {
             let seconds = retry_after_ms.div_ceil(1000).max(1);
             let detail = format!(
                 "The queue of {} is full. Try again in {seconds} s, or with a higher priority.",
@@ -36,7 +36,7 @@ pub async fn check(tenant: &str, admission: &Admission, entry: &Entry, here: boo
             );
             return Err(Problem::new(Code::QueueFull, detail).with_header("Retry-After", seconds.to_string()));
         }
-        Ok(Entered::Waiting | Entered::Open { .. } | Entered::TooLate) => AdmissionCheck::Queue,
+        Ok(AcquireResult::Waiting | AcquireResult::Open { .. } | AcquireResult::TooLate) => AdmissionCheck::Queue,
         Err(failure) => {
             log_event!(
                 LaneNotReached,

@@ -3,9 +3,9 @@
 use futures_channel::oneshot;
 use serde_json::value::RawValue;
 
-use crate::auth::credential_watch::Needed;
+use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::{Timings, WaitOutcome, WaitingClient, call_with_revision};
-use crate::objects::contexts::messages::{Ask, Found, Reply};
+use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
 use crate::platform::clock;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
@@ -131,7 +131,9 @@ pub(super) async fn wait_for_news(
     news: oneshot::Receiver<WaitOutcome>,
 ) -> Result<ContextState, Problem> {
     let seconds = wait_seconds(preference);
-    if let Ok(WaitOutcome::Ended(worked)) = call.while_good(&caller.principal, Needed::ToCreate, news).await? {
+    if let Ok(WaitOutcome::Ended(worked)) =
+        call.while_good(&caller.principal, RequiredPermissions::ToCreate, news).await?
+    {
         return Ok(ContextState {
             id: id.clone(),
             view: worked.view,
@@ -160,9 +162,9 @@ pub(super) async fn wait_in_store(
     let mut snapshot = caller.snapshot.clone();
     let wait = Ask::Wait { id: id.clone(), milliseconds, to_the_end: false, news_after: None };
     let reply = call_with_revision(&caller.principal.tenant, id, &mut snapshot, wait);
-    match call.while_good(&caller.principal, Needed::ToCreate, reply).await?.map_err(internal)? {
+    match call.while_good(&caller.principal, RequiredPermissions::ToCreate, reply).await?.map_err(internal)? {
         Reply::Context(found) => {
-            let Found { view, parameters, result, ended, run_at, .. } = *found;
+            let ContextDetails { view, parameters, result, ended, run_at, .. } = *found;
             let (id, timings) = (id.clone(), Timings::default());
             Ok(Some(ContextState {
                 id,

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::auth::credential_watch::Needed;
+use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
 use crate::execution::{gate, location_hint, work_on, write_behind};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
@@ -292,7 +292,7 @@ async fn recall(
 /// The response to a repeated request: the context that the first one created, with the wait that this one asks for.
 async fn replay(call: &Call, caller: &Caller, id: &ContextId, mode: DeliveryMode<'_>) -> Result<Created, Problem> {
     if mode.streams {
-        let answer = stream_context(call, caller, id, Needed::ToCreate);
+        let answer = stream_context(call, caller, id, RequiredPermissions::ToCreate);
         return Ok(Created::Stream(answer.with("idempotency-replayed", "true")));
     }
     let preference = mode.preference;

@@ -9,11 +9,11 @@ use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::auth::credential_watch::Needed;
+use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::client_stream::ClientStream;
 use crate::execution::notifications::Notifications;
 use crate::execution::{WaitOutcome, WaitingClient, call_with_revision};
-use crate::objects::contexts::messages::{Ask, Found, Reply};
+use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, settings};
@@ -64,12 +64,12 @@ pub(super) struct Delivery {
     news: oneshot::Receiver<WaitOutcome>,
     stream: Option<EventStream>,
     /// The permission that keeps the stream open.
-    needed: Needed,
+    needed: RequiredPermissions,
 }
 
 /// The permission by which a context was created.
-pub(super) fn create_permission(admission: &Admission) -> Needed {
-    Needed::one(format!("contexts:create:{}.{}", admission.service, admission.capability))
+pub(super) fn create_permission(admission: &Admission) -> RequiredPermissions {
+    RequiredPermissions::one(format!("contexts:create:{}.{}", admission.service, admission.capability))
 }
 
 impl Delivery {
@@ -80,7 +80,7 @@ impl Delivery {
             if let Some(notifications) = mode.notifications {
                 waiter = waiter.with_notifications(notifications);
             }
-            return (waiter, Self { news, stream: None, needed: Needed::ToCreate });
+            return (waiter, Self { news, stream: None, needed: RequiredPermissions::ToCreate });
         }
         let (waiter, news) = WaitingClient::until(admission.expires_at);
         let (stream, needed) = (EventStream::open(), create_permission(admission));
@@ -125,7 +125,7 @@ impl Delivery {
 }
 
 /// An event stream about a context that another Worker runs.
-pub(super) fn stream_context(call: &Call, caller: &Caller, id: &ContextId, needed: Needed) -> Answer {
+pub(super) fn stream_context(call: &Call, caller: &Caller, id: &ContextId, needed: RequiredPermissions) -> Answer {
     let EventStream { response, live } = EventStream::open();
     let (follower, permits) = (Follower::new(caller, id), call.limits.hand_over());
     let watched = call.watched(&caller.principal, needed);
@@ -189,7 +189,7 @@ impl Follower {
     }
 
     /// The context once its status differs from the published one, or after the keep-alive interval.
-    async fn next_state(&mut self, published: Option<Status>) -> Result<Option<Box<Found>>, Failure> {
+    async fn next_state(&mut self, published: Option<Status>) -> Result<Option<Box<ContextDetails>>, Failure> {
         let id = self.id.clone();
         let to_the_end = published == Some(Status::InputRequired);
         let milliseconds = if published.is_none() { 0 } else { settings::timing().keep_alive_ms };

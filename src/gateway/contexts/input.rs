@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::execution::call_with_revision;
-use crate::objects::contexts::messages::{Ask, Found, Reply};
+use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
 use narthex_core::access::principal::denied;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::{Fault, Object};
@@ -47,7 +47,7 @@ fn schema_faults(input: &RawValue, request: Option<&RawValue>) -> Vec<Fault> {
     faults.map(|fault| Fault { pointer: format!("#/input{}", fault.pointer), ..fault }).collect()
 }
 
-fn no_input_request(found: &Found) -> Problem {
+fn no_input_request(found: &ContextDetails) -> Problem {
     let status = found.status.as_str();
     Problem::new(Code::Conflict, format!("The context is {status}: it has no open input request."))
 }
@@ -71,7 +71,7 @@ pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, 
 pub async fn submit_input(
     caller: &mut Caller,
     id: &ContextId,
-    found: &Found,
+    found: &ContextDetails,
     input: &RawValue,
 ) -> Result<Box<RawValue>, Problem> {
     if found.status != Status::InputRequired {

@@ -10,9 +10,9 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::auth::credential_watch::Needed;
+use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::{call_with_revision, is_store_of};
-use crate::objects::contexts::messages::{Ask, CancelOutcome, Found, Reply};
+use crate::objects::contexts::messages::{Ask, CancelOutcome, ContextDetails, Reply};
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::settings::Settings;
@@ -42,7 +42,7 @@ pub async fn visible(
     caller: &mut Caller,
     id: &str,
     ask: impl Fn(ContextId) -> Ask,
-) -> Result<(ContextId, Box<Found>), Problem> {
+) -> Result<(ContextId, Box<ContextDetails>), Problem> {
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"))?;
     let tenant = caller.principal.tenant.clone();
     let revision = caller.snapshot.revision;
@@ -70,7 +70,7 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
     caller.principal.require("contexts:read")?;
     if let Some(seconds) = seconds.filter(|seconds| *seconds > 0 && !found.ended) {
         let milliseconds = u64::from(seconds) * 1000;
-        let (principal, needed) = (caller.principal.clone(), Needed::one("contexts:read"));
+        let (principal, needed) = (caller.principal.clone(), RequiredPermissions::one("contexts:read"));
         let wait = |id| Ask::Wait { id, milliseconds, to_the_end: true, news_after: None };
         (_, found) = call.while_good(&principal, needed, visible(call, &mut caller, id.as_str(), wait)).await??;
     }

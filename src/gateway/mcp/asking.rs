@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 
 use crate::execution::{Timings, call_with_revision};
-use crate::objects::contexts::messages::{Ask, Found, Reply};
+use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
 use crate::platform::clock;
 use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::base::id::ContextId;
@@ -46,8 +46,8 @@ impl Standing {
         Self { id, view, result, ended, timings }
     }
 
-    pub fn found(id: ContextId, found: Found) -> Self {
-        let Found { view, result, ended, .. } = found;
+    pub fn found(id: ContextId, found: ContextDetails) -> Self {
+        let ContextDetails { view, result, ended, .. } = found;
         Self { id, view, result, ended, timings: Timings::default() }
     }
 
@@ -152,7 +152,7 @@ async fn answer(
     call: &Call,
     caller: &mut Caller,
     id: ContextId,
-    found: Box<Found>,
+    found: Box<ContextDetails>,
     responses: &RawValue,
     seconds: u32,
 ) -> Result<Standing, Error> {
@@ -184,7 +184,7 @@ async fn take(
     call: &Call,
     caller: &mut Caller,
     id: &ContextId,
-    found: &Found,
+    found: &ContextDetails,
     responses: &RawValue,
 ) -> Result<bool, Error> {
     caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::auth::credential_watch::Needed;
+use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
 use crate::platform::streams::Stream;
 use narthex_core::access::principal::Principal;
@@ -295,7 +295,7 @@ impl ToolCall<'_> {
         let Plan { service, capability, answers, requires, streams, asking, token, wish, notifications, .. } = plan;
         let Standing { id, view, result, ended, timings } = standing;
         let task = asking::read(&view)?;
-        let needed = Needed::one(format!("contexts:create:{service}.{capability}"));
+        let needed = RequiredPermissions::one(format!("contexts:create:{service}.{capability}"));
         let mut following = Following {
             canceller: contexts::Canceller::new(call, caller),
             snapshot: caller.snapshot.clone(),

@@ -10,10 +10,10 @@ use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 
 use crate::auth;
-use crate::auth::credential_watch::Watched;
+use crate::auth::credential_watch::CredentialWatch;
 use crate::execution::call_with_revision;
 use crate::execution::notifications::Notifications;
-use crate::objects::contexts::messages::{Ask, Found, Reply};
+use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::streams::Stream;
 use crate::platform::{clock, log_event, settings};
@@ -57,7 +57,7 @@ pub struct Following {
     pub asking: Asking,
     pub reached: StreamPosition,
     /// By what it was called.
-    pub watched: Rc<Watched>,
+    pub watched: Rc<CredentialWatch>,
 }
 
 /// What was made of news.
@@ -71,7 +71,7 @@ enum Taken {
 
 /// What was heard of a call.
 enum Heard {
-    News(Result<Box<Found>, Problem>),
+    News(Result<Box<ContextDetails>, Problem>),
     /// Its upstream says nothing more here.
     Silence,
     /// Somebody else says the rest.
@@ -80,7 +80,7 @@ enum Heard {
 
 impl Following {
     /// The context when it has ended, asks for more than was asked, or has progress that was not told; or after a while.
-    async fn news(&mut self) -> Result<Box<Found>, Problem> {
+    async fn news(&mut self) -> Result<Box<ContextDetails>, Problem> {
         let StreamPosition { event, asked, .. } = self.reached;
         let (id, news_after) = (self.id.clone(), self.token.is_some().then_some(event));
         let follow = Ask::Follow { id, milliseconds: WAIT_MS, asked, news_after, taken: false };
@@ -94,7 +94,7 @@ impl Following {
     }
 
     /// Whether there is nothing to wait for: it has ended, or asks what was not asked yet.
-    fn is_over(&self, found: &Found) -> Result<bool, Problem> {
+    fn is_over(&self, found: &ContextDetails) -> Result<bool, Problem> {
         if found.ended {
             return Ok(true);
         }
@@ -235,7 +235,7 @@ impl Following {
         Some(Heard::News(over))
     }
 
-    async fn take_in(&mut self, channel: &Channel, news: Result<Box<Found>, Problem>) -> Result<Taken, Error> {
+    async fn take_in(&mut self, channel: &Channel, news: Result<Box<ContextDetails>, Problem>) -> Result<Taken, Error> {
         let found = news?;
         if self.is_over(&found)? {
             if !found.ended && self.asking.asks_on_the_way(&found.view)? {

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::auth::credential_watch::Needed;
+use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
-use crate::objects::contexts::messages::{Ask, CancelOutcome, Found};
+use crate::objects::contexts::messages::{Ask, CancelOutcome, ContextDetails};
 use crate::platform::streams::Stream;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
@@ -36,7 +36,7 @@ const PAGE: u64 = 50;
 /// What a server declares that has them.
 pub const CAPABILITY: &str = r#","tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}"#;
 
-fn shown(call: &Call, found: &Found) -> Result<String, Problem> {
+fn shown(call: &Call, found: &ContextDetails) -> Result<String, Problem> {
     Ok(read(&found.view)?.of_2025(found.result.as_deref().map(RawValue::get), ttl_ms(call)))
 }
 
@@ -65,7 +65,7 @@ pub async fn serve(
     }
 }
 
-async fn looked_at(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId, Box<Found>), Error> {
+async fn looked_at(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId, Box<ContextDetails>), Error> {
     caller.principal.require("contexts:read")?;
     let found = contexts::visible(call, caller, id, |id| Ask::Get { id }).await.map_err(refused)?;
     caller.principal.require("contexts:read")?;
@@ -114,7 +114,7 @@ async fn outcome(
         notifications: Notifications::default(),
         asking,
         reached: StreamPosition::default(),
-        watched: Rc::new(call.watched(&caller.principal, Needed::one("contexts:read"))),
+        watched: Rc::new(call.watched(&caller.principal, RequiredPermissions::one("contexts:read"))),
     };
     if found.ended {
         return following.result(&found.view, found.result.as_deref()).await.map(Served::Result);

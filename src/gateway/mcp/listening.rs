@@ -16,9 +16,9 @@ use futures_util::stream::{self, LocalBoxStream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::auth::credential_watch::{Needed, Watched};
+use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::execution::call_with_revision;
-use crate::objects::contexts::messages::{Ask, Found, Reply};
+use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
 use crate::platform::sockets::Held;
@@ -106,9 +106,12 @@ async fn wanted(
 
 /// The credentials by which somebody listens. Who could call something ends with that; which tools those are is looked
 /// at by itself.
-fn watched(call: &Call, caller: &Caller) -> Watched {
+fn watched(call: &Call, caller: &Caller) -> CredentialWatch {
     let calls = caller.principal.may_create_any();
-    call.watched(&caller.principal, if calls { Needed::ToCreate } else { Needed::All(Vec::new()) })
+    call.watched(
+        &caller.principal,
+        if calls { RequiredPermissions::ToCreate } else { RequiredPermissions::All(Vec::new()) },
+    )
 }
 
 /// `subscriptions/listen`.
@@ -227,7 +230,7 @@ impl Listening {
         Ok((heard(socket), listening))
     }
 
-    async fn run(mut self, mut hub: LocalBoxStream<'static, String>, mut stream: Stream, watched: Watched) {
+    async fn run(mut self, mut hub: LocalBoxStream<'static, String>, mut stream: Stream, watched: CredentialWatch) {
         let mut ended = pin!(watched.ended());
         for id in self.tasks.clone() {
             self.tell_task(&stream, &id, true).await;
@@ -369,7 +372,7 @@ impl Listening {
         if only_its_end && !found.ended {
             return;
         }
-        let Found { view, result, .. } = *found;
+        let ContextDetails { view, result, .. } = *found;
         if let Some(task) = Task::read(view.get()) {
             let result = joined::result(&self.snapshot, self.door.is_none(), &view, result.as_deref());
             let params = task.state(view.get(), result.as_deref(), self.ttl_ms);

@@ -1,6 +1,6 @@
 //! Three tools at `/mcp` for clients that know no tasks: what a context is, what it gave, and its end.
 
-use crate::objects::contexts::messages::{Ask, CancelOutcome, Found};
+use crate::objects::contexts::messages::{Ask, CancelOutcome, ContextDetails};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
 use narthex_core::http::problem::{Code, Problem};
@@ -115,7 +115,7 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
     }
 }
 
-fn result_of(caller: &Caller, legacy: bool, id: &ContextId, found: &Found) -> String {
+fn result_of(caller: &Caller, legacy: bool, id: &ContextId, found: &ContextDetails) -> String {
     if !found.ended && found.input_request.is_none() {
         let message = format!("The call goes on: it is {}. Ask again later.", found.status.as_str());
         return tool_error(legacy, &message, Some(id.as_str()));

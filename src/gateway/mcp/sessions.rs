@@ -5,7 +5,7 @@ use std::rc::Rc;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-use crate::auth::credential_watch::Needed;
+use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
 use crate::objects::contexts::messages::Ask as StoreAsk;
 use crate::objects::sessions::messages::{Ask, Reply};
@@ -176,7 +176,7 @@ pub async fn resume(
         notifications: Notifications::default(),
         asking: Asking::BySession { able: session.able() },
         reached,
-        watched: Rc::new(call.watched(&caller.principal, Needed::ToCreate)),
+        watched: Rc::new(call.watched(&caller.principal, RequiredPermissions::ToCreate)),
     };
     call.keep_running(following.write_to(channel));
     Ok(Answer::stream(response))

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::execution::call_with_revision;
-use crate::objects::contexts::messages::{Ask, Found};
+use crate::objects::contexts::messages::{Ask, ContextDetails};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
 use narthex_core::http::problem::{Code, Problem};
@@ -72,7 +72,7 @@ pub(super) fn refused(problem: Problem) -> Error {
     }
 }
 
-async fn found(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId, Box<Found>), Problem> {
+async fn found(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId, Box<ContextDetails>), Problem> {
     contexts::visible(call, caller, id, |id| Ask::Get { id }).await
 }
 
@@ -101,7 +101,7 @@ async fn cancel(call: &Call, caller: &mut Caller, id: &str) -> Result<(), Proble
 }
 
 /// Keeps a part of the answer. When something else came in between, the client sees that it is asked again.
-async fn narrow(caller: &mut Caller, id: &ContextId, found: &Found, rest: String) -> Result<(), Problem> {
+async fn narrow(caller: &mut Caller, id: &ContextId, found: &ContextDetails, rest: String) -> Result<(), Problem> {
     let Some(from) = found.input_request.clone() else { return Ok(()) };
     let to = RawValue::from_string(rest).map_err(|error| Problem::internal(error.to_string()))?;
     let tenant = caller.principal.tenant.clone();

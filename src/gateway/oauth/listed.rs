@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::auth::own_tokens;
-use crate::objects::grants::messages::{Ask, Held, Reply};
+use crate::objects::grants::messages::{ActiveGrant, Ask, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event};
@@ -33,7 +33,7 @@ async fn ask(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
 }
 
 /// Writes down that a grant is in use. Should that fail, the next hour's use does it.
-pub async fn note(known: &Known, realm: &Realm, grant: &str, held: &Held) {
+pub async fn note(known: &Known, realm: &Realm, grant: &str, held: &ActiveGrant) {
     let now = clock::now();
     let entry = GrantEntry {
         id: grant.into(),

@@ -11,7 +11,7 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::auth::{own_tokens, tokens};
 use crate::objects::registry::messages::DocumentKind;
-use crate::objects::registry::{of_document, snapshot};
+use crate::objects::registry::{document_secret_data, snapshot};
 use crate::platform::calls::{Method, Request, send};
 use crate::platform::http::Headers;
 use crate::platform::{clock, log_event, random, secret_box};
@@ -255,7 +255,7 @@ fn note(call: &Call, issuer: &str, fault: &Fault) {
 
 /// What the gateway proves itself with to an issuer.
 async fn decrypted(issuer: &str, secret: &EncryptedSecret) -> Result<String, Fault> {
-    let decrypted = secret_box::decrypt(of_document(FIRST_TENANT, DocumentKind::Issuer, issuer), secret).await;
+    let decrypted = secret_box::decrypt(document_secret_data(FIRST_TENANT, DocumentKind::Issuer, issuer), secret).await;
     decrypted.map_err(|failure| Fault::ours(format!("its client_secret cannot be decrypted: {}", failure.0)))
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::auth::key_sets::OWN_KEYS;
 use crate::auth::own_tokens;
-use crate::objects::grants::messages::{Ask, Held, Reply, Taken};
+use crate::objects::grants::messages::{ActiveGrant, Ask, Reply, TokenOutcome};
 use crate::objects::registry::messages::{self as registry, Condition};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, random};
@@ -126,7 +126,7 @@ pub fn minted(realm: &Realm, grant: &str, used: GrantToken) -> (String, String) 
 }
 
 /// What this client may still get of a grant.
-pub async fn read(realm: &Realm, grant: &str, client: &str) -> Result<Option<Held>, Failed> {
+pub async fn read(realm: &Realm, grant: &str, client: &str) -> Result<Option<ActiveGrant>, Failed> {
     let ask = Ask::Read { client: client.into() };
     let reply = objects::send(Kind::Grants, &object(realm, grant), "", &ask, PATIENCE_MS).await.map_err(internal)?;
     match reply {
@@ -208,9 +208,9 @@ fn same_resource(call: &Call, form: &Form, allowed: &GrantedAccess) -> Result<()
 async fn taken(call: &Call, known: &Known, realm: &Realm, grant: &str, ask: &Ask) -> Result<bool, Failed> {
     let reply = objects::send(Kind::Grants, &object(realm, grant), "", ask, PATIENCE_MS).await.map_err(internal)?;
     match reply {
-        Reply::Taken(Taken::Taken(_)) => Ok(true),
-        Reply::Taken(Taken::Again(_)) => Ok(false),
-        Reply::Taken(Taken::Replayed) => {
+        Reply::Token(TokenOutcome::Accepted(_)) => Ok(true),
+        Reply::Token(TokenOutcome::Repeated(_)) => Ok(false),
+        Reply::Token(TokenOutcome::Replayed) => {
             end(by(call, known), realm, &known.client_id, grant).await?;
             listed::forget(&realm.tenant, grant).await;
             Err(invalid_grant())

@@ -7,7 +7,7 @@ use crate::execution::location_hint;
 use crate::execution::schedules::{call_scheduler, configure};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::objects::schedules::messages::{Ask, Ran, Reply, Run};
+use crate::objects::schedules::messages::{Ask, Reply, Run, RunReport};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::canonical;
@@ -42,18 +42,20 @@ pub async fn run(tenant: &str) -> Result<(), Failure> {
     }
 }
 
-async fn make(tenant: &str, run: Run) -> Ran {
+async fn make(tenant: &str, run: Run) -> RunReport {
     match create(tenant, &run).await {
-        Ok(Some(context)) => Ran { run, outcome: RunOutcome::Created { context: context.to_string() }, later: false },
+        Ok(Some(context)) => {
+            RunReport { run, outcome: RunOutcome::Created { context: context.to_string() }, later: false }
+        }
         // Missed, or deleted meanwhile.
-        Ok(None) => Ran { run, outcome: RunOutcome::Missed, later: false },
+        Ok(None) => RunReport { run, outcome: RunOutcome::Missed, later: false },
         Err(problem) => {
             // What is wrong with the gateway or with services now may be right soon.
             let later = problem.code.status() >= 500;
             let faults: Vec<String> =
                 problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
             let detail = if faults.is_empty() { problem.detail.to_string() } else { faults.join("; ") };
-            Ran { run, outcome: RunOutcome::Refused { code: problem.code.as_str().into(), detail }, later }
+            RunReport { run, outcome: RunOutcome::Refused { code: problem.code.as_str().into(), detail }, later }
         }
     }
 }

@@ -97,7 +97,8 @@ pub enum Ask {
     CallBack {
         id: ContextId,
         lease: u64,
-        say: Say,
+        #[serde(rename = "say")]
+        callback: CallbackReport,
     },
     /// The attempt under this lease requests input, and stays open for the answer.
     AskFor {
@@ -167,95 +168,10 @@ pub enum Ask {
     Sweep,
 }
 
-/// What a message's revision must satisfy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fence {
-    /// Nothing: the message concerns past events, or what a lease permits, whatever the registry's state.
-    None,
-    /// The store must not know a newer one. Otherwise the sender decides again with a newer snapshot.
-    Revision,
-}
-
-/// How recently a store must have asked the registry for its revision before it answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
-    /// No check is required.
-    None,
-    /// Recently. If the registry cannot be reached, the store answers anyway.
-    Wanted,
-    /// Recently. If the registry cannot be reached, the store does not answer.
-    Needed,
-}
-
-impl Ask {
-    pub fn fence(&self) -> Fence {
-        match self {
-            Self::Revision
-            | Self::Retain { .. }
-            | Self::Commit { .. }
-            | Self::Record { .. }
-            | Self::Renew { .. }
-            | Self::CallBack { .. }
-            | Self::PutBack { .. }
-            | Self::Refuse { .. }
-            | Self::AskFor { .. }
-            | Self::Hear { .. }
-            | Self::Flush
-            | Self::Sweep => Fence::None,
-            Self::Admit { .. }
-            | Self::Recall { .. }
-            | Self::Lease { .. }
-            | Self::Claim { .. }
-            | Self::Get { .. }
-            | Self::Origin { .. }
-            | Self::Wait { .. }
-            | Self::Follow { .. }
-            | Self::Cancel { .. }
-            | Self::Narrow { .. }
-            | Self::Answer { .. }
-            | Self::List(_) => Fence::Revision,
-        }
-    }
-
-    pub fn freshness(&self) -> Freshness {
-        match self {
-            Self::Revision
-            | Self::Retain { .. }
-            | Self::Commit { .. }
-            | Self::Renew { .. }
-            | Self::AskFor { .. }
-            | Self::Hear { .. } => Freshness::None,
-            // What has been run is stored, whether or not the registry can be reached.
-            Self::Record { .. } | Self::CallBack { .. } => Freshness::Wanted,
-            Self::Admit { .. }
-            | Self::Recall { .. }
-            | Self::Lease { .. }
-            | Self::Claim { .. }
-            | Self::PutBack { .. }
-            | Self::Refuse { .. }
-            | Self::Get { .. }
-            | Self::Origin { .. }
-            | Self::Wait { .. }
-            | Self::Follow { .. }
-            | Self::Cancel { .. }
-            | Self::Narrow { .. }
-            | Self::Answer { .. }
-            | Self::List(_)
-            | Self::Flush
-            | Self::Sweep => Freshness::Needed,
-        }
-    }
-
-    /// Whether the reply may be delayed.
-    pub fn waits(&self) -> bool {
-        matches!(self, Self::Wait { .. } | Self::Follow { .. } | Self::Hear { .. } | Self::Flush)
-    }
-}
-
 /// What a service reports about a context in progress.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Say {
+pub enum CallbackReport {
     Outcome {
         outcome: ReportedOutcome,
         #[serde(default)]
@@ -337,7 +253,7 @@ pub enum Reply {
         input: Option<Box<RawValue>>,
     },
     Nothing,
-    Context(Box<Found>),
+    Context(Box<ContextDetails>),
     Origin(Box<Origin>),
     Cancelled {
         view: Box<RawValue>,
@@ -357,7 +273,7 @@ pub enum Reply {
         counts: bool,
     },
     Page {
-        items: Vec<Listed>,
+        items: Vec<ContextSummary>,
         /// The page ends before the limit because it would become too large.
         #[serde(default)]
         cut: bool,
@@ -398,7 +314,7 @@ pub struct Work {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Found {
+pub struct ContextDetails {
     pub owner: String,
     pub capability: String,
     pub version: Version,
@@ -429,7 +345,7 @@ pub struct Origin {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Listed {
+pub struct ContextSummary {
     pub id: ContextId,
     pub view: Box<RawValue>,
 }

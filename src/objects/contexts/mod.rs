@@ -6,6 +6,7 @@
 
 mod list;
 pub mod messages;
+mod preconditions;
 mod publish;
 mod requests;
 mod result_rows;
@@ -28,11 +29,12 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
 use narthex_core::context_store::{self, Effects, StorageError, WaitCondition};
 
-use messages::{Ask, Freshness, Message, Reply};
+use messages::{Ask, Message, Reply};
+use preconditions::Freshness;
 use tables::Tables;
 
 /// Attempts of a store to register with its registry after it stored a context, with increasing pauses.
-const INTRODUCTIONS: u32 = 5;
+const REGISTRATION_ATTEMPTS: u32 = 5;
 const DAY_MS: u64 = 86_400_000;
 const RETENTION: &str = "retention_days";
 
@@ -48,10 +50,10 @@ struct Store {
     identity: RefCell<Option<Identity>>,
     waiters: RefCell<HashMap<ContextId, Vec<oneshot::Sender<()>>>>,
     revision: Cell<u64>,
-    heard_at: Cell<Timestamp>,
+    revision_checked_at: Cell<Timestamp>,
     /// Days that ended contexts are kept: the tenant's setting, and the deployment's default.
     own_days: Cell<Option<u64>>,
-    usual_days: u64,
+    default_days: u64,
 }
 
 #[wasm_bindgen]
@@ -80,7 +82,7 @@ impl ContextStore {
 
     /// Does not wait: a slow publication must not delay the next alarm.
     pub fn alarm(&self) {
-        tasks::turn(|| self.0.look_at_due(true));
+        tasks::turn(|| self.0.handle_due(true));
     }
 }
 
@@ -105,9 +107,9 @@ impl Store {
             identity: RefCell::new(identity),
             waiters: RefCell::default(),
             revision: Cell::new(0),
-            heard_at: Cell::new(Timestamp(0)),
+            revision_checked_at: Cell::new(Timestamp(0)),
             own_days: Cell::new(own_days),
-            usual_days: settings.context_retention_days,
+            default_days: settings.context_retention_days,
         })
     }
 
@@ -161,15 +163,15 @@ impl Store {
     }
 
     /// Handles everything that is due and sets the next alarm; `woken` when called by the alarm.
-    fn look_at_due(self: &Rc<Self>, woken: bool) {
+    fn handle_due(self: &Rc<Self>, woken: bool) {
         let now = clock::now();
-        let trouble =
+        let failures =
             self.decide(
                 |contexts| {
                     if woken { contexts.alarm(now, random::number) } else { contexts.sweep(now, random::number) }
                 },
             );
-        for (id, StorageError(detail)) in trouble {
+        for (id, StorageError(detail)) in failures {
             let identity = self.identity.borrow();
             let tenant = identity.as_ref().map(|own| &own.tenant);
             log_event!(SweepFailed, tenant = tenant, context = id.as_ref(), detail = detail);
@@ -180,16 +182,16 @@ impl Store {
     fn is_current(&self, message: &Message) -> bool {
         message.ask.freshness() == Freshness::None
             || (self.identity.borrow().is_some()
-                && clock::now().since(self.heard_at.get()) < settings::timing().registry_silence_ms)
+                && clock::now().since(self.revision_checked_at.get()) < settings::timing().registry_silence_ms)
     }
 
-    fn heard(&self, revision: u64) {
+    fn learn_revision(&self, revision: u64) {
         self.revision.set(revision.max(self.revision.get()));
-        self.heard_at.set(clock::now());
+        self.revision_checked_at.set(clock::now());
     }
 
     /// Gets the registry's revision and registers this store with it.
-    async fn ask_registry(&self) -> Result<(), Failure> {
+    async fn check_revision(&self) -> Result<(), Failure> {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return Ok(());
         };
@@ -198,20 +200,20 @@ impl Store {
         match objects::send(Kind::Registry, &tenant, "", &hello, objects::PATIENCE_MS).await? {
             registry::messages::Reply::Revision { revision, context_retention_days } => {
                 self.retain(context_retention_days)?;
-                self.heard(revision);
+                self.learn_revision(revision);
             }
-            _ => return Err(Failure("the registry answered something else".into())),
+            _ => return Err(Failure("unexpected reply from the registry".into())),
         }
         Ok(())
     }
 
     /// A store that its registry does not know cannot be found, so it registers as soon as possible.
-    fn introduce_later(self: &Rc<Self>) {
+    fn register_later(self: &Rc<Self>) {
         let store = self.clone();
         tasks::spawn(async move {
-            for tries in 0..INTRODUCTIONS {
+            for tries in 0..REGISTRATION_ATTEMPTS {
                 clock::pause(1_000 << tries).await;
-                if store.ask_registry().await.is_ok() {
+                if store.check_revision().await.is_ok() {
                     return;
                 }
             }
@@ -226,19 +228,19 @@ impl Store {
         if self.own_days.get() != days {
             self.tables.set_meta(RETENTION, &days.map_or_else(String::new, |days| days.to_string()))?;
             self.own_days.set(days);
-            self.contexts.borrow_mut().retain(days.unwrap_or(self.usual_days) * DAY_MS);
+            self.contexts.borrow_mut().retain(days.unwrap_or(self.default_days) * DAY_MS);
         }
         Ok(())
     }
 
     async fn answer_later(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
         if let Ask::Admit { admission, .. } | Ask::Record { admission, .. } = &message.ask {
-            self.know_itself(admission)?;
+            self.remember_identity(admission)?;
         }
         if !self.is_current(&message) {
-            let asked = self.ask_registry().await;
+            let asked = self.check_revision().await;
             match (asked, message.ask.freshness()) {
-                (Err(_), Freshness::Wanted) => self.introduce_later(),
+                (Err(_), Freshness::Wanted) => self.register_later(),
                 (asked, _) => asked?,
             }
         }
@@ -249,7 +251,7 @@ impl Store {
             }
             Ask::Wait { id, milliseconds, to_the_end, news_after } if message.revision >= self.revision.get() => {
                 let asked = (!to_the_end).then_some(0);
-                self.waited(
+                self.wait_and_get(
                     id,
                     milliseconds,
                     WaitCondition { progress_after: news_after, input_requests: asked, accepted: false },
@@ -257,7 +259,7 @@ impl Store {
                 .await
             }
             Ask::Follow { id, milliseconds, asked, news_after, taken } if message.revision >= self.revision.get() => {
-                self.waited(
+                self.wait_and_get(
                     id,
                     milliseconds,
                     WaitCondition { progress_after: news_after, input_requests: Some(asked), accepted: taken },
@@ -277,7 +279,7 @@ impl Store {
     }
 
     /// Stores the tenant and the store's id on first use.
-    fn know_itself(&self, admission: &Admission) -> Result<(), Failure> {
+    fn remember_identity(&self, admission: &Admission) -> Result<(), Failure> {
         if self.identity.borrow().is_some() {
             return Ok(());
         }
@@ -289,7 +291,12 @@ impl Store {
     }
 
     /// Returns the context when the wait is over.
-    async fn waited(self: &Rc<Self>, id: ContextId, milliseconds: u64, until: WaitCondition) -> Result<Reply, Failure> {
+    async fn wait_and_get(
+        self: &Rc<Self>,
+        id: ContextId,
+        milliseconds: u64,
+        until: WaitCondition,
+    ) -> Result<Reply, Failure> {
         self.wait(&id, milliseconds, |contexts| contexts.should_wait(&id, until)).await?;
         // The revision was checked when the wait began.
         self.answer(Message { revision: self.revision.get(), ask: Ask::Get { id } })

@@ -21,10 +21,10 @@ impl Store {
             let store = self.clone();
             tasks::spawn(async move {
                 clock::pause(GATHER_MS).await;
-                let told = store.send_out().await;
+                let sent = store.send_out().await;
                 store.contexts.borrow_mut().outbox.finish_flush();
                 // Events added during the flush found it in progress. If the hub is unreachable, the alarm retries.
-                if told {
+                if sent {
                     store.flush_soon();
                 }
             });
@@ -54,7 +54,7 @@ impl Store {
             let Ok(bundles) = RawValue::from_string(batch.bundles) else { return false };
             let publish = events::messages::Ask::Publish(events::messages::Publish {
                 tenant: tenant.clone(),
-                teller: store.code(),
+                publisher: store.code(),
                 first: batch.first,
                 last: batch.last,
                 count: batch.count,

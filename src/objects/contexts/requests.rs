@@ -15,7 +15,10 @@ use narthex_core::context_store::{
 };
 use narthex_core::http::paging::PagePart;
 
-use super::messages::{Ask, CancelOutcome, Fence, Found, Listed, Message, Origin, Query, Reply, Say, Work};
+use super::messages::{
+    Ask, CallbackReport, CancelOutcome, ContextDetails, ContextSummary, Message, Origin, Query, Reply, Work,
+};
+use super::preconditions::Fence;
 use super::tables::first_key;
 use super::{Store, view};
 
@@ -27,7 +30,7 @@ impl Store {
             return Ok(Reply::Stale { revision: self.revision.get() });
         }
         match ask {
-            Ask::Revision => self.heard(revision),
+            Ask::Revision => self.learn_revision(revision),
             Ask::Retain { days } => {
                 self.retain(days)?;
                 return self.sweep(now);
@@ -38,16 +41,18 @@ impl Store {
                 self.decide(|contexts| contexts.record(*admission, &parameters, report, result.as_deref()))?;
             }
             Ask::Renew { id, lease, lease_ms } => {
-                let held = self.decide(|contexts| contexts.renew(&id, lease, lease_ms, now))?;
-                return Ok(held.map_or(Reply::Nothing, |cancel| Reply::Renewed { cancel }));
+                let renewed = self.decide(|contexts| contexts.renew(&id, lease, lease_ms, now))?;
+                return Ok(renewed.map_or(Reply::Nothing, |cancel| Reply::Renewed { cancel }));
             }
-            Ask::CallBack { id, lease, say } => return self.called_back(&id, lease, say),
+            Ask::CallBack { id, lease, callback } => return self.handle_callback(&id, lease, callback),
             Ask::PutBack { id, until } => {
                 self.decide(|contexts| contexts.put_back(&id, until, now))?;
             }
-            Ask::Refuse { id, error } => return changed(self.decide(|contexts| contexts.reject(&id, error, now))?),
+            Ask::Refuse { id, error } => {
+                return change_reply(self.decide(|contexts| contexts.reject(&id, error, now))?);
+            }
             Ask::AskFor { id, lease, request } => {
-                return changed(self.decide(|contexts| contexts.ask_for_input(&id, lease, request, now))?);
+                return change_reply(self.decide(|contexts| contexts.ask_for_input(&id, lease, request, now))?);
             }
             Ask::Admit { admission, parameters, lease_ms, offers, show, claim } => {
                 let admitted = self.decide(|contexts| {
@@ -70,9 +75,11 @@ impl Store {
             Ask::Origin { id } => return self.origin(&id),
             Ask::Cancel { id } => return self.cancel(&id, now),
             Ask::Narrow { id, from, to } => {
-                return changed(self.decide(|contexts| contexts.narrow_input_request(&id, &from, to, now))?);
+                return change_reply(self.decide(|contexts| contexts.narrow_input_request(&id, &from, to, now))?);
             }
-            Ask::Answer { id, input } => return changed(self.decide(|contexts| contexts.answer(&id, input, now))?),
+            Ask::Answer { id, input } => {
+                return change_reply(self.decide(|contexts| contexts.answer(&id, input, now))?);
+            }
             Ask::List(query) => return self.list(&query),
             Ask::Wait { .. } | Ask::Follow { .. } | Ask::Hear { .. } | Ask::Flush => {
                 return Err(Failure("a message that waits was passed to the synchronous path".into()));
@@ -94,7 +101,7 @@ impl Store {
     }
 
     fn sweep(self: &Rc<Self>, now: Timestamp) -> Result<Reply, Failure> {
-        self.look_at_due(false);
+        self.handle_due(false);
         let waits = self.contexts.borrow().has_overdue(settings::timing().overdue_ms, now)?;
         Ok(if waits { Reply::Waits } else { Reply::Done })
     }
@@ -114,9 +121,9 @@ impl Store {
                 // Some clients wait only until the service has accepted the work.
                 self.wake(id);
                 let ended = head.status.is_final();
-                Ok(Reply::Committed { view: view::of(&head)?, ended, retry_ms })
+                Ok(Reply::Committed { view: view::to_view(&head)?, ended, retry_ms })
             }
-            CommitResult::Rejected(head) => Ok(Reply::Refused { view: view::of(&head)? }),
+            CommitResult::Rejected(head) => Ok(Reply::Refused { view: view::to_view(&head)? }),
         }
     }
 
@@ -128,15 +135,15 @@ impl Store {
         })
     }
 
-    fn called_back(self: &Rc<Self>, id: &ContextId, lease: u64, say: Say) -> Result<Reply, Failure> {
-        let callback = match say {
-            Say::Outcome { outcome, result } => Callback::Outcome { outcome, result },
-            Say::Beat { lease_ms, progress } => Callback::Beat { lease_ms, progress },
+    fn handle_callback(self: &Rc<Self>, id: &ContextId, lease: u64, report: CallbackReport) -> Result<Reply, Failure> {
+        let callback = match report {
+            CallbackReport::Outcome { outcome, result } => Callback::Outcome { outcome, result },
+            CallbackReport::Beat { lease_ms, progress } => Callback::Beat { lease_ms, progress },
         };
         let (now, random) = (clock::now(), random::number());
-        let tells = matches!(&callback, Callback::Beat { progress: Some(_), .. });
+        let has_progress = matches!(&callback, Callback::Beat { progress: Some(_), .. });
         let called_back = self.decide(|contexts| contexts.callback(id, lease, callback, now, random))?;
-        if tells {
+        if has_progress {
             self.wake(id);
         }
         Ok(match called_back {
@@ -152,7 +159,7 @@ impl Store {
         let Some(StoredContext { head, parameters, result }) = self.contexts.borrow().get(id)? else {
             return Ok(Reply::Nothing);
         };
-        Ok(Reply::Context(Box::new(Found {
+        Ok(Reply::Context(Box::new(ContextDetails {
             owner: head.admission.owner.clone(),
             capability: head.admission.capability.clone(),
             version: head.admission.version.clone(),
@@ -161,7 +168,7 @@ impl Store {
             ended: head.status.is_final(),
             created_at: head.admission.created_at,
             run_at: head.admission.run_at,
-            view: view::of(&head)?,
+            view: view::to_view(&head)?,
             input_request: head.input_request,
             progress: head.progress,
             parameters,
@@ -179,7 +186,7 @@ impl Store {
 
     fn cancel(self: &Rc<Self>, id: &ContextId, now: Timestamp) -> Result<Reply, Failure> {
         let cancelled = |head: &Head, outcome, background: Option<Background>| {
-            Ok(Reply::Cancelled { view: view::of(head)?, outcome, background })
+            Ok(Reply::Cancelled { view: view::to_view(head)?, outcome, background })
         };
         match self.decide(|contexts| contexts.cancel(id, now))? {
             CancelResult::NotFound => Ok(Reply::Nothing),
@@ -195,7 +202,7 @@ impl Store {
         let to = query.created_before.map_or(i64::MAX as u64, first_key);
         let to = query.before.as_deref().map_or(to, |before| to.min(row_key(before)));
         let PagePart { items, cut } = self.tables.list(query, &from.to_string(), &to.to_string())?;
-        let listed = |(_, head): (_, Head)| Ok(Listed { id: head.id().clone(), view: view::of(&head)? });
+        let listed = |(_, head): (_, Head)| Ok(ContextSummary { id: head.id().clone(), view: view::to_view(&head)? });
         let items = items.into_iter().map(listed).collect::<Result<_, Failure>>()?;
         Ok(Reply::Page { items, cut })
     }
@@ -218,10 +225,10 @@ fn work(NextAttempt { head, parameters }: NextAttempt) -> Box<Work> {
     })
 }
 
-fn changed(changed: ChangeResult) -> Result<Reply, Failure> {
-    Ok(match changed {
-        ChangeResult::Done(head) => Reply::Changed { view: view::of(&head)?, ended: head.status.is_final() },
-        ChangeResult::Rejected(head, _) => Reply::Refused { view: view::of(&head)? },
+fn change_reply(result: ChangeResult) -> Result<Reply, Failure> {
+    Ok(match result {
+        ChangeResult::Done(head) => Reply::Changed { view: view::to_view(&head)?, ended: head.status.is_final() },
+        ChangeResult::Rejected(head, _) => Reply::Refused { view: view::to_view(&head)? },
         ChangeResult::NotFound => Reply::Nothing,
     })
 }
@@ -231,7 +238,7 @@ fn admission_reply(admitted: AdmitResult, show: bool) -> Result<Reply, Failure> 
     Ok(match admitted {
         AdmitResult::Admitted { head, lease } => {
             let shows = show || lease.is_none();
-            Reply::Admitted { lease, view: shows.then(|| view::of(&head)).transpose()? }
+            Reply::Admitted { lease, view: shows.then(|| view::to_view(&head)).transpose()? }
         }
         AdmitResult::IdTaken => Reply::Taken,
         AdmitResult::Replayed(id) => Reply::Replayed { id },

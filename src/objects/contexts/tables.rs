@@ -24,24 +24,28 @@ use narthex_core::context_store::{DueContext, EndedContext, ReadyContext, Storag
 use narthex_core::events::bundle::MAX_RESULT_BYTES;
 
 const CREATE: [&str; 5] = [
-    "CREATE TABLE IF NOT EXISTS live (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
-     service TEXT NOT NULL, status TEXT NOT NULL, priority INTEGER NOT NULL, due INTEGER NOT NULL, \
-     expires INTEGER NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL) STRICT",
-    "CREATE TABLE IF NOT EXISTS done (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, capability TEXT NOT NULL, \
-     service TEXT NOT NULL, status TEXT NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL, result TEXT) \
-     STRICT",
+    "CREATE TABLE IF NOT EXISTS live (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, \
+     capability TEXT NOT NULL, service TEXT NOT NULL, status TEXT NOT NULL, priority INTEGER NOT NULL, \
+     due INTEGER NOT NULL, expires INTEGER NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS done (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, \
+     capability TEXT NOT NULL, service TEXT NOT NULL, status TEXT NOT NULL, head TEXT NOT NULL, \
+     parameters TEXT NOT NULL, result TEXT) STRICT",
     super::result_rows::CREATE,
     "CREATE TABLE IF NOT EXISTS claims (scope TEXT PRIMARY KEY, id TEXT NOT NULL, fingerprint TEXT NOT NULL, \
      until INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 ];
 
-const INSERT_LIVE: &str = "INSERT INTO live (key, id, owner, capability, service, status, priority, due, expires, head, \
-     parameters) SELECT CAST(?1 AS INTEGER), ?2, ?3, ?4, ?5, ?6, CAST(?7 AS INTEGER), CAST(?8 AS INTEGER), CAST(?9 AS INTEGER), ?10, \
-     ?11 WHERE NOT EXISTS (SELECT 1 FROM done WHERE key = CAST(?1 AS INTEGER)) ON CONFLICT DO NOTHING RETURNING 1";
-const UPDATE_LIVE: &str = "UPDATE live SET service = ?, status = ?, due = CAST(? AS INTEGER), head = ? WHERE key = CAST(? AS INTEGER) AND id = ?";
+const INSERT_LIVE: &str = "INSERT INTO live (key, id, owner, capability, service, status, priority, due, \
+     expires, head, parameters) \
+     SELECT CAST(?1 AS INTEGER), ?2, ?3, ?4, ?5, ?6, CAST(?7 AS INTEGER), CAST(?8 AS INTEGER), CAST(?9 AS INTEGER), \
+     ?10, ?11 WHERE NOT EXISTS (SELECT 1 FROM done WHERE key = CAST(?1 AS INTEGER)) ON CONFLICT DO NOTHING \
+     RETURNING 1";
+const UPDATE_LIVE: &str = "UPDATE live SET service = ?, status = ?, due = CAST(? AS INTEGER), head = ? \
+     WHERE key = CAST(? AS INTEGER) AND id = ?";
 const FINISH: &str = "INSERT INTO done (key, id, owner, capability, service, status, head, parameters, result) \
-     SELECT key, id, owner, capability, ?3, ?4, ?5, parameters, ?6 FROM live WHERE key = CAST(?1 AS INTEGER) AND id = ?2";
+     SELECT key, id, owner, capability, ?3, ?4, ?5, parameters, ?6 FROM live \
+     WHERE key = CAST(?1 AS INTEGER) AND id = ?2";
 const INSERT_DONE: &str = "INSERT INTO done (key, id, owner, capability, service, status, head, parameters, result) \
      VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1";
 const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?))";
@@ -252,7 +256,8 @@ impl Storage for Tables {
     fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<ReadyContext>, StorageError> {
         let rows = self.0.rows(
             "SELECT id, service FROM live WHERE status = 'queued' AND due <= CAST(?1 AS INTEGER) \
-             AND service NOT IN (SELECT value FROM json_each(?2)) ORDER BY priority DESC, key LIMIT CAST(?3 AS INTEGER)",
+             AND service NOT IN (SELECT value FROM json_each(?2)) ORDER BY priority DESC, key \
+             LIMIT CAST(?3 AS INTEGER)",
             &[now.0.into(), (&serde_json::to_string(without)?).into(), most.into()],
         )?;
         let ready = |row: &Row| Some(ReadyContext { id: ContextId::parse(&row.text(0)?)?, service: row.text(1)? });
@@ -292,7 +297,7 @@ impl Storage for Tables {
                  RETURNING 1",
                 &values,
             )?;
-            self.forget_stray(&before)?;
+            self.delete_stray(&before)?;
             Ok(rows)
         })?;
         Ok(rows.len() as u64)

@@ -92,7 +92,8 @@ fn attempt(attempt: &Attempt) -> AttemptView<'_> {
     }
 }
 
-pub fn of(head: &Head) -> Result<Box<RawValue>, Failure> {
+/// The view of a context as JSON.
+pub fn to_view(head: &Head) -> Result<Box<RawValue>, Failure> {
     let admission = &head.admission;
     Ok(serde_json::value::to_raw_value(&View {
         id: admission.id.as_str(),

@@ -13,7 +13,7 @@ use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
 use narthex_core::webhooks::delivery_queue::{Claim, DeliveryQueue, Disposition, MAX_WAITING, PendingDelivery};
 
 use super::log::Batch;
-use super::messages::{Delivery, DeliveryState, Due, HookState, Subscriber, Tried};
+use super::messages::{Delivery, DeliveryReport, DeliveryState, DueDelivery, HookState, Subscriber};
 
 const CREATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, document TEXT NOT NULL) \
@@ -25,7 +25,7 @@ const CREATE: [&str; 3] = [
 ];
 
 /// Rows deleted at a time.
-const PIECE: u64 = 500;
+const ROWS_PER_DELETION: u64 = 500;
 
 pub struct Deliveries {
     sql: Sql,
@@ -38,16 +38,16 @@ pub struct Deliveries {
 }
 
 /// Deliveries that are written but not queued yet.
-pub type Written = Vec<(String, u64, PendingDelivery)>;
+pub type WrittenDeliveries = Vec<(String, u64, PendingDelivery)>;
 
 fn document<T: serde::de::DeserializeOwned>(row: &Row, at: u32) -> Result<T, Failure> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
 }
 
 /// A delivery without attempts.
-fn fresh(batch: &Batch, bundle: &Bundle, item: &Item, sequence: u64, now: Timestamp) -> Delivery {
+fn new_delivery(batch: &Batch, bundle: &Bundle, item: &Item, sequence: u64, now: Timestamp) -> Delivery {
     Delivery {
-        event_id: format!("{}-{}", batch.teller, item.number),
+        event_id: format!("{}-{}", batch.publisher, item.number),
         event_type: item.kind.event_type().into(),
         subject: bundle.subject.clone(),
         sequence,
@@ -74,10 +74,11 @@ impl Deliveries {
             queue.restore(row.text(0).unwrap_or_default(), document(&row, 2)?);
         }
         for row in sql.rows("SELECT number, webhook, document FROM waiting", &[])? {
-            let one: Delivery = document(&row, 2)?;
-            let mut waiting = PendingDelivery::new(one.attempts, one.first_at, one.due.unwrap_or_default());
-            waiting.rejected = one.refused.unwrap_or(one.attempts);
-            waiting.unreachable = one.last.is_some_and(|last| last.unreachable());
+            let delivery: Delivery = document(&row, 2)?;
+            let mut waiting =
+                PendingDelivery::new(delivery.attempts, delivery.first_at, delivery.due.unwrap_or_default());
+            waiting.rejected = delivery.refused.unwrap_or(delivery.attempts);
+            waiting.unreachable = delivery.last.is_some_and(|last| last.unreachable());
             queue.add(&row.text(1).unwrap_or_default(), row.integer(0).unwrap_or_default(), waiting);
         }
         let last = "SELECT max((SELECT coalesce(max(number), 0) FROM waiting), \
@@ -86,7 +87,7 @@ impl Deliveries {
         Ok(Self { sql, queue, next, tenant, revision: 0 })
     }
 
-    fn keep(&self, id: &str) -> Result<(), Failure> {
+    fn store_webhook(&self, id: &str) -> Result<(), Failure> {
         let Some(hook) = self.queue.hook(id) else { return Ok(()) };
         self.sql.run(
             "INSERT INTO webhooks (id, tenant, document) VALUES (?, ?, ?) \
@@ -109,7 +110,7 @@ impl Deliveries {
         self.revision = revision;
         self.tenant = tenant;
         for id in self.queue.ids() {
-            if !all.iter().any(|one| one.id == id) {
+            if !all.iter().any(|subscriber| subscriber.id == id) {
                 self.queue.remove(&id);
                 self.sql.run("DELETE FROM webhooks WHERE id = ?", &[(&id).into()])?;
                 self.sql.run("DELETE FROM waiting WHERE webhook = ?", &[(&id).into()])?;
@@ -118,7 +119,7 @@ impl Deliveries {
         }
         for Subscriber { id, version, filter, enabled, owner } in all {
             if self.queue.configure(&id, version, filter, enabled, owner) {
-                self.keep(&id)?;
+                self.store_webhook(&id)?;
                 if !enabled {
                     self.give_up(&id, now)?;
                 }
@@ -129,7 +130,7 @@ impl Deliveries {
 
     pub fn disable(&mut self, id: &str, now: Timestamp, reason: DisableReason) -> Result<(), Failure> {
         self.queue.disable(id, now, reason);
-        self.keep(id)?;
+        self.store_webhook(id)?;
         self.give_up(id, now)
     }
 
@@ -147,8 +148,8 @@ impl Deliveries {
     }
 
     /// Writes a row for each webhook that matches an event. They are queued once the transaction has committed.
-    pub fn write(&mut self, batches: &[Batch], now: Timestamp) -> Result<Written, Failure> {
-        let mut written = Written::new();
+    pub fn write(&mut self, batches: &[Batch], now: Timestamp) -> Result<WrittenDeliveries, Failure> {
+        let mut written = WrittenDeliveries::new();
         for batch in batches {
             for (sequence, bundle, item, before) in batch.events() {
                 let wanted: Vec<String> = self.queue.subscribers(bundle, item).map(Into::into).collect();
@@ -156,7 +157,7 @@ impl Deliveries {
                     continue;
                 }
                 let text = batch.event(bundle, item, before, sequence);
-                let delivery = fresh(batch, bundle, item, sequence, now);
+                let delivery = new_delivery(batch, bundle, item, sequence, now);
                 for id in wanted {
                     written.push(self.insert(id, &delivery, &text)?);
                 }
@@ -181,7 +182,7 @@ impl Deliveries {
     }
 
     /// Queues written deliveries. Returns webhooks whose backlog is too large.
-    pub fn take_up(&mut self, written: Written) -> Vec<String> {
+    pub fn enqueue(&mut self, written: WrittenDeliveries) -> Vec<String> {
         let mut full = Vec::new();
         for (id, number, waiting) in written {
             self.queue.add(&id, number, waiting);
@@ -193,17 +194,17 @@ impl Deliveries {
     }
 
     /// Records an attempt; returns the reason if its webhook must be disabled.
-    pub fn report(&mut self, tried: Tried, now: Timestamp) -> Result<Option<DisableReason>, Failure> {
-        let Tried { webhook, number, attempt } = tried;
+    pub fn report(&mut self, report: DeliveryReport, now: Timestamp) -> Result<Option<DisableReason>, Failure> {
+        let DeliveryReport { webhook, number, attempt } = report;
         let id = webhook.as_str();
-        let report = self.queue.report(id, number, &attempt, now, random::number());
+        let result = self.queue.report(id, number, &attempt, now, random::number());
         let row = self.sql.first("SELECT document FROM waiting WHERE number = CAST(? AS INTEGER)", &[number.into()])?;
-        let Some(row) = row.filter(|_| report.disposition != Disposition::Unknown) else { return Ok(None) };
+        let Some(row) = row.filter(|_| result.disposition != Disposition::Unknown) else { return Ok(None) };
         let mut delivery: Delivery = document(&row, 0)?;
         delivery.refused = Some(delivery.refused.unwrap_or(delivery.attempts) + usize::from(!attempt.unreachable()));
         delivery.attempts += 1;
         delivery.last = Some(attempt);
-        if let Disposition::Retry { due, first_at } = report.disposition {
+        if let Disposition::Retry { due, first_at } = result.disposition {
             (delivery.due, delivery.first_at) = (Some(due), Some(first_at));
             self.sql.run(
                 "UPDATE waiting SET document = ? WHERE number = CAST(? AS INTEGER)",
@@ -211,7 +212,7 @@ impl Deliveries {
             )?;
         } else {
             delivery.due = None;
-            delivery.state = match report.disposition {
+            delivery.state = match result.disposition {
                 Disposition::Delivered => DeliveryState::Delivered,
                 _ => DeliveryState::Failed,
             };
@@ -222,27 +223,27 @@ impl Deliveries {
                 &[number.into(), id.into(), now.0.into(), (&serde_json::to_string(&delivery)?).into()],
             )?;
         }
-        if report.hook_changed {
-            self.keep(id)?;
+        if result.hook_changed {
+            self.store_webhook(id)?;
         }
-        Ok(report.disables)
+        Ok(result.disables)
     }
 
     /// Claims the next deliveries.
-    pub fn claim(&mut self, most: usize, now: Timestamp) -> Result<Vec<Due>, Failure> {
+    pub fn claim(&mut self, most: usize, now: Timestamp) -> Result<Vec<DueDelivery>, Failure> {
         let claimed = self.queue.claim(most, now);
         let due = claimed.into_iter().map(|Claim { webhook, number, attempt }| {
             let statement = "SELECT document, event FROM waiting WHERE number = CAST(? AS INTEGER)";
             let Some(row) = self.sql.first(statement, &[number.into()])? else { return Ok(None) };
             let delivery: Delivery = document(&row, 0)?;
             let event = RawValue::from_string(row.text(1).unwrap_or_default())?;
-            Ok(Some(Due { webhook, number, attempt, event_id: delivery.event_id, event }))
+            Ok(Some(DueDelivery { webhook, number, attempt, event_id: delivery.event_id, event }))
         });
         due.filter_map(Result::transpose).collect()
     }
 
     /// Queues an event again.
-    pub fn again(
+    pub fn enqueue_again(
         &mut self,
         id: &str,
         found: &[Batch],
@@ -252,14 +253,14 @@ impl Deliveries {
         let hook: Option<&WebhookState> = self.queue.hook(id);
         for batch in found {
             for (sequence, bundle, item, before) in batch.events() {
-                let is_it = format!("{}-{}", batch.teller, item.number) == event_id;
-                if !is_it || !hook.is_some_and(|hook| hook.filter.matches(bundle, item)) {
+                let is_same = format!("{}-{}", batch.publisher, item.number) == event_id;
+                if !is_same || !hook.is_some_and(|hook| hook.filter.matches(bundle, item)) {
                     continue;
                 }
                 let text = batch.event(bundle, item, before, sequence);
-                let delivery = fresh(batch, bundle, item, sequence, now);
+                let delivery = new_delivery(batch, bundle, item, sequence, now);
                 let written = self.insert(id.into(), &delivery, &text)?;
-                self.take_up(vec![written]);
+                self.enqueue(vec![written]);
                 return Ok(Some(delivery));
             }
         }
@@ -288,11 +289,11 @@ impl Deliveries {
     }
 
     /// Deletes some of the deliveries finished before this time.
-    pub fn forget(&self, before: Timestamp) -> Result<(), Failure> {
+    pub fn delete_old(&self, before: Timestamp) -> Result<(), Failure> {
         self.sql.run(
             "DELETE FROM delivered WHERE number IN (SELECT number FROM delivered ORDER BY number \
              LIMIT CAST(? AS INTEGER)) AND at < CAST(? AS INTEGER)",
-            &[PIECE.into(), before.0.into()],
+            &[ROWS_PER_DELETION.into(), before.0.into()],
         )
     }
 }

@@ -16,7 +16,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::{Bundle, Item, newer_than};
 use narthex_core::events::cloud_event::cloud_event;
 
-use super::messages::{Page, Piece, Publish, Viewer};
+use super::messages::{Page, Publish, StoredBatch, Viewer};
 
 const CREATE: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS log (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL, \
@@ -28,9 +28,9 @@ const CREATE: [&str; 4] = [
 ];
 
 /// Rows deleted at a time.
-const PIECE: u64 = 500;
+const ROWS_PER_DELETION: u64 = 500;
 /// Batches per page at most.
-const PAGE: u64 = 32;
+const PAGE_BATCHES: u64 = 32;
 /// A page gets no further batch beyond this size; a batch has at most half of it plus one bundle.
 const PAGE_BYTES: usize = 1024 * 1024;
 
@@ -38,7 +38,7 @@ const PAGE_BYTES: usize = 1024 * 1024;
 pub struct Batch {
     pub first: u64,
     pub tenant: String,
-    pub teller: String,
+    pub publisher: String,
     pub bundles: Vec<Bundle>,
 }
 
@@ -46,7 +46,7 @@ impl Batch {
     /// Renders one of its events.
     pub fn event(&self, bundle: &Bundle, item: &Item, before: Option<u64>, sequence: u64) -> String {
         let settings = settings::current();
-        cloud_event(settings.public_url.as_deref(), &self.tenant, &self.teller, bundle, item, before, sequence)
+        cloud_event(settings.public_url.as_deref(), &self.tenant, &self.publisher, bundle, item, before, sequence)
     }
 
     /// Every event with its sequence and the number of its subject's previous event.
@@ -75,10 +75,10 @@ pub struct Log {
     heads: BTreeMap<String, u64>,
 }
 
-impl Piece {
+impl StoredBatch {
     pub fn batch(&self) -> Result<Batch, Failure> {
         let bundles = serde_json::from_str(self.bundles.get())?;
-        Ok(Batch { first: self.first, tenant: self.tenant.clone(), teller: self.teller.clone(), bundles })
+        Ok(Batch { first: self.first, tenant: self.tenant.clone(), publisher: self.publisher.clone(), bundles })
     }
 }
 
@@ -86,7 +86,7 @@ fn batch(row: &Row) -> Result<Batch, Failure> {
     Ok(Batch {
         first: row.integer(0).unwrap_or_default(),
         tenant: row.text(1).unwrap_or_default(),
-        teller: row.text(2).unwrap_or_default(),
+        publisher: row.text(2).unwrap_or_default(),
         bundles: serde_json::from_str(&row.text(3).unwrap_or_default())?,
     })
 }
@@ -124,8 +124,8 @@ impl Log {
     }
 
     /// The last number received from a publisher.
-    pub fn head(&self, teller: &str) -> u64 {
-        self.heads.get(teller).copied().unwrap_or(0)
+    pub fn head(&self, publisher: &str) -> u64 {
+        self.heads.get(publisher).copied().unwrap_or(0)
     }
 
     /// The sequence of the next event.
@@ -149,10 +149,10 @@ impl Log {
     }
 
     /// The batch with a publisher's event, if it is still in the log.
-    pub fn having(&self, teller: &str, number: u64) -> Result<Vec<Batch>, Failure> {
+    pub fn batches_with(&self, publisher: &str, number: u64) -> Result<Vec<Batch>, Failure> {
         let rows = self.sql.rows(
             "SELECT first, tenant, teller, bundles FROM log WHERE teller = ? AND instr(bundles, ?) > 0 LIMIT 10",
-            &[teller.into(), (&format!("\"number\":{number},")).into()],
+            &[publisher.into(), (&format!("\"number\":{number},")).into()],
         )?;
         rows.iter().map(batch).collect()
     }
@@ -164,7 +164,7 @@ impl Log {
 
     /// Appends the new part of a batch; returns true if there was one.
     pub fn append(&mut self, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
-        let known = self.head(&publish.teller);
+        let known = self.head(&publish.publisher);
         if publish.last <= known {
             return Ok(false);
         }
@@ -179,7 +179,7 @@ impl Log {
 
     fn write(&mut self, now: Timestamp, publish: &Publish, count: u64, bundles: &str) -> Result<bool, Failure> {
         let mut heads = self.heads.clone();
-        heads.insert(publish.teller.clone(), publish.last);
+        heads.insert(publish.publisher.clone(), publish.last);
         let heads_text = serde_json::to_string(&heads)?;
         self.sql.run(
             "INSERT INTO log (first, count, at, tenant, teller, heads, bundles) \
@@ -189,7 +189,7 @@ impl Log {
                 count.into(),
                 now.0.into(),
                 (&publish.tenant).into(),
-                (&publish.teller).into(),
+                (&publish.publisher).into(),
                 (&heads_text).into(),
                 bundles.into(),
             ],
@@ -216,7 +216,7 @@ impl Log {
             "SELECT first, tenant, teller, bundles, count FROM log WHERE first + count > CAST(?1 AS INTEGER) + 1 \
              AND first >= COALESCE((SELECT MAX(first) FROM log WHERE first <= CAST(?1 AS INTEGER) + 1), 0) \
              ORDER BY first LIMIT CAST(?2 AS INTEGER)",
-            &[after.into(), PAGE.into()],
+            &[after.into(), PAGE_BATCHES.into()],
         )?;
         let (mut batches, mut bytes, mut last) = (Vec::new(), 0, self.next - 1);
         for row in rows {
@@ -226,10 +226,10 @@ impl Log {
             let (first, text) = (row.integer(0).unwrap_or_default(), row.text(3).unwrap_or_default());
             last = first + row.integer(4).unwrap_or_default() - 1;
             bytes += text.len();
-            batches.push(Piece {
+            batches.push(StoredBatch {
                 first,
                 tenant: row.text(1).unwrap_or_default(),
-                teller: row.text(2).unwrap_or_default(),
+                publisher: row.text(2).unwrap_or_default(),
                 bundles: RawValue::from_string(text)?,
             });
         }
@@ -281,15 +281,15 @@ impl Log {
     }
 
     /// Deletes some of the events older than `before`; returns true if there may be more.
-    pub fn forget(&self, before: Timestamp) -> Result<bool, Failure> {
+    pub fn delete_old(&self, before: Timestamp) -> Result<bool, Failure> {
         let newest = "SELECT MAX(first) FROM log";
         let newest = self.sql.first(newest, &[])?.and_then(|row| row.integer(0)).unwrap_or(0);
-        let gone = self.sql.rows(
+        let deleted = self.sql.rows(
             "DELETE FROM log WHERE first IN (SELECT first FROM log WHERE at < CAST(? AS INTEGER) \
              AND first < CAST(? AS INTEGER) ORDER BY first LIMIT CAST(? AS INTEGER)) RETURNING 1",
-            &[before.0.into(), newest.into(), PIECE.into()],
+            &[before.0.into(), newest.into(), ROWS_PER_DELETION.into()],
         )?;
-        Ok(gone.len() as u64 == PIECE)
+        Ok(deleted.len() as u64 == ROWS_PER_DELETION)
     }
 
     pub fn oldest_at(&self) -> Result<Option<Timestamp>, Failure> {
@@ -301,7 +301,7 @@ impl Log {
         self.sql.set_alarm(at);
     }
 
-    pub fn keep_ticket(&self, hash: &str, viewer: &str, until: Timestamp, now: Timestamp) -> Result<(), Failure> {
+    pub fn store_ticket(&self, hash: &str, viewer: &str, until: Timestamp, now: Timestamp) -> Result<(), Failure> {
         self.sql.run("DELETE FROM tickets WHERE until < CAST(? AS INTEGER)", &[now.0.into()])?;
         self.sql.run(
             "INSERT INTO tickets (hash, viewer, until) VALUES (?, ?, CAST(? AS INTEGER))",
@@ -309,12 +309,12 @@ impl Log {
         )
     }
 
-    pub fn forget_tickets(&self, principal: &str) -> Result<(), Failure> {
+    pub fn delete_tickets(&self, principal: &str) -> Result<(), Failure> {
         self.sql.run("DELETE FROM tickets WHERE json_extract(viewer, '$.principal') = ?", &[principal.into()])
     }
 
     /// There are few tickets: each lives for a minute.
-    pub fn forget_tickets_of(&self, whose: impl Fn(&Viewer) -> bool) -> Result<(), Failure> {
+    pub fn delete_tickets_of(&self, whose: impl Fn(&Viewer) -> bool) -> Result<(), Failure> {
         for row in self.sql.rows("SELECT hash, viewer FROM tickets", &[])? {
             let (hash, viewer) = (row.text(0).unwrap_or_default(), row.text(1).unwrap_or_default());
             if serde_json::from_str(&viewer).is_ok_and(|viewer| whose(&viewer)) {
@@ -325,7 +325,7 @@ impl Log {
     }
 
     /// Removes a ticket, so that it cannot be used twice.
-    pub fn take_ticket(&self, hash: &str, now: Timestamp) -> Result<Option<String>, Failure> {
+    pub fn redeem_ticket(&self, hash: &str, now: Timestamp) -> Result<Option<String>, Failure> {
         let row = self.sql.first("DELETE FROM tickets WHERE hash = ? RETURNING viewer, until", &[hash.into()])?;
         let live = row.filter(|row| row.integer(1).is_some_and(|until| until > now.0));
         Ok(live.and_then(|row| row.text(0)))

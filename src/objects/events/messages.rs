@@ -37,11 +37,13 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Viewer {
-    pub fn ends_with(&self, gone: &Gone) -> bool {
-        match gone {
-            Gone::From(object) => self.from.contains(object),
-            Gone::Permissions { role, lost } => self.by.iter().any(|(by, one)| by == role && lost.contains(one)),
-            Gone::Tenant => true,
+    pub fn depends_on(&self, revocation: &Revocation) -> bool {
+        match revocation {
+            Revocation::Document(object) => self.from.contains(object),
+            Revocation::Permissions { role, lost } => {
+                self.by.iter().any(|(by, permission)| by == role && lost.contains(permission))
+            }
+            Revocation::Tenant => true,
         }
     }
 }
@@ -49,9 +51,10 @@ impl Viewer {
 /// A revocation that ends credentials which are not themselves revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Gone {
+pub enum Revocation {
     /// An issuer, a client or a grant that was deleted or replaced.
-    From(String),
+    #[serde(rename = "from")]
+    Document(String),
     /// Permissions that a role has lost.
     Permissions {
         role: String,
@@ -82,7 +85,7 @@ pub enum Ask {
     /// Closes the sockets of ended credentials.
     Revoke { principal: String },
     /// Closes the sockets whose credentials depend on what was revoked.
-    End(Gone),
+    End(Revocation),
     /// How many hours events are kept; `None` means the deployment's default.
     Retain { hours: Option<u64> },
     /// Deletes what has expired.
@@ -98,7 +101,7 @@ pub enum Ask {
     /// The state of all webhooks.
     WebhookStates,
     /// Reports finished delivery attempts and claims further deliveries.
-    Deliver { tried: Vec<Tried>, most: usize },
+    Deliver { tried: Vec<DeliveryReport>, most: usize },
     /// Delivers an event from the log again.
     Redeliver { webhook: String, event_id: String },
     /// A webhook's deliveries, newest first.
@@ -134,7 +137,7 @@ pub struct Subscriber {
 
 /// The outcome of a delivery attempt.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Tried {
+pub struct DeliveryReport {
     pub webhook: String,
     pub number: u64,
     pub attempt: DeliveryAttempt,
@@ -142,7 +145,7 @@ pub struct Tried {
 
 /// A delivery to be attempted now.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Due {
+pub struct DueDelivery {
     pub webhook: String,
     pub number: u64,
     /// The number of the attempt.
@@ -212,7 +215,7 @@ pub enum ShardAsk {
     /// Closes the sockets of ended credentials.
     Revoke { principal: String },
     /// Closes the sockets whose credentials depend on what was revoked.
-    End(Gone),
+    End(Revocation),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -227,7 +230,7 @@ pub enum ShardReply {
 /// Consecutive batches of the log.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Page {
-    pub batches: Vec<Piece>,
+    pub batches: Vec<StoredBatch>,
     /// The first sequence in the log.
     pub first_kept: u64,
     /// The last sequence of these batches, or of the log if there are none.
@@ -236,10 +239,11 @@ pub struct Page {
 
 /// A batch as stored in the log.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Piece {
+pub struct StoredBatch {
     pub first: u64,
     pub tenant: String,
-    pub teller: String,
+    #[serde(rename = "teller")]
+    pub publisher: String,
     pub bundles: Box<RawValue>,
 }
 
@@ -259,7 +263,8 @@ pub enum Form {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Publish {
     pub tenant: String,
-    pub teller: String,
+    #[serde(rename = "teller")]
+    pub publisher: String,
     pub first: u64,
     pub last: u64,
     pub count: u64,
@@ -313,7 +318,7 @@ pub enum Reply {
         refused: BTreeMap<String, u64>,
     },
     WebhookStates(Vec<(String, HookState)>),
-    Due(Vec<Due>),
+    Due(Vec<DueDelivery>),
     Delivery(Box<Delivery>),
     Deliveries(Vec<(u64, Delivery)>),
     /// It does not exist, or does not match this webhook's filter.

@@ -31,8 +31,8 @@ use narthex_core::events::filter::Filter;
 use deliveries::Deliveries;
 use log::Log;
 use messages::{Ask, Open, Publish, Reply};
-use subscribers::Audience;
-use usage::{EVERY_MS, Usage};
+use subscribers::Subscribers;
+use usage::{COUNT_INTERVAL_MS, Usage};
 
 /// Batches searched for one page of a list.
 const MAX_BATCHES: u64 = 500;
@@ -43,15 +43,15 @@ const LIST_BYTES: usize = 4 * 1024 * 1024;
 
 struct Hub {
     log: RefCell<Log>,
-    audience: Audience,
+    subscribers: Subscribers,
     /// Everything up to this sequence was sent to live sockets.
-    told: Cell<u64>,
+    sent_up_to: Cell<u64>,
     shards: RefCell<Shards>,
     /// Set once a shard has joined.
     tenant: RefCell<String>,
     retention_ms: Cell<u64>,
     /// The retention without a setting of the tenant, in milliseconds.
-    usual_ms: u64,
+    default_retention_ms: u64,
     deliveries: RefCell<Deliveries>,
     usage: Usage,
     /// When usage was last counted.
@@ -81,16 +81,16 @@ impl EventHub {
         };
         let (log, own_ms, joined, tenant, deliveries) =
             open().map_err(|failure: Failure| js_sys::Error::new(&failure.0))?;
-        let usual_ms = settings.event_retention_hours.max(1) * 3_600_000;
+        let default_retention_ms = settings.event_retention_hours.max(1) * 3_600_000;
         let usage = Usage::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
         let hub = Rc::new(Hub {
-            told: Cell::new(log.last()),
+            sent_up_to: Cell::new(log.last()),
             log: RefCell::new(log),
-            audience: Audience::restore(state),
+            subscribers: Subscribers::restore(state),
             shards: RefCell::new(Shards::restore(settings.hub_sockets, joined)),
             tenant: RefCell::new(tenant),
-            retention_ms: Cell::new(own_ms.unwrap_or(usual_ms)),
-            usual_ms,
+            retention_ms: Cell::new(own_ms.unwrap_or(default_retention_ms)),
+            default_retention_ms,
             deliveries: RefCell::new(deliveries),
             usage,
             counted_at: Cell::new(Timestamp(0)),
@@ -118,14 +118,14 @@ impl EventHub {
 
     /// A client's message: `{"subscribe": {…}}` replaces its filter.
     pub fn message(&self, socket: &JsValue, text: Option<String>) {
-        if let Some(slot) = self.0.audience.slot(socket) {
-            tasks::turn(|| self.0.audience.message(slot, text.as_deref()));
+        if let Some(slot) = self.0.subscribers.slot(socket) {
+            tasks::turn(|| self.0.subscribers.message(slot, text.as_deref()));
         }
     }
 
     pub fn closed(&self, socket: &JsValue) {
-        if let Some(slot) = self.0.audience.slot(socket) {
-            self.0.audience.closed(slot);
+        if let Some(slot) = self.0.subscribers.slot(socket) {
+            self.0.subscribers.closed(slot);
         }
     }
 
@@ -139,20 +139,20 @@ impl Hub {
         match ask {
             Ask::Publish(publish) => {
                 self.publish(&publish)?;
-                Ok(Reply::Published { head: self.log.borrow().head(&publish.teller) })
+                Ok(Reply::Published { head: self.log.borrow().head(&publish.publisher) })
             }
             Ask::List { filter, after, since, limit, .. } => self.list(&filter, after, since, limit),
             Ask::MakeTicket { ticket_hash, viewer, until } => {
                 let viewer = serde_json::to_string(&viewer)?;
-                self.log.borrow().keep_ticket(&ticket_hash, &viewer, until, clock::now())?;
+                self.log.borrow().store_ticket(&ticket_hash, &viewer, until, clock::now())?;
                 Ok(Reply::Done)
             }
             Ask::UseTicket { ticket_hash } => {
-                let viewer = self.log.borrow().take_ticket(&ticket_hash, clock::now())?;
+                let viewer = self.log.borrow().redeem_ticket(&ticket_hash, clock::now())?;
                 Ok(Reply::Ticket(viewer.map(|text| serde_json::from_str(&text)).transpose()?))
             }
             Ask::Revoke { principal } => self.revoke(principal).await,
-            Ask::End(gone) => self.end(gone).await,
+            Ask::End(revocation) => self.end(revocation).await,
             Ask::Webhooks { .. }
             | Ask::WebhookStates
             | Ask::Deliver { .. }
@@ -163,7 +163,7 @@ impl Hub {
             Ask::Retain { hours } => {
                 let own_ms = hours.map(|hours| hours * 3_600_000);
                 self.log.borrow().retain(own_ms)?;
-                self.retention_ms.set(own_ms.unwrap_or(self.usual_ms));
+                self.retention_ms.set(own_ms.unwrap_or(self.default_retention_ms));
                 self.sweep()?;
                 Ok(Reply::Done)
             }
@@ -194,14 +194,14 @@ impl Hub {
         };
         let first_kept = log.first_kept()?.unwrap_or_else(|| log.next());
         let gap = (after > 0 && after + 1 < first_kept).then_some(first_kept);
-        let (mut events, mut bytes, mut looked_at, mut batches_seen) = (Vec::new(), 0, from, 0);
+        let (mut events, mut bytes, mut position, mut batches_seen) = (Vec::new(), 0, from, 0);
         loop {
-            let batches = log.after(looked_at, BATCHES_AT_ONCE)?;
+            let batches = log.after(position, BATCHES_AT_ONCE)?;
             batches_seen += batches.len() as u64;
             for batch in &batches {
-                let behind = looked_at;
-                for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > behind) {
-                    looked_at = sequence;
+                let after = position;
+                for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > after) {
+                    position = sequence;
                     if filter.matches(bundle, item) {
                         let text = batch.event(bundle, item, before, sequence);
                         bytes += text.len();
@@ -218,7 +218,7 @@ impl Hub {
             }
             // When nothing has matched for long, the next page continues from here.
             if batches_seen >= MAX_BATCHES {
-                return Ok(Reply::Events { events, next: Some(looked_at), gap });
+                return Ok(Reply::Events { events, next: Some(position), gap });
             }
         }
     }
@@ -227,8 +227,8 @@ impl Hub {
     fn publish(self: &Rc<Self>, publish: &Publish) -> Result<(), Failure> {
         let now = clock::now();
         let from = self.log.borrow().next();
-        let nobody_waits = self.deliveries.borrow().queue.is_idle();
-        let appended = match nobody_waits {
+        let no_deliveries = self.deliveries.borrow().queue.is_idle();
+        let appended = match no_deliveries {
             true => self.log.borrow_mut().append(now, publish)?,
             false => self.append_for_webhooks(now, publish)?,
         };
@@ -248,7 +248,7 @@ impl Hub {
     fn wake(self: &Rc<Self>) -> Result<(), Failure> {
         let now = clock::now();
         self.alarm_at.set(None);
-        self.audience.end_until(now);
+        self.subscribers.close_expired(now);
         self.push_at.set(self.push_at.get().filter(|at| *at > now));
         if self.sweep_at.get().is_none_or(|at| at <= now) {
             return self.sweep();
@@ -260,12 +260,12 @@ impl Hub {
     fn sweep(self: &Rc<Self>) -> Result<(), Failure> {
         let before = Timestamp(clock::now().0.saturating_sub(self.retention_ms.get()));
         // Usage is counted before events are deleted.
-        if clock::now().since(self.counted_at.get()) >= EVERY_MS {
+        if clock::now().since(self.counted_at.get()) >= COUNT_INTERVAL_MS {
             self.count_usage()?;
-            self.usage.forget(clock::now())?;
+            self.usage.delete_old(clock::now())?;
         }
-        let more = self.log.borrow().forget(before)?;
-        self.deliveries.borrow().forget(before)?;
+        let more = self.log.borrow().delete_old(before)?;
+        self.deliveries.borrow().delete_old(before)?;
         self.sweep_at.set(more.then(|| clock::now().plus_ms(1_000)));
         self.settle();
         Ok(())
@@ -273,7 +273,7 @@ impl Hub {
 
     /// After any change: notifies consumers of due deliveries, pushes to shards, and sets the alarm.
     fn settle(self: &Rc<Self>) {
-        self.ring_for_deliveries();
+        self.notify_consumers();
         self.push_out();
         self.arm();
     }
@@ -288,7 +288,7 @@ impl Hub {
             self.sweep_at.set(Some(oldest.plus_ms(kept_ms).max(now.plus_ms(kept_ms / 24))));
         }
         let delivers_at = self.deliveries.borrow().queue.next_wakeup(now);
-        let due = [self.sweep_at.get(), delivers_at, self.audience.next_end(), self.push_at.get()];
+        let due = [self.sweep_at.get(), delivers_at, self.subscribers.next_expiry(), self.push_at.get()];
         let due = due.into_iter().flatten().min();
         if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
             self.log.borrow().set_alarm(due);

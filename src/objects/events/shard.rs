@@ -17,13 +17,13 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::events::fanout::{PushDecision, ShardPosition};
 
 use super::messages::{Ask, Open, Page, Reply, ShardAsk, ShardReply};
-use super::subscribers::{Audience, Fed, MAX_SOCKETS, Stretch, WAIT_MS};
+use super::subscribers::{FeedResult, LogSpan, MAX_SOCKETS, SLOW_READER_PAUSE_MS, Subscribers};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS reach (one INTEGER PRIMARY KEY, reached INTEGER NOT NULL) STRICT";
 
 struct Shard {
     sql: Sql,
-    audience: Audience,
+    subscribers: Subscribers,
     reach: RefCell<ShardPosition>,
     alarm_at: Cell<Option<Timestamp>>,
     checked_at: Cell<Timestamp>,
@@ -47,7 +47,7 @@ impl EventShard {
         let settings = settings::of(env);
         let shard = Rc::new(Shard {
             sql,
-            audience: Audience::restore(state),
+            subscribers: Subscribers::restore(state),
             reach: RefCell::new(ShardPosition::restore(reached)),
             alarm_at: Cell::new(None),
             checked_at: Cell::new(clock::now()),
@@ -73,20 +73,20 @@ impl EventShard {
     }
 
     pub fn message(&self, socket: &JsValue, text: Option<String>) {
-        if let Some(slot) = self.0.audience.slot(socket) {
-            tasks::turn(|| self.0.audience.message(slot, text.as_deref()));
+        if let Some(slot) = self.0.subscribers.slot(socket) {
+            tasks::turn(|| self.0.subscribers.message(slot, text.as_deref()));
         }
     }
 
     pub fn closed(&self, socket: &JsValue) {
-        if let Some(slot) = self.0.audience.slot(socket) {
-            self.0.audience.closed(slot);
+        if let Some(slot) = self.0.subscribers.slot(socket) {
+            self.0.subscribers.closed(slot);
         }
     }
 
     pub fn alarm(&self) {
         self.0.alarm_at.set(None);
-        self.0.audience.end_until(clock::now());
+        self.0.subscribers.close_expired(clock::now());
         self.0.arm();
     }
 }
@@ -94,36 +94,36 @@ impl EventShard {
 impl Shard {
     fn answer(self: &Rc<Self>, ask: ShardAsk) -> Result<ShardReply, Failure> {
         match ask {
-            ShardAsk::Push { after, page } => self.take(after, &page),
+            ShardAsk::Push { after, page } => self.handle_push(after, &page),
             ShardAsk::Revoke { principal } => {
-                self.audience.end(&principal);
+                self.subscribers.revoke(&principal);
                 Ok(ShardReply::Done)
             }
-            ShardAsk::End(gone) => {
-                self.audience.end_with(&gone);
+            ShardAsk::End(revocation) => {
+                self.subscribers.revoke_dependents(&revocation);
                 Ok(ShardReply::Done)
             }
         }
     }
 
-    fn take(self: &Rc<Self>, after: Option<u64>, page: &Page) -> Result<ShardReply, Failure> {
-        let stretch = page.stretch()?;
+    fn handle_push(self: &Rc<Self>, after: Option<u64>, page: &Page) -> Result<ShardReply, Failure> {
+        let span = page.span()?;
         let reached = self.reach.borrow().reached();
         if let Some(reached) = reached.filter(|reached| reached + 1 < page.first_kept) {
-            self.audience.lose(reached, page.first_kept);
+            self.subscribers.report_gap(reached, page.first_kept);
             self.reach.borrow_mut().skip_to(page.first_kept - 1);
         }
-        let taken = self.reach.borrow_mut().take(after, page.last, !self.audience.is_empty());
-        let sockets = self.audience.len();
-        match taken {
+        let decision = self.reach.borrow_mut().take(after, page.last, !self.subscribers.is_empty());
+        let sockets = self.subscribers.len();
+        match decision {
             PushDecision::SendAfter(from) => {
-                if let Err(failure) = self.keep() {
+                if let Err(failure) = self.store_position() {
                     self.reach.borrow_mut().revert_to(from);
                     return Err(failure);
                 }
                 if page.last > from {
-                    self.audience.end_until(clock::now());
-                    self.audience.broadcast(&stretch.batches, from);
+                    self.subscribers.close_expired(clock::now());
+                    self.subscribers.broadcast(&span.batches, from);
                     self.feed_all();
                     self.check_again();
                 }
@@ -132,14 +132,14 @@ impl Shard {
             PushDecision::Missing(reached) => Ok(ShardReply::Reached { reached, sockets }),
             PushDecision::Joining => Ok(ShardReply::Joining),
             PushDecision::Gone => {
-                self.keep()?;
+                self.store_position()?;
                 Ok(ShardReply::Gone)
             }
         }
     }
 
     /// Stores the position.
-    fn keep(&self) -> Result<(), Failure> {
+    fn store_position(&self) -> Result<(), Failure> {
         match self.reach.borrow().reached() {
             Some(reached) => self.sql.run(
                 "INSERT INTO reach (one, reached) VALUES (1, CAST(? AS INTEGER)) \
@@ -160,57 +160,57 @@ impl Shard {
                 _ => None,
             };
             self.reach.borrow_mut().end_joining(last);
-            self.keep()?;
+            self.store_position()?;
         }
         let Some(reached) = self.reach.borrow().reached() else {
             return Err(Failure("the shard could not join the hub".into()));
         };
         let after = open.after.unwrap_or(reached);
         let response =
-            self.audience.accept(open, (after != reached).then_some(after), self.audience.len() < MAX_SOCKETS);
+            self.subscribers.accept(open, (after != reached).then_some(after), self.subscribers.len() < MAX_SOCKETS);
         self.feed_all();
         self.arm();
         Ok(response)
     }
 
     fn feed_all(self: &Rc<Self>) {
-        for slot in self.audience.to_be_fed() {
+        for slot in self.subscribers.start_feeding() {
             let shard = self.clone();
             tasks::spawn(async move {
                 shard.catch_up(slot).await;
-                shard.audience.fed(slot);
+                shard.subscribers.finish_feeding(slot);
             });
         }
     }
 
     async fn catch_up(&self, slot: u32) {
-        while let Some(sent) = self.audience.sent(slot) {
+        while let Some(sent) = self.subscribers.sent(slot) {
             // A socket that was ahead of this shard is fed when a push has brought the shard to its position.
             if self.reach.borrow().reached().is_none_or(|reached| reached < sent) {
                 return;
             }
-            let Ok(stretch) = self.read(sent).await else {
-                self.audience.fail(slot);
+            let Ok(span) = self.read(sent).await else {
+                self.subscribers.fail(slot);
                 return;
             };
             // The present position of live sockets, which may have advanced during the read.
             let Some(end) = self.reach.borrow().reached() else { return };
-            match self.audience.feed(slot, &stretch, end) {
-                Fed::More => {}
-                Fed::Wait => clock::pause(WAIT_MS).await,
-                Fed::Done => return,
+            match self.subscribers.feed(slot, &span, end) {
+                FeedResult::More => {}
+                FeedResult::Wait => clock::pause(SLOW_READER_PAUSE_MS).await,
+                FeedResult::Done => return,
             }
         }
     }
 
-    async fn read(&self, after: u64) -> Result<Stretch, Failure> {
+    async fn read(&self, after: u64) -> Result<LogSpan, Failure> {
         if self.reach.borrow().reached() == Some(after) {
-            return Ok(Stretch { batches: Vec::new(), first_kept: 0 });
+            return Ok(LogSpan { batches: Vec::new(), first_kept: 0 });
         }
-        let tenant = self.audience.tenant().unwrap_or_default();
+        let tenant = self.subscribers.tenant().unwrap_or_default();
         match objects::send(Kind::Events, &tenant, "", &Ask::Read { after }, PATIENCE_MS).await? {
-            Reply::Page(page) => page.stretch(),
-            _ => Err(Failure("the hub answered something else".into())),
+            Reply::Page(page) => page.span(),
+            _ => Err(Failure("unexpected reply from the hub".into())),
         }
     }
 
@@ -223,16 +223,16 @@ impl Shard {
         self.checked_at.set(now);
         let shard = self.clone();
         tasks::spawn(async move {
-            let Some(tenant) = shard.audience.tenant() else { return };
+            let Some(tenant) = shard.subscribers.tenant() else { return };
             if let Ok(snapshot) = snapshot::refreshed(&tenant).await {
-                shard.audience.check(&snapshot);
+                shard.subscribers.check(&snapshot);
             }
         });
     }
 
     /// Sets the alarm for the next expiring credentials.
     fn arm(&self) {
-        let due = self.audience.next_end();
+        let due = self.subscribers.next_expiry();
         if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
             self.sql.set_alarm(due);
             self.alarm_at.set(Some(due));

@@ -10,12 +10,12 @@ use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::events::fanout::{Push, PushReply};
 
 use super::Hub;
-use super::messages::{Gone, Page, Reply, ShardAsk, ShardReply, shard_name};
+use super::messages::{Page, Reply, Revocation, ShardAsk, ShardReply, shard_name};
 
 /// Attempts to reach a shard before the alarm takes over.
 const TRIES: u32 = 5;
 /// How long a shard may take to close sockets; the revocation of a key waits for it.
-const REVOKE_PATIENCE_MS: u64 = 2_000;
+const REVOKE_TIMEOUT_MS: u64 = 2_000;
 
 impl Hub {
     fn name(&self, number: u16) -> String {
@@ -85,23 +85,23 @@ impl Hub {
 
     /// Closes the sockets of ended credentials, here and at every shard.
     pub(super) async fn revoke(&self, principal: String) -> Result<Reply, Failure> {
-        self.log.borrow().forget_tickets(&principal)?;
-        self.audience.end(&principal);
-        self.tell_shards(&ShardAsk::Revoke { principal }).await
+        self.log.borrow().delete_tickets(&principal)?;
+        self.subscribers.revoke(&principal);
+        self.notify_shards(&ShardAsk::Revoke { principal }).await
     }
 
     /// Closes the sockets whose credentials depend on what was revoked, here and at every shard.
-    pub(super) async fn end(&self, gone: Gone) -> Result<Reply, Failure> {
-        self.log.borrow().forget_tickets_of(|viewer| viewer.ends_with(&gone))?;
-        self.audience.end_with(&gone);
-        self.tell_shards(&ShardAsk::End(gone)).await
+    pub(super) async fn end(&self, revocation: Revocation) -> Result<Reply, Failure> {
+        self.log.borrow().delete_tickets_of(|viewer| viewer.depends_on(&revocation))?;
+        self.subscribers.revoke_dependents(&revocation);
+        self.notify_shards(&ShardAsk::End(revocation)).await
     }
 
-    async fn tell_shards(&self, ask: &ShardAsk) -> Result<Reply, Failure> {
+    async fn notify_shards(&self, ask: &ShardAsk) -> Result<Reply, Failure> {
         let joined: Vec<u16> = self.shards.borrow().joined().collect();
         try_join_all(joined.iter().map(|number| {
             let name = self.name(*number);
-            async move { objects::send::<_, ShardReply>(Kind::Shards, &name, "", ask, REVOKE_PATIENCE_MS).await }
+            async move { objects::send::<_, ShardReply>(Kind::Shards, &name, "", ask, REVOKE_TIMEOUT_MS).await }
         }))
         .await?;
         Ok(Reply::Done)

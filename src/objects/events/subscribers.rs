@@ -4,6 +4,8 @@
 //! becomes live at the moment it reaches that position. The state of a socket is stored in its attachment, so that it
 //! survives hibernation.
 
+mod catch_up;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,16 +20,18 @@ use narthex_core::base::json::{MAX_DEPTH, check};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::backpressure::Backpressure;
 use narthex_core::events::bundle::{EventKind, RegistryEvent};
-use narthex_core::events::cloud_event::{frame, gap_event, sequence_text};
+use narthex_core::events::cloud_event::frame;
 use narthex_core::events::filter::Filter;
 
 use super::log::Batch;
-use super::messages::{Form, Gone, Open, Viewer};
+use super::messages::{Form, Open, Revocation, Viewer};
+
+pub use catch_up::{FeedResult, LogSpan};
 
 /// The platform's limit is 32,768; beyond this number a new socket is closed with 4429.
 pub const MAX_SOCKETS: usize = 20_000;
 /// Pause before more events are sent to a reader that has fallen behind, in milliseconds.
-pub const WAIT_MS: u64 = 250;
+pub const SLOW_READER_PAUSE_MS: u64 = 250;
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 const CREDENTIALS_ENDED: u16 = 4401;
@@ -57,13 +61,13 @@ struct Subscription {
 
 /// Live sockets with the same filter.
 #[derive(Default)]
-struct Watching {
+struct LiveSockets {
     messages: Vec<u32>,
     frames: Vec<u32>,
 }
 
-impl Watching {
-    fn of(&mut self, form: Form) -> &mut Vec<u32> {
+impl LiveSockets {
+    fn of_form(&mut self, form: Form) -> &mut Vec<u32> {
         match form {
             Form::Message => &mut self.messages,
             Form::Frame => &mut self.frames,
@@ -75,51 +79,33 @@ impl Watching {
     }
 }
 
-/// A span of the log, read for a socket that catches up.
-pub struct Stretch {
-    pub batches: Vec<Batch>,
-    /// The first sequence in the log.
-    pub first_kept: u64,
-}
-
-/// The result of feeding a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fed {
-    /// There are more events; other sockets go first.
-    More,
-    /// There are more events; the reader needs time to read.
-    Wait,
-    /// The socket is live, ahead of its object, or closed.
-    Done,
-}
-
-pub struct Audience {
+pub struct Subscribers {
     sockets: Sockets,
     subscriptions: RefCell<HashMap<u32, Subscription>>,
     /// Each event is matched once per filter, however many sockets share it.
-    live: RefCell<HashMap<Filter, Watching>>,
+    live: RefCell<HashMap<Filter, LiveSockets>>,
     /// Sockets that a task is feeding.
     feeding: RefCell<HashSet<u32>>,
     backpressure: RefCell<Backpressure>,
 }
 
-impl Audience {
+impl Subscribers {
     /// Restores the sockets that survived the last instance.
     pub fn restore(state: &JsValue) -> Self {
-        let (sockets, found) = Sockets::restore(state);
-        let audience = Self {
+        let (sockets, restored) = Sockets::restore(state);
+        let subscribers = Self {
             sockets,
             subscriptions: RefCell::default(),
             live: RefCell::default(),
             feeding: RefCell::default(),
             backpressure: RefCell::default(),
         };
-        for (slot, attachment) in found {
+        for (slot, attachment) in restored {
             if let Ok(subscription) = serde_json::from_str::<Subscription>(&attachment) {
-                audience.take_up(slot, subscription);
+                subscribers.add(slot, subscription);
             }
         }
-        audience
+        subscribers
     }
 
     pub fn len(&self) -> usize {
@@ -153,102 +139,23 @@ impl Audience {
         };
         let (response, slot) = self.sockets.accept(&attachment, &headers);
         if has_room {
-            self.take_up(slot, subscription);
+            self.add(slot, subscription);
         } else {
             self.sockets.close(slot, TOO_MANY, "too many sockets; try again later");
         }
         response
     }
 
-    fn take_up(&self, slot: u32, subscription: Subscription) {
+    fn add(&self, slot: u32, subscription: Subscription) {
         if subscription.sent.is_none() {
-            self.live.borrow_mut().entry(subscription.filter.clone()).or_default().of(subscription.form).push(slot);
+            self.live
+                .borrow_mut()
+                .entry(subscription.filter.clone())
+                .or_default()
+                .of_form(subscription.form)
+                .push(slot);
         }
         self.subscriptions.borrow_mut().insert(slot, subscription);
-    }
-
-    /// The sockets that catch up without a task feeding them; the caller feeds them from now on.
-    pub fn to_be_fed(&self) -> Vec<u32> {
-        let mut feeding = self.feeding.borrow_mut();
-        let subscriptions = self.subscriptions.borrow();
-        let behind = subscriptions.iter().filter(|(_, subscription)| subscription.sent.is_some());
-        behind.map(|(slot, _)| *slot).filter(|slot| feeding.insert(*slot)).collect()
-    }
-
-    pub fn fed(&self, slot: u32) {
-        self.feeding.borrow_mut().remove(&slot);
-    }
-
-    /// Up to where a socket that catches up was sent events; `None` if it is live or closed.
-    pub fn sent(&self, slot: u32) -> Option<u64> {
-        self.subscriptions.borrow().get(&slot).and_then(|subscription| subscription.sent)
-    }
-
-    /// Closes a socket because the log could not be read.
-    pub fn fail(&self, slot: u32) {
-        self.close(slot, LOG_UNREADABLE, "the log could not be read");
-    }
-
-    /// Sends a socket the matching events of a span, up to `end`, the position of the live sockets; there, it becomes
-    /// live.
-    pub fn feed(&self, slot: u32, stretch: &Stretch, end: u64) -> Fed {
-        let known = self.subscriptions.borrow().get(&slot).cloned();
-        let Some(Subscription { sent: Some(sent), .. }) = &known else { return Fed::Done };
-        let sent = *sent;
-        let Some(mut subscription) = known else { return Fed::Done };
-        if sent + 1 < stretch.first_kept {
-            self.tell_gap(slot, &subscription, sent, stretch.first_kept);
-            return Fed::Done;
-        }
-        let mut reached = sent;
-        'stretch: for batch in &stretch.batches {
-            for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > sent) {
-                if sequence > end {
-                    break 'stretch;
-                }
-                reached = sequence;
-                if subscription.filter.matches(bundle, item) {
-                    let event = batch.event(bundle, item, before, sequence);
-                    self.send(&[slot], &formed(&event, subscription.form, sequence));
-                    if self.sent(slot).is_none() {
-                        return Fed::Done;
-                    }
-                }
-            }
-        }
-        if stretch.batches.is_empty() {
-            // The log no longer had these events when it was read.
-            reached = reached.max(end);
-        }
-        let is_live = reached == end;
-        subscription.sent = (!is_live).then_some(reached);
-        if let Ok(attachment) = serde_json::to_string(&subscription) {
-            self.sockets.attach(slot, &attachment);
-        }
-        self.take_up(slot, subscription);
-        match (is_live || reached > end, self.backpressure.borrow().is_behind(slot)) {
-            (true, _) => Fed::Done,
-            (false, true) => Fed::Wait,
-            (false, false) => Fed::More,
-        }
-    }
-
-    fn tell_gap(&self, slot: u32, subscription: &Subscription, sent: u64, first_kept: u64) {
-        let event = gap_event(&subscription.viewer.tenant, clock::now(), sent, first_kept);
-        self.sockets.send(&[slot], &formed(&event, subscription.form, first_kept.saturating_sub(1)));
-        self.close(slot, GAP, &format!("resume after {}", sequence_text(first_kept.saturating_sub(1))));
-    }
-
-    /// Closes the live sockets, whose next events are no longer in the log.
-    pub fn lose(&self, reached: u64, first_kept: u64) {
-        let live: Vec<(u32, Subscription)> = {
-            let subscriptions = self.subscriptions.borrow();
-            let live = subscriptions.iter().filter(|(_, subscription)| subscription.sent.is_none());
-            live.map(|(slot, subscription)| (*slot, subscription.clone())).collect()
-        };
-        for (slot, subscription) in live {
-            self.tell_gap(slot, &subscription, reached, first_kept);
-        }
     }
 
     /// Sends the events after `after` to live sockets.
@@ -257,14 +164,14 @@ impl Audience {
             for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > after) {
                 // The message that closes a revoked key's sockets may be lost; this event is not.
                 if let EventKind::Registry { kind: RegistryEvent::KeyRevoked, .. } = item.kind {
-                    self.end(&format!("key:{}", bundle.subject));
+                    self.revoke(&format!("key:{}", bundle.subject));
                 }
                 let (messages, frames) = {
                     let live = self.live.borrow();
-                    let seeing = live.iter().filter(|(filter, _)| filter.matches(bundle, item));
-                    seeing.fold((Vec::new(), Vec::new()), |(mut messages, mut frames), (_, watching)| {
-                        messages.extend_from_slice(&watching.messages);
-                        frames.extend_from_slice(&watching.frames);
+                    let matching = live.iter().filter(|(filter, _)| filter.matches(bundle, item));
+                    matching.fold((Vec::new(), Vec::new()), |(mut messages, mut frames), (_, sockets)| {
+                        messages.extend_from_slice(&sockets.messages);
+                        frames.extend_from_slice(&sockets.frames);
                         (messages, frames)
                     })
                 };
@@ -287,8 +194,8 @@ impl Audience {
         self.sockets.send(slots, text);
         let (now, bytes) = (clock::now(), text.len() as u64);
         let mut backpressure = self.backpressure.borrow_mut();
-        let is_far = |slot: &&u32| backpressure.record_sent(**slot, bytes, now, || self.sockets.pinged_at(**slot));
-        let mut slow: Vec<u32> = slots.iter().filter(is_far).copied().collect();
+        let is_too_slow = |slot: &&u32| backpressure.record_sent(**slot, bytes, now, || self.sockets.pinged_at(**slot));
+        let mut slow: Vec<u32> = slots.iter().filter(is_too_slow).copied().collect();
         slow.extend(backpressure.furthest_behind());
         drop(backpressure);
         for slot in slow {
@@ -317,12 +224,12 @@ impl Audience {
                     filter.subject.clone_from(&subscription.bound_to);
                 }
                 let changed = Subscription { filter, ..subscription };
-                self.leave(slot);
+                self.remove_from_live(slot);
                 if let Ok(attachment) = serde_json::to_string(&changed) {
                     self.sockets.attach(slot, &attachment);
                 }
                 // A task that feeds the socket uses the new filter from the next span on.
-                self.take_up(slot, changed);
+                self.add(slot, changed);
             }
             Err(faults) => {
                 let problem = BTreeMap::from([("errors", faults)]);
@@ -331,20 +238,20 @@ impl Audience {
         }
     }
 
-    fn leave(&self, slot: u32) {
+    fn remove_from_live(&self, slot: u32) {
         let known = self.subscriptions.borrow().get(&slot).map(|known| (known.filter.clone(), known.form));
         let Some((filter, form)) = known else { return };
         let mut live = self.live.borrow_mut();
-        if let Some(watching) = live.get_mut(&filter) {
-            watching.of(form).retain(|other| *other != slot);
-            if watching.is_empty() {
+        if let Some(sockets) = live.get_mut(&filter) {
+            sockets.of_form(form).retain(|other| *other != slot);
+            if sockets.is_empty() {
                 live.remove(&filter);
             }
         }
     }
 
     pub fn closed(&self, slot: u32) {
-        self.leave(slot);
+        self.remove_from_live(slot);
         self.subscriptions.borrow_mut().remove(&slot);
         self.backpressure.borrow_mut().forget(slot);
     }
@@ -366,23 +273,23 @@ impl Audience {
     }
 
     /// Closes the sockets of ended credentials.
-    pub fn end(&self, principal: &str) {
+    pub fn revoke(&self, principal: &str) {
         self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, _| viewer.principal == principal);
     }
 
     /// Closes the sockets whose credentials depend on what was revoked.
-    pub fn end_with(&self, gone: &Gone) {
-        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, _| viewer.ends_with(gone));
+    pub fn revoke_dependents(&self, revocation: &Revocation) {
+        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, _| viewer.depends_on(revocation));
     }
 
     /// Closes the sockets whose credentials have expired.
-    pub fn end_until(&self, now: Timestamp) {
+    pub fn close_expired(&self, now: Timestamp) {
         let is_over = |viewer: &Viewer, _: Option<&String>| viewer.until.is_some_and(|until| until <= now);
         self.close_all(CREDENTIALS_ENDED, "the credentials have ended", is_over);
     }
 
     /// When the next credentials expire.
-    pub fn next_end(&self) -> Option<Timestamp> {
+    pub fn next_expiry(&self) -> Option<Timestamp> {
         self.subscriptions.borrow().values().filter_map(|subscription| subscription.viewer.until).min()
     }
 
@@ -402,7 +309,7 @@ impl Audience {
     }
 }
 
-fn formed(event: &str, form: Form, sequence: u64) -> String {
+fn in_form(event: &str, form: Form, sequence: u64) -> String {
     match form {
         Form::Message => event.to_string(),
         Form::Frame => frame(event, sequence),

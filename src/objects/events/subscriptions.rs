@@ -11,7 +11,7 @@ use narthex_core::events::fanout::Placement;
 
 use super::Hub;
 use super::messages::{Open, Page};
-use super::subscribers::{Fed, Stretch, WAIT_MS};
+use super::subscribers::{FeedResult, LogSpan, SLOW_READER_PAUSE_MS};
 
 /// The status that sends the caller to a shard (RFC 9110 §15.5.20).
 const MISDIRECTED: u16 = 421;
@@ -19,16 +19,16 @@ const MISDIRECTED: u16 = 421;
 const MAX_APPENDED: u64 = 100;
 
 impl Page {
-    pub(super) fn stretch(&self) -> Result<Stretch, Failure> {
-        let batches = self.batches.iter().map(super::messages::Piece::batch).collect::<Result<_, _>>()?;
-        Ok(Stretch { batches, first_kept: self.first_kept })
+    pub(super) fn span(&self) -> Result<LogSpan, Failure> {
+        let batches = self.batches.iter().map(super::messages::StoredBatch::batch).collect::<Result<_, _>>()?;
+        Ok(LogSpan { batches, first_kept: self.first_kept })
     }
 }
 
 impl Hub {
     pub(super) fn open(self: &Rc<Self>, open: Open) -> JsValue {
-        let last = self.told.get();
-        let place = self.shards.borrow_mut().place(self.audience.len());
+        let last = self.sent_up_to.get();
+        let place = self.shards.borrow_mut().place(self.subscribers.len());
         if let Placement::Shard(number) = place {
             let mut headers = Headers::default();
             headers.set("x-elsewhere", &format!("{number} {last}"));
@@ -36,7 +36,7 @@ impl Hub {
         }
         // A sequence in the future cannot be resumed from: such a client starts at the end.
         let sent = open.after.filter(|after| *after < last);
-        let response = self.audience.accept(open, sent, place == Placement::Hub);
+        let response = self.subscribers.accept(open, sent, place == Placement::Hub);
         self.feed_all();
         self.arm();
         response
@@ -44,40 +44,40 @@ impl Hub {
 
     /// Feeds the sockets that are catching up.
     pub(super) fn feed_all(self: &Rc<Self>) {
-        for slot in self.audience.to_be_fed() {
+        for slot in self.subscribers.start_feeding() {
             let hub = self.clone();
             tasks::spawn(async move {
                 hub.catch_up(slot).await;
-                hub.audience.fed(slot);
+                hub.subscribers.finish_feeding(slot);
             });
         }
     }
 
     async fn catch_up(&self, slot: u32) {
-        while let Some(sent) = self.audience.sent(slot) {
-            let stretch = self.log.borrow().page(sent).and_then(|page| page.stretch());
-            let Ok(stretch) = stretch else {
-                self.audience.fail(slot);
+        while let Some(sent) = self.subscribers.sent(slot) {
+            let span = self.log.borrow().page(sent).and_then(|page| page.span());
+            let Ok(span) = span else {
+                self.subscribers.fail(slot);
                 return;
             };
-            match self.audience.feed(slot, &stretch, self.told.get()) {
+            match self.subscribers.feed(slot, &span, self.sent_up_to.get()) {
                 // Lets other sockets in between two spans.
-                Fed::More => clock::pause(0).await,
-                Fed::Wait => clock::pause(WAIT_MS).await,
-                Fed::Done => return,
+                FeedResult::More => clock::pause(0).await,
+                FeedResult::Wait => clock::pause(SLOW_READER_PAUSE_MS).await,
+                FeedResult::Done => return,
             }
         }
     }
 
     /// Sends appended events to live sockets, here and at the shards.
     pub(super) fn broadcast(self: &Rc<Self>) -> Result<(), Failure> {
-        if !self.audience.is_empty() {
-            self.audience.end_until(clock::now());
-            let told = self.told.get();
-            self.audience.broadcast(&self.log.borrow().after(told, MAX_APPENDED)?, told);
+        if !self.subscribers.is_empty() {
+            self.subscribers.close_expired(clock::now());
+            let sent_up_to = self.sent_up_to.get();
+            self.subscribers.broadcast(&self.log.borrow().after(sent_up_to, MAX_APPENDED)?, sent_up_to);
             self.check_again();
         }
-        self.told.set(self.log.borrow().last());
+        self.sent_up_to.set(self.log.borrow().last());
         self.push_out();
         Ok(())
     }
@@ -91,9 +91,9 @@ impl Hub {
         self.checked_at.set(now);
         let hub = self.clone();
         tasks::spawn(async move {
-            let Some(tenant) = hub.audience.tenant() else { return };
+            let Some(tenant) = hub.subscribers.tenant() else { return };
             if let Ok(snapshot) = snapshot::refreshed(&tenant).await {
-                hub.audience.check(&snapshot);
+                hub.subscribers.check(&snapshot);
             }
         });
     }

@@ -23,11 +23,11 @@ const CREATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS refused (code TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
 /// Batches of the log counted in one transaction.
-const PIECE: u64 = 200;
+const BATCHES_PER_COUNT: u64 = 200;
 /// Usage is counted at least this often, in milliseconds, and before every query.
-pub const EVERY_MS: u64 = 600_000;
+pub const COUNT_INTERVAL_MS: u64 = 600_000;
 /// Retention of hourly usage, in milliseconds; totals are kept for good.
-const KEPT_MS: u64 = 92 * 24 * HOUR_MS;
+const HOURS_RETENTION_MS: u64 = 92 * 24 * HOUR_MS;
 /// Groups returned at most.
 const MAX_GROUPS: usize = 1_000;
 
@@ -35,7 +35,7 @@ const MAX_GROUPS: usize = 1_000;
 const MAX_POINTS: usize = 250;
 
 /// The key of the totals.
-const ALWAYS: u64 = 0;
+const TOTAL: u64 = 0;
 
 pub struct Usage(Sql);
 
@@ -53,7 +53,7 @@ impl Usage {
         let upto = "SELECT upto FROM counted";
         let mut counted = self.0.first(upto, &[])?.and_then(|row| row.integer(0)).unwrap_or(0);
         while counted + 1 < log.next() {
-            let batches = log.after(counted, PIECE)?;
+            let batches = log.after(counted, BATCHES_PER_COUNT)?;
             let mut counts: BTreeMap<UsageKey, UsageCounts> = BTreeMap::new();
             let Some(last) = batches.last().and_then(|batch| batch.events().last().map(|(at, ..)| at)) else { break };
             for batch in &batches {
@@ -67,9 +67,9 @@ impl Usage {
                 }
             }
             self.0.transaction(|| {
-                for (key, one) in &counts {
-                    self.add(key, one)?;
-                    self.add(&UsageKey { hour: ALWAYS, principal: String::new(), ..key.clone() }, one)?;
+                for (key, added) in &counts {
+                    self.add(key, added)?;
+                    self.add(&UsageKey { hour: TOTAL, principal: String::new(), ..key.clone() }, added)?;
                 }
                 self.0.run(
                     "INSERT INTO counted (one, upto) VALUES (1, CAST(? AS INTEGER)) \
@@ -160,8 +160,8 @@ impl Usage {
     }
 
     /// Deletes expired hours.
-    pub fn forget(&self, now: Timestamp) -> Result<(), Failure> {
-        let before = now.0.saturating_sub(KEPT_MS);
+    pub fn delete_old(&self, now: Timestamp) -> Result<(), Failure> {
+        let before = now.0.saturating_sub(HOURS_RETENTION_MS);
         self.0.run("DELETE FROM usage WHERE hour > 0 AND hour < CAST(? AS INTEGER)", &[before.into()])
     }
 }

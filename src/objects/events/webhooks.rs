@@ -13,7 +13,7 @@ use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
 
 use super::Hub;
-use super::messages::{Ask, Publish, Reply, Tried};
+use super::messages::{Ask, DeliveryReport, Publish, Reply};
 
 /// The publisher name of the hub's own events.
 const HUB: &str = "hub";
@@ -29,7 +29,7 @@ impl Hub {
             }
             Ask::WebhookStates => Ok(Reply::WebhookStates(self.deliveries.borrow().states())),
             Ask::Deliver { tried, most } => {
-                self.take_in(tried, now)?;
+                self.record_reports(tried, now)?;
                 let due = self.deliveries.borrow_mut().claim(most, now)?;
                 self.settle();
                 Ok(Reply::Due(due))
@@ -38,7 +38,7 @@ impl Hub {
             Ask::Deliveries { webhook, below, limit } => {
                 Ok(Reply::Deliveries(self.deliveries.borrow().list(&webhook, below, limit)?))
             }
-            _ => Err(Failure("nothing about webhooks".into())),
+            _ => Err(Failure("not a request about webhooks".into())),
         }
     }
 
@@ -55,17 +55,17 @@ impl Hub {
         });
         let written = written.inspect_err(|_| self.log.borrow_mut().rewind(mark))?;
         let Some(written) = written else { return Ok(false) };
-        let full = self.deliveries.borrow_mut().take_up(written);
+        let full = self.deliveries.borrow_mut().enqueue(written);
         for id in full {
             self.disable(&id, now, DisableReason::Backlog)?;
         }
         Ok(true)
     }
 
-    fn take_in(self: &Rc<Self>, tried: Vec<Tried>, now: Timestamp) -> Result<(), Failure> {
-        for one in tried {
-            let webhook = one.webhook.clone();
-            let disables = self.deliveries.borrow_mut().report(one, now)?;
+    fn record_reports(self: &Rc<Self>, tried: Vec<DeliveryReport>, now: Timestamp) -> Result<(), Failure> {
+        for report in tried {
+            let webhook = report.webhook.clone();
+            let disables = self.deliveries.borrow_mut().report(report, now)?;
             let live = self.deliveries.borrow().queue.hook(&webhook).is_some_and(WebhookState::is_live);
             if let Some(reason) = disables.filter(|_| live) {
                 self.disable(&webhook, now, reason)?;
@@ -86,22 +86,22 @@ impl Hub {
         let items = vec![Item { number, at: now, kind }];
         let bundle = Bundle { subject: id.into(), owner, items, ..Bundle::default() };
         let bundles = serde_json::value::to_raw_value(&[bundle])?;
-        self.publish(&Publish { tenant, teller: HUB.into(), first: number, last: number, count: 1, bundles })
+        self.publish(&Publish { tenant, publisher: HUB.into(), first: number, last: number, count: 1, bundles })
     }
 
     fn redeliver(self: &Rc<Self>, webhook: &str, event_id: &str, now: Timestamp) -> Result<Reply, Failure> {
         if !self.deliveries.borrow().queue.hook(webhook).is_some_and(WebhookState::is_live) {
             return Ok(Reply::Idle);
         }
-        let named = event_id.rsplit_once('-').and_then(|(teller, number)| Some((teller, number.parse().ok()?)));
-        let Some((teller, number)) = named else { return Ok(Reply::Absent) };
-        let found = self.log.borrow().having(teller, number)?;
-        let again = self.deliveries.borrow_mut().again(webhook, &found, event_id, now)?;
+        let parts = event_id.rsplit_once('-').and_then(|(publisher, number)| Some((publisher, number.parse().ok()?)));
+        let Some((publisher, number)) = parts else { return Ok(Reply::Absent) };
+        let found = self.log.borrow().batches_with(publisher, number)?;
+        let delivery = self.deliveries.borrow_mut().enqueue_again(webhook, &found, event_id, now)?;
         self.settle();
-        Ok(again.map_or(Reply::Absent, |delivery| Reply::Delivery(Box::new(delivery))))
+        Ok(delivery.map_or(Reply::Absent, |delivery| Reply::Delivery(Box::new(delivery))))
     }
 
-    pub(super) fn ring_for_deliveries(&self) {
+    pub(super) fn notify_consumers(&self) {
         if !self.deliveries.borrow_mut().queue.take_notification(clock::now()) {
             return;
         }

@@ -54,19 +54,20 @@ pub enum Ask {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Done,
-    Taken(Taken),
+    #[serde(rename = "taken")]
+    Token(TokenOutcome),
     Looked(Option<(GrantedAccess, Timestamp)>),
     /// Whether there was something to end, or the name was free.
     Ended(bool),
     Keys(Vec<PublicKey>),
     Signed(String),
-    Read(Option<Box<Held>>),
+    Read(Option<Box<ActiveGrant>>),
     Listed(Vec<GrantEntry>),
 }
 
 /// What a grant still allows its client.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Held {
+pub struct ActiveGrant {
     pub allowed: GrantedAccess,
     pub until: Timestamp,
     /// When it was last used.
@@ -78,11 +79,14 @@ pub struct Held {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Taken {
-    Taken(GrantedAccess),
+pub enum TokenOutcome {
+    #[serde(rename = "taken")]
+    Accepted(GrantedAccess),
     /// It was redeemed a moment ago, and gets the same response.
-    Again(GrantedAccess),
-    Refused,
+    #[serde(rename = "again")]
+    Repeated(GrantedAccess),
+    #[serde(rename = "refused")]
+    Rejected,
     Replayed,
 }
 

@@ -20,11 +20,11 @@ use narthex_core::access::oauth::grant::{Grant, Redemption, Refresh, RetryWindow
 use narthex_core::access::oauth::signing_keys::{self, SigningKeyPair};
 use narthex_core::base::time::Timestamp;
 
-use messages::{Ask, Held, PublicKey, Reply, Taken};
+use messages::{ActiveGrant, Ask, PublicKey, Reply, TokenOutcome};
 use tables::{GRANT, PAIRS, Tables};
 
 /// An ended grant is kept for this long, so that a late replay is distinguished from an unknown token, in milliseconds.
-const REMEMBERED_MS: u64 = 3_600_000;
+const ENDED_RETENTION_MS: u64 = 3_600_000;
 
 /// The authorization server belongs to the deployment's own tenant.
 const TENANT: &str = "default";
@@ -63,19 +63,21 @@ impl GrantStore {
 
     pub fn alarm(&self) -> JsValue {
         let inner = self.0.clone();
-        tasks::promise(async move { inner.forget().map(|()| JsValue::UNDEFINED).map_err(|failure| failure.0.into()) })
+        tasks::promise(
+            async move { inner.delete_ended().map(|()| JsValue::UNDEFINED).map_err(|failure| failure.0.into()) },
+        )
     }
 }
 
 /// The associated data of a private part.
-fn of_key(kid: &str) -> AssociatedData<'_> {
+fn key_data(kid: &str) -> AssociatedData<'_> {
     AssociatedData { tenant: TENANT, kind: "oauth_key", id: kid, field: "private" }
 }
 
-async fn made(now: Timestamp) -> Result<SigningKeyPair, Failure> {
+async fn new_pair(now: Timestamp) -> Result<SigningKeyPair, Failure> {
     let (public, private) = crypto::make_pair().await?;
     let kid = public.kid.unwrap_or_default();
-    let private = secret_box::encrypt(of_key(&kid), now, "", &private).await?;
+    let private = secret_box::encrypt(key_data(&kid), now, "", &private).await?;
     Ok(SigningKeyPair { kid, public: public.text, private, made_at: now })
 }
 
@@ -101,7 +103,7 @@ impl Inner {
                 Ok(Reply::Read(grant.map(|grant| {
                     let used_at = grant.used_at();
                     let Grant { allowed, until, seen, .. } = grant;
-                    Box::new(Held { allowed, until, used_at, seen })
+                    Box::new(ActiveGrant { allowed, until, used_at, seen })
                 })))
             }
             Ask::Look { place, hash } => {
@@ -129,27 +131,27 @@ impl Inner {
     fn begin(&self, grant: &Grant) -> Result<Reply, Failure> {
         self.tables.put(GRANT, grant, grant.until)?;
         // A grant whose code is never redeemed is deleted soon.
-        self.tables.set_alarm(grant.code_until.plus_ms(REMEMBERED_MS));
+        self.tables.set_alarm(grant.code_until.plus_ms(ENDED_RETENTION_MS));
         Ok(Reply::Done)
     }
 
     /// Lets the core decide and stores the result, without another request in between.
     fn decide(&self, decision: impl FnOnce(&mut Grant, Timestamp) -> TokenResult) -> Result<Reply, Failure> {
         let Some(mut grant) = self.tables.get::<Grant>(GRANT)? else {
-            return Ok(Reply::Taken(Taken::Refused));
+            return Ok(Reply::Token(TokenOutcome::Rejected));
         };
         let (before, now) = (grant.clone(), clock::now());
         let outcome = decision(&mut grant, now);
         if grant != before {
             self.tables.put(GRANT, &grant, grant.until)?;
             let until = if grant.ended { now } else { grant.until };
-            self.tables.set_alarm(until.plus_ms(REMEMBERED_MS));
+            self.tables.set_alarm(until.plus_ms(ENDED_RETENTION_MS));
         }
-        Ok(Reply::Taken(match outcome {
-            TokenResult::Accepted => Taken::Taken(grant.allowed),
-            TokenResult::Repeated => Taken::Again(grant.allowed),
-            TokenResult::Rejected => Taken::Refused,
-            TokenResult::Replayed => Taken::Replayed,
+        Ok(Reply::Token(match outcome {
+            TokenResult::Accepted => TokenOutcome::Accepted(grant.allowed),
+            TokenResult::Repeated => TokenOutcome::Repeated(grant.allowed),
+            TokenResult::Rejected => TokenOutcome::Rejected,
+            TokenResult::Replayed => TokenOutcome::Replayed,
         }))
     }
 
@@ -159,7 +161,7 @@ impl Inner {
         };
         grant.ended = true;
         self.tables.put(GRANT, &grant, grant.until)?;
-        self.tables.set_alarm(clock::now().plus_ms(REMEMBERED_MS));
+        self.tables.set_alarm(clock::now().plus_ms(ENDED_RETENTION_MS));
         Ok(Reply::Ended(true))
     }
 
@@ -169,7 +171,7 @@ impl Inner {
             return Ok(Reply::Ended(false));
         }
         self.tables.put(&name, &true, until)?;
-        self.tables.set_alarm(clock::now().plus_ms(REMEMBERED_MS));
+        self.tables.set_alarm(clock::now().plus_ms(ENDED_RETENTION_MS));
         Ok(Reply::Ended(true))
     }
 
@@ -181,11 +183,11 @@ impl Inner {
         let count = pairs.len();
         signing_keys::forget(&mut pairs, life_ms, now);
         if signing_keys::wants_another(&pairs, life_ms, now) {
-            let made = made(now).await?;
+            let new = new_pair(now).await?;
             // Another request may have added one in the meantime.
             pairs = self.tables.get(PAIRS)?.unwrap_or_default();
             if signing_keys::wants_another(&pairs, life_ms, now) {
-                pairs.push(made);
+                pairs.push(new);
             }
             self.tables.put(PAIRS, &pairs, Timestamp(u64::MAX))?;
         } else if self.encrypt_again(&mut pairs).await? || pairs.len() != count {
@@ -200,12 +202,12 @@ impl Inner {
 
     async fn sign(&self, claims: &str) -> Result<Reply, Failure> {
         let pairs = self.pairs().await?;
-        let signer =
-            signing_keys::signer(&pairs, self.life_ms, clock::now()).ok_or_else(|| Failure("no key".into()))?;
-        let held = self.signing.borrow().clone().filter(|(kid, _)| *kid == signer.kid);
-        let (kid, private) = match held {
-            Some(held) => held,
-            None => (signer.kid.clone(), secret_box::decrypt(of_key(&signer.kid), &signer.private).await?),
+        let signer = signing_keys::signer(&pairs, self.life_ms, clock::now())
+            .ok_or_else(|| Failure("there is no signing key".into()))?;
+        let cached = self.signing.borrow().clone().filter(|(kid, _)| *kid == signer.kid);
+        let (kid, private) = match cached {
+            Some(cached) => cached,
+            None => (signer.kid.clone(), secret_box::decrypt(key_data(&signer.kid), &signer.private).await?),
         };
         let signed = crypto::sign(&kid, &private, ACCESS_TOKEN, claims).await?;
         *self.signing.borrow_mut() = Some((kid, private));
@@ -217,7 +219,7 @@ impl Inner {
         let mut changed = false;
         for pair in pairs {
             let again =
-                secret_box::encrypt_again(of_key(&pair.kid), &pair.private, pair.made_at, |_| String::new()).await?;
+                secret_box::encrypt_again(key_data(&pair.kid), &pair.private, pair.made_at, |_| String::new()).await?;
             if let Some(again) = again {
                 pair.private = again;
                 changed = true;
@@ -227,11 +229,11 @@ impl Inner {
     }
 
     /// Deletes what has ended, and the object itself once nothing is left.
-    fn forget(&self) -> Result<(), Failure> {
+    fn delete_ended(&self) -> Result<(), Failure> {
         let now = clock::now();
         let grant = self.tables.get::<Grant>(GRANT)?;
-        let over = grant.is_none_or(|grant| grant.ended || !grant.redeemed || now >= grant.until);
-        self.tables.forget(if over { None } else { Some(GRANT) }, now)?;
+        let has_ended = grant.is_none_or(|grant| grant.ended || !grant.redeemed || now >= grant.until);
+        self.tables.delete_ended(if has_ended { None } else { Some(GRANT) }, now)?;
         if let Some(next) = self.tables.next_end()? {
             self.tables.set_alarm(next.plus_ms(1));
         }

@@ -16,7 +16,7 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, do
 const CREATE_LIST: &str = "CREATE TABLE IF NOT EXISTS listed (id TEXT PRIMARY KEY, owner TEXT NOT NULL, \
      client TEXT NOT NULL, until INTEGER NOT NULL, document TEXT NOT NULL) STRICT, WITHOUT ROWID";
 /// Each addition deletes some expired entries.
-const FORGET: &str = "DELETE FROM listed WHERE id IN (SELECT id FROM listed ORDER BY id LIMIT 20) \
+const DELETE_EXPIRED: &str = "DELETE FROM listed WHERE id IN (SELECT id FROM listed ORDER BY id LIMIT 20) \
      AND until <= CAST(? AS INTEGER)";
 /// Larger numbers lose digits on their way to the database.
 const LAST: u64 = 1 << 53;
@@ -48,7 +48,7 @@ impl Tables {
     }
 
     /// Deletes what has ended, and the grant unless it must be kept.
-    pub fn forget(&self, keep: Option<&str>, now: Timestamp) -> Result<(), Failure> {
+    pub fn delete_ended(&self, keep: Option<&str>, now: Timestamp) -> Result<(), Failure> {
         self.0.run("DELETE FROM kept WHERE until <= CAST(? AS INTEGER)", &[now.0.into()])?;
         if keep.is_none() {
             self.0.run("DELETE FROM kept WHERE name = ?", &[GRANT.into()])?;
@@ -64,7 +64,7 @@ impl Tables {
 
     pub fn list(&self, entry: &GrantEntry, now: Timestamp) -> Result<(), Failure> {
         self.0.run(CREATE_LIST, &[])?;
-        self.0.run(FORGET, &[now.0.into()])?;
+        self.0.run(DELETE_EXPIRED, &[now.0.into()])?;
         let text = serde_json::to_string(entry)?;
         let GrantEntry { id, allowed, until, .. } = entry;
         self.0.run(

@@ -12,85 +12,86 @@ use crate::platform::{Failure, clock, random, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::lane::health::StatusReason;
 
+use super::Inner;
+use super::state::Identity;
 use super::tables::BUSY_UNTIL;
-use super::{Identity, Inner};
 
 /// How long the registry may take, in milliseconds.
-const TELL_PATIENCE_MS: u64 = 2_000;
+const REGISTRY_TIMEOUT_MS: u64 = 2_000;
 /// An alarm this close to the wanted time is not moved, in milliseconds.
 const SLACK_MS: u64 = 50;
 /// An alarm overdue by this much was missed, in milliseconds.
-const OVERSLEPT_MS: u64 = 5_000;
+const MISSED_MS: u64 = 5_000;
 
 impl Inner {
     /// When something falls due that no request may trigger.
     pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
-        let again = self.untold.get().map(|_| now.plus_ms(self.timing.status_retry_ms));
-        let news = self.lane.borrow().next_update_at(now);
-        [again, news, self.probe_at.get(), self.connections.due()].into_iter().flatten().min()
+        let again = self.state.unreported.get().map(|_| now.plus_ms(self.timing.status_retry_ms));
+        let update = self.lane.borrow().next_update_at(now);
+        [again, update, self.state.probe_at.get(), self.connections.due()].into_iter().flatten().min()
     }
 
     /// Ensures that the object wakes in time; the alarm is only ever moved forward, because every move writes a row.
     pub(super) fn arm(&self, now: Timestamp) {
-        if self.identity.borrow().is_none() {
+        if self.state.identity.borrow().is_none() {
             return;
         }
         let Some(due) = self.due(now) else { return };
         let due = due.max(now.plus_ms(SLACK_MS));
-        if self.alarm_at.get().is_none_or(|set| due.plus_ms(SLACK_MS) < set) {
+        if self.state.alarm_at.get().is_none_or(|set| due.plus_ms(SLACK_MS) < set) {
             self.tables.set_alarm(due);
-            self.alarm_at.set(Some(due));
+            self.state.alarm_at.set(Some(due));
         }
     }
 
     /// Sets the alarm again if it is long overdue.
-    pub(super) fn catch_up(&self, now: Timestamp) {
-        if self.alarm_at.get().is_some_and(|at| at.plus_ms(OVERSLEPT_MS) < now) {
-            self.alarm_at.set(None);
+    pub(super) fn rearm_if_missed(&self, now: Timestamp) {
+        if self.state.alarm_at.get().is_some_and(|at| at.plus_ms(MISSED_MS) < now) {
+            self.state.alarm_at.set(None);
         }
     }
 
     /// Handles the alarm.
     pub(super) async fn wake(self: &Rc<Self>) {
-        self.alarm_at.set(None);
+        self.state.alarm_at.set(None);
         let now = clock::now();
-        let is_due = self.probe_at.get().is_some_and(|at| at <= now.plus_ms(SLACK_MS));
-        let target = if is_due { self.target.borrow().clone() } else { None };
+        let is_due = self.state.probe_at.get().is_some_and(|at| at <= now.plus_ms(SLACK_MS));
+        let target = if is_due { self.state.target.borrow().clone() } else { None };
         if let Some(interval) = target.as_ref().and_then(|target| target.interval_ms) {
             // 90 to 110%: services registered together are not probed together.
-            self.probe_at.set(Some(now.plus_ms(interval * (90 + random::number() % 21) / 100)));
+            self.state.probe_at.set(Some(now.plus_ms(interval * (90 + random::number() % 21) / 100)));
         }
-        self.look_over(now);
+        self.check_all(now);
         // Before any await, so that the next alarm is set whatever happens in this one.
         self.settle();
         if let Some(target) = target {
-            let seen = self.see(&target).await.and_then(|_| self.keep());
-            if let Err(failure) = seen {
+            let stored = self.probe(&target).await.and_then(|_| self.store());
+            if let Err(failure) = stored {
                 self.log(log::Message::ProbeNotSaved, &failure);
             }
             self.settle();
         }
-        if self.untold.get().is_some() {
-            self.tell().await;
+        if self.state.unreported.get().is_some() {
+            self.notify_registry().await;
         }
         self.arm(clock::now());
     }
 
     /// Reports the status to the registry before the request that caused the change is answered. If this fails, the
     /// alarm reports it again.
-    pub(super) async fn tell(self: &Rc<Self>) {
-        let Some(reason) = self.untold.get() else { return };
+    pub(super) async fn notify_registry(self: &Rc<Self>) {
+        let Some(reason) = self.state.unreported.get() else { return };
         let version = self.lane.borrow().observed().version;
-        match self.tell_registry(Some(reason)).await {
+        match self.send_status(Some(reason)).await {
             // The service was deleted.
             Ok(registry::Reply::Absent) => {
-                if let Err(failure) = self.forget() {
+                if let Err(failure) = self.delete() {
                     self.log(log::Message::LaneNotDeleted, &failure);
                 }
             }
             Ok(_) if self.lane.borrow().observed().version == version => {
-                self.untold.set(None);
-                if let Err(failure) = self.keep() {
+                self.state.unreported.set(None);
+                if let Err(failure) = self.store() {
                     self.log(log::Message::LaneNotSaved, &failure);
                 }
             }
@@ -104,36 +105,36 @@ impl Inner {
     }
 
     /// Reports a new latency, for which no request waits.
-    pub(super) async fn tell_figures(self: Rc<Self>) {
-        if let Err(failure) = self.tell_registry(None).await {
+    pub(super) async fn notify_registry_of_latency(self: Rc<Self>) {
+        if let Err(failure) = self.send_status(None).await {
             self.log(log::Message::RegistryNotNotified, &failure);
         }
     }
 
-    async fn tell_registry(&self, reason: Option<StatusReason>) -> Result<registry::Reply, Failure> {
-        let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
+    async fn send_status(&self, reason: Option<StatusReason>) -> Result<registry::Reply, Failure> {
+        let Some(Identity { tenant, service }) = self.state.identity.borrow().clone() else {
             return Ok(registry::Reply::Done);
         };
         let measured = self.lane.borrow().observed();
         let ask = registry::Ask::Measured { service, measured, reason };
         let message = registry::Message::new(tenant.clone(), ask);
-        objects::send(Kind::Registry, &tenant, "", &message, TELL_PATIENCE_MS).await
+        objects::send(Kind::Registry, &tenant, "", &message, REGISTRY_TIMEOUT_MS).await
     }
 
     /// While requests wait: checks again when a permit expires, and from time to time.
-    pub(super) fn tick_soon(self: &Rc<Self>) {
-        if self.waiters.borrow().is_empty() || self.is_ticking.replace(true) {
+    pub(super) fn start_ticking(self: &Rc<Self>) {
+        if self.state.waiters.borrow().is_empty() || self.is_ticking.replace(true) {
             return;
         }
         let inner = self.clone();
         tasks::spawn(async move {
-            while !inner.waiters.borrow().is_empty() {
+            while !inner.state.waiters.borrow().is_empty() {
                 let now = clock::now();
                 let next = inner.lane.borrow().next_grant_at(now);
                 let check_ms = inner.timing.queue_check_ms;
                 clock::pause(next.map_or(check_ms, |at| at.since(now)).clamp(check_ms.min(10), check_ms)).await;
                 if inner.settle() {
-                    inner.tell().await;
+                    inner.notify_registry().await;
                 }
             }
             inner.is_ticking.set(false);
@@ -142,8 +143,8 @@ impl Inner {
 
     /// While permits of a limited service are out, stores the time until which one may be valid: a restarted lane
     /// grants none before.
-    pub(super) fn stay_busy(self: &Rc<Self>, now: Timestamp) {
-        if self.grace_ms.get().is_some() {
+    pub(super) fn update_busy_until(self: &Rc<Self>, now: Timestamp) {
+        if self.state.grace_ms.get().is_some() {
             // Each delivery is stored by itself.
             return;
         }
@@ -153,16 +154,20 @@ impl Inner {
         };
         if in_flight > 0 && is_limited {
             let ends = now.plus_ms(self.timing.permit_ms);
-            if self.busy_until.get() < ends {
+            if self.state.busy_until.get() < ends {
                 self.write_busy(ends.plus_ms(self.timing.busy_margin_ms));
             }
-        } else if in_flight == 0 && !is_closed && self.busy_until.get() > now && !self.is_resting.replace(true) {
+        } else if in_flight == 0
+            && !is_closed
+            && self.state.busy_until.get() > now
+            && !self.is_clearing_busy.replace(true)
+        {
             let inner = self.clone();
             tasks::spawn(async move {
                 clock::pause(inner.timing.lane_idle_ms).await;
-                inner.is_resting.set(false);
+                inner.is_clearing_busy.set(false);
                 let is_idle = inner.lane.borrow().queue().in_flight() == 0;
-                if is_idle && inner.busy_until.get() > clock::now() {
+                if is_idle && inner.state.busy_until.get() > clock::now() {
                     inner.write_busy(Timestamp(0));
                 }
             });
@@ -171,7 +176,7 @@ impl Inner {
 
     fn write_busy(&self, until: Timestamp) {
         match self.tables.put(BUSY_UNTIL, &until) {
-            Ok(()) => self.busy_until.set(until),
+            Ok(()) => self.state.busy_until.set(until),
             Err(failure) => self.log(log::Message::LaneNotSaved, &failure),
         }
     }
@@ -179,7 +184,7 @@ impl Inner {
 
 impl Inner {
     pub(super) fn log(&self, message: Message, failure: &Failure) {
-        let identity = self.identity.borrow();
+        let identity = self.state.identity.borrow();
         let tenant = identity.as_ref().map(|own| &own.tenant);
         let service = identity.as_ref().map(|own| &own.service);
         let fields =

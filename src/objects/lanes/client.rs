@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::objects::events::messages::Viewer;
-use crate::objects::registry::messages::Registered;
+use crate::objects::registry::messages::StoredService;
 use crate::objects::registry::snapshot::{Entry, Live};
 use crate::objects::registry::target;
 use crate::platform::http::Headers;
@@ -25,12 +25,12 @@ use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::observed::HealthStatus;
 
-use super::messages::{self, Ask, Message, Reply, Seen};
+use super::messages::{self, Ask, Message, ProbeReport, Reply};
 
 /// How long a lane may take beyond the wait, in milliseconds.
-const PATIENCE_MS: u64 = 5_000;
+const TIMEOUT_MS: u64 = 5_000;
 /// A probe takes up to 5 s, and the registry is notified of the result.
-const CHECK_PATIENCE_MS: u64 = 12_000;
+const CHECK_TIMEOUT_MS: u64 = 12_000;
 /// Attempts to deliver a message that may be repeated safely.
 const TRIES: u32 = 2;
 
@@ -46,20 +46,20 @@ pub fn is_limited(entry: &Entry) -> bool {
 }
 
 /// A request for a permit.
-pub struct Asking<'a> {
+pub struct PermitRequest<'a> {
     pub tenant: &'a str,
     pub entry: &'a Entry,
     pub context: &'a ContextId,
     pub principal: &'a str,
     pub priority: Priority,
     pub deadline: Timestamp,
-    /// The context was admitted before: it is never rejected with [`Entered::Full`].
+    /// The context was admitted before: it is never rejected with [`AcquireResult::Full`].
     pub admitted: bool,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> PermitRequest<'a> {
     /// For an admitted context, or one about to be.
-    pub fn about(tenant: &'a str, entry: &'a Entry, admission: &'a Admission, admitted: bool) -> Self {
+    pub fn new(tenant: &'a str, entry: &'a Entry, admission: &'a Admission, admitted: bool) -> Self {
         Self {
             tenant,
             entry,
@@ -72,7 +72,7 @@ impl<'a> Asking<'a> {
     }
 }
 
-pub enum Entered {
+pub enum AcquireResult {
     /// No permit is needed: the caller makes the call and reports it with [`note`].
     Free,
     /// The caller makes the call, renews the permit during it and releases it with the outcome.
@@ -92,7 +92,7 @@ pub struct Permit {
     lane: Lane,
     number: u64,
     is_probe: bool,
-    taken_at: Timestamp,
+    granted_at: Timestamp,
     principal: String,
 }
 
@@ -110,7 +110,7 @@ struct Lane {
 
 impl Lane {
     fn of(tenant: &str, entry: &Entry) -> Self {
-        let Registered { service, updated_at, moved_at, .. } = &entry.registered;
+        let StoredService { service, updated_at, moved_at, .. } = &entry.registered;
         Self {
             tenant: tenant.into(),
             service: service.id.clone(),
@@ -141,17 +141,17 @@ impl Lane {
     }
 
     /// Sends a request and records the status in the reply.
-    async fn ask(&self, ask: Ask, patience_ms: u64) -> Result<messages::Told, Failure> {
+    async fn ask(&self, ask: Ask, patience_ms: u64) -> Result<messages::LaneResult, Failure> {
         let message = self.message(ask);
         let reply: Reply = objects::send(Kind::Lanes, &self.name(), "", &message, patience_ms).await?;
-        self.live.hear(reply.measured);
-        Ok(reply.told)
+        self.live.update_observed(reply.observed);
+        Ok(reply.result)
     }
 
     /// As [`Lane::ask`], with retries; a final failure is only logged, because the lane recovers by itself.
-    async fn tell(&self, tries: u32, mut make: impl FnMut() -> Ask) {
+    async fn notify(&self, tries: u32, mut make: impl FnMut() -> Ask) {
         for _ in 0..tries {
-            match self.ask(make(), PATIENCE_MS).await {
+            match self.ask(make(), TIMEOUT_MS).await {
                 Ok(_) => return,
                 Err(failure) => {
                     log_event!(LaneNotNotified, tenant = &self.tenant, service = &self.service, detail = &failure);
@@ -165,37 +165,37 @@ impl Lane {
 ///
 /// # Errors
 /// The lane cannot be reached. A service without a limit may be called anyway: its breaker is only advice then. With a
-/// limit the call must not be made; it is retried later, as after [`Entered::Waiting`].
-pub async fn acquire(asking: &Asking<'_>, wait_ms: u64) -> Result<Entered, Failure> {
-    let measured = asking.entry.measured();
+/// limit the call must not be made; it is retried later, as after [`AcquireResult::Waiting`].
+pub async fn acquire(request: &PermitRequest<'_>, wait_ms: u64) -> Result<AcquireResult, Failure> {
+    let measured = request.entry.measured();
     if let Some(until) = measured.breaker_until.filter(|until| *until > clock::now()) {
-        return Ok(Entered::Open { until });
+        return Ok(AcquireResult::Open { until });
     }
-    let lane = Lane::of(asking.tenant, asking.entry);
+    let lane = Lane::of(request.tenant, request.entry);
     let ask = Ask::Acquire {
-        context: asking.context.clone(),
-        principal: asking.principal.into(),
-        priority: asking.priority,
-        deadline: asking.deadline,
-        admitted: asking.admitted,
+        context: request.context.clone(),
+        principal: request.principal.into(),
+        priority: request.priority,
+        deadline: request.deadline,
+        admitted: request.admitted,
         wait_ms,
     };
-    let messages::Told::Entered(told) = lane.ask(ask, wait_ms + PATIENCE_MS).await? else {
-        return Err(Failure("the lane answered something else".into()));
+    let messages::LaneResult::Permit(decision) = lane.ask(ask, wait_ms + TIMEOUT_MS).await? else {
+        return Err(Failure("unexpected reply from the lane".into()));
     };
-    Ok(match told {
-        PermitDecision::Free => Entered::Free,
+    Ok(match decision {
+        PermitDecision::Free => AcquireResult::Free,
         PermitDecision::Permit { number, probe } => {
-            let principal = asking.principal.to_string();
-            Entered::Permit(Permit { lane, number, is_probe: probe, taken_at: clock::now(), principal })
+            let principal = request.principal.to_string();
+            AcquireResult::Permit(Permit { lane, number, is_probe: probe, granted_at: clock::now(), principal })
         }
-        PermitDecision::Waiting => Entered::Waiting,
-        PermitDecision::Full { retry_after_ms } => Entered::Full { retry_after_ms },
+        PermitDecision::Waiting => AcquireResult::Waiting,
+        PermitDecision::Full { retry_after_ms } => AcquireResult::Full { retry_after_ms },
         PermitDecision::Open { until } => {
-            asking.entry.live.shut_until.set(until);
-            Entered::Open { until }
+            request.entry.live.blocked_until.set(until);
+            AcquireResult::Open { until }
         }
-        PermitDecision::TooLate => Entered::TooLate,
+        PermitDecision::TooLate => AcquireResult::TooLate,
     })
 }
 
@@ -207,48 +207,48 @@ impl Permit {
     }
 
     /// When it was granted: it is valid for `permit_ms` from then.
-    pub fn taken_at(&self) -> Timestamp {
-        self.taken_at
+    pub fn granted_at(&self) -> Timestamp {
+        self.granted_at
     }
 
     /// Extends it by `permit_ms`; due with each renewal of the lease.
     pub async fn renew(&self) {
         let ask = || Ask::Renew { permit: self.number, principal: self.principal.clone() };
-        self.lane.tell(TRIES, ask).await;
+        self.lane.notify(TRIES, ask).await;
     }
 
     /// Returns it with the outcome of the call.
     pub async fn release(self, sample: CallOutcome) {
-        self.lane.tell(TRIES, || Ask::Release { permit: self.number, sample }).await;
+        self.lane.notify(TRIES, || Ask::Release { permit: self.number, sample }).await;
     }
 }
 
 /// Leaves the wait queue, because the context was cancelled, has ended, or must wait elsewhere.
 pub async fn leave(tenant: &str, entry: &Entry, context: &ContextId) {
-    Lane::of(tenant, entry).tell(TRIES, || Ask::Leave { context: context.clone() }).await;
+    Lane::of(tenant, entry).notify(TRIES, || Ask::Leave { context: context.clone() }).await;
 }
 
 /// Reports a service's own status, valid for `lease_ms`; returns until when.
 pub async fn heartbeat(tenant: &str, entry: &Entry, status: HealthStatus, lease_ms: u64) -> Result<Timestamp, Failure> {
-    match Lane::of(tenant, entry).ask(Ask::Heartbeat { status, lease_ms }, PATIENCE_MS).await? {
-        messages::Told::Beats { until } => Ok(until),
-        _ => Err(Failure("the lane answered something else".into())),
+    match Lane::of(tenant, entry).ask(Ask::Heartbeat { status, lease_ms }, TIMEOUT_MS).await? {
+        messages::LaneResult::Heartbeat { until } => Ok(until),
+        _ => Err(Failure("unexpected reply from the lane".into())),
     }
 }
 
 /// Dispatches work to a connection of a service that connects; returns false if none has capacity. Safe to repeat.
 pub async fn hand(tenant: &str, entry: &Entry, delivery: &Delivery, work: &RawValue) -> Result<bool, Failure> {
     let ask = Ask::Hand { delivery: delivery.clone(), work: work.to_owned() };
-    match Lane::of(tenant, entry).ask(ask, PATIENCE_MS).await? {
-        messages::Told::Handed(handed) => Ok(handed),
-        _ => Err(Failure("the lane answered something else".into())),
+    match Lane::of(tenant, entry).ask(ask, TIMEOUT_MS).await? {
+        messages::LaneResult::Dispatched(dispatched) => Ok(dispatched),
+        _ => Err(Failure("unexpected reply from the lane".into())),
     }
 }
 
 /// Ends the attempt of a context at a service that connects: it was cancelled, of which the service is notified, or
 /// ended by a callback.
 pub async fn withdraw(tenant: &str, entry: &Entry, context: &ContextId, cancelled: bool) {
-    Lane::of(tenant, entry).tell(TRIES, || Ask::Withdraw { context: context.clone(), cancelled }).await;
+    Lane::of(tenant, entry).notify(TRIES, || Ask::Withdraw { context: context.clone(), cancelled }).await;
 }
 
 /// The response that opens a connection of a service.
@@ -257,24 +257,24 @@ pub async fn connect(tenant: &str, entry: &Entry, viewer: Viewer, headers: &Head
     let message = lane.message(Ask::Connect { viewer, headers: headers.as_str().into() });
     match objects::open_socket(Kind::Lanes, &lane.name(), &message).await? {
         Opened::Here(response) => Ok(response),
-        Opened::Elsewhere(_) => Err(Failure("a lane sent a connection on".into())),
+        Opened::Elsewhere(_) => Err(Failure("a lane redirected a connection".into())),
     }
 }
 
 /// Probes a service now, and returns the result.
-pub async fn check(tenant: &str, entry: &Entry) -> Result<Seen, Failure> {
+pub async fn check(tenant: &str, entry: &Entry) -> Result<ProbeReport, Failure> {
     let (ask, patience_ms) = match target(&entry.registered) {
-        Some(target) => (Ask::Check(target), CHECK_PATIENCE_MS),
-        None if entry.service().transport.connects() => (Ask::Look, PATIENCE_MS),
+        Some(target) => (Ask::Check(target), CHECK_TIMEOUT_MS),
+        None if entry.service().transport.connects() => (Ask::Look, TIMEOUT_MS),
         // The service is part of the gateway, which is evidently running.
         None => {
             let (status_code, error, at) = (None, None, clock::now());
-            return Ok(Seen { good: true, unmeasured: false, status_code, error, latency_ms: 0, at });
+            return Ok(ProbeReport { good: true, unmeasured: false, status_code, error, latency_ms: 0, at });
         }
     };
     match Lane::of(tenant, entry).ask(ask, patience_ms).await? {
-        messages::Told::Seen(seen) => Ok(seen),
-        _ => Err(Failure("the lane answered something else".into())),
+        messages::LaneResult::Probe(report) => Ok(report),
+        _ => Err(Failure("unexpected reply from the lane".into())),
     }
 }
 
@@ -291,7 +291,7 @@ pub fn note(tenant: &str, entry: &Entry, sample: CallOutcome) -> Option<impl Fut
     let successes = due?;
     let lane = Lane::of(tenant, entry);
     // Sent once: a repeated message would count twice.
-    Some(async move { lane.tell(1, || Ask::Report { successes, last: sample }).await })
+    Some(async move { lane.notify(1, || Ask::Report { successes, last: sample }).await })
 }
 
 /// Records the start of an attempt at this service: the context's first one anywhere, or at a service it has not tried

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use wasm_bindgen::prelude::*;
 
-use crate::objects::events::messages::{Gone, Viewer};
+use crate::objects::events::messages::{Revocation, Viewer};
 use crate::objects::registry::snapshot;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
@@ -29,16 +29,17 @@ use narthex_core::calling::connection::pool::{ConnectionPool, Delivery};
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::lane::queue::QueueLimits;
 
-use super::messages::{Ask, Message, ProbeError, Seen};
+use super::messages::{Ask, Message, ProbeError, ProbeReport};
+use super::state::Identity;
 use super::tables::Tables;
-use super::{Identity, Inner, ServiceLane};
+use super::{Inner, ServiceLane};
 
 /// Connections per service at most.
 const MAX_CONNECTIONS: usize = 100;
 /// The `ping` interval that services are given, in seconds.
 const PING_SECONDS: u64 = 20;
 /// The interval at which connections are checked, in milliseconds.
-const LOOK_MS: u64 = 60_000;
+const CHECK_INTERVAL_MS: u64 = 60_000;
 /// A connection without a message for this long is considered dead, in milliseconds.
 const SILENT_MS: u64 = 75_000;
 
@@ -53,7 +54,7 @@ pub(super) const TRY_AGAIN: u16 = 1013;
 
 /// The part of a connection's state that survives hibernation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Attached {
+struct Connection {
     id: String,
     viewer: Viewer,
     credit: u64,
@@ -63,32 +64,34 @@ struct Attached {
 
 pub(super) struct Connections {
     sockets: Sockets,
-    attached: RefCell<HashMap<u32, Attached>>,
+    by_slot: RefCell<HashMap<u32, Connection>>,
     pub(super) pool: RefCell<ConnectionPool>,
     /// When each last sent a message, as far as this instance knows.
-    heard_at: RefCell<HashMap<u32, Timestamp>>,
-    look_at: Cell<Option<Timestamp>>,
+    last_message_at: RefCell<HashMap<u32, Timestamp>>,
+    check_at: Cell<Option<Timestamp>>,
 }
 
 impl Connections {
     /// Restores the connections that survived the last instance.
     pub(super) fn restore(state: &JsValue, tables: &Tables, grace_ms: u64, now: Timestamp) -> Result<Self, Failure> {
         let (sockets, found) = Sockets::restore(state);
-        let mut attached = HashMap::new();
+        let mut by_slot = HashMap::new();
         for (slot, text) in found {
-            if let Ok(known) = serde_json::from_str::<Attached>(&text) {
-                attached.insert(slot, known);
+            if let Ok(known) = serde_json::from_str::<Connection>(&text) {
+                by_slot.insert(slot, known);
             }
         }
-        let living = attached.iter().map(|(slot, one)| (*slot, one.id.clone(), one.credit, one.status));
+        let living = by_slot
+            .iter()
+            .map(|(slot, connection)| (*slot, connection.id.clone(), connection.credit, connection.status));
         let pool = ConnectionPool::restore(living, tables.deliveries()?, grace_ms, now);
-        let look_at = (!attached.is_empty()).then(|| now.plus_ms(LOOK_MS));
+        let check_at = (!by_slot.is_empty()).then(|| now.plus_ms(CHECK_INTERVAL_MS));
         Ok(Self {
             sockets,
-            attached: RefCell::new(attached),
+            by_slot: RefCell::new(by_slot),
             pool: RefCell::new(pool),
-            heard_at: RefCell::default(),
-            look_at: Cell::new(look_at),
+            last_message_at: RefCell::default(),
+            check_at: Cell::new(check_at),
         })
     }
 
@@ -96,13 +99,13 @@ impl Connections {
         self.sockets.slot(socket)
     }
 
-    pub(super) fn tell(&self, slot: u32, saying: &GatewayMessage<'_>) {
-        self.sockets.send(&[slot], &saying.text());
+    pub(super) fn send(&self, slot: u32, message: &GatewayMessage<'_>) {
+        self.sockets.send(&[slot], &message.text());
     }
 
-    fn keep(&self, slot: u32) {
-        if let Some(attached) = self.attached.borrow().get(&slot)
-            && let Ok(text) = serde_json::to_string(attached)
+    fn store_attachment(&self, slot: u32) {
+        if let Some(connection) = self.by_slot.borrow().get(&slot)
+            && let Ok(text) = serde_json::to_string(connection)
         {
             self.sockets.attach(slot, &text);
         }
@@ -110,13 +113,13 @@ impl Connections {
 
     /// When a connection or a delivery must be checked.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        let ends = self.attached.borrow().values().filter_map(|one| one.viewer.until).min();
-        [self.look_at.get(), self.pool.borrow().next_expiry(), ends].into_iter().flatten().min()
+        let ends = self.by_slot.borrow().values().filter_map(|connection| connection.viewer.until).min();
+        [self.check_at.get(), self.pool.borrow().next_expiry(), ends].into_iter().flatten().min()
     }
 
-    fn who(&self, whose: impl Fn(u32, &Attached) -> bool) -> Vec<u32> {
-        let attached = self.attached.borrow();
-        attached.iter().filter(|(slot, one)| whose(**slot, one)).map(|(slot, _)| *slot).collect()
+    fn slots_where(&self, whose: impl Fn(u32, &Connection) -> bool) -> Vec<u32> {
+        let by_slot = self.by_slot.borrow();
+        by_slot.iter().filter(|(slot, connection)| whose(**slot, connection)).map(|(slot, _)| *slot).collect()
     }
 }
 
@@ -126,17 +129,17 @@ impl ServiceLane {
     pub fn open(&self, message: &str) -> Result<JsValue, JsValue> {
         let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
         tasks::turn(|| {
-            self.0.know(&message).map_err(|failure| js_sys::Error::new(&failure.0))?;
+            self.0.learn_configuration(&message).map_err(|failure| js_sys::Error::new(&failure.0))?;
             match message.ask {
                 Ask::Connect { viewer, headers } => Ok(self.0.connect(viewer, &headers)),
-                _ => Err(js_sys::Error::new("only connections are opened").into()),
+                _ => Err(js_sys::Error::new("only connections can be opened here").into()),
             }
         })
     }
 
     pub fn message(&self, socket: &JsValue, text: Option<String>) {
         if let Some(slot) = self.0.connections.slot(socket) {
-            tasks::turn(|| self.0.heard(slot, text.as_deref()));
+            tasks::turn(|| self.0.handle_message(slot, text.as_deref()));
         }
     }
 
@@ -144,7 +147,7 @@ impl ServiceLane {
         if let Some(slot) = self.0.connections.slot(socket) {
             tasks::turn(|| {
                 self.0.dropped(slot);
-                self.0.settle_and_tell();
+                self.0.settle_and_notify();
             });
         }
     }
@@ -152,20 +155,20 @@ impl ServiceLane {
 
 impl Inner {
     /// Applies the present limit: the service's own, or for a service that connects, the capacity of its connections.
-    pub(super) fn make_room(&self) {
-        let (most, max_queue) = (self.most.get(), self.max_queue.get());
+    pub(super) fn apply_limits(&self) {
+        let (most, max_queue) = (self.max_concurrency.get(), self.max_queue.get());
         let pool = self.connections.pool.borrow();
-        let connects = self.grace_ms.get().is_some();
+        let connects = self.state.grace_ms.get().is_some();
         let max_concurrency = if connects { Some(pool.room(most)) } else { most };
         let mut lane = self.lane.borrow_mut();
         lane.set_limits(max_concurrency.map(|max_concurrency| QueueLimits { max_concurrency, max_queue }));
         lane.set_connection_status(connects.then(|| pool.health()));
     }
 
-    pub(super) fn is_connected(&self, at: Timestamp) -> Seen {
+    pub(super) fn is_connected(&self, at: Timestamp) -> ProbeReport {
         let good = self.connections.pool.borrow().connection_count() > 0;
         let error = (!good).then_some(ProbeError::NotConnected);
-        Seen { good, unmeasured: false, status_code: None, error, latency_ms: 0, at }
+        ProbeReport { good, unmeasured: false, status_code: None, error, latency_ms: 0, at }
     }
 
     /// Opens a connection. It gets no work until it has reported that it is ready.
@@ -178,71 +181,72 @@ impl Inner {
         let now = clock::now();
         let id = format!("con_{}", ulid(now, random::bytes()));
         let status = HealthStatus::Online;
-        let attached = Attached { id: id.clone(), viewer, credit: 0, status, joined_at: now };
-        let Ok(text) = serde_json::to_string(&attached) else { return answer(500, &headers, None) };
+        let connection = Connection { id: id.clone(), viewer, credit: 0, status, joined_at: now };
+        let Ok(text) = serde_json::to_string(&connection) else { return answer(500, &headers, None) };
         let (response, slot) = self.connections.sockets.accept(&text, &headers);
         if self.connections.pool.borrow().connection_count() >= MAX_CONNECTIONS {
             self.connections.sockets.close(slot, TOO_MANY, "too many connections of this service");
             return response;
         }
-        self.connections.attached.borrow_mut().insert(slot, attached);
+        self.connections.by_slot.borrow_mut().insert(slot, connection);
         self.connections.pool.borrow_mut().join(slot, id.clone());
-        if self.connections.look_at.get().is_none() {
-            self.connections.look_at.set(Some(now.plus_ms(LOOK_MS)));
+        if self.connections.check_at.get().is_none() {
+            self.connections.check_at.set(Some(now.plus_ms(CHECK_INTERVAL_MS)));
         }
-        let service = self.identity.borrow().as_ref().map(|identity| identity.service.clone()).unwrap_or_default();
-        let grace_seconds = self.grace_ms.get().unwrap_or_default() / 1000;
+        let service =
+            self.state.identity.borrow().as_ref().map(|identity| identity.service.clone()).unwrap_or_default();
+        let grace_seconds = self.state.grace_ms.get().unwrap_or_default() / 1000;
         let welcome =
             GatewayMessage::Welcome { connection: &id, service: &service, grace_seconds, ping_seconds: PING_SECONDS };
-        self.connections.tell(slot, &welcome);
-        self.settle_and_tell();
+        self.connections.send(slot, &welcome);
+        self.settle_and_notify();
         response
     }
 
     /// As [`Inner::settle`]; the registry is notified in the background.
-    pub(super) fn settle_and_tell(self: &Rc<Self>) {
+    pub(super) fn settle_and_notify(self: &Rc<Self>) {
         if self.settle() {
             let inner = self.clone();
-            tasks::spawn(async move { inner.tell().await });
+            tasks::spawn(async move { inner.notify_registry().await });
         }
     }
 
     /// Handles a message of a connection.
-    pub(super) fn heard(self: &Rc<Self>, slot: u32, text: Option<&str>) {
-        if !self.connections.attached.borrow().contains_key(&slot) {
+    pub(super) fn handle_message(self: &Rc<Self>, slot: u32, text: Option<&str>) {
+        if !self.connections.by_slot.borrow().contains_key(&slot) {
             return;
         }
-        self.connections.heard_at.borrow_mut().insert(slot, clock::now());
+        self.connections.last_message_at.borrow_mut().insert(slot, clock::now());
         let text = match text {
             Some(text) if text.len() <= MAX_FRAME_BYTES => text,
             Some(_) => return self.hang_up(&[slot], TOO_LARGE, "messages have at most 1 MiB"),
             None => return self.hang_up(&[slot], BAD_MESSAGE, "messages are text"),
         };
-        let said = match json_repair::json(text.as_bytes()) {
+        let read = match json_repair::json(text.as_bytes()) {
             Some(text) => frame::read(&text),
             None => Err(check(text.as_bytes(), MAX_DEPTH).err().iter().map(Invalid::fault).collect()),
         };
-        match said {
-            Ok(ServiceMessage::Ready { credit, resume }) => self.take_ready(slot, credit, &resume),
+        match read {
+            Ok(ServiceMessage::Ready { credit, resume }) => self.handle_ready(slot, credit, &resume),
             Ok(ServiceMessage::Status(status)) => {
                 self.connections.pool.borrow_mut().set_status(slot, status);
-                if let Some(attached) = self.connections.attached.borrow_mut().get_mut(&slot) {
-                    attached.status = status;
+                if let Some(connection) = self.connections.by_slot.borrow_mut().get_mut(&slot) {
+                    connection.status = status;
                 }
-                self.connections.keep(slot);
+                self.connections.store_attachment(slot);
             }
-            Ok(ServiceMessage::Outcome { delivery, body }) => self.take_outcome(slot, &delivery, body),
-            Ok(ServiceMessage::Progress { delivery, progress }) => self.take_progress(&delivery, progress),
+            Ok(ServiceMessage::Outcome { delivery, body }) => self.handle_outcome(slot, &delivery, body),
+            Ok(ServiceMessage::Progress { delivery, progress }) => self.handle_progress(&delivery, progress),
             Err(errors) => self.fault(slot, &errors),
         }
-        self.settle_and_tell();
+        self.settle_and_notify();
     }
 
     fn fault(&self, slot: u32, errors: &[Fault]) {
-        self.connections.tell(slot, &GatewayMessage::Fault { errors });
+        self.connections.send(slot, &GatewayMessage::Fault { errors });
     }
 
-    fn take_ready(&self, slot: u32, credit: u64, resume: &[String]) {
+    fn handle_ready(&self, slot: u32, credit: u64, resume: &[String]) {
         let resumed = self.connections.pool.borrow_mut().ready(slot, credit, resume);
         for delivery in &resumed.resumed {
             if let Err(failure) = self.tables.put_delivery(delivery) {
@@ -250,17 +254,17 @@ impl Inner {
             }
         }
         for delivery in &resumed.unknown {
-            self.connections.tell(slot, &GatewayMessage::Cancel { delivery, reason: WithdrawalReason::Over });
+            self.connections.send(slot, &GatewayMessage::Cancel { delivery, reason: WithdrawalReason::Over });
         }
-        if let Some(attached) = self.connections.attached.borrow_mut().get_mut(&slot) {
-            attached.credit = credit;
+        if let Some(connection) = self.connections.by_slot.borrow_mut().get_mut(&slot) {
+            connection.credit = credit;
         }
-        self.connections.keep(slot);
+        self.connections.store_attachment(slot);
     }
 
     /// Dispatches work; returns false if no connection has capacity. The row is written first: the platform holds a
     /// message back until earlier writes are on disk.
-    pub(super) fn hand(self: &Rc<Self>, delivery: Delivery, work: &RawValue) -> Result<bool, Failure> {
+    pub(super) fn dispatch(self: &Rc<Self>, delivery: Delivery, work: &RawValue) -> Result<bool, Failure> {
         let number = delivery.number();
         if self.connections.pool.borrow().find(&number).is_some() {
             // A repeated request, because the first reply was lost.
@@ -269,14 +273,14 @@ impl Inner {
         // A new attempt of the same context: an earlier attempt that is still running is late.
         let before = self.connections.pool.borrow().of_context(&delivery.context);
         self.withdraw(&before, Some(WithdrawalReason::Over))?;
-        let most = self.most.get();
+        let most = self.max_concurrency.get();
         let handed = self.connections.pool.borrow_mut().dispatch(delivery, most, clock::now());
         let Some((slot, delivery)) = handed else { return Ok(false) };
         if let Err(failure) = self.tables.put_delivery(&delivery) {
             self.connections.pool.borrow_mut().remove(&number);
             return Err(failure);
         }
-        self.connections.tell(slot, &GatewayMessage::Work { delivery: &number, work });
+        self.connections.send(slot, &GatewayMessage::Work { delivery: &number, work });
         Ok(true)
     }
 
@@ -284,9 +288,9 @@ impl Inner {
     pub(super) fn withdraw(&self, numbers: &[String], reason: Option<WithdrawalReason>) -> Result<(), Failure> {
         for number in numbers {
             let ended = self.connections.pool.borrow_mut().remove(number);
-            self.tables.drop_delivery(number)?;
+            self.tables.delete_delivery(number)?;
             if let (Some((_, Some(slot))), Some(reason)) = (ended, reason) {
-                self.connections.tell(slot, &GatewayMessage::Cancel { delivery: number, reason });
+                self.connections.send(slot, &GatewayMessage::Cancel { delivery: number, reason });
             }
         }
         Ok(())
@@ -294,13 +298,13 @@ impl Inner {
 
     /// Handles a connection that has dropped or is considered dropped.
     pub(super) fn dropped(&self, slot: u32) {
-        if self.connections.attached.borrow_mut().remove(&slot).is_none() {
+        if self.connections.by_slot.borrow_mut().remove(&slot).is_none() {
             return;
         }
-        self.connections.heard_at.borrow_mut().remove(&slot);
+        self.connections.last_message_at.borrow_mut().remove(&slot);
         self.connections.pool.borrow_mut().leave(slot, clock::now());
-        if self.connections.attached.borrow().is_empty() {
-            self.connections.look_at.set(None);
+        if self.connections.by_slot.borrow().is_empty() {
+            self.connections.check_at.set(None);
         }
     }
 
@@ -313,50 +317,51 @@ impl Inner {
 
     /// Closes all connections because the service has another transport or must start anew.
     pub(super) fn disconnect_all(&self) {
-        self.hang_up(&self.connections.who(|_, _| true), CHANGED, "the service was changed: connect again");
+        self.hang_up(&self.connections.slots_where(|_, _| true), CHANGED, "the service was changed: connect again");
     }
 
     /// The service was deleted: idle connections are closed; running work may finish.
-    pub(super) fn let_go(&self) {
+    pub(super) fn close_idle(&self) {
         if self.connections.pool.borrow().in_flight() == 0 {
-            self.hang_up(&self.connections.who(|_, _| true), GONE, "there is no such service any more");
+            self.hang_up(&self.connections.slots_where(|_, _| true), GONE, "the service was deleted");
         }
     }
 
     /// Closes the connections of ended credentials.
     pub(super) fn revoke(&self, whose: impl Fn(&Viewer) -> bool) {
-        let ended = self.connections.who(|_, one| whose(&one.viewer));
+        let ended = self.connections.slots_where(|_, connection| whose(&connection.viewer));
         self.hang_up(&ended, CREDENTIALS_ENDED, "the credentials have ended");
     }
 
-    pub(super) fn revoke_with(&self, gone: &Gone) {
-        self.revoke(|viewer| viewer.ends_with(gone));
+    pub(super) fn revoke_dependents(&self, revocation: &Revocation) {
+        self.revoke(|viewer| viewer.depends_on(revocation));
     }
 
     /// Handles expired credentials, dead connections and overdue deliveries.
-    pub(super) fn look_over(self: &Rc<Self>, now: Timestamp) {
+    pub(super) fn check_all(self: &Rc<Self>, now: Timestamp) {
         self.revoke(|viewer| viewer.until.is_some_and(|until| until <= now));
-        if self.connections.look_at.get().is_some_and(|at| at <= now) {
-            self.connections.look_at.set(Some(now.plus_ms(LOOK_MS)));
-            let heard = self.connections.heard_at.borrow().clone();
-            let silent = self.connections.who(|slot, one| {
+        if self.connections.check_at.get().is_some_and(|at| at <= now) {
+            self.connections.check_at.set(Some(now.plus_ms(CHECK_INTERVAL_MS)));
+            let last_messages = self.connections.last_message_at.borrow().clone();
+            let silent = self.connections.slots_where(|slot, connection| {
                 let pinged = self.connections.sockets.pinged_at(slot);
-                let last = [Some(one.joined_at), pinged, heard.get(&slot).copied()].into_iter().flatten().max();
+                let last =
+                    [Some(connection.joined_at), pinged, last_messages.get(&slot).copied()].into_iter().flatten().max();
                 last.is_some_and(|last| now.since(last) >= SILENT_MS)
             });
-            self.hang_up(&silent, SILENT, "nothing was heard for 75 s: send ping every 20 s");
+            self.hang_up(&silent, SILENT, "no message for 75 s: send ping every 20 s");
             let inner = self.clone();
-            tasks::spawn(async move { inner.check_standing().await });
+            tasks::spawn(async move { inner.check_permissions().await });
         }
         let over = self.connections.pool.borrow_mut().expire(now);
         for (delivery, slot) in over.past {
             let number = delivery.number();
-            if let Err(failure) = self.tables.drop_delivery(&number) {
+            if let Err(failure) = self.tables.delete_delivery(&number) {
                 self.log(log::Message::DeliveryNotDeleted, &failure);
             }
             if let Some(slot) = slot {
                 self.connections
-                    .tell(slot, &GatewayMessage::Cancel { delivery: &number, reason: WithdrawalReason::Deadline });
+                    .send(slot, &GatewayMessage::Cancel { delivery: &number, reason: WithdrawalReason::Deadline });
             }
         }
         for delivery in over.given_up {
@@ -366,14 +371,14 @@ impl Inner {
 
     /// Closes the connections whose credentials no longer permit them, as far as the registry knows, in case a
     /// revocation message was lost.
-    async fn check_standing(self: Rc<Self>) {
-        let Some(Identity { tenant, service }) = self.identity.borrow().clone() else { return };
+    async fn check_permissions(self: Rc<Self>) {
+        let Some(Identity { tenant, service }) = self.state.identity.borrow().clone() else { return };
         let Ok(snapshot) = snapshot::refreshed(&tenant).await else { return };
         let needed = format!("services:connect:{service}");
         self.revoke(|viewer| {
             viewer.principal.starts_with("key:")
                 && snapshot.principal(&tenant, &viewer.principal).is_none_or(|principal| !principal.may(&needed))
         });
-        self.settle_and_tell();
+        self.settle_and_notify();
     }
 }

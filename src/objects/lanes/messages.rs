@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::events::messages::{Gone, Viewer};
+use crate::objects::events::messages::{Revocation, Viewer};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
@@ -102,7 +102,7 @@ pub enum Ask {
         principal: String,
     },
     /// Closes the connections whose credentials depend on what was revoked.
-    End(Gone),
+    End(Revocation),
 }
 
 /// Where and how a service is probed.
@@ -130,23 +130,31 @@ pub struct Target {
 /// The result of a request, and the service's present status.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reply {
-    pub measured: ObservedStatus,
-    pub told: Told,
+    #[serde(rename = "measured")]
+    pub observed: ObservedStatus,
+    #[serde(rename = "told")]
+    pub result: LaneResult,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Told {
+pub enum LaneResult {
     Done,
-    Entered(PermitDecision),
-    Beats { until: Timestamp },
-    Handed(bool),
-    Seen(Seen),
+    #[serde(rename = "entered")]
+    Permit(PermitDecision),
+    #[serde(rename = "beats")]
+    Heartbeat {
+        until: Timestamp,
+    },
+    #[serde(rename = "handed")]
+    Dispatched(bool),
+    #[serde(rename = "seen")]
+    Probe(ProbeReport),
 }
 
 /// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct ProbeReport {
     pub good: bool,
     /// The response says nothing about the service's health.
     #[serde(default)]

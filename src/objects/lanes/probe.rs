@@ -13,59 +13,60 @@ use narthex_core::http::egress_address::Address;
 use narthex_core::lane::health::{ProbeExpectation, ProbeResult};
 
 use super::Inner;
-use super::messages::{ProbeError, Seen, Target};
+use super::messages::{ProbeError, ProbeReport, Target};
 
 /// A service that takes longer to respond is unhealthy, in milliseconds.
 const PROBE_MS: u64 = 5_000;
 /// A result this recent is used again, in milliseconds.
-const LATELY_MS: u64 = 1_000;
+const REUSE_MS: u64 = 1_000;
 
 impl Inner {
     /// Probes the service, or waits for the probe in progress.
-    pub(super) async fn see(self: &Rc<Self>, target: &Target) -> Result<Seen, Failure> {
-        let lately = self.seen.borrow().clone().filter(|seen| clock::now().since(seen.at) < LATELY_MS);
-        if let Some(seen) = lately {
-            return Ok(seen);
+    pub(super) async fn probe(self: &Rc<Self>, target: &Target) -> Result<ProbeReport, Failure> {
+        let recent = self.state.last_probe.borrow().clone().filter(|report| clock::now().since(report.at) < REUSE_MS);
+        if let Some(report) = recent {
+            return Ok(report);
         }
         if self.is_probing.replace(true) {
             let (sender, receiver) = oneshot::channel();
-            self.watchers.borrow_mut().push(sender);
-            return receiver.await.map_err(|_| Failure("the probe was given up".into()));
+            self.probe_waiters.borrow_mut().push(sender);
+            return receiver.await.map_err(|_| Failure("the probe was abandoned".into()));
         }
-        let seen = self.look_at(target).await;
+        let report = self.call_service(target).await;
         self.is_probing.set(false);
-        let seen = seen.inspect_err(|_| self.watchers.borrow_mut().clear())?;
-        if !seen.unmeasured {
-            self.lane.borrow_mut().record_probe(seen.good, seen.at);
+        let report = report.inspect_err(|_| self.probe_waiters.borrow_mut().clear())?;
+        if !report.unmeasured {
+            self.lane.borrow_mut().record_probe(report.good, report.at);
         }
-        *self.seen.borrow_mut() = Some(seen.clone());
-        for watcher in self.watchers.take() {
+        *self.state.last_probe.borrow_mut() = Some(report.clone());
+        for watcher in self.probe_waiters.take() {
             // The waiting request may have ended.
-            let _ = watcher.send(seen.clone());
+            let _ = watcher.send(report.clone());
         }
-        Ok(seen)
+        Ok(report)
     }
 
     /// The address rules are checked again, as before every call.
-    async fn look_at(&self, target: &Target) -> Result<Seen, Failure> {
-        let identity = self.identity.borrow().clone().ok_or_else(|| Failure("a lane of no service".into()))?;
+    async fn call_service(&self, target: &Target) -> Result<ProbeReport, Failure> {
+        let identity =
+            self.state.identity.borrow().clone().ok_or_else(|| Failure("a lane without a service".into()))?;
         let address = match &target.binding {
             Some(binding) => settings::current().binding_address(&identity.tenant, binding, &target.url),
             None => settings::current().may_call(&target.url, None),
         };
-        let Ok(address) = address else { return Ok(refused()) };
+        let Ok(address) = address else { return Ok(address_refused()) };
         let secrets = DecryptedSecrets::of(&identity.tenant, &identity.service, target.into(), clock::now()).await?;
-        Ok(look(target, &address, &secrets).await)
+        Ok(call(target, &address, &secrets).await)
     }
 }
 
 /// The result for a service whose address must not be called.
-fn refused() -> Seen {
+fn address_refused() -> ProbeReport {
     let error = Some(ProbeError::AddressRefused);
-    Seen { good: false, unmeasured: false, status_code: None, error, latency_ms: 0, at: clock::now() }
+    ProbeReport { good: false, unmeasured: false, status_code: None, error, latency_ms: 0, at: clock::now() }
 }
 
-async fn look(target: &Target, address: &Address, secrets: &DecryptedSecrets) -> Seen {
+async fn call(target: &Target, address: &Address, secrets: &DecryptedSecrets) -> ProbeReport {
     let began = clock::now();
     let id = format!("probe_{}", ulid(began, random::bytes()));
     let mut headers = Headers::default();
@@ -74,24 +75,24 @@ async fn look(target: &Target, address: &Address, secrets: &DecryptedSecrets) ->
     secrets.add(&mut headers, &id, began, b"");
     let looked = calls::look(&secrets.addressed(address), &headers, PROBE_MS).await;
     let at = clock::now();
-    let wanted = match (target.strict, target.lists_models) {
+    let expectation = match (target.strict, target.lists_models) {
         (true, _) => ProbeExpectation::Success,
         (false, true) => ProbeExpectation::Models,
         (false, false) => ProbeExpectation::Answer,
     };
     let (good, status_code, error) = match looked {
         Looked::Answered(status) => {
-            let finding = wanted.evaluate(status);
-            let error = match finding {
+            let result = expectation.evaluate(status);
+            let error = match result {
                 ProbeResult::Good | ProbeResult::Bad => None,
                 ProbeResult::CredentialsRefused => Some(ProbeError::CredentialsRefused),
                 ProbeResult::NotMeasured => Some(ProbeError::NotMeasured),
             };
-            (finding == ProbeResult::Good, Some(status), error)
+            (result == ProbeResult::Good, Some(status), error)
         }
         Looked::Unreachable => (false, None, Some(ProbeError::Unreachable)),
         Looked::TimedOut => (false, None, Some(ProbeError::TimedOut)),
     };
     let unmeasured = error == Some(ProbeError::NotMeasured);
-    Seen { good, unmeasured, status_code, error, latency_ms: at.since(began), at }
+    ProbeReport { good, unmeasured, status_code, error, latency_ms: at.since(began), at }
 }

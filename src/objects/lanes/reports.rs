@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::{Ask, Message, Reply, Say};
+use crate::objects::contexts::messages::{Ask, CallbackReport, Message, Reply};
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log, random, tasks};
@@ -15,11 +15,12 @@ use narthex_core::context::AttemptReport;
 use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 use narthex_core::services::capability::Capability;
 
+use super::Inner;
 use super::connections::TRY_AGAIN;
-use super::{Identity, Inner};
+use super::state::Identity;
 
 /// How long a store may take, in milliseconds.
-const PATIENCE_MS: u64 = 5_000;
+const TIMEOUT_MS: u64 = 5_000;
 /// The time limit for a delivery whose capability the service no longer offers.
 const USUAL_SECONDS: u64 = 60;
 /// Attempts to reach a store, with increasing pauses.
@@ -28,9 +29,9 @@ const FIRST_PAUSE_MS: u64 = 200;
 
 impl Inner {
     /// Handles the outcome of an attempt, or an input request.
-    pub(super) fn take_outcome(self: &Rc<Self>, slot: u32, number: &str, body: String) {
+    pub(super) fn handle_outcome(self: &Rc<Self>, slot: u32, number: &str, body: String) {
         let Some(delivery) = self.connections.pool.borrow().find(number).cloned() else {
-            return self.connections.tell(slot, &GatewayMessage::Done { delivery: number, late: true });
+            return self.connections.send(slot, &GatewayMessage::Done { delivery: number, late: true });
         };
         let answer =
             CallResult::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body: body.into() };
@@ -38,14 +39,14 @@ impl Inner {
         tasks::spawn(async move {
             let number = delivery.number();
             match inner.end(delivery, answer).await {
-                Ok(counts) => inner.connections.tell(slot, &GatewayMessage::Done { delivery: &number, late: !counts }),
+                Ok(counts) => inner.connections.send(slot, &GatewayMessage::Done { delivery: &number, late: !counts }),
                 // The service still has the outcome, and reports it again after it reconnects.
                 Err(failure) => {
                     inner.log(log::Message::OutcomeNotReported, &failure);
-                    inner.hang_up(&[slot], TRY_AGAIN, "what was reported could not be stored: connect again");
+                    inner.hang_up(&[slot], TRY_AGAIN, "the report could not be stored: connect again");
                 }
             }
-            inner.settle_and_tell();
+            inner.settle_and_notify();
         });
     }
 
@@ -57,14 +58,14 @@ impl Inner {
             if let Err(failure) = inner.end(delivery, CallResult::Lost).await {
                 inner.log(log::Message::OutcomeNotReported, &failure);
             }
-            inner.settle_and_tell();
+            inner.settle_and_notify();
         });
     }
 
     /// Reports the outcome of an attempt to the context's store and removes the delivery; returns false if it was over.
     async fn end(&self, delivery: Delivery, answer: CallResult) -> Result<bool, Failure> {
-        let Some(Identity { tenant, service }) = self.identity.borrow().clone() else {
-            return Err(Failure("a lane of no service".into()));
+        let Some(Identity { tenant, service }) = self.state.identity.borrow().clone() else {
+            return Err(Failure("a lane without a service".into()));
         };
         let snapshot = snapshot::any(&tenant).await?;
         let offered = snapshot.service(&service).and_then(|entry| {
@@ -85,8 +86,8 @@ impl Inner {
             outcome: verdict.outcome,
         };
         let sample = CallOutcome::of(&report, fair_ms(timeout_seconds), verdict.unhealthy);
-        let say = Say::Outcome { outcome: report.outcome, result: verdict.result };
-        let counts = self.call_back(&tenant, &delivery, say).await?;
+        let callback = CallbackReport::Outcome { outcome: report.outcome, result: verdict.result };
+        let counts = self.call_back(&tenant, &delivery, callback).await?;
         self.withdraw(&[delivery.number()], None)?;
         if counts {
             self.lane.borrow_mut().report(0, sample, clock::now(), random::number());
@@ -94,13 +95,13 @@ impl Inner {
         Ok(counts)
     }
 
-    async fn call_back(&self, tenant: &str, delivery: &Delivery, say: Say) -> Result<bool, Failure> {
+    async fn call_back(&self, tenant: &str, delivery: &Delivery, callback: CallbackReport) -> Result<bool, Failure> {
         let store = delivery.context.store().ok_or_else(|| Failure("a context without a store".into()))?;
-        let ask = Ask::CallBack { id: delivery.context.clone(), lease: delivery.lease, say };
+        let ask = Ask::CallBack { id: delivery.context.clone(), lease: delivery.lease, callback };
         let (name, message) = (store.object_name(tenant), Message { revision: 0, ask });
         let mut tries = 0;
         loop {
-            match objects::send::<_, Reply>(Kind::Contexts, &name, "", &message, PATIENCE_MS).await {
+            match objects::send::<_, Reply>(Kind::Contexts, &name, "", &message, TIMEOUT_MS).await {
                 Ok(Reply::CalledBack { counts, .. }) => return Ok(counts),
                 // The context does not exist.
                 Ok(_) => return Ok(false),
@@ -114,14 +115,14 @@ impl Inner {
     }
 
     /// Reports progress, best effort.
-    pub(super) fn take_progress(self: &Rc<Self>, number: &str, progress: String) {
+    pub(super) fn handle_progress(self: &Rc<Self>, number: &str, progress: String) {
         let Some(delivery) = self.connections.pool.borrow().find(number).cloned() else { return };
         let inner = self.clone();
         tasks::spawn(async move {
-            let Some(Identity { tenant, .. }) = inner.identity.borrow().clone() else { return };
+            let Some(Identity { tenant, .. }) = inner.state.identity.borrow().clone() else { return };
             let Ok(progress) = RawValue::from_string(progress) else { return };
-            let say = Say::Beat { lease_ms: None, progress: Some(progress) };
-            if let Err(failure) = inner.call_back(&tenant, &delivery, say).await {
+            let callback = CallbackReport::Beat { lease_ms: None, progress: Some(progress) };
+            if let Err(failure) = inner.call_back(&tenant, &delivery, callback).await {
                 inner.log(log::Message::ProgressNotReported, &failure);
             }
         });

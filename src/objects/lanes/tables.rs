@@ -27,7 +27,8 @@ impl Tables {
             &[],
         )?;
         sql.run(
-            "CREATE TABLE IF NOT EXISTS deliveries (number TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+            "CREATE TABLE IF NOT EXISTS deliveries (number TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, \
+             WITHOUT ROWID",
             &[],
         )?;
         Ok(Self(sql))
@@ -46,7 +47,7 @@ impl Tables {
         )
     }
 
-    pub fn forget_all(&self) -> Result<(), Failure> {
+    pub fn delete_all(&self) -> Result<(), Failure> {
         self.0.delete_alarm();
         self.0.run("DELETE FROM kept", &[])?;
         self.0.run("DELETE FROM deliveries", &[])
@@ -71,7 +72,7 @@ impl Tables {
         )
     }
 
-    pub fn drop_delivery(&self, number: &str) -> Result<(), Failure> {
+    pub fn delete_delivery(&self, number: &str) -> Result<(), Failure> {
         self.0.run("DELETE FROM deliveries WHERE number = ?", &[number.into()])
     }
 

@@ -26,13 +26,13 @@ use messages::{Ask, Message, Reply};
 /// A request that finds nothing left waits this long for what others do not use, in milliseconds.
 const MAX_WAIT_MS: u64 = QUOTA_LEASE_MS + 1_000;
 /// The interval at which it checks, in milliseconds.
-const LOOK_MS: u64 = 50;
+const CHECK_INTERVAL_MS: u64 = 50;
 /// Further requests do not wait: what is returned goes to these.
 const MAX_WAITING: u32 = 64;
 /// The interval at which the pool is checked for being idle, in milliseconds.
-const REST_MS: u64 = 1_000;
+const IDLE_CHECK_MS: u64 = 1_000;
 /// The row is deleted this long after its last use ends, in milliseconds.
-const IDLE_MS: u64 = 60_000;
+const DELETE_AFTER_MS: u64 = 60_000;
 
 const CREATE: &str =
     "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID";
@@ -58,7 +58,7 @@ struct Inner {
     /// Requests that wait for what others return.
     waiting: Cell<u32>,
     /// Whether a task waits for the pool to become idle.
-    settles: Cell<bool>,
+    is_settling: Cell<bool>,
 }
 
 #[wasm_bindgen]
@@ -77,7 +77,7 @@ impl RateLimiter {
         let Message { rule, configured_at, ask } =
             serde_json::from_str(message).map_err(|error| js_sys::Error::new(&error.to_string()))?;
         let inner = self.0.clone();
-        inner.know(rule, configured_at);
+        inner.learn_rule(rule, configured_at);
         let takes = matches!(ask, Ask::Take { .. });
         match tasks::turn(|| inner.answer(ask)) {
             Ok(Reply::Refused { .. }) if takes && inner.is_worth_waiting() => {
@@ -110,7 +110,7 @@ impl Inner {
         // The rule comes with the first request.
         let rule = QuotaRule { quota: 0, window_ms: 1 };
         let pool = match &state.tokens {
-            Some(kept) => QuotaPool::restore(kept, QuotaRule { quota: 0, window_ms: kept.window_ms.max(1) }, now),
+            Some(stored) => QuotaPool::restore(stored, QuotaRule { quota: 0, window_ms: stored.window_ms.max(1) }, now),
             None => QuotaPool::new(rule, now),
         };
         let permits = Permits::restore(state.permits, now, &settings::timing());
@@ -123,11 +123,11 @@ impl Inner {
             state: RefCell::new(state),
             armed,
             waiting: Cell::new(0),
-            settles: Cell::new(false),
+            is_settling: Cell::new(false),
         })
     }
 
-    fn know(&self, rule: QuotaRule, configured_at: Timestamp) {
+    fn learn_rule(&self, rule: QuotaRule, configured_at: Timestamp) {
         if configured_at >= self.configured_at.get() {
             self.configured_at.set(configured_at);
             self.rule.set(rule);
@@ -161,17 +161,17 @@ impl Inner {
     }
 
     fn take(self: &Rc<Self>, wanted: u64, now: Timestamp) -> Result<Reply, Failure> {
-        let (portion, standing, kept, all_back) = {
+        let (portion, standing, stored, all_back) = {
             let mut pool = self.pool.borrow_mut();
             let portion = pool.take(wanted, now);
             (portion, pool.state(now), pool.to_store(), pool.full_at(now))
         };
         let Some(portion) = portion else { return Ok(Reply::Refused { standing }) };
-        if let Some(kept) = kept {
-            let settles = kept.ahead > 0;
-            self.state.borrow_mut().tokens = Some(kept);
-            self.keep(all_back.unwrap_or(now))?;
-            if settles {
+        if let Some(stored) = stored {
+            let is_settling = stored.ahead > 0;
+            self.state.borrow_mut().tokens = Some(stored);
+            self.store(all_back.unwrap_or(now))?;
+            if is_settling {
                 self.settle_soon();
             }
         }
@@ -180,19 +180,19 @@ impl Inner {
 
     /// When the pool has been idle for a while: stores the exact state, so that a restart loses nothing.
     fn settle_soon(self: &Rc<Self>) {
-        if self.settles.replace(true) {
+        if self.is_settling.replace(true) {
             return;
         }
         let inner = self.clone();
         tasks::spawn(async move {
             while !inner.pool.borrow().is_idle(clock::now()) {
-                clock::pause(REST_MS).await;
+                clock::pause(IDLE_CHECK_MS).await;
             }
-            inner.settles.set(false);
-            let kept = inner.pool.borrow_mut().to_store_exactly();
-            if let Some(kept) = kept {
-                inner.state.borrow_mut().tokens = Some(kept);
-                if let Err(failure) = inner.keep(clock::now()) {
+            inner.is_settling.set(false);
+            let stored = inner.pool.borrow_mut().to_store_exactly();
+            if let Some(stored) = stored {
+                inner.state.borrow_mut().tokens = Some(stored);
+                if let Err(failure) = inner.store(clock::now()) {
                     log_event!(LimitNotSaved, detail = &failure);
                 }
             }
@@ -207,7 +207,7 @@ impl Inner {
     async fn answer_later(self: &Rc<Self>) -> Result<Reply, Failure> {
         let until = clock::now().plus_ms(MAX_WAIT_MS);
         loop {
-            clock::pause(LOOK_MS).await;
+            clock::pause(CHECK_INTERVAL_MS).await;
             let now = clock::now();
             let reply = self.take(1, now)?;
             let waits = matches!(reply, Reply::Refused { .. }) && self.pool.borrow().has_open_leases();
@@ -226,13 +226,13 @@ impl Inner {
         let standing = QuotaState { left: permits.left(quota, now), reset_ms: 0 };
         if let Some(out) = permits.to_store(quota) {
             self.state.borrow_mut().permits = out;
-            self.keep(now)?;
+            self.store(now)?;
         }
         Ok(Reply::Permit { permit, standing })
     }
 
     /// Writes the row; the platform holds the reply back until it is on disk.
-    fn keep(&self, all_back: Timestamp) -> Result<(), Failure> {
+    fn store(&self, all_back: Timestamp) -> Result<(), Failure> {
         let text = serde_json::to_string(&*self.state.borrow())?;
         self.sql.run(
             "INSERT INTO kept (name, document) VALUES ('state', ?) \
@@ -240,7 +240,7 @@ impl Inner {
             &[(&text).into()],
         )?;
         if !self.armed.replace(true) {
-            self.sql.set_alarm(all_back.plus_ms(IDLE_MS));
+            self.sql.set_alarm(all_back.plus_ms(DELETE_AFTER_MS));
         }
         Ok(())
     }
@@ -257,7 +257,7 @@ impl Inner {
             *self.pool.borrow_mut() = QuotaPool::new(self.rule.get(), now);
             *self.permits.borrow_mut() = Permits::restore(0, now, &settings::timing());
         } else {
-            self.sql.set_alarm(all_back.unwrap_or(now).plus_ms(IDLE_MS));
+            self.sql.set_alarm(all_back.unwrap_or(now).plus_ms(DELETE_AFTER_MS));
         }
         Ok(())
     }

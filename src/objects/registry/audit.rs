@@ -12,18 +12,18 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::registry::size::Reach;
 
 use super::Inner;
-use super::capacity::Halted;
-use super::messages::{AuditQuery, Key, Refused, Reply};
+use super::capacity::WriteError;
+use super::messages::{AuditQuery, Key, RejectedCredentials, Reply};
 use super::tables::KEY;
 
 const DAY_MS: u64 = 86_400_000;
 /// The same rejection is logged again after this, in milliseconds.
-const REFUSALS_MS: u64 = 600_000;
+const REPEAT_AFTER_MS: u64 = 600_000;
 /// Different rejections logged in that time; further ones share one entry.
-const MAX_REFUSALS: usize = 32;
+const MAX_REJECTIONS: usize = 32;
 
-pub(super) fn refusals() -> RepeatSuppressor {
-    RepeatSuppressor::new(REFUSALS_MS, MAX_REFUSALS)
+pub(super) fn rejections() -> RepeatSuppressor {
+    RepeatSuppressor::new(REPEAT_AFTER_MS, MAX_REJECTIONS)
 }
 
 /// A write, as the audit log describes it.
@@ -35,7 +35,7 @@ pub(super) struct Change<'a> {
 }
 
 /// The object of a rejection, as a path below `/v1`; empty if the credentials name none.
-fn object(refused: &Refused) -> String {
+fn object(refused: &RejectedCredentials) -> String {
     match (&refused.key, &refused.client) {
         (Some(key), _) => format!("keys/{key}"),
         (None, Some(client)) => format!("clients/{client}"),
@@ -48,7 +48,11 @@ impl Inner {
     ///
     /// # Errors
     /// The platform fails, or the registry would exceed a limit.
-    pub(super) fn write<T>(&self, change: &Change<'_>, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Halted> {
+    pub(super) fn write<T>(
+        &self,
+        change: &Change<'_>,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, WriteError> {
         self.write_within(Reach::Limit, change, work)
     }
 
@@ -58,23 +62,23 @@ impl Inner {
         reach: Reach,
         change: &Change<'_>,
         work: impl FnOnce() -> Result<T, Failure>,
-    ) -> Result<T, Halted> {
+    ) -> Result<T, WriteError> {
         let next = self.revision.get() + 1;
         let before = self.tables.begin()?;
         let done = self.tables.transaction(|| {
             let done = work()?;
             let after = self.tables.used()?;
-            after.check(&before, reach).map_err(Halted::TooLarge)?;
+            after.check(&before, reach).map_err(WriteError::TooLarge)?;
             self.warn(&after)?;
             self.tables.set_meta("revision", &next.to_string())?;
-            self.note(change, AuditOutcome::Done)?;
-            Ok::<T, Halted>(done)
+            self.add_audit_entry(change, AuditOutcome::Done)?;
+            Ok::<T, WriteError>(done)
         })?;
         self.revision.set(next);
         Ok(done)
     }
 
-    pub(super) fn note(&self, change: &Change<'_>, outcome: AuditOutcome) -> Result<(), Failure> {
+    pub(super) fn add_audit_entry(&self, change: &Change<'_>, outcome: AuditOutcome) -> Result<(), Failure> {
         let Change { by, action, object, changes } = change;
         let at = clock::now();
         let id = format!("aud_{}", ulid(at, random::bytes()));
@@ -90,27 +94,27 @@ impl Inner {
     }
 
     /// Logs rejected credentials with the actual reason.
-    pub(super) fn refuse(&self, by: &Actor, refused: &Refused) -> Result<Reply, Failure> {
+    pub(super) fn record_rejection(&self, by: &Actor, refused: &RejectedCredentials) -> Result<Reply, Failure> {
         let Some(reason) = self.reason(refused)? else { return Ok(Reply::Done) };
         // Without an address, these are rejections that an isolate did not keep apart.
-        let like = match by.address.as_str() {
+        let key = match by.address.as_str() {
             "" => RepeatKey::default(),
             address => [address.into(), object(refused), reason],
         };
-        let told = self.refusals.borrow_mut().add(like, refused.count, clock::now());
-        if let Some((like, count)) = told {
-            self.note_refusal(&like, count, &by.request_id)?;
+        let repeated = self.rejections.borrow_mut().add(key, refused.count, clock::now());
+        if let Some((key, count)) = repeated {
+            self.log_rejection(&key, count, &by.request_id)?;
         }
         Ok(Reply::Done)
     }
 
     /// Logs collected rejections that are due.
-    pub(super) fn note_refusals(&self) -> Result<(), Failure> {
-        let due = self.refusals.borrow_mut().due(clock::now());
-        due.iter().try_for_each(|(like, count)| self.note_refusal(like, *count, ""))
+    pub(super) fn log_due_rejections(&self) -> Result<(), Failure> {
+        let due = self.rejections.borrow_mut().due(clock::now());
+        due.iter().try_for_each(|(key, count)| self.log_rejection(key, *count, ""))
     }
 
-    fn note_refusal(&self, [address, object, reason]: &RepeatKey, count: u64, request: &str) -> Result<(), Failure> {
+    fn log_rejection(&self, [address, object, reason]: &RepeatKey, count: u64, request: &str) -> Result<(), Failure> {
         // Rejections beyond the limit are logged together, without address and object.
         let or = |text: &str, other: &str| if text.is_empty() { other.to_string() } else { text.to_string() };
         let by =
@@ -119,11 +123,11 @@ impl Inner {
         changes.insert("reason".into(), json!(or(reason, "various")));
         changes.insert("count".into(), json!(count));
         let change = Change { by: &by, action: "credentials.refused", object: &or(object, "credentials"), changes };
-        self.note(&change, AuditOutcome::Refused)
+        self.add_audit_entry(&change, AuditOutcome::Refused)
     }
 
     /// Why these credentials are rejected; `None` if they are valid in the meantime.
-    fn reason(&self, refused: &Refused) -> Result<Option<String>, Failure> {
+    fn reason(&self, refused: &RejectedCredentials) -> Result<Option<String>, Failure> {
         let absent = |name: &str| Ok(Some(if self.tables.was_revoked(name)? { "revoked" } else { "unknown" }.into()));
         let Some(id) = &refused.key else {
             return match (&refused.client, &refused.reason) {
@@ -142,7 +146,7 @@ impl Inner {
     }
 
     /// Deletes some of the expired entries.
-    pub(super) fn forget_audit(&self) -> Result<(), Failure> {
-        self.tables.forget_audit(Timestamp(clock::now().0.saturating_sub(self.audit_retention_days * DAY_MS)))
+    pub(super) fn delete_old_audit(&self) -> Result<(), Failure> {
+        self.tables.delete_old_audit(Timestamp(clock::now().0.saturating_sub(self.audit_retention_days * DAY_MS)))
     }
 }

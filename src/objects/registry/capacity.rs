@@ -10,7 +10,7 @@ use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, TooLarge, Used, cost};
 
 use super::Inner;
-use super::messages::{DocumentKind, Page, Reply, Room, SnapshotData, Weighed};
+use super::messages::{DocumentKind, DocumentPage, DocumentSize, RegistrySize, Reply, SnapshotData};
 use super::tables::{DocumentKey, KEY, SERVICE, registered_itself};
 
 /// Set while the tenant has been warned that the registry is nearly full.
@@ -27,27 +27,27 @@ const AT_ONCE: u64 = 5_000;
 
 /// Why a write failed.
 #[derive(Debug)]
-pub(super) enum Halted {
+pub(super) enum WriteError {
     Failure(Failure),
     TooLarge(TooLarge),
 }
 
-impl From<Failure> for Halted {
+impl From<Failure> for WriteError {
     fn from(failure: Failure) -> Self {
-        Halted::Failure(failure)
+        WriteError::Failure(failure)
     }
 }
 
-impl From<serde_json::Error> for Halted {
+impl From<serde_json::Error> for WriteError {
     fn from(error: serde_json::Error) -> Self {
-        Halted::Failure(error.into())
+        WriteError::Failure(error.into())
     }
 }
 
 /// The order in which documents go into a snapshot that cannot hold all: first those that deny access, then those that
 /// identify callers, then those that serve requests; clients that registered themselves come last, and the unused ones
 /// of them at the very end.
-fn place(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
+fn rank(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
     if registered_itself(kind, id) {
         return if used() { 20 } else { 21 };
     }
@@ -67,7 +67,7 @@ fn place(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
 }
 
 /// Adds a stored document to a page.
-fn take(page: &mut Page, kind: &str, text: &str) -> Result<(), Failure> {
+fn add(page: &mut DocumentPage, kind: &str, text: &str) -> Result<(), Failure> {
     match kind {
         SERVICE => page.services.push(serde_json::from_str(text)?),
         KEY => page.keys.push(serde_json::from_str(text)?),
@@ -97,15 +97,15 @@ impl Inner {
         let used = self.tables.used()?;
         let kinds = used.kinds().map(|(kind, held)| (kind.to_string(), held)).collect();
         let largest = self.tables.largest(MAX_LARGEST)?.into_iter();
-        let largest = largest.map(|((kind, id), bytes)| Weighed { kind, id, bytes }).collect();
+        let largest = largest.map(|((kind, id), bytes)| DocumentSize { kind, id, bytes }).collect();
         let bytes = used.of(Share::Documents);
-        Ok(Reply::Room(Box::new(Room { kinds, registrations: used.registrations(), bytes, largest })))
+        Ok(Reply::Room(Box::new(RegistrySize { kinds, registrations: used.registrations(), bytes, largest })))
     }
 
     /// A page of all documents, ordered by kind and id.
     pub(super) fn documents(&self, after: &DocumentKey) -> Result<Reply, Failure> {
         let sizes = self.tables.sizes(after, PAGE_DOCUMENTS)?;
-        let (mut page, mut bytes, mut next) = (Page::default(), 0, None);
+        let (mut page, mut bytes, mut next) = (DocumentPage::default(), 0, None);
         let mut more = sizes.len() as u64 == PAGE_DOCUMENTS;
         for ((kind, id), size) in sizes {
             if bytes > 0 && bytes + size > PAGE_BYTES {
@@ -114,7 +114,7 @@ impl Inner {
             }
             bytes += size;
             if let Some(text) = self.tables.text(&kind, &id)? {
-                take(&mut page, &kind, &text)?;
+                add(&mut page, &kind, &text)?;
             }
             next = Some((kind, id));
         }
@@ -131,26 +131,26 @@ impl Inner {
             let Some((last, _)) = sizes.last() else { break };
             after = last.clone();
             ordered.extend(sizes.into_iter().map(|((kind, id), bytes)| {
-                let place = place(&kind, &id, || used.contains(&format!("clients/{id}")));
-                (place, kind, id, bytes)
+                let rank = rank(&kind, &id, || used.contains(&format!("clients/{id}")));
+                (rank, kind, id, bytes)
             }));
         }
         ordered.sort();
-        let (mut room, mut page) = (MAX_SENT, Page::default());
+        let (mut room, mut page) = (MAX_SENT, DocumentPage::default());
         for (_, kind, id, bytes) in ordered {
             let Some(text) = self.tables.text(&kind, &id)? else { continue };
             let needed = narthex_core::registry::size::weight(&kind, cost(&text));
             if needed <= room {
                 room -= needed;
-                take(&mut page, &kind, &text)?;
+                add(&mut page, &kind, &text)?;
             } else {
-                data.left_out.push(Weighed { kind, id, bytes });
+                data.left_out.push(DocumentSize { kind, id, bytes });
             }
         }
         (data.services, data.keys, data.documents) = (page.services, page.keys, page.documents);
-        if !data.left_out.is_empty() && self.told_left_out.replace(data.revision) != data.revision {
+        if !data.left_out.is_empty() && self.logged_left_out.replace(data.revision) != data.revision {
             let (tenant, count) = (self.tenant(), data.left_out.len());
-            let first = data.left_out.iter().take(5).map(|one| format!("{}s/{}", one.kind, one.id));
+            let first = data.left_out.iter().take(5).map(|document| format!("{}s/{}", document.kind, document.id));
             let first = first.collect::<Vec<_>>().join(" ");
             let detail = format!("documents are left out, the first of them {first}");
             log_event!(RegistryTooLarge, tenant = &tenant, count = count, detail = detail);
@@ -162,11 +162,11 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use super::place;
+    use super::rank;
 
     #[test]
-    fn what_keeps_others_out_is_never_left_out_for_what_is_asked_for() {
-        let of = |kind: &str, id: &str| place(kind, id, || id == "dyn-used");
+    fn documents_that_deny_access_are_never_left_out_for_documents_that_serve_requests() {
+        let of = |kind: &str, id: &str| rank(kind, id, || id == "dyn-used");
         let order = [
             of("revocation", "a"),
             of("limit", "a"),
@@ -181,6 +181,6 @@ mod tests {
             of("client", "dyn-used"),
             of("client", "dyn-unused"),
         ];
-        assert!(order.is_sorted_by(|one, next| one < next), "{order:?}");
+        assert!(order.is_sorted_by(|document, next| document < next), "{order:?}");
     }
 }

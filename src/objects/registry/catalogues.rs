@@ -10,8 +10,8 @@ use narthex_core::services::tool_catalogue::{Catalogue, CatalogueUpdate, ToolsRe
 use narthex_core::services::transport::ChangedTools;
 
 use super::audit::Change;
-use super::capacity::Halted;
-use super::messages::{Registered, Reply};
+use super::capacity::WriteError;
+use super::messages::{Reply, StoredService};
 use super::tables::SERVICE;
 use super::{Inner, as_value};
 
@@ -23,8 +23,8 @@ impl Inner {
         id: &str,
         url: &str,
         read: Result<ToolsRead, String>,
-    ) -> Result<Reply, Halted> {
-        let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
+    ) -> Result<Reply, WriteError> {
+        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id)? else { return Ok(Reply::Absent) };
         let Some(upstream) = registered.service.transport.upstream().filter(|upstream| upstream.url == url) else {
             // The service has another address in the meantime.
             return Ok(Reply::Unchanged);
@@ -34,7 +34,7 @@ impl Inner {
         let now = clock::now();
         let offered = &registered.service.capabilities;
         let renewed = match read {
-            Ok(seen) => known.update(offered, seen, holds, now),
+            Ok(tools) => known.update(offered, tools, holds, now),
             Err(reason) => known.record_failure(&reason, now).map(|catalogue| CatalogueUpdate {
                 catalogue,
                 offered: offered.clone(),
@@ -42,54 +42,59 @@ impl Inner {
             }),
         };
         let Some(renewed) = renewed else { return Ok(Reply::Unchanged) };
-        match self.keep_tools(by, registered.clone(), renewed, "service.tools_read", Reach::Limit) {
-            Err(Halted::TooLarge(too_large)) => self.keep_unread(by, registered, &too_large),
-            kept => kept,
+        match self.store_catalogue(by, registered.clone(), renewed, "service.tools_read", Reach::Limit) {
+            Err(WriteError::TooLarge(too_large)) => self.record_oversized(by, registered, &too_large),
+            result => result,
         }
     }
 
     /// Tools that do not fit change nothing, and the service shows the reason.
-    fn keep_unread(&self, by: &Actor, registered: Registered, too_large: &TooLarge) -> Result<Reply, Halted> {
+    fn record_oversized(
+        &self,
+        by: &Actor,
+        registered: StoredService,
+        too_large: &TooLarge,
+    ) -> Result<Reply, WriteError> {
         let (tenant, id) = (self.tenant(), &registered.service.id);
         log_event!(ToolsDoNotFit, tenant = &tenant, service = id, detail = too_large.to_string());
         let reason = match too_large {
-            TooLarge::Document { .. } => "its tools need more room than one service may take",
-            TooLarge::Share { .. } => "its tools need more room than is left in the registry: see GET /v1/registry",
+            TooLarge::Document { .. } => "its tools exceed the size limit of one service",
+            TooLarge::Share { .. } => "its tools exceed the space left in the registry: see GET /v1/registry",
         };
         let known = registered.service.catalogue.as_deref().cloned().unwrap_or_default();
         let Some(catalogue) = known.record_failure(reason, clock::now()) else { return Ok(Reply::Unchanged) };
         let offered = registered.service.capabilities.clone();
         let renewed = CatalogueUpdate { catalogue, offered, changes: Vec::new() };
-        self.keep_tools(by, registered, renewed, "service.tools_read", Reach::Reserve)
+        self.store_catalogue(by, registered, renewed, "service.tools_read", Reach::Reserve)
     }
 
     /// Accepts tools that are held back: the named ones, or all.
-    pub(super) fn accept_tools(&self, by: &Actor, id: &str, names: Option<&[String]>) -> Result<Reply, Halted> {
-        let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else { return Ok(Reply::Absent) };
+    pub(super) fn accept_tools(&self, by: &Actor, id: &str, names: Option<&[String]>) -> Result<Reply, WriteError> {
+        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id)? else { return Ok(Reply::Absent) };
         let catalogue = registered.service.catalogue.as_deref();
         let offered = &registered.service.capabilities;
         match catalogue.and_then(|catalogue| catalogue.accept(offered, names, clock::now())) {
-            Some(renewed) => self.keep_tools(by, registered, renewed, "service.tools_accepted", Reach::Limit),
+            Some(renewed) => self.store_catalogue(by, registered, renewed, "service.tools_accepted", Reach::Limit),
             None => Ok(Reply::Unchanged),
         }
     }
 
-    fn keep_tools(
+    fn store_catalogue(
         &self,
         by: &Actor,
-        mut registered: Registered,
+        mut registered: StoredService,
         renewed: CatalogueUpdate,
         action: &'static str,
         reach: Reach,
-    ) -> Result<Reply, Halted> {
+    ) -> Result<Reply, WriteError> {
         let CatalogueUpdate { catalogue, offered, changes } = renewed;
         let service = &mut registered.service;
         let before = service.catalogue.take().map(|known| *known).unwrap_or_default();
-        let told = [
-            ("tools", seen(&before), seen(&catalogue)),
+        let fields = [
+            ("tools", audit_view(&before), audit_view(&catalogue)),
             ("error", as_value(&before.error), as_value(&catalogue.error)),
         ];
-        let told = told.into_iter().filter(|(_, from, to)| from != to);
+        let fields = fields.into_iter().filter(|(_, from, to)| from != to);
         service.capabilities = offered;
         service.catalogue = Some(Box::new(catalogue));
         let id = service.id.clone();
@@ -97,7 +102,7 @@ impl Inner {
             by,
             action,
             object: &format!("services/{id}"),
-            changes: told.map(|(name, from, to)| (name.to_string(), json!({"from": from, "to": to}))).collect(),
+            changes: fields.map(|(name, from, to)| (name.to_string(), json!({"from": from, "to": to}))).collect(),
         };
         self.write_within(reach, &change, || {
             self.tables.put(SERVICE, &id, &registered)?;
@@ -117,6 +122,6 @@ impl Inner {
 }
 
 /// A catalogue as the audit log shows it: its tools by their digests.
-fn seen(catalogue: &Catalogue) -> serde_json::Value {
+fn audit_view(catalogue: &Catalogue) -> serde_json::Value {
     as_value(&catalogue.pins)
 }

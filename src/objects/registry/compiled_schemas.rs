@@ -15,12 +15,12 @@ pub struct Schemas {
 }
 
 /// Whether the compiled schemas of one service also fit the other: comparing is faster than compiling.
-pub fn have_the_same_schemas(one: &Service, other: &Service) -> bool {
-    let same = |one: &Option<Box<RawValue>>, other: &Option<Box<RawValue>>| {
-        one.as_deref().map(RawValue::get) == other.as_deref().map(RawValue::get)
+pub fn have_same_schemas(service: &Service, other: &Service) -> bool {
+    let same = |schema: &Option<Box<RawValue>>, other: &Option<Box<RawValue>>| {
+        schema.as_deref().map(RawValue::get) == other.as_deref().map(RawValue::get)
     };
-    let pairs = || one.capabilities.iter().zip(&other.capabilities);
-    one.capabilities.len() == other.capabilities.len()
+    let pairs = || service.capabilities.iter().zip(&other.capabilities);
+    service.capabilities.len() == other.capabilities.len()
         && pairs().all(|(a, b)| {
             a.format == b.format && same(&a.input_schema, &b.input_schema) && same(&a.output_schema, &b.output_schema)
         })

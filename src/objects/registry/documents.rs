@@ -11,10 +11,10 @@ use narthex_core::access::oauth::access_token::LIFETIME_SECONDS;
 use narthex_core::access::tenant::FIRST_TENANT;
 
 use super::audit::Change;
-use super::capacity::Halted;
+use super::capacity::WriteError;
 use super::encryption::{RETIRING, retiring_of, secret_field, secret_of};
 use super::messages::{Condition, DocumentKind, Refusal, Reply, StoredDocument};
-use super::{Inner, refused};
+use super::{Inner, failed_precondition};
 
 pub(super) fn object(kind: DocumentKind, id: &str) -> String {
     format!("{}s/{id}", kind.as_str())
@@ -24,7 +24,7 @@ pub(super) fn object(kind: DocumentKind, id: &str) -> String {
 const REVOKED_MS: u64 = (LIFETIME_SECONDS + 2 * SKEW_SECONDS) * 1000;
 
 /// The minimum interval between two deletions of expired revocations, in milliseconds.
-const FORGET_EACH_MS: u64 = 1_000;
+const DELETION_INTERVAL_MS: u64 = 1_000;
 
 /// The document of a deleted tenant.
 const NOTHING: &str = r#"{"name":""}"#;
@@ -47,7 +47,7 @@ fn with_known_secret(document: Box<RawValue>, known: Option<&StoredDocument>) ->
 
 impl Inner {
     /// A document as the audit log shows it.
-    pub(super) fn shown(&self, kind: DocumentKind, document: Option<&RawValue>) -> Value {
+    pub(super) fn document_audit_view(&self, kind: DocumentKind, document: Option<&RawValue>) -> Value {
         let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
         if let Some(secret) = value.pointer_mut("/secret_hash").filter(|secret| secret.is_string()) {
             *secret = self.fingerprint(secret.as_str().unwrap_or_default()).into();
@@ -55,23 +55,23 @@ impl Inner {
         if let Some(secret) = secret_field(kind).and_then(|field| value.pointer_mut(field.pointer))
             && let Ok(encrypted) = serde_json::from_value(secret.clone())
         {
-            *secret = self.seen(&encrypted).into();
+            *secret = self.audit_fingerprint(&encrypted).into();
         }
         if let Some(retiring) = value.pointer_mut("/retiring/secret")
             && let Ok(encrypted) = serde_json::from_value(retiring.clone())
         {
-            *retiring = self.seen(&encrypted).into();
+            *retiring = self.audit_fingerprint(&encrypted).into();
         }
         value
     }
 
     /// Deletes expired revocations, together with a new one.
-    fn forget_revocations(&self) -> Result<(), Failure> {
+    fn delete_old_revocations(&self) -> Result<(), Failure> {
         let now = clock::now();
-        if now.since(self.forgotten_at.get()) < FORGET_EACH_MS {
+        if now.since(self.revocations_deleted_at.get()) < DELETION_INTERVAL_MS {
             return Ok(());
         }
-        self.forgotten_at.set(now);
+        self.revocations_deleted_at.set(now);
         for stored in self.tables.documents_of(DocumentKind::Revocation)? {
             if now.since(stored.updated_at) > REVOKED_MS {
                 self.tables.delete(stored.kind.as_str(), &stored.id)?;
@@ -87,12 +87,12 @@ impl Inner {
         id: &str,
         document: Box<RawValue>,
         condition: &Condition,
-    ) -> Result<Reply, Halted> {
+    ) -> Result<Reply, WriteError> {
         let known: Option<StoredDocument> = self.tables.get(kind.as_str(), id)?;
         if known.as_ref().is_some_and(|known| known.deleted_at.is_some()) {
             return Ok(Reply::Refused(Refusal::Conflict));
         }
-        if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
+        if let Some(refusal) = failed_precondition(known.as_ref().map(|known| known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
         let document = with_known_secret(document, known.as_ref())?;
@@ -117,13 +117,13 @@ impl Inner {
             action: &format!("{}.{}", kind.as_str(), if created { "created" } else { "updated" }),
             object: &object(kind, id),
             changes: changes(
-                &self.shown(kind, known.as_ref().map(|known| &*known.document)),
-                &self.shown(kind, Some(&stored.document)),
+                &self.document_audit_view(kind, known.as_ref().map(|known| &*known.document)),
+                &self.document_audit_view(kind, Some(&stored.document)),
             ),
         };
         self.write(&change, || {
             if kind == DocumentKind::Revocation {
-                self.forget_revocations()?;
+                self.delete_old_revocations()?;
             }
             self.tables.put(kind.as_str(), id, &stored)
         })?;
@@ -136,12 +136,12 @@ impl Inner {
         kind: DocumentKind,
         id: &str,
         condition: &Condition,
-    ) -> Result<Reply, Halted> {
+    ) -> Result<Reply, WriteError> {
         let known = self.tables.get::<StoredDocument>(kind.as_str(), id)?.filter(|known| known.deleted_at.is_none());
         let Some(known) = known else {
             return Ok(Reply::Absent);
         };
-        if let Some(refusal) = refused(Some(known.version), condition) {
+        if let Some(refusal) = failed_precondition(Some(known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
         let needed_by = self.needed_by(kind, id)?;
@@ -152,7 +152,7 @@ impl Inner {
             by,
             action: &format!("{}.deleted", kind.as_str()),
             object: &object(kind, id),
-            changes: changes(&self.shown(kind, Some(&known.document)), &Value::Null),
+            changes: changes(&self.document_audit_view(kind, Some(&known.document)), &Value::Null),
         };
         self.write(&change, || match kind {
             DocumentKind::Role
@@ -164,8 +164,8 @@ impl Inner {
             // The audit log can then distinguish it from a client that never existed.
             DocumentKind::Client => {
                 self.tables.delete(kind.as_str(), id)?;
-                self.tables.forget_used(&object(kind, id))?;
-                self.tables.keep_revoked(&object(kind, id), clock::now())
+                self.tables.delete_last_use(&object(kind, id))?;
+                self.tables.record_revoked(&object(kind, id), clock::now())
             }
             // Data stored under the tenant's name may outlive it for a while, so the name stays reserved.
             DocumentKind::Tenant => {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::objects::secrets::{CREDENTIALS, SIGNING_SECRET, of_service};
+use crate::objects::secrets::{CREDENTIALS, SIGNING_SECRET, service_secret_data};
 use crate::platform::{Failure, clock, log_event, random, secret_box};
 use narthex_core::access::audit::fingerprint;
 use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret};
@@ -14,7 +14,7 @@ use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::MAX_FIELDS;
 
 use super::Inner;
-use super::messages::{DocumentKind, Registered, StoredDocument};
+use super::messages::{DocumentKind, StoredDocument, StoredService};
 use super::observed::needs_lane;
 use super::tables::SERVICE;
 
@@ -22,10 +22,10 @@ const OWN_SECRET: &str = "cursor_secret";
 /// The member of a webhook with its previous secret.
 pub(super) const RETIRING: &str = "retiring";
 /// Secrets re-encrypted per sweep at most.
-const AT_ONCE: usize = 50;
+const MAX_PER_SWEEP: usize = 50;
 
 /// The associated data of the tenant's own secret.
-pub(super) fn of_tenant(tenant: &str) -> AssociatedData<'_> {
+pub(super) fn tenant_secret_data(tenant: &str) -> AssociatedData<'_> {
     AssociatedData { tenant, kind: "tenant", id: tenant, field: OWN_SECRET }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn secret_field(kind: DocumentKind) -> Option<SecretField> {
 }
 
 /// The associated data of a document's secret.
-pub fn of_document<'a>(tenant: &'a str, kind: DocumentKind, id: &'a str) -> AssociatedData<'a> {
+pub fn document_secret_data<'a>(tenant: &'a str, kind: DocumentKind, id: &'a str) -> AssociatedData<'a> {
     AssociatedData { tenant, kind: kind.as_str(), id, field: secret_field(kind).map_or("", |field| field.name) }
 }
 
@@ -62,7 +62,7 @@ pub(super) struct OwnSecret {
 }
 
 /// The secrets in a write of a service.
-pub(super) struct Fresh {
+pub(super) struct NewSecrets {
     /// The signing secret in the document, or one for a service that has none: its plaintext, to be shown, and its
     /// encrypted form.
     pub signing: (String, EncryptedSecret),
@@ -72,12 +72,12 @@ pub(super) struct Fresh {
 
 impl Inner {
     /// Decrypts the tenant's own secret; creates it on first use.
-    pub(super) async fn know_secret(&self) -> Result<(), Failure> {
+    pub(super) async fn load_own_secret(&self) -> Result<(), Failure> {
         if self.own_secret.borrow().is_some() {
             return Ok(());
         }
         let tenant = self.tenant();
-        let data = of_tenant(&tenant);
+        let data = tenant_secret_data(&tenant);
         if self.tables.meta(OWN_SECRET)?.is_none() {
             let made = Secret::from_random(random::bytes()).text();
             // Without a key it is stored as plaintext and encrypted when a key is set.
@@ -91,7 +91,7 @@ impl Inner {
             }
         }
         let encrypted =
-            self.tables.encrypted(OWN_SECRET)?.ok_or_else(|| Failure("the tenant's secret is gone".into()))?;
+            self.tables.encrypted(OWN_SECRET)?.ok_or_else(|| Failure("the tenant's secret is missing".into()))?;
         let plaintext = secret_box::decrypt(data, &encrypted).await?;
         *self.own_secret.borrow_mut() = Some(OwnSecret { encrypted, plaintext });
         Ok(())
@@ -103,7 +103,7 @@ impl Inner {
     }
 
     /// A secret as the audit log shows it.
-    pub(super) fn seen(&self, secret: &EncryptedSecret) -> String {
+    pub(super) fn audit_fingerprint(&self, secret: &EncryptedSecret) -> String {
         match (secret.parts(), secret.as_plaintext()) {
             (Some(parts), _) => format!("fingerprint:{}", parts.fingerprint),
             (None, plaintext) => self.fingerprint(plaintext.unwrap_or_default()),
@@ -121,21 +121,21 @@ impl Inner {
     }
 
     /// Encrypts the secrets in a service's document or patch. They are validated when the document is read.
-    pub(super) async fn encrypt_fresh(&self, id: &str, document: &str) -> Result<Fresh, Failure> {
+    pub(super) async fn encrypt_fresh(&self, id: &str, document: &str) -> Result<NewSecrets, Failure> {
         let document: Value = serde_json::from_str(document).unwrap_or_default();
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
         let given = document.pointer("/credentials");
         let each = given.map(|given| given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice));
         let mut credentials = Vec::new();
-        for one in each.unwrap_or_default().iter().take(MAX_FIELDS) {
-            let value = one.get("value").or_else(|| one.get("client_secret")).and_then(Value::as_str);
+        for credential in each.unwrap_or_default().iter().take(MAX_FIELDS) {
+            let value = credential.get("value").or_else(|| credential.get("client_secret")).and_then(Value::as_str);
             credentials.push(match value {
-                Some(value) => Some(self.encrypt(of_service(&self.tenant(), id, CREDENTIALS), value).await?),
+                Some(value) => Some(self.encrypt(service_secret_data(&self.tenant(), id, CREDENTIALS), value).await?),
                 None => None,
             });
         }
         let signing = self.encrypt_signing(id, text("/signing_secret").map(Into::into)).await?;
-        Ok(Fresh { signing, credentials })
+        Ok(NewSecrets { signing, credentials })
     }
 
     pub(super) async fn encrypt_signing(
@@ -144,12 +144,12 @@ impl Inner {
         given: Option<String>,
     ) -> Result<(String, EncryptedSecret), Failure> {
         let plain = given.unwrap_or_else(|| Secret::from_random(random::bytes()).text());
-        let encrypted = self.encrypt(of_service(&self.tenant(), id, SIGNING_SECRET), &plain).await?;
+        let encrypted = self.encrypt(service_secret_data(&self.tenant(), id, SIGNING_SECRET), &plain).await?;
         Ok((plain, encrypted))
     }
 
     pub(super) async fn encrypt_webhook(&self, id: &str, secret: &str) -> Result<EncryptedSecret, Failure> {
-        self.encrypt(of_document(&self.tenant(), DocumentKind::Webhook, id), secret).await
+        self.encrypt(document_secret_data(&self.tenant(), DocumentKind::Webhook, id), secret).await
     }
 
     /// A document with its secret encrypted, if it has one.
@@ -165,7 +165,7 @@ impl Inner {
             return Ok(document);
         };
         let tenant = self.tenant();
-        let data = of_document(&tenant, kind, id);
+        let data = document_secret_data(&tenant, kind, id);
         let encrypted = self.encrypt(data, secret.as_str().unwrap_or_default()).await?;
         *secret = serde_json::to_value(&encrypted)?;
         Ok(to_raw_value(&value)?)
@@ -180,7 +180,7 @@ impl Inner {
         let is_old = |secret: &EncryptedSecret| !secret.is_under(newest);
         let is_over = |old: &RetiringSecret| old.until <= now;
         let mut services = self.tables.services()?;
-        services.retain(|one| secrets_of(one).any(is_old) || one.retiring.as_ref().is_some_and(is_over));
+        services.retain(|service| secrets_of(service).any(is_old) || service.retiring.as_ref().is_some_and(is_over));
         let mut documents = Vec::new();
         for kind in DocumentKind::ALL.into_iter().filter(|kind| secret_field(*kind).is_some()) {
             documents.extend(self.tables.documents_of(kind)?);
@@ -190,12 +190,12 @@ impl Inner {
                 || retiring_of(stored).is_some_and(|old| is_old(&old.secret) || is_over(&old))
         });
         let (all, mut done) = (services.len() + documents.len(), 0);
-        for service in services.into_iter().take(AT_ONCE) {
+        for service in services.into_iter().take(MAX_PER_SWEEP) {
             let id = service.service.id.clone();
-            done += self.noted(&id, self.encrypt_service_again(service, now).await);
+            done += self.log_failure(&id, self.encrypt_service_again(service, now).await);
         }
-        for stored in documents.iter().take(AT_ONCE) {
-            done += self.noted(&stored.id, self.encrypt_document_again(stored, now).await);
+        for stored in documents.iter().take(MAX_PER_SWEEP) {
+            done += self.log_failure(&stored.id, self.encrypt_document_again(stored, now).await);
         }
         if all > 0 {
             let (tenant, left) = (self.tenant(), all - done);
@@ -205,13 +205,13 @@ impl Inner {
     }
 
     /// A secret that cannot be decrypted does not keep the others from being re-encrypted.
-    fn noted(&self, id: &str, outcome: Result<(), Failure>) -> usize {
+    fn log_failure(&self, id: &str, outcome: Result<(), Failure>) -> usize {
         let Err(failure) = outcome else { return 1 };
         log_event!(SecretsNotEncryptedAgain, tenant = self.tenant(), object = id, detail = &failure);
         0
     }
 
-    async fn again(
+    async fn reencrypt(
         &self,
         data: AssociatedData<'_>,
         secret: &mut EncryptedSecret,
@@ -227,7 +227,8 @@ impl Inner {
     async fn encrypt_own_again(&self) -> Result<(), Failure> {
         let tenant = self.tenant();
         let Some(encrypted) = self.own_secret.borrow().as_ref().map(|own| own.encrypted.clone()) else { return Ok(()) };
-        let again = secret_box::encrypt_again(of_tenant(&tenant), &encrypted, clock::now(), |_| String::new()).await?;
+        let again =
+            secret_box::encrypt_again(tenant_secret_data(&tenant), &encrypted, clock::now(), |_| String::new()).await?;
         if let Some(again) = again {
             self.tables.set_encrypted(OWN_SECRET, &again)?;
             if let Some(own) = self.own_secret.borrow_mut().as_mut() {
@@ -237,21 +238,21 @@ impl Inner {
         Ok(())
     }
 
-    async fn encrypt_service_again(&self, before: Registered, now: Timestamp) -> Result<(), Failure> {
+    async fn encrypt_service_again(&self, before: StoredService, now: Timestamp) -> Result<(), Failure> {
         let (tenant, id) = (self.tenant(), before.service.id.clone());
         let mut after = before.clone();
-        let signing = of_service(&tenant, &id, SIGNING_SECRET);
-        self.again(signing, &mut after.signing_secret, now).await?;
+        let signing = service_secret_data(&tenant, &id, SIGNING_SECRET);
+        self.reencrypt(signing, &mut after.signing_secret, now).await?;
         // An expired secret is dropped.
         after.retiring = after.retiring.filter(|old| now < old.until);
         if let Some(RetiringSecret { secret, .. }) = &mut after.retiring {
-            self.again(signing, secret, now).await?;
+            self.reencrypt(signing, secret, now).await?;
         }
         for value in after.credentials.iter_mut().flat_map(|known| known.values_mut()) {
-            self.again(of_service(&tenant, &id, CREDENTIALS), value, now).await?;
+            self.reencrypt(service_secret_data(&tenant, &id, CREDENTIALS), value, now).await?;
         }
         // A concurrent write has already encrypted it.
-        let known: Option<Registered> = self.tables.get(SERVICE, &id)?;
+        let known: Option<StoredService> = self.tables.get(SERVICE, &id)?;
         if known.is_some_and(|known| (known.version, known.created_at) == (before.version, before.created_at)) {
             self.tables.put(SERVICE, &id, &after)?;
             if needs_lane(&after.service) {
@@ -264,7 +265,7 @@ impl Inner {
     async fn encrypt_document_again(&self, before: &StoredDocument, now: Timestamp) -> Result<(), Failure> {
         let tenant = self.tenant();
         let Some((field, mut secret)) = secret_field(before.kind).zip(secret_of(before)) else { return Ok(()) };
-        self.again(of_document(&tenant, before.kind, &before.id), &mut secret, now).await?;
+        self.reencrypt(document_secret_data(&tenant, before.kind, &before.id), &mut secret, now).await?;
         let mut value: Value = serde_json::from_str(before.document.get())?;
         if let Some(member) = value.pointer_mut(field.pointer) {
             *member = serde_json::to_value(&secret)?;
@@ -272,7 +273,7 @@ impl Inner {
         // An expired secret is dropped.
         let mut retiring = retiring_of(before).filter(|old| now < old.until);
         if let Some(RetiringSecret { secret, .. }) = &mut retiring {
-            self.again(of_document(&tenant, before.kind, &before.id), secret, now).await?;
+            self.reencrypt(document_secret_data(&tenant, before.kind, &before.id), secret, now).await?;
         }
         if let Some(members) = value.as_object_mut() {
             match retiring {
@@ -290,7 +291,7 @@ impl Inner {
     }
 }
 
-fn secrets_of(registered: &Registered) -> impl Iterator<Item = &EncryptedSecret> {
+fn secrets_of(registered: &StoredService) -> impl Iterator<Item = &EncryptedSecret> {
     let credentials = registered.credentials.iter().flat_map(|known| known.values());
     let retiring = registered.retiring.iter().map(|old| &old.secret);
     [&registered.signing_secret].into_iter().chain(credentials).chain(retiring)

@@ -11,22 +11,22 @@ use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::Reach;
 
 use super::audit::Change;
-use super::capacity::Halted;
+use super::capacity::WriteError;
 use super::messages::{Key, KeySecret, NewKey, Refusal, Reply};
 use super::tables::KEY;
-use super::{Inner, PUSH_PATIENCE_MS};
+use super::{Inner, PUSH_TIMEOUT_MS};
 
-fn told(members: &Value) -> Map<String, Value> {
+fn as_changes(members: &Value) -> Map<String, Value> {
     narthex_core::access::audit::changes(&Value::Null, members)
 }
 
 impl Inner {
-    pub(super) fn create_key(&self, by: &Actor, new: NewKey) -> Result<Reply, Halted> {
+    pub(super) fn create_key(&self, by: &Actor, new: NewKey) -> Result<Reply, WriteError> {
         if self.tables.get::<Key>(KEY, &new.id)?.is_some() {
             return Ok(Reply::Refused(Refusal::Conflict));
         }
         if !self.has_role(&new.role)? {
-            return Ok(Reply::Faults(vec![Fault::new("#/role", "must be a role there is")]));
+            return Ok(Reply::Faults(vec![Fault::new("#/role", "must be an existing role")]));
         }
         let key = Key {
             id: new.id,
@@ -38,7 +38,7 @@ impl Inner {
             created_at: clock::now(),
             expires_at: new.expires_at,
         };
-        let changes = told(&json!({
+        let changes = as_changes(&json!({
             "name": key.name, "role": key.role, "permissions": key.permissions, "expires_at": key.expires_at.text(),
         }));
         let event = json!({"id": key.id, "name": key.name, "role": key.role});
@@ -57,13 +57,13 @@ impl Inner {
         overlap_seconds: u64,
         hash: String,
         last_four: String,
-    ) -> Result<Reply, Halted> {
+    ) -> Result<Reply, WriteError> {
         let Some(mut key) = self.tables.get::<Key>(KEY, id)? else {
             return Ok(Reply::Absent);
         };
         let now = clock::now();
         let until = now.plus_ms(overlap_seconds * 1000);
-        let changes = told(&json!({"last_four": last_four, "overlap_seconds": overlap_seconds}));
+        let changes = as_changes(&json!({"last_four": last_four, "overlap_seconds": overlap_seconds}));
         key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
         for secret in &mut key.secrets {
             secret.until = Some(secret.until.map_or(until, |known| known.min(until)));
@@ -75,7 +75,7 @@ impl Inner {
         Ok(Reply::Key(Box::new(key)))
     }
 
-    pub(super) async fn revoke_key(&self, by: &Actor, id: &str) -> Result<Reply, Halted> {
+    pub(super) async fn revoke_key(&self, by: &Actor, id: &str) -> Result<Reply, WriteError> {
         let Some(key) = self.tables.get::<Key>(KEY, id)? else {
             return Ok(Reply::Absent);
         };
@@ -84,8 +84,8 @@ impl Inner {
         let change = Change { by, action: "key.revoked", object: &object(id), changes };
         self.write(&change, || {
             self.tables.delete(KEY, id)?;
-            self.tables.forget_used(id)?;
-            self.tables.keep_revoked(id, clock::now())?;
+            self.tables.delete_last_use(id)?;
+            self.tables.record_revoked(id, clock::now())?;
             self.queue_event(id, RegistryEvent::KeyRevoked, &json!({"id": id}))
         })?;
         self.close_sockets_of(id).await;
@@ -94,11 +94,11 @@ impl Inner {
 
     pub(super) async fn close_sockets_of(&self, id: &str) {
         let principal = format!("key:{id}");
-        self.tell_lanes(&self.tenant(), || lanes::messages::Ask::Revoke { principal: principal.clone() }).await;
+        self.notify_lanes(&self.tenant(), || lanes::messages::Ask::Revoke { principal: principal.clone() }).await;
         let revoke = events::messages::Ask::Revoke { principal };
-        let told: Result<events::messages::Reply, _> =
-            objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_PATIENCE_MS).await;
-        if let Err(failure) = told {
+        let reply: Result<events::messages::Reply, _> =
+            objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_TIMEOUT_MS).await;
+        if let Err(failure) = reply {
             log_event!(SocketsNotClosed, tenant = self.tenant(), object = object(id), detail = &failure);
         }
     }

@@ -15,7 +15,7 @@ use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::size::TooLarge;
 use narthex_core::services::tool_catalogue::ToolsRead;
 
-pub use super::records::{Key, KeySecret, Page, Registered, Room, SnapshotData, Weighed};
+pub use super::records::{DocumentPage, DocumentSize, Key, KeySecret, RegistrySize, SnapshotData, StoredService};
 
 /// A request, with the tenant of the registry.
 #[derive(Debug, Serialize, Deserialize)]
@@ -142,7 +142,7 @@ pub enum Ask {
     /// Entries of the audit log, newest first.
     Audit(AuditQuery),
     /// Credentials were rejected.
-    Refused(Refused),
+    Refused(RejectedCredentials),
     /// Creates the tenant, or changes its retention.
     Establish {
         retention: Retention,
@@ -250,7 +250,7 @@ pub struct AuditQuery {
 
 /// Rejected credentials.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Refused {
+pub struct RejectedCredentials {
     /// The key's id, if the text had the form of a key.
     pub key: Option<String>,
     /// The client's id within the tenant, if an OAuth client failed to authenticate.
@@ -329,7 +329,7 @@ pub enum Reply {
     },
     Snapshot(Box<SnapshotData>),
     Service {
-        service: Box<Registered>,
+        service: Box<StoredService>,
         created: bool,
         #[serde(default)]
         measured: ObservedStatus,
@@ -355,9 +355,9 @@ pub enum Reply {
     },
     /// A client is named `clients/{id}`.
     LastUsed(Vec<(String, Timestamp)>),
-    Room(Box<Room>),
+    Room(Box<RegistrySize>),
     Documents {
-        page: Box<Page>,
+        page: Box<DocumentPage>,
         /// The last document of this page; `None` on the last page.
         next: Option<(String, String)>,
     },

@@ -39,15 +39,15 @@ use narthex_core::base::id::StoreId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::registry::size::SAFE_BYTES;
 
-use capacity::Halted;
+use capacity::WriteError;
 use encryption::OwnSecret;
-pub use encryption::of_document;
+pub use encryption::document_secret_data;
 use messages::{Ask, Condition, Refusal, Reply, SnapshotData};
 pub use observed::target;
 use tables::Tables;
 
 /// How long a store may take to confirm a new revision, in milliseconds.
-const PUSH_PATIENCE_MS: u64 = 2_000;
+const PUSH_TIMEOUT_MS: u64 = 2_000;
 
 struct Inner {
     tables: Tables,
@@ -57,13 +57,13 @@ struct Inner {
     soft: Cell<u64>,
     own_secret: RefCell<Option<OwnSecret>>,
     tenant: RefCell<Option<String>>,
-    telling: Cell<bool>,
-    refusals: RefCell<RepeatSuppressor>,
+    publishing: Cell<bool>,
+    rejections: RefCell<RepeatSuppressor>,
     audit_retention_days: u64,
     /// When expired revocations were last deleted.
-    forgotten_at: Cell<Timestamp>,
+    revocations_deleted_at: Cell<Timestamp>,
     /// The last revision whose incomplete snapshot was logged.
-    told_left_out: Cell<u64>,
+    logged_left_out: Cell<u64>,
 }
 
 #[wasm_bindgen]
@@ -90,8 +90,8 @@ impl Registry {
     pub fn alarm(&self) -> JsValue {
         let inner = self.0.clone();
         tasks::promise(async move {
-            inner.tell().await;
-            inner.go_on_ending().await;
+            inner.publish_events().await;
+            inner.continue_revocations().await;
             Ok(JsValue::UNDEFINED)
         })
     }
@@ -109,11 +109,11 @@ impl Inner {
             soft,
             own_secret: RefCell::default(),
             tenant,
-            telling: Cell::new(false),
-            refusals: RefCell::new(audit::refusals()),
+            publishing: Cell::new(false),
+            rejections: RefCell::new(audit::rejections()),
             audit_retention_days: settings::of(env).audit_retention_days,
-            forgotten_at: Cell::default(),
-            told_left_out: Cell::default(),
+            revocations_deleted_at: Cell::default(),
+            logged_left_out: Cell::default(),
         })
     }
 
@@ -122,7 +122,7 @@ impl Inner {
         let stores = self.tables.stores()?;
         let soft = self.soft.get();
         let own_secret = self.own_secret.borrow().as_ref().map(|own| own.encrypted.clone());
-        let own_secret = own_secret.ok_or_else(|| Failure("the tenant's secret is not open yet".into()))?;
+        let own_secret = own_secret.ok_or_else(|| Failure("the tenant's secret is not decrypted yet".into()))?;
         if let Ask::Snapshot { known: Some(known), stores: count, soft: knows } = message.ask
             && known == revision
             && count == stores.len()
@@ -154,39 +154,39 @@ impl Inner {
     }
 
     async fn answer(self: &Rc<Self>, message: messages::Message) -> Result<Reply, Failure> {
-        self.know_itself(&message.tenant)?;
-        self.know_secret().await?;
+        self.remember_tenant(&message.tenant)?;
+        self.load_own_secret().await?;
         match message.ask {
             Ask::Snapshot { .. } => self.snapshot(&message),
             Ask::Hello { store } => self.hello(store),
             Ask::Sweep => {
                 self.sweep_lanes().await;
-                self.note_refusals()?;
-                self.forget_audit()?;
+                self.log_due_rejections()?;
+                self.delete_old_audit()?;
                 if let Err(failure) = self.encrypt_again().await {
                     log_event!(SecretsNotEncryptedAgain, tenant = self.tenant(), detail = &failure);
                 }
                 if let Err(failure) = self.end_registrations().await {
                     log_event!(RegistrationsNotDeleted, tenant = self.tenant(), detail = &failure);
                 }
-                self.tell().await;
-                self.go_on_ending().await;
+                self.publish_events().await;
+                self.continue_revocations().await;
                 Ok(Reply::Done)
             }
             Ask::Measured { service, measured, reason } => {
                 let reply = self.measure(&service, measured, reason)?;
                 let inner = self.clone();
-                tasks::spawn(async move { inner.tell().await });
+                tasks::spawn(async move { inner.publish_events().await });
                 Ok(reply)
             }
             Ask::Audit(query) => self.audit(&query),
-            Ask::Refused(refused) => self.refuse(&message.by, &refused),
+            Ask::Refused(refused) => self.record_rejection(&message.by, &refused),
             Ask::Used { key, at } => {
-                self.tables.keep_used(&key, at)?;
+                self.tables.record_key_use(&key, at)?;
                 Ok(Reply::Done)
             }
             Ask::UsedClient { client, at } => {
-                self.tables.keep_used_client(&client, at)?;
+                self.tables.record_client_use(&client, at)?;
                 Ok(Reply::Done)
             }
             Ask::LastUsed => Ok(Reply::LastUsed(self.tables.last_used()?)),
@@ -199,20 +199,20 @@ impl Inner {
 
     /// A write, known everywhere once it is answered.
     async fn change(self: &Rc<Self>, by: &Actor, ask: Ask) -> Result<Reply, Failure> {
-        let reply = match self.write_what(by, ask).await {
+        let reply = match self.apply_write(by, ask).await {
             Ok(reply) => reply,
-            Err(Halted::TooLarge(too_large)) => Reply::TooLarge(too_large),
-            Err(Halted::Failure(failure)) => return Err(failure),
+            Err(WriteError::TooLarge(too_large)) => Reply::TooLarge(too_large),
+            Err(WriteError::Failure(failure)) => return Err(failure),
         };
         if matches!(reply, Reply::Service { .. } | Reply::Key(_) | Reply::Document { .. } | Reply::Done) {
             join(self.push(), self.push_lane(&reply)).await;
             let inner = self.clone();
-            tasks::spawn(async move { inner.tell().await });
+            tasks::spawn(async move { inner.publish_events().await });
         }
         Ok(reply)
     }
 
-    async fn write_what(&self, by: &Actor, ask: Ask) -> Result<Reply, Halted> {
+    async fn apply_write(&self, by: &Actor, ask: Ask) -> Result<Reply, WriteError> {
         Ok(match ask {
             Ask::Close => self.close(by).await?,
             _ if self.is_closed()? => return Ok(Reply::Absent),
@@ -234,14 +234,14 @@ impl Inner {
             Ask::DeleteService { id, condition } => self.delete_service(by, &id, &condition).await?,
             Ask::Put { kind, id, document, condition } => {
                 let document = self.encrypt_document(kind, &id, document).await?;
-                self.put_and_end(by, kind, &id, document, &condition).await?
+                self.put_and_revoke(by, kind, &id, document, &condition).await?
             }
             Ask::RotateWebhookSecret { id, overlap_seconds, secret } => {
                 let secret = self.encrypt_webhook(&id, &secret).await?;
                 self.rotate_webhook_secret(by, &id, overlap_seconds, secret)?
             }
             Ask::Register { id, document } => self.register(by, &id, document)?,
-            Ask::Delete { kind, id, condition } => self.delete_and_end(by, kind, &id, &condition).await?,
+            Ask::Delete { kind, id, condition } => self.delete_and_revoke(by, kind, &id, &condition).await?,
             Ask::CreateKey(key) => self.create_key(by, key)?,
             Ask::RotateKey { id, overlap_seconds, hash, last_four } => {
                 self.rotate_key(by, &id, overlap_seconds, hash, last_four)?
@@ -252,7 +252,7 @@ impl Inner {
         })
     }
 
-    fn know_itself(&self, tenant: &str) -> Result<(), Failure> {
+    fn remember_tenant(&self, tenant: &str) -> Result<(), Failure> {
         if self.tenant.borrow().is_none() {
             self.tables.set_meta("tenant", tenant)?;
             *self.tenant.borrow_mut() = Some(tenant.into());
@@ -290,7 +290,7 @@ fn as_value(value: &impl serde::Serialize) -> serde_json::Value {
 }
 
 /// Whether a write's precondition fails (RFC 9110 §13.2). `version` is that of the existing document.
-fn refused(version: Option<u64>, condition: &Condition) -> Option<Refusal> {
+fn failed_precondition(version: Option<u64>, condition: &Condition) -> Option<Refusal> {
     match (version, condition) {
         (Some(_), Condition::None) => Some(Refusal::PreconditionRequired),
         (Some(_), Condition::Absent) => Some(Refusal::PreconditionFailed),

@@ -16,9 +16,9 @@ use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::services::Service;
 use narthex_core::services::transport::Transport;
 
-use super::messages::{Registered, Reply};
+use super::messages::{Reply, StoredService};
 use super::tables::SERVICE;
-use super::{Inner, PUSH_PATIENCE_MS};
+use super::{Inner, PUSH_TIMEOUT_MS};
 
 /// Whether a service's lane has work or state independent of requests.
 pub(super) fn needs_lane(service: &Service) -> bool {
@@ -26,7 +26,7 @@ pub(super) fn needs_lane(service: &Service) -> bool {
 }
 
 /// A message from the registry to a service's lane.
-fn message(tenant: &str, registered: &Registered, ask: messages::Ask) -> messages::Message {
+fn message(tenant: &str, registered: &StoredService, ask: messages::Ask) -> messages::Message {
     let limits = &registered.service.limits;
     messages::Message {
         tenant: tenant.into(),
@@ -52,7 +52,7 @@ impl Inner {
         measured: ObservedStatus,
         reason: Option<StatusReason>,
     ) -> Result<Reply, Failure> {
-        let Some(registered) = self.tables.get::<Registered>(SERVICE, id)? else {
+        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };
         let known = self.measured_of(id);
@@ -81,40 +81,43 @@ impl Inner {
     }
 
     /// Sends a service's configuration to its lane and waits for the reply. The sweep repeats what fails.
-    pub(super) async fn configure_lane(&self, registered: &Registered) {
+    pub(super) async fn configure_lane(&self, registered: &StoredService) {
         let ask = match target(registered) {
             Some(target) => messages::Ask::Configure(target),
             None if registered.service.transport.connects() => messages::Ask::Connects,
             None => return,
         };
-        self.tell_lane(&self.tenant(), registered, ask).await;
+        self.notify_lane(&self.tenant(), registered, ask).await;
     }
 
-    pub(super) async fn tell_lane(&self, tenant: &str, registered: &Registered, ask: messages::Ask) {
+    pub(super) async fn notify_lane(&self, tenant: &str, registered: &StoredService, ask: messages::Ask) {
         let message = message(tenant, registered, ask);
         let name = format!("{tenant}/{}", registered.service.id);
-        let told: Result<messages::Reply, _> = objects::send(Kind::Lanes, &name, "", &message, PUSH_PATIENCE_MS).await;
-        if let Err(failure) = told {
+        let reply: Result<messages::Reply, _> = objects::send(Kind::Lanes, &name, "", &message, PUSH_TIMEOUT_MS).await;
+        if let Err(failure) = reply {
             log_event!(LaneNotConfigured, tenant = tenant, service = &registered.service.id, detail = &failure);
         }
     }
 
     /// Tells a deleted service's lane to delete its state.
-    pub(super) async fn forget_lane(&self, registered: &Registered) {
-        self.tell_lane(&self.tenant(), registered, messages::Ask::Forget).await;
+    pub(super) async fn delete_lane(&self, registered: &StoredService) {
+        self.notify_lane(&self.tenant(), registered, messages::Ask::Forget).await;
     }
 
     /// Configures every lane that probes or has connections, in case it missed a message or its alarm was lost.
     pub(super) async fn sweep_lanes(&self) {
         let Ok(services) = self.tables.services() else { return };
-        let by_itself = |service: &Service| service.health.is_some() || service.transport.connects();
-        let pushes = services.iter().filter(|one| by_itself(&one.service)).map(|one| self.configure_lane(one));
+        let works_by_itself = |service: &Service| service.health.is_some() || service.transport.connects();
+        let pushes = services
+            .iter()
+            .filter(|registered| works_by_itself(&registered.service))
+            .map(|registered| self.configure_lane(registered));
         join_all(pushes).await;
     }
 }
 
 /// Where and how a service is probed.
-pub fn target(registered: &Registered) -> Option<Target> {
+pub fn target(registered: &StoredService) -> Option<Target> {
     let service = &registered.service;
     Some(Target {
         url: service.probe_url()?,

@@ -8,7 +8,7 @@ use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 
-use super::{Inner, PUSH_PATIENCE_MS};
+use super::{Inner, PUSH_TIMEOUT_MS};
 
 impl Inner {
     /// Pushes the revision to every store, and waits for all of them.
@@ -26,7 +26,7 @@ impl Inner {
                         &name,
                         "",
                         message,
-                        PUSH_PATIENCE_MS,
+                        PUSH_TIMEOUT_MS,
                     );
                     match pushed.await {
                         Ok(_) => return,
@@ -63,8 +63,8 @@ impl Inner {
     }
 
     /// Sends unpublished events to the hub; the alarm retries after a failure.
-    pub(super) async fn tell(&self) {
-        if self.telling.replace(true) {
+    pub(super) async fn publish_events(&self) {
+        if self.publishing.replace(true) {
             return;
         }
         while let Ok(queued) = self.tables.queued_events() {
@@ -87,21 +87,21 @@ impl Inner {
             let tenant = self.tenant();
             let publish = events::messages::Ask::Publish(events::messages::Publish {
                 tenant: tenant.clone(),
-                teller: "registry".into(),
+                publisher: "registry".into(),
                 first,
                 last,
                 count,
                 bundles,
             });
-            let told = objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await;
-            match told {
-                Ok(events::messages::Reply::Published { head }) if self.tables.events_told(head).is_ok() => {}
+            let sent = objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await;
+            match sent {
+                Ok(events::messages::Reply::Published { head }) if self.tables.delete_published(head).is_ok() => {}
                 _ => {
                     self.tables.set_alarm(clock::now().plus_ms(settings::timing().event_retry_ms));
                     break;
                 }
             }
         }
-        self.telling.set(false);
+        self.publishing.set(false);
     }
 }

@@ -16,7 +16,7 @@ use super::messages::StoredDocument;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotData {
     pub revision: u64,
-    pub services: Vec<Registered>,
+    pub services: Vec<StoredService>,
     pub keys: Vec<Key>,
     #[serde(default, rename = "kept")]
     pub documents: Vec<StoredDocument>,
@@ -30,12 +30,12 @@ pub struct SnapshotData {
     pub measured: Vec<(String, ObservedStatus)>,
     /// Stored documents that do not fit into this message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<Weighed>,
+    pub left_out: Vec<DocumentSize>,
 }
 
 /// A document and its size.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Weighed {
+pub struct DocumentSize {
     pub kind: String,
     pub id: String,
     pub bytes: u64,
@@ -43,8 +43,8 @@ pub struct Weighed {
 
 /// Some of a registry's documents.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Page {
-    pub services: Vec<Registered>,
+pub struct DocumentPage {
+    pub services: Vec<StoredService>,
     pub keys: Vec<Key>,
     #[serde(rename = "kept")]
     pub documents: Vec<StoredDocument>,
@@ -52,16 +52,16 @@ pub struct Page {
 
 /// The size of a registry's documents.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Room {
+pub struct RegistrySize {
     pub kinds: Vec<(String, KindSize)>,
     pub registrations: KindSize,
     /// The part that counts against the tenant's own limit.
     pub bytes: u64,
-    pub largest: Vec<Weighed>,
+    pub largest: Vec<DocumentSize>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Registered {
+pub struct StoredService {
     pub service: Service,
     #[serde(default)]
     pub credentials: Option<EncryptedCredentials>,

@@ -14,7 +14,7 @@ use narthex_core::registry::size::{MAX_REGISTRATION_BYTES, weight};
 
 use super::Inner;
 use super::audit::Change;
-use super::capacity::Halted;
+use super::capacity::WriteError;
 use super::documents::object;
 use super::messages::{Condition, DocumentKind, Refusal, Reply, StoredDocument};
 
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 10;
 
 impl Inner {
     /// Adds a client that registers itself. Unused registrations are deleted to make room.
-    pub(super) fn register(&self, by: &Actor, id: &str, document: Box<RawValue>) -> Result<Reply, Halted> {
+    pub(super) fn register(&self, by: &Actor, id: &str, document: Box<RawValue>) -> Result<Reply, WriteError> {
         let kind = DocumentKind::Client.as_str();
         if self.tables.get::<StoredDocument>(kind, id)?.is_some() {
             return Ok(Reply::Refused(Refusal::Conflict));
@@ -41,29 +41,29 @@ impl Inner {
         };
         let bytes = weight(kind, serde_json::to_string(&stored)?.len() as u64);
         let held = self.tables.registrations()?;
-        let Some(gone) = displaced(&held, bytes, MAX_REGISTRATIONS, MAX_REGISTRATION_BYTES) else {
+        let Some(displaced_ids) = displaced(&held, bytes, MAX_REGISTRATIONS, MAX_REGISTRATION_BYTES) else {
             return Ok(Reply::AllInUse);
         };
         let change = Change {
             by,
             action: "client.created",
             object: &object(DocumentKind::Client, id),
-            changes: changes(&Value::Null, &self.shown(DocumentKind::Client, Some(&stored.document))),
+            changes: changes(&Value::Null, &self.document_audit_view(DocumentKind::Client, Some(&stored.document))),
         };
         self.write(&change, || {
-            gone.iter().try_for_each(|id| self.forget_unused(id, now))?;
+            displaced_ids.iter().try_for_each(|id| self.delete_unused(id, now))?;
             self.tables.put(kind, id, &stored)
         })?;
         Ok(Reply::Document { stored: Box::new(stored), created: true })
     }
 
     /// Deletes a registration that never received a token, so that nothing depends on it.
-    fn forget_unused(&self, id: &str, now: Timestamp) -> Result<(), Failure> {
+    fn delete_unused(&self, id: &str, now: Timestamp) -> Result<(), Failure> {
         let (kind, name) = (DocumentKind::Client.as_str(), object(DocumentKind::Client, id));
         self.tables.delete(kind, id)?;
-        self.tables.keep_revoked(&name, now)?;
+        self.tables.record_revoked(&name, now)?;
         let changes = [("reason".to_string(), Value::from("unused"))].into_iter().collect();
-        self.note(
+        self.add_audit_entry(
             &Change { by: &Actor::default(), action: "client.deleted", object: &name, changes },
             AuditOutcome::Done,
         )
@@ -77,16 +77,22 @@ impl Inner {
         let settings = settings::current();
         let terms = Lifetimes { unused_ms: settings.registration_unused_ms, idle_ms: settings.registration_idle_ms };
         let now = clock::now();
-        let ended = self.tables.registrations()?.into_iter().filter(|one| one.has_ended(terms, now)).take(AT_ONCE);
+        let ended = self
+            .tables
+            .registrations()?
+            .into_iter()
+            .filter(|registration| registration.has_ended(terms, now))
+            .take(AT_ONCE);
         let mut any = false;
-        for one in ended.filter(|one| one.id.starts_with(SELF_REGISTERED)) {
-            let deleted =
-                self.delete_and_end(&Actor::default(), DocumentKind::Client, &one.id, &Condition::Exists).await;
+        for registration in ended.filter(|registration| registration.id.starts_with(SELF_REGISTERED)) {
+            let deleted = self
+                .delete_and_revoke(&Actor::default(), DocumentKind::Client, &registration.id, &Condition::Exists)
+                .await;
             match deleted {
                 Ok(reply) => any |= matches!(reply, Reply::Done),
-                Err(Halted::Failure(failure)) => return Err(failure),
+                Err(WriteError::Failure(failure)) => return Err(failure),
                 // A deletion never exceeds a limit.
-                Err(Halted::TooLarge(_)) => {}
+                Err(WriteError::TooLarge(_)) => {}
             }
         }
         if any {

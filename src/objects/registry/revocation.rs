@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::events::messages::{Ask, Gone, Reply as Told};
-use crate::objects::lanes::messages::Ask as Lane;
+use crate::objects::events::messages::{Ask, Reply as HubReply, Revocation};
+use crate::objects::lanes::messages::Ask as LaneAsk;
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event};
@@ -18,28 +18,30 @@ use narthex_core::access::permission::allows;
 use narthex_core::access::role::{self, Role};
 use narthex_core::access::tenant::FIRST_TENANT;
 
-use super::capacity::Halted;
-use super::messages::{Condition, DocumentKind, Registered, Reply, StoredDocument};
-use super::{Inner, PUSH_PATIENCE_MS};
+use super::capacity::WriteError;
+use super::messages::{Condition, DocumentKind, Reply, StoredDocument, StoredService};
+use super::{Inner, PUSH_TIMEOUT_MS};
 
 /// Hubs notified at a time.
 const AT_ONCE: usize = 50;
 /// Tenants notified within one request or alarm: an invocation can only call so many objects.
 const MAX_TENANTS_NOTIFIED: usize = 100;
 /// Delay until the next tenants are notified, in milliseconds.
-const GO_ON_MS: u64 = 500;
-const ENDINGS: &str = "endings";
+const NEXT_TENANTS_MS: u64 = 500;
+const PENDING: &str = "endings";
 
 /// A revocation to be sent to all tenants, and the last tenant that was notified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Ending {
-    gone: Gone,
-    told: String,
+struct PendingRevocation {
+    #[serde(rename = "gone")]
+    revocation: Revocation,
+    #[serde(rename = "told")]
+    last_notified: String,
 }
 
 /// The next tenants to notify, and whether there are more.
-fn piece(mut tenants: Vec<String>, told: &str, most: usize) -> (Vec<String>, bool) {
-    tenants.retain(|tenant| tenant.as_str() > told);
+fn next_tenants(mut tenants: Vec<String>, last_notified: &str, most: usize) -> (Vec<String>, bool) {
+    tenants.retain(|tenant| tenant.as_str() > last_notified);
     tenants.sort_unstable();
     let follow = tenants.len() > most;
     tenants.truncate(most);
@@ -68,38 +70,38 @@ fn lost(id: &str, before: Option<&RawValue>, after: Option<&RawValue>, needed: &
 }
 
 impl Inner {
-    pub(super) async fn put_and_end(
+    pub(super) async fn put_and_revoke(
         &self,
         by: &Actor,
         kind: DocumentKind,
         id: &str,
         document: Box<RawValue>,
         condition: &Condition,
-    ) -> Result<Reply, Halted> {
+    ) -> Result<Reply, WriteError> {
         let before = self.tables.get::<StoredDocument>(kind.as_str(), id)?.map(|stored| stored.document);
         let reply = self.put(by, kind, id, document, condition)?;
         if let Reply::Document { stored, .. } = &reply {
-            self.end(kind, id, before.as_deref(), Some(&stored.document)).await?;
+            self.revoke(kind, id, before.as_deref(), Some(&stored.document)).await?;
         }
         Ok(reply)
     }
 
-    pub(super) async fn delete_and_end(
+    pub(super) async fn delete_and_revoke(
         &self,
         by: &Actor,
         kind: DocumentKind,
         id: &str,
         condition: &Condition,
-    ) -> Result<Reply, Halted> {
+    ) -> Result<Reply, WriteError> {
         let before = self.tables.get::<StoredDocument>(kind.as_str(), id)?.map(|stored| stored.document);
         let reply = self.delete(by, kind, id, condition)?;
         if matches!(reply, Reply::Done) {
-            self.end(kind, id, before.as_deref(), None).await?;
+            self.revoke(kind, id, before.as_deref(), None).await?;
         }
         Ok(reply)
     }
 
-    async fn end(
+    async fn revoke(
         &self,
         kind: DocumentKind,
         id: &str,
@@ -112,36 +114,37 @@ impl Inner {
         match kind {
             DocumentKind::Role => {
                 let connecting = self.connecting(&self.tenant()).await;
-                let connect = connecting.iter().map(|one| format!("services:connect:{}", one.service.id));
+                let connect = connecting.iter().map(|connected| format!("services:connect:{}", connected.service.id));
                 let needed: Vec<String> = NEEDED.iter().map(ToString::to_string).chain(connect).collect();
                 let lost = lost(id, before, after, &needed);
                 if !lost.is_empty() {
-                    self.tell_end(&[self.tenant()], Gone::Permissions { role: id.into(), lost }).await;
+                    self.notify_revocation(&[self.tenant()], Revocation::Permissions { role: id.into(), lost }).await;
                 }
             }
             // Credentials depend on a grant; the deletion of its revocation changes nothing.
             DocumentKind::Revocation if before.is_none() => {
-                self.tell_end(&[self.tenant()], Gone::From(format!("revocations/{id}"))).await;
+                self.notify_revocation(&[self.tenant()], Revocation::Document(format!("revocations/{id}"))).await;
             }
             // A new document has no dependents.
             _ if before.is_none() => {}
             DocumentKind::Issuer => {
                 let issuer = read::<Issuer>(before).filter(|issuer| issuer.claims.tenant.is_none());
-                let gone = Gone::From(format!("issuers/{id}"));
+                let revocation = Revocation::Document(format!("issuers/{id}"));
                 match issuer {
                     Some(issuer) => {
-                        self.tell_end(&[issuer.tenant.unwrap_or_else(|| FIRST_TENANT.into())], gone).await;
+                        self.notify_revocation(&[issuer.tenant.unwrap_or_else(|| FIRST_TENANT.into())], revocation)
+                            .await;
                     }
-                    None => self.tell_all(gone).await?,
+                    None => self.notify_all_tenants(revocation).await?,
                 }
             }
             DocumentKind::Client => {
                 let tenant = self.tenant();
                 let for_all = tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED);
-                let gone = Gone::From(format!("clients/{}", client_id(&tenant, id)));
+                let revocation = Revocation::Document(format!("clients/{}", client_id(&tenant, id)));
                 match for_all {
-                    true => self.tell_all(gone).await?,
-                    false => self.tell_end(&[tenant], gone).await,
+                    true => self.notify_all_tenants(revocation).await?,
+                    false => self.notify_revocation(&[tenant], revocation).await,
                 }
             }
             DocumentKind::Limit
@@ -160,52 +163,58 @@ impl Inner {
         Ok(std::iter::once(self.tenant()).chain(others).collect())
     }
 
-    fn endings(&self) -> Result<Vec<Ending>, Failure> {
-        Ok(self.tables.meta(ENDINGS)?.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default())
+    fn pending_revocations(&self) -> Result<Vec<PendingRevocation>, Failure> {
+        Ok(self.tables.meta(PENDING)?.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default())
     }
 
     /// Notifies all tenants: the first now, and if there are many, the rest by alarm.
-    async fn tell_all(&self, gone: Gone) -> Result<(), Failure> {
-        let ending = Ending { gone, told: String::new() };
+    async fn notify_all_tenants(&self, revocation: Revocation) -> Result<(), Failure> {
+        let pending = PendingRevocation { revocation, last_notified: String::new() };
         if self.all_tenants()?.len() > MAX_TENANTS_NOTIFIED {
-            let endings: Vec<Ending> = self.endings()?.into_iter().chain([ending.clone()]).collect();
-            self.tables.set_meta(ENDINGS, &serde_json::to_string(&endings)?)?;
+            let pending_revocations: Vec<PendingRevocation> =
+                self.pending_revocations()?.into_iter().chain([pending.clone()]).collect();
+            self.tables.set_meta(PENDING, &serde_json::to_string(&pending_revocations)?)?;
         }
-        self.tell_piece(ending).await
+        self.notify_next_tenants(pending).await
     }
 
-    async fn tell_piece(&self, ending: Ending) -> Result<(), Failure> {
-        let (tenants, follow) = piece(self.all_tenants()?, &ending.told, MAX_TENANTS_NOTIFIED);
-        self.tell_end(&tenants, ending.gone.clone()).await;
+    async fn notify_next_tenants(&self, pending: PendingRevocation) -> Result<(), Failure> {
+        let (tenants, follow) = next_tenants(self.all_tenants()?, &pending.last_notified, MAX_TENANTS_NOTIFIED);
+        self.notify_revocation(&tenants, pending.revocation.clone()).await;
         // Another task may have notified some tenants in the meantime.
-        let mut endings = self.endings()?;
-        if let Some(at) = endings.iter().position(|one| *one == ending) {
-            let one = endings.remove(at);
-            endings.extend(tenants.last().filter(|_| follow).map(|last| Ending { told: last.clone(), ..one }));
-            self.tables.set_meta(ENDINGS, &serde_json::to_string(&endings)?)?;
+        let mut pending_revocations = self.pending_revocations()?;
+        if let Some(at) = pending_revocations.iter().position(|known| *known == pending) {
+            let known = pending_revocations.remove(at);
+            pending_revocations.extend(
+                tenants
+                    .last()
+                    .filter(|_| follow)
+                    .map(|last| PendingRevocation { last_notified: last.clone(), ..known }),
+            );
+            self.tables.set_meta(PENDING, &serde_json::to_string(&pending_revocations)?)?;
         }
-        if !endings.is_empty() {
-            self.tables.set_alarm(clock::now().plus_ms(GO_ON_MS));
+        if !pending_revocations.is_empty() {
+            self.tables.set_alarm(clock::now().plus_ms(NEXT_TENANTS_MS));
         }
         Ok(())
     }
 
     /// Continues a revocation that has not reached all tenants yet.
-    pub(super) async fn go_on_ending(&self) {
-        let told = async {
-            match self.endings()?.into_iter().next() {
-                Some(ending) => self.tell_piece(ending).await,
+    pub(super) async fn continue_revocations(&self) {
+        let notified = async {
+            match self.pending_revocations()?.into_iter().next() {
+                Some(pending) => self.notify_next_tenants(pending).await,
                 None => Ok(()),
             }
         };
-        if let Err(failure) = told.await {
+        if let Err(failure) = notified.await {
             log_event!(RemovalNotAnnounced, detail = &failure);
         }
     }
 
     /// The services of a tenant that connect.
-    pub(super) async fn connecting(&self, tenant: &str) -> Vec<Registered> {
-        let connects = |one: &Registered| one.service.transport.connects();
+    pub(super) async fn connecting(&self, tenant: &str) -> Vec<StoredService> {
+        let connects = |registered: &StoredService| registered.service.transport.connects();
         if tenant == self.tenant() {
             return self.tables.services().unwrap_or_default().into_iter().filter(connects).collect();
         }
@@ -214,21 +223,21 @@ impl Inner {
     }
 
     /// Notifies the lanes of services that connect.
-    pub(super) async fn tell_lanes(&self, tenant: &str, ask: impl Fn() -> Lane) {
+    pub(super) async fn notify_lanes(&self, tenant: &str, ask: impl Fn() -> LaneAsk) {
         let connecting = self.connecting(tenant).await;
-        join_all(connecting.iter().map(|one| self.tell_lane(tenant, one, ask()))).await;
+        join_all(connecting.iter().map(|registered| self.notify_lane(tenant, registered, ask()))).await;
     }
 
     /// A hub or a lane that cannot be reached keeps its sockets until their credentials expire.
-    pub(super) async fn tell_end(&self, tenants: &[String], gone: Gone) {
+    pub(super) async fn notify_revocation(&self, tenants: &[String], revocation: Revocation) {
         for some in tenants.chunks(AT_ONCE) {
-            join_all(some.iter().map(|tenant| self.tell_lanes(tenant, || Lane::End(gone.clone())))).await;
+            join_all(some.iter().map(|tenant| self.notify_lanes(tenant, || LaneAsk::End(revocation.clone())))).await;
         }
-        let ask = &Ask::End(gone);
+        let ask = &Ask::End(revocation);
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| async move {
-                let told: Result<Told, _> = objects::send(Kind::Events, tenant, "", ask, PUSH_PATIENCE_MS).await;
-                if let Err(failure) = told {
+                let reply: Result<HubReply, _> = objects::send(Kind::Events, tenant, "", ask, PUSH_TIMEOUT_MS).await;
+                if let Err(failure) = reply {
                     log_event!(SocketsNotClosed, tenant = tenant, detail = &failure);
                 }
             }))
@@ -239,25 +248,25 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use super::piece;
+    use super::next_tenants;
 
     #[test]
-    fn all_are_told_once_in_pieces_that_are_small_enough() {
+    fn all_tenants_are_notified_once_in_small_enough_parts() {
         let all: Vec<String> = (0..250).rev().map(|number| format!("t{number:03}")).collect();
-        let (mut told, mut pieces): (Vec<String>, usize) = (Vec::new(), 0);
+        let (mut notified, mut parts): (Vec<String>, usize) = (Vec::new(), 0);
         loop {
-            let last = told.last().cloned().unwrap_or_default();
-            let (some, follow) = piece(all.clone(), &last, 100);
+            let last = notified.last().cloned().unwrap_or_default();
+            let (some, follow) = next_tenants(all.clone(), &last, 100);
             assert!(some.len() <= 100);
-            told.extend(some);
-            pieces += 1;
+            notified.extend(some);
+            parts += 1;
             if !follow {
                 break;
             }
         }
         let mut sorted = all;
         sorted.sort_unstable();
-        assert_eq!((told, pieces), (sorted, 3));
-        assert_eq!(piece(Vec::new(), "", 100), (Vec::new(), false));
+        assert_eq!((notified, parts), (sorted, 3));
+        assert_eq!(next_tenants(Vec::new(), "", 100), (Vec::new(), false));
     }
 }

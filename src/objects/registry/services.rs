@@ -17,32 +17,32 @@ use narthex_core::services::transport::Rules;
 use narthex_core::services::{self, Registration, RetiringSecret};
 
 use super::audit::Change;
-use super::capacity::Halted;
-use super::encryption::Fresh;
-use super::messages::{Condition, Registered, Reply, WriteRules};
+use super::capacity::WriteError;
+use super::encryption::NewSecrets;
+use super::messages::{Condition, Reply, StoredService, WriteRules};
 use super::observed::needs_lane;
 use super::tables::SERVICE;
-use super::{Inner, as_value, refused};
+use super::{Inner, as_value, failed_precondition};
 
 /// A document to store in place of the known one.
 struct Write<'a> {
     id: &'a str,
     document: &'a str,
-    fresh: Fresh,
-    known: Option<Registered>,
+    fresh: NewSecrets,
+    known: Option<StoredService>,
     /// Credentials that are not in the document stay as they were.
     keeps: bool,
 }
 
 /// One of a service's credentials as the audit log shows it.
 #[derive(Serialize)]
-struct Told {
+struct CredentialView {
     #[serde(flatten)]
     place: CredentialPlace,
     value: String,
 }
 
-fn event_data(registered: &Registered, measured: &ObservedStatus) -> serde_json::Value {
+fn event_data(registered: &StoredService, measured: &ObservedStatus) -> serde_json::Value {
     let service = &registered.service;
     json!({
         "id": service.id, "name": service.name, "type": service.kind,
@@ -53,11 +53,11 @@ fn event_data(registered: &Registered, measured: &ObservedStatus) -> serde_json:
 /// The service to store, and the plaintext of its signing secret if that is new. `keeps`: credentials that are not in
 /// the document stay as they were.
 fn registered(
-    known: Option<&Registered>,
+    known: Option<&StoredService>,
     registration: Registration,
-    fresh: Fresh,
+    fresh: NewSecrets,
     keeps: bool,
-) -> (Registered, String) {
+) -> (StoredService, String) {
     let Registration { service, credentials, signing_secret } = registration;
     let now = clock::now();
     let (plain, given) = fresh.signing;
@@ -68,16 +68,16 @@ fn registered(
     let stored = known.and_then(|known| known.credentials.as_ref());
     let credentials = match credentials {
         Some(Credentials { each, client }) => {
-            let each = each.into_iter().zip(fresh.credentials).filter_map(|(one, fresh)| {
-                let value = fresh.or_else(|| stored?.of(&one.place).cloned())?;
-                Some(EncryptedCredential { place: one.place, value })
+            let each = each.into_iter().zip(fresh.credentials).filter_map(|(credential, fresh)| {
+                let value = fresh.or_else(|| stored?.of(&credential.place).cloned())?;
+                Some(EncryptedCredential { place: credential.place, value })
             });
             EncryptedCredentials::new(each.collect(), client)
         }
         None => stored.filter(|_| keeps).cloned(),
     };
     let stays = known.filter(|known| known.service.transport == service.transport);
-    let registered = Registered {
+    let registered = StoredService {
         moved_at: stays.map_or(now, |known| known.moved_at),
         credentials,
         signing_secret,
@@ -96,16 +96,16 @@ impl Inner {
         by: &Actor,
         id: &str,
         document: &str,
-        fresh: Fresh,
+        fresh: NewSecrets,
         condition: &Condition,
         rules: &WriteRules,
-    ) -> Result<Reply, Halted> {
-        let known: Option<Registered> = self.tables.get(SERVICE, id)?;
-        if let Some(refusal) = refused(known.as_ref().map(|known| known.version), condition) {
+    ) -> Result<Reply, WriteError> {
+        let known: Option<StoredService> = self.tables.get(SERVICE, id)?;
+        if let Some(refusal) = failed_precondition(known.as_ref().map(|known| known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
         let write = Write { id, document, fresh, known, keeps: false };
-        self.keep_service(by, write, rules)
+        self.store_service(by, write, rules)
     }
 
     pub(super) fn patch_service(
@@ -113,27 +113,27 @@ impl Inner {
         by: &Actor,
         id: &str,
         patch: &str,
-        fresh: Fresh,
+        fresh: NewSecrets,
         condition: &Condition,
         rules: &WriteRules,
-    ) -> Result<Reply, Halted> {
-        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
+    ) -> Result<Reply, WriteError> {
+        let Some(known) = self.tables.get::<StoredService>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };
-        if let Some(refusal) = refused(Some(known.version), condition) {
+        if let Some(refusal) = failed_precondition(Some(known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
         let Some(named) = members(patch) else {
             return Ok(Reply::Faults(vec![Fault::new("#", "must be a JSON object")]));
         };
-        let forgets = named.iter().any(|member| member.name == "credentials" && member.value == "null");
+        let removes_credentials = named.iter().any(|member| member.name == "credentials" && member.value == "null");
         let view = known.service.view(&self.measured_of(id), known.created_at, known.updated_at);
         let document = merged(&serde_json::to_string(&view)?, patch);
-        let write = Write { id, document: &document, fresh, known: Some(known), keeps: !forgets };
-        self.keep_service(by, write, rules)
+        let write = Write { id, document: &document, fresh, known: Some(known), keeps: !removes_credentials };
+        self.store_service(by, write, rules)
     }
 
-    fn keep_service(&self, by: &Actor, write: Write<'_>, rules: &WriteRules) -> Result<Reply, Halted> {
+    fn store_service(&self, by: &Actor, write: Write<'_>, rules: &WriteRules) -> Result<Reply, WriteError> {
         let registration = match self.read_service(&write, rules) {
             Ok(registration) => registration,
             Err(faults) => return Ok(Reply::Faults(faults)),
@@ -153,7 +153,7 @@ impl Inner {
             by,
             action: if known.is_none() { "service.created" } else { "service.updated" },
             object: &format!("services/{id}"),
-            changes: changes(&self.told(known.as_ref()), &self.told(Some(&registered))),
+            changes: changes(&self.service_audit_view(known.as_ref()), &self.service_audit_view(Some(&registered))),
         };
         self.write(&change, || {
             self.tables.put(SERVICE, id, &registered)?;
@@ -189,33 +189,32 @@ impl Inner {
         }
         let moved_away = known.is_some_and(|known| !known.service.transport.same_origin(&service.transport));
         let keeps = write.keeps && credentials.is_none() && stored.is_some();
-        let keeps_one = credentials.iter().flat_map(|given| &given.each).any(|one| one.value.is_none());
-        if (keeps || keeps_one) && moved_away {
+        let keeps_any = credentials.iter().flat_map(|given| &given.each).any(|credential| credential.value.is_none());
+        if (keeps || keeps_any) && moved_away {
             // Otherwise a writer could read the credentials by changing the address.
-            let detail =
-                "must be sent again, or null, as the address is at another origin than what they were given for";
+            let detail = "must be sent again, or be null: the new address has another origin";
             return Err(vec![Fault::new("#/credentials", detail)]);
         }
         Ok(registration)
     }
 
     /// A service as the audit log shows it: with fingerprints in place of its secrets.
-    fn told(&self, registered: Option<&Registered>) -> serde_json::Value {
+    fn service_audit_view(&self, registered: Option<&StoredService>) -> serde_json::Value {
         let Some(registered) = registered else { return serde_json::Value::Null };
-        let mut told = as_value(&registered.service);
-        if let Some(members) = told.as_object_mut() {
-            members.insert("signing_secret".into(), self.seen(&registered.signing_secret).into());
+        let mut document = as_value(&registered.service);
+        if let Some(members) = document.as_object_mut() {
+            members.insert("signing_secret".into(), self.audit_fingerprint(&registered.signing_secret).into());
             if let Some(known) = &registered.credentials {
-                let one = |(place, value)| match &known.client {
-                    Some(client) => json!({"client": client, "client_secret": self.seen(value)}),
-                    None => json!(Told { place, value: self.seen(value) }),
+                let view = |(place, value)| match &known.client {
+                    Some(client) => json!({"client": client, "client_secret": self.audit_fingerprint(value)}),
+                    None => json!(CredentialView { place, value: self.audit_fingerprint(value) }),
                 };
-                let mut each: Vec<serde_json::Value> = known.each().map(one).collect();
-                let told = if each.len() == 1 { each.remove(0) } else { each.into() };
-                members.insert("credentials".into(), told);
+                let mut each: Vec<serde_json::Value> = known.each().map(view).collect();
+                let credentials = if each.len() == 1 { each.remove(0) } else { each.into() };
+                members.insert("credentials".into(), credentials);
             }
         }
-        told
+        document
     }
 
     /// Replaces a service's signing secret; the previous one also signs until `overlap_seconds` have passed.
@@ -225,13 +224,14 @@ impl Inner {
         id: &str,
         overlap_seconds: u64,
         (plain, secret): (String, EncryptedSecret),
-    ) -> Result<Reply, Halted> {
-        let Some(mut registered) = self.tables.get::<Registered>(SERVICE, id)? else {
+    ) -> Result<Reply, WriteError> {
+        let Some(mut registered) = self.tables.get::<StoredService>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };
         let now = clock::now();
         let old = std::mem::replace(&mut registered.signing_secret, secret);
-        let from_to = json!({"from": self.seen(&old), "to": self.seen(&registered.signing_secret)});
+        let from_to =
+            json!({"from": self.audit_fingerprint(&old), "to": self.audit_fingerprint(&registered.signing_secret)});
         let overlap = json!({"from": null, "to": overlap_seconds});
         let retiring = RetiringSecret { secret: old, until: now.plus_ms(overlap_seconds * 1000) };
         registered.retiring = (overlap_seconds > 0).then_some(retiring);
@@ -255,11 +255,16 @@ impl Inner {
         Ok(Reply::Service { created: false, service, measured, has_lane, signing_secret: Some(plain) })
     }
 
-    pub(super) async fn delete_service(&self, by: &Actor, id: &str, condition: &Condition) -> Result<Reply, Halted> {
-        let Some(known) = self.tables.get::<Registered>(SERVICE, id)? else {
+    pub(super) async fn delete_service(
+        &self,
+        by: &Actor,
+        id: &str,
+        condition: &Condition,
+    ) -> Result<Reply, WriteError> {
+        let Some(known) = self.tables.get::<StoredService>(SERVICE, id)? else {
             return Ok(Reply::Absent);
         };
-        if let Some(refusal) = refused(Some(known.version), condition) {
+        if let Some(refusal) = failed_precondition(Some(known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
         let had_lane = needs_lane(&known.service) || self.measured_of(id).version > 0;
@@ -267,7 +272,7 @@ impl Inner {
             by,
             action: "service.deleted",
             object: &format!("services/{id}"),
-            changes: changes(&self.told(Some(&known)), &serde_json::Value::Null),
+            changes: changes(&self.service_audit_view(Some(&known)), &serde_json::Value::Null),
         };
         self.write(&change, || {
             self.tables.delete(SERVICE, id)?;
@@ -275,7 +280,7 @@ impl Inner {
             self.queue_event(id, RegistryEvent::ServiceDeregistered, &json!({"id": id}))
         })?;
         if had_lane {
-            self.forget_lane(&known).await;
+            self.delete_lane(&known).await;
         }
         Ok(Reply::Done)
     }

@@ -4,13 +4,14 @@
 //! check uses a snapshot at most `snapshot_max_age_ms` old. A rejection is decided again with a fresh one.
 
 mod complete;
+mod entry;
 mod live;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::objects::secrets::{DecryptedSecrets, Stored};
+use crate::objects::secrets::StoredSecrets;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, secret_box, settings};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
@@ -23,130 +24,22 @@ use narthex_core::access::role::{self, Role};
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::callback::CallbackKey;
-use narthex_core::http::egress_address::{Address, AddressError};
 use narthex_core::http::page_cursor::CursorKey;
-use narthex_core::lane::breaker::BreakerState;
-use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
+use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::limits::policy::Limit;
-use narthex_core::services::Service;
-use narthex_core::services::routing::{Condition, Offering};
-use narthex_core::services::schema::{Formats, Schema};
 
-use super::compiled_schemas::{Schemas, have_the_same_schemas};
-use super::encryption::of_tenant;
-use super::messages::{Ask, DocumentKind, Key, Message, Registered, Reply, SnapshotData, StoredDocument, Weighed};
+use super::compiled_schemas::{Schemas, have_same_schemas};
+use super::encryption::tenant_secret_data;
+use super::messages::{
+    Ask, DocumentKind, DocumentSize, Key, Message, Reply, SnapshotData, StoredDocument, StoredService,
+};
 
 pub use complete::complete;
+pub use entry::Entry;
 pub use live::Live;
 
 /// Tenants cached per isolate.
 const MAX_TENANTS: usize = 200;
-
-/// The result of the address rules, with the gateway's own origin for which it holds.
-struct Found {
-    origin: String,
-    address: Result<Rc<Address>, AddressError>,
-}
-
-pub struct Entry {
-    pub registered: Registered,
-    pub live: Rc<Live>,
-    /// Shared by all snapshots in which the service has the same schemas.
-    schemas: Rc<Vec<Schemas>>,
-    /// Its secrets, decrypted on the first call; shared by all snapshots with the same secrets.
-    decrypted: Rc<OnceCell<Rc<DecryptedSecrets>>>,
-    /// Its address as the present rules allow it.
-    address: RefCell<Option<Found>>,
-}
-
-impl<'s> Offering<'s> for &'s Entry {
-    fn service(&self) -> &'s Service {
-        &self.registered.service
-    }
-
-    fn condition(&self) -> Condition {
-        let measured = self.measured();
-        // Only an open breaker needs the time; reading it costs more than everything else here.
-        let now = if measured.breaker_until.is_some() { clock::now() } else { Timestamp::default() };
-        Condition::of(&measured, now)
-    }
-}
-
-impl Entry {
-    /// The observed status, as far as this isolate knows it.
-    pub fn measured(&self) -> ObservedStatus {
-        self.live.measured.get()
-    }
-
-    pub fn service(&self) -> &Service {
-        &self.registered.service
-    }
-
-    /// Its address `url`, if it may be called. `origin` is the gateway's own.
-    pub fn address(&self, url: &str, origin: &str) -> Result<Rc<Address>, AddressError> {
-        let mut held = self.address.borrow_mut();
-        if let Some(found) = held.as_ref().filter(|found| found.origin == origin) {
-            return found.address.clone();
-        }
-        let address = settings::current().may_call(url, Some(origin)).map(Rc::new);
-        *held = Some(Found { origin: origin.into(), address: address.clone() });
-        address
-    }
-
-    /// The secrets for calling it.
-    pub async fn secrets(&self, tenant: &str) -> Result<Rc<DecryptedSecrets>, Failure> {
-        if let Some(decrypted) = self.decrypted.get() {
-            return Ok(decrypted.clone());
-        }
-        let stored = Stored::from(&self.registered);
-        let decrypted = Rc::new(DecryptedSecrets::of(tenant, &self.service().id, stored, clock::now()).await?);
-        Ok(self.decrypted.get_or_init(|| decrypted).clone())
-    }
-
-    /// Whether it was observed to be offline: it gets no work.
-    pub fn is_offline(&self) -> bool {
-        self.measured().evidence == HealthStatus::Offline
-    }
-
-    /// Whether no call would pass now: it is offline, or its breaker is open or half open with a call in progress.
-    pub fn is_shut(&self, now: Timestamp) -> bool {
-        self.is_offline() || self.may_be_tried_at(now).is_some()
-    }
-
-    /// When its breaker may half-open, while it blocks calls.
-    pub fn may_be_tried_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let measured = self.measured();
-        let at = match measured.breaker {
-            BreakerState::Closed => None,
-            BreakerState::HalfOpen => Some(self.live.shut_until.get()),
-            BreakerState::Open => measured.breaker_until.max(Some(self.live.shut_until.get())),
-        };
-        at.filter(|at| *at > now)
-    }
-
-    /// The schema for parameters; `None` if the capability has none, or the service validates them itself.
-    pub fn input(&self, capability: usize) -> Option<&Schema> {
-        if !self.service().check_arguments {
-            return None;
-        }
-        let raw = self.service().capabilities.get(capability)?.input_schema.as_ref();
-        let cell = &self.schemas.get(capability)?.input;
-        cell.get_or_init(|| raw.and_then(|raw| self.compiled(capability, raw.get()))).as_ref()
-    }
-
-    /// The schema compiled when it was registered; a schema of an upstream server that does not compile is validated by
-    /// that server only.
-    fn compiled(&self, capability: usize, schema: &str) -> Option<Schema> {
-        let formats = self.service().capabilities.get(capability).map_or_else(Formats::default, |offer| offer.format);
-        Schema::compile_as(schema, formats).ok()
-    }
-
-    pub fn output(&self, capability: usize) -> Option<&Schema> {
-        let raw = self.service().capabilities.get(capability)?.output_schema.as_ref();
-        let cell = &self.schemas.get(capability)?.output;
-        cell.get_or_init(|| raw.and_then(|raw| self.compiled(capability, raw.get()))).as_ref()
-    }
-}
 
 /// A rate limit and its name.
 pub struct Policy {
@@ -170,8 +63,8 @@ pub struct Snapshot {
     tenants: HashMap<String, usize>,
     /// Revocations, by the grants or tokens they revoke.
     revoked: HashSet<String>,
-    /// Stored documents that did not fit into the snapshot.
-    pub left_out: Vec<Weighed>,
+    /// StoredSecrets documents that did not fit into the snapshot.
+    pub left_out: Vec<DocumentSize>,
     own_secret: EncryptedSecret,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
@@ -196,7 +89,7 @@ impl Snapshot {
             let (grant_key, state_key) = (known.grant_key.clone(), known.state_key.clone());
             return Ok((known.cursor_key.clone(), known.callback_key.clone(), grant_key, state_key));
         }
-        let secret = secret_box::decrypt(of_tenant(tenant), secret).await?;
+        let secret = secret_box::decrypt(tenant_secret_data(tenant), secret).await?;
         let secret = secret.as_bytes();
         Ok((CursorKey::new(secret), CallbackKey::new(secret), GrantKey::new(secret), StateKey::new(secret)))
     }
@@ -204,17 +97,18 @@ impl Snapshot {
     fn new(data: SnapshotData, own: OwnKeys, known: Option<&Snapshot>) -> Self {
         let (cursor_key, callback_key, grant_key, state_key) = own;
         let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
-        let entry = |registered: Registered| {
+        let entry = |registered: StoredService| {
             let same = known.and_then(|known| known.service(&registered.service.id));
-            let schemas = same.filter(|entry| have_the_same_schemas(entry.service(), &registered.service));
+            let schemas = same.filter(|entry| have_same_schemas(entry.service(), &registered.service));
             let schemas = schemas.map(|entry| entry.schemas.clone()).unwrap_or_else(|| {
                 Rc::new(registered.service.capabilities.iter().map(|_| Schemas::default()).collect())
             });
             // A service registered again, or moved to another address, starts anew.
-            let since = |registered: &Registered| (registered.created_at, registered.moved_at);
+            let since = |registered: &StoredService| (registered.created_at, registered.moved_at);
             let same = same.filter(|entry| since(&entry.registered) == since(&registered));
             let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
-            let secrets = same.filter(|entry| Stored::from(&entry.registered) == Stored::from(&registered));
+            let secrets =
+                same.filter(|entry| StoredSecrets::from(&entry.registered) == StoredSecrets::from(&registered));
             let decrypted = secrets.map(|entry| entry.decrypted.clone()).unwrap_or_default();
             Entry { registered, live, schemas, decrypted, address: RefCell::default() }
         };
@@ -261,15 +155,15 @@ impl Snapshot {
             fetched_at: Cell::new(clock::now()),
             refreshing: Cell::new(false),
         };
-        snapshot.hear(data.soft, &data.measured);
+        snapshot.update_observed(data.soft, &data.measured);
         snapshot
     }
 
-    fn hear(&self, soft: u64, measured: &[(String, ObservedStatus)]) {
+    fn update_observed(&self, soft: u64, measured: &[(String, ObservedStatus)]) {
         self.soft.set(soft);
         for (id, measured) in measured {
             if let Some(entry) = self.service(id) {
-                entry.live.hear(*measured);
+                entry.live.update_observed(*measured);
             }
         }
     }
@@ -348,13 +242,13 @@ impl Snapshot {
     }
 }
 
-fn held(tenant: &str) -> Option<Rc<Snapshot>> {
+fn cached(tenant: &str) -> Option<Rc<Snapshot>> {
     SNAPSHOTS.with_borrow(|snapshots| snapshots.get(tenant).cloned())
 }
 
 /// The cached snapshot, of any age; fetched if there is none.
 pub async fn any(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
-    match held(tenant) {
+    match cached(tenant) {
         Some(snapshot) => Ok(snapshot),
         None => refreshed(tenant).await,
     }
@@ -362,7 +256,7 @@ pub async fn any(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
 
 /// A snapshot of at most this age, in milliseconds.
 pub async fn within(tenant: &str, most_ms: u64) -> Result<Rc<Snapshot>, Failure> {
-    match held(tenant).filter(|snapshot| snapshot.age_ms() < most_ms) {
+    match cached(tenant).filter(|snapshot| snapshot.age_ms() < most_ms) {
         Some(snapshot) => Ok(snapshot),
         None => refreshed(tenant).await,
     }
@@ -375,7 +269,7 @@ pub async fn fresh(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
 
 /// Fetches or revalidates the snapshot now.
 pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
-    let known = held(tenant);
+    let known = cached(tenant);
     let ask = Ask::Snapshot {
         known: known.as_ref().map(|snapshot| snapshot.revision),
         stores: known.as_ref().map_or(0, |snapshot| snapshot.stores.len()),
@@ -390,14 +284,14 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     let snapshot = match (reply?, known) {
         (Reply::Unchanged, Some(known)) => known,
         (Reply::Measured { soft, measured }, Some(known)) => {
-            known.hear(soft, &measured);
+            known.update_observed(soft, &measured);
             known
         }
         (Reply::Snapshot(data), known) => {
             let own = Snapshot::own_keys(tenant, &data.cursor_secret, known.as_deref()).await?;
             Rc::new(Snapshot::new(*data, own, known.as_deref()))
         }
-        _ => return Err(Failure("the registry answered something else".into())),
+        _ => return Err(Failure("unexpected reply from the registry".into())),
     };
     // Its age counts from the request, not from the reply.
     snapshot.fetched_at.set(asked_at);

@@ -22,7 +22,7 @@ use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::size::{Used, weight};
 
 use super::documents::object;
-use super::messages::{AuditQuery, DocumentKind, Key, Registered, StoredDocument};
+use super::messages::{AuditQuery, DocumentKind, Key, StoredDocument, StoredService};
 
 const CREATE: [&str; 8] = [
     "CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, \
@@ -180,7 +180,7 @@ impl Tables {
         rows.iter().filter_map(|row| row.text(0)).map(|text| Ok(serde_json::from_str(&text)?)).collect()
     }
 
-    pub fn services(&self) -> Result<Vec<Registered>, Failure> {
+    pub fn services(&self) -> Result<Vec<StoredService>, Failure> {
         self.all(SERVICE)
     }
 
@@ -195,11 +195,11 @@ impl Tables {
 
     /// All documents except services and keys.
     pub fn documents(&self) -> Result<Vec<StoredDocument>, Failure> {
-        let mut kept = Vec::new();
+        let mut documents = Vec::new();
         for kind in DocumentKind::ALL {
-            kept.extend(self.all(kind.as_str())?);
+            documents.extend(self.all(kind.as_str())?);
         }
-        Ok(kept)
+        Ok(documents)
     }
 
     pub fn put<T: Serialize>(&self, kind: &str, id: &str, document: &T) -> Result<(), Failure> {
@@ -285,7 +285,7 @@ impl Tables {
     }
 
     /// Deletes some of the older audit entries, and the older names of revoked keys.
-    pub fn forget_audit(&self, before: Timestamp) -> Result<(), Failure> {
+    pub fn delete_old_audit(&self, before: Timestamp) -> Result<(), Failure> {
         self.sql.run(
             "DELETE FROM audit WHERE number IN (SELECT number FROM audit ORDER BY number LIMIT 500) \
              AND at < CAST(? AS INTEGER)",
@@ -294,7 +294,7 @@ impl Tables {
         self.sql.run("DELETE FROM revoked WHERE at < CAST(? AS INTEGER)", &[before.0.into()])
     }
 
-    pub fn keep_revoked(&self, key: &str, at: Timestamp) -> Result<(), Failure> {
+    pub fn record_revoked(&self, key: &str, at: Timestamp) -> Result<(), Failure> {
         self.sql
             .run("INSERT OR REPLACE INTO revoked (key, at) VALUES (?, CAST(? AS INTEGER))", &[key.into(), at.0.into()])
     }
@@ -304,7 +304,7 @@ impl Tables {
     }
 
     /// Records the last use of a key, if it exists.
-    pub fn keep_used(&self, key: &str, at: Timestamp) -> Result<(), Failure> {
+    pub fn record_key_use(&self, key: &str, at: Timestamp) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO used (key, at) SELECT id, CAST(?2 AS INTEGER) FROM documents WHERE kind = 'key' AND id = ?1 \
              ON CONFLICT (key) DO UPDATE SET at = excluded.at WHERE excluded.at > used.at",
@@ -313,7 +313,7 @@ impl Tables {
     }
 
     /// Records when a client last received a token, if it exists.
-    pub fn keep_used_client(&self, client: &str, at: Timestamp) -> Result<(), Failure> {
+    pub fn record_client_use(&self, client: &str, at: Timestamp) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO used (key, at) SELECT 'clients/' || id, CAST(?2 AS INTEGER) FROM documents \
              WHERE kind = 'client' AND id = ?1 \
@@ -328,7 +328,7 @@ impl Tables {
         Ok(rows.iter().filter_map(|row| Some((row.text(0)?, Timestamp(row.integer(1)?)))).collect())
     }
 
-    pub fn forget_used(&self, key: &str) -> Result<(), Failure> {
+    pub fn delete_last_use(&self, key: &str) -> Result<(), Failure> {
         self.sql.run("DELETE FROM used WHERE key = ?", &[key.into()])
     }
 
@@ -380,7 +380,7 @@ impl Tables {
             .collect()
     }
 
-    pub fn events_told(&self, up_to: u64) -> Result<(), Failure> {
+    pub fn delete_published(&self, up_to: u64) -> Result<(), Failure> {
         self.sql.run("DELETE FROM outbox WHERE number <= CAST(? AS INTEGER)", &[up_to.into()])
     }
 }

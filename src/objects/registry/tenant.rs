@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::objects::events::messages::Gone;
+use crate::objects::events::messages::Revocation;
 use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, log_event};
@@ -11,10 +11,10 @@ use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::tenant::Retention;
 
 use super::audit::Change;
-use super::capacity::Halted;
+use super::capacity::WriteError;
 use super::messages::{NewKey, Reply};
 use super::tables::{KEY, SERVICE};
-use super::{Inner, PUSH_PATIENCE_MS, as_value};
+use super::{Inner, PUSH_TIMEOUT_MS, as_value};
 
 const RETENTION: &str = "retention";
 const CLOSED: &str = "closed";
@@ -36,7 +36,7 @@ impl Inner {
         by: &Actor,
         retention: Retention,
         key: Option<NewKey>,
-    ) -> Result<Reply, Halted> {
+    ) -> Result<Reply, WriteError> {
         if retention != self.retention() {
             let changes = changes(&as_value(&self.retention()), &as_value(&retention));
             let change = Change { by, action: "tenant.updated", object: "tenant", changes };
@@ -55,29 +55,29 @@ impl Inner {
         let pushes = stores.iter().map(|store| {
             let (name, message, tenant) = (store.object_name(&tenant), &message, &tenant);
             async move {
-                let told: Result<contexts::messages::Reply, _> =
-                    objects::send(Kind::Contexts, &name, "", message, PUSH_PATIENCE_MS).await;
-                if let Err(failure) = told {
+                let reply: Result<contexts::messages::Reply, _> =
+                    objects::send(Kind::Contexts, &name, "", message, PUSH_TIMEOUT_MS).await;
+                if let Err(failure) = reply {
                     log_event!(RetentionNotPushed, tenant = tenant, store = *store, detail = &failure);
                 }
             }
         });
         join_all(pushes).await;
         let ask = events::messages::Ask::Retain { hours: retention.event_retention_hours };
-        let _: events::messages::Reply = objects::send(Kind::Events, &tenant, "", &ask, PUSH_PATIENCE_MS).await?;
+        let _: events::messages::Reply = objects::send(Kind::Events, &tenant, "", &ask, PUSH_TIMEOUT_MS).await?;
         Ok(())
     }
 
     /// What would be lost with the tenant.
     pub(super) fn holdings(&self) -> Result<Reply, Failure> {
-        let services = self.tables.services()?.into_iter().map(|one| format!("services/{}", one.service.id));
+        let services = self.tables.services()?.into_iter().map(|service| format!("services/{}", service.service.id));
         let keys = self.tables.keys()?.into_iter().map(|key| format!("keys/{}", key.id));
         Ok(Reply::InUse { by: services.chain(keys).collect() })
     }
 
     /// Deletes the tenant: its keys stop working, its services are removed, and the rest is deleted soon. Repeating the
     /// request completes an unfinished deletion.
-    pub(super) async fn close(&self, by: &Actor) -> Result<Reply, Halted> {
+    pub(super) async fn close(&self, by: &Actor) -> Result<Reply, WriteError> {
         let (services, keys) = (self.tables.services()?, self.tables.keys()?);
         if !self.is_closed()? {
             let held = json!({"services": services.len(), "keys": keys.len()});
@@ -92,8 +92,8 @@ impl Inner {
                 self.tables.set_meta(RETENTION, &serde_json::to_string(&Retention::ENDED)?)?;
                 self.tables.set_meta(CLOSED, "true")
             })?;
-            join_all(services.iter().map(|one| self.forget_lane(one))).await;
-            self.tell_end(&[self.tenant()], Gone::Tenant).await;
+            join_all(services.iter().map(|service| self.delete_lane(service))).await;
+            self.notify_revocation(&[self.tenant()], Revocation::Tenant).await;
         }
         self.push_retention(Retention::ENDED).await?;
         Ok(Reply::Done)

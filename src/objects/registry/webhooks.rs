@@ -12,7 +12,7 @@ use narthex_core::webhooks::Webhook;
 
 use super::Inner;
 use super::audit::Change;
-use super::capacity::Halted;
+use super::capacity::WriteError;
 use super::messages::{DocumentKind, Reply, StoredDocument};
 
 impl Inner {
@@ -22,14 +22,14 @@ impl Inner {
         id: &str,
         overlap_seconds: u64,
         secret: EncryptedSecret,
-    ) -> Result<Reply, Halted> {
+    ) -> Result<Reply, WriteError> {
         let kind = DocumentKind::Webhook.as_str();
         let Some(known) = self.tables.get::<StoredDocument>(kind, id)? else { return Ok(Reply::Absent) };
         let mut webhook: Webhook = serde_json::from_str(known.document.get())?;
         let now = clock::now();
-        let to = json!(self.seen(&secret));
+        let to = json!(self.audit_fingerprint(&secret));
         let old = webhook.secret.replace(secret);
-        let from = old.as_ref().map(|old| self.seen(old));
+        let from = old.as_ref().map(|old| self.audit_fingerprint(old));
         let retiring = |secret| RetiringSecret { secret, until: now.plus_ms(overlap_seconds * 1000) };
         webhook.retiring = old.filter(|_| overlap_seconds > 0).map(retiring);
         let document = to_raw_value(&webhook)?;

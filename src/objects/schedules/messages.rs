@@ -10,15 +10,15 @@ use narthex_core::schedules::run_state::{ClaimedRun, PastRun, RunOutcome};
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// All schedules of the tenant, as configured under this revision.
-    Configure { tenant: String, revision: u64, schedules: Vec<Planned> },
+    Configure { tenant: String, revision: u64, schedules: Vec<ScheduleConfig> },
     /// Reports finished runs, and claims those that are due.
-    Run { ran: Vec<Ran> },
+    Run { ran: Vec<RunReport> },
     /// The past runs of a schedule.
     Past { schedule: String },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Planned {
+pub struct ScheduleConfig {
     pub id: String,
     pub version: u64,
     pub plan: Plan,
@@ -45,7 +45,7 @@ impl Run {
 
 /// The outcome of a run.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Ran {
+pub struct RunReport {
     pub run: Run,
     pub outcome: RunOutcome,
     /// It failed for now, and may be tried again.

@@ -19,14 +19,14 @@ use crate::platform::{Failure, clock, log_event, settings, tasks, zones};
 use narthex_core::base::time::Timestamp;
 use narthex_core::schedules::run_state::{ClaimedRun, RunState};
 
-use messages::{Ask, Planned, Ran, Reply, Run};
+use messages::{Ask, Reply, Run, RunReport, ScheduleConfig};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schedules (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, \
                       book TEXT NOT NULL) STRICT, WITHOUT ROWID";
 
 struct Inner {
     sql: Sql,
-    books: RefCell<BTreeMap<String, RunState>>,
+    states: RefCell<BTreeMap<String, RunState>>,
     tenant: RefCell<String>,
     revision: Cell<u64>,
     alarm_at: Cell<Option<Timestamp>>,
@@ -59,14 +59,14 @@ impl Inner {
     fn open(state: &JsValue) -> Result<Self, Failure> {
         let sql = Sql::of(state, Kind::Schedules);
         sql.run(CREATE, &[])?;
-        let (mut books, mut tenant) = (BTreeMap::new(), String::new());
+        let (mut states, mut tenant) = (BTreeMap::new(), String::new());
         for row in sql.rows("SELECT id, tenant, book FROM schedules", &[])? {
             tenant = row.text(1).unwrap_or_default();
-            books.insert(row.text(0).unwrap_or_default(), serde_json::from_str(&row.text(2).unwrap_or_default())?);
+            states.insert(row.text(0).unwrap_or_default(), serde_json::from_str(&row.text(2).unwrap_or_default())?);
         }
         Ok(Self {
             sql,
-            books: RefCell::new(books),
+            states: RefCell::new(states),
             tenant: RefCell::new(tenant),
             revision: Cell::new(0),
             alarm_at: Cell::new(None),
@@ -85,55 +85,55 @@ impl Inner {
                 Ok(Reply::Done)
             }
             Ask::Run { ran } => {
-                self.take_in(ran)?;
+                self.record_reports(ran)?;
                 let runs = self.claim()?;
                 self.settle()?;
                 Ok(Reply::Runs(runs))
             }
             Ask::Past { schedule } => {
-                let books = self.books.borrow();
-                Ok(Reply::Past(books.get(&schedule).map(|book| book.past.clone()).unwrap_or_default()))
+                let states = self.states.borrow();
+                Ok(Reply::Past(states.get(&schedule).map(|state| state.past.clone()).unwrap_or_default()))
             }
         }
     }
 
-    fn keep(&self, id: &str, book: &RunState) -> Result<(), Failure> {
+    fn store_state(&self, id: &str, state: &RunState) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO schedules (id, tenant, book) VALUES (?, ?, ?) \
              ON CONFLICT (id) DO UPDATE SET book = excluded.book",
-            &[id.into(), (&*self.tenant.borrow()).into(), (&serde_json::to_string(book)?).into()],
+            &[id.into(), (&*self.tenant.borrow()).into(), (&serde_json::to_string(state)?).into()],
         )
     }
 
-    fn configure(&self, schedules: Vec<Planned>) -> Result<(), Failure> {
-        let mut books = self.books.borrow_mut();
-        let gone: Vec<String> =
-            books.keys().filter(|id| !schedules.iter().any(|one| one.id == **id)).cloned().collect();
-        for id in gone {
-            books.remove(&id);
+    fn configure(&self, schedules: Vec<ScheduleConfig>) -> Result<(), Failure> {
+        let mut states = self.states.borrow_mut();
+        let removed: Vec<String> =
+            states.keys().filter(|id| !schedules.iter().any(|schedule| schedule.id == **id)).cloned().collect();
+        for id in removed {
+            states.remove(&id);
             self.sql.run("DELETE FROM schedules WHERE id = ?", &[(&id).into()])?;
         }
-        for Planned { id, version, plan, missed, enabled } in schedules {
-            let known = books.remove(&id);
-            let book = match known {
+        for ScheduleConfig { id, version, plan, missed, enabled } in schedules {
+            let known = states.remove(&id);
+            let state = match known {
                 Some(known) if known.version == version => known,
                 known => {
-                    let book = RunState::new(version, plan, missed, enabled, clock::now(), known);
-                    self.keep(&id, &book)?;
-                    book
+                    let state = RunState::new(version, plan, missed, enabled, clock::now(), known);
+                    self.store_state(&id, &state)?;
+                    state
                 }
             };
-            books.insert(id, book);
+            states.insert(id, state);
         }
         Ok(())
     }
 
-    fn take_in(&self, ran: Vec<Ran>) -> Result<(), Failure> {
-        let mut books = self.books.borrow_mut();
-        for Ran { run, outcome, later } in ran {
-            if let Some(book) = books.get_mut(&run.schedule) {
-                book.report(run.planned_at, outcome, later, clock::now());
-                self.keep(&run.schedule, book)?;
+    fn record_reports(&self, ran: Vec<RunReport>) -> Result<(), Failure> {
+        let mut states = self.states.borrow_mut();
+        for RunReport { run, outcome, later } in ran {
+            if let Some(state) = states.get_mut(&run.schedule) {
+                state.report(run.planned_at, outcome, later, clock::now());
+                self.store_state(&run.schedule, state)?;
             }
         }
         Ok(())
@@ -142,8 +142,8 @@ impl Inner {
     /// Claims are in memory only: after a restart a run may be claimed twice, which still creates one context.
     fn claim(&self) -> Result<Vec<Run>, Failure> {
         let (mut runs, late_ms) = (Vec::new(), settings::current().schedule_late_ms);
-        for (id, book) in self.books.borrow_mut().iter_mut() {
-            let due = book.claim(clock::now(), late_ms).into_iter();
+        for (id, state) in self.states.borrow_mut().iter_mut() {
+            let due = state.claim(clock::now(), late_ms).into_iter();
             runs.extend(due.map(|ClaimedRun { planned_at, late_ms }| Run {
                 schedule: id.clone(),
                 planned_at,
@@ -166,18 +166,18 @@ impl Inner {
                 .or_insert_with(|| zones::offset(zone, Timestamp(quarter * 900_000)).unwrap_or(0))
         };
         let late_ms = settings::current().schedule_late_ms;
-        let mut books = self.books.borrow_mut();
-        for (id, book) in books.iter_mut() {
-            if book.advance(now, late_ms, &offsets) {
-                self.keep(id, book)?;
+        let mut states = self.states.borrow_mut();
+        for (id, state) in states.iter_mut() {
+            if state.advance(now, late_ms, &offsets) {
+                self.store_state(id, state)?;
             }
         }
-        let rings = books.values().any(|book| book.is_due(now));
-        let next = books.values().filter_map(|book| book.next_wakeup(&offsets)).filter(|at| *at > now).min();
-        let again = rings.then(|| now.plus_ms(settings::timing().batch_wakeup_retry_ms));
-        drop(books);
-        if rings {
-            self.ring();
+        let is_due = states.values().any(|state| state.is_due(now));
+        let next = states.values().filter_map(|state| state.next_wakeup(&offsets)).filter(|at| *at > now).min();
+        let again = is_due.then(|| now.plus_ms(settings::timing().batch_wakeup_retry_ms));
+        drop(states);
+        if is_due {
+            self.notify_consumers();
         }
         let due = [next, again].into_iter().flatten().min();
         if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
@@ -187,7 +187,7 @@ impl Inner {
         Ok(())
     }
 
-    fn ring(&self) {
+    fn notify_consumers(&self) {
         let tenant = self.tenant.borrow().clone();
         let message = format!("{tenant}/schedules");
         tasks::spawn(async move {

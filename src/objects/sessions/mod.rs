@@ -68,7 +68,7 @@ impl Inner {
         if let Ask::Open(opener) = ask {
             let session = Session::open(opener, clock::now());
             self.sql.set_alarm(session.ends_at());
-            self.keep(&session)?;
+            self.store(&session)?;
             *self.session.borrow_mut() = Some(session);
             return Ok(Reply::Done);
         }
@@ -81,12 +81,12 @@ impl Inner {
             let upstreams = session.take_upstreams();
             *known = None;
             drop(known);
-            self.forget()?;
+            self.delete()?;
             return Ok(if upstreams.is_empty() { Reply::Done } else { Reply::Ended { upstreams } });
         }
         let (reply, changed) = self.apply(session, ask)?;
         if used || changed {
-            self.keep(session)?;
+            self.store(session)?;
         }
         Ok(reply)
     }
@@ -109,7 +109,7 @@ impl Inner {
                 (Reply::Begun { call }, true)
             }
             Ask::Tell { call, turn, texts, reached, requests } => {
-                self.tell(session, (call, turn), &texts, reached, requests)?
+                self.send_messages(session, (call, turn), &texts, reached, requests)?
             }
             Ask::Resume { call, after } => match session.resume(call) {
                 Some((begun, turn, reached)) => {
@@ -118,10 +118,10 @@ impl Inner {
                 }
                 None => (Reply::Replaced, false),
             },
-            Ask::Respond { id, response } => responded(session.respond(&id, response.as_deref())),
+            Ask::Respond { id, response } => response_reply(session.respond(&id, response.as_deref())),
             Ask::Find { request } => (Reply::Found { context: session.context_of(&request).map(Into::into) }, false),
             Ask::Listen => (Reply::Listening { number: session.listen() }, true),
-            Ask::Listens { number, takes } => listens(session, number, takes),
+            Ask::Listens { number, takes } => listening_reply(session, number, takes),
             Ask::Note { service, method } => (Reply::Done, session.note_change(service, method)),
             Ask::Upstream { service, place, gone } => {
                 let changed = gone.is_some_and(|gone| session.forget_upstream(&service, &gone));
@@ -142,7 +142,7 @@ impl Inner {
     }
 
     /// Stores messages of a call, if the sender's stream is the current one.
-    fn tell(
+    fn send_messages(
         &self,
         session: &mut Session,
         (call, turn): (u64, u64),
@@ -157,11 +157,11 @@ impl Inner {
         if !requests.is_empty() {
             session.ask(call, turn, requests);
         }
-        self.keep_sent(call, first, kept, texts)?;
+        self.store_sent(call, first, kept, texts)?;
         Ok((Reply::Told { first }, true))
     }
 
-    fn keep(&self, session: &Session) -> Result<(), Failure> {
+    fn store(&self, session: &Session) -> Result<(), Failure> {
         let text = serde_json::to_string(session)?;
         self.sql.run(
             "INSERT INTO session (name, document) VALUES ('session', ?) \
@@ -170,7 +170,7 @@ impl Inner {
         )
     }
 
-    fn keep_sent(&self, call: u64, first: u64, kept: u64, texts: &[String]) -> Result<(), Failure> {
+    fn store_sent(&self, call: u64, first: u64, kept: u64, texts: &[String]) -> Result<(), Failure> {
         for (number, text) in (first..).zip(texts) {
             self.sql.run(
                 "INSERT INTO sent (call, number, text) VALUES (?, ?, ?)",
@@ -188,7 +188,7 @@ impl Inner {
         Ok(rows.iter().filter_map(|row| Some((row.integer(0)?, row.text(1)?))).collect())
     }
 
-    fn forget(&self) -> Result<(), Failure> {
+    fn delete(&self) -> Result<(), Failure> {
         self.sql.run("DELETE FROM session", &[])?;
         self.sql.run("DELETE FROM sent", &[])?;
         self.sql.delete_alarm();
@@ -204,15 +204,15 @@ impl Inner {
             }
             Some(_) => {
                 *self.session.borrow_mut() = None;
-                self.forget()
+                self.delete()
             }
             None => Ok(()),
         }
     }
 }
 
-fn responded(responded: ResponseEffect) -> (Reply, bool) {
-    match responded {
+fn response_reply(effect: ResponseEffect) -> (Reply, bool) {
+    match effect {
         ResponseEffect::Nothing => (Reply::Done, false),
         ResponseEffect::Waits => (Reply::Done, true),
         ResponseEffect::Answered { context, question, responses } => {
@@ -222,7 +222,7 @@ fn responded(responded: ResponseEffect) -> (Reply, bool) {
     }
 }
 
-fn listens(session: &mut Session, number: u64, takes: bool) -> (Reply, bool) {
+fn listening_reply(session: &mut Session, number: u64, takes: bool) -> (Reply, bool) {
     if !session.listens(number) {
         return (Reply::Replaced, false);
     }

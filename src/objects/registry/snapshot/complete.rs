@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::super::messages::{Ask, Message, Page, Reply, SnapshotData};
+use super::super::messages::{Ask, DocumentPage, Message, Reply, SnapshotData};
 use super::Snapshot;
 use crate::platform::Failure;
 use crate::platform::objects::{self, Kind};
@@ -10,7 +10,7 @@ use crate::platform::objects::{self, Kind};
 /// Reads all documents of a registry that is too large for one message, page by page, so that documents missing in the
 /// snapshot can be shown and deleted. No decision uses it.
 pub async fn complete(tenant: &str, known: &Snapshot) -> Result<Rc<Snapshot>, Failure> {
-    let (mut all, mut after) = (Page::default(), Some(Default::default()));
+    let (mut all, mut after) = (DocumentPage::default(), Some(Default::default()));
     while let Some(from) = after {
         let message = Message::new(tenant, Ask::Documents { after: from });
         match objects::send(Kind::Registry, tenant, "", &message, objects::PATIENCE_MS).await? {
@@ -20,7 +20,7 @@ pub async fn complete(tenant: &str, known: &Snapshot) -> Result<Rc<Snapshot>, Fa
                 all.documents.extend(page.documents);
                 after = next;
             }
-            _ => return Err(Failure("the registry answered something else".into())),
+            _ => return Err(Failure("unexpected reply from the registry".into())),
         }
     }
     let data = SnapshotData {

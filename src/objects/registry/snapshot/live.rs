@@ -14,14 +14,14 @@ pub struct Live {
     pub tally: Cell<CallReporter>,
     pub budget: Cell<RetryBudget>,
     /// While its breaker is not closed: the lane grants no permit before this time.
-    pub shut_until: Cell<Timestamp>,
+    pub blocked_until: Cell<Timestamp>,
     /// Set by `Retry-After`: other services are preferred until this time.
-    pub rests_until: Cell<Timestamp>,
+    pub cool_down_until: Cell<Timestamp>,
 }
 
 impl Live {
     /// Records a status from the registry or the lane if it is newer.
-    pub fn hear(&self, measured: ObservedStatus) {
+    pub fn update_observed(&self, measured: ObservedStatus) {
         if measured.version > self.measured.get().version {
             self.measured.set(measured);
         }
