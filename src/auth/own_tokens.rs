@@ -5,8 +5,7 @@
 
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
-use narthex_core::access::issuer::ACCESS_TOKEN;
-use narthex_core::access::issuer::permitted as issued;
+use narthex_core::access::issuer::{self, ACCESS_TOKEN};
 use narthex_core::access::jose::algorithm::Algorithm;
 use narthex_core::access::jose::jwt::{Token, TokenError, TokenRequirements};
 use narthex_core::access::oauth::access_token::AccessTokenClaims;
@@ -109,7 +108,7 @@ pub fn client_principal(tenant: &str, id: &str) -> String {
 /// The permissions that an issuer's roles grant now, limited to the token's scope: the same rule for the issuer's
 /// tokens and for the grants of people who signed in with it.
 pub fn permitted(snapshot: &Snapshot, roles: &[String], scope: Option<&[String]>) -> Vec<String> {
-    issued(roles, scope, |role| snapshot.role(role))
+    issuer::permitted(roles, scope, |role| snapshot.role(role))
 }
 
 /// All permissions of these roles.

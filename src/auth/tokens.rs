@@ -82,15 +82,15 @@ pub async fn principal(
         }
     }
     let token = parse(text)?;
-    let said = token.issuer().ok_or(TokenError::Issuer)?;
-    if let Some(own) = own.filter(|own| own.origin == said) {
+    let issuer_id = token.issuer().ok_or(TokenError::Issuer)?;
+    if let Some(own) = own.filter(|own| own.origin == issuer_id) {
         let (claims, until) = own_tokens::claims(&token, own.origin, &own.audience()).await?;
         let own = registry_of(&claims.tenant, issuers, age).await?;
         let principal = own_tokens::principal(issuers, &own, &claims, until)?;
         cache(digest, &principal, [issuers.revision, own.revision], until);
         return Ok((principal, own));
     }
-    let (issuer, mapped, until) = claimed(&token, said, &issuers.issuers, now)?;
+    let (issuer, mapped, until) = claimed(&token, issuer_id, &issuers.issuers, now)?;
     let good_until = verify(&token, issuer).await?;
     let own = registry_of(&mapped.tenant, issuers, age).await?;
     let principal = named(&own, issuer, mapped, until);
@@ -102,27 +102,27 @@ pub async fn principal(
 /// token names first.
 fn claimed<'i>(
     token: &Token<'_>,
-    said: &str,
+    issuer_id: &str,
     issuers: &'i [Issuer],
     now: Timestamp,
 ) -> Result<(&'i Issuer, MappedIdentity, Timestamp), TokenError> {
-    let mut fitting: Vec<(usize, &Issuer, MappedIdentity, Timestamp)> = Vec::new();
-    let mut refused = TokenError::Issuer;
-    for issuer in issuers.iter().filter(|issuer| issuer.issuer == said) {
+    let mut matches: Vec<(usize, &Issuer, MappedIdentity, Timestamp)> = Vec::new();
+    let mut rejection = TokenError::Issuer;
+    for issuer in issuers.iter().filter(|issuer| issuer.issuer == issuer_id) {
         let expected = issuer.expected();
         let read = token.check_header(&expected).and_then(|()| token.check_claims(&expected, now));
         let read = read.and_then(|until| Ok((issuer.map(token, FIRST_TENANT)?, until)));
         match read {
             Ok((mapped, until)) => {
-                fitting.push((token.place_of(expected.audience).unwrap_or(usize::MAX), issuer, mapped, until));
+                matches.push((token.place_of(expected.audience).unwrap_or(usize::MAX), issuer, mapped, until));
             }
             // The reason comes from the document that matches the token best.
-            Err(why) if refused == TokenError::Issuer || refused == TokenError::Audience => refused = why,
+            Err(error) if rejection == TokenError::Issuer || rejection == TokenError::Audience => rejection = error,
             Err(_) => {}
         }
     }
-    let first = fitting.into_iter().min_by_key(|(place, ..)| *place);
-    first.map(|(_, issuer, mapped, until)| (issuer, mapped, until)).ok_or(refused)
+    let first = matches.into_iter().min_by_key(|(place, ..)| *place);
+    first.map(|(_, issuer, mapped, until)| (issuer, mapped, until)).ok_or(rejection)
 }
 
 /// Verifies a token's signature against the issuer's keys; returns until when the result may be cached.

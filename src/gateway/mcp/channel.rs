@@ -62,9 +62,9 @@ impl Channel {
             }
             return true;
         };
-        let ask = Ask::Tell { call: kept.call, turn: kept.turn, texts: texts.clone(), reached, requests };
+        let ask = Ask::Send { call: kept.call, turn: kept.turn, texts: texts.clone(), reached, requests };
         match kept.session.ask(ask).await {
-            Ok(Reply::Told { first }) => {
+            Ok(Reply::Sent { first }) => {
                 for (number, text) in (first..).zip(&texts) {
                     self.repeat(number, text);
                 }

@@ -126,7 +126,7 @@ pub enum Ask {
     Get {
         id: ContextId,
     },
-    /// What a context was created from.
+    /// The admission and the parameters that a context was created from.
     Origin {
         id: ContextId,
     },
@@ -168,7 +168,7 @@ pub enum Ask {
     Sweep,
 }
 
-/// What a service reports about a context in progress.
+/// A service's report about a context in progress.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallbackReport {
@@ -336,7 +336,7 @@ pub struct ContextDetails {
     pub result: Option<Box<RawValue>>,
 }
 
-/// What a context was created from.
+/// The admission and the parameters that a context was created from.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Origin {
     pub admission: Admission,

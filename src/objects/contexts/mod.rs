@@ -238,10 +238,10 @@ impl Store {
             self.remember_identity(admission)?;
         }
         if !self.is_current(&message) {
-            let asked = self.check_revision().await;
-            match (asked, message.ask.freshness()) {
+            let checked = self.check_revision().await;
+            match (checked, message.ask.freshness()) {
                 (Err(_), Freshness::Wanted) => self.register_later(),
-                (asked, _) => asked?,
+                (checked, _) => checked?,
             }
         }
         match message.ask {
@@ -250,11 +250,11 @@ impl Store {
                 Ok(Reply::Done)
             }
             Ask::Wait { id, milliseconds, to_the_end, news_after } if message.revision >= self.revision.get() => {
-                let asked = (!to_the_end).then_some(0);
+                let input_requests = (!to_the_end).then_some(0);
                 self.wait_and_get(
                     id,
                     milliseconds,
-                    WaitCondition { progress_after: news_after, input_requests: asked, accepted: false },
+                    WaitCondition { progress_after: news_after, input_requests, accepted: false },
                 )
                 .await
             }

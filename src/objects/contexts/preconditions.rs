@@ -1,8 +1,8 @@
-//! What must hold before a store answers a request: the sender's revision, and how recently the store checked its own.
+//! The conditions under which a store answers: the sender's revision, and the age of its own.
 
 use super::messages::Ask;
 
-/// What a message's revision must satisfy.
+/// The condition on a message's revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fence {
     /// Nothing: the message concerns past events, or what a lease permits, whatever the registry's state.
@@ -60,7 +60,7 @@ impl Ask {
             | Self::Renew { .. }
             | Self::AskFor { .. }
             | Self::Hear { .. } => Freshness::None,
-            // What has been run is stored, whether or not the registry can be reached.
+            // The outcome of an execution is stored, whether or not the registry can be reached.
             Self::Record { .. } | Self::CallBack { .. } => Freshness::Wanted,
             Self::Admit { .. }
             | Self::Recall { .. }

@@ -218,11 +218,11 @@ impl Storage for Tables {
     fn done(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError> {
         let row =
             self.find("SELECT head, parameters, result FROM done WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
-        let Some(mut found) = row.map(whole).transpose()? else { return Ok(None) };
-        if found.result.is_none() && found.head.status == Status::Completed {
-            found.result = self.joined(id)?;
+        let Some(mut context) = row.map(whole).transpose()? else { return Ok(None) };
+        if context.result.is_none() && context.head.status == Status::Completed {
+            context.result = self.joined(id)?;
         }
-        Ok(Some(found))
+        Ok(Some(context))
     }
 
     /// Ended contexts whose last event may be unpublished.

@@ -41,7 +41,7 @@ struct View<'a> {
     replay_of: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     tags: &'a [String],
-    /// What the service asks for, while the context waits for an answer.
+    /// The service's input request, while the context waits for the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     input_request: Option<&'a RawValue>,
     /// The result has the form of an MCP tool result.

@@ -152,13 +152,13 @@ impl Deliveries {
         let mut written = WrittenDeliveries::new();
         for batch in batches {
             for (sequence, bundle, item, before) in batch.events() {
-                let wanted: Vec<String> = self.queue.subscribers(bundle, item).map(Into::into).collect();
-                if wanted.is_empty() {
+                let webhooks: Vec<String> = self.queue.subscribers(bundle, item).map(Into::into).collect();
+                if webhooks.is_empty() {
                     continue;
                 }
                 let text = batch.event(bundle, item, before, sequence);
                 let delivery = new_delivery(batch, bundle, item, sequence, now);
-                for id in wanted {
+                for id in webhooks {
                     written.push(self.insert(id, &delivery, &text)?);
                 }
             }
@@ -246,12 +246,12 @@ impl Deliveries {
     pub fn enqueue_again(
         &mut self,
         id: &str,
-        found: &[Batch],
+        batches: &[Batch],
         event_id: &str,
         now: Timestamp,
     ) -> Result<Option<Delivery>, Failure> {
         let hook: Option<&WebhookState> = self.queue.hook(id);
-        for batch in found {
+        for batch in batches {
             for (sequence, bundle, item, before) in batch.events() {
                 let is_same = format!("{}-{}", batch.publisher, item.number) == event_id;
                 if !is_same || !hook.is_some_and(|hook| hook.filter.matches(bundle, item)) {

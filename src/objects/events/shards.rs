@@ -43,7 +43,7 @@ impl Hub {
         loop {
             let last = self.log.borrow().last();
             let Some(push) = self.shards.borrow_mut().next(number, last) else { return };
-            let heard = match self.push(number, push).await {
+            let reply = match self.push(number, push).await {
                 Ok(ShardReply::Reached { reached, sockets }) => PushReply::Reached { reached, sockets },
                 Ok(ShardReply::Gone) => PushReply::Gone,
                 Ok(ShardReply::Joining | ShardReply::Done) => PushReply::Joining,
@@ -52,11 +52,11 @@ impl Hub {
                     PushReply::Joining
                 }
             };
-            if self.shards.borrow_mut().handle_reply(number, push.generation, heard) {
+            if self.shards.borrow_mut().handle_reply(number, push.generation, reply) {
                 // If this fails, the shard reports again that it has left.
                 let _ = self.log.borrow().remove_shard(number);
             }
-            failures = if heard == PushReply::Joining { failures + 1 } else { 0 };
+            failures = if reply == PushReply::Joining { failures + 1 } else { 0 };
             if failures == TRIES {
                 self.shards.borrow_mut().pause(number);
                 self.push_at.set(Some(clock::now().plus_ms(settings::timing().event_retry_ms)));

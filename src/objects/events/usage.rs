@@ -112,7 +112,7 @@ impl Usage {
         )?;
         let mut groups: BTreeMap<UsageKey, UsageCounts> = BTreeMap::new();
         for row in rows {
-            let text = |at, wanted: bool| if wanted { row.text(at).unwrap_or_default() } else { String::new() };
+            let text = |at, is_grouped: bool| if is_grouped { row.text(at).unwrap_or_default() } else { String::new() };
             let hour = row.integer(0).unwrap_or_default();
             let key = UsageKey {
                 hour: query.bucket_ms.map_or(0, |bucket| hour / bucket.max(1) * bucket),

@@ -95,8 +95,8 @@ impl Hub {
         }
         let parts = event_id.rsplit_once('-').and_then(|(publisher, number)| Some((publisher, number.parse().ok()?)));
         let Some((publisher, number)) = parts else { return Ok(Reply::Absent) };
-        let found = self.log.borrow().batches_with(publisher, number)?;
-        let delivery = self.deliveries.borrow_mut().enqueue_again(webhook, &found, event_id, now)?;
+        let batches = self.log.borrow().batches_with(publisher, number)?;
+        let delivery = self.deliveries.borrow_mut().enqueue_again(webhook, &batches, event_id, now)?;
         self.settle();
         Ok(delivery.map_or(Reply::Absent, |delivery| Reply::Delivery(Box::new(delivery))))
     }

@@ -65,7 +65,7 @@ pub enum Reply {
     Listed(Vec<GrantEntry>),
 }
 
-/// What a grant still allows its client.
+/// A grant as far as its client may still use it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ActiveGrant {
     pub allowed: GrantedAccess,

@@ -87,12 +87,12 @@ impl Inner {
             Ask::Begin(grant) => self.begin(&grant),
             Ask::Redeem { hash, client, redirect_uri, verifier, next } => self.decide(|grant, now| {
                 let (redirect_uri, next) = (redirect_uri.as_deref(), next.as_deref());
-                let asked = Redemption { hash: &hash, client: &client, redirect_uri, verifier: &verifier, next };
-                grant.redeem(&asked, RetryWindow { now, retry_ms: self.code_retry_ms })
+                let redemption = Redemption { hash: &hash, client: &client, redirect_uri, verifier: &verifier, next };
+                grant.redeem(&redemption, RetryWindow { now, retry_ms: self.code_retry_ms })
             }),
             Ask::Refresh { place, hash, client, next, seen } => self.decide(|grant, now| {
-                let asked = Refresh { place, hash: &hash, client: &client, next: &next };
-                let outcome = grant.refresh(&asked, RetryWindow { now, retry_ms: self.retry_ms });
+                let refresh = Refresh { place, hash: &hash, client: &client, next: &next };
+                let outcome = grant.refresh(&refresh, RetryWindow { now, retry_ms: self.retry_ms });
                 if let (TokenResult::Accepted, Some(seen)) = (outcome, seen) {
                     grant.seen = Some(*seen);
                 }
@@ -122,8 +122,8 @@ impl Inner {
             Ask::Unlist { grant } => self.tables.unlist(&grant).map(|()| Reply::Done),
             Ask::Listed(query) => self.tables.listed(&query, clock::now()).map(Reply::Listed),
             Ask::Find { grant } => {
-                let found = self.tables.find(&grant, clock::now())?;
-                Ok(Reply::Listed(found.into_iter().collect()))
+                let entry = self.tables.find(&grant, clock::now())?;
+                Ok(Reply::Listed(entry.into_iter().collect()))
             }
         }
     }

@@ -74,9 +74,9 @@ pub(super) struct Connections {
 impl Connections {
     /// Restores the connections that survived the last instance.
     pub(super) fn restore(state: &JsValue, tables: &Tables, grace_ms: u64, now: Timestamp) -> Result<Self, Failure> {
-        let (sockets, found) = Sockets::restore(state);
+        let (sockets, restored) = Sockets::restore(state);
         let mut by_slot = HashMap::new();
-        for (slot, text) in found {
+        for (slot, text) in restored {
             if let Ok(known) = serde_json::from_str::<Connection>(&text) {
                 by_slot.insert(slot, known);
             }
@@ -329,8 +329,8 @@ impl Inner {
 
     /// Closes the connections of ended credentials.
     pub(super) fn revoke(&self, whose: impl Fn(&Viewer) -> bool) {
-        let ended = self.connections.slots_where(|_, connection| whose(&connection.viewer));
-        self.hang_up(&ended, CREDENTIALS_ENDED, "the credentials have ended");
+        let slots = self.connections.slots_where(|_, connection| whose(&connection.viewer));
+        self.hang_up(&slots, CREDENTIALS_ENDED, "the credentials have ended");
     }
 
     pub(super) fn revoke_dependents(&self, revocation: &Revocation) {

@@ -1,4 +1,4 @@
-//! What a lane knows of its service besides the wait queue, the breaker and the health: in memory, and as stored.
+//! The state of a lane besides the wait queue, the breaker and the health: in memory, and as stored.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -95,7 +95,7 @@ impl Inner {
 
     pub(super) fn room(&self) -> Result<Reply, Failure> {
         let used = self.tables.used()?;
-        let kinds = used.kinds().map(|(kind, held)| (kind.to_string(), held)).collect();
+        let kinds = used.kinds().map(|(kind, size)| (kind.to_string(), size)).collect();
         let largest = self.tables.largest(MAX_LARGEST)?.into_iter();
         let largest = largest.map(|((kind, id), bytes)| DocumentSize { kind, id, bytes }).collect();
         let bytes = used.of(Share::Documents);

@@ -148,7 +148,7 @@ pub enum Ask {
         retention: Retention,
         key: Option<NewKey>,
     },
-    /// What the tenant contains.
+    /// Lists the tenant's services and keys.
     Holdings,
     /// Deletes the tenant.
     Close,
@@ -156,7 +156,7 @@ pub enum Ask {
     Measured {
         service: String,
         measured: ObservedStatus,
-        /// What caused the change; `None` if only a figure changed.
+        /// The cause of the change; `None` if only a figure changed.
         reason: Option<StatusReason>,
     },
     /// Periodic maintenance: pushes the revision to the stores again, among other things.
@@ -278,7 +278,7 @@ pub enum Condition {
     Absent,
 }
 
-/// What the sender's settings allow.
+/// Rules from the sender's settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WriteRules {
     pub allow_loopback: bool,

@@ -229,7 +229,7 @@ impl Inner {
                 let fresh = self.encrypt_signing(&id, signing_secret).await?;
                 self.rotate_secret(by, &id, overlap_seconds, fresh)?
             }
-            Ask::RenewTools { id, url, read } => self.renew_tools(by, &id, &url, read.map(|seen| *seen))?,
+            Ask::RenewTools { id, url, read } => self.renew_tools(by, &id, &url, read.map(|tools| *tools))?,
             Ask::AcceptTools { id, names } => self.accept_tools(by, &id, names.as_deref())?,
             Ask::DeleteService { id, condition } => self.delete_service(by, &id, &condition).await?,
             Ask::Put { kind, id, document, condition } => {

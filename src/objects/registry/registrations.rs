@@ -40,8 +40,8 @@ impl Inner {
             source: Some(self.short_fingerprint(&source(&by.address))),
         };
         let bytes = weight(kind, serde_json::to_string(&stored)?.len() as u64);
-        let held = self.tables.registrations()?;
-        let Some(displaced_ids) = displaced(&held, bytes, MAX_REGISTRATIONS, MAX_REGISTRATION_BYTES) else {
+        let registrations = self.tables.registrations()?;
+        let Some(displaced_ids) = displaced(&registrations, bytes, MAX_REGISTRATIONS, MAX_REGISTRATION_BYTES) else {
             return Ok(Reply::AllInUse);
         };
         let change = Change {

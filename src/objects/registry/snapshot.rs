@@ -296,10 +296,11 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
     // Its age counts from the request, not from the reply.
     snapshot.fetched_at.set(asked_at);
     SNAPSHOTS.with_borrow_mut(|snapshots| {
-        let newer = snapshots.get(tenant).is_some_and(|held| held.revision > snapshot.revision);
+        let newer = snapshots.get(tenant).is_some_and(|cached| cached.revision > snapshot.revision);
         if !newer {
             if snapshots.len() >= MAX_TENANTS && !snapshots.contains_key(tenant) {
-                let oldest = snapshots.iter().min_by_key(|(_, held)| held.fetched_at.get()).map(|(id, _)| id.clone());
+                let oldest =
+                    snapshots.iter().min_by_key(|(_, cached)| cached.fetched_at.get()).map(|(id, _)| id.clone());
                 oldest.and_then(|id| snapshots.remove(&id));
             }
             snapshots.insert(tenant.into(), snapshot.clone());

@@ -322,7 +322,7 @@ impl Tables {
         )
     }
 
-    /// When keys and clients were used last; a client is named `clients/{id}`.
+    /// The last use of each key and client; a client is named `clients/{id}`.
     pub fn last_used(&self) -> Result<Vec<(String, Timestamp)>, Failure> {
         let rows = self.sql.rows("SELECT key, at FROM used ORDER BY key", &[])?;
         Ok(rows.iter().filter_map(|row| Some((row.text(0)?, Timestamp(row.integer(1)?)))).collect())

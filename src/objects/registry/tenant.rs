@@ -21,8 +21,8 @@ const CLOSED: &str = "closed";
 
 impl Inner {
     pub(super) fn retention(&self) -> Retention {
-        let kept = self.tables.meta(RETENTION).ok().flatten();
-        kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+        let stored = self.tables.meta(RETENTION).ok().flatten();
+        stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
     /// Whether the tenant was deleted, after which every write is rejected.
@@ -68,7 +68,7 @@ impl Inner {
         Ok(())
     }
 
-    /// What would be lost with the tenant.
+    /// The services and keys that would be lost with the tenant.
     pub(super) fn holdings(&self) -> Result<Reply, Failure> {
         let services = self.tables.services()?.into_iter().map(|service| format!("services/{}", service.service.id));
         let keys = self.tables.keys()?.into_iter().map(|key| format!("keys/{}", key.id));
@@ -80,8 +80,8 @@ impl Inner {
     pub(super) async fn close(&self, by: &Actor) -> Result<Reply, WriteError> {
         let (services, keys) = (self.tables.services()?, self.tables.keys()?);
         if !self.is_closed()? {
-            let held = json!({"services": services.len(), "keys": keys.len()});
-            let changes = changes(&held, &Value::Null);
+            let contents = json!({"services": services.len(), "keys": keys.len()});
+            let changes = changes(&contents, &Value::Null);
             let change = Change { by, action: "tenant.deleted", object: "tenant", changes };
             self.write(&change, || {
                 for kind in

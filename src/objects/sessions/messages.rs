@@ -24,7 +24,8 @@ pub enum Ask {
     /// A call is answered by a stream.
     Begin(CallInfo),
     /// Sends messages on a call's stream; `requests` are those among them that need a response from the client.
-    Tell {
+    #[serde(rename = "tell")]
+    Send {
         call: u64,
         turn: u64,
         texts: Vec<String>,
@@ -95,8 +96,9 @@ pub enum Reply {
     Begun {
         call: u64,
     },
-    /// The number of the first message.
-    Told {
+    /// The messages are stored; `first` is the number of the first one.
+    #[serde(rename = "told")]
+    Sent {
         first: u64,
     },
     /// Another request has resumed that stream, or it does not exist.

@@ -108,7 +108,7 @@ impl Inner {
                 }
                 (Reply::Begun { call }, true)
             }
-            Ask::Tell { call, turn, texts, reached, requests } => {
+            Ask::Send { call, turn, texts, reached, requests } => {
                 self.send_messages(session, (call, turn), &texts, reached, requests)?
             }
             Ask::Resume { call, after } => match session.resume(call) {
@@ -158,7 +158,7 @@ impl Inner {
             session.ask(call, turn, requests);
         }
         self.store_sent(call, first, kept, texts)?;
-        Ok((Reply::Told { first }, true))
+        Ok((Reply::Sent { first }, true))
     }
 
     fn store(&self, session: &Session) -> Result<(), Failure> {
