@@ -193,7 +193,7 @@ pub async fn recognize(
     own: Option<OwnIssuer<'_>>,
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), Problem> {
-    // One comparison for every text other than a key; its result depends on nothing else.
+    // A single comparison in constant time for every text other than a key.
     let Some(presented) = api_key::parse(presented) else {
         if api_key::equal_secrets(presented, admin_key) {
             return Ok((Principal::admin(), snapshot_of(FIRST_TENANT, age).await?));

@@ -52,7 +52,7 @@ pub fn viewer(caller: &Caller, needed: &str) -> Viewer {
         until: principal.until,
         from: principal.from.clone(),
         by: needed.flat_map(|permission| by_roles(caller, permission)).collect(),
-        looks_itself: false,
+        notify_only: false,
     }
 }
 
@@ -211,7 +211,7 @@ async fn opened(mut open: Open) -> Result<JsValue, Problem> {
 
 /// A socket for who is not shown events, but looks again when there are some.
 pub async fn held(caller: &Caller, filter: Filter, after: Option<u64>) -> Result<Held, Problem> {
-    let viewer = Viewer { looks_itself: true, by: Vec::new(), ..viewer(caller, "contexts:read") };
+    let viewer = Viewer { notify_only: true, by: Vec::new(), ..viewer(caller, "contexts:read") };
     let headers = Headers::default().as_str().to_string();
     let open = Open { viewer, filter, after, bound_to: None, form: Form::Frame, shard: 0, headers };
     Ok(Held::take(&opened(open).await?))

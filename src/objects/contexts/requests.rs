@@ -208,7 +208,7 @@ impl Store {
     }
 }
 
-/// The form in which an attempt is sent. Without a lease, the number is 0.
+/// An attempt as it is sent to a Worker. Without a lease, its number is 0.
 fn work(NextAttempt { head, parameters }: NextAttempt) -> Box<Work> {
     let services = |of: fn(&Attempt) -> bool| {
         head.attempts.iter().filter(|attempt| of(attempt)).map(|attempt| attempt.service.clone()).collect()

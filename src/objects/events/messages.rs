@@ -27,9 +27,9 @@ pub struct Viewer {
     /// Roles and the required permissions that they alone grant to this viewer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by: Vec<(String, String)>,
-    /// Gets no events, only a notification to check its own permissions again.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub looks_itself: bool,
+    /// Is not shown the events: they only cause the gateway to check again what the viewer may see.
+    #[serde(default, rename = "looks_itself", skip_serializing_if = "is_false")]
+    pub notify_only: bool,
 }
 
 fn is_false(value: &bool) -> bool {

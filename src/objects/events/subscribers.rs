@@ -300,7 +300,7 @@ impl Subscribers {
             let is_known = viewer.principal.starts_with("key:");
             is_known
                 && snapshot.principal(&viewer.tenant, &viewer.principal).is_none_or(|principal| {
-                    let may_look = viewer.looks_itself
+                    let may_look = viewer.notify_only
                         || principal.may("events:read")
                         || bound_to.is_some() && principal.may("contexts:read");
                     !may_look || viewer.sees_all && !principal.sees_all_contexts()

@@ -24,14 +24,15 @@ const SLACK_MS: u64 = 50;
 const MISSED_MS: u64 = 5_000;
 
 impl Inner {
-    /// When something falls due that no request may trigger.
+    /// When the next work falls due, even without any request.
     pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let again = self.state.unreported.get().map(|_| now.plus_ms(self.timing.status_retry_ms));
         let update = self.lane.borrow().next_update_at(now);
         [again, update, self.state.probe_at.get(), self.connections.due()].into_iter().flatten().min()
     }
 
-    /// Ensures that the object wakes in time; the alarm is only ever moved forward, because every move writes a row.
+    /// Ensures that the object wakes in time; an alarm that is set is only moved to an earlier time, because every
+    /// move costs a row.
     pub(super) fn arm(&self, now: Timestamp) {
         if self.state.identity.borrow().is_none() {
             return;
