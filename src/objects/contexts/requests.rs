@@ -10,8 +10,8 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::{Attempt, AttemptReport, Background, Head};
 use narthex_core::context_store::{
-    AdmitResult, Callback, CallbackResult, CancelResult, ChangeResult, ClaimLookup, CommitResult, NextAttempt,
-    StoredContext, WorkClaim,
+    AdmitResult, Callback, CallbackResult, CancelResult, ChangeResult, ClaimLookup, CommitResult, ContextStore,
+    NextAttempt, StorageError, StoredContext, WorkClaim,
 };
 use narthex_core::http::paging::PagePart;
 
@@ -19,7 +19,7 @@ use super::messages::{
     Ask, CallbackReport, CancelOutcome, ContextDetails, ContextSummary, Message, Origin, Query, Reply, Work,
 };
 use super::preconditions::Fence;
-use super::tables::first_key;
+use super::tables::{Tables, first_key};
 use super::{Store, view};
 
 impl Store {
@@ -48,11 +48,9 @@ impl Store {
             Ask::PutBack { id, until } => {
                 self.decide(|contexts| contexts.put_back(&id, until, now))?;
             }
-            Ask::Refuse { id, error } => {
-                return change_reply(self.decide(|contexts| contexts.reject(&id, error, now))?);
-            }
+            Ask::Refuse { id, error } => return self.change(|contexts| contexts.reject(&id, error, now)),
             Ask::AskFor { id, lease, request } => {
-                return change_reply(self.decide(|contexts| contexts.ask_for_input(&id, lease, request, now))?);
+                return self.change(|contexts| contexts.ask_for_input(&id, lease, request, now));
             }
             Ask::Admit { admission, parameters, lease_ms, offers, show, claim } => {
                 let admitted = self.decide(|contexts| {
@@ -75,17 +73,27 @@ impl Store {
             Ask::Origin { id } => return self.origin(&id),
             Ask::Cancel { id } => return self.cancel(&id, now),
             Ask::Narrow { id, from, to } => {
-                return change_reply(self.decide(|contexts| contexts.narrow_input_request(&id, &from, to, now))?);
+                return self.change(|contexts| contexts.narrow_input_request(&id, &from, to, now));
             }
-            Ask::Answer { id, input } => {
-                return change_reply(self.decide(|contexts| contexts.answer(&id, input, now))?);
-            }
+            Ask::Answer { id, input } => return self.change(|contexts| contexts.answer(&id, input, now)),
             Ask::List(query) => return self.list(&query),
             Ask::Wait { .. } | Ask::Follow { .. } | Ask::Hear { .. } | Ask::Flush => {
                 return Err(Failure("a message that waits was passed to the synchronous path".into()));
             }
         }
         Ok(Reply::Done)
+    }
+
+    /// Applies a change to a waiting or running context.
+    fn change(
+        self: &Rc<Self>,
+        decision: impl FnOnce(&mut ContextStore<Tables>) -> Result<ChangeResult, StorageError>,
+    ) -> Result<Reply, Failure> {
+        Ok(match self.decide(decision)? {
+            ChangeResult::Done(head) => Reply::Changed { view: view::to_view(&head)?, ended: head.status.is_final() },
+            ChangeResult::Rejected(head, _) => Reply::Refused { view: view::to_view(&head)? },
+            ChangeResult::NotFound => Reply::Nothing,
+        })
     }
 
     /// Whether a message of this revision may be answered. A newer revision is remembered.
@@ -222,14 +230,6 @@ fn work(NextAttempt { head, parameters }: NextAttempt) -> Box<Work> {
         input_state: head.input_state,
         admission: head.admission,
         parameters,
-    })
-}
-
-fn change_reply(result: ChangeResult) -> Result<Reply, Failure> {
-    Ok(match result {
-        ChangeResult::Done(head) => Reply::Changed { view: view::to_view(&head)?, ended: head.status.is_final() },
-        ChangeResult::Rejected(head, _) => Reply::Refused { view: view::to_view(&head)? },
-        ChangeResult::NotFound => Reply::Nothing,
     })
 }
 
