@@ -1,4 +1,4 @@
-//! `tools/call`: a context, as `POST /v1/contexts` makes it, and its end as the tool's result.
+//! `tools/call`: creates a context, as `POST /v1/contexts` does, and returns its outcome as the tool's result.
 
 use std::rc::Rc;
 
@@ -25,48 +25,48 @@ use narthex_core::services::capability::TaskSupport;
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::contexts::{self, ContextState};
-use super::asking::{self, Asking, Standing};
+use super::call_follower::CallFollower;
 use super::channel::{Channel, stream_headers};
-use super::following::Following;
+use super::elicitation::{self, CallState, ElicitationMode};
 use super::session::Session;
-use super::upstream::Wish;
-use super::{Door, Served, brought_up_to_date, plain, tasks, tools};
+use super::upstream::UpstreamOptions;
+use super::{EndpointScope, MethodResponse, context_tools, refresh_caller, tasks, tools};
 
 /// A call that takes longer than this is answered with a stream, in seconds.
-const SOON_SECONDS: u32 = 3;
+const INLINE_WAIT_SECONDS: u32 = 3;
 
 /// How a call that takes a while may be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answers {
+pub enum ResponseMode {
     /// With its result alone, however long it takes.
-    Whole,
-    /// With a stream, if the client takes one.
+    Inline,
+    /// With a stream, if the client accepts one.
     Stream,
-    /// With a handle, to look again later, if it takes longer.
+    /// With a task that the client polls, if the call takes longer.
     Task,
-    /// With a handle at once (legacy).
-    TaskOnly,
+    /// With a task at once (legacy).
+    ImmediateTask,
 }
 
-impl Answers {
+impl ResponseMode {
     fn is_task(self) -> bool {
-        matches!(self, Self::Task | Self::TaskOnly)
+        matches!(self, Self::Task | Self::ImmediateTask)
     }
 }
 
-/// How a call of this tool may be answered, by what the tool and its client know of tasks.
-fn as_supported(
+/// How a call of this tool may be answered, given the task support of the tool and of its client.
+fn supported_mode(
     caller: &Caller,
     client: &Client<'_>,
-    answers: Answers,
+    mode: ResponseMode,
     task: bool,
     support: TaskSupport,
-) -> Result<Answers, Error> {
+) -> Result<ResponseMode, Error> {
     match (client, support) {
         (Client::Modern(envelope), TaskSupport::Required) if !envelope.able.tasks => {
             Err(Error::Capability { required: extension() })
         }
-        (Client::Modern(_), TaskSupport::Forbidden) if answers == Answers::Task => Ok(Answers::Stream),
+        (Client::Modern(_), TaskSupport::Forbidden) if mode == ResponseMode::Task => Ok(ResponseMode::Stream),
         (Client::Legacy(_), TaskSupport::Required) if !task => {
             Err(Error::Method { name: "tools/call of this tool without a task".into(), legacy: true })
         }
@@ -75,34 +75,34 @@ fn as_supported(
         }
         (Client::Legacy(_), _) if task => {
             caller.principal.require("contexts:read")?;
-            Ok(Answers::TaskOnly)
+            Ok(ResponseMode::ImmediateTask)
         }
-        (Client::Modern(_) | Client::Legacy(_), _) => Ok(answers),
+        (Client::Modern(_) | Client::Legacy(_), _) => Ok(mode),
     }
 }
 
-/// The longest `requestState` that is read, in bytes.
+/// The longest `requestState` that a call may send, in bytes.
 const MAX_STATE_BYTES: usize = 8 * 1024;
 
-/// Who calls, and what can be done with it.
+/// The client of a call, by its era.
 #[derive(Clone, Copy)]
 pub enum Client<'e> {
     Modern(&'e Envelope),
     Legacy(Option<&'e Session>),
 }
 
-/// What is called, with what.
-struct Asked<'a> {
+/// The parameters of `tools/call`.
+struct CallParams<'a> {
     name: String,
     arguments: &'a str,
-    /// What it says to a question, and what the question came with.
+    /// The responses to an elicitation, and the state that came with it.
     responses: Option<&'a RawValue>,
     state: Option<String>,
-    /// As a task (revision 2025-11-25).
+    /// The call asks for a task (revision 2025-11-25).
     task: bool,
 }
 
-fn read<'a>(params: Option<&'a RawValue>, legacy: bool) -> Result<Asked<'a>, Error> {
+fn read_params<'a>(params: Option<&'a RawValue>, legacy: bool) -> Result<CallParams<'a>, Error> {
     let wrong = |detail: &str| Error::Params(detail.into());
     let params = params.ok_or_else(|| wrong("tools/call needs params"))?;
     let mut params = Object::new(params.get(), "#").map_err(|_| wrong("params must be an object"))?;
@@ -114,7 +114,7 @@ fn read<'a>(params: Option<&'a RawValue>, legacy: bool) -> Result<Asked<'a>, Err
     let name = name.ok_or_else(|| wrong("name must be a string"))?;
     if legacy {
         let task = params.raw("task").is_some_and(|task| task.get().starts_with('{'));
-        return Ok(Asked { name, arguments, responses: None, state: None, task });
+        return Ok(CallParams { name, arguments, responses: None, state: None, task });
     }
     let responses = params.raw_or_null("inputResponses");
     if responses.is_some_and(|responses| !responses.get().starts_with('{')) {
@@ -123,217 +123,243 @@ fn read<'a>(params: Option<&'a RawValue>, legacy: bool) -> Result<Asked<'a>, Err
     let state = params.raw_or_null("requestState").map(|state| {
         let text = serde_json::from_str::<String>(state.get()).ok();
         text.filter(|text| text.len() <= MAX_STATE_BYTES)
-            .ok_or_else(|| wrong("requestState must be one that was given"))
+            .ok_or_else(|| wrong("requestState must be one from an earlier result"))
     });
-    Ok(Asked { name, arguments, responses, state: state.transpose()?, task: false })
+    Ok(CallParams { name, arguments, responses, state: state.transpose()?, task: false })
 }
 
 pub async fn call_tool(
     call: &Call,
     caller: &mut Caller,
-    door: Door<'_>,
+    scope: EndpointScope<'_>,
     request: &Request<'_>,
     client: Client<'_>,
-    answers: Answers,
-) -> Result<Served, Error> {
+    mode: ResponseMode,
+) -> Result<MethodResponse, Error> {
     let legacy = matches!(client, Client::Legacy(_));
-    let asked = read(request.params, legacy)?;
-    if door.0.is_none() && plain::is_one(&asked.name) {
-        return plain::serve(call, caller, &asked.name, asked.arguments, legacy).await.map(Served::Result);
+    let params = read_params(request.params, legacy)?;
+    if scope.0.is_none() && context_tools::is_context_tool(&params.name) {
+        return context_tools::serve(call, caller, &params.name, params.arguments, legacy)
+            .await
+            .map(MethodResponse::Result);
     }
-    if tools::find(&caller.snapshot, door, &asked.name).is_none() {
-        brought_up_to_date(call, caller).await?;
-        tools::known(caller, door)?;
+    if tools::find(&caller.snapshot, scope, &params.name).is_none() {
+        refresh_caller(call, caller).await?;
+        tools::require_service(caller, scope)?;
     }
-    let Some(tool) = tools::find(&caller.snapshot, door, &asked.name) else {
-        return Err(Error::Params(format!("Unknown tool: {}", asked.name)));
+    let Some(tool) = tools::find(&caller.snapshot, scope, &params.name) else {
+        return Err(Error::Params(format!("Unknown tool: {}", params.name)));
     };
     if !legacy && let Some(schema) = &tool.capability.input_schema {
-        param_headers::check(schema.get(), asked.arguments, |name| call.request.header(name))?;
+        param_headers::check(schema.get(), params.arguments, |name| call.request.header(name))?;
     }
-    if asked.arguments.len() > MAX_PARAMETERS_BYTES {
+    if params.arguments.len() > MAX_PARAMETERS_BYTES {
         let message = format!("The arguments may have at most {MAX_PARAMETERS_BYTES} bytes.");
-        return Ok(Served::Result(responses::tool_error(legacy, &message, None)));
+        return Ok(MethodResponse::Result(responses::tool_error(legacy, &message, None)));
     }
-    let tool_call = ToolCall { call, door, request, client, asked, legacy };
-    let mut plan = tool_call.plan(caller, &tool, answers)?;
+    let tool_call = ToolCall { call, scope, request, client, params, legacy };
+    let mut plan = tool_call.plan(caller, &tool, mode)?;
     match tool_call.start(caller, &mut plan).await? {
-        Ok(standing) => tool_call.respond(caller, plan, standing).await,
-        Err(refused) => call_result::rejection(legacy, refused).map(Served::Result),
+        Ok(state) => tool_call.respond(caller, plan, state).await,
+        Err(problem) => call_result::rejection(legacy, problem).map(MethodResponse::Result),
     }
 }
 
-/// A call of a tool, as it came.
+/// A tool call, as it arrived.
 struct ToolCall<'a> {
     call: &'a Call,
-    door: Door<'a>,
+    scope: EndpointScope<'a>,
     request: &'a Request<'a>,
     client: Client<'a>,
-    asked: Asked<'a>,
+    params: CallParams<'a>,
     legacy: bool,
 }
 
-/// How a call is made and answered.
+/// How a call is executed and answered.
 struct Plan {
     service: String,
     capability: String,
-    answers: Answers,
-    /// The tool is called as a task only.
-    requires: bool,
-    /// The answer is a stream, if it takes longer.
+    mode: ResponseMode,
+    /// The tool can only be called as a task.
+    requires_task: bool,
+    /// A call that takes longer is answered with a stream.
     streams: bool,
-    /// How long the result is waited for before that.
+    /// The wait for the result before that, in seconds.
     seconds: u32,
-    asking: Asking,
-    /// What progress is reported under.
-    token: Option<Box<RawValue>>,
-    wish: Wish,
-    /// What the service says during the call.
+    elicitation: ElicitationMode,
+    progress_token: Option<Box<RawValue>>,
+    options: UpstreamOptions,
+    /// The notifications of the service during the call.
     notifications: Notifications,
 }
 
 impl ToolCall<'_> {
-    fn plan(&self, caller: &Caller, tool: &tools::Tool<'_>, answers: Answers) -> Result<Plan, Error> {
-        let Self { call, request, client, asked, .. } = self;
+    fn plan(&self, caller: &Caller, tool: &tools::Tool<'_>, mode: ResponseMode) -> Result<Plan, Error> {
+        let Self { call, request, client, params, .. } = self;
         let support = tool.capability.task_support;
-        let answers = as_supported(caller, client, answers, asked.task, support)?;
-        let streams = answers == Answers::Stream && call.accepts_stream();
-        let asking = self.asking(caller, streams)?;
-        let token = progress_token(request.params).filter(|_| streams);
-        let wish = match client {
-            Client::Modern(envelope) => Wish::of(tool.entry, envelope),
-            Client::Legacy(session) => Wish::of_legacy(tool.entry, *session, streams, answers.is_task()),
+        let mode = supported_mode(caller, client, mode, params.task, support)?;
+        let streams = mode == ResponseMode::Stream && call.accepts_stream();
+        let elicitation = self.elicitation_mode(caller, streams)?;
+        let progress_token = progress_token(request.params).filter(|_| streams);
+        let options = match client {
+            Client::Modern(envelope) => UpstreamOptions::of_modern(tool.entry, envelope),
+            Client::Legacy(session) => UpstreamOptions::of_legacy(tool.entry, *session, streams, mode.is_task()),
         };
-        let wish = wish.with_meta(tool.entry, request.params)?;
-        // Who asks for progress is told of it from the beginning, as of what an upstream logs.
-        let seconds = match answers {
-            Answers::Task | Answers::TaskOnly => 0,
-            Answers::Stream | Answers::Whole if token.is_some() || streams && wish.messages => 0,
-            Answers::Stream | Answers::Whole => SOON_SECONDS,
+        let options = options.with_meta(tool.entry, request.params)?;
+        // A client that asks for progress or log messages gets them from the beginning.
+        let seconds = match mode {
+            ResponseMode::Task | ResponseMode::ImmediateTask => 0,
+            ResponseMode::Stream | ResponseMode::Inline if progress_token.is_some() || streams && options.messages => 0,
+            ResponseMode::Stream | ResponseMode::Inline => INLINE_WAIT_SECONDS,
         };
         Ok(Plan {
             service: tool.entry.service().id.clone(),
             capability: tool.capability.name.clone(),
-            answers,
-            requires: support == TaskSupport::Required,
+            mode,
+            requires_task: support == TaskSupport::Required,
             streams,
             seconds,
-            asking,
-            token: token.map(RawValue::to_owned),
-            wish,
+            elicitation,
+            progress_token: progress_token.map(RawValue::to_owned),
+            options,
             notifications: Notifications::default(),
         })
     }
 
-    /// How the client is asked what the tool asks for.
-    fn asking(&self, caller: &Caller, streams: bool) -> Result<Asking, Error> {
+    /// How the client receives elicitations of the tool.
+    fn elicitation_mode(&self, caller: &Caller, streams: bool) -> Result<ElicitationMode, Error> {
         Ok(match self.client {
             Client::Modern(envelope) => {
                 let Principal { tenant, principal, .. } = &caller.principal;
-                let (door, Asked { name, arguments, .. }) = (self.door.0.unwrap_or_default(), &self.asked);
-                let called = CallIdentity::new(tenant, principal, door, name, arguments);
-                let called = called.ok_or_else(|| Error::Params("The arguments are not acceptable JSON.".into()))?;
-                Asking::ByResult { able: envelope.able, called, key: caller.snapshot.state_key.clone() }
+                let (scope, CallParams { name, arguments, .. }) = (self.scope.0.unwrap_or_default(), &self.params);
+                let identity = CallIdentity::new(tenant, principal, scope, name, arguments);
+                let identity =
+                    identity.ok_or_else(|| Error::Params("The arguments are not acceptable JSON.".into()))?;
+                ElicitationMode::InResult {
+                    capabilities: envelope.able,
+                    identity,
+                    key: caller.snapshot.state_key.clone(),
+                }
             }
-            Client::Legacy(Some(session)) if streams => Asking::BySession { able: session.able() },
-            Client::Legacy(_) => Asking::Not,
+            Client::Legacy(Some(session)) if streams => {
+                ElicitationMode::OnStream { capabilities: session.client_capabilities() }
+            }
+            Client::Legacy(_) => ElicitationMode::Unsupported,
         })
     }
 
-    /// Makes the context, or takes it up again where the call has the answer to its question. A refusal of the context
-    /// is the tool's result.
-    async fn start(&self, caller: &mut Caller, plan: &mut Plan) -> Result<Result<Standing, Problem>, Error> {
-        let Asked { responses, state, .. } = &self.asked;
-        match (&plan.asking, state) {
-            (Asking::ByResult { called, .. }, Some(state)) => {
-                let seconds = if plan.answers == Answers::Task { SOON_SECONDS } else { plan.seconds };
-                asking::answered(self.call, caller, called, state, *responses, seconds).await.map(Ok)
+    /// Creates the context, or continues it if the call carries the responses to its elicitation. A rejected context
+    /// becomes the tool's result.
+    async fn start(&self, caller: &mut Caller, plan: &mut Plan) -> Result<Result<CallState, Problem>, Error> {
+        let CallParams { responses, state, .. } = &self.params;
+        match (&plan.elicitation, state) {
+            (ElicitationMode::InResult { identity, .. }, Some(state)) => {
+                let seconds = if plan.mode == ResponseMode::Task { INLINE_WAIT_SECONDS } else { plan.seconds };
+                elicitation::continue_call(self.call, caller, identity, state, *responses, seconds).await.map(Ok)
             }
-            (Asking::ByResult { .. } | Asking::BySession { .. } | Asking::Not, _) => {
-                let made = match self.create(caller, plan).await {
-                    Ok(told) if plan.answers == Answers::Task => asking::taken(caller, told.id, SOON_SECONDS).await?,
-                    Ok(told) => Standing::delivered(told),
+            (ElicitationMode::InResult { .. } | ElicitationMode::OnStream { .. } | ElicitationMode::Unsupported, _) => {
+                let created = match self.create(caller, plan).await {
+                    Ok(context) if plan.mode == ResponseMode::Task => {
+                        elicitation::wait_until_accepted(caller, context.id, INLINE_WAIT_SECONDS).await?
+                    }
+                    Ok(context) => context.into(),
                     Err(problem) => return Ok(Err(problem)),
                 };
                 match *responses {
-                    Some(responses) if !made.ended && made.task()?.asks() => {
-                        asking::answered_before(self.call, caller, made, responses, plan.seconds).await.map(Ok)
+                    Some(responses) if !created.ended && created.task()?.asks() => {
+                        elicitation::apply_early_responses(self.call, caller, created, responses, plan.seconds)
+                            .await
+                            .map(Ok)
                     }
-                    _ => Ok(Ok(made)),
+                    _ => Ok(Ok(created)),
                 }
             }
         }
     }
 
     async fn create(&self, caller: &mut Caller, plan: &mut Plan) -> Result<ContextState, Problem> {
-        let wish = &mut plan.wish;
+        let options = &mut plan.options;
         let new = NewContext {
             capability: plan.capability.clone(),
             service: Some(plan.service.clone()),
             version: None,
             tags: Vec::new(),
-            parameters: self.asked.arguments,
+            parameters: self.params.arguments,
             priority: Priority::default(),
             timeout_seconds: None,
             source: Source::default(),
             metadata: None,
             run_at: None,
             replay_of: None,
-            client: wish.client.take(),
-            session: wish.session.take(),
-            unasked: wish.unasked,
-            log_level: wish.log_level.take(),
-            meta: wish.meta.take(),
+            client: options.capabilities.take(),
+            session: options.session.take(),
+            unasked: options.unasked,
+            log_level: options.log_level.take(),
+            meta: options.meta.take(),
         };
-        // What is looked at later does not depend on who asked being there.
-        let preference = Prefer { respond_async: plan.answers.is_task(), wait_seconds: Some(plan.seconds) };
+        // The client of a task may go away: it polls later.
+        let preference = Prefer { respond_async: plan.mode.is_task(), wait_seconds: Some(plan.seconds) };
         contexts::create_and_wait(self.call, caller, &new, &preference, &plan.notifications).await
     }
 
-    async fn respond(&self, caller: &Caller, plan: Plan, standing: Standing) -> Result<Served, Error> {
+    async fn respond(&self, caller: &Caller, plan: Plan, state: CallState) -> Result<MethodResponse, Error> {
         let Self { call, legacy, .. } = *self;
-        let Plan { service, capability, answers, requires, streams, asking, token, wish, notifications, .. } = plan;
-        let Standing { id, view, result, ended, timings } = standing;
-        let task = asking::read(&view)?;
+        let Plan {
+            service,
+            capability,
+            mode,
+            requires_task,
+            streams,
+            elicitation,
+            progress_token,
+            options,
+            notifications,
+            ..
+        } = plan;
+        let CallState { id, view, result, ended, timings } = state;
+        let task = elicitation::read_task(&view)?;
         let needed = RequiredPermissions::one(format!("contexts:create:{service}.{capability}"));
-        let mut following = Following {
+        let mut follower = CallFollower {
             canceller: contexts::Canceller::new(call, caller),
             snapshot: caller.snapshot.clone(),
             id,
             request: self.request.id.to_owned(),
             request_id: call.request_id.clone(),
-            token,
+            progress_token,
             legacy,
-            related: false,
-            joined: self.door.joins(),
-            messages: wish.messages,
+            names_task: false,
+            combined: self.scope.is_combined(),
+            forwards_logs: options.messages,
             notifications,
-            asking,
-            reached: StreamPosition::default(),
-            watched: Rc::new(call.watched(&caller.principal, needed)),
+            elicitation,
+            position: StreamPosition::default(),
+            credentials: Rc::new(call.watched(&caller.principal, needed)),
         };
-        if answers == Answers::TaskOnly && legacy {
+        if mode == ResponseMode::ImmediateTask && legacy {
             let task = format!(r#""task":{{{}}}"#, task.of_2025(None, tasks::ttl_ms(call)));
-            return Ok(Served::Called(responses::result(true, &[&task]), timings));
+            return Ok(MethodResponse::CallResult(responses::result(true, &[&task]), timings));
         }
-        if answers == Answers::Task && requires && !task.asks() {
-            return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));
+        if mode == ResponseMode::Task && requires_task && !task.asks() {
+            return Ok(MethodResponse::CallResult(task.created(tasks::ttl_ms(call)), timings));
         }
-        if ended || task.asks() && !following.asking.asks_on_the_way(&view)? {
-            return following.result(&view, result.as_deref()).await.map(|result| Served::Called(result, timings));
+        if ended || task.asks() && !follower.elicitation.can_ask_on_stream(&view)? {
+            return follower
+                .result(&view, result.as_deref())
+                .await
+                .map(|result| MethodResponse::CallResult(result, timings));
         }
-        if answers == Answers::Task {
-            return Ok(Served::Called(task.created(tasks::ttl_ms(call)), timings));
+        if mode == ResponseMode::Task {
+            return Ok(MethodResponse::CallResult(task.created(tasks::ttl_ms(call)), timings));
         }
         if !streams {
-            return following.wait_out(call).await.map(Served::Result);
+            return follower.wait_for_result(call).await.map(MethodResponse::Result);
         }
         let (response, stream) = Stream::open(200, &stream_headers());
         let channel = match self.client {
-            Client::Legacy(Some(session)) => session.begin(following.begun(), stream).await?,
+            Client::Legacy(Some(session)) => session.begin_call(follower.call_info(), stream).await?,
             Client::Legacy(None) | Client::Modern(_) => Channel::plain(stream),
         };
-        call.keep_running(following.write_to(channel));
-        Ok(Served::Stream(Answer::stream(response)))
+        call.keep_running(follower.write_to(channel));
+        Ok(MethodResponse::Stream(Answer::stream(response)))
     }
 }

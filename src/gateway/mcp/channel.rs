@@ -1,5 +1,5 @@
-//! Where what is said of a call goes: the stream of its request. In a session it is kept too, so that a stream that
-//! broke off is resumed where it was.
+//! The channel for a call's messages: the stream of its request. In a session the messages are also stored, so that an
+//! interrupted stream resumes where it stopped.
 
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::http::Headers;
@@ -12,15 +12,16 @@ use narthex_core::mcp::session::{CallInfo, Request, StreamPosition, event_id};
 
 use super::session::{Session, ended};
 
-/// A client that lost its stream comes back after this, in milliseconds.
+/// A client that lost its stream reconnects after this time, in milliseconds.
 const RETRY_MS: u32 = 1_000;
 
 pub struct Channel {
     pub stream: Stream,
-    kept: Option<Kept>,
+    stored: Option<StoredCall>,
 }
 
-struct Kept {
+/// A call whose messages its session stores.
+struct StoredCall {
     session: Session,
     call: u64,
     turn: u64,
@@ -35,75 +36,77 @@ pub fn stream_headers() -> Headers {
 
 impl Channel {
     pub fn plain(stream: Stream) -> Self {
-        Self { stream, kept: None }
+        Self { stream, stored: None }
     }
 
-    pub fn kept(stream: Stream, session: Session, call: u64, turn: u64) -> Self {
-        Self { stream, kept: Some(Kept { session, call, turn }) }
+    pub fn resumable(stream: Stream, session: Session, call: u64, turn: u64) -> Self {
+        Self { stream, stored: Some(StoredCall { session, call, turn }) }
     }
 
-    /// The number the call has in its session.
+    /// The number of the call in its session.
     pub fn call(&self) -> u64 {
-        self.kept.as_ref().map_or(0, |kept| kept.call)
+        self.stored.as_ref().map_or(0, |stored| stored.call)
     }
 
-    /// The first event of a stream that can be resumed, before there is any message.
+    /// Writes the first event of a resumable stream, before any message.
     pub fn prime(&self) {
-        if let Some(kept) = &self.kept {
-            self.stream.write(&format!("id: {}\nretry: {RETRY_MS}\ndata: \n\n", event_id(kept.call, Some(0))));
+        if let Some(stored) = &self.stored {
+            self.stream.write(&format!("id: {}\nretry: {RETRY_MS}\ndata: \n\n", event_id(stored.call, Some(0))));
         }
     }
 
-    /// Says messages; `requests` are those of them that ask the client. False when somebody else says the rest.
-    pub async fn tell(&self, texts: Vec<String>, reached: StreamPosition, requests: Vec<Request>) -> bool {
-        let Some(kept) = &self.kept else {
+    /// Sends messages; `requests` are those among them that the client must answer. False if another stream has taken
+    /// over.
+    pub async fn send(&self, texts: Vec<String>, reached: StreamPosition, requests: Vec<Request>) -> bool {
+        let Some(stored) = &self.stored else {
             for text in texts {
                 self.stream.write(&responses::event(&text));
             }
             return true;
         };
-        let ask = Ask::Send { call: kept.call, turn: kept.turn, texts: texts.clone(), reached, requests };
-        match kept.session.ask(ask).await {
+        let ask = Ask::Send { call: stored.call, turn: stored.turn, texts: texts.clone(), reached, requests };
+        match stored.session.ask(ask).await {
             Ok(Reply::Sent { first }) => {
                 for (number, text) in (first..).zip(&texts) {
-                    self.repeat(number, text);
+                    self.write_numbered(number, text);
                 }
                 true
             }
             Ok(_) => false,
             Err(problem) => {
                 let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
-                log_event!(SessionNotWritten, object = kept.session.name(), detail = cause);
+                log_event!(SessionNotWritten, object = stored.session.name(), detail = cause);
                 false
             }
         }
     }
 
-    /// Writes what the session has under this number.
-    pub fn repeat(&self, number: u64, text: &str) {
-        self.identified(Some(number), text);
+    /// Writes the message that the session has stored under this number.
+    pub fn write_numbered(&self, number: u64, text: &str) {
+        self.write_event(Some(number), text);
     }
 
-    fn identified(&self, number: Option<u64>, text: &str) {
-        let id = self.kept.as_ref().map_or_else(String::new, |kept| format!("id: {}\n", event_id(kept.call, number)));
+    fn write_event(&self, number: Option<u64>, text: &str) {
+        let id =
+            self.stored.as_ref().map(|stored| format!("id: {}\n", event_id(stored.call, number))).unwrap_or_default();
         self.stream.write(&format!("{id}{}", responses::event(text)));
     }
 
-    /// The last there is to say.
+    /// Writes the response and closes the stream.
     pub fn end(&self, response: &str) {
-        self.identified(None, response);
+        self.write_event(None, response);
         self.stream.close();
     }
 }
 
 impl Session {
-    /// A call that is answered by a stream: what is written there is kept.
-    pub async fn begin(&self, begun: CallInfo, stream: Stream) -> Result<Channel, Problem> {
-        match self.ask(Ask::Begin(begun)).await? {
+    /// Begins a call that is answered with a stream, whose messages the session stores.
+    pub async fn begin_call(&self, info: CallInfo, stream: Stream) -> Result<Channel, Problem> {
+        match self.ask(Ask::Begin(info)).await? {
             Reply::Begun { call } => {
-                let channel = Channel::kept(stream, self.clone(), call, 1);
+                let channel = Channel::resumable(stream, self.clone(), call, 1);
                 if self.opener.version == "2025-11-25" {
-                    // Earlier revisions know no event without a message.
+                    // Earlier revisions do not allow an event without a message.
                     channel.prime();
                 }
                 Ok(channel)

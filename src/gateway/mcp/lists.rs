@@ -1,5 +1,5 @@
-//! Lists of prompts and resources: those of one server, and those of all. What fits is one page, as many clients read no
-//! other.
+//! Lists of prompts and resources, of one server or of all. Everything that fits is on one page, as many clients read only
+//! the first.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,15 +25,17 @@ use narthex_core::mcp::responses::{private_for_a_while, quoted, result as answer
 
 use super::super::call::{Call, Caller};
 use super::super::limits;
-use super::relay::{Wish, answered, asked, peer, unacceptable};
+use super::relay::{RelayOptions, first_response, peer, send, unacceptable};
 
-/// Servers that are asked at the same time for a list of all, how long each has, and until when they are begun with: twice
-/// as many as that may not answer without keeping the others from being read.
-const AT_ONCE: usize = 6;
+/// The most servers read at the same time for a combined list.
+const MAX_CONCURRENT: usize = 6;
+/// The longest read of one server's list, in milliseconds.
 const LIST_MS: u64 = 5_000;
-const BEGIN_MS: u64 = 7_000;
+/// The time in which reads may start, in milliseconds. Up to twice `MAX_CONCURRENT` silent servers then do not keep the
+/// others from being read.
+const START_MS: u64 = 7_000;
 
-fn at(cursor: Option<&str>) -> String {
+fn cursor_params(cursor: Option<&str>) -> String {
     cursor.map_or_else(|| json!({}), |cursor| json!({"cursor": cursor})).to_string()
 }
 
@@ -41,136 +43,138 @@ fn cursor_of(params: &str) -> Option<String> {
     serde_json::from_str(Object::new(params, "#").ok()?.raw("cursor")?.get()).ok()
 }
 
-/// The list of one server: its own pages as one, as far as they fit.
-pub async fn of_one(
+/// The list of one server, its pages combined as far as they fit.
+pub async fn list_of_server(
     call: &Call,
     caller: &Caller,
     entry: &Entry,
     (method, list): (ForwardedMethod, &str),
     params: &str,
-    wish: Wish<'_>,
+    options: RelayOptions<'_>,
 ) -> Result<String, Error> {
-    let began = clock::now();
-    let (peer, until, first) = answered(call, caller, entry, method, params, wish).await?;
+    let started = clock::now();
+    let (peer, until, first) = first_response(call, caller, entry, method, params, options).await?;
     let mut whole = CombinedList::new(list, cursor_of(params).as_deref(), first);
-    // What there is more is worth a moment; the client asks for the rest by its cursor.
-    let until = until.min(began.plus_ms(LIST_MS));
+    // Further pages get a limited time; the client requests the rest with the cursor.
+    let until = until.min(started.plus_ms(LIST_MS));
     while let Some(next) = whole.cursor() {
         if clock::now() >= until {
             break;
         }
-        let Ok(page) = asked(&peer, method, &at(Some(&next)), until, wish).await else { break };
+        let Ok(page) = send(&peer, method, &cursor_params(Some(&next)), until, options).await else { break };
         if !whole.take(next, page) {
             break;
         }
     }
-    Ok(whole.result(method, wish.client.legacy).ok_or_else(unacceptable)?)
+    Ok(whole.result(method, options.client.legacy).ok_or_else(unacceptable)?)
 }
 
-/// Reads one server's list from a cursor on, until it ends, there is enough, or the time is over.
+/// Reads one server's list from a cursor on, until it ends, a page is full, or the time is over.
 async fn read(
     peer: &Peer,
     service: &str,
     listed: (ForwardedMethod, &str),
     from: Option<String>,
-    wish: Wish<'_>,
+    options: RelayOptions<'_>,
 ) -> ListRead {
     let until = clock::now().plus_ms(LIST_MS);
     let (method, _) = listed;
-    let mut reading = ListReader::new(service, listed, from);
+    let mut reader = ListReader::new(service, listed, from);
     loop {
-        let page = match asked(peer, method, &at(reading.cursor.as_deref()), until, wish).await {
+        let page = match send(peer, method, &cursor_params(reader.cursor.as_deref()), until, options).await {
             Ok(page) => page,
-            Err(came) => {
-                let reason = Some(came.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
-                return reading.broken(reason.unwrap_or_else(|| "it could not be asked".into()));
+            Err(outcome) => {
+                let reason = Some(outcome.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
+                return reader.broken(reason.unwrap_or_else(|| "the server could not be reached".into()));
             }
         };
-        reading = match reading.take(&page) {
+        reader = match reader.take(&page) {
             Ok(more) => more,
             Err(read) => return read,
         };
     }
 }
 
-/// Reads the lists of several servers, in their order. What one has that cannot be asked is missing, and said to be; so is
-/// what may not be asked now by a limit, and the others' is there. Those that were not begun with in time are nothing: no
-/// number of servers that do not answer keeps a client waiting; nor are those once it is over. `from`: the cursor that the
-/// first is read from.
+/// Reads the lists of several servers, in their order. A server that cannot be reached or may not be called now, by a
+/// limit, yields an empty list with the reason. A server whose read did not start in time, or before `is_over`, yields
+/// unknown_uri, so that no number of silent servers keeps a client waiting. `from`: the cursor for the first server.
 fn read_all<'c>(
     call: &'c Call,
     caller: &'c Caller,
     entries: Vec<&'c Entry>,
     listed: (ForwardedMethod, &'c str),
     from: Option<String>,
-    wish: Wish<'c>,
+    options: RelayOptions<'c>,
     is_over: &'c Cell<bool>,
 ) -> impl Stream<Item = (&'c str, Option<ListRead>)> {
     let mut from = from;
     let with_cursor: Vec<_> = entries.into_iter().map(|entry| (entry, from.take())).collect();
-    let latest = clock::now().plus_ms(BEGIN_MS);
-    // One after the other: what is held against a limit once is not held against it for the next.
-    let begun = stream::iter(with_cursor).then(move |(entry, from)| async move {
+    let latest_start = clock::now().plus_ms(START_MS);
+    // The limits are checked one after the other, so that each check sees the effect of those before it.
+    let started = stream::iter(with_cursor).then(move |(entry, from)| async move {
         let Caller { principal, snapshot, .. } = caller;
-        let is_late = is_over.get() || clock::now() >= latest;
-        let held = match is_late {
+        let is_late = is_over.get() || clock::now() >= latest_start;
+        let admitted = match is_late {
             true => None,
             false => Some(limits::work(call, principal, snapshot, &entry.service().id, listed.0.kind).await),
         };
-        (entry, from, held)
+        (entry, from, admitted)
     });
-    let lists = begun.map(move |(entry, from, held)| async move {
+    let lists = started.map(move |(entry, from, admitted)| async move {
         let id = entry.service().id.as_str();
-        let peer = match held {
+        let peer = match admitted {
             None => return (id, None),
-            Some(Ok(())) => peer(call, caller, entry, wish.client).await,
+            Some(Ok(())) => peer(call, caller, entry, options.client).await,
             Some(Err(problem)) => Err(problem),
         };
         let read = match peer {
-            Ok((peer, _)) => read(&peer, id, listed, from, wish).await,
+            Ok((peer, _)) => read(&peer, id, listed, from, options).await,
             Err(problem) => ListRead::nothing(id, problem.detail),
         };
         (id, Some(read))
     });
-    lists.buffered(AT_ONCE)
+    lists.buffered(MAX_CONCURRENT)
 }
 
-/// As much of several servers' lists as a page has: when it is full, no more are asked. What is under way then comes to its
-/// end, as sessions are begun and limits asked there.
-async fn taken<'c>(lists: impl Stream<Item = (&'c str, Option<ListRead>)>, is_over: &Cell<bool>) -> CombinedPage<'c> {
+/// Fills a page from several servers' lists; once it is full, no further reads start. Reads under way run to their end, as
+/// they open sessions and use limits.
+async fn fill_page<'c>(
+    lists: impl Stream<Item = (&'c str, Option<ListRead>)>,
+    is_over: &Cell<bool>,
+) -> CombinedPage<'c> {
     let mut lists = std::pin::pin!(lists);
-    let mut taken = CombinedPage::default();
+    let mut page = CombinedPage::default();
     while let Some((service, read)) = lists.next().await {
         let is_full = match read {
             _ if is_over.get() => continue,
-            Some(read) => !taken.take(service, read),
+            Some(read) => !page.take(service, read),
             None => {
-                taken.end(service, None);
+                page.end(service, None);
                 true
             }
         };
         is_over.set(is_full);
     }
-    taken
+    page
 }
 
-/// What all servers list, each thing by a name that says whose it is.
-pub async fn of_all(
+/// The combined list of all servers, under names that identify the owner.
+pub async fn combined_list(
     call: &Call,
     caller: &Caller,
     mut entries: Vec<&Entry>,
     listed: (ForwardedMethod, &str),
     params: Option<&RawValue>,
-    wish: Wish<'_>,
+    options: RelayOptions<'_>,
 ) -> Result<String, Error> {
     let (_, list) = listed;
     let Principal { tenant, principal, .. } = &caller.principal;
-    let bound = format!("{list} {tenant} {principal}");
-    let wrong = || Error::Params("The cursor is not one this list gave out.".into());
-    let asked = params.and_then(|params| Object::new(params.get(), "#").ok()?.raw("cursor"));
-    let after = asked.map(|text| {
-        let text: String = serde_json::from_str(text.get()).map_err(|_| wrong())?;
-        page_cursor::read(&caller.snapshot.cursor_key, &text, &bound).ok_or_else(wrong)
+    let binding = format!("{list} {tenant} {principal}");
+    let bad_cursor = || Error::Params("The cursor is not from this list.".into());
+    let cursor = params.and_then(|params| Object::new(params.get(), "#").ok()?.raw("cursor"));
+    let after = cursor.map(|text| {
+        let text: String = serde_json::from_str(text.get()).map_err(|_| bad_cursor())?;
+        page_cursor::read(&caller.snapshot.cursor_key, &text, &binding).ok_or_else(bad_cursor)
     });
     let after = after.transpose()?;
     let is_single = entries.len() == 1;
@@ -183,42 +187,43 @@ pub async fn of_all(
         from = cursor.filter(|_| is_there).map(Into::into);
     }
     let is_over = Cell::new(false);
-    let taken = taken(read_all(call, caller, entries, listed, from, wish, &is_over), &is_over).await;
-    // Whose an address is that one service alone lists is clear only where all lists are known.
-    let is_clear = is_single || after.is_none() && taken.is_all();
-    let CombinedPage { items, left_out, next, .. } = taken;
+    let lists = read_all(call, caller, entries, listed, from, options, &is_over);
+    let page = fill_page(lists, &is_over).await;
+    // The owner of a URI that one service lists is certain only if all lists are known.
+    let is_complete = is_single || after.is_none() && page.is_all();
+    let CombinedPage { items, left_out, next, .. } = page;
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     let listers = listers(&items);
     let named = |(service, item): (&str, Item)| {
-        let only = is_clear && listers.get(&item.own).is_some_and(|services| services.len() == 1);
+        let is_unique = is_complete && listers.get(&item.own).is_some_and(|services| services.len() == 1);
         let name = match list {
             "prompts" => names::prompt(service, &item.own),
             "resourceTemplates" => apps.uri(service, &item.own, false),
-            _ => apps.uri(service, &item.own, only),
+            _ => apps.uri(service, &item.own, is_unique),
         };
         item.named(list, &name)
     };
     let all: Vec<String> = items.into_iter().filter_map(named).collect();
-    let next = next.map(|next| quoted(&page_cursor::write(&caller.snapshot.cursor_key, &next, &bound)));
+    let next = next.map(|next| quoted(&page_cursor::write(&caller.snapshot.cursor_key, &next, &binding)));
     let next = next.map_or_else(String::new, |next| format!(r#""nextCursor":{next}"#));
     let all = format!(r#""{list}":[{}]"#, all.join(","));
-    let plain = answer(wish.client.legacy, &[&all, &next, &private_for_a_while(wish.client.legacy)]);
-    Ok(with_left_out(&plain, &left_out).unwrap_or(plain))
+    let complete = answer(options.client.legacy, &[&all, &next, &private_for_a_while(options.client.legacy)]);
+    Ok(with_omissions(&complete, &left_out).unwrap_or(complete))
 }
 
-/// A result that names what is missing in it, where something is.
-fn with_left_out(plain: &str, left_out: &Omissions) -> Option<String> {
-    // Almost always: all of it, which may be long, is then not read again.
-    if left_out.is_empty() {
+/// A result that names its omissions; unknown_uri if it has none.
+fn with_omissions(result: &str, omissions: &Omissions) -> Option<String> {
+    // The common case: a long result is not parsed again.
+    if omissions.is_empty() {
         return None;
     }
-    let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(plain).ok()?;
-    let meta = RawValue::from_string(left_out.meta(members.get("_meta").copied())?).ok()?;
+    let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(result).ok()?;
+    let meta = RawValue::from_string(omissions.meta(members.get("_meta").copied())?).ok()?;
     members.insert("_meta".into(), &meta);
     serde_json::to_string(&members).ok()
 }
 
-/// The services that list the address of an app.
+/// The services that list each app URI.
 fn listers<'c>(listed: &[(&'c str, Item)]) -> BTreeMap<String, BTreeSet<&'c str>> {
     let mut listers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (service, item) in listed.iter().filter(|(_, item)| item.own.starts_with(app_uris::SCHEME)) {
@@ -227,31 +232,31 @@ fn listers<'c>(listed: &[(&'c str, Item)]) -> BTreeMap<String, BTreeSet<&'c str>
     listers
 }
 
-/// The service whose app has this address, among those that have resources and that the caller may use.
-pub async fn whose_app(
+/// The service that owns an app URI, among those with resources that the caller may use.
+pub async fn app_owner(
     call: &Call,
     caller: &Caller,
-    theirs: &[&Entry],
-    wish: Wish<'_>,
+    servers: &[&Entry],
+    options: RelayOptions<'_>,
     uri: &str,
 ) -> Result<String, Error> {
-    let nothing = || Error::Params("No item here has this name.".into());
+    let unknown_uri = || Error::Params("No item here has this name.".into());
     let is_over = Cell::new(false);
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     if let Claim::Of(service) = apps.claim(uri) {
         return Ok(service.into());
     }
-    let is_theirs = |service: &&str| theirs.iter().any(|entry| entry.service().id == *service);
-    let mut claimants: BTreeSet<&str> = apps.claimants(uri).filter(is_theirs).collect();
+    let has_resources = |service: &&str| servers.iter().any(|entry| entry.service().id == *service);
+    let mut claimants: BTreeSet<&str> = apps.claimants(uri).filter(has_resources).collect();
     let mut unread = BTreeSet::new();
     if claimants.is_empty() {
-        if let [only] = theirs {
+        if let [only] = servers {
             return Ok(only.service().id.clone());
         }
-        // No tool names it: it is of the service that lists it, where all others are known not to.
-        let method = method("resources/list").ok_or_else(nothing)?;
-        let wish = Wish { meta: None, ..wish };
-        let lists = read_all(call, caller, theirs.to_vec(), (method, "resources"), None, wish, &is_over);
+        // No tool names the URI: it belongs to the service that lists it, if all others are known not to.
+        let method = method("resources/list").ok_or_else(unknown_uri)?;
+        let options = RelayOptions { meta: None, ..options };
+        let lists = read_all(call, caller, servers.to_vec(), (method, "resources"), None, options, &is_over);
         let mut lists = std::pin::pin!(lists);
         while let Some((service, read)) = lists.next().await {
             if read.as_ref().is_some_and(|read| read.has(uri)) {

@@ -1,53 +1,56 @@
-//! Revision 2026-07-28: each request says for itself who sends it and what it can.
+//! Revision 2026-07-28: each request carries its client's identity and capabilities.
 
 use narthex_core::mcp::MODERN;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
-use narthex_core::mcp::passthrough;
+use narthex_core::mcp::passthrough::method;
 use narthex_core::mcp::responses::{private_for_a_while, result};
 use narthex_core::mcp::revision::Envelope;
 
 use super::super::call::{Call, Caller};
-use super::calls::{Answers, Client};
-use super::{Door, Served, brought_up_to_date, calls, listening, tasks, tools, upstream};
+use super::calls::{Client, ResponseMode};
+use super::{
+    EndpointScope, MethodResponse, calls, passthrough, refresh_caller, server_features, subscriptions, tasks, tools,
+    upstream,
+};
 
 pub async fn serve(
     call: &Call,
     caller: &mut Caller,
-    door: Door<'_>,
+    scope: EndpointScope<'_>,
     request: &Request<'_>,
     envelope: &Envelope,
-) -> Result<Served, Error> {
+) -> Result<MethodResponse, Error> {
     match request.method.as_str() {
         "server/discover" => {
-            brought_up_to_date(call, caller).await?;
-            Ok(Served::Result(discovered(door, caller)))
+            refresh_caller(call, caller).await?;
+            Ok(MethodResponse::Result(discovery_result(scope, caller)))
         }
-        "tools/list" => tools::list(call, caller, door, request.params, false).await.map(Served::Result),
+        "tools/list" => tools::list(call, caller, scope, request.params, false).await.map(MethodResponse::Result),
         "tools/call" => {
-            let answers = if tasks::may_be_given(caller, envelope) { Answers::Task } else { Answers::Stream };
-            calls::call_tool(call, caller, door, request, Client::Modern(envelope), answers).await
+            let mode = if tasks::supported_by(caller, envelope) { ResponseMode::Task } else { ResponseMode::Stream };
+            calls::call_tool(call, caller, scope, request, Client::Modern(envelope), mode).await
         }
-        "subscriptions/listen" => listening::subscribe(call, caller, door, request, envelope).await,
+        "subscriptions/listen" => subscriptions::subscribe(call, caller, scope, request, envelope).await,
         "tasks/get" | "tasks/update" | "tasks/cancel" => {
-            tasks::serve(call, caller, door, request, envelope).await.map(Served::Result)
+            tasks::serve(call, caller, scope, request, envelope).await.map(MethodResponse::Result)
         }
-        other => match passthrough::method(other) {
+        other => match method(other) {
             Some(method) => {
-                let client = upstream::Client::modern(request.params);
-                super::passing::serve(call, caller, door, request, method, client).await.map(Served::Result)
+                let client = upstream::ClientProfile::modern(request.params);
+                passthrough::serve(call, caller, scope, request, method, client).await.map(MethodResponse::Result)
             }
             None => Err(Error::Method { name: request.method.clone(), legacy: false }),
         },
     }
 }
 
-fn discovered(door: Door<'_>, caller: &Caller) -> String {
+fn discovery_result(scope: EndpointScope<'_>, caller: &Caller) -> String {
     let versions = format!(r#""supportedVersions":["{MODERN}"]"#);
-    let declared = super::offered::declared(door, caller, false);
+    let declared = server_features::declared(scope, caller, false);
     let capabilities = format!(
         r#""capabilities":{{"tools":{{"listChanged":true}},"extensions":{{"io.modelcontextprotocol/tasks":{{}}}}{declared}}}"#
     );
-    let instructions = tools::instructions(door, caller);
+    let instructions = tools::instructions(scope, caller);
     result(false, &[&versions, &capabilities, &instructions, &private_for_a_while(false)])
 }

@@ -1,4 +1,4 @@
-//! One request passed on to one MCP server.
+//! Forwards one request to one MCP server.
 
 use serde_json::value::RawValue;
 
@@ -18,32 +18,32 @@ use narthex_core::services::transport::Upstream;
 
 use super::super::call::{Call, Caller};
 use super::super::limits;
-use super::upstream::Client;
+use super::upstream::ClientProfile;
 
-/// How a request is passed on.
+/// How a request is forwarded.
 #[derive(Clone, Copy)]
-pub(super) struct Wish<'r> {
-    pub client: Client<'r>,
-    /// What the request says for the server.
+pub(super) struct RelayOptions<'r> {
+    pub client: ClientProfile<'r>,
+    /// The request's `_meta` for the server.
     pub meta: Option<&'r RawValue>,
 }
 
-/// The server of a service, asked in the name of who calls.
+/// The server of a service, for requests on behalf of the caller.
 pub(super) async fn peer(
     call: &Call,
     caller: &Caller,
     entry: &Entry,
-    client: Client<'_>,
+    client: ClientProfile<'_>,
 ) -> Result<(Peer, Upstream), Problem> {
     peer_of(&caller.principal, &call.origin, entry, client).await
 }
 
-/// The same for who is known by name. `origin` is the gateway's own.
+/// The server of a service, for requests on behalf of a principal. `origin` is the gateway's own.
 pub(super) async fn peer_of(
     principal: &Principal,
     origin: &str,
     entry: &Entry,
-    client: Client<'_>,
+    client: ClientProfile<'_>,
 ) -> Result<(Peer, Upstream), Problem> {
     let upstream = entry.service().transport.upstream().ok_or_else(|| Problem::not_found("service"))?;
     let Principal { tenant, principal, .. } = principal;
@@ -51,82 +51,84 @@ pub(super) async fn peer_of(
     let prepared = prepared.map_err(|not_called| {
         let reason = match not_called {
             NotCalled::Address(refusal) => refusal.to_string(),
-            NotCalled::Secrets => "its secrets could not be opened".into(),
-            NotCalled::Token => "its authorization server gave no token".into(),
+            NotCalled::Secrets => "its secrets could not be decrypted".into(),
+            NotCalled::Token => "its authorization server issued no token".into(),
         };
         Problem::new(Code::NoServiceAvailable, format!("The server was not called: {reason}."))
     })?;
-    let Client { capabilities, session, .. } = client;
+    let ClientProfile { capabilities, session, .. } = client;
     Ok((
         Peer::new(tenant, entry, prepared, Asker { principal, session, capabilities, unasked: false }),
         upstream.clone(),
     ))
 }
 
-/// A server's first answer to what counts against the limits once; the server, and until when it may be asked.
-pub(super) async fn answered(
+/// Sends the first request of an operation that counts against the limits once; returns the server, the deadline for
+/// further requests, and the response.
+pub(super) async fn first_response(
     call: &Call,
     caller: &Caller,
     entry: &Entry,
     method: ForwardedMethod,
     params: &str,
-    wish: Wish<'_>,
+    options: RelayOptions<'_>,
 ) -> Result<(Peer, Timestamp, Box<RawValue>), Error> {
     let Caller { principal, snapshot, .. } = caller;
     limits::work(call, principal, snapshot, &entry.service().id, method.kind).await?;
-    let (peer, upstream) = peer(call, caller, entry, wish.client).await?;
+    let (peer, upstream) = peer(call, caller, entry, options.client).await?;
     let until = clock::now().plus_ms(upstream.timeout_seconds * 1000);
-    let answer = asked(&peer, method, params, until, wish).await;
-    let answer = answer.map_err(|came| told(&peer, method, &came, wish.client.legacy))?;
-    Ok((peer, until, answer))
+    let response = send(&peer, method, params, until, options).await;
+    let response = response.map_err(|outcome| client_error(&peer, method, &outcome, options.client.legacy))?;
+    Ok((peer, until, response))
 }
 
-/// Asks one server, and gives what it says.
-pub(super) async fn one(
+/// Forwards a request to one server and returns its result.
+pub(super) async fn forward(
     call: &Call,
     caller: &Caller,
     entry: &Entry,
     method: ForwardedMethod,
     params: &str,
-    wish: Wish<'_>,
+    options: RelayOptions<'_>,
 ) -> Result<String, Error> {
-    let (_, _, given) = answered(call, caller, entry, method, params, wish).await?;
-    Ok(result(method, &given, wish.client.legacy).ok_or_else(unacceptable)?)
+    let (_, _, response) = first_response(call, caller, entry, method, params, options).await?;
+    Ok(result(method, &response, options.client.legacy).ok_or_else(unacceptable)?)
 }
 
 pub(super) fn unacceptable() -> Problem {
-    Problem::new(Code::NoServiceAvailable, "The server's answer is none that can be passed on.")
+    Problem::new(Code::NoServiceAvailable, "The server returned a response that cannot be forwarded.")
 }
 
-/// What a server answers to one request, or what came instead: its refusal too.
-pub(super) async fn asked(
+/// Sends a request; returns the server's result, or else the outcome, which includes its errors.
+pub(super) async fn send(
     peer: &Peer,
     method: ForwardedMethod,
     params: &str,
     until: Timestamp,
-    wish: Wish<'_>,
+    options: RelayOptions<'_>,
 ) -> Result<Box<RawValue>, RequestOutcome> {
-    let asked = UpstreamRequest { meta: wish.meta.map(RawValue::get), ..UpstreamRequest::new(method.name, params) };
-    match ask(peer, &asked, &[], until, false).await {
+    let request =
+        UpstreamRequest { meta: options.meta.map(RawValue::get), ..UpstreamRequest::new(method.name, params) };
+    match ask(peer, &request, &[], until, false).await {
         Ok(conversation) => conversation.response().await?,
         Err(RequestOutcome::Answered(response)) => response,
-        Err(came) => return Err(came),
+        Err(outcome) => return Err(outcome),
     }
     .map_err(|error| RequestOutcome::Answered(Err(error)))
 }
 
-/// What the client is told of a request that got no result.
-fn told(peer: &Peer, method: ForwardedMethod, came: &RequestOutcome, legacy: bool) -> Error {
-    // An error of its own may come with any status.
-    let refused = came.error().and_then(|refused| error(&refused.whole, legacy));
-    if let Some(told) = refused.filter(|told| !peer.secrets.shows_in(told)) {
-        return Error::Forwarded(told);
+/// The client's error for a request without a result.
+fn client_error(peer: &Peer, method: ForwardedMethod, outcome: &RequestOutcome, legacy: bool) -> Error {
+    // A JSON-RPC error may arrive with any HTTP status.
+    let forwarded = outcome.error().and_then(|rejection| error(&rejection.whole, legacy));
+    if let Some(text) = forwarded.filter(|text| !peer.secrets.shows_in(text)) {
+        return Error::Forwarded(text);
     }
-    if matches!(came, RequestOutcome::Answered(_)) {
+    if matches!(outcome, RequestOutcome::Answered(_)) {
         return unacceptable().into();
     }
-    let reason = Some(came.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
+    let reason = Some(outcome.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
     let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-    let detail = format!("The server could not be asked now{reason}. Try again later.");
+    let detail = format!("The server could not be reached{reason}. Try again later.");
     Problem::new(Code::NoServiceAvailable, detail).with_header("Retry-After", "5").into()
 }

@@ -1,6 +1,6 @@
-//! Sessions of legacy clients: only for who can be asked, as all else is said by each request itself.
+//! Sessions of legacy clients that need state between requests: for elicitations, subscriptions, and sessions at servers.
 //!
-//! A session's id names its object under a signature for one principal at one door, so what was made up costs no look-up.
+//! A session id names its object under a signature for one principal at one endpoint, so a forged id costs no look-up.
 
 use serde_json::value::RawValue;
 
@@ -16,22 +16,22 @@ use super::super::answer::internal;
 
 pub const HEADER: &str = "mcp-session-id";
 
-/// A session that is there, and its opener's.
+/// An open session of the caller.
 #[derive(Clone)]
 pub struct Session {
     pub object: String,
     pub opener: Opener,
-    /// The least severe messages it asked for.
+    /// The lowest severity of log messages that the client asked for.
     pub level: Option<String>,
 }
 
 impl Session {
-    /// What sessions at servers are known by that belong to this one.
+    /// The name under which this session's sessions at servers are kept.
     pub fn name(&self) -> &str {
         &self.object
     }
 
-    pub fn able(&self) -> ClientCapabilities {
+    pub fn client_capabilities(&self) -> ClientCapabilities {
         ClientCapabilities::read(&self.opener.client)
     }
 
@@ -43,11 +43,11 @@ impl Session {
         self.ask(Ask::SetLevel { level: level.into() }).await.map(drop)
     }
 
-    /// A resource is watched from now on, or no more.
-    pub async fn watch(&self, uri: String, on: bool) -> Result<(), Error> {
+    /// Subscribes to a resource, or ends the subscription.
+    pub async fn set_watched(&self, uri: String, on: bool) -> Result<(), Error> {
         match self.ask(Ask::Watch { uri, on }).await? {
             Reply::Done => Ok(()),
-            Reply::Full => Err(Error::Params("This session watches as many resources as it may: 50.".into())),
+            Reply::Full => Err(Error::Params("A session may subscribe to at most 50 resources.".into())),
             _ => Err(ended().into()),
         }
     }
@@ -59,11 +59,11 @@ pub async fn ask_object(object: &str, principal: &str, ask: Ask) -> Result<Reply
 }
 
 pub fn ended() -> Problem {
-    Problem::new(Code::NotFound, "There is no such session (any more). Begin another with initialize.")
+    Problem::new(Code::NotFound, "The session is unknown or has ended. Open another with initialize.")
 }
 
-/// The requests of a question, as a session remembers them.
-pub fn remembered(name: &str, request: &RawValue) -> Request {
+/// A request of an elicitation, as a session stores it.
+pub fn session_request(name: &str, request: &RawValue) -> Request {
     let method = Object::new(request.get(), "#").ok().and_then(|mut request| request.string("method", 1..=64));
     Request { name: name.into(), elicits: method.as_deref() == Some("elicitation/create"), response: None }
 }

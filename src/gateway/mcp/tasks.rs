@@ -1,4 +1,4 @@
-//! `tasks/get`, `tasks/update`, `tasks/cancel`: the contexts that calls have made, for whom they belong to.
+//! `tasks/get`, `tasks/update`, `tasks/cancel`: the contexts of earlier calls, for their owners.
 
 use serde_json::value::RawValue;
 
@@ -17,28 +17,28 @@ use narthex_core::mcp::task::{Task, extension};
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
 use super::super::contexts;
-use super::{Door, joined};
+use super::{EndpointScope, result_links};
 
 const DAY_MS: u64 = 86_400_000;
 
-/// How long a task is there after it was made, in milliseconds.
+/// The retention of a task after its creation, in milliseconds.
 pub fn ttl_ms(call: &Call) -> u64 {
     call.settings.context_retention_days * DAY_MS
 }
 
-/// Whether a client can be given a handle: it knows what that is, and may look at it.
-pub fn may_be_given(caller: &Caller, envelope: &Envelope) -> bool {
+/// Whether a call may be answered with a task: the client supports tasks and may read them.
+pub fn supported_by(caller: &Caller, envelope: &Envelope) -> bool {
     envelope.able.tasks && caller.principal.may("contexts:read")
 }
 
 fn unreadable() -> Problem {
-    Problem::internal("a context that cannot be read")
+    Problem::internal("the view of a context is unreadable")
 }
 
 pub async fn serve(
     call: &Call,
     caller: &mut Caller,
-    door: Door<'_>,
+    scope: EndpointScope<'_>,
     request: &Request<'_>,
     envelope: &Envelope,
 ) -> Result<String, Error> {
@@ -48,8 +48,8 @@ pub async fn serve(
     let params = request.params.ok_or_else(|| Error::Params("taskId must be a string".into()))?;
     let mut params = Object::new(params.get(), "#").map_err(|fault| Error::Params(fault.detail.to_string()))?;
     let id = params.string("taskId", 1..=64).ok_or_else(|| Error::Params("taskId must be a string".into()))?;
-    let served = match request.method.as_str() {
-        "tasks/get" => return get(call, caller, door, &id, envelope).await,
+    let done = match request.method.as_str() {
+        "tasks/get" => return get(call, caller, scope, &id, envelope).await,
         "tasks/cancel" => cancel(call, caller, &id).await,
         "tasks/update" => match params.raw("inputResponses") {
             Some(responses) => update(call, caller, &id, responses).await,
@@ -57,13 +57,13 @@ pub async fn serve(
         },
         _ => return Err(Error::Method { name: request.method.clone(), legacy: false }),
     };
-    served.map(|()| result(false, &[])).map_err(refused)
+    done.map(|()| result(false, &[])).map_err(task_error)
 }
 
-/// A task that is not there, or is another's, is a wrong parameter, as is input that does not fit.
-pub(super) fn refused(problem: Problem) -> Error {
+/// An unknown task, the task of another principal, and unsuitable input are invalid parameters.
+pub(super) fn task_error(problem: Problem) -> Error {
     match problem.code {
-        Code::NotFound => Error::Params("There is no such task.".into()),
+        Code::NotFound => Error::Params("No such task, or you do not have access to it.".into()),
         Code::ValidationFailed | Code::Conflict => {
             let faults = problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
             Error::Params([problem.detail.clone()].into_iter().chain(faults).collect::<Vec<_>>().join(" "))
@@ -72,13 +72,19 @@ pub(super) fn refused(problem: Problem) -> Error {
     }
 }
 
-async fn found(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId, Box<ContextDetails>), Problem> {
+async fn find(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId, Box<ContextDetails>), Problem> {
     contexts::visible(call, caller, id, |id| Ask::Get { id }).await
 }
 
-async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, id: &str, envelope: &Envelope) -> Result<String, Error> {
+async fn get(
+    call: &Call,
+    caller: &mut Caller,
+    scope: EndpointScope<'_>,
+    id: &str,
+    envelope: &Envelope,
+) -> Result<String, Error> {
     caller.principal.require("contexts:read")?;
-    let (_, found) = found(call, caller, id).await.map_err(refused)?;
+    let (_, found) = find(call, caller, id).await.map_err(task_error)?;
     caller.principal.require("contexts:read")?;
     let task = Task::read(found.view.get()).ok_or_else(unreadable)?;
     if task.asks() {
@@ -88,20 +94,25 @@ async fn get(call: &Call, caller: &mut Caller, door: Door<'_>, id: &str, envelop
             return Err(Error::Capability { required });
         }
     }
-    let given = joined::result(&caller.snapshot, door.joins(), &found.view, found.result.as_deref());
-    Ok(task.detailed(found.view.get(), given.as_deref(), ttl_ms(call)))
+    let result = result_links::rewrite(&caller.snapshot, scope.is_combined(), &found.view, found.result.as_deref());
+    Ok(task.detailed(found.view.get(), result.as_deref(), ttl_ms(call)))
 }
 
 async fn cancel(call: &Call, caller: &mut Caller, id: &str) -> Result<(), Problem> {
     caller.principal.require("contexts:cancel")?;
-    let (id, _) = found(call, caller, id).await?;
+    let (id, _) = find(call, caller, id).await?;
     caller.principal.require("contexts:cancel")?;
-    // One that has ended is cancelled as well as it can be.
+    // The cancellation of an ended task succeeds without effect.
     contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
 }
 
-/// Keeps a part of the answer. When something else came in between, the client sees that it is asked again.
-async fn narrow(caller: &mut Caller, id: &ContextId, found: &ContextDetails, rest: String) -> Result<(), Problem> {
+/// Stores a partial response. If the context changed in the meantime, the client sees the whole input request again.
+async fn store_partial(
+    caller: &mut Caller,
+    id: &ContextId,
+    found: &ContextDetails,
+    rest: String,
+) -> Result<(), Problem> {
     let Some(from) = found.input_request.clone() else { return Ok(()) };
     let to = RawValue::from_string(rest).map_err(|error| Problem::internal(error.to_string()))?;
     let tenant = caller.principal.tenant.clone();
@@ -110,7 +121,7 @@ async fn narrow(caller: &mut Caller, id: &ContextId, found: &ContextDetails, res
 }
 
 async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue) -> Result<(), Problem> {
-    let (id, found) = found(call, caller, id).await?;
+    let (id, found) = find(call, caller, id).await?;
     caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
     let task = Task::read(found.view.get()).ok_or_else(unreadable)?;
     if !task.asks() {
@@ -121,12 +132,12 @@ async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue
             let input = RawValue::from_string(input).map_err(|error| Problem::internal(error.to_string()))?;
             contexts::submit_input(caller, &id, &found, &input).await.map(drop)
         }
-        // Nobody else is asked: it would wait until its time is over.
+        // No other client is asked, so the context would wait until its deadline.
         ElicitationResponse::Declined => {
             contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
         }
         ElicitationResponse::Invalid(detail) => Err(Problem::new(Code::ValidationFailed, detail)),
-        ElicitationResponse::Partial(rest) => narrow(caller, &id, &found, rest).await,
+        ElicitationResponse::Partial(rest) => store_partial(caller, &id, &found, rest).await,
         ElicitationResponse::Unanswered => Ok(()),
     }
 }

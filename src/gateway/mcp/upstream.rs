@@ -1,4 +1,4 @@
-//! What goes along to a service that is an MCP server itself: what the client can be asked, and what it wants to hear.
+//! ClientProfile data that a call carries to a service that is an MCP server: capabilities, session, log level, `_meta`.
 
 use serde_json::value::RawValue;
 
@@ -13,72 +13,72 @@ use narthex_core::mcp::revision::{self, Envelope};
 
 use super::session::Session;
 
-/// The level of messages for a client of 2025 that asked for none.
-const USUAL_LEVEL: &str = "info";
+/// The log level for a legacy client that set none.
+const DEFAULT_LEVEL: &str = "info";
 
-/// Who asks a server through the gateway, beside the principal.
+/// The client that reaches a server through the gateway.
 #[derive(Clone, Copy)]
-pub struct Client<'a> {
-    /// What it can be asked, an object's text.
+pub struct ClientProfile<'a> {
+    /// The client's capabilities, a JSON object.
     pub capabilities: Option<&'a RawValue>,
-    /// Its session here, which has one of its own there.
+    /// The client's session at the gateway, which has its own session at the server.
     pub session: Option<&'a str>,
     pub legacy: bool,
 }
 
-impl<'a> Client<'a> {
-    /// As a modern request says it.
+impl<'a> ClientProfile<'a> {
+    /// From the envelope of a modern request.
     pub fn modern(params: Option<&'a RawValue>) -> Self {
         Self { capabilities: revision::capabilities(params), session: None, legacy: false }
     }
 
-    /// As a legacy client said it when its session began.
+    /// From the `initialize` of a legacy client's session.
     pub fn legacy(session: Option<&'a Session>) -> Self {
         let capabilities = session.map(|session| &*session.opener.client);
         Self { capabilities, session: session.map(Session::name), legacy: true }
     }
 }
 
-/// What a caller brings for an upstream. Of services of other kinds nothing is told.
+/// Options of a call at an upstream. They are empty for services that are not MCP servers.
 #[derive(Debug, Default)]
-pub struct Wish {
-    /// The capabilities that may be declared for it.
-    pub client: Option<Box<RawValue>>,
-    /// Its session here.
+pub struct UpstreamOptions {
+    /// The client capabilities that the gateway may declare to the server.
+    pub capabilities: Option<Box<RawValue>>,
+    /// The client's session at the gateway.
     pub session: Option<String>,
-    /// It cannot be asked during this call.
+    /// The client cannot answer elicitations during this call.
     pub unasked: bool,
     pub log_level: Option<String>,
-    /// What its client says of the call.
+    /// The request's `_meta` for the server.
     pub meta: Option<Box<RawValue>>,
-    /// Messages of the server's log are shown.
+    /// Log messages of the server are forwarded.
     pub messages: bool,
 }
 
-impl Wish {
-    /// What a modern request says of its sender.
-    pub fn of(entry: &Entry, envelope: &Envelope) -> Self {
+impl UpstreamOptions {
+    /// The options of a modern request.
+    pub fn of_modern(entry: &Entry, envelope: &Envelope) -> Self {
         let client = RawValue::from_string(envelope.client.clone()).ok();
         let level = envelope.log_level.clone();
         let messages = level.is_some();
         Self::for_upstream(entry, client.as_deref(), level, messages)
     }
 
-    /// What a legacy client has said before; without a session it cannot be asked, nor during a call that has no stream and
-    /// no task. Its session at the server is one for all of its calls, so all of it is declared with each.
+    /// The options of a legacy client. Without a session it cannot answer elicitations, nor during a call without a stream
+    /// and without a task. Its session at the server serves all its calls, so each call declares all capabilities.
     pub fn of_legacy(entry: &Entry, session: Option<&Session>, streams: bool, is_task: bool) -> Self {
         let catalogue = entry.service().catalogue.as_ref();
-        // A client that asked for no level leaves it to the server; one of 2026 says nothing unless it is asked to.
+        // Without a level, a legacy server decides; a modern server sends no messages unless the request sets one.
         let modern = catalogue.is_some_and(|known| known.protocol_version.as_deref() == Some(MODERN));
         let level = session.and_then(|session| session.level.clone());
-        let level = level.or_else(|| modern.then(|| USUAL_LEVEL.into()));
+        let level = level.or_else(|| modern.then(|| DEFAULT_LEVEL.into()));
         let client = session.map(|session| &*session.opener.client);
-        let wish = Self::for_upstream(entry, client, level, streams);
+        let options = Self::for_upstream(entry, client, level, streams);
         let unasked = session.is_some() && !streams && !is_task;
-        Self { session: session.map(|session| session.name().into()), unasked, ..wish }
+        Self { session: session.map(|session| session.name().into()), unasked, ..options }
     }
 
-    /// With what the request says in its `_meta` for the server.
+    /// Adds the part of the request's `_meta` for the server.
     pub fn with_meta(self, entry: &Entry, params: Option<&RawValue>) -> Result<Self, Error> {
         let meta = if entry.service().transport.upstream().is_some() { request_meta::passed(params)? } else { None };
         Ok(Self { meta, ..self })
@@ -89,16 +89,16 @@ impl Wish {
         if service.transport.upstream().is_none() {
             return Self::default();
         }
-        let none = RawValue::from_string("{}".into()).ok();
+        let empty = RawValue::from_string("{}".into()).ok();
         let logs = service.catalogue.as_ref().is_some_and(|known| known.server.declares("logging"));
         let messages = messages && logs;
-        let client = client.and_then(forwarded_capabilities).or(none);
-        Self { client, session: None, unasked: false, log_level: level.filter(|_| logs), meta: None, messages }
+        let capabilities = client.and_then(forwarded_capabilities).or(empty);
+        Self { capabilities, session: None, unasked: false, log_level: level.filter(|_| logs), meta: None, messages }
     }
 }
 
-/// A notice as the client is told of it; nothing where it did not ask for that. A modern client is told of changes by
-/// its subscriptions only.
+/// The notification of an upstream in the client's form; nothing if the client did not ask for it. Modern clients learn of
+/// changes through their subscriptions only.
 pub fn notification(notice: &Notice, token: Option<&RawValue>, messages: bool, legacy: bool) -> Option<String> {
     match notice {
         Notice::Progress(params) => responses::forwarded_progress(token?, params),

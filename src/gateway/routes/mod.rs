@@ -31,7 +31,7 @@ pub fn is_public(call: &Call) -> bool {
 pub async fn dispatch(call: &Call) -> Result<Answer, Problem> {
     let found = find(call).ok_or_else(|| Problem::not_found("path"))?;
     if found.rows().any(|row| row.checks_origin)
-        && let Some(refusal) = mcp::foreign(call)
+        && let Some(refusal) = mcp::reject_foreign_origin(call)
     {
         return Ok(refusal);
     }

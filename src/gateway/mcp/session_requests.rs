@@ -1,4 +1,4 @@
-//! What requests do with sessions: they open, find, resume and end them, and answer what was asked there.
+//! Requests about sessions: they open, find, resume and end them, and respond to elicitations.
 
 use std::rc::Rc;
 
@@ -23,26 +23,31 @@ use narthex_core::mcp::session::{Opener, name, read_event_id};
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::contexts;
-use super::asking::{self, Asking};
+use super::call_follower::CallFollower;
 use super::channel::{Channel, stream_headers};
-use super::following::Following;
+use super::elicitation::{self, ElicitationMode};
 use super::session::{HEADER, Session, ask_object, ended};
-use super::upstream::Client;
-use super::{Door, offered, relay};
+use super::upstream::ClientProfile;
+use super::{EndpointScope, relay, server_features};
 
-/// What a session's id is bound to.
-fn bound(caller: &Caller, door: Door<'_>) -> String {
+/// The text that a session id is bound to.
+fn id_binding(caller: &Caller, scope: EndpointScope<'_>) -> String {
     let principal = &caller.principal;
-    format!("mcp session {} {} {}", principal.tenant, principal.principal, door.0.unwrap_or_default())
+    format!("mcp session {} {} {}", principal.tenant, principal.principal, scope.0.unwrap_or_default())
 }
 
-/// Begins a session for a client that can be asked, can watch resources, or needs one at a server: its id. `params` are those of `initialize`.
-pub async fn open(caller: &Caller, door: Door<'_>, params: Option<&RawValue>) -> Result<Option<String>, Problem> {
+/// Opens a session for a client that supports elicitation, can watch resources, or needs a session at a server; returns
+/// its id. `params` are those of `initialize`.
+pub async fn open(
+    caller: &Caller,
+    scope: EndpointScope<'_>,
+    params: Option<&RawValue>,
+) -> Result<Option<String>, Problem> {
     let mut params = params.and_then(|params| Object::new(params.get(), "#").ok());
     let client = params.as_mut().and_then(|params| params.raw("capabilities"));
-    // What it watches has to be remembered, too, and which session it has at a server that keeps some.
-    let needs_one = offered::has_resources(door, caller) || offered::has_sessions(door, caller);
-    let Some(client) = client.filter(|client| needs_one || ClientCapabilities::read(client).can_be_asked()) else {
+    // A session also stores the watched resources, and the client's sessions at servers.
+    let needs_session = server_features::has_resources(scope, caller) || server_features::has_sessions(scope, caller);
+    let Some(client) = client.filter(|client| needs_session || ClientCapabilities::read(client).can_be_asked()) else {
         return Ok(None);
     };
     let version = params.as_mut().and_then(|params| params.string("protocolVersion", 1..=32));
@@ -52,19 +57,19 @@ pub async fn open(caller: &Caller, door: Door<'_>, params: Option<&RawValue>) ->
         principal: principal.clone(),
         version: negotiated(version.as_deref()).into(),
         client: ClientCapabilities::storable(client)
-            .ok_or_else(|| Problem::internal("capabilities that cannot be written"))?,
+            .ok_or_else(|| Problem::internal("the capabilities cannot be stored"))?,
     };
     ask_object(&format!("{}/{name}", caller.principal.tenant), &principal, Ask::Open(opener)).await?;
-    Ok(Some(page_cursor::write(&caller.snapshot.cursor_key, &name, &bound(caller, door))))
+    Ok(Some(page_cursor::write(&caller.snapshot.cursor_key, &name, &id_binding(caller, scope))))
 }
 
-/// The session a request is of, if it names one.
+/// The session of a request, if it names one.
 ///
 /// # Errors
-/// It has ended, or is another's: 404, on which a client begins anew.
-pub async fn of(call: &Call, caller: &Caller, door: Door<'_>) -> Result<Option<Session>, Problem> {
+/// 404 if the session has ended or belongs to another principal; the client then opens a new one.
+pub async fn find(call: &Call, caller: &Caller, scope: EndpointScope<'_>) -> Result<Option<Session>, Problem> {
     let Some(id) = call.request.header(HEADER) else { return Ok(None) };
-    let name = page_cursor::read(&caller.snapshot.cursor_key, id, &bound(caller, door)).ok_or_else(ended)?;
+    let name = page_cursor::read(&caller.snapshot.cursor_key, id, &id_binding(caller, scope)).ok_or_else(ended)?;
     let object = format!("{}/{name}", caller.principal.tenant);
     match ask_object(&object, &caller.principal.principal, Ask::Use).await? {
         Reply::Used { opener, level } => Ok(Some(Session { object, opener, level })),
@@ -72,16 +77,16 @@ pub async fn of(call: &Call, caller: &Caller, door: Door<'_>) -> Result<Option<S
     }
 }
 
-/// Its sessions at servers end with it.
+/// Ends a session, and its sessions at servers.
 pub async fn end(call: &Call, caller: &Caller, session: &Session) -> Result<Answer, Problem> {
     let ended = session.ask(Ask::End).await?;
     let closed = close_session(session.name()).await;
     if let Reply::Ended { upstreams } = ended {
-        // Those that were begun by other isolates.
+        // Sessions that other isolates opened.
         let others = upstreams.into_iter().filter(|(_, upstream)| !closed.contains(&upstream.session));
         join_all(others.map(|(service, upstream)| async move {
             let entry = caller.snapshot.service(&service)?;
-            let (peer, _) = relay::peer(call, caller, entry, Client::legacy(Some(session))).await.ok()?;
+            let (peer, _) = relay::peer(call, caller, entry, ClientProfile::legacy(Some(session))).await.ok()?;
             end_upstream(&peer, upstream).await;
             Some(())
         }))
@@ -90,7 +95,7 @@ pub async fn end(call: &Call, caller: &Caller, session: &Session) -> Result<Answ
     Ok(Answer::empty(204))
 }
 
-/// A response to what the client was asked: once it is whole, the context goes on.
+/// A response of the client to an elicitation; the context continues once all responses have arrived.
 pub async fn respond(
     call: &Call,
     caller: &mut Caller,
@@ -102,20 +107,20 @@ pub async fn respond(
     match session.ask(Ask::Respond { id: id.get().into(), response }).await? {
         Reply::Answered { context, question, responses } => {
             let responses = RawValue::from_string(responses).map_err(|error| Problem::internal(error.to_string()))?;
-            let given = asking::give(call, caller, &context, question, &responses).await;
-            if matches!(given, Err(Error::Params(_))) {
-                // It was asked once, and has nothing better to say.
-                stop(call, caller, &context).await?;
+            let submitted = elicitation::submit_if_open(call, caller, &context, question, &responses).await;
+            if matches!(submitted, Err(Error::Params(_))) {
+                // The elicitation is not repeated, so the context cannot continue.
+                cancel_context(call, caller, &context).await?;
             }
-            given
+            submitted
         }
-        Reply::Refused { context } => Ok(stop(call, caller, &context).await?),
-        // An answer to what was answered before, or is not waited for any more.
+        Reply::Refused { context } => Ok(cancel_context(call, caller, &context).await?),
+        // The elicitation has been answered before, or is closed.
         _ => Ok(()),
     }
 }
 
-/// `notifications/cancelled`: the request's context, if the request goes on.
+/// `notifications/cancelled`: cancels the context of the request, if it has not ended.
 pub async fn cancel(
     call: &Call,
     caller: &mut Caller,
@@ -125,30 +130,29 @@ pub async fn cancel(
     let request = params.and_then(|params| Object::new(params.get(), "#").ok()?.raw("requestId"));
     let Some(request) = request else { return Ok(()) };
     match session.ask(Ask::Find { request: request.get().into() }).await? {
-        Reply::Found { context: Some(context) } => stop(call, caller, &context).await,
+        Reply::Found { context: Some(context) } => cancel_context(call, caller, &context).await,
         _ => Ok(()),
     }
 }
 
-async fn stop(call: &Call, caller: &mut Caller, context: &str) -> Result<(), Problem> {
+async fn cancel_context(call: &Call, caller: &mut Caller, context: &str) -> Result<(), Problem> {
     let (id, _) = contexts::visible(call, caller, context, |id| StoreAsk::Get { id }).await?;
     contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
 }
 
-/// The stream of a call, taken up where it was left: what was sent since, and what comes.
+/// Resumes the stream of a call: writes the messages since the last event, and those to come.
 pub async fn resume(
     call: &Call,
     caller: &mut Caller,
-    door: Door<'_>,
+    scope: EndpointScope<'_>,
     session: Session,
-    left_at: &str,
+    last_event: &str,
 ) -> Result<Answer, Problem> {
-    let unknown =
-        || Problem::new(Code::NotFound, "There is nothing to resume: no stream of this session was left there.");
-    let (number, after) = read_event_id(left_at).ok_or_else(unknown)?;
+    let unknown = || Problem::new(Code::NotFound, "This session has no stream with this Last-Event-ID.");
+    let (number, after) = read_event_id(last_event).ok_or_else(unknown)?;
     let (response, stream) = Stream::open(200, &stream_headers());
     let Some(after) = after else {
-        // Its response was the last that there was to say.
+        // The client has the response, which was the last message.
         stream.close();
         return Ok(Answer::stream(response));
     };
@@ -158,26 +162,26 @@ pub async fn resume(
     };
     let (id, _) = contexts::visible(call, caller, &begun.context, |id| StoreAsk::Get { id }).await?;
     let raw = |text: String| RawValue::from_string(text).map_err(|error| Problem::internal(error.to_string()));
-    let channel = Channel::kept(stream, session.clone(), number, turn);
+    let channel = Channel::resumable(stream, session.clone(), number, turn);
     for (number, text) in events {
-        channel.repeat(number, &text);
+        channel.write_numbered(number, &text);
     }
-    let following = Following {
+    let follower = CallFollower {
         canceller: contexts::Canceller::new(call, caller),
         snapshot: caller.snapshot.clone(),
         id,
         request: raw(begun.request)?,
         request_id: call.request_id.clone(),
-        token: begun.token.map(raw).transpose()?,
+        progress_token: begun.token.map(raw).transpose()?,
         legacy: true,
-        related: begun.related,
-        joined: door.joins(),
-        messages: false,
+        names_task: begun.related,
+        combined: scope.is_combined(),
+        forwards_logs: false,
         notifications: Notifications::default(),
-        asking: Asking::BySession { able: session.able() },
-        reached,
-        watched: Rc::new(call.watched(&caller.principal, RequiredPermissions::ToCreate)),
+        elicitation: ElicitationMode::OnStream { capabilities: session.client_capabilities() },
+        position: reached,
+        credentials: Rc::new(call.watched(&caller.principal, RequiredPermissions::ToCreate)),
     };
-    call.keep_running(following.write_to(channel));
+    call.keep_running(follower.write_to(channel));
     Ok(Answer::stream(response))
 }

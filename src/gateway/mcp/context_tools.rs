@@ -1,4 +1,4 @@
-//! Three tools at `/mcp` for clients that know no tasks: what a context is, what it gave, and its end.
+//! Three tools at `/mcp` for clients without tasks: they read the status and the result of a context, and cancel it.
 
 use crate::objects::contexts::messages::{Ask, CancelOutcome, ContextDetails};
 use narthex_core::base::id::ContextId;
@@ -11,37 +11,37 @@ use narthex_core::mcp::responses::{tool_error, tool_result};
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
 use super::super::contexts;
-use super::joined;
+use super::result_links;
 
 const STATUS: &str = "context_status";
 const RESULT: &str = "context_result";
 const CANCEL: &str = "context_cancel";
-/// `context_result` waits so long for the end, in milliseconds: well within what clients wait for a tool.
+/// The longest wait of `context_result`, in milliseconds: well within the timeouts of clients.
 const WAIT_MS: u64 = 25_000;
 
-/// The tools with what is said of them, and the permission each needs.
+/// The tools: name, permission, description, and whether it only reads.
 const ALL: [(&str, &str, &str, &str); 3] = [
     (
         STATUS,
         "contexts:read",
-        "Tells what became of an earlier call: its status, its progress and its error, by its context id.",
+        "Returns the status, the progress and the error of an earlier call, by its context id.",
         "true",
     ),
     (
         RESULT,
         "contexts:read",
-        "Gives the result of an earlier call, by its context id. Waits up to 25 seconds for its end.",
+        "Returns the result of an earlier call, by its context id. Waits up to 25 seconds for it to end.",
         "true",
     ),
-    (CANCEL, "contexts:cancel", "Cancels an earlier call that goes on, by its context id.", "false"),
+    (CANCEL, "contexts:cancel", "Cancels an earlier call that has not ended, by its context id.", "false"),
 ];
 
-pub fn is_one(name: &str) -> bool {
+pub fn is_context_tool(name: &str) -> bool {
     ALL.iter().any(|(known, ..)| *known == name)
 }
 
-/// Those the caller may use, as they are listed.
-pub fn listed(caller: &Caller) -> String {
+/// The definitions of the tools that the caller may use.
+pub fn definitions(caller: &Caller) -> String {
     let may = |permission: &str| caller.principal.may(permission);
     let shown: Vec<String> = ALL
         .iter()
@@ -55,7 +55,7 @@ pub fn listed(caller: &Caller) -> String {
     shown.join(",")
 }
 
-fn asked_for(arguments: &str) -> Option<String> {
+fn context_id(arguments: &str) -> Option<String> {
     let mut members = Object::new(arguments, "#").ok()?;
     let id = members.string("context_id", 1..=64);
     if members.finish().is_empty() { id } else { None }
@@ -68,21 +68,17 @@ pub async fn serve(
     arguments: &str,
     legacy: bool,
 ) -> Result<String, Error> {
-    let Some(id) = asked_for(arguments) else {
-        return Ok(tool_error(
-            legacy,
-            "Invalid arguments: context_id must be a string, and nothing else is known.",
-            None,
-        ));
+    let Some(id) = context_id(arguments) else {
+        return Ok(tool_error(legacy, "Invalid arguments: context_id must be a string, and the only member.", None));
     };
-    match answered(call, caller, name, &id, legacy).await {
+    match call_tool(call, caller, name, &id, legacy).await {
         Ok(result) => Ok(result),
         Err(problem) if problem.code == Code::NotFound => Ok(tool_error(legacy, &problem.detail, None)),
         Err(problem) => Err(problem.into()),
     }
 }
 
-async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy: bool) -> Result<String, Problem> {
+async fn call_tool(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy: bool) -> Result<String, Problem> {
     let get = |id: ContextId| Ask::Get { id };
     let wait = |id: ContextId| Ask::Wait { id, milliseconds: WAIT_MS, to_the_end: false, news_after: None };
     match name {
@@ -90,9 +86,9 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
             caller.principal.require("contexts:cancel")?;
             let (id, _) = contexts::visible(call, caller, id, get).await?;
             caller.principal.require("contexts:cancel")?;
-            let stopped =
+            let outcome =
                 contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, &id).await.map_err(internal)?;
-            Ok(match stopped {
+            Ok(match outcome {
                 Some(CancelOutcome::Now) => tool_result(legacy, Some(r#"{"cancelled":true}"#), id.as_str()),
                 Some(CancelOutcome::Asked) => tool_result(legacy, Some(r#"{"cancelled":"asked for"}"#), id.as_str()),
                 Some(CancelOutcome::Ended) | None => {
@@ -104,7 +100,7 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
             caller.principal.require("contexts:read")?;
             let (id, found) = contexts::visible(call, caller, id, wait).await?;
             caller.principal.require("contexts:read")?;
-            Ok(result_of(caller, legacy, &id, &found))
+            Ok(result(caller, legacy, &id, &found))
         }
         _ => {
             caller.principal.require("contexts:read")?;
@@ -115,11 +111,11 @@ async fn answered(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy
     }
 }
 
-fn result_of(caller: &Caller, legacy: bool, id: &ContextId, found: &ContextDetails) -> String {
+fn result(caller: &Caller, legacy: bool, id: &ContextId, found: &ContextDetails) -> String {
     if !found.ended && found.input_request.is_none() {
-        let message = format!("The call goes on: it is {}. Ask again later.", found.status.as_str());
+        let message = format!("The call has not ended: it is {}. Try again later.", found.status.as_str());
         return tool_error(legacy, &message, Some(id.as_str()));
     }
-    let result = joined::result(&caller.snapshot, true, &found.view, found.result.as_deref());
+    let result = result_links::rewrite(&caller.snapshot, true, &found.view, found.result.as_deref());
     call_result::of(legacy, id.as_str(), found.view.get(), result.as_deref())
 }

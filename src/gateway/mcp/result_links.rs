@@ -1,4 +1,4 @@
-//! What a service gives, as it is told at the door of all: what it links to is named there as it is listed there.
+//! Links in results at the combined endpoint: renamed to the names under which that endpoint lists the linked resources.
 
 use std::borrow::Cow;
 
@@ -9,27 +9,27 @@ use crate::objects::registry::snapshot::{Entry, Snapshot};
 use narthex_core::mcp::app_uris::Apps;
 use narthex_core::mcp::resource_links::{Links, may_link};
 
-/// The result of a context; `joined`: as it is told there. `view` is the context as it is shown.
-pub fn result<'r>(
+/// The result of a context; `combined`: with its links renamed. `view` is the context as clients see it.
+pub fn rewrite<'r>(
     snapshot: &Snapshot,
-    joined: bool,
+    combined: bool,
     view: &RawValue,
     result: Option<&'r RawValue>,
 ) -> Option<Cow<'r, str>> {
     #[derive(Deserialize)]
-    struct Seen<'a> {
+    struct ResultView<'a> {
         #[serde(borrow)]
         service: Cow<'a, str>,
         #[serde(default)]
         tool_result: bool,
     }
     let text = result?.get();
-    if !joined || !may_link(text) {
+    if !combined || !may_link(text) {
         return Some(Cow::Borrowed(text));
     }
-    let Some(seen) = serde_json::from_str::<Seen<'_>>(view.get()).ok().filter(|seen| seen.tool_result) else {
+    let Some(view) = serde_json::from_str::<ResultView<'_>>(view.get()).ok().filter(|view| view.tool_result) else {
         return Some(Cow::Borrowed(text));
     };
     let apps = Apps::of(snapshot.services.iter().map(Entry::service));
-    Some(Links { service: &seen.service, apps: &apps, asked: None }.result(text))
+    Some(Links { service: &view.service, apps: &apps, asked: None }.result(text))
 }

@@ -1,36 +1,36 @@
-//! What the MCP servers behind an endpoint have beside tools, and who may use it.
+//! Features of the MCP servers behind an endpoint other than tools, and the permissions to use them.
 
 use crate::objects::registry::snapshot::Entry;
 use narthex_core::access::principal::Principal;
 
 use super::super::call::Caller;
-use super::Door;
+use super::EndpointScope;
 
-/// The permission to use what a service has of this kind.
+/// The permission to use one kind of a service's features.
 pub(super) fn permission(service: &str, kind: &str) -> String {
     format!("contexts:create:{service}.{kind}")
 }
 
-/// Whether a server says that it has this.
+/// Whether a server declares this capability.
 pub(super) fn declares(entry: &Entry, name: &str) -> bool {
     entry.service().catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares(name))
 }
 
-/// Whether the door is of one server, which has resources.
-pub(super) fn has_resources(door: Door<'_>, caller: &Caller) -> bool {
-    door.0.and_then(|id| caller.snapshot.service(id)).is_some_and(|entry| declares(entry, "resources"))
+/// Whether the endpoint is that of one server with resources.
+pub(super) fn has_resources(scope: EndpointScope<'_>, caller: &Caller) -> bool {
+    scope.0.and_then(|id| caller.snapshot.service(id)).is_some_and(|entry| declares(entry, "resources"))
 }
 
-/// Whether a server behind the door keeps sessions: each client has its own there.
-pub(super) fn has_sessions(door: Door<'_>, caller: &Caller) -> bool {
+/// Whether a server behind the endpoint keeps sessions: each client then has its own session at that server.
+pub(super) fn has_sessions(scope: EndpointScope<'_>, caller: &Caller) -> bool {
     let keeps = |entry: &Entry| entry.service().catalogue.as_ref().is_some_and(|known| known.server.sessions);
-    match door.0 {
+    match scope.0 {
         Some(id) => caller.snapshot.service(id).is_some_and(keeps),
         None => caller.snapshot.services.iter().any(|entry| keeps(entry) && may_use(&caller.principal, entry)),
     }
 }
 
-/// Whether there is anything of this service that somebody may use.
+/// Whether a principal may use any feature of a service.
 pub(super) fn may_use(principal: &Principal, entry: &Entry) -> bool {
     let service = entry.service();
     let may = |kind: &&str| principal.may(&permission(&service.id, kind));
@@ -41,19 +41,20 @@ pub(super) fn may_use(principal: &Principal, entry: &Entry) -> bool {
             .any(|capability| principal.may_call(&service.id, &capability.name, &capability.permissions))
 }
 
-/// What the servers behind a door declare beside tools, as members of an object, each with a comma before it. What they
-/// tell of changes is told at the door of one server; legacy clients are told of logging anyway.
-pub fn declared(door: Door<'_>, caller: &Caller, legacy: bool) -> String {
+/// The capabilities other than tools that the servers behind an endpoint declare, as members of an object, each with a
+/// comma before it. Notifications of changes are declared at the endpoint of one server only. Legacy clients get the
+/// declaration of logging elsewhere.
+pub fn declared(scope: EndpointScope<'_>, caller: &Caller, legacy: bool) -> String {
     let entries = || {
         let all = caller.snapshot.services.iter().filter(|entry| entry.service().transport.upstream().is_some());
-        all.filter(|entry| door.0.is_none_or(|id| id == entry.service().id))
+        all.filter(|entry| scope.0.is_none_or(|id| id == entry.service().id))
     };
     let member = |name: &&str| {
         let entry = entries().find(|entry| declares(entry, name))?;
-        let catalogue = entry.service().catalogue.as_ref().filter(|_| door.0.is_some());
+        let catalogue = entry.service().catalogue.as_ref().filter(|_| scope.0.is_some());
         let value = catalogue.and_then(|known| known.server.declared(name)).unwrap_or_else(|| "{}".into());
         Some(format!(r#","{name}":{value}"#))
     };
-    let asked = |name: &&&str| !(legacy && **name == "logging");
-    ["prompts", "resources", "completions", "logging"].iter().filter(asked).filter_map(member).collect()
+    let applies = |name: &&&str| !(legacy && **name == "logging");
+    ["prompts", "resources", "completions", "logging"].iter().filter(applies).filter_map(member).collect()
 }
