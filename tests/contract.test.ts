@@ -186,76 +186,9 @@ test("every_operation_parameter_and_header_is_described_and_every_component_is_u
   }
 });
 
-// The documents and the code.
+// The documents and the code: what the types say is in crates/core/src/contract/.
 
 const all = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map((match) => match[1]!);
-const snake = (name: string) => name.replace(/\B[A-Z]/g, "_$&").toLowerCase();
-/** The variants of a Rust enum, as serde spells them. */
-function variants(file: string, name: string): string[] {
-  const body = read(file).match(new RegExp(`pub enum ${name} \\{([^}]*)\\}`))?.[1];
-  assert.ok(body, `${file} has no enum ${name}`);
-  return all(body.replace(/^\s*(\/\/|#).*$/gm, ""), /(\w+),/g).map(snake);
-}
-
-test("both_use_the_words_of_the_code", () => {
-  const schema = (name: string): string[] => openapi.components.schemas[name].enum;
-  const context = openapi.components.schemas.ContextSummaryMembers.properties;
-  assert.deepEqual(schema("ContextStatus"), variants("crates/core/src/context/status.rs", "Status"));
-  assert.deepEqual(schema("ErrorCode"), variants("crates/core/src/context/status.rs", "ErrorCode"));
-  assert.deepEqual(follow(context.priority).enum, variants("crates/core/src/context/status.rs", "Priority"));
-  assert.deepEqual(follow(context.source).enum, variants("crates/core/src/context/status.rs", "Source"));
-  assert.deepEqual(schema("AttemptOutcome"), variants("crates/core/src/context/mod.rs", "AttemptOutcome"));
-  assert.deepEqual(schema("ServiceType"), variants("crates/core/src/services/mod.rs", "ServiceKind"));
-  assert.deepEqual(schema("BreakerState"), variants("crates/core/src/lane/breaker.rs", "BreakerState"));
-  const measured = variants("crates/core/src/lane/observed.rs", "HealthStatus");
-  assert.deepEqual([...schema("ServiceStatus")].sort(), [...measured, "draining"].sort());
-  const roles = all(read("crates/core/src/access/role.rs"), /^ +(?:BuiltInRole \{ )?name: "(\w+)",/gm);
-  assert.deepEqual(all(openapi.components.schemas.RoleName.description, /`(\w+)`/g), roles);
-  assert.equal(openapi.info.version, JSON.parse(read("package.json")).version);
-  assert.equal(openapi.info.version, all(read("Cargo.toml"), /^version = "(.*)"$/gm)[0]);
-});
-
-test("every_problem_has_the_code_and_the_status_of_the_code", () => {
-  const source = read("crates/core/src/http/problem.rs");
-  const words = new Map([...source.matchAll(/Code::(\w+) => "([a-z_]+)"/g)].map(([, name, word]) => [name!, word!]));
-  assert.deepEqual(openapi.components.schemas.ProblemCode.enum, [...words.values()]);
-  const statusOf = new Map<string, number>();
-  for (const [, names, status] of source.matchAll(/((?:Code::\w+[\s|]*)+)=> (\d{3})/g)) {
-    for (const name of all(names!, /Code::(\w+)/g)) statusOf.set(words.get(name)!, Number(status));
-  }
-  assert.equal(statusOf.size, words.size);
-  for (const operation of operations) {
-    for (const [status, response] of Object.entries<Json>(operation.described.responses)) {
-      if (Number(status) < 400) continue;
-      if ((isOAuth(operation) || isMcp(operation)) && !follow(response).content["application/problem+json"]) continue;
-      const { code, status: told } = follow(response).content["application/problem+json"].schema.properties;
-      assert.equal(told.const, Number(status));
-      for (const word of code.enum ?? [code.const]) assert.equal(statusOf.get(word), Number(status), word);
-    }
-  }
-});
-
-test("asyncapi_json_has_every_event_type_and_every_close_code", () => {
-  const types = [
-    ...new Set(
-      all(
-        ["bundle", "cloud_event"].map((name) => read(`crates/core/src/events/${name}.rs`)).join(""),
-        /"((?:context|service|key|registry|stream)\.[a-z_]+|webhook\.disabled)"/g,
-      ),
-    ),
-  ];
-  const messages = Object.keys(asyncapi.components.messages).filter((name) => name.includes("."));
-  assert.deepEqual(messages.sort(), types.sort());
-  const codesOf = (file: string) => {
-    const source = read(file);
-    return [...all(source, /: u16 = (\d{4});/g), ...all(source, /close\(\w+, (\d{4}),/g)].map(Number).sort();
-  };
-  const [hub, lane] = ["src/objects/events/subscribers.rs", "src/objects/lanes/connections.rs"].map(codesOf);
-  for (const [name, channel] of Object.entries<Json>(asyncapi.channels)) {
-    const codes = channel["x-close-codes"].map(({ code }: Json) => code).sort();
-    assert.deepEqual(codes, name === "serviceConnection" ? lane : hub, name);
-  }
-});
 
 test("a_channel_has_the_query_that_its_path_has", () => {
   for (const channel of Object.values<Json>(asyncapi.channels)) {

@@ -10,6 +10,8 @@ pub mod base;
 pub mod calling;
 pub mod context;
 pub mod context_store;
+#[cfg(any(test, feature = "schema"))]
+pub mod contract;
 pub mod events;
 pub mod http;
 pub mod lane;

@@ -48,7 +48,7 @@ fn document<T: serde::de::DeserializeOwned>(row: &Row, at: u32) -> Result<T, Fai
 fn new_delivery(batch: &Batch, bundle: &Bundle, item: &Item, sequence: u64, now: Timestamp) -> Delivery {
     Delivery {
         event_id: format!("{}-{}", batch.publisher, item.number),
-        event_type: item.kind.event_type().into(),
+        event_type: item.kind.event_type().as_str().into(),
         subject: bundle.subject.clone(),
         sequence,
         created_at: now,

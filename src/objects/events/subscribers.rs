@@ -20,6 +20,7 @@ use narthex_core::base::json::{MAX_DEPTH, check};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::backpressure::Backpressure;
 use narthex_core::events::bundle::{EventKind, RegistryEvent};
+use narthex_core::events::close_code::StreamCloseCode;
 use narthex_core::events::cloud_event::frame;
 use narthex_core::events::filter::Filter;
 
@@ -33,16 +34,6 @@ pub const MAX_SOCKETS: usize = 20_000;
 /// Pause before more events are sent to a reader that has fallen behind, in milliseconds.
 pub const SLOW_READER_PAUSE_MS: u64 = 250;
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-
-const CREDENTIALS_ENDED: u16 = 4401;
-const GAP: u16 = 4410;
-const TOO_MANY: u16 = 4429;
-const BAD_MESSAGE: u16 = 1008;
-const TOO_LARGE: u16 = 1009;
-const LOG_UNREADABLE: u16 = 1011;
-const TOO_SLOW: u16 = 1013;
-
-const SLOW_REASON: &str = "too slow: send ping as you read, and resume";
 
 /// The part of a socket's state that survives hibernation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,7 +132,7 @@ impl Subscribers {
         if has_room {
             self.add(slot, subscription);
         } else {
-            self.sockets.close(slot, TOO_MANY, "too many sockets; try again later");
+            self.sockets.close(slot, StreamCloseCode::TooMany.code(), StreamCloseCode::TooMany.reason());
         }
         response
     }
@@ -199,7 +190,7 @@ impl Subscribers {
         slow.extend(backpressure.furthest_behind());
         drop(backpressure);
         for slot in slow {
-            self.close(slot, TOO_SLOW, SLOW_REASON);
+            self.close(slot, StreamCloseCode::TooSlow);
         }
     }
 
@@ -210,8 +201,8 @@ impl Subscribers {
         };
         let text = match text {
             Some(text) if text.len() <= MAX_MESSAGE_BYTES => text,
-            Some(_) => return self.close(slot, TOO_LARGE, "messages have at most 64 KiB"),
-            None => return self.close(slot, BAD_MESSAGE, "messages are text"),
+            Some(_) => return self.close(slot, StreamCloseCode::TooLarge),
+            None => return self.close(slot, StreamCloseCode::BadMessage),
         };
         let viewer = &subscription.viewer;
         let filter = match check(text.as_bytes(), MAX_DEPTH) {
@@ -256,36 +247,36 @@ impl Subscribers {
         self.backpressure.borrow_mut().forget(slot);
     }
 
-    fn close(&self, slot: u32, code: u16, reason: &str) {
-        self.sockets.close(slot, code, reason);
+    fn close(&self, slot: u32, why: StreamCloseCode) {
+        self.sockets.close(slot, why.code(), why.reason());
         self.closed(slot);
     }
 
-    fn close_all(&self, code: u16, reason: &str, whose: impl Fn(&Viewer, Option<&String>) -> bool) {
+    fn close_revoked(&self, whose: impl Fn(&Viewer, Option<&String>) -> bool) {
         let ended: Vec<u32> = {
             let subscriptions = self.subscriptions.borrow();
             let ended = subscriptions.iter().filter(|(_, sub)| whose(&sub.viewer, sub.bound_to.as_ref()));
             ended.map(|(slot, _)| *slot).collect()
         };
         for slot in ended {
-            self.close(slot, code, reason);
+            self.close(slot, StreamCloseCode::CredentialsEnded);
         }
     }
 
     /// Closes the sockets of ended credentials.
     pub fn revoke(&self, principal: &str) {
-        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, _| viewer.principal == principal);
+        self.close_revoked(|viewer, _| viewer.principal == principal);
     }
 
     /// Closes the sockets whose credentials depend on what was revoked.
     pub fn revoke_dependents(&self, revocation: &Revocation) {
-        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, _| viewer.depends_on(revocation));
+        self.close_revoked(|viewer, _| viewer.depends_on(revocation));
     }
 
     /// Closes the sockets whose credentials have expired.
     pub fn close_expired(&self, now: Timestamp) {
         let is_over = |viewer: &Viewer, _: Option<&String>| viewer.until.is_some_and(|until| until <= now);
-        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", is_over);
+        self.close_revoked(is_over);
     }
 
     /// When the next credentials expire.
@@ -296,7 +287,7 @@ impl Subscribers {
     /// Closes the sockets whose viewers have lost their permissions, as far as the registry knows; tokens carry their
     /// own expiry.
     pub fn check(&self, snapshot: &Snapshot) {
-        self.close_all(CREDENTIALS_ENDED, "the credentials have ended", |viewer, bound_to| {
+        self.close_revoked(|viewer, bound_to| {
             let is_known = viewer.principal.starts_with("key:");
             is_known
                 && snapshot.principal(&viewer.tenant, &viewer.principal).is_none_or(|principal| {

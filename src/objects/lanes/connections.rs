@@ -22,6 +22,7 @@ use narthex_core::base::id::ulid;
 use narthex_core::base::json::{Fault, Invalid, MAX_DEPTH, check};
 use narthex_core::base::json_repair;
 use narthex_core::base::time::Timestamp;
+use narthex_core::calling::connection::close_code::ConnectionCloseCode;
 use narthex_core::calling::connection::frame::{
     self, GatewayMessage, MAX_FRAME_BYTES, ServiceMessage, WithdrawalReason,
 };
@@ -42,15 +43,6 @@ const PING_SECONDS: u64 = 20;
 const CHECK_INTERVAL_MS: u64 = 60_000;
 /// A connection without a message for this long is considered dead, in milliseconds.
 const SILENT_MS: u64 = 75_000;
-
-const CREDENTIALS_ENDED: u16 = 4401;
-const SILENT: u16 = 4408;
-const TOO_MANY: u16 = 4429;
-const GONE: u16 = 4404;
-const BAD_MESSAGE: u16 = 1008;
-const TOO_LARGE: u16 = 1009;
-const CHANGED: u16 = 1012;
-pub(super) const TRY_AGAIN: u16 = 1013;
 
 /// The part of a connection's state that survives hibernation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -185,7 +177,8 @@ impl Inner {
         let Ok(text) = serde_json::to_string(&connection) else { return answer(500, &headers, None) };
         let (response, slot) = self.connections.sockets.accept(&text, &headers);
         if self.connections.pool.borrow().connection_count() >= MAX_CONNECTIONS {
-            self.connections.sockets.close(slot, TOO_MANY, "too many connections of this service");
+            let why = ConnectionCloseCode::TooMany;
+            self.connections.sockets.close(slot, why.code(), why.reason());
             return response;
         }
         self.connections.by_slot.borrow_mut().insert(slot, connection);
@@ -219,8 +212,8 @@ impl Inner {
         self.connections.last_message_at.borrow_mut().insert(slot, clock::now());
         let text = match text {
             Some(text) if text.len() <= MAX_FRAME_BYTES => text,
-            Some(_) => return self.hang_up(&[slot], TOO_LARGE, "messages have at most 1 MiB"),
-            None => return self.hang_up(&[slot], BAD_MESSAGE, "messages are text"),
+            Some(_) => return self.hang_up(&[slot], ConnectionCloseCode::TooLarge),
+            None => return self.hang_up(&[slot], ConnectionCloseCode::BadMessage),
         };
         let read = match json_repair::json(text.as_bytes()) {
             Some(text) => frame::read(&text),
@@ -308,29 +301,29 @@ impl Inner {
         }
     }
 
-    pub(super) fn hang_up(&self, slots: &[u32], code: u16, reason: &str) {
+    pub(super) fn hang_up(&self, slots: &[u32], why: ConnectionCloseCode) {
         for slot in slots {
-            self.connections.sockets.close(*slot, code, reason);
+            self.connections.sockets.close(*slot, why.code(), why.reason());
             self.dropped(*slot);
         }
     }
 
     /// Closes all connections because the service has another transport or must start anew.
     pub(super) fn disconnect_all(&self) {
-        self.hang_up(&self.connections.slots_where(|_, _| true), CHANGED, "the service was changed: connect again");
+        self.hang_up(&self.connections.slots_where(|_, _| true), ConnectionCloseCode::Changed);
     }
 
     /// The service was deleted: idle connections are closed; running work may finish.
     pub(super) fn close_idle(&self) {
         if self.connections.pool.borrow().in_flight() == 0 {
-            self.hang_up(&self.connections.slots_where(|_, _| true), GONE, "the service was deleted");
+            self.hang_up(&self.connections.slots_where(|_, _| true), ConnectionCloseCode::Gone);
         }
     }
 
     /// Closes the connections of ended credentials.
     pub(super) fn revoke(&self, whose: impl Fn(&Viewer) -> bool) {
         let slots = self.connections.slots_where(|_, connection| whose(&connection.viewer));
-        self.hang_up(&slots, CREDENTIALS_ENDED, "the credentials have ended");
+        self.hang_up(&slots, ConnectionCloseCode::CredentialsEnded);
     }
 
     pub(super) fn revoke_dependents(&self, revocation: &Revocation) {
@@ -349,7 +342,7 @@ impl Inner {
                     [Some(connection.joined_at), pinged, last_messages.get(&slot).copied()].into_iter().flatten().max();
                 last.is_some_and(|last| now.since(last) >= SILENT_MS)
             });
-            self.hang_up(&silent, SILENT, "no message for 75 s: send ping every 20 s");
+            self.hang_up(&silent, ConnectionCloseCode::Silent);
             let inner = self.clone();
             tasks::spawn(async move { inner.check_permissions().await });
         }

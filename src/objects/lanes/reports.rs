@@ -8,6 +8,7 @@ use crate::objects::contexts::messages::{Ask, CallbackReport, Message, Reply};
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log, random, tasks};
+use narthex_core::calling::connection::close_code::ConnectionCloseCode;
 use narthex_core::calling::connection::frame::GatewayMessage;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::{self, CallResult};
@@ -16,7 +17,6 @@ use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 use narthex_core::services::capability::Capability;
 
 use super::Inner;
-use super::connections::TRY_AGAIN;
 use super::state::Identity;
 
 /// How long a store may take, in milliseconds.
@@ -43,7 +43,7 @@ impl Inner {
                 // The service still has the outcome, and reports it again after it reconnects.
                 Err(failure) => {
                     inner.log(log::Message::OutcomeNotReported, &failure);
-                    inner.hang_up(&[slot], TRY_AGAIN, "the report could not be stored: connect again");
+                    inner.hang_up(&[slot], ConnectionCloseCode::TryAgain);
                 }
             }
             inner.settle_and_notify();

@@ -24,6 +24,7 @@ pub struct Actor {
 
 /// Whether an action was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AuditOutcome {
     Done,
@@ -32,9 +33,11 @@ pub enum AuditOutcome {
 
 /// An entry, as it is stored and shown.
 #[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct AuditEntry<'a> {
     pub id: String,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String"))]
     pub at: Timestamp,
     pub actor: &'a str,
     /// The name of the API key or client at that time.

@@ -9,6 +9,7 @@ pub const FIRST_TENANT: &str = "default";
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Tenant {
     pub name: String,
     #[serde(flatten)]
@@ -17,6 +18,7 @@ pub struct Tenant {
 
 /// How long a tenant's data is kept; the deployment's settings are the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Retention {
     pub context_retention_days: Option<u64>,
     pub event_retention_hours: Option<u64>,

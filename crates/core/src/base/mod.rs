@@ -1,6 +1,7 @@
 //! Foundations: time, ids, names, JSON texts and numbers, keyed MACs. Imports no other room.
 
 pub mod canonical;
+pub(crate) mod close_codes;
 pub mod decimal;
 pub mod exact_json;
 pub mod id;

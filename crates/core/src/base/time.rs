@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// Milliseconds since 1970. A number in storage and in messages between objects; [`Timestamp::text`] is for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 

@@ -43,6 +43,7 @@ pub struct HistoryEntry {
 
 /// How an attempt ended, as the history of its context shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
     Succeeded,
@@ -89,6 +90,7 @@ impl Attempt {
 
 /// Why a context did not complete, as clients see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct ContextError {
     pub code: ErrorCode,
     pub message: String,

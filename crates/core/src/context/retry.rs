@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A service's retry policy: the total number of attempts, and the exponential backoff between them in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Retry {
     pub max_attempts: u64,
     pub base_ms: u64,

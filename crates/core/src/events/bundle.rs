@@ -11,6 +11,9 @@ use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{Attempt, ContextError, Head, HistoryEntry};
 
+use super::event_type::EventType;
+pub use super::event_type::RegistryEvent;
+
 /// A result larger than this is linked from its event instead of included, in bytes.
 pub const MAX_RESULT_BYTES: usize = 16 * 1024;
 
@@ -113,63 +116,15 @@ pub enum EventKind {
     },
 }
 
-/// Events of a registry, by their CloudEvents `type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RegistryEvent {
-    #[serde(rename = "service.registered")]
-    ServiceRegistered,
-    #[serde(rename = "service.updated")]
-    ServiceUpdated,
-    #[serde(rename = "service.deregistered")]
-    ServiceDeregistered,
-    #[serde(rename = "service.status")]
-    ServiceStatus,
-    #[serde(rename = "service.tool_changed")]
-    ServiceToolChanged,
-    #[serde(rename = "key.created")]
-    KeyCreated,
-    #[serde(rename = "key.revoked")]
-    KeyRevoked,
-    #[serde(rename = "webhook.disabled")]
-    WebhookDisabled,
-    #[serde(rename = "registry.filling")]
-    RegistryFilling,
-}
-
 impl EventKind {
-    /// The CloudEvents `type`.
-    pub fn event_type(&self) -> &'static str {
+    pub fn event_type(&self) -> EventType {
         match self {
-            EventKind::Status(status) | EventKind::Ended { status, .. } => status_type(*status),
-            EventKind::InputRequested { .. } => status_type(Status::InputRequired),
-            EventKind::Progress { .. } => "context.progress",
-            EventKind::Attempt(_) => "context.attempt",
-            EventKind::Registry { kind, .. } => match kind {
-                RegistryEvent::ServiceRegistered => "service.registered",
-                RegistryEvent::ServiceUpdated => "service.updated",
-                RegistryEvent::ServiceDeregistered => "service.deregistered",
-                RegistryEvent::ServiceStatus => "service.status",
-                RegistryEvent::ServiceToolChanged => "service.tool_changed",
-                RegistryEvent::KeyCreated => "key.created",
-                RegistryEvent::KeyRevoked => "key.revoked",
-                RegistryEvent::WebhookDisabled => "webhook.disabled",
-                RegistryEvent::RegistryFilling => "registry.filling",
-            },
+            EventKind::Status(status) | EventKind::Ended { status, .. } => EventType::Status(*status),
+            EventKind::InputRequested { .. } => EventType::Status(Status::InputRequired),
+            EventKind::Progress { .. } => EventType::Progress,
+            EventKind::Attempt(_) => EventType::Attempt,
+            EventKind::Registry { kind, .. } => EventType::Registry(*kind),
         }
-    }
-}
-
-fn status_type(status: Status) -> &'static str {
-    match status {
-        Status::Created => "context.created",
-        Status::Validated => "context.validated",
-        Status::Queued => "context.queued",
-        Status::Executing => "context.executing",
-        Status::InputRequired => "context.input_required",
-        Status::Completed => "context.completed",
-        Status::Failed => "context.failed",
-        Status::Cancelled => "context.cancelled",
-        Status::TimedOut => "context.timed_out",
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::bundle::{Bundle, EventKind, Item};
+use super::event_type::EventType;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{AttemptOutcome, ContextError};
@@ -20,10 +21,13 @@ pub fn frame(event: &str, sequence: u64) -> String {
 }
 
 #[derive(Serialize)]
-struct CloudEvent<'a> {
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub(crate) struct CloudEvent<'a> {
     specversion: &'static str,
     id: String,
     source: String,
+    // Which types there are, `contract` compares with `EventType::all`.
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "serde_json::Value"))]
     r#type: &'static str,
     subject: &'a str,
     time: String,
@@ -39,15 +43,17 @@ struct CloudEvent<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(untagged)]
-enum Data<'a> {
+pub(crate) enum Data<'a> {
     Context(ContextData<'a>),
     Attempt(AttemptData<'a>),
     Raw(&'a RawValue),
 }
 
 #[derive(Serialize)]
-struct ContextData<'a> {
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub(crate) struct ContextData<'a> {
     id: &'a str,
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +81,8 @@ struct ContextData<'a> {
 }
 
 #[derive(Serialize)]
-struct AttemptData<'a> {
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub(crate) struct AttemptData<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<&'a str>,
@@ -160,7 +167,7 @@ pub fn cloud_event(
         specversion: "1.0",
         id: format!("{source}-{}", item.number),
         source: format!("/tenants/{tenant}"),
-        r#type: item.kind.event_type(),
+        r#type: item.kind.event_type().as_str(),
         subject: &bundle.subject,
         time: item.at.text(),
         sequence: sequence_text(sequence),
@@ -176,7 +183,7 @@ pub fn cloud_event(
 /// An event outside the log, for one reader; its `sequence` is only a position to resume from.
 fn unlogged_event(
     tenant: &str,
-    kind: &'static str,
+    kind: EventType,
     subject: &str,
     id: &str,
     now: Timestamp,
@@ -190,7 +197,7 @@ fn unlogged_event(
         specversion: "1.0",
         id: id.into(),
         source: format!("/tenants/{tenant}"),
-        r#type: kind,
+        r#type: kind.as_str(),
         subject,
         time: now.text(),
         sequence: sequence_text(sequence),
@@ -206,7 +213,7 @@ fn unlogged_event(
 /// The event that tests a webhook. It is not part of the log and has no position in it.
 pub fn test_event(tenant: &str, webhook: &str, id: &str, now: Timestamp) -> String {
     let data = serde_json::json!({"id": webhook}).to_string();
-    unlogged_event(tenant, "webhook.test", webhook, id, now, 0, data)
+    unlogged_event(tenant, EventType::WebhookTest, webhook, id, now, 0, data)
 }
 
 /// The event that informs a client that events it asked for have been deleted.
@@ -214,5 +221,5 @@ pub fn gap_event(tenant: &str, now: Timestamp, asked_after: u64, first_kept: u64
     let (after, first) = (sequence_text(asked_after), sequence_text(first_kept));
     let data = format!(r#"{{"after":"{after}","first_available":"{first}"}}"#);
     let id = format!("gap-{asked_after}-{first_kept}");
-    unlogged_event(tenant, "stream.gap", "stream", &id, now, first_kept.saturating_sub(1), data)
+    unlogged_event(tenant, EventType::StreamGap, "stream", &id, now, first_kept.saturating_sub(1), data)
 }

@@ -108,7 +108,7 @@ impl Filter {
 
     /// Whether a subscriber receives an event. Events without an owner (services, keys) are not restricted by `owner`.
     pub fn matches(&self, bundle: &Bundle, item: &Item) -> bool {
-        let event_type = item.kind.event_type();
+        let event_type = item.kind.event_type().as_str();
         (self.types.is_empty() || self.types.iter().any(|pattern| type_matches(pattern, event_type)))
             && self.subject.as_ref().is_none_or(|subject| *subject == bundle.subject)
             && self.service.as_ref().is_none_or(|service| {

@@ -2,7 +2,9 @@
 
 pub mod backpressure;
 pub mod bundle;
+pub mod close_code;
 pub mod cloud_event;
+pub mod event_type;
 pub mod fanout;
 pub mod filter;
 

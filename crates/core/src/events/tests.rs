@@ -10,7 +10,7 @@ fn head() -> Head {
 }
 
 fn types(bundle: &Bundle) -> Vec<&'static str> {
-    bundle.items.iter().map(|item| item.kind.event_type()).collect()
+    bundle.items.iter().map(|item| item.kind.event_type().as_str()).collect()
 }
 
 #[test]

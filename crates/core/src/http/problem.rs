@@ -10,106 +10,85 @@ use crate::base::json::Fault;
 /// Registered by draft-ietf-httpapi-ratelimit-headers.
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
-/// Every code with which a request can be rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
-    InvalidJson,
-    InvalidRequest,
-    ValidationFailed,
-    Unauthenticated,
-    PermissionDenied,
-    NotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    Conflict,
-    PreconditionFailed,
-    PreconditionRequired,
-    PayloadTooLarge,
-    HeaderTooLarge,
-    UnsupportedMediaType,
-    IdempotencyKeyReused,
-    RateLimited,
-    QueueFull,
-    NoServiceAvailable,
-    UpgradeRequired,
-    NotConfigured,
-    Internal,
+/// Defines [`Code`]: each variant with its status, its word and its title.
+macro_rules! codes {
+    ($($variant:ident: $status:literal $word:literal $title:literal,)*) => {
+        /// Every code with which a request can be rejected.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+        pub enum Code {
+            $(#[cfg_attr(any(test, feature = "schema"), schemars(rename = $word))] $variant,)*
+        }
+
+        impl Code {
+            pub const ALL: &[Code] = &[$(Code::$variant),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Code::$variant => $word,)*
+                }
+            }
+
+            pub fn status(self) -> u16 {
+                match self {
+                    $(Code::$variant => $status,)*
+                }
+            }
+
+            pub fn title(self) -> &'static str {
+                match self {
+                    $(Code::$variant => $title,)*
+                }
+            }
+        }
+    };
 }
 
-impl Code {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Code::InvalidJson => "invalid_json",
-            Code::InvalidRequest => "invalid_request",
-            Code::ValidationFailed => "validation_failed",
-            Code::Unauthenticated => "unauthenticated",
-            Code::PermissionDenied => "permission_denied",
-            Code::NotFound => "not_found",
-            Code::MethodNotAllowed => "method_not_allowed",
-            Code::RequestTimeout => "request_timeout",
-            Code::Conflict => "conflict",
-            Code::PreconditionFailed => "precondition_failed",
-            Code::PreconditionRequired => "precondition_required",
-            Code::PayloadTooLarge => "payload_too_large",
-            Code::HeaderTooLarge => "header_too_large",
-            Code::UnsupportedMediaType => "unsupported_media_type",
-            Code::IdempotencyKeyReused => "idempotency_key_reused",
-            Code::RateLimited => "rate_limited",
-            Code::QueueFull => "queue_full",
-            Code::NoServiceAvailable => "no_service_available",
-            Code::UpgradeRequired => "upgrade_required",
-            Code::NotConfigured => "not_configured",
-            Code::Internal => "internal",
-        }
-    }
+codes! {
+    InvalidJson: 400 "invalid_json" "The body is not acceptable JSON",
+    InvalidRequest: 400 "invalid_request" "The request is malformed",
+    ValidationFailed: 422 "validation_failed" "Validation failed",
+    Unauthenticated: 401 "unauthenticated" "Valid credentials are required",
+    PermissionDenied: 403 "permission_denied" "The credentials do not permit this",
+    NotFound: 404 "not_found" "Not found",
+    MethodNotAllowed: 405 "method_not_allowed" "The method is not allowed here",
+    RequestTimeout: 408 "request_timeout" "The body did not arrive in time",
+    Conflict: 409 "conflict" "The state of the resource does not allow this",
+    PreconditionFailed: 412 "precondition_failed" "The resource has changed",
+    PreconditionRequired: 428 "precondition_required" "A precondition is required",
+    PayloadTooLarge: 413 "payload_too_large" "The body is too large",
+    HeaderTooLarge: 431 "header_too_large" "The headers are too large",
+    UnsupportedMediaType: 415 "unsupported_media_type" "The body's media type is not supported",
+    IdempotencyKeyReused: 422 "idempotency_key_reused" "The idempotency key was used for a different request",
+    RateLimited: 429 "rate_limited" "Too many requests",
+    QueueFull: 503 "queue_full" "The service's queue is full",
+    NoServiceAvailable: 503 "no_service_available" "No service is available",
+    UpgradeRequired: 426 "upgrade_required" "This path requires a WebSocket upgrade",
+    NotConfigured: 503 "not_configured" "The gateway is not configured",
+    Internal: 500 "internal" "The gateway failed",
+}
 
-    pub fn status(self) -> u16 {
-        match self {
-            Code::InvalidJson | Code::InvalidRequest => 400,
-            Code::Unauthenticated => 401,
-            Code::PermissionDenied => 403,
-            Code::NotFound => 404,
-            Code::MethodNotAllowed => 405,
-            Code::RequestTimeout => 408,
-            Code::Conflict => 409,
-            Code::PreconditionFailed => 412,
-            Code::PayloadTooLarge => 413,
-            Code::UnsupportedMediaType => 415,
-            Code::ValidationFailed | Code::IdempotencyKeyReused => 422,
-            Code::UpgradeRequired => 426,
-            Code::PreconditionRequired => 428,
-            Code::RateLimited => 429,
-            Code::HeaderTooLarge => 431,
-            Code::Internal => 500,
-            Code::QueueFull | Code::NoServiceAvailable | Code::NotConfigured => 503,
-        }
-    }
-
-    pub fn title(self) -> &'static str {
-        match self {
-            Code::InvalidJson => "The body is not acceptable JSON",
-            Code::InvalidRequest => "The request is malformed",
-            Code::ValidationFailed => "Validation failed",
-            Code::Unauthenticated => "Valid credentials are required",
-            Code::PermissionDenied => "The credentials do not permit this",
-            Code::NotFound => "Not found",
-            Code::MethodNotAllowed => "The method is not allowed here",
-            Code::RequestTimeout => "The body did not arrive in time",
-            Code::Conflict => "The state of the resource does not allow this",
-            Code::PreconditionFailed => "The resource has changed",
-            Code::PreconditionRequired => "A precondition is required",
-            Code::PayloadTooLarge => "The body is too large",
-            Code::HeaderTooLarge => "The headers are too large",
-            Code::UnsupportedMediaType => "The body's media type is not supported",
-            Code::IdempotencyKeyReused => "The idempotency key was used for a different request",
-            Code::RateLimited => "Too many requests",
-            Code::QueueFull => "The service's queue is full",
-            Code::NoServiceAvailable => "No service is available",
-            Code::UpgradeRequired => "This path requires a WebSocket upgrade",
-            Code::NotConfigured => "The gateway is not configured",
-            Code::Internal => "The gateway failed",
-        }
-    }
+/// The body of a response.
+#[derive(Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub(crate) struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "Code"))]
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    errors: &'a [Fault],
+    #[serde(rename = "violated-policies", skip_serializing_if = "<[String]>::is_empty")]
+    violated: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permission: Option<&'a str>,
+    /// The built-in roles that have it.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    roles: &'a [String],
 }
 
 /// A rejected request.
@@ -181,25 +160,6 @@ impl Problem {
 
     /// The body of the response. `instance`: the path of the request.
     pub fn body(&self, instance: &str, request_id: &str) -> String {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            r#type: String,
-            title: &'a str,
-            status: u16,
-            detail: &'a str,
-            instance: &'a str,
-            code: &'a str,
-            request_id: &'a str,
-            #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
-            errors: &'a [Fault],
-            #[serde(rename = "violated-policies", skip_serializing_if = "<[String]>::is_empty")]
-            violated: &'a [String],
-            #[serde(skip_serializing_if = "Option::is_none")]
-            permission: Option<&'a str>,
-            /// The built-in roles that have it.
-            #[serde(skip_serializing_if = "<[String]>::is_empty")]
-            roles: &'a [String],
-        }
         serde_json::to_string(&Body {
             r#type: match self.code {
                 Code::RateLimited => QUOTA_EXCEEDED.into(),

@@ -19,6 +19,7 @@ pub const EACH: &str = "*";
 
 /// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LimitKind {
     /// Requests within any window.
@@ -29,6 +30,7 @@ pub enum LimitKind {
 
 /// What a limit applies to. In JSON, an object with one member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LimitTarget {
     /// The whole tenant; always true.
@@ -41,6 +43,7 @@ pub enum LimitTarget {
 
 /// A limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Limit {
     pub kind: LimitKind,
     pub quota: u64,

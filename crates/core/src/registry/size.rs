@@ -63,6 +63,7 @@ pub enum Reach {
 
 /// The documents of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct KindSize {
     pub count: u64,
     pub bytes: u64,

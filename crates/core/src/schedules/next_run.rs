@@ -40,6 +40,7 @@ pub enum Plan {
 
 /// What happens to runs whose time passed while the schedule could not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
     #[default]

@@ -16,6 +16,7 @@ use crate::base::json::{Fault, Object};
 
 /// A capability as registered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Capability {
     pub name: String,
     pub version: Version,
@@ -27,12 +28,14 @@ pub struct Capability {
     pub output_schema: Option<Box<RawValue>>,
     /// How `format` is treated in its schemas.
     #[serde(default, skip_serializing_if = "Formats::is_annotate")]
+    #[cfg_attr(any(test, feature = "schema"), schemars(extend("enum" = ["assert"])))]
     pub format: Formats,
     pub idempotent: bool,
     pub durable: bool,
     pub timeout_seconds: u64,
     pub permissions: Vec<String>,
     #[serde(default, skip_serializing_if = "TaskSupport::is_optional")]
+    #[cfg_attr(any(test, feature = "schema"), schemars(extend("enum" = ["required", "forbidden"])))]
     pub task_support: TaskSupport,
     /// The rest of an MCP tool's definition, verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +44,7 @@ pub struct Capability {
 
 /// Whether a call by an MCP client becomes a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TaskSupport {
     /// If it takes longer, for clients with task support.

@@ -17,6 +17,7 @@ const MAX_NAME: usize = 100;
 
 /// Where a value is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialPlace {
     Header(String),
@@ -58,6 +59,7 @@ pub struct Credentials {
 
 /// A client at an authorization server, which issues tokens for its credentials (RFC 6749 §4.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct OAuthClient {
     pub token_url: String,
     pub client_id: String,
@@ -135,6 +137,7 @@ impl EncryptedCredentials {
 
 /// The public view of one credential.
 #[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Name<'a> {
     Place(CredentialPlace),

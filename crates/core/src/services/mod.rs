@@ -22,7 +22,7 @@ use crate::base::names::valid_id;
 use crate::base::time::Timestamp;
 use crate::context::retry::Retry;
 use crate::lane::breaker::BreakerState;
-use crate::lane::observed::ObservedStatus;
+use crate::lane::observed::{HealthStatus, ObservedStatus};
 use crate::services::capability::Capability;
 use crate::services::credentials::{Credentials, Name};
 use crate::services::tool_catalogue::{Catalogue, CatalogueView};
@@ -30,6 +30,7 @@ use crate::services::transport::{Rules, Transport};
 
 /// The member `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceKind {
     Llm,
@@ -47,8 +48,34 @@ impl ServiceKind {
     }
 }
 
+/// The status of a service, as clients see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceStatus {
+    Online,
+    Degraded,
+    Offline,
+    /// The service gets no new work.
+    Draining,
+    /// No measurement, or the last one is stale.
+    Unknown,
+}
+
+impl From<HealthStatus> for ServiceStatus {
+    fn from(status: HealthStatus) -> Self {
+        match status {
+            HealthStatus::Online => Self::Online,
+            HealthStatus::Degraded => Self::Degraded,
+            HealthStatus::Offline => Self::Offline,
+            HealthStatus::Unknown => Self::Unknown,
+        }
+    }
+}
+
 /// Where and how often health is probed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct HealthCheck {
     pub path: String,
     pub interval_seconds: u64,
@@ -56,6 +83,7 @@ pub struct HealthCheck {
 
 /// The concurrency limits of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct ServiceLimits {
     pub max_concurrency: Option<u64>,
     pub max_queue: u64,
@@ -113,6 +141,7 @@ pub struct Registration {
 
 /// The public view of a service.
 #[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct ServiceView<'a> {
     #[serde(flatten)]
     pub service: ConfigurationView<'a>,
@@ -120,7 +149,7 @@ pub struct ServiceView<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Name<'a>>,
     /// `draining` if configured, otherwise the observed status; `unknown` without observations.
-    pub status: &'a str,
+    pub status: ServiceStatus,
     /// When this status was first observed.
     pub status_at: Option<String>,
     pub breaker: BreakerView,
@@ -132,6 +161,7 @@ pub struct ServiceView<'a> {
 
 /// The public view of a breaker.
 #[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct BreakerView {
     pub state: BreakerState,
     /// When an open breaker may be tried again.
@@ -140,6 +170,7 @@ pub struct BreakerView {
 
 /// The public view of the configuration: everything but the `draining` flag, which `status` shows.
 #[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct ConfigurationView<'a> {
     pub id: &'a str,
     pub name: &'a str,
@@ -184,7 +215,7 @@ impl Service {
                 catalogue: self.catalogue.as_deref().map(Catalogue::view),
             },
             credentials: Vec::new(),
-            status: self.status(observed),
+            status: if self.draining { ServiceStatus::Draining } else { observed.status.into() },
             status_at: (observed.version > 0 && observed.status_at.0 > 0).then(|| observed.status_at.text()),
             breaker: BreakerView { state: observed.breaker, until: observed.breaker_until.map(Timestamp::text) },
             latency_ms: observed.latency_ms,

@@ -33,6 +33,7 @@ pub struct ServerDescription {
 
 /// A tool that can be offered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct OfferedTool {
     pub capability: Capability,
     /// The digest of the complete definition.
@@ -41,6 +42,7 @@ pub struct OfferedTool {
 
 /// A tool that cannot be offered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct ExcludedTool {
     pub name: String,
     pub reason: String,
@@ -87,6 +89,7 @@ pub struct Catalogue {
 
 /// The public view.
 #[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct CatalogueView<'a> {
     pub protocol_version: Option<&'a str>,
     pub server: Option<&'a RawValue>,
@@ -99,6 +102,7 @@ pub struct CatalogueView<'a> {
 
 /// The kind of a tool's change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     Added,
@@ -108,6 +112,7 @@ pub enum Change {
 
 /// A change of one tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct ToolChange {
     pub tool: String,
     pub change: Change,

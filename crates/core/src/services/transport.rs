@@ -11,6 +11,7 @@ use crate::services::openai_endpoints;
 
 /// The member `transport`: how the service is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Transport {
     /// A signed envelope by POST.
@@ -44,6 +45,7 @@ fn may_stream() -> bool {
 
 /// How an MCP server is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Upstream {
     pub url: String,
     /// The timeout of a tool call, in seconds.
@@ -55,6 +57,7 @@ pub struct Upstream {
 
 /// What happens to new and changed tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChangedTools {
     #[default]

@@ -8,6 +8,7 @@ use crate::events::filter::Filter;
 
 /// Why a webhook was disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DisableReason {
     /// Nothing was delivered for as long as an event is retried.
@@ -71,6 +72,7 @@ pub struct DeliveryAttempt {
 
 /// Why an attempt got no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryError {
     /// The egress rules refuse the address.

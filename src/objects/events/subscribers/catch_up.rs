@@ -1,9 +1,10 @@
 //! Sockets that catch up: they are fed spans of the log until they reach the live ones.
 
 use crate::platform::clock;
+use narthex_core::events::close_code::StreamCloseCode;
 use narthex_core::events::cloud_event::{gap_event, sequence_text};
 
-use super::{GAP, LOG_UNREADABLE, Subscribers, Subscription, in_form};
+use super::{Subscribers, Subscription, in_form};
 use crate::objects::events::log::Batch;
 
 /// A span of the log, read for a socket that catches up.
@@ -44,7 +45,7 @@ impl Subscribers {
 
     /// Closes a socket because the log could not be read.
     pub fn fail(&self, slot: u32) {
-        self.close(slot, LOG_UNREADABLE, "the log could not be read");
+        self.close(slot, StreamCloseCode::Internal);
     }
 
     /// Sends a socket the matching events of a span, up to `end`, the position of the live sockets; there, it becomes
@@ -94,7 +95,10 @@ impl Subscribers {
     fn send_gap(&self, slot: u32, subscription: &Subscription, sent: u64, first_kept: u64) {
         let event = gap_event(&subscription.viewer.tenant, clock::now(), sent, first_kept);
         self.sockets.send(&[slot], &in_form(&event, subscription.form, first_kept.saturating_sub(1)));
-        self.close(slot, GAP, &format!("resume after {}", sequence_text(first_kept.saturating_sub(1))));
+        let gap = StreamCloseCode::Gap;
+        let reason = format!("{} {}", gap.reason(), sequence_text(first_kept.saturating_sub(1)));
+        self.sockets.close(slot, gap.code(), &reason);
+        self.closed(slot);
     }
 
     /// Closes the live sockets, whose next events are no longer in the log.

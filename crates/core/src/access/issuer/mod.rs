@@ -30,6 +30,7 @@ pub enum Keys {
 
 /// The names of the claims that are used. A name that begins with `/` is a JSON Pointer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,

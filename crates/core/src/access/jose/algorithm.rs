@@ -14,6 +14,7 @@ pub enum KeyKind {
 
 /// A signature algorithm (RFC 7518 §3, RFC 8037 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub enum Algorithm {
     #[serde(rename = "ES256")]
     Es256,

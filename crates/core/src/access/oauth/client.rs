@@ -11,6 +11,7 @@ use crate::base::canonical::digest;
 use crate::base::json::{Fault, Object};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GrantType {
     ClientCredentials,
@@ -31,6 +32,7 @@ impl GrantType {
 
 /// RFC 7591 §2, `token_endpoint_auth_method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
     ClientSecretBasic,

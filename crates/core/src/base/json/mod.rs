@@ -15,6 +15,7 @@ pub use scan::{Invalid, MAX_DEPTH, check};
 
 /// A fault in a document: its place, as a JSON Pointer fragment (`#/parameters/city`), and a description.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Fault {
     pub pointer: String,
     pub detail: String,

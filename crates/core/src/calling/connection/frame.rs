@@ -107,6 +107,7 @@ fn progress(message: &mut Object<'_>) -> Option<ServiceMessage> {
 
 /// Why a delivery is withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WithdrawalReason {
     Cancelled,
@@ -118,6 +119,7 @@ pub enum WithdrawalReason {
 
 /// A message to a service.
 #[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum GatewayMessage<'a> {
     /// The first message.

@@ -4,5 +4,6 @@
 //! and its lease number, which is one attempt. A delivery is kept until its attempt is over, even if the connection
 //! drops, so that it can be reported on another connection.
 
+pub mod close_code;
 pub mod frame;
 pub mod pool;

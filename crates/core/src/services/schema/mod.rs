@@ -47,6 +47,7 @@ const BASE: &str = "schema:///";
 
 /// How `format` is treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Formats {
     /// It is an annotation for readers.
