@@ -35,6 +35,12 @@ fn short_name(full: &str) -> String {
     bare.split("::").skip(1).collect::<Vec<_>>().join("::")
 }
 
+/// Whether a member is only in requests: in every alternative.
+fn is_write_only(schema: &Value) -> bool {
+    let of_all = |word: &str| schema.get(word).and_then(Value::as_array).is_some_and(|all| all.iter().all(is_write_only));
+    schema.get("writeOnly") == Some(&Value::Bool(true)) || of_all("anyOf") || of_all("allOf")
+}
+
 struct Comparison<'a> {
     written: &'a Value,
     document: &'a Document,
@@ -135,7 +141,6 @@ impl Comparison<'_> {
         if view.others.is_some() && view.members.is_empty() {
             return;
         }
-        let is_write_only = |schema: &Value| schema.get("writeOnly") == Some(&Value::Bool(true));
         let readable = schema.members.iter().filter(|(_, schema)| !is_write_only(schema));
         for (name, _) in readable.filter(|(name, _)| !view.members.contains_key(*name)) {
             let remedy = "write it, or remove it in api/schemas/, then `npm run api`";
