@@ -188,8 +188,6 @@ test("every_operation_parameter_and_header_is_described_and_every_component_is_u
 
 // The documents and the code: what the types say is in crates/core/src/contract/.
 
-const all = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map((match) => match[1]!);
-
 test("a_channel_has_the_query_that_its_path_has", () => {
   for (const channel of Object.values<Json>(asyncapi.channels)) {
     const operation = operations.find(({ path, method }) => path === channel.address && method === "get")!;

@@ -271,8 +271,16 @@ fn transports_are_read_within_the_bounds_of_the_contract() {
         members.insert("capabilities".into(), capabilities);
         set(&mut document, &["transport"], transport);
         let at = &["transport"];
-        Request { document: &OPENAPI, name, read: &service, example: document, at, passed_on: &[], differences: Vec::new() }
-            .differences()
+        Request {
+            document: &OPENAPI,
+            name,
+            read: &service,
+            example: document,
+            at,
+            passed_on: &[],
+            differences: Vec::new(),
+        }
+        .differences()
     });
     let differences = differences.concat();
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
@@ -283,7 +291,8 @@ fn messages_are_read_within_the_bounds_of_the_contract() {
     let subscribe = |text: &str| faults_of(Filter::from_message(text, "key:me", true));
     let message = |text: &str| faults_of(frame::read(text));
     let asked = |name, read, example| {
-        Request { document: &ASYNCAPI, name, read, example, at: &[], passed_on: &[], differences: Vec::new() }.differences()
+        Request { document: &ASYNCAPI, name, read, example, at: &[], passed_on: &[], differences: Vec::new() }
+            .differences()
     };
     let differences = [
         asked("Subscribe", &subscribe, json!({"subscribe": {}})),

@@ -37,7 +37,8 @@ fn short_name(full: &str) -> String {
 
 /// Whether a member is only in requests: in every alternative.
 fn is_write_only(schema: &Value) -> bool {
-    let of_all = |word: &str| schema.get(word).and_then(Value::as_array).is_some_and(|all| all.iter().all(is_write_only));
+    let of_all =
+        |word: &str| schema.get(word).and_then(Value::as_array).is_some_and(|all| all.iter().all(is_write_only));
     schema.get("writeOnly") == Some(&Value::Bool(true)) || of_all("anyOf") || of_all("allOf")
 }
 
