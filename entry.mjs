@@ -43,7 +43,10 @@ function revive() {
   dead = false;
 }
 
-/** Promises of Rust settle or are rejected through `died`; synchronous failures throw here. @template T @param {() => T} run */
+/**
+ * Promises of Rust settle or are rejected through `died`; synchronous failures throw here.
+ * @template T @param {() => T} run
+ */
 function guard(run) {
   revive();
   try {

@@ -9,7 +9,7 @@ use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::{clock, log_event, random, settings};
-use crate::transport::mcp::{Asker, Peer};
+use crate::transport::mcp::{Peer, Requester};
 use crate::transport::openai::Endpoint;
 use crate::transport::{self, Order};
 use narthex_core::base::time::Timestamp;
@@ -76,7 +76,7 @@ impl ServiceResponse {
         match self {
             ServiceResponse::Native(answer) => (answer.status(), response::read(service, answer, output)),
             ServiceResponse::Openai(answer) => (answer.status(), response::read_openai(service, answer, output)),
-            ServiceResponse::Mcp(came) => (came.status(), result::read(service, came, output)),
+            ServiceResponse::Mcp(outcome) => (outcome.status(), result::read(service, outcome, output)),
         }
     }
 }
@@ -92,14 +92,14 @@ pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Ent
     let left_ms = admission.expires_at.since(started_at);
     let answer_timeout_ms = retry::answer_timeout_ms(work, snapshot, entry, left_ms);
     let order = Order { work, callback_url, trace, now: started_at, left_ms, answer_timeout_ms };
-    if let Some(live) = client.stream.as_deref().filter(|_| work.attempt > 1)
-        && (live.has_pieces() || matches!(service.transport, Transport::Openai { .. }))
+    if let Some(stream) = client.stream.as_deref().filter(|_| work.attempt > 1)
+        && (stream.has_pieces() || matches!(service.transport, Transport::Openai { .. }))
     {
-        live.attempt(work.attempt);
+        stream.attempt(work.attempt);
     }
     let observer = Observer::new(tenant, work, client);
-    let (said, shown) = call(tenant, entry, &order, observer).await;
-    conclude(work, entry, started_at, said, shown.as_deref())
+    let (response, secrets) = call(tenant, entry, &order, observer).await;
+    conclude(work, entry, started_at, response, secrets.as_deref())
 }
 
 /// The response, and the credentials that the service received.
@@ -134,8 +134,8 @@ async fn call(tenant: &str, entry: &Entry, order: &Order<'_>, observer: Observer
     }
 }
 
-async fn call_http(order: &Order<'_>, place: Result<Destination, NotCalled>) -> CallOutput {
-    match place {
+async fn call_http(order: &Order<'_>, destination: Result<Destination, NotCalled>) -> CallOutput {
+    match destination {
         Ok((address, secrets)) => {
             let answer = transport::http::call(order, &secrets, &address).await;
             (ServiceResponse::Native(answer), Some(secrets))
@@ -152,21 +152,21 @@ async fn call_mcp(
     observer: Observer<'_>,
 ) -> CallOutput {
     let admission = &order.work.admission;
-    let place = match resolve_destination(tenant, entry, &upstream.url, &admission.origin).await {
-        Ok(place) => place,
+    let destination = match resolve_destination(tenant, entry, &upstream.url, &admission.origin).await {
+        Ok(destination) => destination,
         Err(not_called) => {
             return (ServiceResponse::Mcp(RequestOutcome::Transport(CallResult::NotCalled(not_called))), None);
         }
     };
-    let secrets = place.1.clone();
+    let secrets = destination.1.clone();
     // Clients that created the context by REST can fill in a form.
     let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
     let capabilities = admission.client.as_deref().or(form.as_deref());
     let (principal, session) = (&*admission.owner, admission.session.as_deref());
-    let asker = Asker { principal, session, capabilities, unasked: admission.unasked };
-    let peer = Peer::new(tenant, entry, place, asker);
-    let came = transport::mcp::call_tool(order, peer, entry, &observer.publishing()).await;
-    (ServiceResponse::Mcp(came), Some(secrets))
+    let requester = Requester { principal, session, capabilities, unasked: admission.unasked };
+    let peer = Peer::new(tenant, entry, destination, requester);
+    let outcome = transport::mcp::call_tool(order, peer, entry, &observer.publishing()).await;
+    (ServiceResponse::Mcp(outcome), Some(secrets))
 }
 
 /// The result of the attempt by the response of the service.
@@ -174,8 +174,8 @@ fn conclude(
     work: &Work,
     entry: &Entry,
     started_at: Timestamp,
-    said: ServiceResponse,
-    shown: Option<&DecryptedSecrets>,
+    response: ServiceResponse,
+    secrets: Option<&DecryptedSecrets>,
 ) -> AttemptResult {
     let (service, admission) = (entry.service(), &work.admission);
     let offered = service
@@ -184,10 +184,10 @@ fn conclude(
         .position(|offer| offer.name == admission.capability && offer.version == admission.version);
     let output = offered.and_then(|at| entry.output(at));
     let allowed = offered.and_then(|at| service.capabilities.get(at)).map(|offer| offer.timeout_seconds);
-    let (status_code, mut verdict) = said.read(&service.id, output);
+    let (status_code, mut verdict) = response.read(&service.id, output);
     let evidence =
         ServiceEvidence { fair_ms: fair_ms(allowed.unwrap_or(DEFAULT_TIMEOUT_SECONDS)), unhealthy: verdict.unhealthy };
-    redaction::redact_credentials(&mut verdict.outcome, shown);
+    redaction::redact_credentials(&mut verdict.outcome, secrets);
     let report = AttemptReport {
         lease: work.lease,
         service: service.id.clone(),
@@ -236,7 +236,7 @@ pub fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, re
 }
 
 pub fn no_service(work: &Work, since: Timestamp) -> AttemptResult {
-    let message = "No registered service takes this work now.".into();
+    let message = "No registered service is available for this capability.".into();
     let error = ContextError { code: ErrorCode::ServiceUnavailable, message, service: None, details: None };
     ended_without_call(work, since, error, true)
 }

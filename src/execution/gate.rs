@@ -47,7 +47,7 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiting
             }
             Ok(AcquireResult::Open { until }) => return breaker_open(tenant, work, entry, until, waiter).await,
             Ok(AcquireResult::TooLate) => {
-                let message = "What is left of its time is less than the service takes.";
+                let message = "The remaining time is shorter than a typical call to this service.";
                 return refuse(tenant, work, error(ErrorCode::DeadlineExceeded, message, entry), waiter).await;
             }
             // Without a limit the permit is advisory.
@@ -94,7 +94,7 @@ async fn breaker_open(
         put_back(tenant, work, Some(until)).await?;
         return Ok(Gate::Blocked);
     }
-    let message = "Its circuit is open: the service failed too often, and is not called for a while.";
+    let message = "The circuit of this service is open: it has failed too often and is not called for a while.";
     refuse(tenant, work, error(ErrorCode::CircuitOpen, message, entry), waiter).await
 }
 

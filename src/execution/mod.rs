@@ -70,15 +70,15 @@ async fn with_renewal<T>(
     lease: u64,
     permit: Option<&Permit>,
     waiter: &mut WaitingClient,
-    doing: impl Future<Output = T>,
+    running: impl Future<Output = T>,
 ) -> Option<T> {
-    let mut doing = std::pin::pin!(doing);
+    let mut running = std::pin::pin!(running);
     let Timing { lease_ms, renew_ms, .. } = settings::timing();
     // The permit may be older than the call: admission and lease came after it.
     let mut renew_at = permit.map_or_else(clock::now, Permit::granted_at).plus_ms(renew_ms);
     loop {
         let left = renew_at.since(clock::now());
-        if let Either::Left((done, _)) = select(doing.as_mut(), std::pin::pin!(waiter.pause(left))).await {
+        if let Either::Left((done, _)) = select(running.as_mut(), std::pin::pin!(waiter.pause(left))).await {
             return Some(done);
         }
         if clock::now() < renew_at {
@@ -221,13 +221,13 @@ impl Worker {
         if let Some(version) = version {
             work.admission.version.clone_from(version);
         }
-        let doing = attempt(tenant, work, snapshot, entry, waiter.client());
-        let held = with_renewal(tenant, &work.admission, work.lease, permit.as_ref(), waiter, doing).await;
-        if held.is_none() && entry.service().transport.connects() {
+        let running = attempt(tenant, work, snapshot, entry, waiter.client());
+        let done = with_renewal(tenant, &work.admission, work.lease, permit.as_ref(), waiter, running).await;
+        if done.is_none() && entry.service().transport.connects() {
             // It may have been handed over just before.
             lanes::withdraw(tenant, entry, &work.admission.id, true).await;
         }
-        held.unwrap_or_else(|| cancelled(&work.admission, work.lease, before))
+        done.unwrap_or_else(|| cancelled(&work.admission, work.lease, before))
     }
 
     /// Reports an attempt to the store and to the service's lane.
@@ -241,14 +241,14 @@ impl Worker {
         let called = clock::now();
         self.timings.upstream += called.since(before);
         let sample = attempted.sample(entry, self.permit.as_ref());
-        let mut told = None;
+        let mut lane_report = None;
         if let Some(entry) = entry {
             retry::decide(&mut attempted, &mut self.work, snapshot, entry, called);
             match self.permit.take() {
                 // The next call must see the result of the probe.
                 Some(probe) if probe.is_probe() => probe.release(sample).await,
                 Some(held) => self.permit = Some(held),
-                None => told = lanes::note(&self.tenant, entry, sample),
+                None => lane_report = lanes::note(&self.tenant, entry, sample),
             }
         }
         let released = self.permit.take();
@@ -260,12 +260,12 @@ impl Worker {
         let id = &self.work.admission.id;
         let committing = commit(&self.tenant, id, attempted, self.stays_ms, self.timings, &mut self.waiter);
         let (pause, ()) = join(committing, releasing).await;
-        if let Some(telling) = told {
-            telling.await;
+        if let Some(report) = lane_report {
+            report.await;
         }
         let pause = pause?;
         if pause.is_none() {
-            catalogue_refresh::settled().await;
+            catalogue_refresh::refreshed().await;
         }
         Ok(pause)
     }

@@ -7,16 +7,16 @@ use std::rc::Rc;
 
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 
-use crate::transport::observer::Notice;
+use crate::transport::observer::Notification;
 
 /// The maximum number of notifications that are kept until the client subscribes.
 const MAX_KEPT: usize = 64;
 
 /// The channel of the call that runs now.
 struct Channel {
-    sender: UnboundedSender<Notice>,
+    sender: UnboundedSender<Notification>,
     /// Until the client subscribes.
-    receiver: Option<UnboundedReceiver<Notice>>,
+    receiver: Option<UnboundedReceiver<Notification>>,
     kept: usize,
 }
 
@@ -34,7 +34,7 @@ impl Notifications {
 
     /// Receives the notifications of the call that publishes now, beginning with those that were kept. None while no
     /// call publishes, and for a second subscriber.
-    pub fn subscribe(&self) -> Option<UnboundedReceiver<Notice>> {
+    pub fn subscribe(&self) -> Option<UnboundedReceiver<Notification>> {
         self.0.borrow_mut().as_mut()?.receiver.take()
     }
 }
@@ -43,7 +43,7 @@ pub struct Publisher(Notifications);
 
 impl Publisher {
     /// Returns whether the client has subscribed and still reads.
-    pub fn publish(&self, notice: Notice) -> bool {
+    pub fn publish(&self, notification: Notification) -> bool {
         let mut slot = self.0.0.borrow_mut();
         let Some(channel) = slot.as_mut() else { return false };
         if channel.receiver.is_some() {
@@ -53,7 +53,7 @@ impl Publisher {
             }
         }
         let is_received = channel.receiver.is_none() && !channel.sender.is_closed();
-        let _ = channel.sender.unbounded_send(notice);
+        let _ = channel.sender.unbounded_send(notification);
         is_received
     }
 }

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::contexts::messages::{Ask, CallbackReport, Reply, Work};
 use crate::platform::{Failure, clock, settings};
-use crate::transport::observer::{CallObserver, Notice};
+use crate::transport::observer::{CallObserver, Notification};
 
 use super::notifications::Publisher;
 use super::store::{call_store, call_with_retry};
@@ -48,8 +48,8 @@ impl CallObserver for Observer<'_> {
         }
     }
 
-    fn notify(&self, notice: Notice) -> bool {
-        self.publisher.as_ref().is_some_and(|publisher| publisher.publish(notice))
+    fn notify(&self, notification: Notification) -> bool {
+        self.publisher.as_ref().is_some_and(|publisher| publisher.publish(notification))
     }
 
     async fn request_input(&self, request: Box<RawValue>) -> Result<Option<Box<RawValue>>, Failure> {

@@ -8,7 +8,8 @@ pub fn redact_credentials(outcome: &mut ReportedOutcome, shown: Option<&Decrypte
     let (ReportedOutcome::Failed { error, .. }, Some(secrets)) = (outcome, shown) else { return };
     let details = error.details.as_ref().map_or("", |details| details.get());
     if secrets.shows_in(details) || secrets.shows_in(&error.message) {
-        error.message = "The service refused it. Its own words are left out: its credentials are in them.".into();
+        error.message =
+            "The service rejected the request. Its error text contains its credentials and is omitted.".into();
         error.details = None;
     }
 }

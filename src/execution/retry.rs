@@ -52,6 +52,6 @@ pub fn decide(attempted: &mut AttemptResult, work: &mut Work, snapshot: &Snapsho
     let repeats = *retryable && (*untouched || admission.idempotent) && work.attempt < admission.retry.max_attempts;
     if repeats && !others && !lanes::may_retry(entry, now) {
         *retryable = false;
-        error.message.push_str(" It is not tried again: too many retries at this service already.");
+        error.message.push_str(" Not retried: this service's retry budget is exhausted.");
     }
 }

@@ -41,8 +41,8 @@ pub async fn run(
         Work { admission, parameters, lease: LEASE, attempt: 1, tried, hopeless, input: None, input_state: None };
     let before = clock::now();
     let attempted = {
-        let mut doing = std::pin::pin!(attempt(&tenant, &work, &held, entry, waiter.client()));
-        let early = match select(doing.as_mut(), std::pin::pin!(waiter.wait_over())).await {
+        let mut running = std::pin::pin!(attempt(&tenant, &work, &held, entry, waiter.client()));
+        let early = match select(running.as_mut(), std::pin::pin!(waiter.wait_over())).await {
             Either::Left((attempted, _)) => Some(attempted),
             Either::Right(_) => None,
         };
@@ -54,23 +54,23 @@ pub async fn run(
                 waiter.answer(WaitOutcome::Continues);
                 let attempted = match early {
                     Some(attempted) => Some(attempted),
-                    None => with_renewal(&tenant, &work.admission, LEASE, None, &mut waiter, doing).await,
+                    None => with_renewal(&tenant, &work.admission, LEASE, None, &mut waiter, running).await,
                 };
                 let attempted = attempted.unwrap_or_else(|| cancelled(&work.admission, LEASE, before));
-                let told = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));
+                let report = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));
                 let committed =
                     commit(&tenant, &work.admission.id, attempted, 0, Timings::default(), &mut waiter).await;
-                if let Some(telling) = told {
-                    telling.await;
+                if let Some(report) = report {
+                    report.await;
                 }
                 return committed.map(drop);
             }
         }
     };
-    let told = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));
+    let report = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));
     record(&tenant, work, attempted, &mut waiter).await?;
-    if let Some(telling) = told {
-        telling.await;
+    if let Some(report) = report {
+        report.await;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::execution::CALLBACK_PATH;
 use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::Snapshot;
-use crate::platform::http::{Request, Unread, keep_running};
+use crate::platform::http::{BodyError, Request, keep_running};
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, clock, random};
 use narthex_core::access::audit::Actor;
@@ -231,14 +231,14 @@ impl Call {
         }
         let body = self.request.body(most_bytes, self.settings.body_timeout_ms).await;
         body.map(json::without_mark).map_err(|unread| match unread {
-            Unread::TooLarge => {
+            BodyError::TooLarge => {
                 Problem::new(Code::PayloadTooLarge, format!("The body may have at most {most_bytes} bytes."))
             }
-            Unread::TooSlow => {
+            BodyError::TooSlow => {
                 let seconds = self.settings.body_timeout_ms as f64 / 1000.0;
                 Problem::new(Code::RequestTimeout, format!("The body has to be here within {seconds} seconds."))
             }
-            Unread::Broken(failure) => broken(failure),
+            BodyError::Broken(failure) => broken(failure),
         })
     }
 

@@ -11,8 +11,8 @@ use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};
 use crate::objects::events::messages::{Ask, Form, Open, Reply, Viewer, shard_name};
 use crate::objects::registry::snapshot;
 use crate::platform::http::Headers;
-use crate::platform::objects::{self, Kind, Opened, PATIENCE_MS};
-use crate::platform::sockets::Held;
+use crate::platform::objects::{self, Kind, PATIENCE_MS, SocketResponse};
+use crate::platform::sockets::ClientSocket;
 use crate::platform::{clock, random};
 use narthex_core::access::api_key;
 use narthex_core::access::permission::allows;
@@ -195,7 +195,7 @@ async fn open(
 async fn opened(mut open: Open) -> Result<JsValue, Problem> {
     let (tenant, after) = (open.viewer.tenant.clone(), open.after);
     let mut opened = objects::open_socket(Kind::Events, &tenant, &open).await.map_err(internal)?;
-    if let Opened::Elsewhere(place) = &opened {
+    if let SocketResponse::Elsewhere(place) = &opened {
         let place = place.split_once(' ').and_then(|(shard, last)| Some((shard.parse().ok()?, last.parse().ok()?)));
         let (shard, last): (u16, u64) = place.ok_or_else(|| Problem::internal("the hub named no shard"))?;
         open.shard = shard;
@@ -204,17 +204,17 @@ async fn opened(mut open: Open) -> Result<JsValue, Problem> {
         opened = objects::open_socket(Kind::Shards, &shard_name(&tenant, shard), &open).await.map_err(internal)?;
     }
     match opened {
-        Opened::Elsewhere(_) => Err(Problem::internal("a shard sent a socket on")),
-        Opened::Here(response) => Ok(response),
+        SocketResponse::Elsewhere(_) => Err(Problem::internal("a shard sent a socket on")),
+        SocketResponse::Here(response) => Ok(response),
     }
 }
 
 /// A socket for who is not shown events, but looks again when there are some.
-pub async fn held(caller: &Caller, filter: Filter, after: Option<u64>) -> Result<Held, Problem> {
+pub async fn held(caller: &Caller, filter: Filter, after: Option<u64>) -> Result<ClientSocket, Problem> {
     let viewer = Viewer { notify_only: true, by: Vec::new(), ..viewer(caller, "contexts:read") };
     let headers = Headers::default().as_str().to_string();
     let open = Open { viewer, filter, after, bound_to: None, form: Form::Frame, shard: 0, headers };
-    Ok(Held::take(&opened(open).await?))
+    Ok(ClientSocket::take(&opened(open).await?))
 }
 
 pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {

@@ -68,7 +68,7 @@ pub async fn check(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     let tenant = &caller.principal.tenant;
     let seen = lanes::check(tenant, entry).await.map_err(internal)?;
-    let read = catalogue_refresh::renew(tenant, entry).await.map_err(internal)?;
+    let read = catalogue_refresh::refresh(tenant, entry).await.map_err(internal)?;
     Answer::json(
         200,
         &CheckView {

@@ -10,7 +10,7 @@ use wasm_bindgen::JsValue;
 
 use crate::auth::credential_watch::CredentialWatch;
 use crate::platform::http::Headers;
-use crate::platform::sockets::Held;
+use crate::platform::sockets::ClientSocket;
 use crate::platform::streams::Stream;
 use crate::platform::{clock, settings, tasks};
 use narthex_core::http::media_type::EVENT_STREAM;
@@ -28,7 +28,7 @@ const COMMENT: &str = ":\n\n";
 /// The answer that streams what comes from a socket an object has opened with `response`, for as long as the
 /// credentials are good that asked for it. A ticket's are known to the object alone.
 pub fn answer(response: &JsValue, watched: Option<CredentialWatch>) -> Answer {
-    let socket = Held::take(response);
+    let socket = ClientSocket::take(response);
     let mut headers = Headers::default();
     headers.set("content-type", EVENT_STREAM);
     let (response, stream) = Stream::open(200, &headers);
@@ -38,7 +38,7 @@ pub fn answer(response: &JsValue, watched: Option<CredentialWatch>) -> Answer {
     Answer::stream(response)
 }
 
-async fn pass_on(socket: Held, mut stream: Stream, watched: Option<CredentialWatch>) {
+async fn pass_on(socket: ClientSocket, mut stream: Stream, watched: Option<CredentialWatch>) {
     let timing = settings::timing();
     let mut ended = pin!(async {
         match &watched {

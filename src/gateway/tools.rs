@@ -2,7 +2,7 @@
 
 use crate::objects::registry::messages::{Ask, Reply};
 use crate::objects::registry::snapshot;
-use crate::transport::mcp::catalogue_refresh::{self, Read};
+use crate::transport::mcp::catalogue_refresh::{self, RefreshResult};
 use narthex_core::base::json::{Fault, Object};
 use narthex_core::http::problem::Problem;
 
@@ -20,11 +20,11 @@ pub async fn after_write(caller: &Caller, reply: Reply) -> Result<Reply, Problem
     let tenant = &caller.principal.tenant;
     let snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
     let read = match snapshot.service(&service.service.id) {
-        Some(entry) => catalogue_refresh::renew(tenant, entry).await.map_err(internal)?,
+        Some(entry) => catalogue_refresh::refresh(tenant, entry).await.map_err(internal)?,
         None => None,
     };
     let service = match read {
-        Some(Read { reply: Reply::Service { service: read, .. }, .. }) => read,
+        Some(RefreshResult { reply: Reply::Service { service: read, .. }, .. }) => read,
         _ => service,
     };
     Ok(Reply::Service { service, created, measured, has_lane, signing_secret })

@@ -14,7 +14,10 @@ export function serviceBindings(bound) {
   return Object.keys(bound).filter((name) => name !== "ASSETS" && isService(bound[name]));
 }
 
-/** The target of a call: a bound Worker, or the Internet. @param {string | undefined} binding @returns {{ fetch: typeof fetch }} */
+/**
+ * The target of a call: a bound Worker, or the Internet.
+ * @param {string | undefined} binding @returns {{ fetch: typeof fetch }}
+ */
 function reached(binding) {
   return binding === undefined ? globalThis : /** @type {any} */ (env)[binding];
 }
@@ -96,7 +99,10 @@ export function watch(token, promise) {
   );
 }
 
-/** Promises of Rust that are pending. @type {Map<number, { resolve: (value: any) => void, reject: (error: any) => void }>} */
+/**
+ * Promises of Rust that are pending.
+ * @type {Map<number, { resolve: (value: any) => void, reject: (error: any) => void }>}
+ */
 let promises = new Map();
 
 /** @param {number} token */
@@ -120,7 +126,10 @@ globalThis.__narthex_abandon = (error) => {
   for (const { reject } of broken.values()) reject(error);
 };
 
-/** One timer for a family of tasks; `resume` is called with its token. @param {number} token @param {number} milliseconds */
+/**
+ * One timer for a family of tasks; `resume` is called with its token.
+ * @param {number} token @param {number} milliseconds
+ */
 export function tick(token, milliseconds) {
   const born = generation;
   return setTimeout(() => {
@@ -322,7 +331,10 @@ export function unreadOf(token) {
   return streams.get(token)?.queued ?? 0;
 }
 
-/** Ends the body after everything written; `whole` is false if the response is incomplete. @param {number} token @param {boolean} whole */
+/**
+ * Ends the body after everything written; `whole` is false if the response is incomplete.
+ * @param {number} token @param {boolean} whole
+ */
 export function closeStream(token, whole) {
   const stream = streams.get(token);
   streams.delete(token);
@@ -425,8 +437,8 @@ export function readPiece(token, call) {
  * @param {string} headers @param {string | undefined} body @param {number} limit @param {number} reading
  */
 async function called(call, binding, method, url, headers, body, limit, reading) {
-  /** @typedef {{ retryAfter: string, retryAfterMs: string, location: string, session: string }} Said the values of a response's headers */
-  /** @type {{ kind: number, status: number, media: string, body: Uint8Array, detail: string } & Said} */
+  /** @typedef {{ retryAfter: string, retryAfterMs: string, location: string, session: string }} HeaderValues */
+  /** @type {{ kind: number, status: number, media: string, body: Uint8Array, detail: string } & HeaderValues} */
   const answer = {
     kind: ANSWERED,
     status: 0,
@@ -488,7 +500,8 @@ async function called(call, binding, method, url, headers, body, limit, reading)
 /**
  * Checks whether a service responds, without reading the body: returns the status, 0 if it cannot be reached, -1 if
  * there is no response in time. Redirects are not followed.
- * @param {number} token @param {string | undefined} binding @param {string} url @param {string} headers @param {number} milliseconds
+ * @param {number} token @param {string | undefined} binding @param {string} url
+ * @param {string} headers @param {number} milliseconds
  */
 export function probe(token, binding, url, headers, milliseconds) {
   const signal = AbortSignal.timeout(milliseconds);
@@ -530,9 +543,10 @@ export function readDocument(token, url, milliseconds, limit) {
 /**
  * The same for a cached document: conditional on its entity tag. Returns the status, the bytes (only of a 200 that is
  * not too long), and the caching headers.
- * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit @param {string | undefined} etag
+ * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit
+ * @param {string | undefined} etag
  */
-export function readHeld(token, url, milliseconds, limit, etag) {
+export function readConditional(token, url, milliseconds, limit, etag) {
   const signal = AbortSignal.timeout(milliseconds);
   const headers = { accept: "application/json", ...(etag && { "if-none-match": etag }) };
   watch(
@@ -572,7 +586,10 @@ export function run(storage, kind, statement, parameters) {
   costs[kind].rowsWritten += cursor.rowsWritten;
 }
 
-/** A transaction: `work` returns whether to commit. @param {DurableObjectStorage} storage @param {() => boolean} work */
+/**
+ * A transaction: `work` returns whether to commit.
+ * @param {DurableObjectStorage} storage @param {() => boolean} work
+ */
 export function transaction(storage, work) {
   storage.transactionSync(() => {
     if (!work()) throw new Error("rolled back");
@@ -592,21 +609,24 @@ export function deleteAlarm(storage) {
 }
 
 /** Sends a wake-up message for background work. @param {number} token @param {string} message */
-export function ring(token, message) {
+export function enqueueWakeup(token, message) {
   watch(token, env.WORK.send(message, { contentType: "text" }));
 }
 
 /** Sends a wake-up message for webhook deliveries. @param {number} token @param {string} message */
-export function ringForWebhooks(token, message) {
+export function enqueueWebhookWakeup(token, message) {
   watch(token, env.WEBHOOKS.send(message, { contentType: "text" }));
 }
 
 /** Sends a wake-up message for schedules. @param {number} token @param {string} message */
-export function ringForSchedules(token, message) {
+export function enqueueScheduleWakeup(token, message) {
   watch(token, env.RUNS.send(message, { contentType: "text" }));
 }
 
-/** Formatters that know a zone's offset; creating one costs more than using it. @type {Map<string, Intl.DateTimeFormat>} */
+/**
+ * Formatters that know a zone's offset; creating one costs more than using it.
+ * @type {Map<string, Intl.DateTimeFormat>}
+ */
 const zones = new Map();
 const MAX_ZONES = 64;
 
@@ -630,7 +650,10 @@ export function zoneOffset(zone, time) {
 
 // Hibernating sockets of an object, by a number that is valid as long as this instance.
 
-/** @type {WeakMap<DurableObjectState, { next: number, sockets: Map<number, WebSocket>, slots: WeakMap<WebSocket, number> }>} */
+/**
+ * @typedef {{ next: number, sockets: Map<number, WebSocket>, slots: WeakMap<WebSocket, number> }} Slots
+ * @type {WeakMap<DurableObjectState, Slots>}
+ */
 const held = new WeakMap();
 
 /** @param {DurableObjectState} state @param {WebSocket} socket */
@@ -652,7 +675,10 @@ export function restoreSockets(state) {
   return list;
 }
 
-/** Opens a socket; returns [response, slot]. @param {DurableObjectState} state @param {string} attachment @param {string} headers */
+/**
+ * Opens a socket; returns [response, slot].
+ * @param {DurableObjectState} state @param {string} attachment @param {string} headers
+ */
 export function acceptSocket(state, attachment, headers) {
   const { 0: client, 1: server } = new WebSocketPair();
   state.acceptWebSocket(server);
@@ -673,12 +699,15 @@ export function pingedAt(state, slot) {
 
 // The Worker's end of an object's socket.
 
-/** @typedef {{ socket: WebSocket, text: string, ended: boolean, waiting: number }} End received text, and the token of the waiting task; 0: none */
+/**
+ * The received text, and the token of the waiting task; 0: none.
+ * @typedef {{ socket: WebSocket, text: string, ended: boolean, waiting: number }} ClientSocket
+ */
 
 /** @param {Response} response */
 export function takeSocket(response) {
   const socket = /** @type {WebSocket} */ (response.webSocket);
-  /** @type {End} */
+  /** @type {ClientSocket} */
   const end = { socket, text: "", ended: false, waiting: 0 };
   const born = generation;
   const came = () => {
@@ -701,14 +730,14 @@ export function takeSocket(response) {
   return end;
 }
 
-/** @param {number} token @param {End} end */
+/** @param {number} token @param {ClientSocket} end */
 function give(token, end) {
   const { text } = end;
   end.text = "";
   resume(token, true, text === "" ? undefined : text);
 }
 
-/** The received text, or undefined at the end. @param {number} token @param {End} end */
+/** The received text, or undefined at the end. @param {number} token @param {ClientSocket} end */
 export function nextText(token, end) {
   if (end.text === "" && !end.ended) end.waiting = token;
   else
@@ -722,7 +751,7 @@ export function nextText(token, end) {
     );
 }
 
-/** @param {End} end */
+/** @param {ClientSocket} end */
 export function pingSocket({ socket }) {
   try {
     socket.send("ping");
@@ -731,7 +760,7 @@ export function pingSocket({ socket }) {
   }
 }
 
-/** @param {End} end */
+/** @param {ClientSocket} end */
 export function dropSocket({ socket }) {
   try {
     socket.close(1000);
@@ -740,12 +769,18 @@ export function dropSocket({ socket }) {
   }
 }
 
-/** Remembers a socket's attachment over hibernation. @param {DurableObjectState} state @param {number} slot @param {string} attachment */
+/**
+ * Remembers a socket's attachment over hibernation.
+ * @param {DurableObjectState} state @param {number} slot @param {string} attachment
+ */
 export function attach(state, slot, attachment) {
   held.get(state)?.sockets.get(slot)?.serializeAttachment(attachment);
 }
 
-/** Sends one text to many sockets in one crossing. A socket that is gone is left to its close event. @param {DurableObjectState} state @param {Uint32Array} slots @param {string} text */
+/**
+ * Sends one text to many sockets in one crossing. A socket that is gone is left to its close event.
+ * @param {DurableObjectState} state @param {Uint32Array} slots @param {string} text
+ */
 export function send(state, slots, text) {
   const sockets = held.get(state)?.sockets;
   if (!sockets) return;

@@ -1,10 +1,10 @@
-//! Calling a service: one request, bounded in time and size, to an address that was checked.
+//! Calling a service: one request, limited in time and size, to an address that was checked.
 
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
 use super::http::Headers;
-use super::tasks::Awaited;
+use super::tasks::PlatformCall;
 use super::{Failure, clock};
 use narthex_core::access::oauth::metadata_document::CachingHeaders;
 use narthex_core::calling::response::{CallResult, MAX_ASIDE_BYTES};
@@ -52,15 +52,15 @@ extern "C" {
     fn probe(token: u32, binding: Option<&str>, url: &str, headers: &str, milliseconds: f64);
     #[wasm_bindgen(js_name = readDocument)]
     fn read_document(token: u32, url: &str, milliseconds: f64, limit: f64);
-    #[wasm_bindgen(js_name = readHeld)]
-    fn read_held(token: u32, url: &str, milliseconds: f64, limit: f64, etag: Option<&str>);
+    #[wasm_bindgen(js_name = readConditional)]
+    fn read_conditional(token: u32, url: &str, milliseconds: f64, limit: f64, etag: Option<&str>);
 }
 
-/// A call under way. Dropped before the end of its answer, it is aborted: the service sees its caller go.
+/// A call in progress. If it is dropped before the end of its response, it is aborted, which the service can see.
 struct Call {
     token: u32,
     answered: bool,
-    call: Awaited,
+    call: PlatformCall,
 }
 
 impl Call {
@@ -103,18 +103,18 @@ pub struct Request<'a> {
     pub url: &'a Address,
     pub headers: &'a Headers,
     pub body: Option<&'a str>,
-    /// The largest answer that is read, in bytes; a stream is not bounded by it.
-    pub most_bytes: usize,
-    /// How long its answer is waited for; of one that streams, the first piece.
+    /// The maximum size of the response, in bytes. Streams are not limited by it.
+    pub max_bytes: usize,
+    /// How long to wait for the response, or for the first bytes of a stream.
     pub milliseconds: u64,
-    /// How much longer the rest of an answer that streams may take.
+    /// How much longer the rest of a stream may take.
     pub more_ms: u64,
-    /// Whether all of that is all the time the context has.
+    /// Whether these times end with the deadline of the context.
     pub deadline: bool,
 }
 
 impl<'a> Request<'a> {
-    /// A request beside the work, whose answer says little.
+    /// A request other than a call, with a small response.
     pub fn within(
         milliseconds: u64,
         method: Method,
@@ -122,56 +122,56 @@ impl<'a> Request<'a> {
         headers: &'a Headers,
         body: Option<&'a str>,
     ) -> Self {
-        Self { method, url, headers, body, most_bytes: MAX_ASIDE_BYTES, milliseconds, more_ms: 0, deadline: false }
+        Self { method, url, headers, body, max_bytes: MAX_ASIDE_BYTES, milliseconds, more_ms: 0, deadline: false }
     }
 }
 
-/// What is read of an answer; the numbers are known to `boundary.js`.
+/// How the response is read. `boundary.js` has the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     Whole = 0,
-    /// Server-Sent Events are left to be read as they come.
+    /// Server-Sent Events are streamed.
     Streams = 1,
-    /// Nothing but the status.
+    /// Only the status is read.
     Status = 2,
-    /// A 200 is left to be read in pieces, whatever its type.
+    /// A 200 is streamed, whatever its media type.
     Pieces = 3,
-    /// The same unless its type is JSON.
+    /// A 200 is streamed, unless its media type is JSON.
     UnlessJson = 4,
 }
 
-/// What came of a request that may be answered by a stream.
-pub enum Answered {
+/// A response, whole or streamed.
+pub enum CallResponse {
     Whole(CallResult),
-    Stream(Pieces),
+    Stream(BodyStream),
 }
 
-/// An answer that comes in pieces. Dropped before its end, it is broken off.
-pub struct Pieces {
+/// A streamed response. If it is dropped before its end, the call is aborted.
+pub struct BodyStream {
     call: Call,
-    /// When the first piece must have come, and the last.
+    /// The latest time of the first bytes, and of the end.
     begins_by: f64,
     until: f64,
     has_begun: bool,
     deadline: bool,
-    /// Bytes since others had their turn.
-    unpaused: usize,
+    /// Bytes read since other tasks could run.
+    unyielded_bytes: usize,
 }
 
-/// After so many bytes others have their turn. What a sender never lets run dry is read without it, and then no timer of
-/// this isolate ever ends, the stream's own among them.
-const TURN_BYTES: usize = 256 * 1024;
+/// After this many bytes other tasks run. Bytes that are already here are read without waiting, so with a fast sender
+/// no timer of this isolate would fire, not even that of the stream.
+const MAX_BYTES_PER_TURN: usize = 256 * 1024;
 
-impl Pieces {
-    /// Gives the rest of it this long at most.
-    pub fn hurry(&mut self, milliseconds: u64) {
+impl BodyStream {
+    /// Limits the rest of the stream to this time.
+    pub fn limit_rest(&mut self, milliseconds: u64) {
         self.until = self.until.min(js_sys::Date::now() + milliseconds as f64);
     }
 
-    /// The next piece; nothing at the end.
+    /// The next bytes. `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, CallResult> {
-        if self.unpaused >= TURN_BYTES {
-            self.unpaused = 0;
+        if self.unyielded_bytes >= MAX_BYTES_PER_TURN {
+            self.unyielded_bytes = 0;
             clock::pause(0).await;
         }
         let by = if self.has_begun { self.until } else { self.begins_by };
@@ -181,76 +181,76 @@ impl Pieces {
         if is_over {
             return Err(CallResult::TimedOut { deadline: timed_out });
         }
-        match Awaited::within(left.max(1.0), |token| read_piece(token, self.call.token)).await {
+        match PlatformCall::within(left.max(1.0), |token| read_piece(token, self.call.token)).await {
             Ok(piece) if piece.is_undefined() => Ok(None),
             Ok(piece) => {
                 self.has_begun = true;
                 let piece = piece.unchecked_into::<Uint8Array>().to_vec();
-                self.unpaused += piece.len();
+                self.unyielded_bytes += piece.len();
                 Ok(Some(piece))
             }
             Err(error) if error.is_undefined() => Err(CallResult::TimedOut { deadline: timed_out }),
-            Err(error) => Err(broke(&Failure::from(error).0)),
+            Err(error) => Err(broken(&Failure::from(error).0)),
         }
     }
 }
 
-fn broke(detail: &str) -> CallResult {
+fn broken(detail: &str) -> CallResult {
     super::log_event!(CallFailed, detail = detail);
     CallResult::Broken
 }
 
-/// Sends a request and reads the whole answer.
+/// Sends a request and reads the whole response.
 pub async fn send(request: &Request<'_>) -> CallResult {
     whole(begin(request, Reading::Whole).await.0)
 }
 
-/// Sends a request to which the status is all the answer: a body is neither waited for nor read.
+/// Sends a request of whose response only the status is read.
 pub async fn notify(request: &Request<'_>) -> CallResult {
     whole(begin(request, Reading::Status).await.0)
 }
 
-fn whole(answered: Answered) -> CallResult {
+fn whole(answered: CallResponse) -> CallResult {
     match answered {
-        Answered::Whole(answer) => answer,
-        // None was asked for.
-        Answered::Stream(_) => CallResult::Broken,
+        CallResponse::Whole(answer) => answer,
+        // Streaming was not requested.
+        CallResponse::Stream(_) => CallResult::Broken,
     }
 }
 
-/// Sends a request; an answer of Server-Sent Events is left to be read as it comes.
-pub async fn send_streaming(request: &Request<'_>) -> Answered {
+/// Sends a request. A response of Server-Sent Events is streamed.
+pub async fn send_streaming(request: &Request<'_>) -> CallResponse {
     begin(request, Reading::Streams).await.0
 }
 
-/// Sends a request, and reads its answer this way.
-pub async fn send_reading(request: &Request<'_>, reading: Reading) -> Answered {
+/// Sends a request and reads its response in the given way.
+pub async fn send_reading(request: &Request<'_>, reading: Reading) -> CallResponse {
     begin(request, reading).await.0
 }
 
 /// As [`send_streaming`], with the session that an MCP server names in its headers.
-pub async fn send_in_session(request: &Request<'_>) -> (Answered, Option<String>) {
+pub async fn send_in_session(request: &Request<'_>) -> (CallResponse, Option<String>) {
     begin(request, Reading::Streams).await
 }
 
-async fn begin(request: &Request<'_>, reading: Reading) -> (Answered, Option<String>) {
-    let Request { method, url, headers, body, most_bytes, milliseconds, more_ms, deadline } = *request;
-    let limit = most_bytes as f64;
+async fn begin(request: &Request<'_>, reading: Reading) -> (CallResponse, Option<String>) {
+    let Request { method, url, headers, body, max_bytes, milliseconds, more_ms, deadline } = *request;
+    let limit = max_bytes as f64;
     let begins_by = js_sys::Date::now() + milliseconds as f64;
     let reads = reading as u32;
     let begun = |token| {
         call_service(token, url.binding(), method.as_str(), url.as_str(), headers.as_str(), body, limit, reads);
     };
-    let call = Awaited::within(milliseconds as f64, begun);
+    let call = PlatformCall::within(milliseconds as f64, begun);
     let mut call = Call { token: call.token(), answered: false, call };
-    // It fails by its time alone; however it ends in time is in the reply.
+    // The boundary never rejects, so an error means a time-out.
     let Ok(reply) = call.answer().await else {
-        return (Answered::Whole(CallResult::TimedOut { deadline: deadline && more_ms == 0 }), None);
+        return (CallResponse::Whole(CallResult::TimedOut { deadline: deadline && more_ms == 0 }), None);
     };
     let reply: Reply = reply.unchecked_into();
     let streams = reading == Reading::Streams;
     let session = if streams { Some(reply.session()).filter(|session| !session.is_empty()) } else { None };
-    let whole = Answered::Whole(match reply.kind() {
+    let whole = CallResponse::Whole(match reply.kind() {
         0 => answered(&reply),
         1 => CallResult::TooLarge { status: reply.status() },
         2 => CallResult::Refused,
@@ -258,18 +258,25 @@ async fn begin(request: &Request<'_>, reading: Reading) -> (Answered, Option<Str
             call.answered = false;
             let until = begins_by + more_ms as f64;
             return (
-                Answered::Stream(Pieces { call, begins_by, until, has_begun: false, deadline, unpaused: 0 }),
+                CallResponse::Stream(BodyStream {
+                    call,
+                    begins_by,
+                    until,
+                    has_begun: false,
+                    deadline,
+                    unyielded_bytes: 0,
+                }),
                 session,
             );
         }
-        _ => broke(&reply.detail()),
+        _ => broken(&reply.detail()),
     });
     (whole, session)
 }
 
 fn answered(reply: &Reply) -> CallResult {
     let (status, body) = (reply.status(), reply.body().to_vec());
-    let is_said = |header: String| Some(header).filter(|header| !header.is_empty());
+    let non_empty = |header: String| Some(header).filter(|header| !header.is_empty());
     let retry_after_ms = if status == 200 {
         None
     } else {
@@ -279,47 +286,48 @@ fn answered(reply: &Reply) -> CallResult {
         status,
         is_json: media_type::is_json(&reply.media(), &body),
         retry_after_ms,
-        location: if status == 202 { is_said(reply.location()) } else { None },
+        location: if status == 202 { non_empty(reply.location()) } else { None },
         body,
     }
 }
 
-/// What a look at a service gave.
+/// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looked {
+pub enum ProbeResponse {
     Answered(u16),
     Unreachable,
     TimedOut,
 }
 
-/// Asks for a page without reading it, to see whether somebody answers.
-pub async fn look(url: &Address, headers: &Headers, milliseconds: u64) -> Looked {
+/// Requests a page without reading it, to see whether the service responds.
+pub async fn probe_service(url: &Address, headers: &Headers, milliseconds: u64) -> ProbeResponse {
     let status =
-        Awaited::new(|token| probe(token, url.binding(), url.as_str(), headers.as_str(), milliseconds as f64)).await;
+        PlatformCall::new(|token| probe(token, url.binding(), url.as_str(), headers.as_str(), milliseconds as f64))
+            .await;
     match status.ok().and_then(|status| status.as_f64()) {
-        Some(status) if status > 0.0 => Looked::Answered(status as u16),
-        Some(status) if status < 0.0 => Looked::TimedOut,
-        _ => Looked::Unreachable,
+        Some(status) if status > 0.0 => ProbeResponse::Answered(status as u16),
+        Some(status) if status < 0.0 => ProbeResponse::TimedOut,
+        _ => ProbeResponse::Unreachable,
     }
 }
 
-/// A small JSON document that was read, and what its server says of how long it holds.
+/// A small JSON document, and its caching header.
 pub struct Document {
     pub body: Vec<u8>,
     pub cache_control: String,
 }
 
-/// Before a document is asked for again, in milliseconds; more with each time.
-const DOCUMENT_PAUSES_MS: [u64; 2] = [150, 600];
+/// The delays before a request for a document is repeated, in milliseconds.
+const DOCUMENT_RETRY_DELAYS_MS: [u64; 2] = [150, 600];
 
-/// Reads a document of at most `limit` bytes. Fails for whatever is not 200, redirects among it; repeated where the
-/// server was away.
+/// Reads a document of at most `limit` bytes. Fails for every status but 200, redirects included. Repeats the request
+/// while the server is unavailable.
 pub async fn document(url: &Address, milliseconds: u64, limit: usize) -> Result<Document, Failure> {
     let until = clock::now().plus_ms(milliseconds);
-    let mut pauses = DOCUMENT_PAUSES_MS.into_iter();
+    let mut pauses = DOCUMENT_RETRY_DELAYS_MS.into_iter();
     loop {
         let left = until.since(clock::now()).max(1);
-        let read = Awaited::new(|token| read_document(token, url.as_str(), left as f64, limit as f64)).await;
+        let read = PlatformCall::new(|token| read_document(token, url.as_str(), left as f64, limit as f64)).await;
         let failure = match read {
             Ok(read) if read.is_undefined() => return Err(Failure("too large".into())),
             Ok(read) => {
@@ -344,30 +352,30 @@ pub async fn document(url: &Address, milliseconds: u64, limit: usize) -> Result<
     }
 }
 
-/// What came of asking for a document that may be held.
-pub struct Fetched {
+/// The response to a conditional request for a document.
+pub struct FetchedDocument {
     pub status: u16,
-    /// Of a 200; nothing where it is larger than the limit.
+    /// The body of a 200. `None` if it exceeds the limit.
     pub body: Option<Vec<u8>>,
-    pub said: CachingHeaders,
+    pub caching: CachingHeaders,
 }
 
-/// Asks for a document of at most `limit` bytes, unless it is still the one of this tag. Redirects are not followed.
+/// Requests a document of at most `limit` bytes, unless its entity tag is unchanged. Redirects are not followed.
 ///
 /// # Errors
-/// Its server cannot be reached, or does not answer in time.
-pub async fn held_document(
+/// The server cannot be reached, or does not respond in time.
+pub async fn conditional_document(
     url: &Address,
     milliseconds: u64,
     limit: usize,
     etag: Option<&str>,
-) -> Result<Fetched, Failure> {
+) -> Result<FetchedDocument, Failure> {
     let until = clock::now().plus_ms(milliseconds);
-    let mut pauses = DOCUMENT_PAUSES_MS.into_iter();
+    let mut pauses = DOCUMENT_RETRY_DELAYS_MS.into_iter();
     let (status, parts) = loop {
         let left = until.since(clock::now()).max(1);
-        let begun = |token| read_held(token, url.as_str(), left as f64, limit as f64, etag);
-        let parts: js_sys::Array = Awaited::new(begun).await?.unchecked_into();
+        let begun = |token| read_conditional(token, url.as_str(), left as f64, limit as f64, etag);
+        let parts: js_sys::Array = PlatformCall::new(begun).await?.unchecked_into();
         let status = parts.get(0).as_f64().unwrap_or_default() as u16;
         match pauses.next() {
             Some(pause_ms) if http_status::nothing_arrived(status) && until.since(clock::now()) > pause_ms => {
@@ -378,9 +386,15 @@ pub async fn held_document(
     };
     let text = |at| parts.get(at).as_string().unwrap_or_default();
     let body = parts.get(1);
-    Ok(Fetched {
+    Ok(FetchedDocument {
         status,
         body: (!body.is_undefined()).then(|| body.unchecked_into::<Uint8Array>().to_vec()),
-        said: CachingHeaders { cache_control: text(2), age: text(3), expires: text(4), date: text(5), etag: text(6) },
+        caching: CachingHeaders {
+            cache_control: text(2),
+            age: text(3),
+            expires: text(4),
+            date: text(5),
+            etag: text(6),
+        },
     })
 }

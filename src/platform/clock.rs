@@ -1,6 +1,6 @@
-//! The time. On the platform it stands still between I/O; nothing here measures CPU.
+//! The time. On the platform the clock advances only with I/O, so CPU time cannot be measured.
 
-use super::tasks::Awaited;
+use super::tasks::PlatformCall;
 use narthex_core::base::time::Timestamp;
 
 pub fn now() -> Timestamp {
@@ -9,6 +9,6 @@ pub fn now() -> Timestamp {
 
 /// Lets at least this many milliseconds pass.
 pub async fn pause(milliseconds: u64) {
-    // Nothing is begun, so it ends by its time alone.
-    let _ = Awaited::within(milliseconds as f64, |_| {}).await;
+    // No operation is started, so only the time-out ends it.
+    let _ = PlatformCall::within(milliseconds as f64, |_| {}).await;
 }

@@ -16,7 +16,7 @@ pub fn is_bound() -> bool {
     has_dataset()
 }
 
-/// Writes data points, a JSON list of them. The platform sends them later, so this takes no time.
+/// Writes data points, given as a JSON list. The platform sends them later, so this takes no time.
 pub fn write(points: &str) -> Result<(), Failure> {
     Ok(write_points(points)?)
 }

@@ -1,10 +1,10 @@
-//! Requests in and answers out.
+//! Incoming requests, and their responses.
 
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
 use super::Failure;
-use super::tasks::{self, Awaited};
+use super::tasks::{self, PlatformCall};
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -18,15 +18,15 @@ extern "C" {
     fn keep(context: &JsValue, promise: &JsValue);
 }
 
-/// Why a body was not read to its end.
-pub enum Unread {
+/// Why a body could not be read.
+pub enum BodyError {
     TooLarge,
     TooSlow,
-    /// The client went away or broke its own stream.
+    /// The client has gone, or its stream failed.
     Broken(Failure),
 }
 
-/// A request's line and headers; the body is read when it is wanted.
+/// The request line and headers. The body is read on demand.
 pub struct Request {
     raw: JsValue,
     text: String,
@@ -50,12 +50,12 @@ impl Request {
         self.line(1)
     }
 
-    /// Two letters, or nothing when the platform does not know.
+    /// The continent as two letters. Empty if the platform does not know it.
     pub fn continent(&self) -> &str {
         self.line(2)
     }
 
-    /// A header by its lower-case name; a repeated one comes joined by `, `.
+    /// A header by its lower-case name. Repeated headers are joined by `, `.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.text.split('\n').skip(3);
         while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
@@ -66,37 +66,38 @@ impl Request {
         None
     }
 
-    /// The size of all headers in bytes.
+    /// The size of all headers, in bytes.
     pub fn header_bytes(&self) -> usize {
         self.text.len() - self.method().len() - self.url().len()
     }
 
-    /// The whole body, of at most `limit` bytes, which has to be here within `patience_ms`.
-    pub async fn body(&self, limit: usize, patience_ms: u64) -> Result<Vec<u8>, Unread> {
+    /// The whole body, of at most `limit` bytes, which must arrive within `timeout_ms`.
+    pub async fn body(&self, limit: usize, timeout_ms: u64) -> Result<Vec<u8>, BodyError> {
         let begun = |token| read_body(token, &self.raw, limit as f64);
-        let bytes = Awaited::within(patience_ms as f64, begun).await.map_err(|error| match error.is_undefined() {
-            true => Unread::TooSlow,
-            false => Unread::Broken(error.into()),
-        })?;
+        let bytes =
+            PlatformCall::within(timeout_ms as f64, begun).await.map_err(|error| match error.is_undefined() {
+                true => BodyError::TooSlow,
+                false => BodyError::Broken(error.into()),
+            })?;
         if bytes.is_undefined() {
-            return Err(Unread::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         Ok(bytes.unchecked_into::<Uint8Array>().to_vec())
     }
 
-    /// The console's file at this path.
+    /// The file of the console at this path.
     pub async fn asset(&self) -> Result<JsValue, Failure> {
-        Ok(Awaited::new(|token| asset(token, &self.raw)).await?)
+        Ok(PlatformCall::new(|token| asset(token, &self.raw)).await?)
     }
 }
 
-/// Headers on their way out, kept flat.
+/// Headers of a request or response to send, stored flat.
 #[derive(Debug, Default, Clone)]
 pub struct Headers(String);
 
 impl Headers {
     pub fn set(&mut self, name: &str, value: &str) {
-        // A line break would make a header of our own out of somebody's text.
+        // A line break in a value would create another header.
         let clean = |text: &str| !text.bytes().any(|b| b == b'\n' || b == b'\r' || b == 0);
         if clean(name) && clean(value) {
             self.0.push_str(name);
@@ -119,7 +120,7 @@ pub fn with_headers(response: &JsValue, headers: &Headers) -> JsValue {
     add_headers(response, headers.as_str())
 }
 
-/// Runs a future that outlives the answer, as long as the platform allows (30 s after it).
+/// Runs a future beyond the response, as long as the platform allows (30 s).
 pub fn keep_running(context: &JsValue, work: impl Future<Output = ()> + 'static) {
     let promise = tasks::promise(async move {
         work.await;

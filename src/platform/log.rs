@@ -1,6 +1,6 @@
 //! The log: one JSON object per line, written by [`log_event!`].
 //!
-//! Every message and every field is listed here and documented in docs/operating.md; a test holds the two together.
+//! Every message and every field is listed here and documented in docs/operating.md; a test compares the two.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -47,7 +47,7 @@ macro_rules! messages {
 }
 
 messages! {
-    // Its level follows the status.
+    // Its level depends on the status.
     Request: Info "request",
     AttemptNotCommitted: Error "attempt not committed",
     CallFailed: Warn "call failed",
@@ -112,7 +112,7 @@ messages! {
 
 macro_rules! fields {
     ($($name:ident)*) => {
-        /// Written by their own names.
+        /// Serialized under their own names.
         #[allow(non_camel_case_types, reason = "the names of the fields in the log")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
         pub(crate) enum Field {
@@ -132,7 +132,7 @@ fields! {
     bucket bytes count done error grant issuer key left limit_bytes object queue shard url value variable
 }
 
-/// What a field holds. A context's or a store's id brings its region along.
+/// The value of a field. The ids of contexts and stores add their region.
 pub(crate) enum Value<'a> {
     Absent,
     Text(&'a str),
@@ -226,7 +226,7 @@ pub(crate) fn write(message: Message, fields: &[(Field, Value<'_>)]) {
     write_at(message.level(), message, fields);
 }
 
-/// As [`write`], with a level of its own.
+/// As [`write`], with an explicit level.
 pub(crate) fn write_at(level: Level, message: Message, fields: &[(Field, Value<'_>)]) {
     worker::console_log!("{}", line(level, message, fields));
 }
@@ -252,11 +252,11 @@ mod tests {
 
     use super::*;
 
-    /// What the entry guard writes itself, when there is no Rust any longer that could.
+    /// Messages of the entry guard itself, for when the Rust instance has died.
     const BY_THE_ENTRY_GUARD: &str = "request died";
     const EVERY_LINE: [&str; 3] = ["level", "message", "version"];
 
-    /// The first cells of the rows of a table in docs/operating.md, without their backticks.
+    /// The first cells of the rows of a table in docs/operating.md, without backticks.
     fn table(heading: &str) -> Vec<Vec<&'static str>> {
         let text = include_str!("../../docs/operating.md");
         let (_, rest) = text.split_once(heading).unwrap();

@@ -1,8 +1,8 @@
-//! The thin boundary: what the gateway asks of the platform, one function an operation.
+//! The boundary to the platform, one function per operation.
 //!
-//! Crossing from Wasm costs more than most of what is asked for, so each operation is one import with
-//! flat data (`boundary.js`), instead of the platform's objects built piece by piece. Nothing in here
-//! decides anything; whatever can fail gives a [`Failure`].
+//! A crossing from Wasm costs more than most operations, so each operation is one import with flat data (`boundary.js`)
+//! instead of objects of the platform that are built step by step. Nothing here makes decisions. Functions that can
+//! fail return a [`Failure`].
 
 pub mod calls;
 pub mod clock;
@@ -26,7 +26,7 @@ pub(crate) use log::log_event;
 
 use narthex_core::context_store::StorageError;
 
-/// An operation of the platform failed. The text is for the log.
+/// A failed operation of the platform. The text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct Failure(pub String);

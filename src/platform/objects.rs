@@ -1,11 +1,11 @@
-//! Asking a Durable Object: typed messages as JSON, one reply, a time-out always.
+//! Calling Durable Objects: typed messages as JSON, one reply, always with a time-out.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 
 use super::Failure;
-use super::tasks::{self, Awaited};
+use super::tasks::{self, PlatformCall};
 use narthex_core::base::json_writer::written;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
@@ -14,14 +14,15 @@ extern "C" {
     fn connect(token: u32, kind: u32, name: &str, message: &str);
     #[wasm_bindgen(js_name = costsText)]
     fn costs_text() -> String;
-    fn ring(token: u32, message: &str);
-    #[wasm_bindgen(js_name = ringForWebhooks)]
-    fn ring_webhooks(token: u32, message: &str);
-    #[wasm_bindgen(js_name = ringForSchedules)]
-    fn ring_schedules(token: u32, message: &str);
+    #[wasm_bindgen(js_name = enqueueWakeup)]
+    fn enqueue(token: u32, message: &str);
+    #[wasm_bindgen(js_name = enqueueWebhookWakeup)]
+    fn enqueue_webhook(token: u32, message: &str);
+    #[wasm_bindgen(js_name = enqueueScheduleWakeup)]
+    fn enqueue_schedule(token: u32, message: &str);
 }
 
-/// The classes of objects; the numbers are those of `boundary.js`.
+/// The classes of objects. `boundary.js` has the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Registry = 0,
@@ -35,63 +36,63 @@ pub enum Kind {
     Sessions = 8,
 }
 
-/// How long an object may take to reply, in milliseconds.
+/// The default time-out of a call, in milliseconds.
 pub const PATIENCE_MS: u64 = 10_000;
 
-/// Sends a message and gives the reply.
+/// Sends a message and returns the reply.
 pub async fn send<M: Serialize, R: DeserializeOwned>(
     kind: Kind,
     name: &str,
     hint: &str,
     message: &M,
-    patience_ms: u64,
+    timeout_ms: u64,
 ) -> Result<R, Failure> {
     let text = written(message)?;
     let began = |token| ask(token, tasks::family(), kind as u32, name, hint, &text);
-    let asked = Awaited::within(patience_ms as f64, began);
-    // The platform has it now, and it may be large.
+    let asked = PlatformCall::within(timeout_ms as f64, began);
+    // The platform has a copy, and the text may be large.
     drop(text);
     let reply = asked.await.map_err(|error| match error.is_undefined() {
-        true => Failure(format!("no reply from {name} within {patience_ms} ms")),
+        true => Failure(format!("no reply from {name} within {timeout_ms} ms")),
         false => error.into(),
     })?;
     let reply = reply.as_string().ok_or_else(|| Failure("an object's reply is not text".into()))?;
     Ok(serde_json::from_str(&reply)?)
 }
 
-/// An object's answer to a WebSocket's opening.
-pub enum Opened {
+/// The response of an object to a WebSocket upgrade.
+pub enum SocketResponse {
     Here(JsValue),
-    /// It is to be opened at another object; the text says which.
+    /// The socket must be opened at another object, named by the text.
     Elsewhere(String),
 }
 
-/// Lets an object answer a WebSocket's opening.
-pub async fn open_socket<M: Serialize>(kind: Kind, name: &str, message: &M) -> Result<Opened, Failure> {
+/// Passes a WebSocket upgrade to an object.
+pub async fn open_socket<M: Serialize>(kind: Kind, name: &str, message: &M) -> Result<SocketResponse, Failure> {
     let text = serde_json::to_string(message)?;
-    let answer = Awaited::new(|token| connect(token, kind as u32, name, &text)).await?;
-    Ok(answer.as_string().map_or(Opened::Here(answer), Opened::Elsewhere))
+    let answer = PlatformCall::new(|token| connect(token, kind as u32, name, &text)).await?;
+    Ok(answer.as_string().map_or(SocketResponse::Here(answer), SocketResponse::Elsewhere))
 }
 
-/// Rings the queue's doorbell. The message says where there is work, not what.
-pub async fn ring_doorbell(message: &str) -> Result<(), Failure> {
-    Awaited::new(|token| ring(token, message)).await?;
+/// Enqueues a wake-up message. It names the store that has work, not the work.
+pub async fn enqueue_wakeup(message: &str) -> Result<(), Failure> {
+    PlatformCall::new(|token| enqueue(token, message)).await?;
     Ok(())
 }
 
-/// Rings for who delivers a tenant's events to webhooks.
-pub async fn ring_for_webhooks(tenant: &str) -> Result<(), Failure> {
-    Awaited::new(|token| ring_webhooks(token, tenant)).await?;
+/// Enqueues a wake-up message for the webhook deliveries of a tenant.
+pub async fn enqueue_webhook_wakeup(tenant: &str) -> Result<(), Failure> {
+    PlatformCall::new(|token| enqueue_webhook(token, tenant)).await?;
     Ok(())
 }
 
-/// Rings for who makes the runs of a tenant's schedules.
-pub async fn ring_for_schedules(message: &str) -> Result<(), Failure> {
-    Awaited::new(|token| ring_schedules(token, message)).await?;
+/// Enqueues a wake-up message for the schedules of a tenant.
+pub async fn enqueue_schedule_wakeup(message: &str) -> Result<(), Failure> {
+    PlatformCall::new(|token| enqueue_schedule(token, message)).await?;
     Ok(())
 }
 
-/// What the objects of this isolate cost so far, as JSON.
+/// The costs of the objects of this isolate so far, as JSON.
 pub fn costs() -> String {
     costs_text()
 }

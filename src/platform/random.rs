@@ -1,4 +1,4 @@
-//! Randomness from the platform's generator, taken in portions: each crossing costs, each byte does not.
+//! Random bytes of the platform's generator, fetched in batches: a crossing is expensive, a byte is not.
 
 use std::cell::RefCell;
 
@@ -18,7 +18,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     POOL.with_borrow_mut(|pool| {
         if pool.used + N > PORTION {
             if getrandom::fill(&mut pool.bytes).is_err() {
-                // The generator of the platform does not fail; an id from stale bytes must not be made.
+                // The generator does not fail, and ids must never be made of stale bytes.
                 std::process::abort();
             }
             pool.used = 0;
@@ -26,7 +26,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
         let mut taken = [0; N];
         if let Some(fresh) = pool.bytes.get_mut(pool.used..pool.used + N) {
             taken.copy_from_slice(fresh);
-            // Given once, then forgotten.
+            // Used once, then forgotten.
             fresh.fill(0);
         }
         pool.used += N;

@@ -1,4 +1,4 @@
-//! Encrypts what is stored secret, and decrypts it, with the Worker's own keys (`KEK_1`, …).
+//! Encrypts stored secrets, and decrypts them, with the keys of the Worker (`KEK_1`, …).
 
 use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -41,12 +41,12 @@ fn read() -> KeyRing {
     ring
 }
 
-/// The number of the key that encrypts; nothing when none is set.
+/// The number of the key that encrypts. `None` if none is set.
 pub fn newest() -> Option<u32> {
     RING.with(|ring| ring.newest().map(|(number, _)| number))
 }
 
-/// Encrypts a secret under the newest key. `version` is when it was given.
+/// Encrypts a secret under the newest key. `version` is the time when it was set.
 pub async fn encrypt(
     data: AssociatedData<'_>,
     version: Timestamp,
@@ -55,14 +55,14 @@ pub async fn encrypt(
 ) -> Result<EncryptedSecret, Failure> {
     let newest = RING.with(|ring| ring.newest().map(|(number, key)| (number, Uint8Array::from(key.as_slice()))));
     let (number, key) = newest.ok_or_else(|| Failure("no KEK_1 is set to encrypt secrets with".into()))?;
-    // A data key, and a nonce for each of the two.
+    // A data key, and two nonces.
     let fresh = random::bytes::<56>();
     let promise = encrypts(key, Uint8Array::from(fresh.as_slice()), &data.bound(version), secret);
     let bytes: Uint8Array = tasks::outcome(&promise).await?.unchecked_into();
     Ok(EncryptedSecret::new(number, version, fingerprint, &bytes.to_vec()))
 }
 
-/// The secret itself. Fails when its key is no longer set, or when it was encrypted with other associated data.
+/// Decrypts a secret. Fails if its key is no longer set, or if it was encrypted with other associated data.
 pub async fn decrypt(data: AssociatedData<'_>, encrypted: &EncryptedSecret) -> Result<String, Failure> {
     if let Some(secret) = encrypted.as_plaintext() {
         return Ok(secret.to_string());
@@ -75,11 +75,11 @@ pub async fn decrypt(data: AssociatedData<'_>, encrypted: &EncryptedSecret) -> R
     let promise = decrypts(key, Uint8Array::from(bytes.as_slice()), &bound);
     let decrypted = tasks::outcome(&promise).await;
     let decrypted = decrypted.map_err(|_| Failure(format!("{bound} cannot be decrypted under {KEK}{number}")))?;
-    decrypted.as_string().ok_or_else(|| Failure(format!("{bound} is no text")))
+    decrypted.as_string().ok_or_else(|| Failure(format!("{bound} is not text")))
 }
 
-/// The same secret under the newest key; nothing when it is, or when there is no key. `fingerprint` is of one that was
-/// still in plain text.
+/// Encrypts a secret again under the newest key. `None` if it is already, or if there is no key. `fingerprint` is for
+/// secrets that were stored in plain text.
 pub async fn encrypt_again(
     data: AssociatedData<'_>,
     encrypted: &EncryptedSecret,

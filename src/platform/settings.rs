@@ -1,4 +1,4 @@
-//! What the deployment is configured with: the Worker's variables and secrets, read once per isolate.
+//! The configuration of the deployment: the variables and secrets of the Worker, read once per isolate.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -36,67 +36,67 @@ extern "C" {
 }
 
 const DAY_MS: u64 = 86_400_000;
-/// The longest that anything is kept, in days.
+/// The maximum retention, in days.
 const MAX_DAYS: u64 = 3_650;
-/// How long keys and registrations may live, in milliseconds.
-const SPAN_MS: RangeInclusive<u64> = 1_000..=MAX_DAYS * DAY_MS;
-/// How long a body may take when nothing else is said, and at most, in milliseconds.
-const BODY_MS: u64 = 30_000;
-const MAX_BODY_MS: u64 = 300_000;
-/// The longest time in which OAuth answers something again, in milliseconds.
+/// The allowed lifetimes of keys and registrations, in milliseconds.
+const LIFETIME_MS: RangeInclusive<u64> = 1_000..=MAX_DAYS * DAY_MS;
+/// The default and the maximum time for a body to arrive, in milliseconds.
+const DEFAULT_BODY_TIMEOUT_MS: u64 = 30_000;
+const MAX_BODY_TIMEOUT_MS: u64 = 300_000;
+/// The maximum time in which OAuth repeats a response, in milliseconds.
 const MAX_RETRY_MS: u64 = 300_000;
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Settings {
-    /// Absent: the gateway refuses to serve.
+    /// If absent, the gateway rejects all requests.
     pub admin_key: Option<String>,
-    /// Development only: services may be on this machine.
+    /// For development: services may be on this machine.
     pub allow_loopback: bool,
     pub context_shards: u16,
     pub home_region: Region,
     pub cors_origins: Vec<String>,
     pub event_retention_hours: u64,
-    /// Sockets that one object holds before others go to a shard.
+    /// The number of sockets that the hub holds before new ones go to a shard.
     pub hub_sockets: usize,
-    /// While there are events, those who watch are looked at again after this, in milliseconds.
+    /// While events arrive, the permissions of their subscribers are checked this often, in milliseconds.
     pub socket_check_ms: u64,
     pub context_retention_days: u64,
     pub audit_retention_days: u64,
-    /// Where services reach the gateway, when it is not where clients do.
+    /// The address at which services reach the gateway, if it differs from that of clients.
     pub public_url: Option<String>,
-    /// The built-in demonstration may be registered, and runs.
+    /// The built-in demonstration can be registered and run.
     pub demo: bool,
     /// The gateway is an OAuth authorization server.
     pub oauth: bool,
-    /// Clients may register themselves there (RFC 7591).
+    /// Clients may register themselves (RFC 7591).
     pub oauth_registration: bool,
-    /// Registrations let through from one address in ten minutes.
+    /// The maximum number of registrations from one address in ten minutes.
     pub registrations: u64,
-    /// How long a registration stays that was never given a token, and one that was not for as long, in milliseconds.
+    /// How long a registration is kept without ever getting a token, and after its last token, in milliseconds.
     pub registration_unused_ms: u64,
     pub registration_idle_ms: u64,
-    /// How long one of its keys signs, in milliseconds.
+    /// How long a signing key of OAuth is used, in milliseconds.
     pub oauth_key_ms: u64,
-    /// How long a refresh token is answered again whose answer may have been lost, and a code, in milliseconds.
+    /// How long a refresh token and a code can be used again, as the response may have been lost, in milliseconds.
     pub oauth_retry_ms: u64,
     pub oauth_code_retry_ms: u64,
     /// The pauses between attempts to deliver an event to a webhook, in milliseconds.
     pub webhook_pauses_ms: Vec<u64>,
-    /// A schedule's run that is later than this was missed, in milliseconds.
+    /// A run of a schedule that is later than this was missed, in milliseconds.
     pub schedule_late_ms: u64,
     /// The shortest interval of a schedule, in seconds.
-    pub schedule_least_seconds: u64,
-    /// Failed logins let through from one address in a minute.
+    pub schedule_min_seconds: u64,
+    /// The maximum number of failed logins from one address in a minute.
     pub failed_logins: u64,
-    /// The pace, with how long a breaker is open after its first trip.
+    /// The pace, with `BREAKER_OPEN_MS` applied.
     pub timing: Timing,
-    /// How long a request's body may take to arrive, in milliseconds.
+    /// How long the body of a request may take to arrive, in milliseconds.
     pub body_timeout_ms: u64,
-    /// The Workers that services may be, by the names of their bindings.
+    /// The names of the service bindings, which services may use.
     pub bindings: Vec<String>,
-    /// Shows what the objects cost at `/v1/costs`, for the benchmark.
+    /// Publishes the costs of the objects at `/v1/costs`, for the benchmark.
     pub count_costs: bool,
-    /// Variables that are not valid: requests that need credentials are rejected.
+    /// The invalid variables: requests that need credentials are rejected.
     pub errors: Vec<ConfigError>,
 }
 
@@ -104,7 +104,7 @@ thread_local! {
     static SETTINGS: OnceCell<Rc<Settings>> = const { OnceCell::new() };
 }
 
-/// The text of a variable. One that is a number or a flag in the deployment's configuration is read like its text.
+/// The text of a variable. Numbers and flags of the configuration are read as their text.
 fn variable(env: &JsValue, name: &str) -> Option<String> {
     let value = js_sys::Reflect::get(env, &JsValue::from_str(name)).ok()?;
     if value.is_undefined() || value.is_null() {
@@ -123,11 +123,11 @@ fn read(env: &JsValue) -> Rc<Settings> {
     Rc::new(Settings { bindings: service_bindings(env), ..settings })
 }
 
-/// The settings that these variables give; those that are not valid are in `errors`.
+/// The settings by these variables. `errors` lists the invalid ones.
 fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
     let read = Reader::new(source);
     let settings = Settings {
-        // As it is: whoever presents it has the same text.
+        // Not trimmed, as it is compared with what clients present.
         admin_key: source("ADMIN_KEY").filter(|key| key.len() >= 16),
         allow_loopback: read.flag("ALLOW_LOOPBACK", false),
         context_shards: read.whole("CONTEXT_SHARDS", 4, 1..=MAX_SHARDS.into()) as u16,
@@ -143,18 +143,18 @@ fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
         oauth: read.flag("OAUTH", false),
         oauth_registration: read.flag("OAUTH_REGISTRATION", false),
         registrations: read.whole("OAUTH_REGISTRATIONS", 40, 1..=1_000_000),
-        registration_unused_ms: read.span("OAUTH_REGISTRATION_UNUSED_HOURS", HOURS, UNUSED_MS, SPAN_MS),
-        registration_idle_ms: read.span("OAUTH_REGISTRATION_IDLE_DAYS", DAYS, IDLE_MS, SPAN_MS),
-        oauth_key_ms: read.span("OAUTH_KEY_DAYS", DAYS, LIFE_MS, SPAN_MS),
+        registration_unused_ms: read.span("OAUTH_REGISTRATION_UNUSED_HOURS", HOURS, UNUSED_MS, LIFETIME_MS),
+        registration_idle_ms: read.span("OAUTH_REGISTRATION_IDLE_DAYS", DAYS, IDLE_MS, LIFETIME_MS),
+        oauth_key_ms: read.span("OAUTH_KEY_DAYS", DAYS, LIFE_MS, LIFETIME_MS),
         oauth_retry_ms: read.span("OAUTH_RETRY_SECONDS", SECONDS, RETRY_MS, 0..=MAX_RETRY_MS),
-        // The standards want none (RFC 6749 §4.1.2): it is there for who prefers it.
+        // The standards allow none (RFC 6749 §4.1.2); operators can choose otherwise.
         oauth_code_retry_ms: read.span("OAUTH_CODE_RETRY_SECONDS", SECONDS, 0, 0..=MAX_RETRY_MS),
         webhook_pauses_ms: read.spans("WEBHOOK_RETRY_SECONDS", SECONDS, &PAUSES_MS, DAY_MS),
         schedule_late_ms: read.whole("SCHEDULE_LATE_SECONDS", LATE_MS / 1000, 1..=86_400) * 1000,
-        schedule_least_seconds: read.whole("SCHEDULE_LEAST_SECONDS", MIN_INTERVAL_SECONDS, 1..=86_400),
+        schedule_min_seconds: read.whole("SCHEDULE_LEAST_SECONDS", MIN_INTERVAL_SECONDS, 1..=86_400),
         failed_logins: read.whole("FAILED_LOGINS", 20, 1..=1_000_000),
-        timing: pace(&read),
-        body_timeout_ms: read.whole("BODY_TIMEOUT_MS", BODY_MS, 100..=MAX_BODY_MS),
+        timing: timing_of(&read),
+        body_timeout_ms: read.whole("BODY_TIMEOUT_MS", DEFAULT_BODY_TIMEOUT_MS, 100..=MAX_BODY_TIMEOUT_MS),
         bindings: Vec::new(),
         count_costs: read.flag("COUNT_COSTS", false),
         errors: Vec::new(),
@@ -162,15 +162,15 @@ fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
     Settings { errors: read.errors(), ..settings }
 }
 
-/// The pace at a fraction of its length. How long a breaker stays open has a variable of its own.
-fn pace(read: &Reader) -> Timing {
+/// The pace at `TIME_SCALE`. A breaker has a variable of its own.
+fn timing_of(read: &Reader) -> Timing {
     let scale = read.fraction("TIME_SCALE", Timing::SCALES);
     let timing = scale.map_or(Timing::DEFAULT, Timing::scaled);
     let breaker_open_ms = read.whole("BREAKER_OPEN_MS", Timing::DEFAULT.breaker_open_ms, 100..=MAX_OPEN_MS);
     Timing { breaker_open_ms, ..timing }
 }
 
-/// Whether the built-in demonstration is on; true before this isolate has served anything.
+/// Whether the built-in demonstration is enabled; true before the first request of this isolate.
 pub fn demo() -> bool {
     SETTINGS.with(|cell| cell.get().is_none_or(|settings| settings.demo))
 }
@@ -179,7 +179,7 @@ pub fn of(env: &JsValue) -> Rc<Settings> {
     SETTINGS.with(|cell| cell.get_or_init(|| read(env)).clone())
 }
 
-/// The same where no environment is at hand.
+/// The settings, where the environment is not at hand.
 pub fn current() -> Rc<Settings> {
     SETTINGS.with(|cell| cell.get_or_init(|| read(&environment())).clone())
 }
@@ -196,11 +196,11 @@ pub fn timing() -> Timing {
 }
 
 impl Settings {
-    /// Nothing is decided with settings that are not as the operator meant them. The values are in the log only:
-    /// whoever asks is not known yet.
+    /// Rejects requests while variables are invalid. The values appear only in the log, as the client is not
+    /// authenticated yet.
     ///
     /// # Errors
-    /// Some variables are not valid; the problem names them.
+    /// Some variables are invalid; the problem names them.
     pub fn check(&self) -> Result<(), Problem> {
         if self.errors.is_empty() {
             return Ok(());
@@ -211,30 +211,30 @@ impl Settings {
         Err(Problem::new(Code::NotConfigured, detail))
     }
 
-    /// Which addresses may be called.
+    /// The rules for addresses that may be called.
     pub fn addresses(&self) -> Policy {
         Policy { allow_loopback: self.allow_loopback }
     }
 
-    /// Checks an address that is to be called now: what was stored may be older than the rules. `origin` is where the
-    /// gateway was reached, as far as that is known.
+    /// Checks an address before a call: the rules may have changed since it was stored. `origin` is the address at
+    /// which the gateway was called, if known.
     ///
     /// # Errors
-    /// The rules refuse it.
+    /// The rules forbid it.
     pub fn may_call(&self, address: &str, origin: Option<&str>) -> Result<Address, AddressError> {
         let own: Vec<&str> = [origin, self.public_url.as_deref()].into_iter().flatten().map(host_of).collect();
         check(address, self.addresses(), &own)
     }
-    /// The service bindings that a tenant's services may name. They belong to the deployment, so only its first
-    /// tenant's may.
+    /// The service bindings that the services of a tenant may name. They belong to the deployment, so only its first
+    /// tenant may.
     pub fn bindings_of(&self, tenant: &str) -> Option<&[String]> {
         (tenant == FIRST_TENANT).then_some(self.bindings.as_slice())
     }
 
-    /// The address of a path behind a service binding, where the tenant may use the binding and the deployment has it.
+    /// The address of a path behind a service binding, if the tenant may use the binding and the deployment has it.
     ///
     /// # Errors
-    /// The rules refuse it.
+    /// The rules forbid it.
     pub fn binding_address(&self, tenant: &str, binding: &str, path: &str) -> Result<Address, AddressError> {
         Address::bound(binding, path, self.bindings_of(tenant))
     }

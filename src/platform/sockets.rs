@@ -1,10 +1,10 @@
-//! Hibernating WebSockets of an object, each known by a slot number while the instance lives.
+//! Hibernating WebSockets of an object, identified by slot numbers that are valid as long as the instance.
 
 use js_sys::Array;
 use wasm_bindgen::prelude::*;
 
 use super::http::Headers;
-use super::tasks::Awaited;
+use super::tasks::PlatformCall;
 use narthex_core::base::time::Timestamp;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
@@ -31,12 +31,12 @@ extern "C" {
     fn close_socket(state: &JsValue, slot: u32, code: u16, reason: &str);
 }
 
-/// An object's sockets. An attachment, at most 16,384 bytes, outlives hibernation.
+/// The sockets of an object. An attachment, of at most 16,384 bytes, outlives hibernation.
 #[derive(Clone)]
 pub struct Sockets(JsValue);
 
 impl Sockets {
-    /// Takes up what outlived the last instance: slots with their attachments.
+    /// Restores the sockets that outlived the last instance: their slots and attachments.
     pub fn restore(state: &JsValue) -> (Self, Vec<(u32, String)>) {
         let flat: Vec<JsValue> = restore_sockets(state).iter().collect();
         let sockets = flat
@@ -49,18 +49,18 @@ impl Sockets {
         (Self(state.clone()), sockets)
     }
 
-    /// The answer that opens the socket, and its slot.
+    /// The response that opens the socket, and its slot.
     pub fn accept(&self, attachment: &str, headers: &Headers) -> (JsValue, u32) {
         let opened = accept_socket(&self.0, attachment, headers.as_str());
         (opened.get(0), opened.get(1).as_f64().unwrap_or_default() as u32)
     }
 
-    /// The slot of a socket the platform hands over; nothing when it was closed meanwhile.
+    /// The slot of a socket that the platform passes in. `None` if it was closed in the meantime.
     pub fn slot(&self, socket: &JsValue) -> Option<u32> {
         u32::try_from(slot_of(&self.0, socket)).ok()
     }
 
-    /// When a `ping` of its client was answered last, while the object slept or not.
+    /// When a `ping` of its client was last answered, hibernation included.
     pub fn pinged_at(&self, slot: u32) -> Option<Timestamp> {
         let at = pinged_at(&self.0, slot);
         (at > 0.0).then_some(Timestamp(at as u64))
@@ -79,29 +79,29 @@ impl Sockets {
     }
 }
 
-/// The other end of an object's socket, held by the Worker. Dropped, it is closed.
-pub struct Held(JsValue);
+/// The Worker's end of a socket of an object. Dropping it closes the socket.
+pub struct ClientSocket(JsValue);
 
-impl Held {
-    /// Takes the socket out of the answer that opened it.
+impl ClientSocket {
+    /// Takes the socket out of the response that opened it.
     pub fn take(response: &JsValue) -> Self {
         Self(take_socket(response))
     }
 
-    /// All that came since the last time, as one text, waited for; nothing when the socket is closed and read to its
-    /// end. `Err` when the time is over before.
+    /// All text received since the last call, waiting for it if there is none. `None` if the socket is closed and read
+    /// to its end. `Err` after the time-out.
     pub async fn next(&self, milliseconds: u64) -> Result<Option<String>, JsValue> {
-        let text = Awaited::within(milliseconds as f64, |token| next_text(token, &self.0)).await?;
+        let text = PlatformCall::within(milliseconds as f64, |token| next_text(token, &self.0)).await?;
         Ok(text.as_string())
     }
 
-    /// Shows that what came was read.
+    /// Confirms that the received text was read.
     pub fn ping(&self) {
         ping_socket(&self.0);
     }
 }
 
-impl Drop for Held {
+impl Drop for ClientSocket {
     fn drop(&mut self) {
         drop_socket(&self.0);
     }

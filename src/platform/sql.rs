@@ -1,4 +1,4 @@
-//! All SQL goes through here: statements are constants, values are bound, an exception is an error.
+//! All SQL passes through here: statements are constants, values are bound, exceptions are errors.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ extern "C" {
     fn delete_alarm(storage: &JsValue);
 }
 
-/// A bound value. Integers beyond 2^53 lose digits on the way: bind such as text.
+/// A bound value. Integers beyond 2^53 would lose digits: bind them as text.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     Text(&'a str),
@@ -56,7 +56,7 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
 }
 
 thread_local! {
-    /// Statements as the platform's strings, by address: each is turned once per isolate.
+    /// Statements as JavaScript strings, by address: each is converted once per isolate.
     static STATEMENTS: RefCell<HashMap<(usize, usize), JsString>> = RefCell::new(HashMap::new());
 }
 
@@ -100,7 +100,7 @@ pub struct Sql {
 }
 
 impl Sql {
-    /// `state` is what the object was made with.
+    /// `state` is the constructor argument of the object.
     pub fn of(state: &JsValue, kind: Kind) -> Self {
         let storage = js_sys::Reflect::get(state, &JsValue::from_str("storage")).unwrap_or(JsValue::UNDEFINED);
         Self { storage, kind }
@@ -119,13 +119,13 @@ impl Sql {
         Ok(self.rows(statement, values)?.into_iter().next())
     }
 
-    /// All that `work` writes, or nothing when it fails.
+    /// Commits everything that `work` writes, or nothing if it fails.
     pub fn transaction<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        self.decided(work)
+        self.try_transaction(work)
     }
 
-    /// The same for work that may be refused.
-    pub fn decided<T, E: From<Failure>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    /// As [`Sql::transaction`], with the error type of `work`.
+    pub fn try_transaction<T, E: From<Failure>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let mut work = Some(work);
         let mut result = Err(E::from(Failure("the transaction did not run".into())));
         let ended = transaction(&self.storage, &mut || {
@@ -141,12 +141,12 @@ impl Sql {
         }
     }
 
-    /// The object sleeps until it is asked.
+    /// Deletes the alarm: the object sleeps until it is called.
     pub fn delete_alarm(&self) {
         delete_alarm(&self.storage);
     }
 
-    /// Wakes the object at a time, in place of the alarm set before. One row written.
+    /// Sets the alarm, replacing the previous one. Writes one row.
     pub fn set_alarm(&self, at: narthex_core::base::time::Timestamp) {
         set_alarm(&self.storage, self.kind as u32, at.0 as f64);
     }

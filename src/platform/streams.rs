@@ -1,4 +1,4 @@
-//! Answers that are written piece by piece: Server-Sent Events.
+//! Responses that are written piece by piece: Server-Sent Events.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use wasm_bindgen::prelude::*;
 
 use super::http::Headers;
-use super::tasks::Awaited;
+use super::tasks::PlatformCall;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -21,35 +21,35 @@ extern "C" {
     fn close_stream(token: u32, whole: bool);
 }
 
-/// The writing end of an answer. Dropped, it breaks the answer off; [`Stream::close`] ends it well.
+/// The writing end of a response. [`Stream::close`] ends it properly; dropping it without that breaks it off.
 ///
-/// It is a future, too: it ends when nobody reads any more, which is noticed by a write. Whoever is silent for long
-/// writes a comment now and then.
+/// It is also a future, which ends when the reader has gone. Only a write detects that, so a silent stream needs a
+/// comment from time to time.
 pub struct Stream {
     token: u32,
-    gone: Awaited,
+    gone: PlatformCall,
     closed: Cell<bool>,
 }
 
 impl Stream {
-    /// The answer for the platform, and what writes it.
+    /// The response for the platform, and its writing end.
     pub fn open(status: u16, headers: &Headers) -> (JsValue, Self) {
         let mut response = JsValue::UNDEFINED;
-        let gone = Awaited::new(|token| response = open_stream(token, status, headers.as_str()));
+        let gone = PlatformCall::new(|token| response = open_stream(token, status, headers.as_str()));
         (response, Self { token: gone.token(), gone, closed: Cell::new(false) })
     }
 
-    /// Gives how many bytes its reader has not taken yet.
+    /// Returns the number of bytes that have not been read yet.
     pub fn write(&self, text: &str) -> usize {
         write_stream(self.token, text) as usize
     }
 
-    /// How many bytes its reader has not taken yet.
+    /// The number of bytes that have not been read yet.
     pub fn unread(&self) -> usize {
         unread_of(self.token) as usize
     }
 
-    /// Ends the answer, after what was written.
+    /// Ends the response after everything written.
     pub fn close(&self) {
         if !self.closed.replace(true) {
             close_stream(self.token, true);

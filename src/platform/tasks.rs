@@ -1,15 +1,15 @@
-//! Futures on the platform's event loop.
+//! Futures on the event loop of the platform.
 //!
-//! Every operation that takes time is started with a token; the boundary calls back with it when there is an
-//! outcome, and the task that waits is polled then and there. `wasm-bindgen-futures` would make two closures
-//! and one or two microtasks for each await, which was a fifth of all CPU of a request.
+//! Every asynchronous operation is started with a token. The boundary calls back with the token and the outcome, and
+//! the waiting task is polled at once. `wasm-bindgen-futures` would create two closures and one or two microtasks for
+//! each await, which was a fifth of all CPU time of a request.
 //!
-//! A task is polled in the turn that woke it, so it stays within the request or object it belongs to: every export
-//! that may wake one ends with [`turn`].
+//! A task is polled in the turn that woke it, so it stays within its request or object: every export that may wake one
+//! ends with [`turn`].
 //!
-//! Tasks that one task begins, it and theirs, are a family. A family has one timer of the platform at most, which
-//! ticks for all that may take only so long: most of it is over before the first tick, and a timer for each was a
-//! twentieth of all CPU of a request.
+//! A task and all tasks that it spawns, directly or not, are a family. A family has at most one timer of the platform,
+//! for all of its time-outs: most operations end before its first tick, and a timer for each was a twentieth of all CPU
+//! time of a request.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -33,8 +33,8 @@ extern "C" {
     fn watch(token: u32, promise: &JsValue);
 }
 
-/// A family's timer looks again after this, in milliseconds, so that what is over sooner never moves it.
-const TICK_MS: f64 = 2_000.0;
+/// The maximum interval of a family's timer, in milliseconds, so that operations that end sooner never move it.
+const MAX_TICK_MS: f64 = 2_000.0;
 
 struct Task {
     family: u32,
@@ -45,7 +45,7 @@ struct Task {
 struct Family {
     /// Its tasks that have not ended.
     tasks: u32,
-    /// Operations that may take until then, by their tokens.
+    /// The deadlines of its operations, with their tokens.
     deadlines: Vec<(f64, u32)>,
     timer: Option<Timer>,
 }
@@ -57,7 +57,7 @@ struct Timer {
     id: f64,
 }
 
-/// An operation under way: who waits for it, or its outcome.
+/// An operation in progress, with the waker of its task, or its outcome.
 enum Operation {
     Waiting(Option<Waker>),
     Ended(Result<JsValue, JsValue>),
@@ -71,7 +71,7 @@ struct Loop {
     ready: RefCell<VecDeque<u32>>,
     running: Cell<bool>,
     families: RefCell<HashMap<u32, Family>>,
-    /// That of the task being polled.
+    /// The family of the task that is polled.
     family: Cell<u32>,
     /// Families by the token of their timer.
     ticking: RefCell<HashMap<u32, u32>>,
@@ -81,10 +81,10 @@ thread_local! {
     static LOOP: Rc<Loop> = Rc::default();
 }
 
-/// Wasm has one thread; what a waker needs is the task's number.
-struct Woken(u32);
+/// Wasm has one thread, so a waker only needs the number of the task.
+struct TaskWaker(u32);
 
-impl Wake for Woken {
+impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -101,7 +101,7 @@ impl Loop {
         token
     }
 
-    /// Polls what is ready until nothing is.
+    /// Polls tasks until none is ready.
     fn run(&self) {
         if self.running.replace(true) {
             return;
@@ -110,20 +110,20 @@ impl Loop {
             let Some(number) = self.ready.borrow_mut().pop_front() else {
                 break;
             };
-            // Taken out while it is polled: it may spawn others, or be woken again meanwhile.
+            // Removed while it is polled: it may spawn other tasks or be woken again in the meantime.
             let Some(mut task) = self.tasks.borrow_mut().remove(&number) else {
                 continue;
             };
-            let waker = Waker::from(Arc::new(Woken(number)));
+            let waker = Waker::from(Arc::new(TaskWaker(number)));
             let family = task.family;
             self.family.set(family);
             let polled = task.future.as_mut().poll(&mut Context::from_waker(&waker));
             if polled.is_pending() {
                 self.tasks.borrow_mut().insert(number, task);
             } else {
-                // What it still holds may belong to the family.
+                // Its values may belong to the family.
                 drop(task);
-                self.left(family);
+                self.task_ended(family);
             }
             self.family.set(0);
         }
@@ -131,9 +131,9 @@ impl Loop {
     }
 
     fn resume(&self, token: u32, outcome: Result<JsValue, JsValue>) {
-        let ticked = self.ticking.borrow_mut().remove(&token);
-        match ticked {
-            Some(family) => self.ticked(family),
+        let family = self.ticking.borrow_mut().remove(&token);
+        match family {
+            Some(family) => self.on_tick(family),
             None => self.end(token, outcome),
         }
         self.run();
@@ -141,7 +141,7 @@ impl Loop {
 
     fn end(&self, token: u32, outcome: Result<JsValue, JsValue>) {
         let waiting = match self.operations.borrow_mut().get_mut(&token) {
-            // Nobody waits any more.
+            // The operation was dropped.
             None => return,
             Some(operation) => std::mem::replace(operation, Operation::Ended(outcome)),
         };
@@ -150,8 +150,9 @@ impl Loop {
         }
     }
 
-    /// A task of a family has ended; with the last of them go its timer and what the boundary keeps for it.
-    fn left(&self, number: u32) {
+    /// Counts a task of a family as ended. The timer of the family and the state that the boundary keeps for it go with
+    /// the last one.
+    fn task_ended(&self, number: u32) {
         let mut families = self.families.borrow_mut();
         let Some(family) = families.get_mut(&number) else { return };
         family.tasks -= 1;
@@ -165,8 +166,8 @@ impl Loop {
         }
     }
 
-    /// Ends an operation of the family when its time is over.
-    fn bound(&self, number: u32, token: u32, milliseconds: f64) {
+    /// Sets the time-out of an operation of the family.
+    fn limit(&self, number: u32, token: u32, milliseconds: f64) {
         let now = js_sys::Date::now();
         let mut families = self.families.borrow_mut();
         let family = families.entry(number).or_default();
@@ -175,7 +176,7 @@ impl Loop {
     }
 
     fn arm(&self, number: u32, family: &mut Family, now: f64, milliseconds: f64) {
-        let milliseconds = milliseconds.min(TICK_MS);
+        let milliseconds = milliseconds.min(MAX_TICK_MS);
         if family.timer.as_ref().is_some_and(|timer| timer.at <= now + milliseconds) {
             return;
         }
@@ -188,7 +189,7 @@ impl Loop {
         family.timer = Some(Timer { at: now + milliseconds, token, id: tick(token, milliseconds) });
     }
 
-    fn ticked(&self, number: u32) {
+    fn on_tick(&self, number: u32) {
         let now = js_sys::Date::now();
         let mut over = Vec::new();
         if let Some(family) = self.families.borrow_mut().get_mut(&number) {
@@ -209,25 +210,25 @@ impl Loop {
     }
 }
 
-/// Makes the boundary call back here. Once for each instance.
+/// Registers the callback of the boundary. Called once per instance.
 pub fn start() {
     let resume = Closure::<dyn Fn(u32, bool, JsValue)>::new(|token, ok, value| {
         LOOP.with(Rc::clone).resume(token, if ok { Ok(value) } else { Err(value) });
     });
     install(&resume);
-    // It is needed for as long as the instance lives.
+    // It must exist as long as the instance.
     resume.forget();
 }
 
-/// Does what an export was called for, and then runs the tasks that this has woken: left for later they would be
-/// polled in a turn of another request, whose I/O is not theirs.
+/// Runs the work of an export, and then the tasks that it has woken: otherwise they would be polled in a turn of
+/// another request, whose I/O is not theirs.
 pub fn turn<T>(work: impl FnOnce() -> T) -> T {
     let done = work();
     LOOP.with(Rc::clone).run();
     done
 }
 
-/// Runs a future to its end, beginning now.
+/// Runs a future to its end, starting now.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
     let tasks = LOOP.with(Rc::clone);
     let number = tasks.token();
@@ -241,7 +242,7 @@ pub fn spawn(future: impl Future<Output = ()> + 'static) {
     tasks.run();
 }
 
-/// Runs a future to its end, beginning now; the platform gets a promise of its outcome.
+/// Runs a future to its end, starting now. Returns a promise of its outcome.
 pub fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> JsValue {
     let token = LOOP.with(|tasks| tasks.token());
     let promise = promised(token);
@@ -254,39 +255,39 @@ pub fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static)
     promise
 }
 
-/// The family of the task that is being polled, for what the boundary keeps for all of one.
+/// The family of the task that is polled: the boundary keeps some state per family.
 pub fn family() -> u32 {
     LOOP.with(|tasks| tasks.family.get())
 }
 
-/// The outcome of a promise the platform gave.
-pub fn outcome(promise: &JsValue) -> Awaited {
-    Awaited::new(|token| watch(token, promise))
+/// The outcome of a promise of the platform.
+pub fn outcome(promise: &JsValue) -> PlatformCall {
+    PlatformCall::new(|token| watch(token, promise))
 }
 
-/// An operation of the platform. `start` is given the token the boundary calls back with.
-pub struct Awaited {
+/// An operation of the platform. `start` receives the token that the boundary calls back with.
+pub struct PlatformCall {
     token: u32,
-    /// The family whose timer bounds it.
-    bound_by: Option<u32>,
+    /// The family whose timer limits it.
+    limited_by: Option<u32>,
 }
 
-impl Awaited {
+impl PlatformCall {
     pub fn new(start: impl FnOnce(u32)) -> Self {
         let tasks = LOOP.with(Rc::clone);
         let token = tasks.token();
         tasks.operations.borrow_mut().insert(token, Operation::Waiting(None));
         start(token);
-        Self { token, bound_by: None }
+        Self { token, limited_by: None }
     }
 
-    /// Fails with `undefined` when it has taken this long. What has begun goes on; nobody waits for it any more.
+    /// Fails with `undefined` after this time. The operation itself continues without a waiting task.
     pub fn within(milliseconds: f64, start: impl FnOnce(u32)) -> Self {
         let mut awaited = Self::new(start);
         let tasks = LOOP.with(Rc::clone);
         let family = tasks.family.get();
-        tasks.bound(family, awaited.token, milliseconds);
-        awaited.bound_by = Some(family);
+        tasks.limit(family, awaited.token, milliseconds);
+        awaited.limited_by = Some(family);
         awaited
     }
 
@@ -295,7 +296,7 @@ impl Awaited {
     }
 }
 
-impl Future for Awaited {
+impl Future for PlatformCall {
     type Output = Result<JsValue, JsValue>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -312,11 +313,11 @@ impl Future for Awaited {
     }
 }
 
-impl Drop for Awaited {
+impl Drop for PlatformCall {
     fn drop(&mut self) {
         LOOP.with(|tasks| {
             tasks.operations.borrow_mut().remove(&self.token);
-            if let Some(number) = self.bound_by
+            if let Some(number) = self.limited_by
                 && let Some(family) = tasks.families.borrow_mut().get_mut(&number)
             {
                 family.deadlines.retain(|(_, token)| *token != self.token);

@@ -1,4 +1,4 @@
-//! Time zones, as the platform knows them.
+//! Time zones of the platform.
 
 use wasm_bindgen::prelude::*;
 
@@ -10,7 +10,7 @@ extern "C" {
     fn zone_offset(zone: &str, time: f64) -> f64;
 }
 
-/// How many seconds a zone is ahead of UTC at a time; nothing when there is no such zone.
+/// Seconds that a zone is ahead of UTC at a time. `None` for an unknown zone.
 pub fn offset(zone: &str, at: Timestamp) -> Option<i64> {
     let seconds = zone_offset(zone, at.0 as f64);
     seconds.is_finite().then_some(seconds as i64)

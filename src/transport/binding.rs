@@ -1,12 +1,12 @@
-//! `transport.kind: "binding"`: another Worker of the same account, called by the name of its service binding. What is
-//! said is what `http` says; only the way there is another, which no address rule concerns.
+//! `transport.kind: "binding"`: another Worker of the same account, called by the name of its service binding. The
+//! exchange is that of `http`; only the way differs, and no address rule applies to it.
 
 use crate::platform::settings;
 use narthex_core::http::egress_address::{Address, AddressError};
 
 use super::http::named_at;
 
-/// Where work in the background is cancelled: as [`named_at`], behind the same binding.
+/// The address where background work is cancelled: as [`named_at`], behind the same binding.
 pub fn cancel_address(
     tenant: &str,
     binding: &str,

@@ -1,7 +1,7 @@
-//! `transport.kind: "http"`: a signed JSON envelope by POST; a signed DELETE for work that was cancelled.
+//! `transport.kind: "http"`: a signed JSON envelope by POST, and a signed DELETE for cancelled work.
 //!
-//! Signed by Standard Webhooks 1.0 (`webhook-id` is the context's id). Nothing of the caller's goes along:
-//! the service sees its own credentials only.
+//! The signature is that of Standard Webhooks 1.0 (`webhook-id` is the id of the context). The service receives nothing
+//! of the caller: only its own credentials.
 
 use serde::Serialize;
 use url::Url;
@@ -17,10 +17,10 @@ use narthex_core::http::egress_address::Address;
 
 use super::{Envelope, Order};
 
-/// How long a service may take to hear that its work was cancelled.
-const CANCEL_MS: u64 = 5_000;
+/// How long the notification of a cancellation may take, in milliseconds.
+const CANCEL_TIMEOUT_MS: u64 = 5_000;
 
-/// What every request to a service has.
+/// The headers of every request to a service.
 fn signed(secrets: &DecryptedSecrets, id: &ContextId, now: Timestamp, body: &str) -> Headers {
     let mut headers = Headers::default();
     headers.set("content-type", "application/json");
@@ -30,7 +30,7 @@ fn signed(secrets: &DecryptedSecrets, id: &ContextId, now: Timestamp, body: &str
     headers
 }
 
-/// Calls the service, for as long as the context has time.
+/// Calls the service, within the time of the context.
 pub async fn call(order: &Order<'_>, secrets: &DecryptedSecrets, url: &Address) -> CallResult {
     let admission = &order.work.admission;
     let Ok(body) = serde_json::to_string(&Envelope::of(order)) else {
@@ -50,29 +50,32 @@ pub async fn call(order: &Order<'_>, secrets: &DecryptedSecrets, url: &Address) 
     calls::send(&Request::attempt(order, Method::Post, url, headers, body)).await
 }
 
-/// Tells a service that work it does in the background was cancelled: at the address it named for it, else at its own.
-/// It is told once; the context has ended whatever it answers.
+/// Notifies a service that its background work was cancelled: at the address that it named for it, otherwise at its
+/// own. It is notified once; the context has ended whatever it responds.
 pub async fn cancel(secrets: &DecryptedSecrets, url: &Address, id: &ContextId) {
     #[derive(Serialize)]
-    struct Notice<'a> {
+    struct Cancellation<'a> {
         context_id: &'a str,
         reason: &'static str,
     }
-    let Ok(body) = serde_json::to_string(&Notice { context_id: id.as_str(), reason: "cancelled" }) else { return };
+    let Ok(body) = serde_json::to_string(&Cancellation { context_id: id.as_str(), reason: "cancelled" }) else {
+        return;
+    };
     let (headers, body) = (&signed(secrets, id, clock::now(), &body), Some(body.as_str()));
     let url = &*secrets.addressed(url);
-    calls::notify(&Request::within(CANCEL_MS, Method::Delete, url, headers, body)).await;
+    calls::notify(&Request::within(CANCEL_TIMEOUT_MS, Method::Delete, url, headers, body)).await;
 }
 
-/// Where work in the background is cancelled: at the place the service named, if that is where it was registered, and at
-/// its own otherwise. An answer gives no right to any other address, nor to other credentials.
+/// The address where background work is cancelled: the one that the service named if it has the same origin as the
+/// registered address, otherwise the registered address. A response cannot direct requests or credentials to another
+/// origin.
 pub fn named_at(own: &str, location: Option<&str>) -> Option<String> {
     let own = Url::parse(own).ok()?;
     let named = location.and_then(|location| own.join(location).ok());
-    let is_taken =
+    let is_allowed =
         |named: &Url| named.origin() == own.origin() && named.username().is_empty() && named.password().is_none();
-    // What follows a `#` is the reader's own, and is never sent.
-    let named = named.filter(is_taken).map(|mut named| {
+    // A fragment is never sent.
+    let named = named.filter(is_allowed).map(|mut named| {
         named.set_fragment(None);
         named
     });

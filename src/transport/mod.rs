@@ -1,4 +1,5 @@
-//! How a service is called. One file a kind; all of them take an [`Order`] and give an `upstream::Answer`.
+//! The transports, by which services are called: one file each. All of them take an [`Order`] and return a
+//! `CallResult`.
 
 pub mod binding;
 pub mod demo;
@@ -20,21 +21,22 @@ use narthex_core::calling::response::MAX_ANSWER_BYTES;
 use narthex_core::http::egress_address::Address;
 use narthex_core::http::trace_context::TraceContext;
 
-/// One attempt to be made, as every transport needs it.
+/// An attempt to be made, as every transport needs it.
 pub struct Order<'a> {
     pub work: &'a Work,
-    /// Where the service may end its work later.
+    /// The callback URL of the attempt.
     pub callback_url: String,
-    /// What the attempt's own span is called.
+    /// The trace context, with the span of the attempt.
     pub trace: TraceContext,
     pub now: Timestamp,
-    /// What is left of the context's time, in milliseconds.
+    /// The time left until the deadline of the context, in milliseconds.
     pub left_ms: u64,
-    /// How much of it the service has until its answer begins: all of it, or less where another could do it then.
+    /// How much of that time the service has until its response begins: all of it, or less if another service could
+    /// take over then.
     pub answer_timeout_ms: u64,
 }
 
-/// What a service is told of the work, however it is reached.
+/// The envelope that a service receives.
 #[derive(Serialize)]
 struct Envelope<'a> {
     context_id: &'a str,
@@ -44,10 +46,10 @@ struct Envelope<'a> {
     attempt: u64,
     deadline: String,
     callback_url: &'a str,
-    /// Where there are no headers to say it.
+    /// For transports without headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
-    /// The answer to what the service asked for.
+    /// The answer to the input request of the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<&'a RawValue>,
 }
@@ -70,7 +72,7 @@ impl<'a> Envelope<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The request of an attempt: waited for as long as the service has for it, within the time of its context.
+    /// The request of an attempt, with its time-outs: that of the service, and that of the context.
     fn attempt(
         order: &Order<'_>,
         method: Method,
@@ -79,12 +81,7 @@ impl<'a> Request<'a> {
         body: Option<&'a str>,
     ) -> Self {
         let more_ms = order.left_ms.saturating_sub(order.answer_timeout_ms);
-        let most_bytes = MAX_ANSWER_BYTES;
-        Self {
-            most_bytes,
-            more_ms,
-            deadline: true,
-            ..Self::within(order.answer_timeout_ms, method, url, headers, body)
-        }
+        let max_bytes = MAX_ANSWER_BYTES;
+        Self { max_bytes, more_ms, deadline: true, ..Self::within(order.answer_timeout_ms, method, url, headers, body) }
     }
 }

@@ -7,7 +7,7 @@ use crate::platform::Failure;
 
 /// A notification of an MCP server about a running call, by its parameters.
 #[derive(Debug)]
-pub enum Notice {
+pub enum Notification {
     Progress(Box<RawValue>),
     Message(Box<RawValue>),
     /// The method of a notification that prompts or resources have changed.
@@ -25,7 +25,7 @@ pub trait CallObserver {
     fn delta(&self, data: &str);
 
     /// Passes on a notification. Returns whether a client of this request received it.
-    fn notify(&self, notice: Notice) -> bool;
+    fn notify(&self, notification: Notification) -> bool;
 
     /// Requests input of the client that created the context, and waits for the answer. `None` if the attempt ends
     /// before.

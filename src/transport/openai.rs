@@ -1,14 +1,14 @@
-//! `transport.kind: "openai"`: an endpoint that speaks OpenAI's API.
+//! `transport.kind: "openai"`: an endpoint with OpenAI's API.
 //!
-//! The parameters are the request's body, the answer's body is the result. A chat is asked for in pieces when somebody
-//! listens, and when no client waits for it: proxies in between cut off an answer that is silent for long. The pieces
-//! are handed on as they come and put together here for the record.
+//! The parameters are the body of the request; the body of the response is the result. A chat is streamed if a client
+//! receives it as a stream, and also if no client waits for it, as proxies cut off responses that stay silent for long.
+//! The chunks are forwarded as they arrive, and joined here for the record.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::objects::secrets::DecryptedSecrets;
-use crate::platform::calls::{self, Answered, Method, Pieces, Reading, Request};
+use crate::platform::calls::{self, BodyStream, CallResponse, Method, Reading, Request};
 use crate::platform::http::Headers;
 use narthex_core::calling::openai::stream::{Reader, Step, whole};
 use narthex_core::calling::openai::{self, StreamRequest};
@@ -19,14 +19,14 @@ use narthex_core::services::openai_endpoints;
 use super::Order;
 use super::observer::CallObserver;
 
-/// How long the usage and the end of a stream are waited for when the completion is whole.
-const USAGE_MS: u64 = 5_000;
-/// Endpoints of which it is remembered how they have to be asked.
+/// How long to wait for the usage and the end of a stream once the completion is whole, in milliseconds.
+const USAGE_TIMEOUT_MS: u64 = 5_000;
+/// The maximum number of endpoints whose mode an isolate remembers.
 const MAX_KNOWN: usize = 1_000;
 
 thread_local! {
-    /// How endpoints that refuse to stream are asked, by service, address and model.
-    static KNOWN: RefCell<BTreeMap<String, StreamRequest>> = const { RefCell::new(BTreeMap::new()) };
+    /// The request modes of endpoints that reject streaming, by service, address and model.
+    static MODES: RefCell<BTreeMap<String, StreamRequest>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// An endpoint, as it is registered.
@@ -34,13 +34,13 @@ pub struct Endpoint<'a> {
     pub tenant: &'a str,
     pub service: &'a str,
     pub address: &'a Address,
-    /// The model for requests that name none.
+    /// The model for requests that do not name one.
     pub model: Option<&'a str>,
-    /// Whether it may be asked to stream.
+    /// Whether it accepts requests to stream.
     pub streams: bool,
 }
 
-/// StreamRequest the endpoint, for as long as the context has time.
+/// Calls the endpoint, within the time of the context.
 pub async fn call<O: CallObserver>(
     order: &Order<'_>,
     secrets: &DecryptedSecrets,
@@ -52,38 +52,38 @@ pub async fn call<O: CallObserver>(
     let address = endpoint.address.below(path);
     let may_stream = capability == "chat" && endpoint.streams && (observer.streams() || !observer.waits());
     if !may_stream {
-        return ask(order, secrets, endpoint, &address, StreamRequest::Whole, None::<&O>).await;
+        return request(order, secrets, endpoint, &address, StreamRequest::Whole, None::<&O>).await;
     }
     let parameters = order.work.parameters.get();
     let Endpoint { tenant, service, model, .. } = endpoint;
     let model = openai::model_of(parameters).or_else(|| model.map(Into::into)).unwrap_or_default();
     let key = format!("{tenant}/{service} {} {model}", endpoint.address.as_str());
-    let mut asks = KNOWN.with_borrow(|known| known.get(&key).copied()).unwrap_or(StreamRequest::Stream);
-    let mut answer = ask(order, secrets, endpoint, &address, asks, Some(observer)).await;
-    let mut is_news = false;
+    let mut mode = MODES.with_borrow(|known| known.get(&key).copied()).unwrap_or(StreamRequest::Stream);
+    let mut answer = request(order, secrets, endpoint, &address, mode, Some(observer)).await;
+    let mut changed = false;
     while let CallResult::Http { status, body, .. } = &answer
-        && let Some(other) = asks.after_refusal(*status, body, parameters)
+        && let Some(other) = mode.after_refusal(*status, body, parameters)
     {
-        (asks, is_news) = (other, true);
-        answer = ask(order, secrets, endpoint, &address, asks, Some(observer)).await;
+        (mode, changed) = (other, true);
+        answer = request(order, secrets, endpoint, &address, mode, Some(observer)).await;
     }
-    if is_news && answer.status() == Some(200) {
-        KNOWN.with_borrow_mut(|known| {
+    if changed && answer.status() == Some(200) {
+        MODES.with_borrow_mut(|known| {
             if known.len() >= MAX_KNOWN {
                 known.clear();
             }
-            known.insert(key, asks);
+            known.insert(key, mode);
         });
     }
     answer
 }
 
-async fn ask(
+async fn request(
     order: &Order<'_>,
     secrets: &DecryptedSecrets,
     endpoint: &Endpoint<'_>,
     address: &Address,
-    asks: StreamRequest,
+    mode: StreamRequest,
     observer: Option<&impl CallObserver>,
 ) -> CallResult {
     let admission = &order.work.admission;
@@ -91,12 +91,12 @@ async fn ask(
     let body = if openai_endpoints::reads_only(capability) {
         None
     } else {
-        // Parameters that are no object never came past the schema.
-        let body = openai::body(capability, order.work.parameters.get(), endpoint.model, asks);
+        // The schema admits only objects.
+        let body = openai::body(capability, order.work.parameters.get(), endpoint.model, mode);
         let Some(body) = body else { return CallResult::Refused };
         Some(body)
     };
-    let streams = asks != StreamRequest::Whole;
+    let streams = mode != StreamRequest::Whole;
     let mut headers = Headers::default();
     headers.set("accept", if streams { "text/event-stream, application/json" } else { "application/json" });
     if body.is_some() {
@@ -118,13 +118,13 @@ async fn ask(
         (false, _) => Reading::Whole,
     };
     match calls::send_reading(&request, reading).await {
-        Answered::Whole(answer) => whole(answer),
-        Answered::Stream(pieces) => listened(pieces, observer).await,
+        CallResponse::Whole(answer) => whole(answer),
+        CallResponse::Stream(pieces) => read_stream(pieces, observer).await,
     }
 }
 
-/// Hands pieces on as they come, and gives what they are together.
-async fn listened(mut pieces: Pieces, observer: Option<&impl CallObserver>) -> CallResult {
+/// Forwards the chunks as they arrive, and returns the joined result.
+async fn read_stream(mut pieces: BodyStream, observer: Option<&impl CallObserver>) -> CallResult {
     let mut reader = Reader::default();
     let mut is_whole = false;
     loop {
@@ -142,7 +142,7 @@ async fn listened(mut pieces: Pieces, observer: Option<&impl CallObserver>) -> C
             Step::More => {}
             Step::Whole => {
                 if !std::mem::replace(&mut is_whole, true) {
-                    pieces.hurry(USAGE_MS);
+                    pieces.limit_rest(USAGE_TIMEOUT_MS);
                 }
             }
             Step::Over => return reader.end(None),

@@ -1,8 +1,8 @@
-//! `transport.kind: "socket"`: a service that connects to the gateway takes its work over its connection.
+//! `transport.kind: "socket"`: a connected service, which receives its work over its connection.
 //!
-//! The work is handed to the service's lane, where the connections are, and the attempt is the service's from then on,
-//! as if it had answered 202: nobody waits anywhere until it reports. It is not signed: whoever reads it has opened the
-//! connection to the gateway's own address and shown a key there.
+//! The work goes to the lane of the service, which holds the connections. From then on the attempt belongs to the
+//! service, as if it had responded with 202: no Worker waits until it reports. The envelope is not signed, as its
+//! reader has opened the connection to the gateway and authenticated there.
 
 use serde_json::value::to_raw_value;
 
@@ -15,12 +15,12 @@ use narthex_core::calling::response::CallResult;
 
 use super::{Envelope, Order};
 
-/// How long an attempt looks for a connection when the one that had room dropped meanwhile, in milliseconds.
-const PATIENCE_MS: u64 = 15_000;
-/// Times the lane is asked; asked twice it hands over once.
-const TRIES: u32 = 4;
+/// How long an attempt looks for a connection after the one that had room has dropped, in milliseconds.
+const CONNECTION_TIMEOUT_MS: u64 = 15_000;
+/// How many calls of the lane may fail. A repeated call hands the work over once.
+const MAX_FAILURES: u32 = 4;
 
-/// Hands the work over, to whoever has room for it.
+/// Hands the work over to a connection with room.
 pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> CallResult {
     let admission = &order.work.admission;
     let work = Envelope { traceparent: Some(order.trace.header()), ..Envelope::of(order) };
@@ -34,7 +34,7 @@ pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> CallResult 
         handed_at: Timestamp::default(),
         connection: String::new(),
     };
-    let until = order.now.plus_ms(PATIENCE_MS);
+    let until = order.now.plus_ms(CONNECTION_TIMEOUT_MS);
     let mut failures = 0;
     loop {
         let now = clock::now();
@@ -55,8 +55,8 @@ pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> CallResult 
                     detail = &failure
                 );
                 failures += 1;
-                // It may have been handed over, and the reply be lost.
-                if failures == TRIES {
+                // It may have been handed over, and the reply lost.
+                if failures == MAX_FAILURES {
                     return CallResult::Lost;
                 }
             }

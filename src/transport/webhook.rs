@@ -1,5 +1,5 @@
-//! An event on its way to a webhook: a CloudEvent in structured mode, signed by Standard Webhooks 1.0. Its
-//! `webhook-id` is the event's id, so that a receiver knows one that comes twice.
+//! The delivery of an event to a webhook: a CloudEvent in structured mode, signed by Standard Webhooks 1.0. Its
+//! `webhook-id` is the event's id, by which a receiver recognizes duplicates.
 
 use crate::objects::registry::document_secret_data;
 use crate::objects::registry::messages::DocumentKind;
@@ -12,10 +12,10 @@ use narthex_core::calling::response::CallResult;
 use narthex_core::webhooks::Webhook;
 use narthex_core::webhooks::delivery::{DeliveryAttempt, DeliveryError};
 
-/// How long a receiver may take to answer, in milliseconds.
-const PATIENCE_MS: u64 = 15_000;
+/// How long a receiver may take to respond, in milliseconds.
+const DELIVERY_TIMEOUT_MS: u64 = 15_000;
 
-/// The secrets it is signed with now, the newest first: while a rotation lasts there are two.
+/// The current signing secrets, newest first: two during a rotation.
 async fn decrypted(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>, Failure> {
     let newest = webhook.secret.as_ref().ok_or_else(|| Failure(format!("the webhook {id} has no secret")))?;
     let before = webhook.retiring.iter().filter(|old| now < old.until).map(|old| &old.secret);
@@ -27,7 +27,7 @@ async fn decrypted(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) ->
     Ok(secrets)
 }
 
-/// Sends an event once. `tenant` and `id` are the webhook's.
+/// Sends an event once. `tenant` and `id` identify the webhook.
 pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, event: &str) -> DeliveryAttempt {
     let at = clock::now();
     let failed =
@@ -48,8 +48,8 @@ pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, eve
     let signatures = secrets.iter().map(|secret| secret.sign(event_id, at.seconds(), event.as_bytes()));
     headers.set("webhook-signature", &signatures.collect::<Vec<_>>().join(" "));
     let (url, headers, body) = (&address, &headers, Some(event));
-    // The status is the answer; whatever comes after it is not waited for.
-    let answer = calls::notify(&Request::within(PATIENCE_MS, Method::Post, url, headers, body)).await;
+    // Only the status counts. A body is not awaited.
+    let answer = calls::notify(&Request::within(DELIVERY_TIMEOUT_MS, Method::Post, url, headers, body)).await;
     let error = match &answer {
         CallResult::Http { .. } | CallResult::TooLarge { .. } | CallResult::Accepted => None,
         CallResult::Refused => Some(DeliveryError::Unreachable),

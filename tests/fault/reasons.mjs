@@ -22,7 +22,7 @@ export const RETRY = { max_attempts: 10, base_ms: 100, cap_ms: 1000 };
 const NEAR_MS = 100;
 /** How long after a change of the circuit a worker may still use the old state, or the event may be delayed. */
 export const CIRCUIT_NEWS_MS = 2000;
-const BUDGET = "It is not tried again: too many retries at this service already.";
+const BUDGET = "Not retried: this service's retry budget is exhausted.";
 
 /** @param {string} time */
 const at = (time) => Date.parse(time);

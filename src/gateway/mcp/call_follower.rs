@@ -17,7 +17,7 @@ use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::streams::Stream;
 use crate::platform::{clock, log_event, settings};
-use crate::transport::observer::Notice;
+use crate::transport::observer::Notification;
 use narthex_core::base::id::ContextId;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::error::Error;
@@ -159,7 +159,7 @@ impl CallFollower {
     /// In the modern era a client that closes the stream cancels the call.
     async fn write(&mut self, channel: &mut Channel) {
         let (token, forwards_logs, legacy) = (self.progress_token.clone(), self.forwards_logs, self.legacy);
-        let text = |notice: &Notice| notification(notice, token.as_deref(), forwards_logs, legacy);
+        let text = |notice: &Notification| notification(notice, token.as_deref(), forwards_logs, legacy);
         let mut notices = self.notifications.subscribe();
         if notices.is_some() {
             // The store reports the same progress, which must not be written twice.
@@ -212,8 +212,8 @@ impl CallFollower {
     async fn forward_notices(
         &mut self,
         channel: &mut Channel,
-        notices: &mut UnboundedReceiver<Notice>,
-        text: impl Fn(&Notice) -> Option<String>,
+        notices: &mut UnboundedReceiver<Notification>,
+        text: impl Fn(&Notification) -> Option<String>,
     ) -> Option<CallEvent> {
         let position = self.position;
         let mut next_state = std::pin::pin!(self.next_state());

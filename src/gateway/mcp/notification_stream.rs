@@ -20,7 +20,7 @@ use crate::execution::call_with_revision;
 use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
-use crate::platform::sockets::Held;
+use crate::platform::sockets::ClientSocket;
 use crate::platform::streams::Stream;
 use crate::platform::{Failure, clock, settings};
 use narthex_core::access::principal::Principal;
@@ -328,8 +328,8 @@ impl NotificationStream {
 }
 
 /// The hub's events, as server-sent events.
-fn hub_frames(socket: Held) -> LocalBoxStream<'static, String> {
-    let next = |socket: Held| async move {
+fn hub_frames(socket: ClientSocket) -> LocalBoxStream<'static, String> {
+    let next = |socket: ClientSocket| async move {
         loop {
             match socket.next(settings::timing().keep_alive_ms).await {
                 Ok(Some(text)) => {

@@ -30,8 +30,8 @@ pub async fn serve(
 ) -> Result<String, Error> {
     let result = route(call, caller, scope, request, method, client).await;
     // While it answered, a server may have announced that its tools have changed.
-    if catalogue_refresh::are_read() {
-        call.keep_running(catalogue_refresh::settled());
+    if catalogue_refresh::is_refreshing() {
+        call.keep_running(catalogue_refresh::refreshed());
     }
     result
 }

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use crate::execution;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::clock;
-use crate::transport::mcp::{Asker, Peer, ask};
+use crate::transport::mcp::{Peer, Requester, ask};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::NotCalled;
@@ -58,7 +58,7 @@ pub(super) async fn peer_of(
     })?;
     let ClientProfile { capabilities, session, .. } = client;
     Ok((
-        Peer::new(tenant, entry, prepared, Asker { principal, session, capabilities, unasked: false }),
+        Peer::new(tenant, entry, prepared, Requester { principal, session, capabilities, unasked: false }),
         upstream.clone(),
     ))
 }

@@ -5,7 +5,7 @@ use futures_util::stream::{self, LocalBoxStream};
 
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{clock, settings};
-use crate::transport::mcp::{Ear, Heard, Peer, listen, watch_in_time};
+use crate::transport::mcp::{NotificationStream, Peer, Subscription, listen, update_watches};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
@@ -95,7 +95,7 @@ impl ServerListener {
             let without = |all: &[String], known: &[String]| -> Vec<String> {
                 all.iter().filter(|uri| !known.contains(uri)).cloned().collect()
             };
-            if watch_in_time(&self.peer, &without(&uris, &before), &without(&before, &uris)).await {
+            if update_watches(&self.peer, &without(&uris, &before), &without(&before, &uris)).await {
                 (self.filter, self.watched) = (filter.clone(), Some(uris));
             } else {
                 // The stream itself continues; the change of subscriptions is retried later.
@@ -108,9 +108,9 @@ impl ServerListener {
         self.filter = filter.clone();
         let Some(permitted) = permitted else { return SubscriptionFilter::default() };
         match listen(&self.peer, &permitted, until).await {
-            Some(Heard { ear, agreed, stays }) => {
-                self.notifications = unfold(ear);
-                self.watched = stays.then(|| agreed.resource_subscriptions.clone());
+            Some(Subscription { stream, agreed, is_session_stream }) => {
+                self.notifications = unfold(stream);
+                self.watched = is_session_stream.then(|| agreed.resource_subscriptions.clone());
                 self.connected_at = clock::now();
                 agreed
             }
@@ -166,9 +166,9 @@ impl ServerListener {
     }
 }
 
-fn unfold(ear: Ear) -> NotificationFeed {
-    let next = |mut ear: Ear| async move { ear.next().await.map(|notification| (notification, ear)) };
-    stream::unfold(ear, next).boxed_local()
+fn unfold(feed: NotificationStream) -> NotificationFeed {
+    let next = |mut feed: NotificationStream| async move { feed.next().await.map(|notification| (notification, feed)) };
+    stream::unfold(feed, next).boxed_local()
 }
 
 #[cfg(test)]

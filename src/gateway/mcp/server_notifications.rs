@@ -92,7 +92,7 @@ impl NotificationStream {
         }
         if method == "notifications/tools/list_changed" {
             // A client that lists the tools then must see the new ones. All streams share one read of them.
-            catalogue_refresh::heed_first(&self.principal.tenant, &server.service).await;
+            catalogue_refresh::refresh_and_wait(&self.principal.tenant, &server.service).await;
             let _ = self.check_tools().await;
         }
         let text = match &self.reader {

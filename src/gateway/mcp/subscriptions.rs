@@ -128,5 +128,5 @@ pub async fn open_get_stream(
 /// Runs a stream, then finishes the refresh of catalogues that it has started: other requests wait for that.
 async fn with_refresh(run: impl Future<Output = ()>) {
     run.await;
-    catalogue_refresh::settled().await;
+    catalogue_refresh::refreshed().await;
 }

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::Entry;
-use crate::transport::observer::Notice;
+use crate::transport::observer::Notification;
 use narthex_core::mcp::MODERN;
 use narthex_core::mcp::client::request::forwarded_capabilities;
 use narthex_core::mcp::client::request_meta;
@@ -99,13 +99,13 @@ impl UpstreamOptions {
 
 /// The notification of an upstream in the client's form; nothing if the client did not ask for it. Modern clients learn of
 /// changes through their subscriptions only.
-pub fn notification(notice: &Notice, token: Option<&RawValue>, messages: bool, legacy: bool) -> Option<String> {
+pub fn notification(notice: &Notification, token: Option<&RawValue>, messages: bool, legacy: bool) -> Option<String> {
     match notice {
-        Notice::Progress(params) => responses::forwarded_progress(token?, params),
-        Notice::Message(params) => {
+        Notification::Progress(params) => responses::forwarded_progress(token?, params),
+        Notification::Message(params) => {
             let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{}}}"#, params.get());
             messages.then_some(text)
         }
-        Notice::Changed(method) => legacy.then(|| format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#)),
+        Notification::Changed(method) => legacy.then(|| format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#)),
     }
 }

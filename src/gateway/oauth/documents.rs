@@ -80,7 +80,7 @@ fn is_final(status: u16) -> bool {
 }
 
 async fn fetched(url: &Address, id: &str, etag: Option<&str>, policy: Policy) -> Result<Option<SeenClient>, Failed> {
-    let answer = calls::held_document(url, PATIENCE_MS, MAX_BYTES, etag).await;
+    let answer = calls::conditional_document(url, PATIENCE_MS, MAX_BYTES, etag).await;
     let now = clock::now();
     let detail = match answer {
         Ok(answer) if answer.status == 200 => {
@@ -88,7 +88,7 @@ async fn fetched(url: &Address, id: &str, etag: Option<&str>, policy: Policy) ->
             let text = narthex_core::base::json::check(&body, 8).ok();
             let client = text.and_then(|text| read_metadata(id, text, policy));
             return Ok(CACHE.with_borrow_mut(|cache| match client {
-                Some(client) => Some(seen(&cache.store(id, Rc::new(client), &answer.said, now))),
+                Some(client) => Some(seen(&cache.store(id, Rc::new(client), &answer.caching, now))),
                 None => {
                     cache.remove(id);
                     None
@@ -96,7 +96,7 @@ async fn fetched(url: &Address, id: &str, etag: Option<&str>, policy: Policy) ->
             }));
         }
         Ok(answer) if answer.status == 304 => {
-            if let Some(found) = CACHE.with_borrow_mut(|cache| cache.revalidated(id, &answer.said, now)) {
+            if let Some(found) = CACHE.with_borrow_mut(|cache| cache.revalidated(id, &answer.caching, now)) {
                 return Ok(Some(seen(&found)));
             }
             "status 304".to_string()

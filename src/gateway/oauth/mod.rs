@@ -19,7 +19,7 @@ mod tokens;
 use serde_json::json;
 
 use crate::auth::origin_of;
-use crate::platform::http::Unread;
+use crate::platform::http::BodyError;
 use narthex_core::access::oauth::form::Form;
 use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::http::media_type::{self, UnsupportedBody};
@@ -140,9 +140,9 @@ async fn form(call: &Call) -> Result<Form, Failed> {
     }
     let body = call.request.body(MAX_FORM_BYTES, call.settings.body_timeout_ms).await;
     let body = body.map_err(|unread| match unread {
-        Unread::TooLarge => Failed::from(OAuthError::new(OAuthErrorCode::InvalidRequest, "the form is too large")),
-        Unread::TooSlow => OAuthError::new(OAuthErrorCode::RequestTimeout, "the form did not arrive in time").into(),
-        Unread::Broken(failure) => broken(failure).into(),
+        BodyError::TooLarge => Failed::from(OAuthError::new(OAuthErrorCode::InvalidRequest, "the form is too large")),
+        BodyError::TooSlow => OAuthError::new(OAuthErrorCode::RequestTimeout, "the form did not arrive in time").into(),
+        BodyError::Broken(failure) => broken(failure).into(),
     })?;
     Ok(Form::read(&body)?)
 }

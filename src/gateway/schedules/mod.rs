@@ -124,8 +124,7 @@ pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Pro
     let condition = call.condition()?;
     let document = text(call.json_body().await?);
     let is_zone = |zone: &str| zones::offset(zone, clock::now()).is_some();
-    let schedule =
-        schedules::read(&document, call.settings.schedule_least_seconds, is_zone).map_err(Problem::invalid)?;
+    let schedule = schedules::read(&document, call.settings.schedule_min_seconds, is_zone).map_err(Problem::invalid)?;
     // A token that acts for who has a key is called as the key is.
     if !caller.principal.principal.starts_with("key:") || !caller.principal.from.is_empty() {
         let detail = "A schedule runs in the name of an API key; what a token may ends with it. Write it with a key.";

@@ -154,7 +154,7 @@ impl Store {
         let name = store.object_name(&tenant);
         tasks::spawn(async move {
             for _ in 0..count {
-                if let Err(failure) = objects::ring_doorbell(&name).await {
+                if let Err(failure) = objects::enqueue_wakeup(&name).await {
                     // The alarm enqueues another one.
                     log_event!(QueueMessageNotSent, tenant = &tenant, store = store, queue = "work", detail = &failure,);
                 }

@@ -107,7 +107,7 @@ impl Hub {
         }
         let tenant = self.deliveries.borrow().tenant.clone();
         tasks::spawn(async move {
-            if let Err(failure) = objects::ring_for_webhooks(&tenant).await {
+            if let Err(failure) = objects::enqueue_webhook_wakeup(&tenant).await {
                 // The alarm enqueues another one.
                 log_event!(QueueMessageNotSent, tenant = &tenant, queue = "webhooks", detail = &failure);
             }

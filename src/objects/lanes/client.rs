@@ -13,7 +13,7 @@ use crate::objects::registry::messages::StoredService;
 use crate::objects::registry::snapshot::{Entry, Live};
 use crate::objects::registry::target;
 use crate::platform::http::Headers;
-use crate::platform::objects::{self, Kind, Opened};
+use crate::platform::objects::{self, Kind, SocketResponse};
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
@@ -256,8 +256,8 @@ pub async fn connect(tenant: &str, entry: &Entry, viewer: Viewer, headers: &Head
     let lane = Lane::of(tenant, entry);
     let message = lane.message(Ask::Connect { viewer, headers: headers.as_str().into() });
     match objects::open_socket(Kind::Lanes, &lane.name(), &message).await? {
-        Opened::Here(response) => Ok(response),
-        Opened::Elsewhere(_) => Err(Failure("a lane redirected a connection".into())),
+        SocketResponse::Here(response) => Ok(response),
+        SocketResponse::Elsewhere(_) => Err(Failure("a lane redirected a connection".into())),
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 
 use crate::objects::secrets::DecryptedSecrets;
-use crate::platform::calls::{self, Looked};
+use crate::platform::calls::{self, ProbeResponse};
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::id::ulid;
@@ -73,7 +73,7 @@ async fn call(target: &Target, address: &Address, secrets: &DecryptedSecrets) ->
     headers.set("accept", "*/*");
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
     secrets.add(&mut headers, &id, began, b"");
-    let looked = calls::look(&secrets.addressed(address), &headers, PROBE_MS).await;
+    let looked = calls::probe_service(&secrets.addressed(address), &headers, PROBE_MS).await;
     let at = clock::now();
     let expectation = match (target.strict, target.lists_models) {
         (true, _) => ProbeExpectation::Success,
@@ -81,7 +81,7 @@ async fn call(target: &Target, address: &Address, secrets: &DecryptedSecrets) ->
         (false, false) => ProbeExpectation::Answer,
     };
     let (good, status_code, error) = match looked {
-        Looked::Answered(status) => {
+        ProbeResponse::Answered(status) => {
             let result = expectation.evaluate(status);
             let error = match result {
                 ProbeResult::Good | ProbeResult::Bad => None,
@@ -90,8 +90,8 @@ async fn call(target: &Target, address: &Address, secrets: &DecryptedSecrets) ->
             };
             (result == ProbeResult::Good, Some(status), error)
         }
-        Looked::Unreachable => (false, None, Some(ProbeError::Unreachable)),
-        Looked::TimedOut => (false, None, Some(ProbeError::TimedOut)),
+        ProbeResponse::Unreachable => (false, None, Some(ProbeError::Unreachable)),
+        ProbeResponse::TimedOut => (false, None, Some(ProbeError::TimedOut)),
     };
     let unmeasured = error == Some(ProbeError::NotMeasured);
     ProbeReport { good, unmeasured, status_code, error, latency_ms: at.since(began), at }

@@ -68,7 +68,7 @@ impl Tables {
     }
 
     pub fn transaction<T, E: From<Failure>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let done = self.sql.decided(work);
+        let done = self.sql.try_transaction(work);
         if done.is_err() {
             // The count includes writes that were rolled back.
             *self.used.borrow_mut() = None;

@@ -191,7 +191,7 @@ impl Inner {
         let tenant = self.tenant.borrow().clone();
         let message = format!("{tenant}/schedules");
         tasks::spawn(async move {
-            if let Err(failure) = objects::ring_for_schedules(&message).await {
+            if let Err(failure) = objects::enqueue_schedule_wakeup(&message).await {
                 // The alarm enqueues another one.
                 log_event!(QueueMessageNotSent, tenant = &tenant, queue = "schedules", detail = &failure);
             }

@@ -1,4 +1,4 @@
-//! Reads variables, and collects those whose values are not valid.
+//! Reads variables, and collects the invalid ones.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 use narthex_core::base::id::Region;
 use url::Url;
 
-/// The most of a value that is logged, in characters.
+/// The maximum length of a logged value, in characters.
 const MAX_SHOWN: usize = 100;
 
-/// A variable whose value is not valid.
+/// A variable with an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     pub variable: &'static str,
@@ -32,14 +32,14 @@ impl<'s> Reader<'s> {
         self.errors.into_inner()
     }
 
-    /// An empty variable is one that is not set.
+    /// An empty variable counts as unset.
     pub(super) fn text(&self, variable: &'static str) -> Option<String> {
         let text = (self.source)(variable)?;
         let trimmed = text.trim();
         (!trimmed.is_empty()).then(|| trimmed.to_string())
     }
 
-    /// What `parse` makes of a variable; nothing when it is not set or not valid.
+    /// The parsed value of a variable. `None` if it is unset or invalid.
     pub(super) fn parsed<T>(
         &self,
         variable: &'static str,
@@ -70,8 +70,8 @@ impl<'s> Reader<'s> {
         self.parsed(variable, allowed, |text| text.parse().ok().filter(|number| range.contains(number)))
     }
 
-    /// How long something is kept, in whole units. When the value is not valid it is kept for as long as possible: what
-    /// is deleted does not come back when the value is corrected.
+    /// A retention time in whole units. An invalid value means the longest time: deleted data does not come back when
+    /// the value is corrected.
     pub(super) fn retention(&self, variable: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
         let before = self.errors.borrow().len();
         let longest = *range.end();
@@ -79,7 +79,7 @@ impl<'s> Reader<'s> {
         if self.errors.borrow().len() > before { longest } else { kept }
     }
 
-    /// A span of time in milliseconds, from a number of units that may have a fraction.
+    /// A duration in milliseconds, from a number of units that may have a fraction.
     pub(super) fn span(&self, variable: &'static str, unit: Unit, default_ms: u64, range: RangeInclusive<u64>) -> u64 {
         let allowed =
             || format!("a number of {} from {} to {}", unit.name, unit.of(*range.start()), unit.of(*range.end()));
@@ -111,7 +111,7 @@ impl<'s> Reader<'s> {
         self.parsed(variable, allowed, parse).unwrap_or_default()
     }
 
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     pub(super) fn url(&self, variable: &'static str) -> Option<String> {
         let allowed = || "an http or https URL without a query or fragment".into();
         self.parsed(variable, allowed, |text| is_base(text).then(|| text.trim_end_matches('/').to_string()))

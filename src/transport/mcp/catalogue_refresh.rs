@@ -1,7 +1,7 @@
-//! Keeping the tools of MCP servers in step: a Worker reads them, the registry decides what that changes.
+//! Keeping the tools of MCP servers up to date: a Worker reads them, the registry decides what that changes.
 //!
-//! They are read when the service is registered, when somebody asks for it, by the cron, and when the server says that they
-//! have changed, on whatever stream it has.
+//! They are read when a service is registered, on request, by the cron, and when the server notifies that they have
+//! changed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,121 +17,121 @@ use narthex_core::access::audit::Actor;
 use narthex_core::base::time::Timestamp;
 use narthex_core::mcp::client_capabilities;
 
-use super::{Asker, Peer, list_tools};
+use super::{Peer, Requester, list_tools};
 
-/// How long all of a server's list may take, in milliseconds.
-const READ_MS: u64 = 10_000;
-/// Servers that one sweep reads at the same time.
-const AT_ONCE: usize = 4;
+/// How long reading the whole list of a server may take, in milliseconds.
+const READ_TIMEOUT_MS: u64 = 10_000;
+/// The maximum number of servers that a sweep reads at a time.
+const MAX_CONCURRENT: usize = 4;
 const MINUTE_MS: u64 = 60_000;
-/// A server that says that its tools have changed may say so again at once: they are read this much later, and twice as much
-/// with each time that it goes on.
-const HEED_PAUSE_MS: u64 = 100;
-const MAX_HEED_PAUSE_MS: u64 = 15_000;
-/// One that says nothing for so many of its pauses begins with the shortest again.
+/// The delay between a notification and the refresh, in milliseconds. It doubles with each notification in a row, as a
+/// server may send them all the time.
+const REFRESH_DELAY_MS: u64 = 100;
+const MAX_REFRESH_DELAY_MS: u64 = 15_000;
+/// After this many of its delays without a notification, a server starts with the shortest delay again.
 const CALM_PAUSES: u64 = 10;
-/// How long who passes that on waits for it, in milliseconds.
-const TELL_MS: u64 = 5_000;
-/// How long the reading may take at the most, and how often it is looked at whether it is over, in milliseconds.
-const HEED_MS: u64 = READ_MS + 5_000;
-const SETTLE_MS: u64 = 50;
+/// How long the forwarding of a notification waits for the refresh, in milliseconds.
+const WAIT_TIMEOUT_MS: u64 = 5_000;
+/// The maximum duration of a refresh, and how often waiting requests check whether it is over, in milliseconds.
+const REFRESH_TIMEOUT_MS: u64 = READ_TIMEOUT_MS + 5_000;
+const WAIT_POLL_MS: u64 = 50;
 
-/// What a reading has come to.
-pub struct Read {
-    /// The registry's word: the service, where something has changed.
+/// The result of a refresh.
+pub struct RefreshResult {
+    /// The reply of the registry: the service, if something has changed.
     pub reply: Reply,
-    /// Why the list could not be read, or not to its end.
+    /// Why the list could not be read completely.
     pub error: Option<String>,
 }
 
-/// A service whose server says that its tools have changed.
-struct Heeded {
-    /// The requests in which they are read.
+/// The refresh of a service whose server has notified a change.
+struct Refreshing {
+    /// The task family that reads the tools.
     family: u32,
-    /// Until when that is believed to go on.
+    /// When the refresh counts as lost.
     until: Timestamp,
-    /// It has said so again meanwhile.
+    /// Another notification has arrived since the refresh began.
     again: bool,
-    /// How long this reading is put off, in milliseconds.
+    /// The delay of this refresh, in milliseconds.
     pause_ms: u64,
-    /// Readings that were begun, and the last of them that has ended.
+    /// The numbers of the last refresh that began, and of the last that ended.
     begun: u64,
     ended: u64,
 }
 
-impl Heeded {
-    /// Whether its pauses still count for what it says next.
+impl Refreshing {
+    /// Whether enough time has passed to start with the shortest delay again.
     fn is_calm(&self, now: Timestamp) -> bool {
         now.since(self.until) >= self.pause_ms * CALM_PAUSES
     }
 }
 
 fn longer(pause_ms: u64) -> u64 {
-    (pause_ms * 2).min(MAX_HEED_PAUSE_MS)
+    (pause_ms * 2).min(MAX_REFRESH_DELAY_MS)
 }
 
 thread_local! {
-    static HEEDED: RefCell<HashMap<String, Heeded>> = RefCell::new(HashMap::new());
+    static REFRESHING: RefCell<HashMap<String, Refreshing>> = RefCell::new(HashMap::new());
 }
 
-/// The reading that heeds what a server has just said: its number, and how long it is put off where it is this request's.
-fn put_down(name: &str, family: u32, now: Timestamp) -> (u64, Option<u64>) {
-    HEEDED.with_borrow_mut(|all| {
-        all.retain(|_, heeded| heeded.until > now || !heeded.is_calm(now));
+/// Plans the refresh for a notification. Returns its number, and its delay if this request is to make it.
+fn plan_refresh(name: &str, family: u32, now: Timestamp) -> (u64, Option<u64>) {
+    REFRESHING.with_borrow_mut(|all| {
+        all.retain(|_, state| state.until > now || !state.is_calm(now));
         match all.get_mut(name) {
-            Some(heeded) if heeded.until > now => {
-                heeded.again = true;
-                (heeded.begun + 1, None)
+            Some(state) if state.until > now => {
+                state.again = true;
+                (state.begun + 1, None)
             }
             known => {
-                let (pause_ms, begun) = known.map_or((HEED_PAUSE_MS, 0), |last| (longer(last.pause_ms), last.begun));
-                let until = now.plus_ms(pause_ms + HEED_MS);
-                all.insert(name.into(), Heeded { family, until, again: false, pause_ms, begun, ended: begun });
+                let (pause_ms, begun) = known.map_or((REFRESH_DELAY_MS, 0), |last| (longer(last.pause_ms), last.begun));
+                let until = now.plus_ms(pause_ms + REFRESH_TIMEOUT_MS);
+                all.insert(name.into(), Refreshing { family, until, again: false, pause_ms, begun, ended: begun });
                 (begun + 1, Some(pause_ms))
             }
         }
     })
 }
 
-/// The next reading begins: what was said until now is in it.
+/// Begins the next refresh, which covers all notifications until now.
 fn begin(name: &str, now: Timestamp) {
-    HEEDED.with_borrow_mut(|all| {
-        if let Some(heeded) = all.get_mut(name) {
-            (heeded.again, heeded.until, heeded.begun) = (false, now.plus_ms(HEED_MS), heeded.begun + 1);
+    REFRESHING.with_borrow_mut(|all| {
+        if let Some(state) = all.get_mut(name) {
+            (state.again, state.until, state.begun) = (false, now.plus_ms(REFRESH_TIMEOUT_MS), state.begun + 1);
         }
     });
 }
 
-/// A reading has ended. Gives how long the next is put off, where there is to be one.
+/// Ends a refresh. Returns the delay of the next one if there is to be one.
 fn end(name: &str, now: Timestamp) -> Option<u64> {
-    HEEDED.with_borrow_mut(|all| {
-        let heeded = all.get_mut(name)?;
-        heeded.ended = heeded.begun;
-        if !heeded.again {
-            heeded.until = now;
+    REFRESHING.with_borrow_mut(|all| {
+        let state = all.get_mut(name)?;
+        state.ended = state.begun;
+        if !state.again {
+            state.until = now;
             return None;
         }
-        heeded.pause_ms = longer(heeded.pause_ms);
-        heeded.until = now.plus_ms(heeded.pause_ms + HEED_MS);
-        Some(heeded.pause_ms)
+        state.pause_ms = longer(state.pause_ms);
+        state.until = now.plus_ms(state.pause_ms + REFRESH_TIMEOUT_MS);
+        Some(state.pause_ms)
     })
 }
 
-/// A server says that its tools have changed: they are read again, by one request at a time, and once more where it says
-/// so meanwhile. Gives the number of the reading that heeds it.
-pub fn heed(tenant: &str, service: &str) -> u64 {
+/// Refreshes the tools of a service after a notification of its server: one request at a time reads them, and once more
+/// if another notification arrives in between. Returns the number of the refresh that covers this notification.
+pub fn refresh_soon(tenant: &str, service: &str) -> u64 {
     let name = format!("{tenant} {service}");
-    let (number, mine) = put_down(&name, tasks::family(), clock::now());
+    let (number, mine) = plan_refresh(&name, tasks::family(), clock::now());
     let Some(mut pause_ms) = mine else { return number };
     let (tenant, service) = (tenant.to_string(), service.to_string());
     tasks::spawn(async move {
         loop {
-            // Saying so right away and again does not have it read all the time.
+            // The delay bounds how often the list of a server that notifies all the time is read.
             clock::pause(pause_ms).await;
             begin(&name, clock::now());
             if let Ok(snapshot) = snapshot::fresh(&tenant).await
                 && let Some(entry) = snapshot.service(&service)
-                && let Err(failure) = renew(&tenant, entry).await
+                && let Err(failure) = refresh(&tenant, entry).await
             {
                 log_event!(ToolsNotRead, tenant = &tenant, service = &service, detail = &failure);
             }
@@ -144,40 +144,43 @@ pub fn heed(tenant: &str, service: &str) -> u64 {
     number
 }
 
-/// The same for who passes it on: comes back once they are read, so that those who look then see them, or after a while.
-pub async fn heed_first(tenant: &str, service: &str) {
-    let (number, name) = (heed(tenant, service), format!("{tenant} {service}"));
-    let until = clock::now().plus_ms(TELL_MS);
-    let waits = |now| HEEDED.with_borrow(|all| all.get(&name).is_some_and(|it| it.ended < number && it.until > now));
+/// As [`refresh_soon`], and waits until the refresh has ended, for at most a few seconds, so that clients that look
+/// then see the new tools.
+pub async fn refresh_and_wait(tenant: &str, service: &str) {
+    let (number, name) = (refresh_soon(tenant, service), format!("{tenant} {service}"));
+    let until = clock::now().plus_ms(WAIT_TIMEOUT_MS);
+    let waits =
+        |now| REFRESHING.with_borrow(|all| all.get(&name).is_some_and(|it| it.ended < number && it.until > now));
     while clock::now() < until && waits(clock::now()) {
-        clock::pause(SETTLE_MS).await;
+        clock::pause(WAIT_POLL_MS).await;
     }
 }
 
-/// Whether tools are read in this request that a server has said to be others: it is not to end before that.
-pub fn are_read() -> bool {
+/// Whether this request refreshes tools. It must not end before that.
+pub fn is_refreshing() -> bool {
     let (family, now) = (tasks::family(), clock::now());
-    HEEDED.with_borrow(|all| all.values().any(|heeded| heeded.family == family && heeded.until > now))
+    REFRESHING.with_borrow(|all| all.values().any(|state| state.family == family && state.until > now))
 }
 
-/// Passes once that is over.
-pub async fn settled() {
-    while are_read() {
-        clock::pause(SETTLE_MS).await;
+/// Passes once this request refreshes no tools.
+pub async fn refreshed() {
+    while is_refreshing() {
+        clock::pause(WAIT_POLL_MS).await;
     }
 }
 
-/// Reads the tools of a service now; nothing where it is no MCP server.
-pub async fn renew(tenant: &str, entry: &Entry) -> Result<Option<Read>, Failure> {
+/// Reads the tools of a service now. `None` if it is not an MCP server.
+pub async fn refresh(tenant: &str, entry: &Entry) -> Result<Option<RefreshResult>, Failure> {
     let Some(upstream) = entry.service().transport.upstream() else { return Ok(None) };
-    let until = clock::now().plus_ms(READ_MS);
+    let until = clock::now().plus_ms(READ_TIMEOUT_MS);
     let read = match settings::current().may_call(&upstream.url, None) {
         Ok(address) => {
             let secrets = entry.secrets(tenant).await?;
-            // All that a caller can be asked through the gateway: a server may have tools for such clients only.
+            // All that clients can be asked through the gateway: a server may offer tools only to clients with these
+            // capabilities.
             let capabilities = client_capabilities::served();
-            let asker = Asker { capabilities: capabilities.as_deref(), ..Asker::default() };
-            let peer = Peer::new(tenant, entry, (address.into(), secrets), asker);
+            let requester = Requester { capabilities: capabilities.as_deref(), ..Requester::default() };
+            let peer = Peer::new(tenant, entry, (address.into(), secrets), requester);
             list_tools(&peer, upstream.timeout_seconds, until).await
         }
         Err(refusal) => Err(format!("it was not called: {refusal}")),
@@ -190,10 +193,10 @@ pub async fn renew(tenant: &str, entry: &Entry) -> Result<Option<Read>, Failure>
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
     let message = Message { tenant: tenant.into(), ask, by };
     let reply = objects::send(Kind::Registry, tenant, "", &message, PATIENCE_MS).await?;
-    Ok(Some(Read { reply, error }))
+    Ok(Some(RefreshResult { reply, error }))
 }
 
-/// Whether it is this minute's turn: those that are read as often are spread over the time between.
+/// Whether the service is due in this minute: services with equal intervals are spread over them.
 fn is_due(entry: &Entry, now: Timestamp) -> bool {
     let Some(upstream) = entry.service().transport.upstream() else { return false };
     let known = entry.service().catalogue.as_ref();
@@ -204,16 +207,16 @@ fn is_due(entry: &Entry, now: Timestamp) -> bool {
     (now.0 / MINUTE_MS + entry.registered.created_at.0).is_multiple_of(every)
 }
 
-/// Reads those whose turn it is. One that fails does not keep the others from being read.
+/// Reads the due services. A failure does not affect the others.
 pub async fn sweep(tenant: &str, snapshot: &Snapshot) {
     let now = clock::now();
     let due = snapshot.services.iter().filter(|entry| is_due(entry, now));
     let readings = stream::iter(due.map(|entry| async move {
-        if let Err(failure) = renew(tenant, entry).await {
+        if let Err(failure) = refresh(tenant, entry).await {
             log_event!(ToolsNotRead, tenant = tenant, service = &entry.service().id, detail = &failure);
         }
     }));
-    readings.buffer_unordered(AT_ONCE).collect::<()>().await;
+    readings.buffer_unordered(MAX_CONCURRENT).collect::<()>().await;
 }
 
 #[cfg(test)]
@@ -223,7 +226,7 @@ mod tests {
     #[test]
     fn tools_that_are_said_to_change_all_the_time_are_read_ever_more_rarely() {
         let (name, mut now) = ("tenant all-the-time", Timestamp(1_000_000));
-        let (number, mut pause) = put_down(name, 1, now);
+        let (number, mut pause) = plan_refresh(name, 1, now);
         let mut pauses = Vec::new();
         for reading in number.. {
             let Some(pause_ms) = pause else { break };
@@ -231,9 +234,9 @@ mod tests {
             now = now.plus_ms(pause_ms);
             begin(name, now);
             if reading < number + 9 {
-                // It belongs to the next one, however often it is said.
+                // It is covered by the next refresh, however often it is notified.
                 assert_eq!(
-                    (put_down(name, 2, now), put_down(name, 3, now)),
+                    (plan_refresh(name, 2, now), plan_refresh(name, 3, now)),
                     ((reading + 1, None), (reading + 1, None))
                 );
             }
@@ -246,7 +249,7 @@ mod tests {
     fn pauses_between_two_readings_count_until_it_has_been_calm() {
         let (name, now) = ("tenant now-and-then", Timestamp(1_000_000));
         let read = |now: Timestamp| {
-            let (_, pause) = put_down(name, 1, now);
+            let (_, pause) = plan_refresh(name, 1, now);
             begin(name, now);
             assert_eq!(end(name, now), None);
             pause

@@ -1,6 +1,6 @@
-//! One message sent, and the messages that answer it.
+//! One message to a server, and the messages of its response.
 
-use crate::platform::calls::{self, Answered, Method, Pieces, Request};
+use crate::platform::calls::{self, BodyStream, CallResponse, Method, Request};
 use crate::platform::clock;
 use crate::platform::http::Headers;
 use narthex_core::base::time::Timestamp;
@@ -12,37 +12,37 @@ use narthex_core::mcp::client::response::{Expected, Incoming, Messages, Response
 use narthex_core::mcp::client::result::RequestOutcome;
 
 use super::tokens;
-use super::{NOTICE_MS, Peer};
+use super::{NOTIFY_TIMEOUT_MS, Peer};
 
-/// How long to wait before a stream goes on when the server does not say, and at most, in milliseconds.
+/// The delay before a stream is resumed if the server names none, and the maximum, in milliseconds.
 const RETRY_MS: u64 = 1_000;
 const MAX_RETRY_MS: u64 = 10_000;
 
-/// The longest session id that is taken, in bytes.
+/// The maximum length of a session id, in bytes.
 const MAX_SESSION_BYTES: usize = 1024;
 
-/// What came of sending.
-pub enum Sent {
-    /// An answer of the protocol's, whole or in pieces.
+/// The result of sending a message.
+pub enum SendResult {
+    /// A response of the protocol, whole or streamed.
     Messages { exchange: Exchange, session: Option<String> },
-    /// None; an error status may have a response all the same.
+    /// No such response. An error status may still come with a JSON-RPC response.
     Other { answer: CallResult, response: Option<Response> },
 }
 
-/// The messages of an answer.
+/// The messages of a response.
 pub struct Exchange {
-    pieces: Option<Pieces>,
+    pieces: Option<BodyStream>,
     messages: Messages,
-    /// What was read of it already.
+    /// The message that was read already.
     first: Option<Box<Result<Incoming, ResponseError>>>,
 }
 
-/// Milliseconds until then, at least one.
+/// Milliseconds until then, at least 1.
 pub fn left(until: Timestamp) -> u64 {
     until.since(clock::now()).max(1)
 }
 
-impl Sent {
+impl SendResult {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Messages { .. } => Some(200),
@@ -50,13 +50,13 @@ impl Sent {
         }
     }
 
-    /// The session that was opened, where it can be named again.
+    /// The session id, if it is valid.
     pub fn session(&self) -> Option<String> {
         let Self::Messages { session, .. } = self else { return None };
         session.clone().filter(|id| id.len() <= MAX_SESSION_BYTES && id.bytes().all(|b| (0x21..0x7f).contains(&b)))
     }
 
-    /// The response that came with an error status.
+    /// The JSON-RPC response that came with an error status.
     pub fn response(&self) -> Option<&Response> {
         match self {
             Self::Messages { .. } => None,
@@ -64,8 +64,8 @@ impl Sent {
         }
     }
 
-    /// What an answer says, by its status, its body, and the response in that as far as it came whole.
-    pub fn said<T>(&self, read: impl Fn(u16, &[u8], Option<&Response>) -> T) -> T {
+    /// Inspects a response: its status, its body, and its JSON-RPC response if that is whole.
+    pub fn inspect<T>(&self, read: impl Fn(u16, &[u8], Option<&Response>) -> T) -> T {
         match self {
             Self::Messages { exchange, .. } => read(200, &[], exchange.whole()),
             Self::Other { answer: CallResult::Http { status, body, .. }, response } => {
@@ -78,7 +78,7 @@ impl Sent {
     pub fn exchange(self) -> Result<Exchange, RequestOutcome> {
         match self {
             Self::Messages { exchange, .. } => Ok(exchange),
-            // That it may be asked again is known by these statuses alone.
+            // Only these statuses show that the request may be repeated.
             Self::Other { answer, .. } if answer.status().is_some_and(http_status::passes) => {
                 Err(RequestOutcome::Transport(answer))
             }
@@ -89,11 +89,11 @@ impl Sent {
 }
 
 impl Exchange {
-    fn of(pieces: Option<Pieces>, messages: Messages) -> Self {
+    fn of(pieces: Option<BodyStream>, messages: Messages) -> Self {
         Self { pieces, messages, first: None }
     }
 
-    /// The response of an answer that came whole.
+    /// The JSON-RPC response of a response that is not streamed.
     fn whole(&self) -> Option<&Response> {
         match self.first.as_deref() {
             Some(Ok(Incoming::Response(response))) => Some(response),
@@ -126,16 +126,17 @@ impl Exchange {
     }
 }
 
-/// Opens the stream by which a legacy server tells what belongs to no request; with an id, from after that event.
+/// Opens the stream for the notifications of a legacy server outside requests; with an event id, resumes it after that
+/// event.
 async fn open_stream(
     peer: &Peer,
-    (spoken, session): (&UpstreamRevision, Option<&str>),
+    (revision, session): (&UpstreamRevision, Option<&str>),
     last: Option<&str>,
     until: Timestamp,
     deadline: bool,
-) -> Option<Pieces> {
+) -> Option<BodyStream> {
     let token = tokens::authorization(peer).await.ok()?;
-    let mut headers = headers_of(peer, &request::about(spoken, session), token.as_deref());
+    let mut headers = headers_of(peer, &request::about(revision, session), token.as_deref());
     headers.set("accept", "text/event-stream");
     if let Some(last) = last {
         headers.set("last-event-id", last);
@@ -144,49 +145,50 @@ async fn open_stream(
     let (headers, milliseconds) = (&headers, left(until));
     let request = Request { deadline, ..Request::within(milliseconds, Method::Get, url, headers, None) };
     match calls::send_streaming(&request).await {
-        Answered::Stream(pieces) => Some(pieces),
-        Answered::Whole(_) => None,
+        CallResponse::Stream(pieces) => Some(pieces),
+        CallResponse::Whole(_) => None,
     }
 }
 
-/// Ends a legacy server's session, in good manners: nobody comes back to it.
-pub async fn end_session(peer: &Peer, spoken: &UpstreamRevision, session: Option<&str>) {
+/// Ends a session of a legacy server, as a courtesy: it is not used again.
+pub async fn end_session(peer: &Peer, revision: &UpstreamRevision, session: Option<&str>) {
     if session.is_none() {
         return;
     }
     let Ok(token) = tokens::authorization(peer).await else { return };
-    let headers = headers_of(peer, &request::about(spoken, session), token.as_deref());
+    let headers = headers_of(peer, &request::about(revision, session), token.as_deref());
     let url = &*peer.secrets.addressed(&peer.address);
-    calls::notify(&Request::within(NOTICE_MS, Method::Delete, url, &headers, None)).await;
+    calls::notify(&Request::within(NOTIFY_TIMEOUT_MS, Method::Delete, url, &headers, None)).await;
 }
 
 impl Exchange {
-    /// What a legacy server tells in its session.
+    /// The notifications of a legacy server in its session.
     pub async fn listening(
         peer: &Peer,
-        spoken: &UpstreamRevision,
+        revision: &UpstreamRevision,
         session: Option<&str>,
         until: Timestamp,
     ) -> Option<Self> {
         session?;
-        let pieces = open_stream(peer, (spoken, session), None, until, false).await?;
+        let pieces = open_stream(peer, (revision, session), None, until, false).await?;
         Some(Self::of(Some(pieces), Messages::new(Expected::small(0))))
     }
 
-    /// Goes on with a legacy server's stream that ended before its response, where it said how; at most until then.
+    /// Resumes a legacy server's stream that ended before its response, if the server supports that, by `until` at the
+    /// latest.
     pub async fn resume(
         &mut self,
         peer: &Peer,
-        (spoken, session): (&UpstreamRevision, Option<&str>),
+        (revision, session): (&UpstreamRevision, Option<&str>),
         until: Timestamp,
         deadline: bool,
     ) -> bool {
         let Some((last, retry_ms)) = self.messages.resumption() else { return false };
-        if spoken.is_modern() || session.is_none() {
+        if revision.is_modern() || session.is_none() {
             return false;
         }
         clock::pause(retry_ms.unwrap_or(RETRY_MS).min(MAX_RETRY_MS).min(left(until))).await;
-        let Some(pieces) = open_stream(peer, (spoken, session), Some(&last), until, deadline).await else {
+        let Some(pieces) = open_stream(peer, (revision, session), Some(&last), until, deadline).await else {
             return false;
         };
         self.pieces = Some(pieces);
@@ -207,7 +209,8 @@ fn headers_of(peer: &Peer, more: &[(&str, String)], token: Option<&str>) -> Head
     headers
 }
 
-/// Sends a message and waits for the response that is expected. With a token that is refused it is sent once more with another.
+/// Sends a message and waits for the expected response. If the token is rejected, the message is sent once more with a
+/// new one.
 pub async fn send(
     peer: &Peer,
     more: &[(&str, String)],
@@ -215,12 +218,12 @@ pub async fn send(
     expected: Expected,
     milliseconds: u64,
     deadline: bool,
-) -> Sent {
+) -> SendResult {
     let until = clock::now().plus_ms(milliseconds);
     for again in [false, true] {
         let token = match tokens::authorization(peer).await {
             Ok(token) => token,
-            Err(answer) => return Sent::Other { answer, response: None },
+            Err(answer) => return SendResult::Other { answer, response: None },
         };
         let sent = send_with(peer, more, body, expected, left(until), deadline, token.as_deref()).await;
         if again || token.is_none() || sent.status() != Some(401) {
@@ -228,7 +231,7 @@ pub async fn send(
         }
         tokens::forget(peer);
     }
-    Sent::Other { answer: CallResult::Broken, response: None }
+    SendResult::Other { answer: CallResult::Broken, response: None }
 }
 
 async fn send_with(
@@ -239,25 +242,25 @@ async fn send_with(
     milliseconds: u64,
     deadline: bool,
     token: Option<&str>,
-) -> Sent {
+) -> SendResult {
     let mut headers = headers_of(peer, more, token);
     headers.set("content-type", "application/json");
     headers.set("accept", "application/json, text/event-stream");
     let url = &*peer.secrets.addressed(&peer.address);
-    let (headers, body, most_bytes) = (&headers, Some(body), expected.most_bytes);
-    let request = Request { deadline, most_bytes, ..Request::within(milliseconds, Method::Post, url, headers, body) };
+    let (headers, body, max_bytes) = (&headers, Some(body), expected.most_bytes);
+    let request = Request { deadline, max_bytes, ..Request::within(milliseconds, Method::Post, url, headers, body) };
     let mut messages = Messages::new(expected);
     match calls::send_in_session(&request).await {
-        (Answered::Stream(pieces), session) => {
-            Sent::Messages { exchange: Exchange::of(Some(pieces), messages), session }
+        (CallResponse::Stream(pieces), session) => {
+            SendResult::Messages { exchange: Exchange::of(Some(pieces), messages), session }
         }
-        (Answered::Whole(CallResult::Http { status: 200, is_json: true, body, .. }), session) => {
+        (CallResponse::Whole(CallResult::Http { status: 200, is_json: true, body, .. }), session) => {
             messages.push_whole(&body);
             let mut exchange = Exchange::of(None, messages);
             exchange.first = exchange.messages.take().transpose().map(Box::new);
-            Sent::Messages { exchange, session }
+            SendResult::Messages { exchange, session }
         }
-        (Answered::Whole(answer), _) => {
+        (CallResponse::Whole(answer), _) => {
             let response = match &answer {
                 CallResult::Http { is_json: true, body, .. } => {
                     messages.push_whole(body);
@@ -268,7 +271,7 @@ async fn send_with(
                 }
                 _ => None,
             };
-            Sent::Other { answer, response }
+            SendResult::Other { answer, response }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A link to an upstream: the era it is spoken to in, and in the legacy era its session, which ends with it.
+//! A link to an upstream: the revision of the protocol, and for legacy revisions the session, which ends with the link.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,15 +10,15 @@ use narthex_core::services::tool_catalogue::ServerDescription;
 use super::Peer;
 use super::exchange::end_session;
 
-/// How an upstream is spoken to.
+/// The revision and session for the requests to an upstream.
 pub struct Link {
-    pub spoken: UpstreamRevision,
+    pub revision: UpstreamRevision,
     pub session: Option<String>,
-    /// What it said of itself; nothing where it did not have to be asked.
+    /// The description of the server. `None` if no request for it was necessary.
     pub server: Option<ServerDescription>,
-    /// The level its session's messages have.
+    /// The log level of the session.
     pub level: RefCell<Option<String>>,
-    /// Who ends its session once the last of its requests is over, where it is not to be used any more.
+    /// The peer that ends the session after its last request, if it is not to be used again.
     ends: RefCell<Option<Peer>>,
 }
 
@@ -27,16 +27,16 @@ thread_local! {
 }
 
 impl Link {
-    pub fn new(spoken: UpstreamRevision, session: Option<String>, server: Option<ServerDescription>) -> Rc<Self> {
-        Rc::new(Self { spoken, session, server, level: RefCell::default(), ends: RefCell::default() })
+    pub fn new(revision: UpstreamRevision, session: Option<String>, server: Option<ServerDescription>) -> Rc<Self> {
+        Rc::new(Self { revision, session, server, level: RefCell::default(), ends: RefCell::default() })
     }
 
-    /// The era and the session of its requests.
-    pub fn seat(&self) -> (&UpstreamRevision, Option<&str>) {
-        (&self.spoken, self.session.as_deref())
+    /// The revision and the session for requests.
+    pub fn revision_and_session(&self) -> (&UpstreamRevision, Option<&str>) {
+        (&self.revision, self.session.as_deref())
     }
 
-    /// Its session ends when nobody holds this any more.
+    /// Ends the session when the last reference is dropped.
     pub fn end_when_unused(self: Rc<Self>, peer: Peer) {
         self.ends.replace(Some(peer));
     }
@@ -45,12 +45,12 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         let Some(peer) = self.ends.take() else { return };
-        let (spoken, session) = (self.spoken.clone(), self.session.take());
-        tasks::spawn(async move { end_session(&peer, &spoken, session.as_deref()).await });
+        let (revision, session) = (self.revision.clone(), self.session.take());
+        tasks::spawn(async move { end_session(&peer, &revision, session.as_deref()).await });
     }
 }
 
-/// An id no other request of this isolate has.
+/// An id that is unique among the requests of this isolate.
 pub fn next_id() -> u64 {
     LAST_ID.with(|last| {
         last.set(last.get() + 1);

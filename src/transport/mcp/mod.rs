@@ -1,17 +1,18 @@
-//! `transport.kind: "mcp"`: a server of the Model Context Protocol, asked as its client over Streamable HTTP.
+//! `transport.kind: "mcp"`: a server of the Model Context Protocol, called over Streamable HTTP.
 //!
-//! What is said is decided in `core/mcp/client`; here it is sent. Nothing of the caller's goes along but what they can.
+//! The messages are composed in `core/mcp/client` and sent here. A server receives nothing of the caller but its
+//! capabilities.
 
 pub mod catalogue_refresh;
+mod discovery;
 mod exchange;
-mod jobs;
-mod known;
 mod link;
-mod links;
-mod listening;
-mod shared;
+mod link_cache;
+mod shared_sessions;
+mod subscription;
 mod tokens;
 mod tools;
+mod upstream_tasks;
 
 use std::rc::Rc;
 
@@ -31,50 +32,51 @@ use narthex_core::mcp::client::result::RequestOutcome;
 use narthex_core::mcp::client::session_loss::{self, SessionState};
 use narthex_core::mcp::client_capabilities::ClientCapabilities;
 
-use exchange::{Exchange, Sent, send};
-pub use known::{close_service, close_session, services_of};
+use exchange::{Exchange, SendResult, send};
 use link::Link;
-pub use listening::{Ear, Heard, listen, watch_in_time};
-pub use shared::end as end_upstream;
+pub use link_cache::{close_service, close_session, services_of};
+pub use shared_sessions::end as end_upstream;
+pub use subscription::{NotificationStream, Subscription, listen, update_watches};
 pub use tools::{call_tool, list_tools};
 
-/// How long a server may take to hear that nobody waits any more, in milliseconds.
-const NOTICE_MS: u64 = 5_000;
+/// How long a notification to a server may take, in milliseconds.
+const NOTIFY_TIMEOUT_MS: u64 = 5_000;
 
-/// On whose behalf an upstream is asked.
+/// The requester on whose behalf an upstream is called.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Asker<'a> {
-    /// Nothing for the gateway's own questions.
+pub struct Requester<'a> {
+    /// Empty for requests of the gateway itself.
     pub principal: &'a str,
-    /// The session of a legacy client at the gateway, which has one of its own at the server.
+    /// The session of a legacy client at the gateway, which has a session of its own at the server.
     pub session: Option<&'a str>,
     pub capabilities: Option<&'a RawValue>,
-    /// Nothing of that can be asked during this request. The session is begun with all of it: other requests use it too.
+    /// The client cannot be asked during this request. The session is created with its capabilities nevertheless, as
+    /// other requests use it too.
     pub unasked: bool,
 }
 
-/// An upstream, and on whose behalf it is asked.
+/// An upstream, and the requester on whose behalf it is called.
 #[derive(Clone)]
 pub struct Peer {
     pub address: Rc<Address>,
     pub secrets: Rc<DecryptedSecrets>,
     tenant: Rc<str>,
     service: Rc<str>,
-    /// What its tokens are kept under: tenant, service and configuration.
-    place: String,
-    /// What its links are kept under: tenant, service and configuration, and who asks: the session here, or the principal
-    /// with what it can be asked. Nobody else is to find them.
+    /// The key of its tokens: tenant, service and configuration.
+    config_key: String,
+    /// The key of its links: tenant, service and configuration, and the requester: the session at the gateway, or the
+    /// principal with its capabilities. Other requesters must not find them.
     key: String,
     principal: Rc<str>,
     session: Option<Rc<str>>,
-    /// Its links are its own.
-    is_apart: bool,
-    /// The revision it spoke when its tools were read.
+    /// Its links are not shared.
+    is_private: bool,
+    /// The revision when its tools were last read.
     hint: Option<String>,
-    /// The capabilities that its session is begun with.
+    /// The capabilities that its session is created with.
     capabilities: String,
-    /// Those that it is asked with now.
-    able: String,
+    /// The capabilities in this request.
+    current_capabilities: String,
 }
 
 impl Peer {
@@ -82,28 +84,41 @@ impl Peer {
         tenant: &str,
         entry: &Entry,
         (address, secrets): (Rc<Address>, Rc<DecryptedSecrets>),
-        asker: Asker<'_>,
+        requester: Requester<'_>,
     ) -> Self {
-        let Asker { principal, session, capabilities, unasked } = asker;
+        let Requester { principal, session, capabilities, unasked } = requester;
         let (registered, service) = (&entry.registered, entry.service());
         let capabilities = capabilities.and_then(request::forwarded_capabilities);
         let capabilities = capabilities.map_or_else(|| "{}".into(), |declared| declared.get().to_string());
-        let able = if unasked { "{}".into() } else { capabilities.clone() };
-        let place = format!("{tenant} {} {}", service.id, registered.updated_at.0);
+        let current_capabilities = if unasked { "{}".into() } else { capabilities.clone() };
+        let config_key = format!("{tenant} {} {}", service.id, registered.updated_at.0);
         let key = match session {
-            Some(session) => format!("{place} {principal} session {session}"),
-            None => format!("{place} {principal} {capabilities}"),
+            Some(session) => format!("{config_key} {principal} session {session}"),
+            None => format!("{config_key} {principal} {capabilities}"),
         };
         let hint = service.catalogue.as_ref().and_then(|catalogue| catalogue.protocol_version.clone());
         let (tenant, service, session) = (tenant.into(), service.id.as_str().into(), session.map(Into::into));
         let principal = principal.into();
-        let is_apart = false;
-        Self { address, secrets, tenant, service, principal, place, key, session, is_apart, hint, capabilities, able }
+        let is_private = false;
+        Self {
+            address,
+            secrets,
+            tenant,
+            service,
+            principal,
+            config_key,
+            key,
+            session,
+            is_private,
+            hint,
+            capabilities,
+            current_capabilities,
+        }
     }
 
-    /// The same with links of its own, which nobody else finds and which it has to [`known::close`].
-    fn apart(&self) -> Self {
-        Self { key: format!("{} apart {}", self.key, link::next_id()), session: None, is_apart: true, ..self.clone() }
+    /// The same peer with links that are not shared. It must be closed by [`link_cache::close`].
+    fn private(&self) -> Self {
+        Self { key: format!("{} apart {}", self.key, link::next_id()), session: None, is_private: true, ..self.clone() }
     }
 
     fn is_of(&self, tenant: &str, service: &str) -> bool {
@@ -112,69 +127,69 @@ impl Peer {
 }
 
 impl Peer {
-    /// What may be asked of whom it is asked for.
-    fn able(&self) -> ClientCapabilities {
-        serde_json::from_str::<&RawValue>(&self.able).map(ClientCapabilities::read).unwrap_or_default()
+    /// The capabilities of the client in this request.
+    fn client_capabilities(&self) -> ClientCapabilities {
+        serde_json::from_str::<&RawValue>(&self.current_capabilities).map(ClientCapabilities::read).unwrap_or_default()
     }
 }
 
-/// A request under way. Dropped before its end, a legacy server is told that it is cancelled; a modern one sees its
-/// stream close.
-struct Pending {
+/// A request in progress. If it is dropped before its end, a legacy server is notified of the cancellation; a modern
+/// one sees its stream close.
+struct PendingRequest {
     peer: Peer,
     link: Rc<Link>,
     id: u64,
     over: bool,
 }
 
-/// A request that was sent, and what comes of it.
+/// A request that was sent, and the messages of its response.
 pub struct Conversation {
-    pending: Pending,
+    pending: PendingRequest,
     exchange: Exchange,
     until: Timestamp,
     deadline: bool,
     resumed: u32,
-    /// That its tools have changed is heeded.
-    heeds: bool,
+    /// Whether a notification of changed tools refreshes them.
+    refreshes_tools: bool,
 }
 
-/// What a server says whose tools are others than before, on whatever stream it has.
+/// The notification that the tools have changed.
 const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 
-/// Times a stream goes on that ended before its response.
+/// How often a stream that ended before its response is resumed.
 const MAX_RESUMED: u32 = 20;
 
 impl Conversation {
-    /// The next thing the server says, until the response, which is the last.
+    /// The next message. The response is the last one.
     pub async fn next(&mut self) -> Result<Incoming, RequestOutcome> {
-        let mut came = self.exchange.next().await;
-        while matches!(came, Err(RequestOutcome::Transport(CallResult::Broken))) && self.resumed < MAX_RESUMED {
+        let mut outcome = self.exchange.next().await;
+        while matches!(outcome, Err(RequestOutcome::Transport(CallResult::Broken))) && self.resumed < MAX_RESUMED {
             self.resumed += 1;
-            let Pending { peer, link, .. } = &self.pending;
-            if !self.exchange.resume(peer, link.seat(), self.until, self.deadline).await {
+            let PendingRequest { peer, link, .. } = &self.pending;
+            if !self.exchange.resume(peer, link.revision_and_session(), self.until, self.deadline).await {
                 break;
             }
-            came = self.exchange.next().await;
+            outcome = self.exchange.next().await;
         }
-        self.pending.over |= !matches!(came, Ok(Incoming::Notification { .. } | Incoming::Request { .. }));
-        if let Ok(Incoming::Notification { method, .. }) = &came
-            && self.heeds
+        self.pending.over |= !matches!(outcome, Ok(Incoming::Notification { .. } | Incoming::Request { .. }));
+        if let Ok(Incoming::Notification { method, .. }) = &outcome
+            && self.refreshes_tools
             && method == TOOLS_CHANGED
         {
             let Peer { tenant, service, .. } = &self.pending.peer;
-            catalogue_refresh::heed(tenant, service);
+            catalogue_refresh::refresh_soon(tenant, service);
         }
-        came
+        outcome
     }
 
-    /// Answers a request of the server's own, apart from the stream it came on.
+    /// Responds to a request of the server, in a request of its own.
     pub async fn respond(&self, id: &RawValue, result: Option<&str>) {
-        let Pending { peer, link, .. } = &self.pending;
-        let headers = request::about(&link.spoken, link.session.as_deref());
-        send(peer, &headers, &request::response(id, result), Expected::small(0), NOTICE_MS, false).await;
+        let PendingRequest { peer, link, .. } = &self.pending;
+        let headers = request::about(&link.revision, link.session.as_deref());
+        send(peer, &headers, &request::response(id, result), Expected::small(0), NOTIFY_TIMEOUT_MS, false).await;
     }
 
-    /// The response, when nothing else the server says is of interest.
+    /// The response, ignoring all other messages.
     pub async fn response(mut self) -> Result<Response, RequestOutcome> {
         loop {
             match self.next().await? {
@@ -188,34 +203,35 @@ impl Conversation {
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
-        if self.over || self.link.spoken.is_modern() {
+        if self.over || self.link.revision.is_modern() {
             return;
         }
         let (peer, link, id) = (self.peer.clone(), self.link.clone(), self.id);
         tasks::spawn(async move {
-            let params = json!({"requestId": id, "reason": "nobody waits for it any more"});
+            let params = json!({"requestId": id, "reason": "the client no longer waits"});
             let body = request::notification("notifications/cancelled", &params);
-            let headers = request::about(&link.spoken, link.session.as_deref());
-            send(&peer, &headers, &body, Expected::small(0), NOTICE_MS, false).await;
+            let headers = request::about(&link.revision, link.session.as_deref());
+            send(&peer, &headers, &body, Expected::small(0), NOTIFY_TIMEOUT_MS, false).await;
         });
     }
 }
 
-/// What a legacy server says of the session it was asked in.
-fn says(link: &Link, sent: &Sent) -> SessionState {
-    if link.session.is_none() { SessionState::Nothing } else { sent.said(session_loss::session_state) }
+/// The state of the session according to the response of a legacy server.
+fn session_state(link: &Link, sent: &SendResult) -> SessionState {
+    if link.session.is_none() { SessionState::Nothing } else { sent.inspect(session_loss::session_state) }
 }
 
-/// Whether a server that spoke the modern revision before does not any more.
-fn is_another_era(link: &Link, sent: &Sent) -> bool {
+/// Whether a server no longer supports the modern revision.
+fn is_other_revision(link: &Link, sent: &SendResult) -> bool {
     let says_so = |response: &Response| response.as_ref().is_err_and(|error| is_modern(error) || error.code == -32602);
     let known = sent.response().is_some_and(says_so);
-    link.spoken.is_modern() && !known && matches!(sent.status(), Some(400 | 404 | 405 | 406 | 415))
+    link.revision.is_modern() && !known && matches!(sent.status(), Some(400 | 404 | 405 | 406 | 415))
 }
 
-/// Asks, until `until`; `deadline` when that is all the time the context has. `more` are headers that repeat arguments.
+/// Sends a request, with time until `until`; `deadline` if that is all the time the context has. `more` are headers
+/// that repeat arguments.
 pub async fn ask(
     peer: &Peer,
     asked: &UpstreamRequest<'_>,
@@ -225,39 +241,42 @@ pub async fn ask(
 ) -> Result<Conversation, RequestOutcome> {
     let (mut hint, mut gone, mut again) = (peer.hint.as_deref(), None, true);
     loop {
-        let link = links::open_after(peer, hint, gone.as_deref(), until, deadline).await?;
-        let asked = UpstreamRequest { capabilities: &peer.able, ..*asked };
+        let link = discovery::open_after(peer, hint, gone.as_deref(), until, deadline).await?;
+        let asked = UpstreamRequest { capabilities: &peer.current_capabilities, ..*asked };
         let id = link::next_id();
-        let Some(body) = asked.body(&link.spoken, id) else {
+        let Some(body) = asked.body(&link.revision, id) else {
             return Err(RequestOutcome::Transport(CallResult::Refused));
         };
-        let mut headers: Vec<(&str, String)> = asked.headers(&link.spoken, link.session.as_deref());
-        if link.spoken.is_modern() {
+        let mut headers: Vec<(&str, String)> = asked.headers(&link.revision, link.session.as_deref());
+        if link.revision.is_modern() {
             headers.extend(more.iter().map(|(name, value)| (name.as_str(), value.clone())));
         } else {
-            links::set_level(peer, &link, asked.log_level, until).await;
+            discovery::set_level(peer, &link, asked.log_level, until).await;
         }
-        let mut pending = Pending { peer: peer.clone(), link: link.clone(), id, over: false };
+        let mut pending = PendingRequest { peer: peer.clone(), link: link.clone(), id, over: false };
         let expected = Expected::of(asked.method, id);
         let sent = send(peer, &headers, &body, expected, exchange::left(until), deadline).await;
-        // What was not answered in time goes on there.
-        pending.over = !matches!(sent, Sent::Messages { .. } | Sent::Other { answer: CallResult::TimedOut { .. }, .. });
-        let (says, is_another_era) = (says(&link, &sent), is_another_era(&link, &sent));
-        if says != SessionState::Nothing || is_another_era {
-            known::forget(peer, &link);
+        // A request that timed out still runs at the server.
+        pending.over = !matches!(
+            sent,
+            SendResult::Messages { .. } | SendResult::Other { answer: CallResult::TimedOut { .. }, .. }
+        );
+        let (state, is_other_revision) = (session_state(&link, &sent), is_other_revision(&link, &sent));
+        if state != SessionState::Nothing || is_other_revision {
+            link_cache::forget(peer, &link);
         }
-        if again && (says == SessionState::Gone || is_another_era) {
+        if again && (state == SessionState::Gone || is_other_revision) {
             again = false;
             gone.clone_from(&link.session);
-            // A link that turned out to be wrong is not made again from the same knowledge.
-            hint = hint.filter(|_| !is_another_era);
+            // A link that turned out to be wrong must not be created from the same hint again.
+            hint = hint.filter(|_| !is_other_revision);
             pending.over = true;
             continue;
         }
-        if says == SessionState::Maybe {
-            shared::find(peer, link.session.as_deref()).await;
+        if state == SessionState::Maybe {
+            shared_sessions::find(peer, link.session.as_deref()).await;
         }
         let exchange = sent.exchange()?;
-        return Ok(Conversation { pending, exchange, until, deadline, resumed: 0, heeds: !peer.is_apart });
+        return Ok(Conversation { pending, exchange, until, deadline, resumed: 0, refreshes_tools: !peer.is_private });
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens for upstreams whose credentials are a client's: remembered by this isolate until they end.
+//! Tokens for upstreams with client credentials, cached by this isolate until they expire.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,26 +12,26 @@ use narthex_core::mcp::client::access_token::{self, Token};
 use super::Peer;
 
 /// How long an authorization server may take, in milliseconds.
-const PATIENCE_MS: u64 = 10_000;
-/// Before a token is asked for again, in milliseconds; more with each time.
-const PAUSES_MS: [u64; 2] = [200, 800];
-/// Tokens an isolate remembers.
+const TOKEN_TIMEOUT_MS: u64 = 10_000;
+/// The delays before a request for a token is repeated, in milliseconds.
+const RETRY_DELAYS_MS: [u64; 2] = [200, 800];
+/// The maximum number of cached tokens.
 const MAX_TOKENS: usize = 512;
 
 thread_local! {
     static TOKENS: RefCell<HashMap<String, Token>> = RefCell::new(HashMap::new());
 }
 
-/// A token that was refused is not used again.
+/// Removes a token that was rejected.
 pub fn forget(peer: &Peer) {
-    TOKENS.with_borrow_mut(|tokens| tokens.remove(&peer.place));
+    TOKENS.with_borrow_mut(|tokens| tokens.remove(&peer.config_key));
 }
 
-/// The header that shows a token; nothing where no token is asked for.
+/// The `Authorization` header with a token. `None` if the service needs no token.
 pub async fn authorization(peer: &Peer) -> Result<Option<String>, CallResult> {
     let Some((client, secret)) = peer.secrets.client() else { return Ok(None) };
     let now = clock::now();
-    let known = TOKENS.with_borrow(|tokens| tokens.get(&peer.place).filter(|token| token.until > now).cloned());
+    let known = TOKENS.with_borrow(|tokens| tokens.get(&peer.config_key).filter(|token| token.until > now).cloned());
     if let Some(token) = known {
         return Ok(Some(format!("Bearer {}", token.value)));
     }
@@ -45,12 +45,12 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, CallResult> {
     headers.set("authorization", &access_token::authorization(client, secret));
     let body = access_token::body(client, peer.address.as_str());
     let (url, headers, body) = (&address, &headers, Some(body.as_str()));
-    let until = now.plus_ms(PATIENCE_MS);
-    let mut pauses = PAUSES_MS.into_iter();
+    let until = now.plus_ms(TOKEN_TIMEOUT_MS);
+    let mut pauses = RETRY_DELAYS_MS.into_iter();
     let answer = loop {
         let left = until.since(clock::now()).max(1);
         let answer = calls::send(&Request::within(left, Method::Post, url, headers, body)).await;
-        // Asked twice it gives two tokens, which does no harm.
+        // A repeated request yields a second token, which is harmless.
         match pauses.next() {
             Some(pause_ms) if answer.passes() && until.since(clock::now()) > pause_ms => clock::pause(pause_ms).await,
             _ => break answer,
@@ -69,7 +69,7 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, CallResult> {
         if tokens.len() >= MAX_TOKENS {
             tokens.clear();
         }
-        tokens.insert(peer.place.clone(), token);
+        tokens.insert(peer.config_key.clone(), token);
     });
     Ok(Some(shown))
 }

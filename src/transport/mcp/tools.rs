@@ -26,29 +26,29 @@ use narthex_core::services::capability::Capability;
 use narthex_core::services::tool_catalogue::ToolsRead;
 
 use super::super::Order;
-use super::super::observer::{CallObserver, Notice};
-use super::{Peer, ask, known, links};
+use super::super::observer::{CallObserver, Notification};
+use super::{Peer, ask, discovery, link_cache};
 
-/// Pages of a list that are read.
+/// The maximum number of pages of a list.
 const MAX_PAGES: usize = 100;
 
-/// Times a server may ask to be asked again with nothing but its state.
-const MAX_AGAIN: u32 = 8;
-/// Between two of them, doubled each time, in milliseconds.
-const AGAIN_MS: u64 = 100;
+/// How often a server may request a repetition that carries only its state.
+const MAX_REPEATS: u32 = 8;
+/// The delay before such a repetition, doubled each time, in milliseconds.
+const RETRY_DELAY_MS: u64 = 100;
 
-/// A call of a tool as it goes on.
-pub(super) struct Calling<'a, O> {
+/// A call of a tool in progress.
+pub(super) struct ToolCall<'a, O> {
     order: &'a Order<'a>,
     observer: &'a O,
-    able: ClientCapabilities,
+    client_capabilities: ClientCapabilities,
     asked: u32,
     progress_at: Timestamp,
-    /// Changes that are told in the client's session.
-    noted: Throttle,
+    /// Limits the notifications in the client's session.
+    throttle: Throttle,
 }
 
-/// Calls a tool, for as long as the context has time.
+/// Calls a tool, within the time of the context.
 pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &impl CallObserver) -> RequestOutcome {
     let admission = &order.work.admission;
     if admission.expires_at <= order.now {
@@ -60,20 +60,22 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &
     let schema = known.and_then(|known| known.input_schema.as_deref());
     let mut headers = schema.map_or_else(Vec::new, |schema| param_headers::headers(schema.get(), arguments));
     headers.push(("traceparent".into(), order.trace.header()));
-    let able = peer.able();
-    let mut calling = Calling {
+    let client_capabilities = peer.client_capabilities();
+    let mut tool_call = ToolCall {
         order,
         observer,
-        able,
+        client_capabilities,
         asked: 0,
         progress_at: Timestamp(0),
-        noted: Throttle::new(settings::timing().notification_interval_ms),
+        throttle: Throttle::new(settings::timing().notification_interval_ms),
     };
     if task::is_required(known.and_then(|known| known.tool.as_deref())) {
-        match links::open(&peer, peer.hint.as_deref(), admission.expires_at, true).await {
-            Ok(link) if !link.spoken.is_modern() => return calling.as_task(&peer, &name.to_string(), arguments).await,
+        match discovery::open(&peer, peer.hint.as_deref(), admission.expires_at, true).await {
+            Ok(link) if !link.revision.is_modern() => {
+                return tool_call.as_task(&peer, &name.to_string(), arguments).await;
+            }
             Ok(_) => {}
-            Err(came) => return came,
+            Err(outcome) => return outcome,
         }
     }
     let responses = order.work.input.as_deref().and_then(elicitation::responses).map(RawValue::get);
@@ -81,26 +83,26 @@ pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &
     let mut state = order.work.input_state.clone();
     for again in 0.. {
         let said = state.map_or_else(String::new, |state| format!(r#","requestState":{}"#, json!(state)));
-        // What was answered belongs to the first of them.
+        // The answers belong to the first request.
         let responses = if again == 0 { responses.as_str() } else { "" };
         let params = format!(r#"{{"name":{name},"arguments":{arguments}{responses}{said}}}"#);
-        let came = calling.once(&peer, "tools/call", &params, &headers).await;
-        if let RequestOutcome::Answered(Err(error)) = &came
+        let outcome = tool_call.once(&peer, "tools/call", &params, &headers).await;
+        if let RequestOutcome::Answered(Err(error)) = &outcome
             && task::is_wanted(error)
         {
-            return calling.as_modern_task(&peer, &params, &headers).await;
+            return tool_call.as_modern_task(&peer, &params, &headers).await;
         }
-        let RequestOutcome::Answered(Ok(result)) = &came else { return came };
-        state = result::asks_again(result).filter(|_| again < MAX_AGAIN);
+        let RequestOutcome::Answered(Ok(result)) = &outcome else { return outcome };
+        state = result::asks_again(result).filter(|_| again < MAX_REPEATS);
         if state.is_none() {
-            return came;
+            return outcome;
         }
-        clock::pause(AGAIN_MS << again).await;
+        clock::pause(RETRY_DELAY_MS << again).await;
     }
     RequestOutcome::Transport(CallResult::Broken)
 }
 
-impl<O: CallObserver> Calling<'_, O> {
+impl<O: CallObserver> ToolCall<'_, O> {
     pub(super) fn expires_at(&self) -> Timestamp {
         self.order.work.admission.expires_at
     }
@@ -109,7 +111,7 @@ impl<O: CallObserver> Calling<'_, O> {
         clock::now() < self.expires_at()
     }
 
-    /// Asks once, and hears all that is said until the response.
+    /// Sends one request, and handles all messages until the response.
     pub(super) async fn once(
         &mut self,
         peer: &Peer,
@@ -126,27 +128,27 @@ impl<O: CallObserver> Calling<'_, O> {
         };
         let mut conversation = match ask(peer, &asked, headers, admission.expires_at, true).await {
             Ok(conversation) => conversation,
-            Err(came) => return came,
+            Err(outcome) => return outcome,
         };
         loop {
-            let came = conversation.next().await;
-            let is_end = matches!(came, Ok(Incoming::Response(_)) | Err(_));
-            for method in self.noted.due(clock::now(), is_end) {
+            let outcome = conversation.next().await;
+            let is_end = matches!(outcome, Ok(Incoming::Response(_)) | Err(_));
+            for method in self.throttle.due(clock::now(), is_end) {
                 self.note(&method).await;
             }
-            match came {
+            match outcome {
                 Ok(Incoming::Response(response)) => return RequestOutcome::Answered(response),
                 Ok(Incoming::Request { id, method, params }) => {
                     let answer = self.answer(&method, params.as_deref()).await;
                     conversation.respond(&id, answer.as_deref().map(RawValue::get)).await;
                 }
                 Ok(Incoming::Notification { method, params }) => self.notice(&method, params).await,
-                Err(came) => return came,
+                Err(outcome) => return outcome,
             }
         }
     }
 
-    /// What a legacy server is answered that asks while its call runs; nothing where nobody can be asked.
+    /// The result for a request that a legacy server sends during its call. `None` if the client cannot be asked.
     async fn answer(&mut self, method: &str, params: Option<&RawValue>) -> Option<Box<RawValue>> {
         if method == "ping" {
             return RawValue::from_string("{}".into()).ok();
@@ -155,14 +157,14 @@ impl<O: CallObserver> Calling<'_, O> {
         let name = format!("{}-{}", self.order.work.attempt, self.asked);
         let params = params.map(task::unrelated);
         let request = elicitation::of_request(&name, method, params.as_deref()).ok()?;
-        let input = self.put(request).await?;
+        let input = self.ask_client(request).await?;
         elicitation::response(&input, &name).map(RawValue::to_owned)
     }
 
-    /// Asks whoever called, and gives what they said; nothing where nobody can be asked.
-    pub(super) async fn put(&mut self, request: Box<RawValue>) -> Option<Box<RawValue>> {
-        let able = self.able.missing(&elicitation::requests(&request)?).is_none();
-        if !able {
+    /// Asks the client that called, and returns its answer. `None` if it cannot be asked.
+    pub(super) async fn ask_client(&mut self, request: Box<RawValue>) -> Option<Box<RawValue>> {
+        let can_be_asked = self.client_capabilities.missing(&elicitation::requests(&request)?).is_none();
+        if !can_be_asked {
             return None;
         }
         match self.observer.request_input(request).await {
@@ -181,14 +183,14 @@ impl<O: CallObserver> Calling<'_, O> {
         });
         match (method, params) {
             ("notifications/message", Some(params)) => {
-                self.observer.notify(Notice::Message(params));
+                self.observer.notify(Notification::Message(params));
             }
             ("notifications/progress", Some(params))
                 if progress::is_of(&params, self.order.work.admission.id.as_str()) =>
             {
                 let data = progress::kept(&params);
                 let now = clock::now();
-                if !self.observer.notify(Notice::Progress(params))
+                if !self.observer.notify(Notification::Progress(params))
                     && now.since(self.progress_at) >= settings::timing().progress_interval_ms
                 {
                     self.progress_at = now;
@@ -202,11 +204,10 @@ impl<O: CallObserver> Calling<'_, O> {
         }
     }
 
-    /// What the gateway keeps nothing of has changed: the client that called is told, on the stream of its call or else
-    /// on that of its session.
+    /// Forwards a change that the gateway does not record: on the stream of the call, otherwise on that of the session.
     async fn changed(&mut self, method: &str) {
-        let is_heard = self.observer.notify(Notice::Changed(method.into()));
-        if !is_heard && self.noted.admit(method, clock::now()) {
+        let is_heard = self.observer.notify(Notification::Changed(method.into()));
+        if !is_heard && self.throttle.admit(method, clock::now()) {
             self.note(method).await;
         }
     }
@@ -216,19 +217,19 @@ impl<O: CallObserver> Calling<'_, O> {
         let Some(session) = &admission.session else { return };
         let (service, method) = (admission.service.clone(), method.to_string());
         let message = Message { principal: admission.owner.clone(), ask: Ask::Note { service, method } };
-        let noted = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, PATIENCE_MS).await;
-        if let Err(failure) = noted {
+        let throttle = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, PATIENCE_MS).await;
+        if let Err(failure) = throttle {
             log_event!(ChangeNotAnnounced, context = &admission.id, service = &admission.service, detail = &failure);
         }
     }
 }
 
-/// Reads all tools there are, until then; or says why not. What it was before is not to be trusted: it may have become
-/// another. The session that this takes is over with it.
+/// Reads all tools until then, or returns why that failed. The revision is discovered again, as the server may have
+/// been replaced. The session for this is ended afterwards.
 pub async fn list_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Result<ToolsRead, String> {
-    let peer = peer.apart();
+    let peer = peer.private();
     let read = read_tools(&peer, timeout_seconds, until).await;
-    known::close(&peer).await;
+    link_cache::close(&peer).await;
     read
 }
 
@@ -237,10 +238,10 @@ async fn read_tools(peer: &Peer, timeout_seconds: u64, until: Timestamp) -> Resu
         true => "its answer repeats its credentials".into(),
         false => reason,
     };
-    let link = links::discover(peer, until, false).await.map_err(|came| said(came.reason("initialize")))?;
+    let link = discovery::discover(peer, until, false).await.map_err(|outcome| said(outcome.reason("initialize")))?;
     let server = link.server.clone().unwrap_or_default();
     let has_tools = server.capabilities.is_none() || server.declares("tools");
-    let mut listing = Listing::new(link.spoken.version().into(), server, timeout_seconds);
+    let mut listing = Listing::new(link.revision.version().into(), server, timeout_seconds);
     if !has_tools {
         return listing.finish(None);
     }
@@ -256,12 +257,12 @@ async fn read_pages(peer: &Peer, listing: &mut Listing, until: Timestamp) -> Res
         let conversation = ask(peer, &UpstreamRequest::new(LIST, &params), &[], until, false).await;
         let response = match conversation {
             Ok(conversation) => conversation.response().await,
-            Err(came) => Err(came),
+            Err(outcome) => Err(outcome),
         };
         let page = match response {
             Ok(Ok(page)) => page,
             Ok(Err(error)) => return Err(RequestOutcome::Answered(Err(error)).reason(LIST)),
-            Err(came) => return Err(came.reason(LIST)),
+            Err(outcome) => return Err(outcome.reason(LIST)),
         };
         match listing.take(&page)? {
             Some(next) => cursor = Some(next),

@@ -1,5 +1,5 @@
-//! A tool that its server runs as a task only: the gateway begins the task, looks at it, and has its result. What it asks
-//! comes on the stream of its result.
+//! Tools that their server runs only as tasks: the gateway creates the task, polls it and fetches its result. Requests
+//! of the server arrive on the stream of the result.
 
 use serde_json::json;
 
@@ -11,35 +11,35 @@ use narthex_core::mcp::client::result::RequestOutcome;
 use narthex_core::mcp::client::task::{Job, TaskState, unrelated, with_tasks};
 
 use super::super::observer::CallObserver;
-use super::tools::Calling;
-use super::{NOTICE_MS, Peer, ask};
+use super::tools::ToolCall;
+use super::{NOTIFY_TIMEOUT_MS, Peer, ask};
 
 /// How much longer than its context a task is kept, in milliseconds.
-const KEPT_MS: u64 = 60_000;
-/// Times that looking at a task may fail: it goes on all the same.
+const EXTRA_TTL_MS: u64 = 60_000;
+/// How many requests about a task may fail. The task itself continues.
 const MAX_FAILED: u32 = 10;
-/// Before that is tried again, doubled each time, in milliseconds.
-const AGAIN_MS: u64 = 200;
+/// The delay before such a request is repeated, doubled each time, in milliseconds.
+const RETRY_DELAY_MS: u64 = 200;
 
-fn strange() -> RequestOutcome {
+fn unreadable() -> RequestOutcome {
     RequestOutcome::Invalid(ResponseError::NoMessage("what it says of a task cannot be read".into()))
 }
 
-/// A task that goes on at its server, and is cancelled with this.
-struct Going {
+/// A task that runs at its server. It is cancelled when this is dropped.
+struct RunningTask {
     peer: Peer,
     id: String,
     is_over: bool,
 }
 
-impl Drop for Going {
+impl Drop for RunningTask {
     fn drop(&mut self) {
         if self.is_over {
             return;
         }
         let (peer, params) = (self.peer.clone(), json!({"taskId": self.id}).to_string());
         tasks::spawn(async move {
-            let until = clock::now().plus_ms(NOTICE_MS);
+            let until = clock::now().plus_ms(NOTIFY_TIMEOUT_MS);
             if let Ok(asked) = ask(&peer, &UpstreamRequest::new("tasks/cancel", &params), &[], until, false).await {
                 let _ = asked.response().await;
             }
@@ -47,78 +47,78 @@ impl Drop for Going {
     }
 }
 
-impl<O: CallObserver> Calling<'_, O> {
+impl<O: CallObserver> ToolCall<'_, O> {
     /// Calls a tool as a task. `name` and `arguments` are JSON.
     pub(super) async fn as_task(&mut self, peer: &Peer, name: &str, arguments: &str) -> RequestOutcome {
-        let ttl = self.expires_at().since(clock::now()) + KEPT_MS;
+        let ttl = self.expires_at().since(clock::now()) + EXTRA_TTL_MS;
         let params = format!(r#"{{"name":{name},"arguments":{arguments},"task":{{"ttl":{ttl}}}}}"#);
-        let came = self.once(peer, "tools/call", &params, &[]).await;
-        let RequestOutcome::Answered(Ok(result)) = &came else { return came };
-        // It may be over already.
-        let Some(job) = Job::begun(result) else { return came };
-        let mut going = Going { peer: peer.clone(), id: job.id.clone(), is_over: false };
-        let came = self.see_through(peer, job).await;
-        going.is_over = matches!(came, RequestOutcome::Answered(_));
-        match came {
+        let outcome = self.once(peer, "tools/call", &params, &[]).await;
+        let RequestOutcome::Answered(Ok(result)) = &outcome else { return outcome };
+        // It may have ended already.
+        let Some(job) = Job::begun(result) else { return outcome };
+        let mut running = RunningTask { peer: peer.clone(), id: job.id.clone(), is_over: false };
+        let outcome = self.see_through(peer, job).await;
+        running.is_over = matches!(outcome, RequestOutcome::Answered(_));
+        match outcome {
             RequestOutcome::Answered(Ok(result)) => RequestOutcome::Answered(Ok(unrelated(&result))),
             other => other,
         }
     }
 
-    /// Calls a tool of a modern server that has said that it runs it as a task only. `params` are those of the call.
+    /// Calls a tool that a modern server runs only as a task. `params` are those of the call.
     pub(super) async fn as_modern_task(
         &mut self,
         peer: &Peer,
         params: &str,
         headers: &[(String, String)],
     ) -> RequestOutcome {
-        let peer = &Peer { able: with_tasks(&peer.able), ..peer.clone() };
-        let mut came = self.once(peer, "tools/call", params, headers).await;
-        let mut going: Option<Going> = None;
+        let peer = &Peer { current_capabilities: with_tasks(&peer.current_capabilities), ..peer.clone() };
+        let mut outcome = self.once(peer, "tools/call", params, headers).await;
+        let mut running: Option<RunningTask> = None;
         let mut failed = 0;
         loop {
-            let stands = match &came {
+            let stands = match &outcome {
                 RequestOutcome::Answered(Ok(result)) => TaskState::read(result),
-                RequestOutcome::Transport(_) if going.is_some() && failed < MAX_FAILED && self.has_time() => {
+                RequestOutcome::Transport(_) if running.is_some() && failed < MAX_FAILED && self.has_time() => {
                     failed += 1;
-                    clock::pause(AGAIN_MS << failed.min(4)).await;
+                    clock::pause(RETRY_DELAY_MS << failed.min(4)).await;
                     None
                 }
-                _ => return came,
+                _ => return outcome,
             };
             let (job, asks) = match stands {
                 Some(TaskState::Ended(response)) => {
-                    going.iter_mut().for_each(|going| going.is_over = true);
+                    running.iter_mut().for_each(|running| running.is_over = true);
                     return RequestOutcome::Answered(response);
                 }
                 Some(TaskState::Goes(job)) => (Some(job), false),
                 Some(TaskState::Asks(job)) => (Some(job), true),
-                None if going.is_none() => return came,
+                None if running.is_none() => return outcome,
                 None => (None, false),
             };
             if let Some(job) = job {
-                going.get_or_insert_with(|| Going { peer: peer.clone(), id: job.id.clone(), is_over: false });
-                if asks && let Err(came) = self.asked_by_task(peer, &job.id, &came).await {
-                    return came;
+                running.get_or_insert_with(|| RunningTask { peer: peer.clone(), id: job.id.clone(), is_over: false });
+                if asks && let Err(outcome) = self.asked_by_task(peer, &job.id, &outcome).await {
+                    return outcome;
                 }
                 clock::pause(job.poll_ms).await;
             }
-            let id = going.as_ref().map(|going| going.id.as_str()).unwrap_or_default();
-            came = self.once(peer, "tasks/get", &json!({"taskId": id}).to_string(), &[]).await;
+            let id = running.as_ref().map(|running| running.id.as_str()).unwrap_or_default();
+            outcome = self.once(peer, "tasks/get", &json!({"taskId": id}).to_string(), &[]).await;
         }
     }
 
-    /// A task asks for what `came` has: whoever called is asked, and the task is told.
-    async fn asked_by_task(&mut self, peer: &Peer, id: &str, came: &RequestOutcome) -> Result<(), RequestOutcome> {
-        let broken = strange;
-        let RequestOutcome::Answered(Ok(result)) = came else { return Err(broken()) };
+    /// Forwards the input request of a task to the client, and the answer to the task.
+    async fn asked_by_task(&mut self, peer: &Peer, id: &str, outcome: &RequestOutcome) -> Result<(), RequestOutcome> {
+        let broken = unreadable;
+        let RequestOutcome::Answered(Ok(result)) = outcome else { return Err(broken()) };
         let request = elicitation::of_result(result).ok().and_then(|asked| asked.request).ok_or_else(broken)?;
-        let Some(input) = self.put(request).await else { return Err(broken()) };
+        let Some(input) = self.ask_client(request).await else { return Err(broken()) };
         let responses = elicitation::responses(&input).ok_or_else(broken)?;
         let params = format!(r#"{{"taskId":{},"inputResponses":{responses}}}"#, json!(id));
         match self.once(peer, "tasks/update", &params, &[]).await {
             RequestOutcome::Answered(Ok(_)) => Ok(()),
-            came => Err(came),
+            outcome => Err(outcome),
         }
     }
 
@@ -129,20 +129,20 @@ impl<O: CallObserver> Calling<'_, O> {
             if job.is_ready {
                 match self.once(peer, "tasks/result", &params, &[]).await {
                     RequestOutcome::Transport(_) if failed < MAX_FAILED && self.has_time() => failed += 1,
-                    came => return came,
+                    outcome => return outcome,
                 }
             }
             clock::pause(job.poll_ms << failed.min(4)).await;
             match self.once(peer, "tasks/get", &params, &[]).await {
                 RequestOutcome::Answered(Ok(result)) => match Job::read(&result) {
                     Some(seen) => job = Job { id: job.id, ..seen },
-                    None => return strange(),
+                    None => return unreadable(),
                 },
                 RequestOutcome::Transport(_) if failed < MAX_FAILED && self.has_time() => {
                     failed += 1;
                     job.is_ready = false;
                 }
-                came => return came,
+                outcome => return outcome,
             }
         }
     }
