@@ -46,7 +46,7 @@ async function run(
 ) {
   const { service, name } = await serve(handler, capability, more);
   const began = Date.now();
-  const { json: context } = await create(gateway, { capability: name, timeout_seconds: 10, ...body });
+  const { json: context } = await create(gateway, { capability: name, timeout_seconds: 20, ...body });
   return { context, service, ms: Date.now() - began, calls: service.calls.length };
 }
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Webhook } from "standardwebhooks";
-import { accepted, create, ended, eventually, makeKey, pointers, refused, register } from "./support/arrange.ts";
+import { accepted, create, ended, eventually, pointers, refused, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 
 // It reports its requests; the parameters select its response.

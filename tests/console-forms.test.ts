@@ -362,7 +362,7 @@ test("an_optional_object_is_left_out_until_something_is_entered", { skip }, asyn
   };
   await fill();
   await page.getByRole("button", { name: "Run" }).click();
-  await page.getByRole("status").getByText("completed").waitFor({ timeout: 10_000 });
+  await page.getByRole("status").getByText("completed").waitFor();
   await fill();
   await page.getByLabel("verbose").check();
   await page.getByRole("button", { name: "Run" }).click();

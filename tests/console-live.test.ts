@@ -181,7 +181,7 @@ test("without_events_read_the_screens_are_refreshed_periodically", { skip }, asy
   await signIn(page, secret);
   await page.getByText("Not live: your key lacks events:read. Refreshed every 10 s").waitFor();
   const id = await send("polled");
-  await page.locator(`a[href$="${id}"]`).first().waitFor({ timeout: 20_000 });
+  await page.locator(`a[href$="${id}"]`).first().waitFor();
   await close(page);
 });
 
@@ -352,7 +352,7 @@ test("figures_are_labeled_by_the_period_they_were_counted_in", { skip }, async (
     .waitFor({ state: "detached" });
   answer = "never";
   await choice.selectOption("Last 7 days");
-  await page.getByRole("alert").getByText("Counting is away.").waitFor({ timeout: 10_000 });
+  await page.getByRole("alert").getByText("Counting is away.").waitFor();
   assert.equal(await choice.inputValue(), "recent");
   await close(page);
 });
@@ -369,7 +369,7 @@ test("a_key_that_is_revoked_while_its_row_holds_still_has_no_actions", { skip },
   await page.mouse.move(5, 5);
   await row.locator("strong").hover();
   await own.request("DELETE", `/v1/keys/${id}`, { headers: { "if-match": "*" } });
-  await row.getByText("gone", { exact: true }).waitFor({ timeout: 10_000 });
+  await row.getByText("gone", { exact: true }).waitFor();
   assert.equal(await row.getByRole("button").count(), 0);
   await page.mouse.move(5, 5);
   await row.waitFor({ state: "detached" });

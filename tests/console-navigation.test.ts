@@ -223,7 +223,7 @@ test("contexts_that_leave_a_filtered_list_without_an_event_are_dropped", { skip 
   await page.mouse.move(box.x + 20, box.y + 10);
   await page.mouse.move(box.x + 30, box.y + 12);
   all[1]!.status = "completed";
-  await held.getByText("no longer executing").waitFor({ timeout: 25_000 });
+  await held.getByText("no longer executing").waitFor();
   await page.mouse.move(5, 5);
   await eventually(async () => (await rows.count()) === 1);
   await close(page);

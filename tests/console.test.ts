@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import type { Page } from "playwright-core";
-import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { eventually } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
 import {
   checked,

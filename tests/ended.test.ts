@@ -1,13 +1,14 @@
 // Sockets and tickets end with their credentials: sockets are closed with 4401, and tickets become invalid, when an
-// issuer, a client, a grant or a role is deleted or changed.
+// key, an issuer, a client, a grant or a role is deleted or changed.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
 import * as jose from "jose";
 import { create, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { connect, connecting } from "./support/connection.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { echo, type Service, startService } from "./support/service.ts";
-import { type Events, openEvents } from "./support/socket.ts";
+import { type Events, openEvents, UpgradeRefused } from "./support/socket.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -232,4 +233,49 @@ test("deleting_a_tenant_ends_everything_opened_there", async () => {
   await remove("/v1/tenants/brief?force=true");
   await haveEnded(all);
   await goOn(here);
+});
+
+test("the_sockets_of_a_revoked_key_are_closed_with_4401", async () => {
+  const { id, secret } = await makeKey(gateway, "caller");
+  const { json: context } = await create(gateway, {}, { key: secret });
+  const { json: made } = await gateway.request("POST", "/v1/tickets", { key: secret });
+  const sockets = [
+    await openEvents(gateway, { key: secret }),
+    await openEvents(gateway, { key: secret, path: `/v1/contexts/${context.id}/events` }),
+    await openEvents(gateway, { ticket: made.ticket }),
+  ];
+  const others = await openEvents(gateway);
+  await gateway.request("DELETE", `/v1/keys/${id}`);
+  for (const { closed } of sockets) assert.equal((await closed).code, 4401);
+  await others.next((event) => event.type === "key.revoked" && event.subject === id);
+  others.close();
+});
+
+test("revoking_a_key_ends_its_connections", async () => {
+  await register(gateway, "revoked", connecting([{ name: "revoked" }]));
+  const key = await makeKey(gateway, "service", ["services:connect:revoked"]);
+  const connection = await connect(gateway, "revoked", key.secret);
+  connection.ready(1);
+  const answer = await gateway.request("DELETE", `/v1/keys/${key.id}`);
+  assert.equal(answer.status, 204, answer.text);
+  assert.equal((await connection.closed).code, 4401);
+  await assert.rejects(
+    connect(gateway, "revoked", key.secret),
+    (error) => error instanceof UpgradeRefused && error.status === 401,
+  );
+});
+
+test("a_role_that_loses_the_permission_ends_connections_too", async () => {
+  await register(gateway, "demoted", connecting([{ name: "demoted" }]));
+  const role = { permissions: ["services:connect:demoted"] };
+  assert.equal((await gateway.request("PUT", "/v1/roles/connector", { body: role })).status, 201);
+  const { secret } = await makeKey(gateway, "connector");
+  const connection = await connect(gateway, "demoted", secret);
+  connection.ready(1);
+  const changed = await gateway.request("PUT", "/v1/roles/connector", {
+    body: { permissions: [] },
+    headers: { "if-match": "*" },
+  });
+  assert.equal(changed.status, 200, changed.text);
+  assert.equal((await connection.closed).code, 4401);
 });

@@ -327,22 +327,6 @@ test("a_caller_sees_only_its_own_contexts_whatever_its_filter", async () => {
   for (const events of [...sockets, asking]) events.close();
 });
 
-test("the_sockets_of_a_revoked_key_are_closed_with_4401", async () => {
-  const { id, secret } = await makeKey(gateway, "caller");
-  const { json: context } = await create(gateway, {}, { key: secret });
-  const { json: made } = await gateway.request("POST", "/v1/tickets", { key: secret });
-  const sockets = [
-    await open({ key: secret }),
-    await open({ key: secret, path: `/v1/contexts/${context.id}/events` }),
-    await open({ ticket: made.ticket }),
-  ];
-  const others = await open();
-  await gateway.request("DELETE", `/v1/keys/${id}`);
-  for (const { closed } of sockets) assert.equal((await closed).code, 4401);
-  await others.next((event) => event.type === "key.revoked" && event.subject === id);
-  others.close();
-});
-
 test("a_contexts_events_are_a_paged_list", async () => {
   service.handler = inTurn(status(503), json({ result: "x".repeat(40_000) }));
   const { json: context } = await create(gateway);

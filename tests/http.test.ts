@@ -6,7 +6,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { accepted, create, ended, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import { accepted, create, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { echo, type Service, startService } from "./support/service.ts";
@@ -352,61 +352,6 @@ test("a_cursor_works_with_pages_of_another_length", async () => {
   }
 });
 
-test("events_are_a_stream_by_default_and_a_page_as_json", async () => {
-  const { json: context } = await create(gateway);
-  for (const headers of [
-    {},
-    { accept: "*/*" },
-    { accept: "text/event-stream" },
-    { accept: "text/html,*/*;q=0.8" },
-  ] as Record<string, string>[]) {
-    const stop = new AbortController();
-    const answer = await gateway.open("GET", "/v1/events", { headers, signal: stop.signal });
-    assert.deepEqual(
-      [answer.status, answer.headers.get("content-type")],
-      [200, "text/event-stream"],
-      JSON.stringify(headers),
-    );
-    stop.abort();
-    await answer.text().catch(() => {});
-  }
-  const page = (query: string, key = gateway.adminKey) =>
-    gateway.request("GET", `/v1/events?${query}`, { key, headers: { accept: "application/json" } });
-  // A context's own events are a list, unless a stream is requested explicitly.
-  const list = (await gateway.request("GET", `/v1/contexts/${context.id}/events`)).json.data;
-  assert.deepEqual((await page(`subject=${context.id}`)).json.data, list);
-  const seen: Json[] = [];
-  let next = (await page("types=context.*&limit=3")).json;
-  for (;;) {
-    seen.push(...next.data);
-    if (next.next_cursor === null) break;
-    next = (await page(`types=context.*&limit=50&cursor=${next.next_cursor}`)).json;
-  }
-  const sequences = seen.map(({ sequence }) => sequence);
-  assert.deepEqual(sequences, [...new Set(sequences)].sort());
-  assert.ok(
-    seen.every(({ type }) => type.startsWith("context.")) && seen.some(({ subject }) => subject === context.id),
-  );
-  const rest = (await page(`types=context.*&after=${sequences.at(-2)}`)).json.data;
-  assert.deepEqual(
-    rest.map(({ sequence }: Json) => sequence),
-    sequences.slice(-1),
-  );
-  // Callers who see only their own contexts see no more here.
-  const mine = await makeKey(gateway, "caller");
-  const { json: own } = await create(gateway, {}, { key: mine.secret });
-  await ended(gateway, own.id, { key: mine.secret });
-  for (const query of ["", "owner=*", "owner=key:admin"]) {
-    const { data } = (await page(`types=context.*&${query}`, mine.secret)).json;
-    assert.ok(
-      data.every(({ data }: Json) => data.owner === `key:${mine.id}`),
-      query,
-    );
-  }
-  refused(await page("", (await makeKey(gateway, "bare")).secret), 403, "permission_denied");
-  refused(await page("types=context.*&cursor=nonsense"), 400, "invalid_request");
-});
-
 test("an_idempotency_key_is_refused_where_it_would_be_ignored", async () => {
   const headers = { "idempotency-key": "once" };
   const { id } = await makeKey(gateway, "caller");
@@ -422,19 +367,6 @@ test("an_idempotency_key_is_refused_where_it_would_be_ignored", async () => {
   for (const [path, body] of posts)
     refused(await gateway.request("POST", path, { headers, body }), 400, "invalid_request");
   assert.equal(await keys(), before);
-});
-
-test("a_scheduled_context_states_when_to_poll_again", async () => {
-  const seconds = (answer: { headers: Headers }) => Number(answer.headers.get("retry-after"));
-  const made = await create(gateway, { run_at: "2100-01-01T00:00:00Z" });
-  assert.deepEqual([made.status, seconds(made)], [202, 3600]);
-  assert.equal(seconds(await gateway.request("GET", `/v1/contexts/${made.json.id}`)), 3600);
-  assert.ok(made.json.expires_at > made.json.run_at);
-  const soon = await create(gateway, { run_at: new Date(Date.now() + 40_000).toISOString() });
-  assert.ok(seconds(soon) > 30 && seconds(soon) <= 40, `${seconds(soon)} s`);
-  const late = await create(gateway, { run_at: "9999-12-31T23:59:59Z" });
-  assert.deepEqual(pointers(refused(late, 422, "validation_failed")), ["#/run_at"]);
-  for (const { json } of [made, soon]) await gateway.request("POST", `/v1/contexts/${json.id}/cancel`);
 });
 
 test("without_a_version_the_newest_release_runs_and_no_candidate", async () => {

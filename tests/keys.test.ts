@@ -115,83 +115,6 @@ test("an_invalid_request_for_a_key_reports_every_fault", async () => {
   refused(await rotate("default-000000000000"), 404, "not_found");
 });
 
-// The contract's table of paths and required permissions. Unknown ids keep the calls harmless.
-const asked: [method: string, path: string, permission: string, body?: unknown][] = [
-  ["POST", "/v1/contexts", "contexts:create:worker.work", { capability: "work", service: "worker" }],
-  ["GET", "/v1/contexts", "contexts:read"],
-  ["GET", "/v1/contexts/ctx_none", "contexts:read"],
-  ["GET", "/v1/contexts/ctx_none/events", "contexts:read"],
-  ["POST", "/v1/contexts/ctx_none/cancel", "contexts:cancel"],
-  ["GET", "/v1/services", "services:read"],
-  ["GET", "/v1/services/none", "services:read"],
-  ["PUT", "/v1/services/none", "services:write", {}],
-  ["PATCH", "/v1/services/none", "services:write", {}],
-  ["DELETE", "/v1/services/none", "services:write"],
-  ["GET", "/v1/capabilities", "services:read"],
-  ["GET", "/v1/keys", "keys:read"],
-  ["GET", "/v1/keys/none", "keys:read"],
-  ["POST", "/v1/keys", "keys:write", {}],
-  ["POST", "/v1/keys/none/rotate", "keys:write"],
-  ["DELETE", "/v1/keys/none", "keys:write"],
-  ["GET", "/v1/events", "events:read"],
-  ["POST", "/v1/tickets", "events:read"],
-];
-const roles: Record<string, string[]> = {
-  admin: ["*"],
-  operator: [
-    "contexts:create:*",
-    "contexts:read:*",
-    "contexts:cancel",
-    "events:read",
-    "services:*",
-    "limits:*",
-    "webhooks:*",
-    "schedules:*",
-    "usage:*",
-    "audit:*",
-    "grants:*",
-    "registry:read",
-  ],
-  caller: ["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
-  viewer: ["*:read:*"],
-  service: ["services:heartbeat:worker"],
-};
-
-/** Whether a granted permission covers a required one: `*` is one whole segment, or at the end the rest. */
-function covers(granted: string, wanted: string): boolean {
-  const [have, need] = [granted.split(":"), wanted.split(":")];
-  for (let at = 0; ; at++) {
-    if (at === have.length) return at === need.length;
-    if (have[at] === "*" && at === have.length - 1) return true;
-    if (have[at] !== "*" && have[at] !== need[at]) return false;
-    if (at >= need.length) return false;
-  }
-}
-
-for (const [role, permissions] of Object.entries(roles)) {
-  test(`a_key_of_the_role_${role}_may_do_exactly_what_its_permissions_grant`, async () => {
-    const { secret } = await makeKey(gateway, role, role === "service" ? permissions : []);
-    assert.deepEqual((await whoami(secret)).json.permissions, permissions);
-    for (const [method, path, permission, body] of asked) {
-      // Otherwise the tenant's event stream would not end.
-      const headers = { accept: "application/json" };
-      const answer = await gateway.request(method, path, { key: secret, headers, ...(body !== undefined && { body }) });
-      const label = `${role}: ${method} ${path} → ${answer.text}`;
-      if (permissions.some((granted) => covers(granted, permission))) {
-        assert.ok(![401, 403].includes(answer.status) && answer.status < 500, label);
-      } else {
-        assert.equal(answer.status, 403, label);
-        refused(answer, 403, "permission_denied");
-        assert.equal(
-          answer.headers.get("www-authenticate"),
-          `Bearer error="insufficient_scope", scope="${permission}"`,
-          label,
-        );
-      }
-    }
-  });
-}
-
 test("extra_permissions_add_to_the_role", async () => {
   const { secret } = await makeKey(gateway, "bare", ["contexts:create:worker.work", "contexts:read"]);
   assert.equal((await create(gateway, {}, { key: secret })).status, 200);
@@ -267,8 +190,8 @@ test("rotation_without_overlap_ends_the_old_secret_with_the_next_call", async ()
 
 test("rotation_with_overlap_leaves_the_old_secret_alive_for_that_long", async () => {
   const { id, secret } = await makeKey(gateway, "caller");
-  const { json } = await rotate(id, { overlap_seconds: 2 });
-  const until = Date.now() + 2000;
+  const { json } = await rotate(id, { overlap_seconds: 5 });
+  const until = Date.now() + 5000;
   assert.equal((await whoami(secret)).status, 200);
   assert.equal((await whoami(json.secret)).status, 200);
   await pause(until - Date.now() + 100);

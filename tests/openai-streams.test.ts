@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accepted, create, ended, eventually, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { type Handler, inTurn, json, type Service, startService, status } from "./support/service.ts";
+import { type Handler, json, type Service, startService, status } from "./support/service.ts";
 
 let gateway: Gateway;
 let endpoint: Service;
@@ -378,39 +378,4 @@ test("an_endpoint_that_refuses_to_stream_is_called_without_and_that_is_remembere
     (await listen({ service: "whole" })).map(({ event }) => event),
     ["context", "end"],
   );
-});
-
-test("a_bare_list_of_models_is_a_result", async () => {
-  const listed = await startService(undefined, { probe: json([{ id: "a/b", object: "model" }]) });
-  try {
-    const transport = { kind: "openai", url: `${listed.url}v1` };
-    await register(gateway, "listed", { name: "Listed", type: "llm", transport });
-    const { json: context } = await create(gateway, { capability: "models", service: "listed" });
-    assert.deepEqual(context.result, [{ id: "a/b", object: "model" }], JSON.stringify(context));
-  } finally {
-    await listed.stop();
-  }
-});
-
-test("a_declared_capability_keeps_defaults_it_does_not_override", async () => {
-  const transport = { kind: "openai", url: `${endpoint.url}v1`, model: "m" };
-  const document = {
-    name: "Named",
-    type: "llm",
-    transport,
-    retry,
-    capabilities: [{ name: "chat" }, { name: "models", timeout_seconds: 5 }],
-  };
-  const { capabilities } = await register(gateway, "named", document);
-  const all = (await gateway.request("GET", "/v1/services/llm")).json.capabilities;
-  assert.deepEqual(capabilities, [all[0], { ...all[2], timeout_seconds: 5 }]);
-  endpoint.handler = inTurn(status(500, {}), json(whole("Hi")));
-  const { json: context } = await create(gateway, { capability: "chat", service: "named", parameters: { messages } });
-  assert.equal(context.status, "completed", JSON.stringify(context));
-  assert.equal(Date.parse(context.expires_at) - Date.parse(context.created_at), 300_000);
-  const patched = await gateway.request("PATCH", "/v1/services/named", {
-    body: { capabilities: [{ name: "embed" }, { name: "chat", idempotent: false }] },
-    headers: { "if-match": "*" },
-  });
-  assert.deepEqual(patched.json.capabilities, [all[1], { ...all[0], idempotent: false }], patched.text);
 });

@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { create, ended, eventually, pointers, refused, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { type Handler, json, type Service, startService } from "./support/service.ts";
+import { type Handler, inTurn, json, type Service, startService, status } from "./support/service.ts";
 
 let gateway: Gateway;
 let endpoint: Service;
@@ -357,4 +357,39 @@ test("its_document_is_checked", async () => {
   const some = await put({ transport, capabilities: [{ name: "chat", timeout_seconds: 20 }] });
   assert.equal(some.status, 201, some.text);
   assert.equal(some.json.capabilities[0].input_schema.required[0], "messages");
+});
+
+test("a_bare_list_of_models_is_a_result", async () => {
+  const listed = await startService(undefined, { probe: json([{ id: "a/b", object: "model" }]) });
+  try {
+    const transport = { kind: "openai", url: `${listed.url}v1` };
+    await register(gateway, "listed", { name: "Listed", type: "llm", transport });
+    const { json: context } = await create(gateway, { capability: "models", service: "listed" });
+    assert.deepEqual(context.result, [{ id: "a/b", object: "model" }], JSON.stringify(context));
+  } finally {
+    await listed.stop();
+  }
+});
+
+test("a_declared_capability_keeps_defaults_it_does_not_override", async () => {
+  const transport = { kind: "openai", url: `${endpoint.url}v1`, model: "small" };
+  const document = {
+    name: "Named",
+    type: "llm",
+    transport,
+    retry: { max_attempts: 2, base_ms: 1, cap_ms: 10 },
+    capabilities: [{ name: "chat" }, { name: "models", timeout_seconds: 5 }],
+  };
+  const { capabilities } = await register(gateway, "named", document);
+  const all = (await gateway.request("GET", "/v1/services/llm")).json.capabilities;
+  assert.deepEqual(capabilities, [all[0], { ...all[2], timeout_seconds: 5 }]);
+  endpoint.handler = inTurn(status(500, {}), json(completion("Hi", "small")));
+  const { json: context } = await create(gateway, { capability: "chat", service: "named", parameters: { messages } });
+  assert.equal(context.status, "completed", JSON.stringify(context));
+  assert.equal(Date.parse(context.expires_at) - Date.parse(context.created_at), 300_000);
+  const patched = await gateway.request("PATCH", "/v1/services/named", {
+    body: { capabilities: [{ name: "embed" }, { name: "chat", idempotent: false }] },
+    headers: { "if-match": "*" },
+  });
+  assert.deepEqual(patched.json.capabilities, [all[1], { ...all[0], idempotent: false }], patched.text);
 });

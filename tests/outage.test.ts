@@ -25,13 +25,13 @@ const beat = (id: string, health: string) =>
 
 test("accepted_contexts_wait_for_a_service_that_is_offline", async () => {
   await register(gateway, "sleeper", serviceAt(service.url, [{ name: "sleep" }]));
-  const run_at = new Date(Date.now() + 1500).toISOString();
+  const run_at = new Date(Date.now() + 3000).toISOString();
   const { id } = await accepted(gateway, { capability: "sleep", run_at });
   assert.equal((await beat("sleeper", "offline")).status, 200);
   refused(await create(gateway, { capability: "sleep" }), 503, "no_service_available");
   const calls = service.calls.length;
   // It waits, and is not called.
-  await pause(3000);
+  await pause(4500);
   const waiting = await read(id);
   assert.deepEqual([waiting.status, waiting.attempts, service.calls.length], ["queued", [], calls]);
   assert.equal((await beat("sleeper", "online")).status, 200);

@@ -5,7 +5,6 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import { makeKey, pointers, refused } from "./support/arrange.ts";
 import { databases } from "./support/disk.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";

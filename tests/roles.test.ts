@@ -1,4 +1,4 @@
-// A tenant's own roles: they take effect at once, grant no more than their writer has, and are not deleted while in use.
+// Roles: what the built-in ones grant. A tenant's own roles: they take effect at once, grant no more than their writer has, and are not deleted while in use.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { create, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
@@ -23,6 +23,7 @@ const put = (name: string, body: unknown, headers: Record<string, string> = {}, 
 const remove = (name: string, headers: Record<string, string> = { "if-match": "*" }, key = gateway.adminKey) =>
   gateway.request("DELETE", `/v1/roles/${name}`, { headers, key });
 const get = (name: string) => gateway.request("GET", `/v1/roles/${name}`);
+const whoami = (key: string) => gateway.request("GET", "/v1/whoami", { key });
 
 test("a_role_is_created_replaced_and_deleted_under_its_entity_tag", async () => {
   const made = await put("auditor", { description: "Reads.", permissions: ["audit:read"] });
@@ -115,3 +116,80 @@ test("a_role_grants_no_more_than_its_writer_has", async () => {
   const raised = await put("less", { permissions: ["audit:read"] }, { "if-match": "*" }, secret);
   refused(raised, 403, "permission_denied");
 });
+
+// The contract's table of paths and required permissions. Unknown ids keep the calls harmless.
+const asked: [method: string, path: string, permission: string, body?: unknown][] = [
+  ["POST", "/v1/contexts", "contexts:create:worker.work", { capability: "work", service: "worker" }],
+  ["GET", "/v1/contexts", "contexts:read"],
+  ["GET", "/v1/contexts/ctx_none", "contexts:read"],
+  ["GET", "/v1/contexts/ctx_none/events", "contexts:read"],
+  ["POST", "/v1/contexts/ctx_none/cancel", "contexts:cancel"],
+  ["GET", "/v1/services", "services:read"],
+  ["GET", "/v1/services/none", "services:read"],
+  ["PUT", "/v1/services/none", "services:write", {}],
+  ["PATCH", "/v1/services/none", "services:write", {}],
+  ["DELETE", "/v1/services/none", "services:write"],
+  ["GET", "/v1/capabilities", "services:read"],
+  ["GET", "/v1/keys", "keys:read"],
+  ["GET", "/v1/keys/none", "keys:read"],
+  ["POST", "/v1/keys", "keys:write", {}],
+  ["POST", "/v1/keys/none/rotate", "keys:write"],
+  ["DELETE", "/v1/keys/none", "keys:write"],
+  ["GET", "/v1/events", "events:read"],
+  ["POST", "/v1/tickets", "events:read"],
+];
+const roles: Record<string, string[]> = {
+  admin: ["*"],
+  operator: [
+    "contexts:create:*",
+    "contexts:read:*",
+    "contexts:cancel",
+    "events:read",
+    "services:*",
+    "limits:*",
+    "webhooks:*",
+    "schedules:*",
+    "usage:*",
+    "audit:*",
+    "grants:*",
+    "registry:read",
+  ],
+  caller: ["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
+  viewer: ["*:read:*"],
+  service: ["services:heartbeat:worker"],
+};
+
+/** Whether a granted permission covers a required one: `*` is one whole segment, or at the end the rest. */
+function covers(granted: string, wanted: string): boolean {
+  const [have, need] = [granted.split(":"), wanted.split(":")];
+  for (let at = 0; ; at++) {
+    if (at === have.length) return at === need.length;
+    if (have[at] === "*" && at === have.length - 1) return true;
+    if (have[at] !== "*" && have[at] !== need[at]) return false;
+    if (at >= need.length) return false;
+  }
+}
+
+for (const [role, permissions] of Object.entries(roles)) {
+  test(`a_key_of_the_role_${role}_may_do_exactly_what_its_permissions_grant`, async () => {
+    const { secret } = await makeKey(gateway, role, role === "service" ? permissions : []);
+    assert.deepEqual((await whoami(secret)).json.permissions, permissions);
+    for (const [method, path, permission, body] of asked) {
+      // Otherwise the tenant's event stream would not end.
+      const headers = { accept: "application/json" };
+      const answer = await gateway.request(method, path, { key: secret, headers, ...(body !== undefined && { body }) });
+      const label = `${role}: ${method} ${path} → ${answer.text}`;
+      if (permissions.some((granted) => covers(granted, permission))) {
+        assert.ok(![401, 403].includes(answer.status) && answer.status < 500, label);
+      } else {
+        assert.equal(answer.status, 403, label);
+        refused(answer, 403, "permission_denied");
+        assert.equal(
+          answer.headers.get("www-authenticate"),
+          `Bearer error="insufficient_scope", scope="${permission}"`,
+          label,
+        );
+      }
+    }
+  });
+}

@@ -1,8 +1,19 @@
-// Schedules: contexts created automatically, in the name of the schedule's writer, once for each planned time.
+// Starts in the future. Schedules: contexts created automatically, in the name of the schedule's writer, once for each planned time.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { ended, eventually, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  eventually,
+  makeKey,
+  pointers,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
+import { PUNCTUAL_MS } from "./support/patience.ts";
 import { echo, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
@@ -128,4 +139,30 @@ test("a_planned_time_outlives_the_scheduler", async () => {
   });
   await remove("outlives");
   assert.deepEqual([last_runs[0].planned_at, last_runs[0].outcome], [json.next_runs[0], "created"]);
+});
+
+test("every_start_in_the_future_is_honored_however_close_together_they_are", async () => {
+  const contexts = await Promise.all(
+    Array.from({ length: 12 }, (_, at) =>
+      accepted(gateway, { ...context, run_at: new Date(Date.now() + 600 + at * 200).toISOString() }),
+    ),
+  );
+  for (const { history, run_at } of await Promise.all(contexts.map(({ id }) => ended(gateway, id)))) {
+    const began = history.find((step: any) => step.status === "executing").at;
+    const late = Date.parse(began) - Date.parse(run_at);
+    assert.ok(late >= 0 && late < PUNCTUAL_MS, `began ${late} ms after its time`);
+  }
+});
+
+test("a_scheduled_context_states_when_to_poll_again", async () => {
+  const seconds = (answer: { headers: Headers }) => Number(answer.headers.get("retry-after"));
+  const made = await create(gateway, { ...context, run_at: "2100-01-01T00:00:00Z" });
+  assert.deepEqual([made.status, seconds(made)], [202, 3600]);
+  assert.equal(seconds(await gateway.request("GET", `/v1/contexts/${made.json.id}`)), 3600);
+  assert.ok(made.json.expires_at > made.json.run_at);
+  const soon = await create(gateway, { ...context, run_at: new Date(Date.now() + 40_000).toISOString() });
+  assert.ok(seconds(soon) > 30 && seconds(soon) <= 40, `${seconds(soon)} s`);
+  const late = await create(gateway, { ...context, run_at: "9999-12-31T23:59:59Z" });
+  assert.deepEqual(pointers(refused(late, 422, "validation_failed")), ["#/run_at"]);
+  for (const { json } of [made, soon]) await gateway.request("POST", `/v1/contexts/${json.id}/cancel`);
 });

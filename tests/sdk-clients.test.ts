@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
-import type { Credentials, Doings, Kind, Where } from "./clients/kinds.ts";
+import type { Credentials, Doings, Kind } from "./clients/kinds.ts";
 import { signsIn } from "./clients/person.ts";
 import { interpreter, kinds as python } from "./clients/python.ts";
 import { kinds as typescript } from "./clients/typescript.ts";

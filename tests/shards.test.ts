@@ -143,12 +143,12 @@ test("revoking_a_key_closes_its_sockets_at_every_object", async () => {
 test("credentials_that_end_close_their_sockets_in_time_without_any_event", async () => {
   const { id, secret: key } = await makeKey(gateway, "caller");
   const sockets = await openMany(2 * ROOM, { key });
-  const { json: made } = await gateway.request("POST", `/v1/keys/${id}/rotate`, { body: { overlap_seconds: 2 } });
+  const { json: made } = await gateway.request("POST", `/v1/keys/${id}/rotate`, { body: { overlap_seconds: 6 } });
   const began = Date.now();
   const old = await openMany(ROOM, { key });
   const fresh = await open({ key: made.secret });
   for (const { closed } of old) assert.equal((await closed).code, 4401);
-  assert.ok(Date.now() - began < 10_000, `after ${Date.now() - began} ms`);
+  assert.ok(Date.now() - began < 25_000, `after ${Date.now() - began} ms`);
   await closeAll([fresh, ...sockets]);
 });
 

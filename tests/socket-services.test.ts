@@ -310,35 +310,6 @@ test("a_lane_that_lost_its_connections_gives_up_deliveries_that_are_not_resumed"
   assert.deepEqual([json.status, json.error?.code], ["failed", "outcome_unknown"], JSON.stringify(json.history));
 });
 
-test("revoking_a_key_ends_its_connections", async () => {
-  await register(gateway, "revoked", connecting([{ name: "revoked" }]));
-  const key = await makeKey(gateway, "service", ["services:connect:revoked"]);
-  const connection = await connect(gateway, "revoked", key.secret);
-  connection.ready(1);
-  const answer = await gateway.request("DELETE", `/v1/keys/${key.id}`);
-  assert.equal(answer.status, 204, answer.text);
-  assert.equal((await connection.closed).code, 4401);
-  await assert.rejects(
-    connect(gateway, "revoked", key.secret),
-    (error) => error instanceof UpgradeRefused && error.status === 401,
-  );
-});
-
-test("a_role_that_loses_the_permission_ends_connections_too", async () => {
-  await register(gateway, "demoted", connecting([{ name: "demoted" }]));
-  const role = { permissions: ["services:connect:demoted"] };
-  assert.equal((await gateway.request("PUT", "/v1/roles/connector", { body: role })).status, 201);
-  const { secret } = await makeKey(gateway, "connector");
-  const connection = await connect(gateway, "demoted", secret);
-  connection.ready(1);
-  const changed = await gateway.request("PUT", "/v1/roles/connector", {
-    body: { permissions: [] },
-    headers: { "if-match": "*" },
-  });
-  assert.equal(changed.status, 200, changed.text);
-  assert.equal((await connection.closed).code, 4401);
-});
-
 test("a_deleted_service_finishes_its_work", async () => {
   const key = await made("deleted", { timeout_seconds: 60 });
   const connection = await connect(gateway, "deleted", key);

@@ -1,7 +1,17 @@
 // The event stream as Server-Sent Events: the twin of the WebSocket, resumed by Last-Event-ID.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { accepted, create, makeKey, obedient, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  makeKey,
+  obedient,
+  pointers,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { Contract } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { type Service, startService } from "./support/service.ts";
@@ -134,4 +144,59 @@ test("a_silent_stream_is_kept_alive_by_comments", async () => {
   const stream = await openStream(gateway, { key, query: { subject: "nothing" } });
   await stream.comment(2);
   stream.close();
+});
+
+test("events_are_a_stream_by_default_and_a_page_as_json", async () => {
+  const { json: context } = await create(gateway);
+  for (const headers of [
+    {},
+    { accept: "*/*" },
+    { accept: "text/event-stream" },
+    { accept: "text/html,*/*;q=0.8" },
+  ] as Record<string, string>[]) {
+    const stop = new AbortController();
+    const answer = await gateway.open("GET", "/v1/events", { headers, signal: stop.signal });
+    assert.deepEqual(
+      [answer.status, answer.headers.get("content-type")],
+      [200, "text/event-stream"],
+      JSON.stringify(headers),
+    );
+    stop.abort();
+    await answer.text().catch(() => {});
+  }
+  const page = (query: string, key = gateway.adminKey) =>
+    gateway.request("GET", `/v1/events?${query}`, { key, headers: { accept: "application/json" } });
+  // A context's own events are a list, unless a stream is requested explicitly.
+  const list = (await gateway.request("GET", `/v1/contexts/${context.id}/events`)).json.data;
+  assert.deepEqual((await page(`subject=${context.id}`)).json.data, list);
+  const seen: any[] = [];
+  let next = (await page("types=context.*&limit=3")).json;
+  for (;;) {
+    seen.push(...next.data);
+    if (next.next_cursor === null) break;
+    next = (await page(`types=context.*&limit=50&cursor=${next.next_cursor}`)).json;
+  }
+  const sequences = seen.map(({ sequence }) => sequence);
+  assert.deepEqual(sequences, [...new Set(sequences)].sort());
+  assert.ok(
+    seen.every(({ type }) => type.startsWith("context.")) && seen.some(({ subject }) => subject === context.id),
+  );
+  const rest = (await page(`types=context.*&after=${sequences.at(-2)}`)).json.data;
+  assert.deepEqual(
+    rest.map(({ sequence }: any) => sequence),
+    sequences.slice(-1),
+  );
+  // Callers who see only their own contexts see no more here.
+  const mine = await makeKey(gateway, "caller");
+  const { json: own } = await create(gateway, {}, { key: mine.secret });
+  await ended(gateway, own.id, { key: mine.secret });
+  for (const query of ["", "owner=*", "owner=key:admin"]) {
+    const { data } = (await page(`types=context.*&${query}`, mine.secret)).json;
+    assert.ok(
+      data.every(({ data }: any) => data.owner === `key:${mine.id}`),
+      query,
+    );
+  }
+  refused(await page("", (await makeKey(gateway, "bare")).secret), 403, "permission_denied");
+  refused(await page("types=context.*&cursor=nonsense"), 400, "invalid_request");
 });

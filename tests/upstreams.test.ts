@@ -57,7 +57,7 @@ async function run(handler: Handler, capability: string, body: object = {}) {
   assert.equal(registered.status, 200, registered.text);
   service.handler = handler;
   const from = service.calls.length;
-  const { json: context } = await create(gateway, { capability, timeout_seconds: 8, ...body });
+  const { json: context } = await create(gateway, { capability, timeout_seconds: 20, ...body });
   const calls = service.calls.slice(from);
   assert.deepEqual(
     calls.map((call) => call.json.attempt),
@@ -148,7 +148,7 @@ for (const [what, handler, code, safe, once, statusCode] of [
     ] as const) {
       const began = Date.now();
       const { context, calls } = await run(handler, capability);
-      assert.ok(Date.now() - began < 6000, `${capability} took ${Date.now() - began} ms`);
+      assert.ok(Date.now() - began < 9_500, `${capability} took ${Date.now() - began} ms`);
       assert.equal(context.status, "failed", `${capability}: ${JSON.stringify(context.error)}`);
       assert.equal(context.error.code, code, capability);
       assert.equal(context.error.service, "worker");
@@ -179,7 +179,7 @@ test("a_service_that_never_responds_is_abandoned_at_the_deadline", async () => {
     assert.equal(context.status, "timed_out");
     assert.equal(context.error.code, "deadline_exceeded");
     assert.equal(calls, 1);
-    assert.ok(Date.now() - began < 4000);
+    assert.ok(Date.now() - began < 8_000);
     // The connection is not left open behind it.
     await eventually(() => service.calls.at(-1)!.abandoned);
   }
@@ -207,7 +207,7 @@ test("a_pause_beyond_the_deadline_is_not_begun", async () => {
   const began = Date.now();
   const { context, calls } = await run(status(503, undefined, { "retry-after": "3600" }), "safe");
   assert.deepEqual([context.status, context.error.code, calls], ["failed", "service_unavailable", 1]);
-  assert.ok(Date.now() - began < 4000);
+  assert.ok(Date.now() - began < 8_000);
 });
 
 test("a_pause_too_long_for_the_request_is_kept_by_the_store", async () => {

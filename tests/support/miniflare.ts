@@ -19,6 +19,8 @@ const hooks = registerHooks({
     return { ...loaded, source: source.replace(GROWTH, "MIN_SINGLE_SEGMENT_GROWTH = 1 << 24;") };
   },
 });
+// Optimising the Wasm in the background costs each gateway more than the tests gain by it.
+process.env.MINIFLARE_WORKERD_V8_FLAGS ??= "--liftoff-only";
 const miniflare: typeof Exports = require(path);
 hooks.deregister();
 

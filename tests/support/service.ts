@@ -102,6 +102,19 @@ export const slow =
     if (!response.destroyed) await then(call, response);
   };
 
+/** Holds every call until `open`, then calls `then`. */
+export function gate(then: Handler = echo): { handler: Handler; open: () => void } {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  return {
+    open,
+    async handler(call, response) {
+      await opened;
+      if (!response.destroyed) await then(call, response);
+    },
+  };
+}
+
 /** One handler per call, in this order; the last one remains. */
 export const inTurn = (...handlers: [Handler, ...Handler[]]): Handler => {
   let served = 0;
