@@ -40,6 +40,12 @@ export const ALONE = {
   storms: "counts and times what hundreds of calls at once come to",
 };
 
+/**
+ * Files that take longest, by the beginnings of their names. They begin first: otherwise the last of them would run on by
+ * itself at the end.
+ */
+export const LONG = ["console", "oauth", "answers", "contexts"];
+
 /** The word for all native tests, of every group. */
 const RUST = "rust";
 
@@ -63,6 +69,9 @@ export const groupOf = (path) => (CONFORMANCE.some((name) => begins(path, name))
 /** Whether a file runs alone. @param {string} path */
 export const isAlone = (path) => Object.keys(ALONE).some((name) => begins(path, name));
 
+/** Whether a file takes long. @param {string} path */
+const isLong = (path) => LONG.some((name) => begins(path, name));
+
 /** @param {string} word @returns {word is Group} */
 const isGroup = (word) => Object.hasOwn(groups, word);
 
@@ -81,7 +90,7 @@ export function select(words) {
   const chosen = testFiles().filter((path) => !isLast(path) && (all || fits(path)));
   return {
     packages: Object.entries(PACKAGES).flatMap(([group, names]) => (has(RUST) || has(group) ? names : [])),
-    files: chosen.filter((path) => !isAlone(path)),
+    files: [true, false].flatMap((long) => chosen.filter((path) => !isAlone(path) && isLong(path) === long)),
     alone: chosen.filter(isAlone),
     // A few files cover only a part of the contract; the group `worker` covers all of it.
     last: has("worker") ? testFiles().filter(isLast) : [],

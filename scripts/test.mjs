@@ -3,7 +3,7 @@
 // files whose path contains one of the words; `npm test -- rust` only the Rust tests; `npm test -- core`, `worker` and
 // `conformance` the groups of groups.mjs, which together are everything.
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildWorker } from "./build.mjs";
 import { select } from "./groups.mjs";
@@ -18,7 +18,7 @@ const gateway = files.length + alone.length > 0;
 const NODE_COMPILE_CACHE = join(root, "node_modules/.cache/narthex-tests");
 
 /** Files that run side by side: they wait more than they compute, and each has a gateway of its own. */
-const AT_ONCE = 3;
+const AT_ONCE = Math.min(12, 3 * availableParallelism());
 
 /** @type {string[]} */
 const passed = [];
@@ -53,28 +53,14 @@ async function rustTests() {
 async function gatewayTests(title, paths, atOnce, scratch, env) {
   if (paths.length === 0) return;
   say(`running ${title} (${paths.length} ${paths.length === 1 ? "file" : "files"}) …`);
-  const report = join(scratch, "report.tap");
-  const code = await run(
-    node,
-    [
-      "--test",
-      `--test-concurrency=${atOnce}`,
-      "--test-timeout=240000",
-      "--test-force-exit",
-      "--test-reporter=spec",
-      "--test-reporter-destination=stdout",
-      "--test-reporter=tap",
-      `--test-reporter-destination=${report}`,
-      ...flags,
-      ...paths,
-    ],
-    { env },
-  );
-  const tap = existsSync(report) ? readFileSync(report, "utf8") : "";
-  /** @param {string} name */
-  const count = (name) => Number(tap.match(new RegExp(`^# ${name} (\\d+)$`, "m"))?.[1] ?? 0);
-  if (code === 0) passed.push(`${count("pass")} ${title}`);
-  else failed.push(`${count("fail") + count("cancelled") || "some"} ${title}`);
+  const report = join(scratch, "counts.json");
+  rmSync(report, { force: true });
+  const runner = join(root, "scripts/files.mjs");
+  const code = await run(node, [runner, report, String(atOnce), ...paths, "--", ...flags], { env });
+  /** @type {{ passed: number, failed: number, cancelled: number }} */
+  const counts = existsSync(report) ? JSON.parse(readFileSync(report, "utf8")) : { passed: 0, failed: 0, cancelled: 0 };
+  if (code === 0) passed.push(`${counts.passed} ${title}`);
+  else failed.push(`${counts.failed + counts.cancelled || "some"} ${title}`);
 }
 
 const started = Date.now();
