@@ -348,3 +348,39 @@ describe("input", () => {
     assert.deepEqual([context.status, context.error.code], ["failed", "upstream_invalid_response"]);
   });
 });
+
+test("a_cancellation_goes_to_the_service_whatever_location_it_named", async () => {
+  let number = 0;
+  for (const [location, path] of [
+    ["http://user:pw@HOST/job/1", "/"],
+    ["//user@HOST/job/1", "/"],
+    ["http://elsewhere.example/job/1", "/"],
+    ["/job/1#part", "/job/1"],
+    ["job/1?x=2", "/job/1?x=2"],
+    ["http://[broken", "/"],
+    [`/${"x".repeat(3000)}`, "/"],
+  ] as const) {
+    const name = `located-${(number += 1)}`;
+    const service = await startService((call, response) => {
+      const there = location.replace("HOST", new URL(service.url).host);
+      status(call.method === "POST" ? 202 : 204, undefined, { location: there })(call, response);
+    });
+    await register(gateway, name, serviceAt(service.url, [{ name }]));
+    // Until the worker has recorded the 202, it cancels by aborting the call, and no cancellation is sent.
+    let made = 0;
+    for (let cancelled = 0; cancelled !== 200; made++) {
+      assert.ok(made < 5, "it was never taken on");
+      const { id } = await accepted(gateway, { capability: name });
+      await service.call(made);
+      await eventually(async () => {
+        const { json: context } = await gateway.request("GET", `/v1/contexts/${id}`);
+        return context.updated_at > context.history.at(-1).at;
+      });
+      cancelled = (await gateway.request("POST", `/v1/contexts/${id}/cancel`)).status;
+    }
+    const { method, path: called, headers } = await service.call(made);
+    assert.deepEqual([method, called], ["DELETE", path], location);
+    assert.equal(headers.authorization, undefined);
+    await service.stop();
+  }
+});

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
-import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { makeKey, register, serviceAt } from "./support/arrange.ts";
 import { checked, close, countWords, furnished, heading, open, signIn, skip } from "./support/console.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { json, type Service, startService, status } from "./support/service.ts";
@@ -20,38 +20,6 @@ before(async () => {
 });
 after(async () => {
   await Promise.all([gateway, own, words].map((one) => one?.stop()));
-});
-
-test("an_edited_service_keeps_its_secrets", { skip }, async () => {
-  const kept = serviceAt(words.url, [{ name: "kept" }], {
-    credentials: { header: "X-Key", value: "a secret of the service" },
-    tags: ["old"],
-  });
-  await register(gateway, "kept", kept);
-  const page = await open(gateway);
-  await signIn(page, gateway.adminKey);
-  await page.goto(`${gateway.url}/#/services/kept`);
-  await page.getByRole("link", { name: "Edit" }).click();
-  const field = page.getByLabel("Service document");
-  const { tags: _, ...shown } = JSON.parse(await field.inputValue());
-  await field.fill(JSON.stringify({ ...shown, name: "Changed" }));
-  await page.getByRole("button", { name: "Save" }).click();
-  await heading(page, "Changed").waitFor();
-  const changed = (await gateway.request("GET", "/v1/services/kept")).json;
-  assert.deepEqual([changed.name, changed.tags], ["Changed", []]);
-  const calls = words.calls.length;
-  await gateway.request("POST", "/v1/contexts", { body: { capability: "kept", parameters: { text: "x" } } });
-  assert.equal((await words.call(calls)).headers["x-key"], "a secret of the service");
-
-  // The button that was pressed keeps the focus when the screen is redrawn.
-  await page.getByRole("button", { name: "Check now" }).click();
-  await page.getByText(/^(Healthy: responded in|Health check failed)/).waitFor();
-  await eventually(() => page.evaluate(() => document.activeElement?.textContent === "Check now"));
-  await page.getByRole("button", { name: "Drain" }).click();
-  await page.getByRole("status").getByText("draining").waitFor();
-  await page.getByRole("button", { name: "Resume" }).click();
-  await page.getByRole("button", { name: "Drain" }).waitFor();
-  await close(page);
 });
 
 test("keys_roles_and_limits_are_created_edited_and_ended", { skip }, async () => {
@@ -405,31 +373,6 @@ test("a_context_shows_why_it_has_no_attempts_and_why_an_attempt_failed", { skip 
   await failing.stop();
 });
 
-test("an_issuer_is_created_without_writing_json", { skip }, async () => {
-  const page = await open(own);
-  await signIn(page, own.adminKey);
-  await page.goto(`${own.url}/#/access/issuers`);
-  await page.getByRole("button", { name: "New issuer" }).click();
-  for (const [label, text] of [
-    ["Issuer", "https://id.example.com"],
-    ["Audience", "narthex"],
-    ["JWKS URL", "https://id.example.com/keys"],
-  ] as const) {
-    const field = page.getByLabel(label, { exact: true }).or(page.getByLabel(`${label} (optional)`, { exact: true }));
-    assert.equal(await field.evaluate((one) => one.localName), "input", label);
-    await field.fill(text);
-  }
-  await page.getByLabel("Name", { exact: true }).fill("corp");
-  await page.getByLabel("Algorithms").fill("ES256");
-  await page.getByLabel("Role (optional)", { exact: true }).first().selectOption("caller");
-  await checked(page, "the form of an issuer");
-  await page.getByRole("button", { name: "Create issuer" }).click();
-  await page.getByRole("listitem").filter({ hasText: "https://id.example.com" }).waitFor();
-  const { audience, role } = (await own.request("GET", "/v1/issuers/corp")).json;
-  assert.deepEqual([audience, role], ["narthex", "caller"]);
-  await close(page);
-});
-
 test("a_screen_without_permission_names_the_roles_that_have_it", { skip }, async () => {
   const { secret } = await makeKey(own, "bare", ["services:read"]);
   const page = await open(own);
@@ -453,17 +396,4 @@ test("a_screen_without_permission_names_the_roles_that_have_it", { skip }, async
   await theirs.getByRole("region", { name: "Ended" }).locator("a.card").first().click();
   await theirs.getByRole("heading", { name: "Timeline" }).waitFor();
   await close(theirs);
-});
-
-test("a_replay_links_to_its_original", { skip }, async () => {
-  const { id } = (
-    await own.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "once" } } })
-  ).json;
-  const replay = (await own.request("POST", `/v1/contexts/${id}/replay`)).json.id;
-  const page = await open(own);
-  await signIn(page, own.adminKey);
-  await page.goto(`${own.url}/#/contexts/${replay}`);
-  await page.getByRole("link", { name: id }).click();
-  await page.waitForURL(`${own.url}/#/contexts/${id}`);
-  await close(page);
 });

@@ -1,11 +1,12 @@
-// Signing in to the console with OAuth, links between screens, going back, and lists with a filter.
+// Signing in to the console with OAuth, links between screens, going back, lists with a filter, and editing.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Page } from "playwright-core";
-import { accepted, eventually, makeKey, register } from "./support/arrange.ts";
-import { checked, close, demo, heading, open, signIn, skip } from "./support/console.ts";
+import { accepted, eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { checked, close, countWords, demo, heading, open, signIn, skip } from "./support/console.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
+import { startService } from "./support/service.ts";
 
 let gateway: Gateway;
 
@@ -273,5 +274,77 @@ test("older_contexts_stay_in_a_filtered_list_however_many_pass_through_it", { sk
   await pass(1);
   await pause(500);
   assert.equal(await rows.count(), 60);
+  await close(page);
+});
+
+test("an_edited_service_keeps_its_secrets", { skip }, async () => {
+  const words = await startService(countWords);
+  const kept = serviceAt(words.url, [{ name: "kept" }], {
+    credentials: { header: "X-Key", value: "a secret of the service" },
+    tags: ["old"],
+  });
+  await register(gateway, "kept", kept);
+  const page = await open(gateway);
+  await signIn(page, gateway.adminKey);
+  await page.goto(`${gateway.url}/#/services/kept`);
+  await page.getByRole("link", { name: "Edit" }).click();
+  const field = page.getByLabel("Service document");
+  const { tags: _, ...shown } = JSON.parse(await field.inputValue());
+  await field.fill(JSON.stringify({ ...shown, name: "Changed" }));
+  await page.getByRole("button", { name: "Save" }).click();
+  await heading(page, "Changed").waitFor();
+  const changed = (await gateway.request("GET", "/v1/services/kept")).json;
+  assert.deepEqual([changed.name, changed.tags], ["Changed", []]);
+  const calls = words.calls.length;
+  await gateway.request("POST", "/v1/contexts", { body: { capability: "kept", parameters: { text: "x" } } });
+  assert.equal((await words.call(calls)).headers["x-key"], "a secret of the service");
+
+  // The button that was pressed keeps the focus when the screen is redrawn.
+  await page.getByRole("button", { name: "Check now" }).click();
+  await page.getByText(/^(Healthy: responded in|Health check failed)/).waitFor();
+  await eventually(() => page.evaluate(() => document.activeElement?.textContent === "Check now"));
+  await page.getByRole("button", { name: "Drain" }).click();
+  await page.getByRole("status").getByText("draining").waitFor();
+  await page.getByRole("button", { name: "Resume" }).click();
+  await page.getByRole("button", { name: "Drain" }).waitFor();
+  await close(page);
+  await words.stop();
+});
+
+test("an_issuer_is_created_without_writing_json", { skip }, async () => {
+  const page = await open(gateway);
+  await signIn(page, gateway.adminKey);
+  await page.goto(`${gateway.url}/#/access/issuers`);
+  await page.getByRole("button", { name: "New issuer" }).click();
+  for (const [label, text] of [
+    ["Issuer", "https://id.example.com"],
+    ["Audience", "narthex"],
+    ["JWKS URL", "https://id.example.com/keys"],
+  ] as const) {
+    const field = page.getByLabel(label, { exact: true }).or(page.getByLabel(`${label} (optional)`, { exact: true }));
+    assert.equal(await field.evaluate((one) => one.localName), "input", label);
+    await field.fill(text);
+  }
+  await page.getByLabel("Name", { exact: true }).fill("corp");
+  await page.getByLabel("Algorithms").fill("ES256");
+  await page.getByLabel("Role (optional)", { exact: true }).first().selectOption("caller");
+  await checked(page, "the form of an issuer");
+  await page.getByRole("button", { name: "Create issuer" }).click();
+  await page.getByRole("listitem").filter({ hasText: "https://id.example.com" }).waitFor();
+  const { audience, role } = (await gateway.request("GET", "/v1/issuers/corp")).json;
+  assert.deepEqual([audience, role], ["narthex", "caller"]);
+  await close(page);
+});
+
+test("a_replay_links_to_its_original", { skip }, async () => {
+  const { id } = (
+    await gateway.request("POST", "/v1/contexts", { body: { capability: "echo", parameters: { text: "once" } } })
+  ).json;
+  const replay = (await gateway.request("POST", `/v1/contexts/${id}/replay`)).json.id;
+  const page = await open(gateway);
+  await signIn(page, gateway.adminKey);
+  await page.goto(`${gateway.url}/#/contexts/${replay}`);
+  await page.getByRole("link", { name: id }).click();
+  await page.waitForURL(`${gateway.url}/#/contexts/${id}`);
   await close(page);
 });

@@ -317,17 +317,6 @@ test("a_context_lives_no_longer_than_its_capability_allows", async () => {
   assert.equal(Date.parse(context.expires_at) - Date.parse(context.created_at), 5000);
 });
 
-test("every_priority_and_source_is_accepted_and_echoed", async () => {
-  for (const priority of ["low", "normal", "high", "critical"]) {
-    assert.equal((await create(gateway, { priority })).json.priority, priority);
-  }
-  for (const source of ["user", "system", "service", "scheduled"]) {
-    assert.equal((await create(gateway, { source })).json.source, source);
-  }
-  const { json: plain } = await create(gateway);
-  assert.deepEqual([plain.priority, plain.source, plain.metadata], ["normal", "user", null]);
-});
-
 test("the_newest_matching_version_is_chosen", async () => {
   assert.equal((await create(gateway)).json.version, "2.0.0");
   assert.equal((await create(gateway, { version: "^1.1" })).json.version, "1.2.0");

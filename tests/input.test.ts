@@ -342,3 +342,14 @@ test("unknown_query_parameters_are_refused_by_name", async () => {
     assert.deepEqual(pointers(problem), ["?\u0000", "?colour"], path);
   }
 });
+
+test("every_priority_and_source_is_accepted_and_echoed", async () => {
+  for (const priority of ["low", "normal", "high", "critical"]) {
+    assert.equal((await create(gateway, { priority })).json.priority, priority);
+  }
+  for (const source of ["user", "system", "service", "scheduled"]) {
+    assert.equal((await create(gateway, { source })).json.source, source);
+  }
+  const { json: plain } = await create(gateway);
+  assert.deepEqual([plain.priority, plain.source, plain.metadata], ["normal", "user", null]);
+});

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
-import { message } from "./support/mcp.ts";
+import { claim, errorOf, message } from "./support/mcp.ts";
 import { type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
@@ -151,4 +151,24 @@ test("mixed_limits_apply_across_isolates_and_batches", async () => {
     assert.equal(seen.filter((name) => name === "work").length, 25);
     assert.equal(seen.filter((name) => name === "other").length, 60);
   });
+});
+
+test("only_the_revisions_that_have_batches_may_send_one", async () => {
+  const ping = message("ping");
+  const batch = [ping, { jsonrpc: "2.0", method: "notifications/initialized" }, message("nothing"), 7];
+  const answer = await gateway.request("POST", "/mcp", {
+    body: batch,
+    headers: { "mcp-protocol-version": "2025-03-26" },
+  });
+  assert.equal(answer.status, 200, answer.text);
+  assert.deepEqual(
+    answer.json.map((one: any) => one.error?.code),
+    [undefined, -32601, -32600],
+  );
+  assert.deepEqual(answer.json[0], { jsonrpc: "2.0", id: ping.id, result: {} });
+  for (const headers of [{ "mcp-protocol-version": "2025-11-25" }, { "mcp-protocol-version": "2026-07-28" }]) {
+    errorOf(await gateway.request("POST", "/mcp", { body: batch, headers }), 400, -32600);
+  }
+  const claiming = [message("tools/list", { _meta: claim })];
+  errorOf(await gateway.request("POST", "/mcp", { body: claiming }), 400, -32600);
 });

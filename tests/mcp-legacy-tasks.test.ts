@@ -4,10 +4,12 @@ import { after, before, test } from "node:test";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { CallToolResultSchema, ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js";
-import { ended, makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
+import { accepted, create, ended, eventually, makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { askLegacy, errorOf, type McpOptions, resultOf } from "./support/mcp.ts";
+import { called, keeperAt, stopKeepers } from "./support/keepers.ts";
+import { askLegacy, askModern, errorOf, type McpOptions, resultOf } from "./support/mcp.ts";
 import { json, type Service, startService } from "./support/service.ts";
+import { text } from "./support/sessions.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -25,6 +27,7 @@ before(async () => {
 after(async () => {
   await gateway?.stop();
   await service?.stop();
+  await stopKeepers();
 });
 
 const ask = (method: string, params: object, options: McpOptions = {}) => askLegacy(gateway, method, params, options);
@@ -121,4 +124,102 @@ test("the_official_client_runs_a_task_that_asks", async () => {
     service.handler = obedient;
     await client.close();
   }
+});
+
+const asTask = { execution: { taskSupport: "required" } };
+const later = (ms: number, result: object) => new Promise((resolve) => void setTimeout(resolve, ms, result));
+
+test("a_tool_that_is_called_as_a_task_only_is_called_plainly_and_as_a_task_here", async () => {
+  const keeper = await keeperAt(gateway, "tasking", {
+    slow: { definition: asTask, run: () => later(300, text("done")) },
+    fails: { definition: asTask, run: () => Promise.reject(new Error("it broke")) },
+    says: { definition: asTask, run: () => ({ ...text("no"), isError: true }) },
+  });
+  const path = "/mcp/tasking";
+  const { tools } = resultOf(await askLegacy(gateway, "tools/list", {}, { path }));
+  assert.deepEqual(
+    tools.map(({ execution }: any) => execution),
+    Array(3).fill({ taskSupport: "optional" }),
+  );
+  for (const ask of [askLegacy, askModern]) {
+    const result = resultOf(await ask(gateway, "tools/call", { name: "slow", arguments: {} }, { path }));
+    assert.deepEqual(
+      [result.content[0].text, Object.keys(result._meta).filter((name) => name.includes("task"))],
+      ["done", []],
+    );
+  }
+  const { json } = await create(gateway, { capability: "slow", service: "tasking" });
+  assert.deepEqual([json.status, json.result], ["completed", text("done")]);
+  const { task } = resultOf(
+    await askLegacy(gateway, "tools/call", { name: "slow", arguments: {}, task: { ttl: 60_000 } }, { path }),
+  );
+  assert.match(task.taskId, /^ctx_/);
+  assert.equal(
+    resultOf(await askLegacy(gateway, "tasks/result", { taskId: task.taskId }, { path })).content[0].text,
+    "done",
+  );
+  const failed = await create(gateway, { capability: "fails", service: "tasking" });
+  assert.deepEqual([failed.json.status, failed.json.error.message], ["failed", "it broke"]);
+  const said = await create(gateway, { capability: "says", service: "tasking" });
+  assert.deepEqual([said.json.status, said.json.result.isError], ["completed", true]);
+  assert.ok(
+    keeper.requests.filter(({ method }) => method === "tools/call").every(({ body }) => body.params.task.ttl > 0),
+  );
+});
+
+test("a_task_at_a_server_asks_its_caller", async () => {
+  const run = async ({ ask }: any) => {
+    const { result } = await ask("elicitation/create", {
+      message: "Who?",
+      requestedSchema: { type: "object", properties: { name: { type: "string" } } },
+    });
+    return text(result.content.name);
+  };
+  await keeperAt(gateway, "tasking-asks", { ask: { definition: asTask, run } });
+  const asked = await create(gateway, { capability: "ask", service: "tasking-asks" });
+  assert.deepEqual([asked.json.status, asked.json.input_request?.message], ["input_required", "Who?"], asked.text);
+  await gateway.request("POST", `/v1/contexts/${asked.json.id}/input`, { body: { input: { name: "Ada" } } });
+  assert.deepEqual((await ended(gateway, asked.json.id)).result.content, text("Ada").content);
+});
+
+test("a_task_at_a_server_is_cancelled_with_its_context", async () => {
+  const keeper = await keeperAt(gateway, "tasking-ends", {
+    endless: { definition: asTask, run: () => new Promise(() => {}) },
+  });
+  const context = await accepted(gateway, { capability: "endless", service: "tasking-ends" });
+  await eventually(() => keeper.count("tasks/get") > 0);
+  await gateway.request("POST", `/v1/contexts/${context.id}/cancel`);
+  assert.equal((await ended(gateway, context.id)).status, "cancelled");
+  await eventually(() => keeper.count("tasks/cancel") === 1);
+  const late = await create(gateway, { capability: "endless", service: "tasking-ends", timeout_seconds: 1 });
+  assert.equal(late.json.status, "timed_out", late.text);
+  await eventually(() => keeper.count("tasks/cancel") === 2);
+});
+
+test("a_tool_that_a_modern_server_runs_as_a_task_only_is_called", async () => {
+  const ask = async ({ ask }: any) => {
+    const { result } = await ask("elicitation/create", {
+      message: "Who?",
+      requestedSchema: { type: "object", properties: { name: { type: "string" } } },
+    });
+    return text(result.content.name);
+  };
+  const tools = {
+    slow: { tasked: true, run: () => later(300, text("done")) },
+    fails: { tasked: true, run: () => Promise.reject(new Error("it broke")) },
+    endless: { tasked: true, run: () => new Promise(() => {}) },
+    ask: { tasked: true, run: ask },
+  };
+  const keeper = await keeperAt(gateway, "tasking-modern", tools, { modern: true });
+  assert.equal(await called(gateway, "slow", { path: "/mcp/tasking-modern" }, askModern), "done");
+  const failed = await create(gateway, { capability: "fails", service: "tasking-modern" });
+  assert.deepEqual([failed.json.status, failed.json.error.message], ["failed", "it broke"]);
+  const asked = await create(gateway, { capability: "ask", service: "tasking-modern" });
+  assert.deepEqual([asked.json.status, asked.json.input_request?.message], ["input_required", "Who?"], asked.text);
+  await gateway.request("POST", `/v1/contexts/${asked.json.id}/input`, { body: { input: { name: "Ada" } } });
+  assert.deepEqual((await ended(gateway, asked.json.id)).result.content, text("Ada").content);
+  const context = await accepted(gateway, { capability: "endless", service: "tasking-modern" });
+  await eventually(() => keeper.count("tasks/get") > 0);
+  await gateway.request("POST", `/v1/contexts/${context.id}/cancel`);
+  await eventually(() => keeper.count("tasks/cancel") === 1);
 });

@@ -1,10 +1,11 @@
-// Servers with endless lists, many invalid items, or unreadable lists: clients still get the valid part.
+// Servers with endless lists, many invalid items, or unreadable lists: clients still get the valid part. Long lists come in pages.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
-import { register } from "./support/arrange.ts";
+import { makeKey, register, serviceAt } from "./support/arrange.ts";
 import { type Script, type Scripted, startScripted } from "./support/answering.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, errorOf, resultOf } from "./support/mcp.ts";
+import { startService } from "./support/service.ts";
 
 let gateway: Gateway;
 let servers: [string, Scripted][] = [];
@@ -163,4 +164,38 @@ test("unresponsive_servers_do_not_delay_clients", async () => {
     cursor = result.nextCursor;
   }
   assert.deepEqual(seen, ["z+demo://1"]);
+});
+
+test("a_list_of_tools_is_paged", async () => {
+  const service = await startService();
+  const names = (result: any): string[] => result.tools.map(({ name }: { name: string }) => name);
+  const description = "x".repeat(4000);
+  const many = Array.from({ length: 200 }, (_, at) => ({ name: `tool_${String(at).padStart(3, "0")}`, description }));
+  await register(gateway, "shelf-a", serviceAt(service.url, many.slice(0, 100)));
+  try {
+    // A short list is one page, because many clients read only the first.
+    const one = resultOf(await askModern(gateway, "tools/list"));
+    assert.equal(names(one).filter((name) => name.startsWith("shelf-")).length, 100);
+    assert.equal(one.nextCursor, undefined);
+    await register(gateway, "shelf-b", serviceAt(service.url, many.slice(100)));
+    const seen: string[] = [];
+    let cursor: string | undefined;
+    let pages = 0;
+    do {
+      const result = resultOf(await askModern(gateway, "tools/list", cursor === undefined ? {} : { cursor }));
+      seen.push(...names(result));
+      cursor = result.nextCursor;
+      pages += 1;
+    } while (cursor !== undefined);
+    assert.ok(pages > 1);
+    assert.equal(new Set(seen).size, seen.length);
+    assert.equal(seen.filter((name) => name.startsWith("shelf-")).length, 200);
+    const first = resultOf(await askModern(gateway, "tools/list"));
+    const key = (await makeKey(gateway, "caller")).secret;
+    errorOf(await askModern(gateway, "tools/list", { cursor: first.nextCursor }, { key }), 200, -32602);
+  } finally {
+    for (const id of ["shelf-a", "shelf-b"])
+      await gateway.request("DELETE", `/v1/services/${id}`, { headers: { "if-match": "*" } });
+    await service.stop();
+  }
 });

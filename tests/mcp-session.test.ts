@@ -206,3 +206,32 @@ test("the_official_client_is_asked", async () => {
   }
   await eventually(() => service.calls.length > 0);
 });
+
+test("a_legacy_client_is_answered_in_its_revision", async () => {
+  for (const [asked, given] of [
+    ["2025-11-25", "2025-11-25"],
+    ["2025-06-18", "2025-06-18"],
+    ["2025-03-26", "2025-03-26"],
+    ["2024-11-05", "2024-11-05"],
+    ["2024-10-07", "2025-11-25"],
+    ["2031-01-01", "2025-11-25"],
+    ["2026-07-28", "2025-11-25"],
+    ["one", "2025-11-25"],
+  ]) {
+    const params = { protocolVersion: asked, capabilities: {}, clientInfo: { name: "tests", version: "1" } };
+    const answer = await askLegacy(gateway, "initialize", params);
+    const result = resultOf(answer);
+    assert.equal(result.protocolVersion, given);
+    assert.equal(result.serverInfo.name, "narthex");
+    assert.equal(answer.headers.get("mcp-session-id"), null);
+  }
+  for (const path of ["/mcp", "/mcp/words"]) {
+    const note = await gateway.request("POST", path, { body: { jsonrpc: "2.0", method: "notifications/initialized" } });
+    assert.equal(note.status, 202, note.text);
+  }
+  assert.deepEqual(resultOf(await askLegacy(gateway, "ping")), {});
+  assert.deepEqual(resultOf(await askLegacy(gateway, "logging/setLevel", { level: "info" })), {});
+  errorOf(await askLegacy(gateway, "logging/setLevel", { level: "loud" }), 200, -32602);
+  errorOf(await askLegacy(gateway, "resources/list"), 200, -32601);
+  errorOf(await askLegacy(gateway, "ping", {}, { headers: { "mcp-protocol-version": "1999-01-01" } }), 400, -32600);
+});

@@ -271,37 +271,6 @@ test("closing_the_stream_of_a_modern_call_cancels_it", async () => {
   assert.equal((await ended(gateway, id)).status, "cancelled");
 });
 
-test("a_list_is_paged", async () => {
-  const description = "x".repeat(4000);
-  const many = Array.from({ length: 200 }, (_, at) => ({ name: `tool_${String(at).padStart(3, "0")}`, description }));
-  await register(gateway, "shelf-a", serviceAt(service.url, many.slice(0, 100)));
-  try {
-    // A short list is one page, because many clients read only the first.
-    const one = resultOf(await askModern(gateway, "tools/list"));
-    assert.equal(names(one).filter((name) => name.startsWith("shelf-")).length, 100);
-    assert.equal(one.nextCursor, undefined);
-    await register(gateway, "shelf-b", serviceAt(service.url, many.slice(100)));
-    const seen: string[] = [];
-    let cursor: string | undefined;
-    let pages = 0;
-    do {
-      const result = resultOf(await askModern(gateway, "tools/list", cursor === undefined ? {} : { cursor }));
-      seen.push(...names(result));
-      cursor = result.nextCursor;
-      pages += 1;
-    } while (cursor !== undefined);
-    assert.ok(pages > 1);
-    assert.equal(new Set(seen).size, seen.length);
-    assert.equal(seen.filter((name) => name.startsWith("shelf-")).length, 200);
-    const first = resultOf(await askModern(gateway, "tools/list"));
-    const key = (await makeKey(gateway, "caller")).secret;
-    errorOf(await askModern(gateway, "tools/list", { cursor: first.nextCursor }, { key }), 200, -32602);
-  } finally {
-    for (const id of ["shelf-a", "shelf-b"])
-      await gateway.request("DELETE", `/v1/services/${id}`, { headers: { "if-match": "*" } });
-  }
-});
-
 test("the_three_plain_tools_inspect_and_cancel_a_call", async () => {
   service.handler = obedient;
   const before = service.calls.length;
@@ -338,35 +307,6 @@ test("over_the_limit_a_call_is_refused_as_in_the_api", async () => {
 });
 
 // The legacy era.
-
-test("a_legacy_client_is_answered_in_its_revision", async () => {
-  for (const [asked, given] of [
-    ["2025-11-25", "2025-11-25"],
-    ["2025-06-18", "2025-06-18"],
-    ["2025-03-26", "2025-03-26"],
-    ["2024-11-05", "2024-11-05"],
-    ["2024-10-07", "2025-11-25"],
-    ["2031-01-01", "2025-11-25"],
-    ["2026-07-28", "2025-11-25"],
-    ["one", "2025-11-25"],
-  ]) {
-    const params = { protocolVersion: asked, capabilities: {}, clientInfo: { name: "tests", version: "1" } };
-    const answer = await askLegacy(gateway, "initialize", params);
-    const result = resultOf(answer);
-    assert.equal(result.protocolVersion, given);
-    assert.equal(result.serverInfo.name, "narthex");
-    assert.equal(answer.headers.get("mcp-session-id"), null);
-  }
-  for (const path of ["/mcp", "/mcp/words"]) {
-    const note = await gateway.request("POST", path, { body: { jsonrpc: "2.0", method: "notifications/initialized" } });
-    assert.equal(note.status, 202, note.text);
-  }
-  assert.deepEqual(resultOf(await askLegacy(gateway, "ping")), {});
-  assert.deepEqual(resultOf(await askLegacy(gateway, "logging/setLevel", { level: "info" })), {});
-  errorOf(await askLegacy(gateway, "logging/setLevel", { level: "loud" }), 200, -32602);
-  errorOf(await askLegacy(gateway, "resources/list"), 200, -32601);
-  errorOf(await askLegacy(gateway, "ping", {}, { headers: { "mcp-protocol-version": "1999-01-01" } }), 400, -32600);
-});
 
 test("a_legacy_result_has_nothing_of_the_modern_era", async () => {
   const list = resultOf(await askLegacy(gateway, "tools/list", {}, { path: "/mcp/words" }));
@@ -410,26 +350,6 @@ test("a_client_of_2024_is_answered_in_its_revision", async () => {
       [[], ["tools"]],
     );
   }
-});
-
-test("only_the_revisions_that_have_batches_may_send_one", async () => {
-  const ping = message("ping");
-  const batch = [ping, { jsonrpc: "2.0", method: "notifications/initialized" }, message("nothing"), 7];
-  const answer = await gateway.request("POST", "/mcp", {
-    body: batch,
-    headers: { "mcp-protocol-version": "2025-03-26" },
-  });
-  assert.equal(answer.status, 200, answer.text);
-  assert.deepEqual(
-    answer.json.map((one: any) => one.error?.code),
-    [undefined, -32601, -32600],
-  );
-  assert.deepEqual(answer.json[0], { jsonrpc: "2.0", id: ping.id, result: {} });
-  for (const headers of [{ "mcp-protocol-version": "2025-11-25" }, { "mcp-protocol-version": "2026-07-28" }]) {
-    errorOf(await gateway.request("POST", "/mcp", { body: batch, headers }), 400, -32600);
-  }
-  const claiming = [message("tools/list", { _meta: claim })];
-  errorOf(await gateway.request("POST", "/mcp", { body: claiming }), 400, -32600);
 });
 
 test("a_legacy_client_that_disconnects_does_not_cancel", async () => {

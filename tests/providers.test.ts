@@ -232,3 +232,14 @@ test("keys_are_accepted_in_all_common_notations", async () => {
   const { token } = await trust({ keys: [{ ...es.jwk, x: zero(es.jwk.x!), y: padded(es.jwk.y!) }] });
   assert.equal((await whoami(await token())).status, 200);
 });
+
+test("without_an_authorization_server_nothing_of_it_exists", async () => {
+  for (const path of [
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-protected-resource",
+    "/oauth/jwks",
+  ]) {
+    refused(await gateway.request("GET", path, { key: null }), 404, "not_found");
+  }
+  assert.equal((await gateway.request("GET", "/v1/whoami", { key: null })).headers.get("www-authenticate"), "Bearer");
+});

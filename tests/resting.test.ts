@@ -122,3 +122,23 @@ test("rotation_requires_the_permission_to_write_webhooks_and_faults_are_reported
   const made = await rotate("faults");
   assert.ok(Date.parse(made.json.overlap_until) > Date.now() + 86_000_000, "a day when nothing is said");
 });
+
+test("the_status_of_a_receiver_decides_whatever_comes_after_it", async () => {
+  const unending: Handler = (_, response) =>
+    void response.writeHead(200, { "content-type": "text/plain" }).write("thank you");
+  const here = await receiver(unending);
+  await subscribe("unending", here.url);
+  await subscribe("away", (await receiver(status(521))).url);
+  await create(gateway);
+  await here.call(0);
+  const delivered = await eventually(async () => {
+    const { json: list } = await gateway.request("GET", "/v1/webhooks/unending/deliveries");
+    return list.data[0]?.status === "delivered" && list.data[0];
+  });
+  assert.equal(here.calls.length, 1, JSON.stringify(delivered));
+  const resting = await eventually(async () => {
+    const webhook = await get("away");
+    return webhook.resting_until && webhook;
+  });
+  assert.deepEqual([resting.status, resting.waiting], ["active", 1]);
+});

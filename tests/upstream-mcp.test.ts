@@ -16,7 +16,6 @@ import {
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, errorOf, events, resultOf } from "./support/mcp.ts";
 import { openStream } from "./support/stream.ts";
-import { startService } from "./support/service.ts";
 import { type SmallUpstream, startSmallUpstream } from "./support/upstream.ts";
 
 let gateway: Gateway;
@@ -180,21 +179,6 @@ test("a_tools_output_is_checked_against_its_schema", async () => {
   assert.deepEqual(tools.find(({ name }: any) => name === "read").annotations, { readOnlyHint: true });
   assert.deepEqual(tools.find(({ name }: any) => name === "good").outputSchema.required, ["n"]);
 });
-
-test("static_credentials_are_sent_and_the_callers_are_not", async () => {
-  const upstream = await small({ echo: {} });
-  upstream.authorization = "Bearer of-the-upstream";
-  const credentials = { header: "Authorization", value: "Bearer of-the-upstream" };
-  await register(gateway, "guarded", mcpAt(upstream.url, {}, { credentials }));
-  assert.equal((await create(gateway, { capability: "echo", service: "guarded" })).json.status, "completed");
-  const all = JSON.stringify(upstream.requests.map(({ headers }) => headers));
-  assert.equal(all.includes(gateway.adminKey), false);
-  upstream.authorization = "Bearer another";
-  const answer = await create(gateway, { capability: "echo", service: "guarded" });
-  assert.deepEqual([answer.json.status, answer.json.error.code], ["failed", "upstream_error"]);
-});
-
-// The catalogue.
 
 test("one_dead_upstream_never_empties_a_list", async () => {
   const upstream = await small({ a: {}, b: {} });
@@ -400,74 +384,4 @@ test("a_stream_that_a_legacy_upstream_ends_is_resumed", async () => {
     { headers: { prefer: "wait=20" } },
   );
   assert.equal(answer.json.result?.content[0].text, "Reconnection test completed successfully.", answer.text);
-});
-
-// Tokens.
-
-test("a_token_is_requested_as_a_client_and_renewed_when_it_is_refused", async () => {
-  const upstream = await small({ echo: {} });
-  const asked: { headers: any; form: URLSearchParams }[] = [];
-  let given = {
-    status: 200,
-    body: (): object => ({ access_token: `token-${asked.length}`, token_type: "Bearer", expires_in: 3600 }),
-  };
-  const authorizes = await startService(({ headers, raw }, response) => {
-    asked.push({ headers, form: new URLSearchParams(String(raw)) });
-    upstream.authorization = `Bearer token-${asked.length}`;
-    response.writeHead(given.status, { "content-type": "application/json" }).end(JSON.stringify(given.body()));
-  });
-  try {
-    upstream.authorization = "Bearer token-1";
-    const credentials = {
-      token_url: `${authorizes.url}token`,
-      client_id: "narthex",
-      client_secret: "of-the-client",
-      scope: "tools",
-    };
-    const { capabilities } = await register(gateway, "tokens", mcpAt(upstream.url, {}, { credentials }));
-    assert.equal(capabilities.length, 1);
-    const call = { capability: "echo", service: "tokens" };
-    assert.equal((await create(gateway, call)).json.status, "completed");
-    assert.equal(asked.length, 1);
-    assert.equal(asked[0]!.headers.authorization, `Basic ${Buffer.from("narthex:of-the-client").toString("base64")}`);
-    assert.deepEqual(Object.fromEntries(asked[0]!.form), {
-      grant_type: "client_credentials",
-      scope: "tools",
-      resource: upstream.url,
-    });
-    // Ended before its time.
-    upstream.authorization = "Bearer token-2";
-    assert.equal((await create(gateway, call)).json.status, "completed");
-    assert.equal(asked.length, 2);
-    given = { status: 400, body: () => ({ error: "invalid_client" }) };
-    upstream.authorization = "Bearer none";
-    const { status, error } = (await create(gateway, call)).json;
-    assert.deepEqual([status, error.code], ["failed", "service_unavailable"]);
-    const shown =
-      (await gateway.request("GET", "/v1/services/tokens")).text + (await gateway.request("GET", "/v1/audit")).text;
-    assert.equal(shown.includes("of-the-client"), false);
-  } finally {
-    await authorizes.stop();
-  }
-});
-
-test("a_client_of_an_authorization_server_is_read_strictly", async () => {
-  const { url } = await small({});
-  const wrong = (credentials: object, transport: object = { kind: "mcp", url }) =>
-    gateway.request("PUT", "/v1/services/strict", {
-      body: { ...mcpAt(url, {}, { credentials }), transport, capabilities: [{ name: "a" }] },
-    });
-  const at = async (answer: ReturnType<typeof wrong>) => pointers(refused(await answer, 422, "validation_failed"));
-  const token_url = "http://127.0.0.1:1/token";
-  assert.deepEqual(await at(wrong({ token_url: "http://10.0.0.1/", client_id: "a", client_secret: "b" })), [
-    "#/credentials/token_url",
-  ]);
-  assert.deepEqual(await at(wrong({ token_url })), ["#/credentials/client_id", "#/credentials/client_secret"]);
-  assert.deepEqual(await at(wrong({ token_url, client_id: "a", client_secret: "b", header: "x" })), [
-    "#/credentials/header",
-  ]);
-  const http = { kind: "http", url };
-  assert.deepEqual(await at(wrong({ token_url, client_id: "a", client_secret: "b" }, http)), [
-    "#/credentials/token_url",
-  ]);
 });
