@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import * as jose from "jose";
-import { eventually, refused } from "./support/arrange.ts";
+import { eventually, many, refused } from "./support/arrange.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
 
 let gateway: Gateway;
@@ -149,10 +149,10 @@ test("trying_many_clients_cannot_fill_the_log", async () => {
   const count = async () =>
     (await gateway.request("GET", "/v1/audit?action=credentials.refused&limit=200")).json.data.length;
   const before = await count();
-  const tries = Array.from({ length: 300 }, (_, at) =>
+  const answers = await many(300, (at) =>
     token({ client_id: `default.guess-${at}`, client_secret: "x" }, `192.0.2.${at % 100}`),
   );
-  for (const answer of await Promise.all(tries)) assert.equal(answer.status, 401);
+  for (const answer of answers) assert.equal(answer.status, 401);
   await entryFrom("various", gateway.adminKey);
   const added = (await count()) - before;
   assert.ok(added <= 33, `${added} entries of 300 refusals`);

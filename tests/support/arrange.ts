@@ -83,6 +83,16 @@ export async function eventually<T>(look: () => T | Promise<T>): Promise<NonNull
   }
 }
 
+/** Calls `act` with each number below `count`, 50 at a time: a busy machine may reset connections beyond that. */
+export async function many<T>(count: number, act: (at: number) => Promise<T>): Promise<T[]> {
+  const all: T[] = [];
+  for (let from = 0; from < count; from += 50) {
+    const some = Array.from({ length: Math.min(50, count - from) }, (_, at) => act(from + at));
+    all.push(...(await Promise.all(some)));
+  }
+  return all;
+}
+
 /** Asserts that a response is a problem (RFC 9457) with this status and code; returns its body. */
 export function refused(answer: Answer, status: number, code: string): any {
   const { json, headers } = answer;
