@@ -163,7 +163,7 @@ test("a_heartbeat_is_valid_for_its_lease_and_then_the_service_is_offline", async
   assert.ok(left > 25_000 && left <= 30_500, String(left));
 
   const events = await openEvents(gateway, { query: { types: "service.status", subject: "beating" } });
-  const short = await beat("beating", { status: "degraded", lease_seconds: 5 }, secret);
+  const short = await beat("beating", { status: "degraded", lease_seconds: 8 }, secret);
   assert.equal(short.status, 200);
   await becomes("beating", "degraded");
   await becomes("beating", "offline");
