@@ -266,7 +266,7 @@ test("older_contexts_stay_in_a_filtered_list_however_many_pass_through_it", { sk
     await page.locator(`.rows a[href$="${more.at(-1)!.id}"]`).waitFor({ state: "detached" });
   };
   for (let round = 0; round < 4; round += 1) await pass(140);
-  // Where the page reconnects, its list is empty for a moment.
+  // At this moment, the list may be being redrawn.
   await eventually(async () => (await rows.count()) === 50);
   await page.getByRole("button", { name: "Load more" }).click();
   await rows.nth(59).waitFor();
