@@ -168,7 +168,7 @@ for (const [what, handler, idempotent] of [
     });
     assert.deepEqual([context.status, context.result], ["completed", { a: 1 }], JSON.stringify(context.error));
     assert.deepEqual([first.service.calls.length, second.calls.length], [1, 1]);
-    assert.ok(Date.now() - began < 8000, `${Date.now() - began} ms`);
+    assert.ok(Date.now() - began < 18_000, `${Date.now() - began} ms`);
   });
 }
 
@@ -332,7 +332,7 @@ test("an_error_is_kept_up_to_4_kib_without_waiting_for_its_end", async () => {
   const { context, ms } = await run(drips);
   assert.equal(context.error.code, "upstream_error", JSON.stringify(context.error));
   assert.match(context.error.details, /^it continues/);
-  assert.ok(ms < 8000, `${ms} ms`);
+  assert.ok(ms < 9_500, `${ms} ms`);
   const breaks: Handler = async (_, response) => {
     response.writeHead(422, { "content-type": "text/plain", "content-length": "1000" });
     response.write("half of");

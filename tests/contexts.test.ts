@@ -176,7 +176,7 @@ test("a_long_poll_ends_with_the_context_for_all_waiting_clients", async () => {
   const { id } = await accepted(gateway, { parameters: { ms: 800 } });
   const began = Date.now();
   const seen = await Promise.all(Array.from({ length: 8 }, () => ended(gateway, id)));
-  assert.ok(Date.now() - began < 10_000);
+  assert.ok(Date.now() - began < 18_000);
   for (const context of seen) assert.equal(context.status, "completed");
 });
 

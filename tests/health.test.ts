@@ -48,7 +48,7 @@ test("a_service_that_is_probed_comes_online_by_itself_and_the_probe_is_signed", 
   );
   assert.equal((await get("probed")).status, "unknown", "not measured yet");
   const seen = await becomes("probed", "online");
-  assert.ok(Date.now() - Date.parse(seen.status_at) < 10_000, seen.status_at);
+  assert.ok(Date.now() - Date.parse(seen.status_at) < 30_000, seen.status_at);
 
   const [probe] = service.probes;
   assert.deepEqual([probe!.method, probe!.path], ["GET", "/health?deep=1"]);
@@ -160,7 +160,7 @@ test("a_heartbeat_is_valid_for_its_lease_and_then_the_service_is_offline", async
   const taken = await beat("beating", undefined, secret);
   assert.deepEqual([taken.status, taken.json.id, taken.json.status], [200, "beating", "online"]);
   const left = Date.parse(taken.json.lease_until) - Date.now();
-  assert.ok(left > 25_000 && left <= 30_500, String(left));
+  assert.ok(left > 15_000 && left <= 30_500, String(left));
 
   const events = await openEvents(gateway, { query: { types: "service.status", subject: "beating" } });
   const short = await beat("beating", { status: "degraded", lease_seconds: 8 }, secret);

@@ -230,7 +230,7 @@ function sendOnce(headers: Record<string, string>, pieces: Iterable<Buffer>): Pr
 
 const mebibyte = Buffer.alloc(1024 * 1024, " ");
 
-test("a_body_of_two_mebibytes_is_refused_quickly_with_and_without_a_length", { timeout: 10_000 }, async () => {
+test("a_body_of_two_mebibytes_is_refused_quickly_with_and_without_a_length", { timeout: 25_000 }, async () => {
   for (const headers of [{ "content-length": String(2 * mebibyte.length) }, {}] as Record<string, string>[]) {
     const { status, body } = await send(headers, () => [mebibyte, mebibyte]);
     assert.equal(status, 413);
@@ -239,7 +239,7 @@ test("a_body_of_two_mebibytes_is_refused_quickly_with_and_without_a_length", { t
   }
 });
 
-test("a_body_without_end_is_refused_without_waiting_for_it", { timeout: 10_000 }, async () => {
+test("a_body_without_end_is_refused_without_waiting_for_it", { timeout: 25_000 }, async () => {
   const endless = function* () {
     for (;;) yield mebibyte.subarray(0, 64 * 1024);
   };

@@ -209,7 +209,7 @@ test("the_permit_of_a_dead_worker_is_returned", async () => {
     const began = Date.now();
     const { json } = await create(after, { capability: "survived" }, waits);
     assert.equal(json.status, "completed", JSON.stringify(json.error));
-    assert.ok(Date.now() - began < 15_000, `${Date.now() - began} ms`);
+    assert.ok(Date.now() - began < 40_000, `${Date.now() - began} ms`);
   } finally {
     await after?.stop();
     rmSync(persist, { recursive: true, force: true });

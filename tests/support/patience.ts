@@ -1,3 +1,6 @@
+// How long tests wait, and how late an event may be.
+import { availableParallelism, loadavg } from "node:os";
+
 /**
  * How long a test waits for an event before it fails, in milliseconds. It costs time only in a failure, so it suits a
  * machine that is busy with much else. A test that asserts how soon an event comes compares times itself.
@@ -9,3 +12,9 @@ export const PATIENCE_MS = 90_000;
  * nothing else runs.
  */
 export const PUNCTUAL_MS = 10_000;
+
+/**
+ * How much longer than its promise a gateway may take on this machine: 1, unless far more runs than it has cores for. For
+ * files that run alone.
+ */
+export const slowness = () => Math.max(1, loadavg()[0]! / (2 * availableParallelism()));
