@@ -191,7 +191,7 @@ test("web_pages_instead_of_results_count_against_the_service", async () => {
 
 const read = async (id: string): Promise<any> => (await gateway.request("GET", `/v1/contexts/${id}`)).json;
 const beat = (id: string, health: string) =>
-  gateway.request("POST", `/v1/services/${id}/heartbeat`, { body: { status: health, lease_seconds: 60 } });
+  gateway.request("POST", `/v1/services/${id}/heartbeat`, { body: { status: health, lease_seconds: 600 } });
 
 test("accepted_contexts_wait_for_a_service_that_is_offline", async () => {
   const service = await serve();

@@ -138,7 +138,9 @@ test("a_key_for_a_service_names_one_service_and_permits_nothing_else", async () 
   }
   const both = ["services:heartbeat:worker", "services:connect:worker"];
   const { secret } = await makeKey(gateway, "service", both);
-  const beat = (id: string) => gateway.request("POST", `/v1/services/${id}/heartbeat`, { key: secret });
+  // By default it would be offline after half a minute.
+  const body = { lease_seconds: 3600 };
+  const beat = (id: string) => gateway.request("POST", `/v1/services/${id}/heartbeat`, { body, key: secret });
   assert.equal((await beat("worker")).status, 200);
   refused(await beat("other"), 403, "permission_denied");
   refused(await create(gateway, {}, { key: secret }), 403, "permission_denied");

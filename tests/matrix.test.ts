@@ -184,6 +184,8 @@ function sent(path: string, method: string): { body?: unknown; headers: Record<s
   if (path.startsWith("/v1/webhooks/") && method === "PUT") return { body: webhook(), headers };
   if (path.startsWith("/v1/schedules/") && method === "PUT") return { body: schedule, headers };
   if (path.endsWith("/redeliver")) return { body: { event_id: "registry-1" }, headers };
+  // By default it would be offline after half a minute.
+  if (path.endsWith("/heartbeat")) return { body: { lease_seconds: 3600 }, headers };
   if (method === "PATCH") return { body: {}, headers };
   if (path.endsWith("/input")) return { body: { input: 1 }, headers };
   return { headers };
