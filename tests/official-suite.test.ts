@@ -1,7 +1,7 @@
 // The official conformance suite of the Model Context Protocol, @modelcontextprotocol/conformance.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { failsAsExpected } from "./official-suite/expected.ts";
+import { failsAsExpected, failsUnexpectedly } from "./official-suite/expected.ts";
 import { capabilities, startJobs } from "./official-suite/jobs.ts";
 import { judge, requirements, type Revision, type Verdict } from "./official-suite/suite.ts";
 import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
@@ -62,11 +62,15 @@ describe("through the gateway, with a key", { concurrency: 4, timeout: 600_000 }
     describe(`in front of a server that speaks ${upstream}`, { concurrency: 1 }, () => {
       for (const client of ["2025-11-25", "2026-07-28"] as const) {
         test(`${client}_in_front_of_a_server_that_speaks_${upstream}`, async () => {
-          const verdicts = [...(await judge(`${gateway.url}/mcp/${upstream}`, client, { authorization })).values()];
-          failsAsExpected(
-            { client, upstream },
-            verdicts.filter(({ scenario }) => !isTask(scenario)),
-          );
+          const url = `${gateway.url}/mcp/${upstream}`;
+          const verdicts = await judge(url, client, { authorization });
+          for (const [scenario, verdict] of verdicts) {
+            if (isTask(scenario)) verdicts.delete(scenario);
+            // The suite waits a fixed time, which a busy machine may exceed: what fails must also fail by itself.
+            else if (failsUnexpectedly({ client, upstream }, verdict))
+              verdicts.set(scenario, (await judge(url, client, { scenario, authorization })).get(scenario)!);
+          }
+          failsAsExpected({ client, upstream }, verdicts.values());
         });
       }
     });

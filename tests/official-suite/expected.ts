@@ -25,10 +25,19 @@ for (const { scenario, upstreams, checks, reason, since } of read()) {
   assert.ok(isComplete, `${scenario} is listed without an upstream, checks, a reason or a date`);
 }
 
+const listedFor = ({ client, upstream }: Between) =>
+  read().filter((entry) => entry.client === client && entry.upstreams.includes(upstream));
+
+/** Whether a scenario fails a check that is not listed. */
+export function failsUnexpectedly(between: Between, { scenario, failed }: Verdict): boolean {
+  const listed = listedFor(between).filter((entry) => entry.scenario === scenario);
+  return failed.some(({ check }) => !listed.some(({ checks }) => checks.includes(check)));
+}
+
 /** Asserts that exactly the listed checks of these scenarios fail. */
 export function failsAsExpected({ client, upstream }: Between, verdicts: Iterable<Verdict>) {
   const seen = [...verdicts];
-  const entries = read().filter((entry) => entry.client === client && entry.upstreams.includes(upstream));
+  const entries = listedFor({ client, upstream });
   for (const { scenario } of entries)
     assert.ok(
       seen.some((verdict) => verdict.scenario === scenario),
