@@ -1,4 +1,4 @@
-//! Answers on their way out, and the headers all of them have.
+//! Responses of the gateway.
 
 use serde::Serialize;
 use wasm_bindgen::JsValue;
@@ -16,7 +16,7 @@ pub enum Body {
         content_type: &'static str,
         text: String,
     },
-    /// Made by the platform or an object: a file, an opened socket.
+    /// From the platform or an object: a file, an opened socket.
     Made(JsValue),
 }
 
@@ -25,14 +25,14 @@ pub struct Answer {
     pub headers: Headers,
     pub body: Body,
     pub timings: Timings,
-    /// For the log: why it was refused.
+    /// For the log: the reason of a refusal.
     pub code: Option<&'static str>,
     pub cause: Option<String>,
-    /// For the log: the context it is about, where the path does not name it.
+    /// For the log: its context, where the path does not name it.
     pub context: Option<ContextId>,
-    /// May be read from any origin, as it tells nothing of anybody.
+    /// Pages of every origin may read it, as it says nothing about a tenant.
     pub public: bool,
-    /// Goes on while it is read: nothing on the way may hold it back.
+    /// It is read while it is written, so intermediaries must not buffer it.
     pub streams: bool,
 }
 
@@ -70,12 +70,12 @@ impl Answer {
         Self::new(status, Body::Made(response))
     }
 
-    /// An answer that is written piece by piece.
+    /// A response that is written piece by piece.
     pub fn stream(response: JsValue) -> Self {
         Self { streams: true, ..Self::made(200, response) }
     }
 
-    /// What a stream would be answered with, to who asks for no more than the head.
+    /// The response to a HEAD where a GET opens a stream.
     pub fn head_of_stream() -> Self {
         Self { streams: true, ..Self::text(200, EVENT_STREAM, String::new()) }
     }
@@ -96,7 +96,7 @@ impl Answer {
         self
     }
 
-    /// The platform's response. A made one keeps its own headers and gets ours on top.
+    /// The platform's response. One from elsewhere keeps its headers and gets these in addition.
     pub fn send(mut self) -> JsValue {
         match self.body {
             Body::None => http::answer(self.status, &self.headers, None),
@@ -104,7 +104,7 @@ impl Answer {
                 self.headers.set("content-type", content_type);
                 http::answer(self.status, &self.headers, Some(&text))
             }
-            // An opened socket cannot be copied: it got its headers when it was made.
+            // An opened socket cannot be copied: it received its headers when it was opened.
             Body::Made(response) if self.status == 101 => response,
             Body::Made(response) => http::with_headers(&response, &self.headers),
         }

@@ -1,4 +1,4 @@
-//! `/v1/audit`: who changed what, and whose credentials were refused.
+//! `/v1/audit`: changes to the configuration with their actors, and rejected credentials.
 
 use serde_json::value::RawValue;
 
@@ -15,7 +15,7 @@ use super::registry_client::ask_registry;
 const DEFAULT_LIMIT: u64 = 50;
 const MAX_LIMIT: u64 = 200;
 
-/// More than any action has; the database takes no pattern of more than 50.
+/// Longer than any action; the database accepts patterns of at most 50 characters.
 const LONGEST_ACTION: usize = 40;
 
 /// `key.revoked`, `key.*` or `*`.
@@ -45,7 +45,7 @@ fn query(call: &Call) -> Result<AuditQuery, Problem> {
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     call.only_query(&["actor", "action", "object", "after", "before", "limit", "cursor"])?;
     let mut query = query(call)?;
-    // A cursor belongs to its filters; how long its pages are may change.
+    // A cursor belongs to its filters; the length of its pages may change.
     let filters = AuditQuery { limit: DEFAULT_LIMIT, ..query.clone() };
     let digest = format!("audit {} {}", caller.principal.tenant, serde_json::to_string(&filters).unwrap_or_default());
     let key = &caller.snapshot.cursor_key;

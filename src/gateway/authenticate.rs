@@ -1,4 +1,4 @@
-//! The phase between a request's route and its handler: who sends it, and whether their limits allow it.
+//! The phase between a request's route and its handler: identifies the caller and applies their limits.
 
 use crate::auth::{self, Age};
 use crate::objects::registry::snapshot;
@@ -25,7 +25,7 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
     *call.principal.borrow_mut() = Some(principal.principal.clone());
     credentials::used(call, &principal);
     call.auth_ms.set(clock::now().since(before));
-    limits::asker(call, &principal, &snapshot).await?;
+    limits::request(call, &principal, &snapshot).await?;
     let by = Actor {
         actor: principal.principal.clone(),
         name: principal.name.clone(),
@@ -36,22 +36,22 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
 }
 
 impl Caller {
-    /// The registry, asked now: a write that has answered is seen.
+    /// Reads the registry anew, with every write that has been answered.
     pub async fn refresh(&mut self) -> Result<(), Problem> {
         self.snapshot = snapshot::refreshed(&self.principal.tenant).await.map_err(internal)?;
         Ok(())
     }
 
-    /// Looks again who asks, after the registry was found to have changed.
+    /// Identifies the caller again, after the registry was found to have changed.
     pub async fn authenticate_again(&mut self, call: &Call) -> Result<(), Problem> {
         match auth::authenticate(&call.request, &call.settings, Age::Any).await {
             Ok((principal, _)) => self.principal = principal,
             Err(problem) => return Err(credentials::refused(call, problem).await),
         }
-        limits::asker(call, &self.principal, &self.snapshot).await
+        limits::request(call, &self.principal, &self.snapshot).await
     }
 
-    /// Refreshes the snapshot on the side before it is too old, so that nobody waits for it.
+    /// Refreshes the snapshot in the background before it is too old, so that requests need not wait for it.
     pub fn refresh_ahead(&self, call: &Call) {
         if self.snapshot.wants_refresh() {
             let tenant = self.principal.tenant.clone();

@@ -20,7 +20,7 @@ use narthex_core::access::audit::Actor;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::{Region, StoreId, ulid};
-use narthex_core::base::json::{self, MAX_DEPTH};
+use narthex_core::base::json::{self, MAX_DEPTH, Object};
 use narthex_core::base::json_repair;
 use narthex_core::base::names::valid_request_id;
 use narthex_core::base::time::Timestamp;
@@ -32,7 +32,7 @@ use narthex_core::http::query;
 use narthex_core::http::trace_context::TraceContext;
 
 use super::answer::JSON;
-use super::limits::held::Held;
+use super::limits::request_quotas::RequestQuotas;
 
 /// The largest body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -49,20 +49,20 @@ pub struct Call {
     pub request_id: String,
     pub trace: TraceContext,
     pub began: Timestamp,
-    /// Whose caller it is, once that is known; before that the first one's.
+    /// The caller's tenant; the first tenant until the caller is known.
     pub tenant: RefCell<String>,
-    /// Who asks, for the log.
+    /// The caller, for the log.
     pub principal: RefCell<Option<String>>,
-    /// Milliseconds until it was known who asks.
+    /// How long authentication took, in milliseconds.
     pub auth_ms: Cell<u64>,
-    pub limits: Held,
+    pub limits: RequestQuotas,
 }
 
-/// Who asks, and the registry as it was when that was decided.
+/// The sender of a request, and the snapshot of the registry that identified them.
 pub struct Caller {
     pub principal: Principal,
     pub snapshot: Rc<Snapshot>,
-    /// For the audit log, should it write.
+    /// For the audit log, if the request writes.
     pub by: Actor,
 }
 
@@ -81,9 +81,22 @@ fn not_json(foreign: UnsupportedBody) -> Problem {
     Problem::new(Code::UnsupportedMediaType, detail).with_header("Accept", JSON)
 }
 
-/// A body that ended before its end.
+/// A body whose transfer was interrupted.
 pub fn broken(failure: Failure) -> Problem {
     Problem { cause: Some(failure.0), ..Problem::new(Code::InvalidRequest, "The body could not be read to its end.") }
+}
+
+/// A body as text: the check of its JSON found that it is UTF-8.
+pub fn text(body: Vec<u8>) -> String {
+    String::from_utf8(body).unwrap_or_default()
+}
+
+fn read_members<T>(body: &[u8], read: impl FnOnce(&mut Object<'_>) -> T) -> Result<T, Problem> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let mut members = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
+    let value = read(&mut members);
+    let faults = members.finish();
+    if faults.is_empty() { Ok(value) } else { Err(Problem::invalid(faults)) }
 }
 
 impl Call {
@@ -114,7 +127,7 @@ impl Call {
             tenant: RefCell::new(FIRST_TENANT.into()),
             principal: RefCell::default(),
             auth_ms: Cell::new(0),
-            limits: Held::default(),
+            limits: RequestQuotas::default(),
         }
     }
 
@@ -122,8 +135,8 @@ impl Call {
         self.request.method()
     }
 
-    /// The path as it may be told: a callback's says who may end a context.
-    pub fn told_path(&self) -> &str {
+    /// The path without secrets: that of a callback authorizes its sender.
+    pub fn public_path(&self) -> &str {
         if self.path.starts_with(CALLBACK_PATH) { CALLBACK_PATH.trim_end_matches('/') } else { &self.path }
     }
 
@@ -132,7 +145,7 @@ impl Call {
         self.request.header("cf-connecting-ip").unwrap_or("unknown")
     }
 
-    /// The query as it came.
+    /// The query as it was sent.
     pub fn query_text(&self) -> &str {
         &self.query
     }
@@ -160,13 +173,28 @@ impl Call {
         Err(Problem { errors: vec![json::Fault::new(format!("?{name}"), "may be given once")], ..problem })
     }
 
-    /// Refuses query members nobody reads.
+    /// Refuses query members that the handler does not read.
     pub fn only_query(&self, known: &[&str]) -> Result<(), Problem> {
         let faults: Vec<json::Fault> = url::form_urlencoded::parse(self.query.as_bytes())
             .filter(|(name, _)| !known.contains(&name.as_ref()))
             .map(|(name, _): (Cow<'_, str>, _)| json::Fault::new(format!("?{name}"), "is not a known query parameter"))
             .collect();
         if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
+    }
+
+    /// The members that `read` takes of the JSON body, which must be an object without others.
+    pub async fn read_body<T>(&self, read: impl FnOnce(&mut Object<'_>) -> T) -> Result<T, Problem> {
+        read_members(&self.json_body().await?, read)
+    }
+
+    /// As [`Call::read_body`]; without a body, of an empty object.
+    pub async fn read_optional_body<T>(&self, read: impl FnOnce(&mut Object<'_>) -> T) -> Result<T, Problem> {
+        read_members(&self.optional_json_body().await?, read)
+    }
+
+    /// As [`Call::json_body`], as text.
+    pub async fn json_text(&self) -> Result<String, Problem> {
+        self.json_body().await.map(text)
     }
 
     /// The whole JSON body, checked.
@@ -181,24 +209,24 @@ impl Call {
         Ok(body)
     }
 
-    /// As [`Call::json_body_within`], of what a service says: it is read with the patience that its answers are read with.
-    pub async fn said_by_service(&self, most_bytes: usize) -> Result<String, Problem> {
+    /// As [`Call::json_body_within`], from a service: its JSON is repaired as that of its responses is.
+    pub async fn service_body(&self, most_bytes: usize) -> Result<String, Problem> {
         let body = self.json_bytes(most_bytes).await?;
-        let said = json_repair::json(&body).map(Cow::into_owned);
-        said.ok_or_else(|| match json::check(&body, MAX_DEPTH) {
+        let repaired = json_repair::json(&body).map(Cow::into_owned);
+        repaired.ok_or_else(|| match json::check(&body, MAX_DEPTH) {
             Err(invalid) => invalid_json(&invalid),
             Ok(_) => Problem::new(Code::InvalidJson, "The body is not acceptable JSON."),
         })
     }
 
-    /// The whole body, of which its sender says that it is JSON.
+    /// The whole body, of a content type that is JSON.
     pub async fn json_bytes(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
         media_type::json_document(self.content_type()).map_err(not_json)?;
         self.body(most_bytes).await
     }
 
     /// A merge patch (RFC 7396), checked.
-    pub async fn merge_patch(&self) -> Result<Vec<u8>, Problem> {
+    pub async fn merge_patch(&self) -> Result<String, Problem> {
         media_type::merge_patch(self.content_type()).map_err(|foreign| {
             let detail = match foreign {
                 UnsupportedBody::Type => {
@@ -211,14 +239,14 @@ impl Call {
         })?;
         let body = self.body(MAX_BODY_BYTES).await?;
         json::check(&body, MAX_DEPTH).map_err(|invalid| invalid_json(&invalid))?;
-        Ok(body)
+        Ok(text(body))
     }
 
     pub fn content_type(&self) -> &str {
         self.request.header("content-type").unwrap_or_default()
     }
 
-    /// Whether the body is sent as it is, not compressed.
+    /// Whether the body is not compressed.
     pub fn is_plain(&self) -> bool {
         self.request.header("content-encoding").is_none_or(media_type::is_plain)
     }
@@ -242,9 +270,9 @@ impl Call {
         })
     }
 
-    /// As [`Call::json_body`]; without a body an empty object.
+    /// As [`Call::json_body`]; without a body, an empty object.
     pub async fn optional_json_body(&self) -> Result<Vec<u8>, Problem> {
-        // No header says whether there is one: a body in chunks may be empty (RFC 9112 §7.1).
+        // No header tells the two apart: a chunked body may be empty (RFC 9112 §7.1).
         let body = self.body(MAX_BODY_BYTES).await?;
         if body.is_empty() {
             return Ok(b"{}".to_vec());
@@ -286,22 +314,22 @@ impl Call {
         Region::parse(self.request.continent()).unwrap_or(self.settings.home_region)
     }
 
-    /// Whether Server-Sent Events are wanted rather than JSON; `otherwise` where the client leaves it open.
+    /// Whether the client prefers Server-Sent Events to JSON; `otherwise` if it has no preference.
     pub fn prefers_stream(&self, otherwise: bool) -> bool {
         media_type::prefers_stream(self.request.header("accept").unwrap_or_default(), otherwise)
     }
 
-    /// Whether only the head of an answer is asked for (RFC 9110 §9.3.2).
+    /// Whether this is a HEAD (RFC 9110 §9.3.2).
     pub fn is_head(&self) -> bool {
         self.method() == "HEAD"
     }
 
-    /// Whether a WebSocket is asked for.
+    /// Whether the client requests a WebSocket.
     pub fn upgrades(&self) -> bool {
         !self.is_head() && self.request.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
     }
 
-    /// Whether Server-Sent Events are asked for by their name.
+    /// Whether the client names Server-Sent Events in `Accept`.
     pub fn accepts_stream(&self) -> bool {
         let is_stream = |range: &str| {
             let mut parts = range.split(';').map(str::trim);
@@ -311,12 +339,12 @@ impl Call {
         self.request.header("accept").unwrap_or_default().split(',').any(is_stream)
     }
 
-    /// The credentials of this request, for what stays open by them.
+    /// Watches the credentials of this request, for responses that stay open.
     pub fn watched(&self, principal: &Principal, needed: RequiredPermissions) -> CredentialWatch {
         CredentialWatch::of(&self.request, &self.settings, principal, needed)
     }
 
-    /// What comes of a wait, unless the credentials that asked for it end before.
+    /// The result of a wait, unless the credentials of the request end before.
     pub async fn while_good<T>(
         &self,
         principal: &Principal,
@@ -324,7 +352,7 @@ impl Call {
         wait: impl Future<Output = T>,
     ) -> Result<T, Problem> {
         let ended = async {
-            // Most waits are over before they are looked at, and take no copy of anything.
+            // Most waits are over before the first look, and need no copy of the credentials.
             clock::pause(self.settings.timing.credentials_check_ms).await;
             let watched = self.watched(principal, needed);
             if watched.is_good().await {
@@ -337,7 +365,7 @@ impl Call {
         }
     }
 
-    /// Work that goes on after the answer.
+    /// Runs work after the response.
     pub fn keep_running(&self, work: impl Future<Output = ()> + 'static) {
         keep_running(&self.context, work);
     }

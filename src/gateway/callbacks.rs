@@ -1,5 +1,5 @@
-//! `POST /v1/callbacks/{token}`: where a service ends the work it took on in the background, keeps it alive, or asks
-//! for input. The token is all the authority there is: it opens one attempt of one context.
+//! `POST /v1/callbacks/{token}`: a service reports the outcome of background work, keeps it alive, or requests input. The
+//! token is the only credential: it authorizes reports on one attempt of one context.
 
 use std::rc::Rc;
 
@@ -33,10 +33,10 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     }
     let snapshot = snapshot::any(tenant).await.map_err(internal)?;
     let (id, lease) = snapshot.callback_key.read(tenant, token).ok_or_else(unknown)?;
-    let body = call.said_by_service(MAX_ANSWER_BYTES).await?;
-    let said = callback::read(&body).map_err(Problem::invalid)?;
+    let body = call.service_body(MAX_ANSWER_BYTES).await?;
+    let message = callback::read(&body).map_err(Problem::invalid)?;
     let mut connected = None;
-    let callback = match said {
+    let callback = match message {
         CallbackMessage::Heartbeat { lease_ms, progress } => CallbackReport::Beat {
             lease_ms,
             progress: progress
@@ -52,7 +52,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     };
     match call_store(tenant, &id, 0, Ask::CallBack { id: id.clone(), lease, callback }).await.map_err(internal)? {
         Reply::CalledBack { status, counts: true } => {
-            // Its connection has room for something else now.
+            // Its connection can take other work now.
             if let Some(entry) = connected {
                 lanes::withdraw(tenant, entry, &id, false).await;
             }
@@ -73,7 +73,7 @@ async fn found(tenant: &str, id: &ContextId, mut snapshot: Rc<Snapshot>) -> Resu
     }
 }
 
-/// Reads a result, an error or a request for input as if it were the service's answer.
+/// Reads a result, an error or a request for input as a response of the service.
 fn outcome(snapshot: &Snapshot, found: &ContextDetails, body: Vec<u8>) -> Result<CallbackReport, Problem> {
     let schema = snapshot.service(&found.service).and_then(|entry| {
         let offers = &entry.service().capabilities;

@@ -1,4 +1,4 @@
-//! `/v1/capabilities`: discovery. Shows what the caller could call, and nothing else.
+//! `/v1/capabilities`: the capabilities that the caller may call.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ struct CapabilityView<'a> {
     idempotent: bool,
     durable: bool,
     timeout_seconds: u64,
-    /// Whether a context would find somebody to run it now.
+    /// Whether a service would run a context now.
     available: bool,
     services: Vec<Offer<'a>>,
 }
@@ -58,7 +58,7 @@ fn shown(capability: &Capability) -> CapabilityView<'_> {
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     call.only_query(&["name", "service"])?;
     let (name, of) = (call.query("name"), call.query("service"));
-    // One entry for each name and version, whoever offers it.
+    // One entry for each name and version, with all services that offer it.
     let mut found: BTreeMap<(&str, &semver::Version), CapabilityView<'_>> = BTreeMap::new();
     for entry in &caller.snapshot.services {
         let service = entry.service();

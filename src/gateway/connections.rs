@@ -1,4 +1,4 @@
-//! `GET /v1/services/{id}/connect`: a WebSocket on which a service takes its work.
+//! `GET /v1/services/{id}/connect`: a WebSocket on which a service receives its work.
 
 use crate::objects::lanes::client as lanes;
 use crate::platform::http::Headers;

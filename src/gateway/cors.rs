@@ -22,8 +22,8 @@ fn allowed(call: &Call) -> Option<&str> {
     call.settings.cors_origins.iter().any(|known| known == origin).then_some(origin)
 }
 
-/// The headers that may be sent. Those that mirror a tool's parameters are named by its schema, and there is no way to
-/// name a family of them: those that are asked for are allowed.
+/// The headers that may be sent. Those that mirror a tool's parameters are named by its schema, and CORS cannot name a
+/// family of headers: those that the preflight asks for are allowed.
 fn allowed_headers(call: &Call) -> String {
     let asked = call.request.header("access-control-request-headers").unwrap_or_default();
     let is_parameter = |name: &&str| {

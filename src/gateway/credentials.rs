@@ -1,5 +1,4 @@
-//! What is told of credentials after the answer: that a key was used, or that somebody was refused, and both
-//! seldom enough that it costs nobody anything.
+//! Records the use of keys and rejected credentials, after the response and at a limited rate.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,29 +23,30 @@ use super::call::Call;
 use super::limits::logins;
 
 const HOUR_MS: u64 = 3_600_000;
-/// Keys an isolate remembers the last use of.
+/// The maximum number of principals whose last use an isolate remembers.
 const MAX_KEYS: usize = 10_000;
-/// The same refusal is told again after this, in milliseconds; and so many different ones in that time.
+/// The interval at which the same rejection is reported again, in milliseconds, and the maximum number of different ones
+/// in that time.
 const REFUSALS_MS: u64 = 60_000;
 const MAX_REFUSALS: usize = 32;
 
 thread_local! {
-    /// The hour in which a key's use was told last, by principal.
+    /// The hour in which the use of a principal was last reported.
     static USED: RefCell<HashMap<String, u64>> = RefCell::default();
     static REFUSED: RefCell<RepeatSuppressor> = const { RefCell::new(RepeatSuppressor::new(REFUSALS_MS, MAX_REFUSALS)) };
 }
 
-fn tell(call: &Call, message: Message) {
+fn report(call: &Call, message: Message) {
     call.keep_running(async move {
         let tenant = message.tenant.clone();
-        let told: Result<Reply, _> = objects::send(Kind::Registry, &tenant, "", &message, PATIENCE_MS).await;
-        if let Err(failure) = told {
+        let reported: Result<Reply, _> = objects::send(Kind::Registry, &tenant, "", &message, PATIENCE_MS).await;
+        if let Err(failure) = reported {
             log_event!(CredentialUseNotRecorded, tenant = &tenant, detail = &failure);
         }
     });
 }
 
-/// Whether this principal's use is to be noted: once an hour.
+/// Whether the use of this principal must be reported: once an hour.
 fn is_news(principal: &str, hour: u64) -> bool {
     USED.with_borrow_mut(|used| {
         if used.get(principal) == Some(&hour) {
@@ -60,27 +60,27 @@ fn is_news(principal: &str, hour: u64) -> bool {
     })
 }
 
-/// Notes that a key was used: once an hour.
+/// Reports the use of a key, once an hour.
 pub fn used(call: &Call, principal: &Principal) {
-    // Only keys end; the deployment's own does not, and is not in the registry.
+    // Only keys end. The deployment's own does not, and is not in the registry.
     let (Some(id), Some(_)) = (principal.principal.strip_prefix("key:"), principal.until) else { return };
     let hour = call.began.0 / HOUR_MS;
     if is_news(&principal.principal, hour) {
         let ask = Ask::Used { key: id.into(), at: Timestamp(hour * HOUR_MS) };
-        tell(call, Message::new(principal.tenant.clone(), ask));
+        report(call, Message::new(principal.tenant.clone(), ask));
     }
 }
 
-/// Notes that a client of this tenant was given a token: once an hour.
+/// Reports that a client of this tenant received a token, once an hour.
 pub fn used_client(call: &Call, tenant: &str, id: &str) {
     let hour = call.began.0 / HOUR_MS;
     if is_news(&format!("client:{}", client_id(tenant, id)), hour) {
         let ask = Ask::UsedClient { client: id.into(), at: Timestamp(hour * HOUR_MS) };
-        tell(call, Message::new(tenant, ask));
+        report(call, Message::new(tenant, ask));
     }
 }
 
-/// Notes that the request's credentials were refused, if they were. Gives the refusal back, or that it was one too many.
+/// Reports the credentials of a request if they were rejected. Returns the rejection, or the rate limit for failed logins.
 pub async fn refused(call: &Call, problem: Problem) -> Problem {
     if let Some(presented) = auth::presented(&call.request).filter(|_| problem.code == Code::Unauthenticated) {
         if let Err(limited) = logins::failed(call).await {
@@ -91,7 +91,7 @@ pub async fn refused(call: &Call, problem: Problem) -> Problem {
     problem
 }
 
-/// Notes that credentials were refused. Of a key the registry knows why in truth; of what is none, `reason` says it.
+/// Reports rejected credentials. For keys the registry knows the real reason; for other credentials `reason` is recorded.
 pub async fn note(call: &Call, presented: &str, reason: Option<String>) {
     let parsed = api_key::parse(presented);
     let token = jwt::parse(presented)
@@ -99,35 +99,39 @@ pub async fn note(call: &Call, presented: &str, reason: Option<String>) {
         .filter(|token| call.settings.oauth && token.issuer() == Some(&auth::origin_of(&call.request, &call.settings)));
     let tenant = parsed.as_ref().map(|key| key.tenant).or_else(|| token.as_ref()?.text("tenant"));
     let key = parsed.as_ref().map(|key| key.id.to_string());
-    tell_refused(call, tenant, RejectedCredentials { key, client: None, hash: digest(presented), count: 1, reason })
-        .await;
+    report_rejection(
+        call,
+        tenant,
+        RejectedCredentials { key, client: None, hash: digest(presented), count: 1, reason },
+    )
+    .await;
 }
 
-/// Notes that an OAuth client did not prove that it is the one. Of one that is not there the registry knows why.
+/// Reports an OAuth client that failed to authenticate. For unknown clients the registry knows the reason.
 pub async fn note_client(call: &Call, client_id: &str, reason: Option<String>) {
     let named = split_client_id(client_id).filter(|(_, id)| valid_id(id));
     let (tenant, client) = named.unzip();
-    // What is no id of a client here names nothing in the log.
+    // Other texts than ids of clients are not written to the log.
     let reason = if client.is_some() { reason } else { reason.or(Some("unknown".into())) };
     let refused =
         RejectedCredentials { key: None, client: client.map(Into::into), hash: String::new(), count: 1, reason };
-    tell_refused(call, tenant, refused).await;
+    report_rejection(call, tenant, refused).await;
 }
 
-async fn tell_refused(call: &Call, tenant: Option<&str>, refused: RejectedCredentials) {
-    // Where there is no such tenant, it is for who runs the deployment to know.
+async fn report_rejection(call: &Call, tenant: Option<&str>, refused: RejectedCredentials) {
+    // Without a tenant of this name, it is reported to the operator of the deployment.
     let tenant = match tenant {
         Some(tenant) if auth::is_tenant(tenant).await.unwrap_or(false) => tenant,
         _ => FIRST_TENANT,
     };
     let subject = [&refused.key, &refused.client, &refused.reason].into_iter().flatten().map(String::as_str);
     let like = [tenant.to_string(), call.address().to_string(), subject.collect::<Vec<_>>().join(" ")];
-    let told = REFUSED.with_borrow_mut(|refused| refused.add(like, 1, clock::now()));
-    if let Some(([tenant, address, _], count)) = told {
+    let due = REFUSED.with_borrow_mut(|refused| refused.add(like, 1, clock::now()));
+    if let Some(([tenant, address, _], count)) = due {
         let refused = RejectedCredentials { count, ..refused };
-        // Too many to be told apart.
+        // There were too many to report them one by one.
         let tenant = if tenant.is_empty() { FIRST_TENANT.into() } else { tenant };
         let by = Actor { actor: String::new(), name: None, request_id: call.request_id.clone(), address };
-        tell(call, Message { tenant, ask: Ask::Refused(refused), by });
+        report(call, Message { tenant, ask: Ask::Refused(refused), by });
     }
 }

@@ -1,5 +1,5 @@
-//! Deciding about a request before it becomes a context: who runs it, whether the caller may, whether the
-//! parameters fit. All of it from the isolate's snapshot of the registry; a refusal is decided again with a fresh one.
+//! Decides about a request before it becomes a context: the service that runs it, the caller's permission, the parameters.
+//! All of it from the isolate's snapshot of the registry; a refusal is decided again with a fresh one.
 
 use serde_json::value::RawValue;
 
@@ -19,10 +19,10 @@ use narthex_core::services::{Service, at_parameters};
 
 use super::call::{Call, Caller};
 
-/// What was decided about a request before it becomes a context.
+/// The decision about a request that creates a context.
 pub struct Decision {
     pub admission: Admission,
-    /// Where in the snapshot the chosen service is.
+    /// The position of the chosen service in the snapshot.
     pub service: usize,
     pub durable: bool,
     pub timeout_seconds: u64,
@@ -49,31 +49,31 @@ fn no_route(reason: NoRoute, new: &NewContext<'_>) -> Problem {
     }
 }
 
-/// What a context has from where it comes from.
-pub struct Coming {
+/// Properties that a context inherits from the request or schedule that creates it.
+pub struct RequestOrigin {
     pub store: StoreId,
     pub now: Timestamp,
     pub trace: String,
     pub trace_state: Option<String>,
     /// Where services reach the gateway.
-    pub origin: String,
+    pub gateway: String,
 }
 
-impl Coming {
-    pub fn by(call: &Call) -> Self {
+impl RequestOrigin {
+    pub fn of(call: &Call) -> Self {
         Self {
             store: call.new_store(),
             now: clock::now(),
             trace: call.trace.header(),
             trace_state: call.trace.state.clone(),
-            origin: call.settings.public_url.clone().unwrap_or_else(|| call.origin.clone()),
+            gateway: call.settings.public_url.clone().unwrap_or_else(|| call.origin.clone()),
         }
     }
 }
 
-/// Decides with this snapshot.
+/// Decides with a snapshot.
 pub fn decide(
-    coming: &Coming,
+    origin: &RequestOrigin,
     principal: &Principal,
     snapshot: &Snapshot,
     new: &NewContext<'_>,
@@ -110,12 +110,12 @@ pub fn decide(
         service: chosen.service,
         durable: offer.durable,
         timeout_seconds,
-        admission: admission(coming, principal, new, chosen, entry.service(), offer, timeout_seconds),
+        admission: admission(origin, principal, new, chosen, entry.service(), offer, timeout_seconds),
     })
 }
 
 fn admission(
-    coming: &Coming,
+    origin: &RequestOrigin,
     principal: &Principal,
     new: &NewContext<'_>,
     chosen: &Candidate,
@@ -123,10 +123,10 @@ fn admission(
     offer: &Capability,
     timeout_seconds: u64,
 ) -> Admission {
-    let now = coming.now;
+    let now = origin.now;
     let starts = new.run_at.filter(|at| *at > now).unwrap_or(now);
     Admission {
-        id: ContextId::new(coming.store, now, random::bytes()),
+        id: ContextId::new(origin.store, now, random::bytes()),
         tenant: principal.tenant.clone(),
         owner: principal.principal.clone(),
         capability: new.capability.clone(),
@@ -146,20 +146,20 @@ fn admission(
         created_at: now,
         expires_at: starts.plus_ms(timeout_seconds * 1000),
         run_at: new.run_at,
-        trace: coming.trace.clone(),
-        trace_state: coming.trace_state.clone(),
+        trace: origin.trace.clone(),
+        trace_state: origin.trace_state.clone(),
         client: new.client.clone(),
         session: new.session.clone(),
         unasked: new.unasked,
         log_level: new.log_level.clone(),
         meta: new.meta.clone(),
-        origin: coming.origin.clone(),
+        origin: origin.gateway.clone(),
     }
 }
 
-/// Decides with the snapshot there is; a refusal is decided again with a fresh one.
+/// Decides with the caller's snapshot; a refusal is decided again with a fresh one.
 pub async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_>) -> Result<Decision, Problem> {
-    match decide(&Coming::by(call), &caller.principal, &caller.snapshot, new) {
+    match decide(&RequestOrigin::of(call), &caller.principal, &caller.snapshot, new) {
         Ok(decision) if decision.durable || caller.snapshot.is_fresh() => Ok(decision),
         _ => {
             let before = caller.snapshot.revision;
@@ -167,7 +167,7 @@ pub async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_
             if caller.snapshot.revision != before {
                 caller.authenticate_again(call).await?;
             }
-            decide(&Coming::by(call), &caller.principal, &caller.snapshot, new)
+            decide(&RequestOrigin::of(call), &caller.principal, &caller.snapshot, new)
         }
     }
 }

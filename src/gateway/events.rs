@@ -40,7 +40,7 @@ const CLOCKS_DIFFER_MS: u64 = 5_000;
 const SUBPROTOCOL: &str = "cloudevents.json";
 const TICKET_PREFIX: &str = "tkt_";
 
-/// `needed` is what lets a principal look.
+/// The viewer that a caller is by the permission `needed`.
 pub fn viewer(caller: &Caller, needed: &str) -> Viewer {
     let principal = &caller.principal;
     let sees_all = principal.sees_all_contexts();
@@ -56,7 +56,7 @@ pub fn viewer(caller: &Caller, needed: &str) -> Viewer {
     }
 }
 
-/// By which roles it has a permission; none where it has it by itself.
+/// The roles that give the caller a permission; empty if the key itself has it.
 fn by_roles(Caller { principal, snapshot, .. }: &Caller, permission: &str) -> Vec<(String, String)> {
     let key = principal.principal.strip_prefix("key:").and_then(|id| snapshot.key(id));
     if key.is_some_and(|key| allows(&key.permissions, permission)) {
@@ -74,25 +74,25 @@ async fn ask_hub(tenant: &str, ask: &Ask) -> Result<Reply, Problem> {
     objects::send(Kind::Events, tenant, "", ask, PATIENCE_MS).await.map_err(internal)
 }
 
-/// The credentials by which somebody looks.
+/// Watches the credentials of a viewer.
 fn watched(call: &Call, caller: &Caller, needed: &str) -> CredentialWatch {
     let all = caller.principal.sees_all_contexts().then_some("contexts:read:*");
     let needed = std::iter::once(needed).chain(all).map(Into::into).collect();
     call.watched(&caller.principal, RequiredPermissions::All(needed))
 }
 
-/// Who looks: by a ticket in the query, else by the usual credentials.
-async fn who_looks(call: &Call) -> Result<(Viewer, Option<CredentialWatch>), Problem> {
+/// The viewer: by a ticket in the query, otherwise by the usual credentials.
+async fn identify_viewer(call: &Call) -> Result<(Viewer, Option<CredentialWatch>), Problem> {
     let Some(ticket) = call.query("ticket") else {
         let caller = authenticated(call, Age::Current).await?;
         caller.principal.require("events:read")?;
         return Ok((viewer(&caller, "events:read"), Some(watched(call, &caller, "events:read"))));
     };
     let refused = || {
-        Problem::new(Code::Unauthenticated, "The ticket is not valid (any more). Get another by POST /v1/tickets.")
+        Problem::new(Code::Unauthenticated, "The ticket is invalid or has expired. Get another with POST /v1/tickets.")
             .with_header("WWW-Authenticate", r#"Bearer error="invalid_token""#)
     };
-    // A ticket's tenant is in the ticket, as a key's is in the key.
+    // A ticket names its tenant, as a key does.
     let tenant = ticket.strip_prefix(TICKET_PREFIX).and_then(|rest| rest.split_once('_')).map(|(tenant, _)| tenant);
     logins::check(call)?;
     if let Some(tenant) = tenant
@@ -110,7 +110,7 @@ fn after(call: &Call) -> Result<Option<u64>, Problem> {
     call.query("after").map(|text| sequence(&text).ok_or_else(fault)).transpose()
 }
 
-/// Where a stream goes on: a client that came back by itself says so in a header, with the first query still in place.
+/// The event after which a stream resumes. A client that reconnects by itself names it in a header, and repeats the query.
 fn resumed(call: &Call) -> Result<Option<u64>, Problem> {
     let after = after(call)?;
     let last = call.request.header("last-event-id").filter(|text| !text.trim().is_empty());
@@ -118,22 +118,22 @@ fn resumed(call: &Call) -> Result<Option<u64>, Problem> {
     Ok(last.map(|text| sequence(text.trim()).ok_or_else(fault)).transpose()?.or(after))
 }
 
-/// How a client wants to be told of events.
+/// How a client reads events.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Delivery {
     WebSocket,
     /// Server-Sent Events.
     Stream,
-    /// A page of what has happened.
+    /// A page of past events.
     Page,
 }
 
-/// `otherwise`: a client that takes anything gets a stream.
-fn way(call: &Call, otherwise: bool) -> Way {
+/// `otherwise`: whether a client without a preference gets a stream.
+fn delivery(call: &Call, otherwise: bool) -> Delivery {
     match () {
-        () if call.upgrades() => Way::WebSocket,
-        () if call.prefers_stream(otherwise) => Way::Stream,
-        () => Way::Page,
+        () if call.upgrades() => Delivery::WebSocket,
+        () if call.prefers_stream(otherwise) => Delivery::Stream,
+        () => Delivery::Page,
     }
 }
 
@@ -141,36 +141,36 @@ const STREAM_QUERY: [&str; 6] = ["types", "subject", "service", "owner", "after"
 const PAGE_QUERY: [&str; 7] = ["types", "subject", "service", "owner", "after", "limit", "cursor"];
 
 pub async fn stream(call: &Call) -> Result<Answer, Problem> {
-    let way = way(call, true);
-    call.only_query(if way == Way::Page { &PAGE_QUERY } else { &STREAM_QUERY })?;
+    let delivery = delivery(call, true);
+    call.only_query(if delivery == Delivery::Page { &PAGE_QUERY } else { &STREAM_QUERY })?;
     // A head uses up no ticket.
-    if way == Way::Page || call.is_head() {
+    if delivery == Delivery::Page || call.is_head() {
         let caller = authenticated(call, Age::Current).await?;
         caller.principal.require("events:read")?;
         let viewer = viewer(&caller, "events:read");
         let filter = filter(call, &viewer)?;
-        if way == Way::Page {
+        if delivery == Delivery::Page {
             return list(call, &caller, viewer, filter, None).await;
         }
         resumed(call)?;
         return Ok(Answer::head_of_stream());
     }
-    let (viewer, watched) = who_looks(call).await?;
+    let (viewer, watched) = identify_viewer(call).await?;
     let filter = filter(call, &viewer)?;
-    open(call, viewer, filter, None, (way, watched)).await
+    open(call, viewer, filter, None, (delivery, watched)).await
 }
 
 fn filter(call: &Call, viewer: &Viewer) -> Result<Filter, Problem> {
     Filter::from_query(|name| call.query(name), &viewer.principal, viewer.sees_all).map_err(Problem::invalid)
 }
 
-/// Opens a socket at the tenant's hub, or where that says; it becomes the answer, or is read for one.
+/// Opens a socket at the tenant's hub, or at the shard that the hub names. It becomes the response, or feeds a stream.
 async fn open(
     call: &Call,
     viewer: Viewer,
     filter: Filter,
     bound_to: Option<String>,
-    (way, watched): (Way, Option<CredentialWatch>),
+    (delivery, watched): (Delivery, Option<CredentialWatch>),
 ) -> Result<Answer, Problem> {
     let mut headers = Headers::default();
     headers.set("x-request-id", &call.request_id);
@@ -179,9 +179,9 @@ async fn open(
     if offered.split(',').any(|protocol| protocol.trim() == SUBPROTOCOL) {
         headers.set("sec-websocket-protocol", SUBPROTOCOL);
     }
-    let (form, after) = match way {
-        Way::Stream => (Form::Frame, resumed(call)?),
-        Way::WebSocket | Way::Page => (Form::Message, after(call)?),
+    let (form, after) = match delivery {
+        Delivery::Stream => (Form::Frame, resumed(call)?),
+        Delivery::WebSocket | Delivery::Page => (Form::Message, after(call)?),
     };
     let headers = headers.as_str().to_string();
     let response = opened(Open { viewer, filter, after, bound_to, form, shard: 0, headers }).await?;
@@ -191,7 +191,7 @@ async fn open(
     })
 }
 
-/// The answer to an opening, by the hub or the shard that it names.
+/// The response to an opening, by the hub or the shard that it names.
 async fn opened(mut open: Open) -> Result<JsValue, Problem> {
     let (tenant, after) = (open.viewer.tenant.clone(), open.after);
     let mut opened = objects::open_socket(Kind::Events, &tenant, &open).await.map_err(internal)?;
@@ -199,7 +199,7 @@ async fn opened(mut open: Open) -> Result<JsValue, Problem> {
         let place = place.split_once(' ').and_then(|(shard, last)| Some((shard.parse().ok()?, last.parse().ok()?)));
         let (shard, last): (u16, u64) = place.ok_or_else(|| Problem::internal("the hub named no shard"))?;
         open.shard = shard;
-        // The shard may be a moment behind: where to begin is the hub's to say.
+        // The shard may lag behind the hub, which therefore determines the position.
         open.after = Some(after.map_or(last, |after| after.min(last)));
         opened = objects::open_socket(Kind::Shards, &shard_name(&tenant, shard), &open).await.map_err(internal)?;
     }
@@ -209,7 +209,7 @@ async fn opened(mut open: Open) -> Result<JsValue, Problem> {
     }
 }
 
-/// A socket for who is not shown events, but looks again when there are some.
+/// A socket for a reader that is only notified of events, and then looks itself.
 pub async fn held(caller: &Caller, filter: Filter, after: Option<u64>) -> Result<ClientSocket, Problem> {
     let viewer = Viewer { notify_only: true, by: Vec::new(), ..viewer(caller, "contexts:read") };
     let headers = Headers::default().as_str().to_string();
@@ -224,16 +224,8 @@ pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
         #[serde(serialize_with = "as_text")]
         expires_at: Timestamp,
     }
-    let body = call.optional_json_body().await?;
-    if !matches!(body.trim_ascii(), b"{}") && !body.is_empty() {
-        let text = std::str::from_utf8(&body).unwrap_or_default();
-        let faults = narthex_core::base::json::Object::new(text, "#")
-            .map_or_else(|fault| vec![fault], narthex_core::base::json::Object::finish);
-        if !faults.is_empty() {
-            return Err(Problem::invalid(faults));
-        }
-    }
-    // A key that is never kept has the right form: enough randomness, safe in a URL.
+    call.read_optional_body(|_| ()).await?;
+    // A key that is never stored has the right form: enough randomness, safe in a URL.
     let minted = api_key::mint(&caller.principal.tenant, random::bytes());
     let secret = minted.secret.rsplit('_').next().unwrap_or_default();
     let ticket = format!("{TICKET_PREFIX}{}_{secret}", caller.principal.tenant);
@@ -243,29 +235,33 @@ pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     Answer::json(201, &Ticket { ticket: &ticket, expires_at: until })
 }
 
-/// A context's own events: a list, or a socket or a stream when one is asked for.
+/// The events of a context: a list, or a socket or a stream if the client requests one.
 pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
-    let way = way(call, false);
-    call.only_query(if way == Way::Stream { &["after", "ticket"] } else { &["after", "limit", "cursor", "ticket"] })?;
+    let delivery = delivery(call, false);
+    call.only_query(if delivery == Delivery::Stream {
+        &["after", "ticket"]
+    } else {
+        &["after", "limit", "cursor", "ticket"]
+    })?;
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"));
-    if way != Way::Page && !call.is_head() && call.query("ticket").is_some() {
-        let (id, (viewer, watched)) = (id?, who_looks(call).await?);
+    if delivery != Delivery::Page && !call.is_head() && call.query("ticket").is_some() {
+        let (id, (viewer, watched)) = (id?, identify_viewer(call).await?);
         seen_by(&viewer, &id).await?;
-        return open_context(call, viewer, &id, (way, watched)).await;
+        return open_context(call, viewer, &id, (delivery, watched)).await;
     }
     let caller = authenticated(call, Age::Current).await?;
     caller.principal.require("contexts:read")?;
     let (id, viewer) = (id?, viewer(&caller, "contexts:read"));
     let created_at = seen_by(&viewer, &id).await?;
-    if way == Way::Stream && call.is_head() {
+    if delivery == Delivery::Stream && call.is_head() {
         resumed(call)?;
         return Ok(Answer::head_of_stream());
     }
-    if way != Way::Page {
+    if delivery != Delivery::Page {
         let watched = watched(call, &caller, "contexts:read");
-        return open_context(call, viewer, &id, (way, Some(watched))).await;
+        return open_context(call, viewer, &id, (delivery, Some(watched))).await;
     }
-    // What has happened is in the list, even what is still on its way to the hub.
+    // The list includes events that are still on their way to the hub.
     let mut snapshot = caller.snapshot.clone();
     call_with_revision(&viewer.tenant, &id, &mut snapshot, StoreAsk::Flush).await.map_err(internal)?;
     let since = Timestamp(created_at.0.saturating_sub(CLOCKS_DIFFER_MS));
@@ -273,7 +269,7 @@ pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
     list(call, &caller, viewer, filter, Some(since)).await
 }
 
-/// When a context was created, for whoever may see it.
+/// When a context was created; not found for viewers that may not see it.
 async fn seen_by(viewer: &Viewer, id: &ContextId) -> Result<Timestamp, Problem> {
     let mut snapshot = snapshot::any(&viewer.tenant).await.map_err(internal)?;
     if !is_store_of(&viewer.tenant, id, &mut snapshot).await.map_err(internal)? {
@@ -290,13 +286,13 @@ async fn open_context(
     call: &Call,
     viewer: Viewer,
     id: &ContextId,
-    by: (Way, Option<CredentialWatch>),
+    by: (Delivery, Option<CredentialWatch>),
 ) -> Result<Answer, Problem> {
     let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
     open(call, viewer, filter, Some(id.to_string()), by).await
 }
 
-/// A page of what has happened, the oldest first; nothing of before `since`.
+/// A page of events, the oldest first; none before `since`.
 async fn list(
     call: &Call,
     caller: &Caller,
@@ -306,7 +302,7 @@ async fn list(
 ) -> Result<Answer, Problem> {
     let limit = limit(call, 100, 200)
         .ok_or_else(|| Problem::invalid(vec![Fault::new("?limit", "must be an integer from 1 to 200")]))?;
-    // A cursor belongs to its filters and to whoever may see through them.
+    // A cursor belongs to its filters and to the viewer.
     let digest = match &filter.subject {
         Some(id) if since.is_some() => format!("events {} {id}", viewer.principal),
         _ => format!("log {} {} {:?} {}", viewer.tenant, viewer.principal, filter, viewer.sees_all),

@@ -1,4 +1,4 @@
-//! `/v1/keys`: API keys. A secret is shown in the answer that makes it, and never again.
+//! `/v1/keys`: API keys. A secret is shown in the response that makes it, and never again.
 
 use serde::Serialize;
 
@@ -12,9 +12,9 @@ use narthex_core::http::problem::Problem;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
+use super::documents::may_grant;
 use super::lists::page;
 use super::registry_client::{ask_registry, refusal};
-use super::roles::may_grant;
 
 const DAY_MS: u64 = 86_400_000;
 const DEFAULT_DAYS: u64 = 90;
@@ -29,7 +29,7 @@ struct KeyView<'a> {
     name: &'a str,
     role: &'a str,
     permissions: &'a [String],
-    /// By which people recognise the secret.
+    /// For people to recognize the secret by.
     last_four: &'a str,
     created_by: &'a str,
     #[serde(serialize_with = "as_text")]
@@ -56,25 +56,30 @@ fn view<'a>(key: &'a Key, secret: Option<&'a str>, used: &[(String, Timestamp)])
     }
 }
 
-pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
-    let bytes = call.json_body().await?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
+struct NewKeyBody {
+    name: String,
+    role: String,
+    permissions: Vec<String>,
+    days: u64,
+}
+
+fn read(caller: &Caller, body: &mut Object<'_>) -> NewKeyBody {
     let name = body.string("name", 1..=200);
     let name = body.require("name", name).unwrap_or_default();
     let known_role = |role: &str| caller.snapshot.role(role).map(|_| role.to_string());
     let role = body.parsed("role", "the name of a role: GET /v1/roles lists them", known_role);
     let role = body.require("role", role).unwrap_or_default();
-    let permissions = role::permissions(&mut body, 50).unwrap_or_default();
+    let permissions = role::permissions(body, 50).unwrap_or_default();
     let days = body.integer("expires_in_days", 1..=3650).unwrap_or(DEFAULT_DAYS);
     if role == role::SERVICE && role::service_of(&permissions).is_none() {
         let detail = "must be services:heartbeat:<id>, services:connect:<id> or both, with the id of one service";
         body.fault("permissions", detail);
     }
-    let faults = body.finish();
-    if !faults.is_empty() {
-        return Err(Problem::invalid(faults));
-    }
+    NewKeyBody { name, role, permissions, days }
+}
+
+pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    let NewKeyBody { name, role, permissions, days } = call.read_body(|body| read(caller, body)).await?;
     may_grant(&caller.principal, granted(caller, &role, &permissions))?;
     let minted = api_key::mint(&caller.principal.tenant, random::bytes());
     let new = NewKey {
@@ -106,15 +111,9 @@ fn made(reply: Reply, secret: &str, used: &[(String, Timestamp)]) -> Result<Answ
 }
 
 pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
-    let bytes = call.optional_json_body().await?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
-    let overlap_seconds = body.integer("overlap_seconds", 0..=MAX_OVERLAP).unwrap_or(0);
-    let faults = body.finish();
-    if !faults.is_empty() {
-        return Err(Problem::invalid(faults));
-    }
-    // A new secret is the key itself: nobody takes over more than they have.
+    let overlap_seconds =
+        call.read_optional_body(|body| body.integer("overlap_seconds", 0..=MAX_OVERLAP).unwrap_or(0)).await?;
+    // The new secret has all permissions of the key, so the caller needs them too.
     let known = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
     may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
     let minted = api_key::mint_again(id.into(), &random::bytes::<32>());
@@ -123,7 +122,7 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
 }
 
 pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
-    // Nobody ends what has more than they have; their own key they may.
+    // Callers end keys that have no more than they have, and their own.
     if let Some(known) = caller.snapshot.key(id).filter(|_| caller.principal.principal.strip_prefix("key:") != Some(id))
     {
         may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
@@ -134,7 +133,7 @@ pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     }
 }
 
-/// When keys and clients were used last, which no snapshot has.
+/// When keys and clients were last used, which snapshots do not include.
 pub async fn last_used(caller: &Caller) -> Result<Vec<(String, Timestamp)>, Problem> {
     match ask_registry(caller, Ask::LastUsed).await? {
         Reply::LastUsed(used) => Ok(used),

@@ -1,4 +1,4 @@
-//! `GET /v1/contexts`, and what all lists have in common: limits, cursors, pages.
+//! `GET /v1/contexts`, and the common parts of all lists: limits, cursors, pages.
 
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 
 const DEFAULT_LIMIT: u64 = 50;
-/// What all stores of a tenant read for a page together, and each of them at least and at most, in bytes.
+/// The maximum that all stores of a tenant read for a page, and the minimum and maximum of each store, in bytes.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 const LEAST_BYTES: u64 = 64 * 1024;
 const MAX_OF_ONE: u64 = 2 * 1024 * 1024;
@@ -50,7 +50,7 @@ fn filters(call: &Call) -> Result<Query, Problem> {
     })
 }
 
-/// A time from the query; one that is none is a fault.
+/// A time from the query; a fault if it cannot be parsed.
 pub fn time(call: &Call, name: &str, faults: &mut Vec<Fault>) -> Option<Timestamp> {
     let text = call.query(name)?;
     let time = Timestamp::parse(&text);
@@ -60,7 +60,7 @@ pub fn time(call: &Call, name: &str, faults: &mut Vec<Fault>) -> Option<Timestam
     time
 }
 
-/// `limit` from the query; nothing when it is out of range.
+/// `limit` from the query; `None` if it is out of range.
 pub fn limit(call: &Call, default: u64, most: u64) -> Option<u64> {
     match call.query("limit") {
         None => Some(default),
@@ -92,7 +92,7 @@ pub async fn contexts(call: &Call, mut caller: Caller) -> Result<Answer, Problem
     page(call, &found, next)
 }
 
-/// Its own contexts, the newest first, and the cursor to those after them.
+/// The caller's own contexts, the newest first, and the cursor of the next page.
 pub async fn own(
     caller: &mut Caller,
     limit: u64,
@@ -107,7 +107,7 @@ async fn found(
     mut query: Query,
     cursor: Option<&str>,
 ) -> Result<(Vec<Box<RawValue>>, Option<String>), Problem> {
-    // A cursor belongs to its filters and to whoever may see through them; how long its pages are may change.
+    // A cursor belongs to its filters and to the caller; the length of its pages may change.
     let filters = Query { limit: DEFAULT_LIMIT, ..query.clone() };
     let digest =
         format!("contexts {} {}", caller.principal.tenant, serde_json::to_string(&filters).unwrap_or_default());
@@ -145,7 +145,7 @@ pub fn page<T: serde::Serialize>(call: &Call, data: &[T], next: Option<String>) 
     })
 }
 
-/// Every store of the tenant, asked at once.
+/// Asks every store of the tenant at once.
 async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<PagePart<Box<RawValue>>>, Problem> {
     let tenant = &caller.principal.tenant;
     let asks = caller.snapshot.stores.iter().map(|store| {

@@ -41,7 +41,7 @@ pub fn write(call: &Call, answer: &Answer) {
         (Field::region, call.region().code().into()),
         (Field::context, context.into()),
         (Field::method, call.method().into()),
-        (Field::path, call.told_path().into()),
+        (Field::path, call.public_path().into()),
         (Field::status, answer.status.into()),
         (Field::duration_ms, clock::now().since(call.began).into()),
         (Field::code, answer.code.into()),

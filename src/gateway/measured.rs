@@ -1,24 +1,23 @@
-//! `/v1/services/{id}/heartbeat` and `/check`: what a service says of itself, and what is seen of it now.
+//! `/v1/services/{id}/heartbeat` and `/check`: the status that a service reports, and a probe of it.
 
 use serde::Serialize;
 
 use crate::objects::lanes::client as lanes;
 use crate::objects::lanes::messages::ProbeError;
 use crate::transport::mcp::catalogue_refresh;
-use narthex_core::base::json::Object;
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::HealthStatus;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 
-/// How long a heartbeat lasts when it does not say so, in seconds.
+/// The default lease of a heartbeat, in seconds.
 const DEFAULT_LEASE_SECONDS: u64 = 30;
 
 #[derive(Serialize)]
 struct BeatView<'a> {
     id: &'a str,
-    /// As it is shown from now on, which is not always what the service says.
+    /// As it is shown from now on, which may differ from the reported status.
     status: &'a str,
     lease_until: String,
 }
@@ -26,19 +25,19 @@ struct BeatView<'a> {
 #[derive(Serialize)]
 struct CheckView<'a> {
     id: &'a str,
-    /// Nothing: the answer says nothing about it.
+    /// `None` if the response does not show whether it is.
     healthy: Option<bool>,
     status: &'a str,
     status_code: Option<u16>,
     error: Option<ProbeError>,
     latency_ms: u64,
     at: String,
-    /// Of an MCP server: why its tools could not be read, or null.
+    /// For MCP servers: the reason why the tools could not be read, or null.
     #[serde(skip_serializing_if = "Option::is_none")]
     tools_error: Option<Option<String>>,
 }
 
-fn said(text: &str) -> Option<HealthStatus> {
+fn reported(text: &str) -> Option<HealthStatus> {
     Some(match text {
         "online" => HealthStatus::Online,
         "degraded" => HealthStatus::Degraded,
@@ -48,15 +47,13 @@ fn said(text: &str) -> Option<HealthStatus> {
 }
 
 pub async fn heartbeat(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
-    let bytes = call.optional_json_body().await?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
-    let status = body.parsed("status", "online, degraded or offline", said).unwrap_or(HealthStatus::Online);
-    let seconds = body.integer("lease_seconds", 5..=3600).unwrap_or(DEFAULT_LEASE_SECONDS);
-    let faults = body.finish();
-    if !faults.is_empty() {
-        return Err(Problem::invalid(faults));
-    }
+    let (status, seconds) = call
+        .read_optional_body(|body| {
+            let status = body.parsed("status", "online, degraded or offline", reported);
+            let seconds = body.integer("lease_seconds", 5..=3600);
+            (status.unwrap_or(HealthStatus::Online), seconds.unwrap_or(DEFAULT_LEASE_SECONDS))
+        })
+        .await?;
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     let tenant = &caller.principal.tenant;
     let until = lanes::heartbeat(tenant, entry, status, seconds * 1000).await.map_err(internal)?;

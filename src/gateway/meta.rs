@@ -1,4 +1,4 @@
-//! What the gateway says of itself: health, contracts, console, costs.
+//! The gateway itself: health, contracts, console, costs.
 
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -21,12 +21,12 @@ pub async fn contract(call: &Call) -> Result<Answer, Problem> {
     Ok(answer.with("cache-control", "public, max-age=300"))
 }
 
-/// What the console has to know before anybody has signed in: which of its parts this deployment has.
+/// The features that the console must know before sign-in.
 pub fn console_features(call: &Call) -> Result<Answer, Problem> {
     Answer::json(200, &json!({"oauth": call.settings.oauth, "demo": call.settings.demo}))
 }
 
-/// The console's files; what is none of them is not found.
+/// The console's files; other paths are not found.
 pub async fn console(call: &Call) -> Result<Answer, Problem> {
     let response = call.request.asset().await.map_err(internal)?;
     let status = js_sys::Reflect::get(&response, &"status".into()).ok().and_then(|status| status.as_f64());
@@ -43,7 +43,7 @@ pub fn who_am_i(caller: &Caller) -> Result<Answer, Problem> {
     Answer::json(200, &caller.principal)
 }
 
-/// What the objects of this isolate cost since it started.
+/// The costs of this isolate's calls to objects since it started.
 pub fn costs() -> Result<Answer, Problem> {
     let costs = RawValue::from_string(objects::costs()).map_err(|error| Problem::internal(error.to_string()))?;
     Answer::json(200, &costs)

@@ -1,9 +1,9 @@
-//! HTTP in, HTTP out. The life of a request is this list of phases:
+//! HTTP in, HTTP out. A request passes these phases:
 //!
-//! describe → preflight → size of the headers → route → credentials → the resource's handler → answer → log
+//! describe → preflight → size of the headers → route → credentials → permission → handler → response → log
 //!
 //! Routes are rows of one table (`routes/table.rs`), so the whole surface is seen in one place. Handlers return an
-//! [`Answer`] or a [`Problem`]; everything common to all answers is added here.
+//! [`Answer`] or a [`Problem`]; headers that all responses have are added here.
 
 pub mod answer;
 mod audit;
@@ -11,14 +11,13 @@ mod authenticate;
 mod call;
 mod callbacks;
 mod capabilities;
-mod clients;
 mod connections;
 mod contexts;
 mod cors;
 mod credentials;
 mod decision;
+mod documents;
 mod events;
-mod issuers;
 mod keys;
 mod limits;
 mod lists;
@@ -30,13 +29,11 @@ mod oauth;
 mod refusals;
 mod registry;
 mod registry_client;
-mod roles;
 mod routes;
 pub mod schedules;
 mod service_view;
 mod services;
 mod sse;
-mod tenants;
 mod tools;
 mod usage;
 mod webhooks;
@@ -54,7 +51,7 @@ pub async fn serve(request: JsValue, env: &JsValue, context: JsValue) -> JsValue
     let call = Call::new(request, settings::of(env), context);
     let answer = match handle(&call).await {
         Ok(answer) => answer,
-        Err(problem) => Answer::problem(&problem, call.told_path(), &call.request_id),
+        Err(problem) => Answer::problem(&problem, call.public_path(), &call.request_id),
     };
     finish(&call, answer)
 }
@@ -70,7 +67,7 @@ async fn handle(call: &Call) -> Result<Answer, Problem> {
     routes::dispatch(call).await
 }
 
-/// Adds what every answer has, and writes the log line.
+/// Adds the headers that every response has, and writes the log line.
 fn finish(call: &Call, mut answer: Answer) -> JsValue {
     let headers = &mut answer.headers;
     headers.set("x-request-id", &call.request_id);
@@ -80,7 +77,7 @@ fn finish(call: &Call, mut answer: Answer) -> JsValue {
     call.limits.headers(headers);
     headers.set("x-content-type-options", "nosniff");
     if answer.streams {
-        // What compresses an answer on the way holds events back, and a proxy may wait for the whole.
+        // Compression on the way delays events, and a proxy may wait for the whole response.
         headers.set("cache-control", "no-store, no-transform");
         headers.set("x-accel-buffering", "no");
     } else if !answer.public {

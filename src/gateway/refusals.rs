@@ -1,5 +1,5 @@
-//! Refused requests in the metrics: the code of the answer and of the log line, counted at the tenant's hub. Who is not
-//! known is counted with the tenant that the deployment began with.
+//! Refused requests in the metrics: the code of the response and of the log line, counted at the tenant's hub. Requests of
+//! unknown callers are counted at the deployment's own tenant.
 
 use std::cell::RefCell;
 
@@ -14,7 +14,7 @@ thread_local! {
     static REFUSALS: RefCell<RejectionCounter> = RefCell::default();
 }
 
-async fn tell(tenant: &str, codes: Codes) {
+async fn report(tenant: &str, codes: Codes) {
     let ask = Ask::Refused { codes };
     if let Err(failure) = call_hub(tenant, &ask).await {
         log_event!(RefusalsNotCounted, tenant = tenant, detail = &failure);
@@ -24,17 +24,17 @@ async fn tell(tenant: &str, codes: Codes) {
     }
 }
 
-/// Counts a refusal; the hub hears of it after the answer.
+/// Counts a refusal, and reports to the hub after the response.
 pub fn count(call: &Call, code: &str) {
     let tenant = call.tenant.borrow().clone();
     if let Some(codes) = REFUSALS.with_borrow_mut(|refusals| refusals.count(&tenant, code, clock::now())) {
-        call.keep_running(async move { tell(&tenant, codes).await });
+        call.keep_running(async move { report(&tenant, codes).await });
     }
 }
 
-/// Tells the hub of what this isolate has refused, before somebody looks.
+/// Reports this isolate's refusals to the hub, before its totals are read.
 pub async fn flush(tenant: &str) {
     if let Some(codes) = REFUSALS.with_borrow_mut(|refusals| refusals.take(tenant)) {
-        tell(tenant, codes).await;
+        report(tenant, codes).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/registry`: how much room the documents of a tenant take.
+//! `GET /v1/registry`: how much storage the documents of a tenant use.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ struct View<'a> {
     documents: BTreeMap<String, KindSize>,
     registrations: Registrations,
     largest: Vec<Shown<'a>>,
-    /// What requests do not see until there is room for it.
+    /// Documents that the snapshot has no room for, so that requests do not see them.
     left_out: Vec<Shown<'a>>,
 }
 
@@ -74,7 +74,7 @@ pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     Answer::json(200, &view)
 }
 
-/// Gives who configures all documents, where the snapshot could not have them.
+/// Completes the caller's snapshot with the documents that it had no room for.
 pub async fn complete(caller: &mut Caller) -> Result<(), Problem> {
     if !caller.snapshot.left_out.is_empty() {
         caller.snapshot = snapshot::complete(&caller.principal.tenant, &caller.snapshot).await.map_err(internal)?;

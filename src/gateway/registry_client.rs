@@ -1,4 +1,4 @@
-//! Asking the registry of a caller's tenant, and what its refusals are as problems.
+//! Calls to the registry of the caller's tenant, and its refusals as problems.
 
 use crate::objects::registry::messages::{Ask, Message, Refusal, Reply};
 use crate::platform::objects::{self, Kind as Family};
@@ -7,7 +7,7 @@ use narthex_core::http::problem::{Code, Problem};
 use super::answer::internal;
 use super::call::Caller;
 
-/// A write waits for every store to know of it.
+/// A write waits until every store has been informed.
 pub const WRITE_PATIENCE_MS: u64 = 15_000;
 
 /// Asks the registry of the caller's tenant.
@@ -17,7 +17,7 @@ pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
     objects::send(Family::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
 }
 
-/// What all writes may be refused with.
+/// The refusals that all writes have in common, as problems.
 pub fn refusal(reply: Reply, what: &str) -> Problem {
     match reply {
         Reply::Absent => Problem::not_found(what),

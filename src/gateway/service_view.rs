@@ -16,10 +16,10 @@ pub fn view<'r>(registered: &'r StoredService, measured: &ObservedStatus) -> Ser
     ServiceView { credentials, ..registered.service.view(measured, registered.created_at, registered.updated_at) }
 }
 
-/// The version of what is configured, which is all that a write's condition looks at; and of what is measured, as
-/// that is shown too.
+/// The version of the configuration, which is what the condition of a write refers to, and that of the observed status,
+/// which is shown too.
 pub fn etag(registered: &StoredService, measured: &ObservedStatus) -> String {
-    // What is read of its tools is shown too, and only grows newer.
+    // The tools that were read are shown too; their time only increases.
     let read = registered.service.catalogue.as_ref().map_or(0, |catalogue| catalogue.changed_at.0);
     match measured.version + read {
         0 => format!("\"{}\"", registered.version),
@@ -32,7 +32,7 @@ pub fn written(reply: Reply) -> Result<Answer, Problem> {
     struct Created<'a> {
         #[serde(flatten)]
         view: ServiceView<'a>,
-        /// Shown now and never again.
+        /// Shown in this response, and never again.
         #[serde(skip_serializing_if = "Option::is_none")]
         signing_secret: Option<&'a str>,
         /// Until when the old one signs too.

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use crate::objects::registry::messages::{Ask, Reply};
 use crate::platform::secret_box;
 use crate::transport;
-use narthex_core::base::json::{Fault, Object};
+use narthex_core::base::json::Fault;
 use narthex_core::base::names::valid_id;
 use narthex_core::http::etag;
 use narthex_core::http::problem::{Code, Problem};
@@ -17,22 +17,22 @@ use super::lists::page;
 use super::service_view::{etag, view, written};
 use super::tools;
 
-pub use super::registry_client::{WRITE_PATIENCE_MS, ask_registry, refusal};
+use super::registry_client::{ask_registry, refusal};
 
 const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unknown"];
-/// How long an old signing secret signs too when nothing is said: a day, in seconds. And the longest.
+/// How long an old signing secret remains valid by default, and at most, in seconds.
 pub const DEFAULT_OVERLAP: u64 = 86_400;
 pub const MAX_OVERLAP: u64 = 30 * 86_400;
 
-pub fn checked_id(id: &str) -> Result<String, Problem> {
+pub fn check_id(id: &str) -> Result<(), Problem> {
     if valid_id(id) {
-        return Ok(id.to_string());
+        return Ok(());
     }
     let detail = "must be 1 to 64 lower-case letters, digits, - or _, beginning with a letter or digit";
     Err(Problem::invalid(vec![Fault::new("#/id", detail)]))
 }
 
-/// What is secret is stored encrypted or not at all.
+/// Secrets are stored encrypted or not at all.
 pub fn require_key() -> Result<(), Problem> {
     if secret_box::newest().is_some() {
         return Ok(());
@@ -45,40 +45,32 @@ pub fn require_key() -> Result<(), Problem> {
 
 pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     require_key()?;
-    let id = checked_id(id)?;
+    check_id(id)?;
     let condition = call.condition()?;
-    let document = text(call.json_body().await?);
-    let ask = Ask::PutService { id, document, condition, rules: call.write_rules() };
+    let document = call.json_text().await?;
+    let ask = Ask::PutService { id: id.into(), document, condition, rules: call.write_rules() };
     written(tools::after_write(caller, ask_registry(caller, ask).await?).await?)
 }
 
 pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     require_key()?;
     let condition = call.condition()?;
-    let patch = text(call.merge_patch().await?);
+    let patch = call.merge_patch().await?;
     let ask = Ask::PatchService { id: id.into(), patch, condition, rules: call.write_rules() };
     written(tools::after_write(caller, ask_registry(caller, ask).await?).await?)
 }
 
-/// Another signing secret. For a while the old one signs too, so that a service can be given the new one meanwhile.
+/// Another signing secret. For a while the old one signs too, so that there is time to give the new one to the service.
 pub async fn rotate_secret(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     require_key()?;
-    let bytes = call.optional_json_body().await?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
-    let overlap_seconds = body.integer("overlap_seconds", 0..=MAX_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
-    let signing_secret = services::read_signing_secret(&mut body);
-    let faults = body.finish();
-    if !faults.is_empty() {
-        return Err(Problem::invalid(faults));
-    }
+    let (overlap_seconds, signing_secret) = call
+        .read_optional_body(|body| {
+            let overlap_seconds = body.integer("overlap_seconds", 0..=MAX_OVERLAP).unwrap_or(DEFAULT_OVERLAP);
+            (overlap_seconds, services::read_signing_secret(body))
+        })
+        .await?;
     let ask = Ask::RotateSecret { id: id.into(), overlap_seconds, signing_secret };
     written(ask_registry(caller, ask).await?)
-}
-
-/// The body was found to be UTF-8 when it was checked.
-pub fn text(body: Vec<u8>) -> String {
-    String::from_utf8(body).unwrap_or_default()
 }
 
 pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
@@ -102,7 +94,7 @@ pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     Ok(Answer::json(200, &view(&entry.registered, &measured))?.with("etag", &tag))
 }
 
-/// Whether the caller has what this entity tag stands for (RFC 9110 §13.1.2).
+/// Whether the client has the version of this entity tag (RFC 9110 §13.1.2).
 pub fn unchanged(call: &Call, tag: &str) -> bool {
     call.request.header("if-none-match").is_some_and(|known| etag::has(known, tag))
 }

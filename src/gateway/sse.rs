@@ -1,7 +1,7 @@
-//! Server-Sent Events (WHATWG HTML §9.2): what an object's socket says, passed on as it comes.
+//! Server-Sent Events (WHATWG HTML §9.2): forwards the messages of an object's socket.
 //!
-//! An answer that stays open cannot hibernate, so it lives in the Worker, where waiting costs nothing; the object's end
-//! is a socket like any other. The Worker pings as its client reads: so the hub's rule for who is too slow holds here.
+//! A response that stays open cannot hibernate, so it lives in the Worker, where waiting costs nothing; for the object it
+//! is a socket like any other. The Worker pings as its client reads, so that the hub's rule for slow readers applies.
 
 use std::pin::pin;
 
@@ -17,16 +17,16 @@ use narthex_core::http::media_type::EVENT_STREAM;
 
 use super::answer::Answer;
 
-/// A client that takes nothing for so long is given up, in milliseconds.
+/// A client that reads nothing for this long is disconnected, in milliseconds.
 const STUCK_MS: u64 = 60_000;
-/// It pings the object each time its client has taken so many bytes.
+/// The object is pinged each time the client has read this many bytes.
 const PING_BYTES: usize = 64 * 1024;
-/// The Worker's memory is for many: who leaves more than this unread is cut off, and resumes.
+/// Many clients share the Worker's memory: one that leaves more than this unread is disconnected, and can resume.
 const MAX_UNREAD: usize = 4 * 1024 * 1024;
 const COMMENT: &str = ":\n\n";
 
-/// The answer that streams what comes from a socket an object has opened with `response`, for as long as the
-/// credentials are good that asked for it. A ticket's are known to the object alone.
+/// The response that streams the messages of a socket which an object has opened with `response`, for as long as the
+/// credentials of the request are valid. Those of a ticket are known to the object alone.
 pub fn answer(response: &JsValue, watched: Option<CredentialWatch>) -> Answer {
     let socket = ClientSocket::take(response);
     let mut headers = Headers::default();

@@ -1,9 +1,9 @@
-//! The tools of services that are MCP servers: read when they are registered and when somebody asks, and accepted.
+//! The tools of services that are MCP servers: read at registration and on request, and accepted.
 
 use crate::objects::registry::messages::{Ask, Reply};
 use crate::objects::registry::snapshot;
 use crate::transport::mcp::catalogue_refresh::{self, RefreshResult};
-use narthex_core::base::json::{Fault, Object};
+use narthex_core::base::json::Fault;
 use narthex_core::http::problem::Problem;
 
 use super::answer::{Answer, internal};
@@ -11,7 +11,7 @@ use super::call::{Call, Caller};
 use super::registry_client::ask_registry;
 use super::service_view::written;
 
-/// Reads the tools of a service that was just written. What the write gave is answered all the same.
+/// Reads the tools of a service that was just written. If that fails, the response is that of the write.
 pub async fn after_write(caller: &Caller, reply: Reply) -> Result<Reply, Problem> {
     let Reply::Service { service, created, measured, has_lane, signing_secret } = reply else { return Ok(reply) };
     if service.service.transport.upstream().is_none() {
@@ -30,16 +30,9 @@ pub async fn after_write(caller: &Caller, reply: Reply) -> Result<Reply, Problem
     Ok(Reply::Service { service, created, measured, has_lane, signing_secret })
 }
 
-/// Serves tools that are held back: those that are named, or all.
+/// Serves tools that are held back: those in the body, or all.
 pub async fn accept(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
-    let bytes = call.optional_json_body().await?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let mut body = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
-    let names = body.strings("names", 500, 128);
-    let faults = body.finish();
-    if !faults.is_empty() {
-        return Err(Problem::invalid(faults));
-    }
+    let names = call.read_optional_body(|body| body.strings("names", 500, 128)).await?;
     match ask_registry(caller, Ask::AcceptTools { id: id.into(), names }).await? {
         Reply::Unchanged => {
             let detail = "names no tool that is held back";

@@ -1,4 +1,4 @@
-//! `/v1/usage` and `/metrics`: what was asked for, what became of it, how long that took, and what it costs.
+//! `/v1/usage` and `/metrics`: contexts by outcome, their latency and their cost.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use super::lists::{page, time};
 use super::refusals;
 
 const DAY_MS: u64 = 24 * HOUR_MS;
-/// The longest span, in milliseconds: what is kept.
+/// The longest span, in milliseconds: that of the stored data.
 const MAX_MS: u64 = 92 * DAY_MS;
 
 #[derive(Serialize)]
@@ -30,7 +30,7 @@ struct View<'a> {
     service: Option<&'a str>,
     capability: Option<&'a str>,
     principal: Option<&'a str>,
-    /// What people call it now.
+    /// Its current name.
     principal_name: Option<String>,
     #[serde(serialize_with = "as_optional_text")]
     from: Option<Timestamp>,
@@ -101,7 +101,7 @@ fn view<'a>(query: &UsageQuery, snapshot: &Snapshot, key: &'a UsageKey, counts: 
     }
 }
 
-fn asked(call: &Call) -> Result<UsageQuery, Problem> {
+fn query(call: &Call) -> Result<UsageQuery, Problem> {
     let mut faults = Vec::new();
     let now = clock::now();
     let until = time(call, "before", &mut faults).unwrap_or_else(|| now.plus_ms(HOUR_MS));
@@ -127,7 +127,7 @@ fn asked(call: &Call) -> Result<UsageQuery, Problem> {
         return Err(Problem::invalid(faults));
     }
     Ok(UsageQuery {
-        // Whole hours are counted: the one in which the span begins is told of.
+        // Counts are per hour: the hour in which the span begins is included.
         from: Timestamp(from.0 / HOUR_MS * HOUR_MS),
         until,
         bucket_ms,
@@ -139,7 +139,7 @@ fn asked(call: &Call) -> Result<UsageQuery, Problem> {
 
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     call.only_query(&["group_by", "bucket", "after", "before"])?;
-    let query = asked(call)?;
+    let query = query(call)?;
     let ask = Ask::Usage(query.clone());
     match call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
         Reply::Usage(Some(groups)) => {

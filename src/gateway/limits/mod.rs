@@ -1,16 +1,15 @@
-//! Rate limits as requests meet them. A token is taken from what the isolate has; only when that is spent is the
-//! limit's object asked (`narthex_core::limits::quota_lease` says when).
+//! Charges requests to rate limits. A token is taken from the isolate's lease; only when that is used up is the object of
+//! the limit asked (`narthex_core::limits::quota_lease` decides when).
 //!
-//! Limits on requests of a tenant, role or key count every request whose credentials are good; those of a service or
-//! capability count what creates a context. Limits at a time are held by what creates a context, from before it is
-//! admitted until it is answered: one that is answered with 202 holds none any more. What makes several calls, as a batch
-//! of MCP does, takes what is due for each.
+//! Request limits of a tenant, role or key count every request with valid credentials; those of a service or capability
+//! count requests that create a context. Concurrency limits apply to requests that create a context, from before its
+//! admission until the response: after a 202 it holds no permit. A request with several calls, such as an MCP batch, is
+//! charged for each.
 
 pub mod addresses;
-mod due;
-pub mod held;
 pub mod logins;
-mod policies;
+mod pool_ref;
+pub mod request_quotas;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -30,16 +29,14 @@ use narthex_core::limits::quota_pool::{LeaseReport, QUOTA_LEASE_MS, QuotaState};
 
 use super::answer::internal;
 use super::call::Call;
-use due::Due;
+use pool_ref::PoolRef;
 
-pub use policies::{delete, get, list, put};
-
-/// Buckets an isolate knows; more are forgotten together, with what it had of them.
+/// The maximum number of pools that an isolate knows; beyond it all are forgotten, with their tokens.
 const MAX_LOCAL_QUOTAS: usize = 10_000;
-/// Who waits for what another asked for looks this often, in milliseconds, and so long in all.
+/// A request that waits for another's lease looks at this interval, and waits for this long at most, in milliseconds.
 const LOOK_MS: u64 = 5;
 const MAX_WAIT_MS: u64 = 8_000;
-/// What was not used for this long goes back, in milliseconds.
+/// Tokens that were not used for this long are returned, in milliseconds.
 const IDLE_MS: u64 = 500;
 
 thread_local! {
@@ -58,32 +55,32 @@ fn with_local_quota<T>(bucket: &str, work: impl FnOnce(&mut LocalQuota) -> T) ->
     })
 }
 
-/// What came of one limit.
+/// The outcome of one limit.
 enum Outcome {
-    /// A token of this portion.
+    /// A token of this lease.
     Token(u64, QuotaState),
     Permit(u64, QuotaState),
     Refused(QuotaState),
 }
 
-/// Holds a request of this principal against the limits that bind it.
-pub async fn asker(call: &Call, principal: &Principal, snapshot: &Snapshot) -> Result<(), Problem> {
+/// Charges a request to the limits of its principal.
+pub async fn request(call: &Call, principal: &Principal, snapshot: &Snapshot) -> Result<(), Problem> {
     if snapshot.limits.is_empty() {
         return Ok(());
     }
-    // A limit that was set too low has to be taken back by somebody.
+    // Otherwise a limit that was set too low could not be changed.
     if call.path.starts_with("/v1/limits") && principal.may("limits:write") {
         return Ok(());
     }
     let requests = snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests);
-    let dues = requests.filter_map(|policy| {
+    let pools = requests.filter_map(|policy| {
         let value = policy.limit.pool_of_principal(&principal.principal, &principal.role)?;
-        Some(Due::of(policy, &principal.tenant, &value))
+        Some(PoolRef::of(policy, &principal.tenant, &value))
     });
-    hold(call, dues.collect()).await
+    charge(call, pools.collect()).await
 }
 
-/// Holds what creates a context against the limits on that.
+/// Charges the creation of a context to its limits.
 pub async fn work(
     call: &Call,
     principal: &Principal,
@@ -91,30 +88,30 @@ pub async fn work(
     service: &str,
     capability: &str,
 ) -> Result<(), Problem> {
-    let dues = snapshot.limits.iter().filter_map(|policy| {
-        let asker = || policy.limit.pool_of_principal(&principal.principal, &principal.role);
-        let of_asker = if policy.limit.kind == LimitKind::Concurrent { asker() } else { None };
-        let value = of_asker.or_else(|| policy.limit.pool_of_work(service, capability))?;
-        Some(Due::of(policy, &principal.tenant, &value))
+    let pools = snapshot.limits.iter().filter_map(|policy| {
+        let of_principal = || policy.limit.pool_of_principal(&principal.principal, &principal.role);
+        let requester = if policy.limit.kind == LimitKind::Concurrent { of_principal() } else { None };
+        let value = requester.or_else(|| policy.limit.pool_of_work(service, capability))?;
+        Some(PoolRef::of(policy, &principal.tenant, &value))
     });
-    let held = hold(call, dues.collect()).await;
+    let charged = charge(call, pools.collect()).await;
     call.limits.end_work();
-    held
+    charged
 }
 
-/// As [`work`], for what no request creates: the objects are asked, as nobody waits for it.
-pub async fn unasked(tenant: &str, snapshot: &Snapshot, service: &str, capability: &str) -> Result<(), Problem> {
-    let mut taken: Vec<(Due, u64)> = Vec::new();
+/// As [`work`], for a schedule. The objects are asked each time, as it is not urgent.
+pub async fn scheduled(tenant: &str, snapshot: &Snapshot, service: &str, capability: &str) -> Result<(), Problem> {
+    let mut taken: Vec<(PoolRef, u64)> = Vec::new();
     for policy in snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests) {
         let Some(value) = policy.limit.pool_of_work(service, capability) else { continue };
-        let due = Due::of(policy, tenant, &value);
-        match due.ask(Ask::Take { wanted: 1, reports: Vec::new() }).await.map_err(internal)? {
-            Reply::Given { portion, .. } => taken.push((due, portion.number)),
+        let pool = PoolRef::of(policy, tenant, &value);
+        match pool.ask(Ask::Take { wanted: 1, reports: Vec::new() }).await.map_err(internal)? {
+            Reply::Given { portion, .. } => taken.push((pool, portion.number)),
             Reply::Refused { standing } => {
-                for (due, number) in taken {
-                    due.tell(Ask::Report(LeaseReport { number, used: 0 })).await;
+                for (pool, number) in taken {
+                    pool.notify(Ask::Report(LeaseReport { number, used: 0 })).await;
                 }
-                return Err(exceeded(vec![(due.name, standing.reset_ms)]));
+                return Err(exceeded(vec![(pool.name, standing.reset_ms)]));
             }
             _ => return Err(Problem::internal("the limit answered something else")),
         }
@@ -122,42 +119,42 @@ pub async fn unasked(tenant: &str, snapshot: &Snapshot, service: &str, capabilit
     Ok(())
 }
 
-/// Takes what is due of every limit, or of none.
-async fn hold(call: &Call, mut dues: Vec<Due>) -> Result<(), Problem> {
-    dues.retain(|due| !call.limits.has(&due.bucket));
-    if dues.is_empty() {
+/// Takes from every pool, or from none.
+async fn charge(call: &Call, mut pools: Vec<PoolRef>) -> Result<(), Problem> {
+    pools.retain(|pool| !call.limits.has(&pool.id));
+    if pools.is_empty() {
         return Ok(());
     }
     let before = clock::now();
-    // What is known to be refused takes nothing of the others.
-    let shut = |due: &Due| {
-        with_local_quota(&due.bucket, |local| local.is_blocked(before).then(|| Outcome::Refused(local.state(before))))
+    // A call that is known to be refused takes nothing from the other pools.
+    let blocked = |pool: &PoolRef| {
+        with_local_quota(&pool.id, |local| local.is_blocked(before).then(|| Outcome::Refused(local.state(before))))
     };
-    let mut outcomes: Vec<Option<Outcome>> = dues.iter().map(shut).collect();
+    let mut outcomes: Vec<Option<Outcome>> = pools.iter().map(blocked).collect();
     if outcomes.iter().all(Option::is_none) {
-        let taken = join_all(dues.iter().map(|due| take(call, due))).await;
+        let taken = join_all(pools.iter().map(|pool| take(call, pool))).await;
         call.limits.waited_ms.set(call.limits.waited_ms.get() + clock::now().since(before));
         outcomes = taken.into_iter().map(|taken| taken.map(Some)).collect::<Result<_, _>>().map_err(internal)?;
     }
     let mut refused = Vec::new();
-    for (due, outcome) in dues.iter().zip(&outcomes) {
+    for (pool, outcome) in pools.iter().zip(&outcomes) {
         let Some(outcome) = outcome else { continue };
         let (Outcome::Token(_, standing) | Outcome::Permit(_, standing) | Outcome::Refused(standing)) = outcome;
-        call.limits.note(due, *standing);
+        call.limits.note(pool, *standing);
         if let Outcome::Refused(standing) = outcome {
-            refused.push((due.name.clone(), standing.reset_ms));
+            refused.push((pool.name.clone(), standing.reset_ms));
         }
     }
     let granted = refused.is_empty();
-    for (due, outcome) in dues.iter().zip(&outcomes) {
+    for (pool, outcome) in pools.iter().zip(&outcomes) {
         match outcome {
-            Some(Outcome::Permit(permit, _)) => keep_permit(call, due, *permit, granted),
-            Some(Outcome::Token(number, _)) if !granted => put_back(call, due, *number),
+            Some(Outcome::Permit(permit, _)) => keep_permit(call, pool, *permit, granted),
+            Some(Outcome::Token(number, _)) if !granted => put_back(call, pool, *number),
             Some(Outcome::Token(..) | Outcome::Refused(_)) | None => {}
         }
     }
     if granted {
-        call.limits.take(dues.into_iter().map(|due| due.bucket));
+        call.limits.take(pools.into_iter().map(|pool| pool.id));
         return Ok(());
     }
     Err(exceeded(refused))
@@ -173,9 +170,9 @@ pub fn exceeded(refused: Vec<(String, u64)>) -> Problem {
         .with_header("Retry-After", seconds.to_string())
 }
 
-async fn take(call: &Call, due: &Due) -> Result<Outcome, Failure> {
-    if due.kind == LimitKind::Concurrent {
-        return match due.ask(Ask::Acquire).await? {
+async fn take(call: &Call, pool: &PoolRef) -> Result<Outcome, Failure> {
+    if pool.kind == LimitKind::Concurrent {
+        return match pool.ask(Ask::Acquire).await? {
             Reply::Permit { permit, standing } => Ok(Outcome::Permit(permit, standing)),
             Reply::Refused { standing } => Ok(Outcome::Refused(standing)),
             _ => Err(Failure("the limit answered something else".into())),
@@ -184,14 +181,14 @@ async fn take(call: &Call, due: &Due) -> Result<Outcome, Failure> {
     let until = clock::now().plus_ms(MAX_WAIT_MS);
     loop {
         let now = clock::now();
-        match with_local_quota(&due.bucket, |local| (local.take(now), local.state(now))) {
+        match with_local_quota(&pool.id, |local| (local.take(now), local.state(now))) {
             (TakeResult::Taken(number), standing) => return Ok(Outcome::Token(number, standing)),
             (TakeResult::Exhausted, standing) => return Ok(Outcome::Refused(standing)),
-            _ if now >= until => return Err(Failure("nobody was told of a limit".into())),
-            // Another request's I/O cannot be waited for; what it brings can.
+            _ if now >= until => return Err(Failure("no lease of a limit arrived in time".into())),
+            // The I/O of another request cannot be awaited, but its result can be polled.
             (TakeResult::Wait, _) => clock::pause(LOOK_MS).await,
             (TakeResult::Request(request), _) => {
-                if let Some(outcome) = ask(call, due, request, now).await? {
+                if let Some(outcome) = ask(call, pool, request, now).await? {
                     return Ok(outcome);
                 }
             }
@@ -199,44 +196,48 @@ async fn take(call: &Call, due: &Due) -> Result<Outcome, Failure> {
     }
 }
 
-/// Asks the object for tokens; gives nothing when what it gave came too late to be used.
-async fn ask(call: &Call, due: &Due, request: LeaseRequest, asked_at: Timestamp) -> Result<Option<Outcome>, Failure> {
+/// Asks the object for tokens. `None` if they arrived too late to be used.
+async fn ask(
+    call: &Call,
+    pool: &PoolRef,
+    request: LeaseRequest,
+    asked_at: Timestamp,
+) -> Result<Option<Outcome>, Failure> {
     let LeaseRequest { wanted, reports } = request;
-    let reply = due.ask(Ask::Take { wanted, reports }).await;
+    let reply = pool.ask(Ask::Take { wanted, reports }).await;
     let now = clock::now();
     match reply {
         Ok(Reply::Given { portion, standing }) => {
             if portion.tokens > 1 {
-                watch(call, due, portion.number);
+                watch(call, pool, portion.number);
             }
-            Ok(with_local_quota(&due.bucket, |local| {
+            Ok(with_local_quota(&pool.id, |local| {
                 let usable = local.receive(portion, standing, asked_at, now);
                 usable.then(|| Outcome::Token(portion.number, local.state(now)))
             }))
         }
         Ok(Reply::Refused { standing }) => {
-            with_local_quota(&due.bucket, |local| local.block(standing, now));
+            with_local_quota(&pool.id, |local| local.block(standing, now));
             Ok(Some(Outcome::Refused(standing)))
         }
         other => {
-            with_local_quota(&due.bucket, LocalQuota::request_failed);
+            with_local_quota(&pool.id, LocalQuota::request_failed);
             other.and_then(|_| Err(Failure("the limit answered something else".into())))
         }
     }
 }
 
-/// Gives back what nobody here uses of a portion, so that others need not wait until it is over.
-fn watch(call: &Call, due: &Due, number: u64) {
-    let due = due.clone();
+/// Returns the unused tokens of a lease, so that other isolates need not wait until it expires.
+fn watch(call: &Call, pool: &PoolRef, number: u64) {
+    let pool = pool.clone();
     call.keep_running(async move {
         for _ in 0..=QUOTA_LEASE_MS / IDLE_MS {
             clock::pause(IDLE_MS).await;
             let now = clock::now();
-            let (report, has) = with_local_quota(&due.bucket, |local| {
-                (local.release_unused(number, now), local.has_unreported(number))
-            });
+            let (report, has) =
+                with_local_quota(&pool.id, |local| (local.release_unused(number, now), local.has_unreported(number)));
             match report {
-                Some(report) => return due.tell(Ask::Report(report)).await,
+                Some(report) => return pool.notify(Ask::Report(report)).await,
                 None if has => {}
                 None => return,
             }
@@ -244,27 +245,26 @@ fn watch(call: &Call, due: &Due, number: u64) {
     });
 }
 
-fn put_back(call: &Call, due: &Due, number: u64) {
-    let report: Option<LeaseReport> = with_local_quota(&due.bucket, |local| local.return_token(number));
+fn put_back(call: &Call, pool: &PoolRef, number: u64) {
+    let report: Option<LeaseReport> = with_local_quota(&pool.id, |local| local.return_token(number));
     if let Some(report) = report {
-        let due = due.clone();
-        call.keep_running(async move { due.tell(Ask::Report(report)).await });
+        let pool = pool.clone();
+        call.keep_running(async move { pool.notify(Ask::Report(report)).await });
     }
 }
 
-/// Keeps a permit alive until the request is answered, and gives it back then; at once when it was not granted, as
-/// another limit refused.
-fn keep_permit(call: &Call, due: &Due, permit: u64, granted: bool) {
+/// Renews a permit until the request has its response, and returns it then; at once if another limit refused.
+fn keep_permit(call: &Call, pool: &PoolRef, permit: u64, granted: bool) {
     let (sender, mut answered) = oneshot::channel();
     if granted {
-        call.limits.keep(due.bucket.clone(), sender);
+        call.limits.keep(pool.id.clone(), sender);
     }
-    let due = due.clone();
+    let pool = pool.clone();
     call.keep_running(async move {
         loop {
             match select(&mut answered, std::pin::pin!(clock::pause(settings::timing().renew_ms))).await {
-                futures_util::future::Either::Left(_) => return due.tell(Ask::Release { permit }).await,
-                futures_util::future::Either::Right(_) => due.tell(Ask::Renew { permit }).await,
+                futures_util::future::Either::Left(_) => return pool.notify(Ask::Release { permit }).await,
+                futures_util::future::Either::Right(_) => pool.notify(Ask::Renew { permit }).await,
             }
         }
     });

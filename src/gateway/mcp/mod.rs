@@ -237,7 +237,7 @@ async fn batch(
 /// Checks the next message of a batch against the limits of its sender, as if it had arrived alone.
 async fn check_limits_of_next(call: &Call, caller: &Caller) -> Result<(), Problem> {
     call.limits.begin_next();
-    limits::asker(call, &caller.principal, &caller.snapshot).await
+    limits::request(call, &caller.principal, &caller.snapshot).await
 }
 
 async fn result_in_batch(

@@ -21,10 +21,9 @@ use narthex_core::http::egress_address::Policy;
 use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::{Answer, internal};
-use super::super::call::Call;
-use super::super::clients::new_secret;
+use super::super::call::{Call, text};
+use super::super::documents::new_secret;
 use super::super::limits::addresses;
-use super::super::services::text;
 use super::Failed;
 
 /// The largest registration, in bytes.

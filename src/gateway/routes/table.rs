@@ -1,9 +1,18 @@
 //! The table of routes. Methods of one path are in the order of `Allow`.
 
+use narthex_core::access::issuer::Issuer;
+use narthex_core::access::oauth::client::Client;
+use narthex_core::access::role::Role;
+use narthex_core::access::tenant::Tenant;
+use narthex_core::limits::policy::Limit;
+use narthex_core::schedules::Schedule;
+use narthex_core::webhooks::Webhook;
+
+use super::super::documents::{delete, get, list, put};
 use super::super::oauth::{self, Endpoint};
 use super::super::{
-    audit, callbacks, capabilities, clients, connections, contexts, events, issuers, keys, limits, lists, mcp,
-    measured, meta, registry, roles, schedules, services, tenants, tools, usage, webhooks,
+    audit, callbacks, capabilities, connections, contexts, events, keys, lists, mcp, measured, meta, registry,
+    services, tools, usage, webhooks,
 };
 use super::route::{Access, Permission, Route, routes};
 
@@ -57,43 +66,44 @@ routes! {
     POST   "/v1/keys/{id}/rotate" requires("keys:write") [complete, anew] => keys::rotate(call, &caller, id).await;
     GET    "/v1/whoami"           caller()                                => meta::who_am_i(&caller);
 
-    GET    "/v1/roles"        requires("roles:read") [complete]  => roles::list(call, &caller).await;
-    GET    "/v1/roles/{name}" requires("roles:read") [complete]  => roles::get(&caller, id).await;
-    PUT    "/v1/roles/{name}" requires("roles:write") [complete] => roles::put(call, &caller, id).await;
-    DELETE "/v1/roles/{name}" requires("roles:write") [complete] => roles::delete(call, &caller, id).await;
+    GET    "/v1/roles"        requires("roles:read") [complete]  => list::<Role>(call, &caller).await;
+    GET    "/v1/roles/{name}" requires("roles:read") [complete]  => get::<Role>(call, &caller, id).await;
+    PUT    "/v1/roles/{name}" requires("roles:write") [complete] => put::<Role>(call, &caller, id).await;
+    DELETE "/v1/roles/{name}" requires("roles:write") [complete] => delete::<Role>(call, &caller, id).await;
 
-    GET    "/v1/limits"        requires("limits:read") [complete]  => limits::list(call, &caller).await;
-    GET    "/v1/limits/{name}" requires("limits:read") [complete]  => limits::get(&caller, id).await;
-    PUT    "/v1/limits/{name}" requires("limits:write") [complete] => limits::put(call, &caller, id).await;
-    DELETE "/v1/limits/{name}" requires("limits:write") [complete] => limits::delete(call, &caller, id).await;
+    GET    "/v1/limits"        requires("limits:read") [complete]  => list::<Limit>(call, &caller).await;
+    GET    "/v1/limits/{name}" requires("limits:read") [complete]  => get::<Limit>(call, &caller, id).await;
+    PUT    "/v1/limits/{name}" requires("limits:write") [complete] => put::<Limit>(call, &caller, id).await;
+    DELETE "/v1/limits/{name}" requires("limits:write") [complete] => delete::<Limit>(call, &caller, id).await;
 
-    GET    "/v1/issuers"        requires("issuers:read") [complete]  => issuers::list(call, &caller).await;
-    GET    "/v1/issuers/{name}" requires("issuers:read") [complete]  => issuers::get(call, &caller, id).await;
-    PUT    "/v1/issuers/{name}" requires("issuers:write") [complete] => issuers::put(call, &caller, id).await;
-    DELETE "/v1/issuers/{name}" requires("issuers:write") [complete] => issuers::delete(call, &caller, id).await;
+    GET    "/v1/issuers"        requires("issuers:read") [complete]  => list::<Issuer>(call, &caller).await;
+    GET    "/v1/issuers/{name}" requires("issuers:read") [complete]  => get::<Issuer>(call, &caller, id).await;
+    PUT    "/v1/issuers/{name}" requires("issuers:write") [complete] => put::<Issuer>(call, &caller, id).await;
+    DELETE "/v1/issuers/{name}" requires("issuers:write") [complete] => delete::<Issuer>(call, &caller, id).await;
 
-    GET    "/v1/clients"      requires("clients:read") [complete]  => clients::list(call, &caller).await;
-    GET    "/v1/clients/{id}" requires("clients:read") [complete]  => clients::get(call, &caller, id).await;
-    PUT    "/v1/clients/{id}" requires("clients:write") [complete] => clients::put(call, &caller, id).await;
-    DELETE "/v1/clients/{id}" requires("clients:write") [complete] => clients::delete(call, &caller, id).await;
+    GET    "/v1/clients"      requires("clients:read") [complete]  => list::<Client>(call, &caller).await;
+    GET    "/v1/clients/{id}" requires("clients:read") [complete]  => get::<Client>(call, &caller, id).await;
+    PUT    "/v1/clients/{id}" requires("clients:write") [complete] => put::<Client>(call, &caller, id).await;
+    DELETE "/v1/clients/{id}" requires("clients:write") [complete] => delete::<Client>(call, &caller, id).await;
 
-    GET    "/v1/tenants"      requires("tenants:read") [complete]  => tenants::list(call, &caller).await;
-    GET    "/v1/tenants/{id}" requires("tenants:read") [complete]  => tenants::get(&caller, id).await;
-    PUT    "/v1/tenants/{id}" requires("tenants:write") [complete] => tenants::put(call, &caller, id).await;
-    DELETE "/v1/tenants/{id}" requires("tenants:write") [complete] => tenants::delete(call, &caller, id).await;
+    GET    "/v1/tenants"      requires("tenants:read") [complete]  => list::<Tenant>(call, &caller).await;
+    GET    "/v1/tenants/{id}" requires("tenants:read") [complete]  => get::<Tenant>(call, &caller, id).await;
+    PUT    "/v1/tenants/{id}" requires("tenants:write") [complete] => put::<Tenant>(call, &caller, id).await;
+    DELETE "/v1/tenants/{id}" requires("tenants:write") [complete] => delete::<Tenant>(call, &caller, id).await;
 
-    GET    "/v1/schedules"      requires("schedules:read") [complete]  => schedules::list(call, &caller).await;
-    GET    "/v1/schedules/{id}" requires("schedules:read") [complete]  => schedules::get(&caller, id).await;
-    PUT    "/v1/schedules/{id}" requires("schedules:write") [complete] => schedules::put(call, &caller, id).await;
-    DELETE "/v1/schedules/{id}" requires("schedules:write") [complete] => schedules::delete(call, &caller, id).await;
+    GET    "/v1/schedules"      requires("schedules:read") [complete]  => list::<Schedule>(call, &caller).await;
+    GET    "/v1/schedules/{id}" requires("schedules:read") [complete]  => get::<Schedule>(call, &caller, id).await;
+    PUT    "/v1/schedules/{id}" requires("schedules:write") [complete] => put::<Schedule>(call, &caller, id).await;
+    DELETE "/v1/schedules/{id}" requires("schedules:write") [complete] => delete::<Schedule>(call, &caller, id).await;
 
     GET    "/v1/webhooks"                    requires("webhooks:read") [complete]
-        => webhooks::list(call, &caller).await;
-    GET    "/v1/webhooks/{id}"               requires("webhooks:read") [complete] => webhooks::get(&caller, id).await;
+        => list::<Webhook>(call, &caller).await;
+    GET    "/v1/webhooks/{id}"               requires("webhooks:read") [complete]
+        => get::<Webhook>(call, &caller, id).await;
     PUT    "/v1/webhooks/{id}"               requires("webhooks:write") [complete]
-        => webhooks::put(call, &caller, id).await;
+        => put::<Webhook>(call, &caller, id).await;
     DELETE "/v1/webhooks/{id}"               requires("webhooks:write") [complete]
-        => webhooks::delete(call, &caller, id).await;
+        => delete::<Webhook>(call, &caller, id).await;
     POST   "/v1/webhooks/{id}/test"          requires("webhooks:write") [anew] => webhooks::test(&caller, id).await;
     POST   "/v1/webhooks/{id}/redeliver"     requires("webhooks:write") [anew]
         => webhooks::redeliver(call, &caller, id).await;

@@ -1,192 +1,153 @@
-//! `/v1/schedules`: contexts that are created by themselves. They are configured in the registry; the scheduler knows
-//! when they run, and `running.rs` makes the runs.
+//! Makes the runs of schedules that are due: a context for each, in the name of the schedule's writer, under an
+//! idempotency key of the schedule and the planned time. So a run that is made twice creates one context.
 
-mod running;
+use futures_util::{StreamExt, stream};
 
-use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
-
-use crate::execution::schedules::{call_scheduler, configure, read};
-use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
+use crate::execution::location_hint;
+use crate::execution::schedules::{call_scheduler, configure};
+use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::objects::schedules::messages::{Ask as SchedulerAsk, Reply as SchedulerReply};
-use crate::platform::{clock, log_event, zones};
-use narthex_core::base::time::{Timestamp, as_text};
+use crate::objects::schedules::messages::{Ask, Reply, Run, RunReport};
+use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use crate::platform::{Failure, clock, random, settings};
+use narthex_core::base::canonical;
+use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::context::create_request::NewContext;
+use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Source;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::schedules::next_run::Missed;
-use narthex_core::schedules::run_state::{PastRun, RunOutcome};
-use narthex_core::schedules::{self, RUNS_SHOWN, Schedule, read_context, within_context};
+use narthex_core::http::trace_context::TraceContext;
+use narthex_core::schedules::run_state::RunOutcome;
+use narthex_core::schedules::{Schedule, read_context};
 
-use super::answer::{Answer, internal};
-use super::call::{Call, Caller};
-use super::decision::{Coming, decide};
-use super::lists::page;
-use super::roles::etag;
-use super::services::{ask_registry, checked_id, refusal, text};
+use super::answer::internal;
+use super::decision::{RequestOrigin, decide};
+use super::{documents, limits};
 
-pub use running::run;
+/// The maximum number of runs that are made at a time.
+const MAX_CONCURRENT: usize = 8;
 
-/// Schedules a tenant may have.
-const MAX_SCHEDULES: usize = 200;
-
-#[derive(Serialize)]
-struct View<'a> {
-    id: &'a str,
-    cron: Option<&'a str>,
-    time_zone: Option<&'a str>,
-    interval_seconds: Option<u64>,
-    description: &'a str,
-    context: &'a RawValue,
-    missed: Missed,
-    enabled: bool,
-    principal: &'a str,
-    next_runs: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_runs: Option<Vec<PastView<'a>>>,
-    #[serde(serialize_with = "as_text")]
-    created_at: Timestamp,
-    #[serde(serialize_with = "as_text")]
-    updated_at: Timestamp,
-}
-
-#[derive(Serialize)]
-struct PastView<'a> {
-    #[serde(serialize_with = "as_text")]
-    planned_at: Timestamp,
-    outcome: &'static str,
-    context_id: Option<&'a str>,
-    code: Option<&'a str>,
-    detail: Option<&'a str>,
-}
-
-fn past_view(past: &PastRun) -> PastView<'_> {
-    let nothing =
-        PastView { planned_at: past.planned_at, outcome: "missed", context_id: None, code: None, detail: None };
-    match &past.outcome {
-        RunOutcome::Created { context } => PastView { outcome: "created", context_id: Some(context), ..nothing },
-        RunOutcome::Refused { code, detail } => {
-            PastView { outcome: "refused", code: Some(code), detail: Some(detail), ..nothing }
+/// Makes the due runs of a tenant.
+pub async fn run(tenant: &str) -> Result<(), Failure> {
+    let mut ran = Vec::new();
+    loop {
+        let Reply::Runs(runs) = call_scheduler(tenant, &Ask::Run { ran }).await? else {
+            return Err(Failure("the scheduler answered something else".into()));
+        };
+        if runs.is_empty() {
+            return Ok(());
         }
-        RunOutcome::Missed => nothing,
+        ran = stream::iter(runs).map(|run| make(tenant, run)).buffer_unordered(MAX_CONCURRENT).collect().await;
     }
 }
 
-fn view<'a>(stored: &'a StoredDocument, schedule: &'a Schedule) -> View<'a> {
-    let offsets = |zone: &str, at| zones::offset(zone, at).unwrap_or(0);
-    let plan = schedule.plan(stored.updated_at);
-    let mut next_runs = Vec::new();
-    let mut at = clock::now();
-    while let Some(next) = plan.next(at, &offsets).filter(|_| schedule.enabled && next_runs.len() < RUNS_SHOWN) {
-        next_runs.push(next.text());
-        at = next;
-    }
-    View {
-        id: &stored.id,
-        cron: schedule.cron.as_deref(),
-        time_zone: schedule.cron.as_ref().map(|_| schedule.time_zone.as_deref().unwrap_or("UTC")),
-        interval_seconds: schedule.interval_seconds,
-        description: &schedule.description,
-        context: &schedule.context,
-        missed: schedule.missed,
-        enabled: schedule.enabled,
-        principal: &schedule.principal,
-        next_runs,
-        last_runs: None,
-        created_at: stored.created_at,
-        updated_at: stored.updated_at,
-    }
-}
-
-fn find<'s>(snapshot: &'s Snapshot, id: &str) -> Result<(&'s StoredDocument, Schedule), Problem> {
-    let stored = snapshot.documents(DocumentKind::Schedule).find(|stored| stored.id == id);
-    stored.and_then(|stored| Some((stored, read(stored)?))).ok_or_else(|| Problem::not_found("schedule"))
-}
-
-/// Whether its writer could create now what it is to create.
-fn creatable(call: &Call, caller: &Caller, schedule: &Schedule) -> Result<(), Problem> {
-    let new = read_context(&schedule.context).map_err(Problem::invalid)?;
-    let new = NewContext { source: Source::Scheduled, ..new };
-    match decide(&Coming::by(call), &caller.principal, &caller.snapshot, &new) {
-        Ok(_) => Ok(()),
-        // Nobody takes work just now: that is no reason not to plan some.
-        Err(problem) if problem.code == Code::NoServiceAvailable => Ok(()),
+async fn make(tenant: &str, run: Run) -> RunReport {
+    match create(tenant, &run).await {
+        Ok(Some(context)) => {
+            RunReport { run, outcome: RunOutcome::Created { context: context.to_string() }, later: false }
+        }
+        // Missed, or deleted since then.
+        Ok(None) => RunReport { run, outcome: RunOutcome::Missed, later: false },
         Err(problem) => {
-            let errors = within_context(problem.errors);
-            Err(Problem { errors, ..problem })
+            // Failures of the gateway and of services may pass.
+            let later = problem.code.status() >= 500;
+            let faults: Vec<String> =
+                problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
+            let detail = if faults.is_empty() { problem.detail.to_string() } else { faults.join("; ") };
+            RunReport { run, outcome: RunOutcome::Refused { code: problem.code.as_str().into(), detail }, later }
         }
     }
 }
 
-pub async fn put(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
-    let id = checked_id(name)?;
-    let condition = call.condition()?;
-    let document = text(call.json_body().await?);
-    let is_zone = |zone: &str| zones::offset(zone, clock::now()).is_some();
-    let schedule = schedules::read(&document, call.settings.schedule_min_seconds, is_zone).map_err(Problem::invalid)?;
-    // A token that acts for who has a key is called as the key is.
-    if !caller.principal.principal.starts_with("key:") || !caller.principal.from.is_empty() {
-        let detail = "A schedule runs in the name of an API key; what a token may ends with it. Write it with a key.";
-        return Err(Problem::new(Code::Conflict, detail));
-    }
-    creatable(call, caller, &schedule)?;
-    if find(&caller.snapshot, &id).is_err()
-        && caller.snapshot.documents(DocumentKind::Schedule).count() >= MAX_SCHEDULES
-    {
-        return Err(Problem::new(
-            Code::Conflict,
-            format!("There are {MAX_SCHEDULES} schedules already: delete one first."),
-        ));
-    }
-    let principal = caller.principal.principal.clone();
-    let schedule = Schedule { principal, origin: Coming::by(call).origin, ..schedule };
-    let document = to_raw_value(&schedule).map_err(|error| Problem::internal(error.to_string()))?;
-    match ask_registry(caller, Ask::Put { kind: DocumentKind::Schedule, id, document, condition }).await? {
-        Reply::Document { stored, created } => {
-            tell_scheduler(caller).await;
-            let body = View { last_runs: Some(Vec::new()), ..view(&stored, &schedule) };
-            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&stored));
-            Ok(if created { answer.with("location", &format!("/v1/schedules/{name}")) } else { answer })
+/// Creates the context of a run. `None` if the schedule was deleted or the run was missed.
+async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
+    let settings = settings::current();
+    // The current permissions of the writer count, not those when the schedule was written.
+    let mut snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
+    // Counted once, however often it is decided about.
+    let mut counted = false;
+    for _ in 0..3 {
+        let Some((_, schedule)) = documents::find::<Schedule>(&snapshot, &run.schedule) else {
+            // The scheduler has not been informed yet.
+            configure(tenant, &snapshot).await.map_err(internal)?;
+            return Ok(None);
+        };
+        let key = format!("schedules/{}/{}", run.schedule, run.planned_at.text());
+        let fingerprint = canonical::fingerprint(schedule.context.get()).unwrap_or_default();
+        let claim = Claim::new(tenant, &schedule.principal, "/v1/schedules", &key, fingerprint);
+        let store = claim.store(settings.home_region);
+        if run.is_missed(clock::now()) {
+            return made_before(tenant, &snapshot, store, claim).await;
         }
-        other => Err(refusal(other, "schedule")),
-    }
-}
-
-/// The scheduler is to know before the writer is answered; when it cannot be reached, the next sweep tells it.
-async fn tell_scheduler(caller: &Caller) {
-    let tenant = &caller.principal.tenant;
-    let told = async { configure(tenant, &*snapshot::refreshed(tenant).await?).await };
-    if let Err(failure) = told.await {
-        log_event!(SchedulerNotNotified, tenant = tenant, detail = &failure);
-    }
-}
-
-pub async fn delete(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
-    let ask = Ask::Delete { kind: DocumentKind::Schedule, id: name.into(), condition: call.condition()? };
-    match ask_registry(caller, ask).await? {
-        Reply::Done => {
-            tell_scheduler(caller).await;
-            Ok(Answer::empty(204))
+        let principal = snapshot.principal(tenant, &schedule.principal).ok_or_else(|| {
+            Problem::new(Code::Unauthenticated, format!("{} has expired or was revoked.", schedule.principal))
+        })?;
+        let new = read_context(&schedule.context).map_err(Problem::invalid)?;
+        let new = NewContext { source: Source::Scheduled, ..new };
+        let decision = decide(&origin(&schedule, store), &principal, &snapshot, &new)?;
+        let mut admission = decision.admission;
+        if !std::mem::replace(&mut counted, true) {
+            limits::scheduled(tenant, &snapshot, &admission.service, &admission.capability).await?;
         }
-        other => Err(refusal(other, "schedule")),
+        admission.id = ContextId::new(store, admission.created_at, random::bytes());
+        admission.idempotency_key = Some(key);
+        let id = admission.id.clone();
+        let admit = StoreAsk::Admit {
+            admission: Box::new(admission),
+            parameters: serde_json::value::RawValue::from_string(new.parameters.into())
+                .map_err(|error| Problem::internal(error.to_string()))?,
+            lease_ms: None,
+            offers: false,
+            show: false,
+            claim: Some(claim),
+        };
+        let message = Message { revision: snapshot.revision, ask: admit };
+        let name = store.object_name(tenant);
+        match send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
+            StoreReply::Admitted { .. } => return Ok(Some(id)),
+            StoreReply::Replayed { id } => return Ok(Some(id)),
+            StoreReply::KeyReused => {
+                let detail = "This run was made before the schedule was changed.";
+                return Err(Problem::new(Code::IdempotencyKeyReused, detail));
+            }
+            StoreReply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await.map_err(internal)?,
+            StoreReply::Taken => {}
+            _ => return Err(Problem::internal("the store answered something else")),
+        }
     }
+    Err(Problem::internal("the registry changes faster than it can be read"))
 }
 
-pub async fn get(caller: &Caller, name: &str) -> Result<Answer, Problem> {
-    let (stored, schedule) = find(&caller.snapshot, name)?;
-    let ask = SchedulerAsk::Past { schedule: name.into() };
-    let SchedulerReply::Past(past) = call_scheduler(&caller.principal.tenant, &ask).await.map_err(internal)? else {
-        return Err(Problem::internal("the scheduler answered something else"));
-    };
-    let body = View { last_runs: Some(past.iter().map(past_view).collect()), ..view(stored, &schedule) };
-    Ok(Answer::json(200, &body)?.with("etag", &etag(stored)))
+/// The context of a run that is too late, if another Worker made it in time and died before it reported it.
+async fn made_before(
+    tenant: &str,
+    snapshot: &Snapshot,
+    store: StoreId,
+    claim: Claim,
+) -> Result<Option<ContextId>, Problem> {
+    if !snapshot.stores.contains(&store) {
+        return Ok(None);
+    }
+    let mut message = Message { revision: snapshot.revision, ask: StoreAsk::Recall { claim } };
+    for _ in 0..3 {
+        match send(Kind::Contexts, &store.object_name(tenant), location_hint(store), &message, PATIENCE_MS).await {
+            Ok(StoreReply::Replayed { id }) => return Ok(Some(id)),
+            // The context of a key does not depend on the revision.
+            Ok(StoreReply::Stale { revision }) => message.revision = revision,
+            Ok(_) => return Ok(None),
+            Err(failure) => return Err(internal(failure)),
+        }
+    }
+    Err(Problem::internal("the registry changes faster than it can be read"))
 }
 
-pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
-    call.only_query(&[])?;
-    let all: Vec<(&StoredDocument, Schedule)> =
-        caller.snapshot.documents(DocumentKind::Schedule).filter_map(|stored| Some((stored, read(stored)?))).collect();
-    let data: Vec<View<'_>> = all.iter().map(|(stored, schedule)| view(stored, schedule)).collect();
-    page(call, &data, None)
+fn origin(schedule: &Schedule, store: StoreId) -> RequestOrigin {
+    let trace = TraceContext::accept(None, None, random::bytes());
+    RequestOrigin {
+        store,
+        now: clock::now(),
+        trace: trace.header(),
+        trace_state: None,
+        gateway: schedule.origin.clone(),
+    }
 }

@@ -1,4 +1,4 @@
-//! One limit that binds a request, and the object that counts it.
+//! The quota pool that one limit has for a request, and the object that counts it.
 
 use crate::objects::limits::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::Policy;
@@ -8,21 +8,22 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::limits::policy::LimitKind;
 use narthex_core::limits::quota_pool::QuotaRule;
 
-/// A limit that a request is to be held against.
+/// A reference to a quota pool.
 #[derive(Clone)]
-pub struct Due {
-    /// The object's name.
-    pub bucket: String,
+pub struct PoolRef {
+    /// The name of the object.
+    pub id: String,
+    /// The name of the limit.
     pub name: String,
     pub kind: LimitKind,
     pub rule: QuotaRule,
     pub configured_at: Timestamp,
 }
 
-impl Due {
+impl PoolRef {
     pub fn of(policy: &Policy, tenant: &str, value: &str) -> Self {
         Self {
-            bucket: format!("{tenant}/{}/{value}", policy.name),
+            id: format!("{tenant}/{}/{value}", policy.name),
             name: policy.name.clone(),
             kind: policy.limit.kind,
             rule: QuotaRule {
@@ -35,13 +36,13 @@ impl Due {
 
     pub async fn ask(&self, ask: Ask) -> Result<Reply, Failure> {
         let message = Message { rule: self.rule, configured_at: self.configured_at, ask };
-        objects::send(Object::Limits, &self.bucket, "", &message, PATIENCE_MS).await
+        objects::send(Object::Limits, &self.id, "", &message, PATIENCE_MS).await
     }
 
-    /// Tells the object something that nobody waits for. Once: what is lost comes back by itself.
-    pub async fn tell(&self, ask: Ask) {
+    /// Notifies the object, without retries: permits and tokens that it does not get back expire.
+    pub async fn notify(&self, ask: Ask) {
         if let Err(failure) = self.ask(ask).await {
-            log_event!(LimitNotNotified, bucket = &self.bucket, detail = &failure);
+            log_event!(LimitNotNotified, bucket = &self.id, detail = &failure);
         }
     }
 }

@@ -1,0 +1,182 @@
+//! Documents: what a tenant configures under an id, with a version that is its entity tag.
+//!
+//! `GET` of a list and of one, `PUT` and `DELETE` are the same for every kind, and are here. What differs is in a file
+//! per kind, as an implementation of [`Document`].
+
+mod clients;
+mod issuers;
+mod limits;
+mod roles;
+mod schedules;
+mod tenants;
+mod webhooks;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::to_raw_value;
+
+use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
+use crate::objects::registry::snapshot::Snapshot;
+use narthex_core::http::problem::Problem;
+
+use super::answer::Answer;
+use super::call::{Call, Caller};
+use super::lists::page;
+use super::registry_client::{ask_registry, refusal};
+use super::services::{check_id, unchanged};
+
+pub use clients::new_secret;
+pub use roles::may_grant;
+pub use webhooks::{notify_hub, rotated};
+
+/// What a caller wants to do with documents of a kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    List,
+    Get,
+    Put,
+    Delete,
+}
+
+/// A kind of document. Permissions are in the table of routes.
+pub trait Document: Serialize + DeserializeOwned {
+    const KIND: DocumentKind;
+    /// Whether a client that has the current version of one gets a 304.
+    const REVALIDATES: bool = false;
+
+    /// What responses show in addition: secrets that were just made, and what other objects know.
+    type Extras: Default;
+    type View<'a>: Serialize;
+
+    fn view<'a>(
+        caller: &Caller,
+        stored: &'a StoredDocument,
+        document: &'a Self,
+        extras: &'a Self::Extras,
+    ) -> Self::View<'a>;
+
+    /// Documents that come with the gateway: all of them, or the one of this id.
+    fn built_in<'a>(_id: Option<&str>) -> Vec<Self::View<'a>> {
+        Vec::new()
+    }
+
+    /// Refuses an operation before anything is read, whatever the id.
+    fn allow(_caller: &Caller, _operation: Operation) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn check_id(id: &str) -> Result<(), Problem> {
+        check_id(id)
+    }
+
+    /// What a list shows in addition, or the document of this id.
+    async fn extras(_caller: &Caller, _id: Option<&str>) -> Result<Self::Extras, Problem> {
+        Ok(Self::Extras::default())
+    }
+
+    /// Reads the body of a `PUT`, and refuses what the caller may not write.
+    async fn accept(call: &Call, caller: &Caller, id: &str, body: &str) -> Result<(Self, Self::Extras), Problem>;
+
+    /// What a `PUT` was refused with.
+    fn refusal(reply: Reply) -> Problem {
+        refusal(reply, Self::KIND.as_str())
+    }
+
+    /// Follows a `PUT`, before its response.
+    async fn written(
+        _caller: &Caller,
+        _record: &StoredDocument,
+        _document: &Self,
+        _created: bool,
+        extras: Self::Extras,
+    ) -> Result<Self::Extras, Problem> {
+        Ok(extras)
+    }
+
+    /// Refuses a `DELETE` that the caller may not make.
+    async fn may_delete(_call: &Call, _caller: &Caller, _id: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// Follows a `DELETE`, before its response.
+    async fn deleted(_caller: &Caller, _id: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
+pub fn etag(stored: &StoredDocument) -> String {
+    format!("\"{}\"", stored.version)
+}
+
+/// The documents of a kind.
+pub fn all<D: Document>(snapshot: &Snapshot) -> impl Iterator<Item = (&StoredDocument, D)> {
+    snapshot.documents(D::KIND).filter_map(read)
+}
+
+/// The document of this id.
+pub fn find<'s, D: Document>(snapshot: &'s Snapshot, id: &str) -> Option<(&'s StoredDocument, D)> {
+    snapshot.documents(D::KIND).find(|stored| stored.id == id).and_then(read)
+}
+
+/// As [`find`], for requests about that document.
+pub fn known<'s, D: Document>(snapshot: &'s Snapshot, id: &str) -> Result<(&'s StoredDocument, D), Problem> {
+    find(snapshot, id).ok_or_else(|| Problem::not_found(D::KIND.as_str()))
+}
+
+fn read<D: Document>(stored: &StoredDocument) -> Option<(&StoredDocument, D)> {
+    Some((stored, serde_json::from_str(stored.document.get()).ok()?))
+}
+
+pub async fn list<D: Document>(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+    D::allow(caller, Operation::List)?;
+    call.only_query(&[])?;
+    let extras = D::extras(caller, None).await?;
+    let documents: Vec<(&StoredDocument, D)> = all(&caller.snapshot).collect();
+    let mut views = D::built_in(None);
+    views.extend(documents.iter().map(|(stored, document)| D::view(caller, stored, document, &extras)));
+    page(call, &views, None)
+}
+
+pub async fn get<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    D::allow(caller, Operation::Get)?;
+    if let Some(view) = D::built_in(Some(id)).first() {
+        return Answer::json(200, view);
+    }
+    let (stored, document) = known::<D>(&caller.snapshot, id)?;
+    let tag = etag(stored);
+    if D::REVALIDATES && unchanged(call, &tag) {
+        return Ok(Answer::empty(304).with("etag", &tag));
+    }
+    let extras = D::extras(caller, Some(id)).await?;
+    Ok(Answer::json(200, &D::view(caller, stored, &document, &extras))?.with("etag", &tag))
+}
+
+pub async fn put<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    D::allow(caller, Operation::Put)?;
+    D::check_id(id)?;
+    let condition = call.condition()?;
+    let body = call.json_text().await?;
+    let (document, extras) = D::accept(call, caller, id, &body).await?;
+    let raw = to_raw_value(&document).map_err(|error| Problem::internal(error.to_string()))?;
+    let put = Ask::Put { kind: D::KIND, id: id.into(), document: raw, condition };
+    let (stored, created) = match ask_registry(caller, put).await? {
+        Reply::Document { stored, created } => (stored, created),
+        other => return Err(D::refusal(other)),
+    };
+    let extras = D::written(caller, &stored, &document, created, extras).await?;
+    let view = D::view(caller, &stored, &document, &extras);
+    let answer = Answer::json(if created { 201 } else { 200 }, &view)?.with("etag", &etag(&stored));
+    Ok(if created { answer.with("location", &format!("/v1/{}s/{id}", D::KIND.as_str())) } else { answer })
+}
+
+pub async fn delete<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
+    D::allow(caller, Operation::Delete)?;
+    D::may_delete(call, caller, id).await?;
+    let delete = Ask::Delete { kind: D::KIND, id: id.into(), condition: call.condition()? };
+    match ask_registry(caller, delete).await? {
+        Reply::Done => {}
+        other => return Err(refusal(other, D::KIND.as_str())),
+    }
+    D::deleted(caller, id).await?;
+    Ok(Answer::empty(204))
+}

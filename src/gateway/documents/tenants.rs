@@ -1,0 +1,160 @@
+//! `/v1/tenants`: tenants that cannot see each other. Only the deployment's own tenant makes them; for all others this
+//! path does not exist.
+
+use serde::Serialize;
+
+use crate::objects::registry::messages::{Ask, DocumentKind, Message, NewKey, Refusal, Reply, StoredDocument};
+use crate::platform::objects::{self, Kind as Object};
+use crate::platform::{clock, random};
+use narthex_core::access::api_key::{self, valid_tenant};
+use narthex_core::access::tenant::FIRST_TENANT;
+use narthex_core::access::tenant::{self, Tenant};
+use narthex_core::base::json::Fault;
+use narthex_core::base::time::{Timestamp, as_text};
+use narthex_core::http::problem::{Code, Problem};
+
+use super::super::answer::internal;
+use super::super::call::{Call, Caller};
+use super::super::registry_client::{WRITE_PATIENCE_MS, refusal};
+use super::{Document, Operation, known};
+
+/// How long a tenant's first key is valid, in milliseconds.
+const FIRST_KEY_MS: u64 = 365 * 86_400_000;
+
+#[derive(Serialize)]
+pub struct View<'a> {
+    id: &'a str,
+    #[serde(flatten)]
+    tenant: &'a Tenant,
+    #[serde(serialize_with = "as_text")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "as_text")]
+    updated_at: Timestamp,
+    /// Shown in this response, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin_key: Option<&'a str>,
+}
+
+/// Asks the registry of a tenant that is not the caller's.
+async fn ask(caller: &Caller, tenant: &str, ask: Ask) -> Result<Reply, Problem> {
+    let message = Message { tenant: tenant.into(), ask, by: caller.by.clone() };
+    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+}
+
+async fn has_keys(caller: &Caller, id: &str) -> Result<bool, Problem> {
+    match ask(caller, id, Ask::Holdings).await? {
+        Reply::InUse { by } => Ok(by.iter().any(|one| one.starts_with("keys/"))),
+        other => Err(refusal(other, "tenant")),
+    }
+}
+
+fn first_key(caller: &Caller, minted: &api_key::NewKey) -> NewKey {
+    NewKey {
+        id: minted.id.clone(),
+        name: "the tenant's first key".into(),
+        role: "admin".into(),
+        permissions: Vec::new(),
+        hash: minted.hash.clone(),
+        last_four: minted.last_four.clone(),
+        created_by: caller.principal.principal.clone(),
+        expires_at: clock::now().plus_ms(FIRST_KEY_MS),
+    }
+}
+
+/// Whether a tenant is deleted with all that it has.
+fn forced(call: &Call) -> Result<bool, Problem> {
+    call.only_query(&["force"])?;
+    match call.query("force").as_deref() {
+        Some("true") => Ok(true),
+        None | Some("false") => Ok(false),
+        Some(_) => Err(Problem::invalid(vec![Fault::new("?force", "must be true or false")])),
+    }
+}
+
+impl Document for Tenant {
+    const KIND: DocumentKind = DocumentKind::Tenant;
+    /// The secret of the first key.
+    type Extras = Option<String>;
+    type View<'a> = View<'a>;
+
+    fn view<'a>(_: &Caller, stored: &'a StoredDocument, tenant: &'a Self, admin_key: &'a Option<String>) -> View<'a> {
+        View {
+            id: &stored.id,
+            tenant,
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+            admin_key: admin_key.as_deref(),
+        }
+    }
+
+    fn allow(caller: &Caller, _: Operation) -> Result<(), Problem> {
+        if caller.principal.tenant == FIRST_TENANT { Ok(()) } else { Err(Problem::not_found("tenant")) }
+    }
+
+    fn check_id(id: &str) -> Result<(), Problem> {
+        if valid_tenant(id) {
+            return Ok(());
+        }
+        let detail = "must be 1 to 32 lower-case letters, digits or -, not beginning with -";
+        Err(Problem::invalid(vec![Fault::new("#/id", detail)]))
+    }
+
+    async fn accept(_: &Call, _: &Caller, id: &str, body: &str) -> Result<(Self, Option<String>), Problem> {
+        let tenant = tenant::read(body).map_err(Problem::invalid)?;
+        if id == FIRST_TENANT {
+            let detail = "This tenant is the deployment's own: its variables configure it.";
+            return Err(Problem::new(Code::Conflict, detail));
+        }
+        Ok((tenant, None))
+    }
+
+    fn refusal(reply: Reply) -> Problem {
+        if matches!(reply, Reply::Refused(Refusal::Conflict)) {
+            let detail = "A tenant that was deleted had this id, and no other gets it. Choose another id.";
+            return Problem::new(Code::Conflict, detail);
+        }
+        refusal(reply, "tenant")
+    }
+
+    async fn written(
+        caller: &Caller,
+        stored: &StoredDocument,
+        tenant: &Self,
+        created: bool,
+        _: Option<String>,
+    ) -> Result<Option<String>, Problem> {
+        let id = &stored.id;
+        // A tenant without any key gets a first one again: its creation may have been interrupted, or the key lost.
+        let needs_key = created || !has_keys(caller, id).await?;
+        let minted = needs_key.then(|| api_key::mint(id, random::bytes()));
+        let key = minted.as_ref().map(|minted| first_key(caller, minted));
+        match ask(caller, id, Ask::Establish { retention: tenant.retention, key }).await? {
+            Reply::Key(_) | Reply::Done => Ok(minted.map(|minted| minted.secret)),
+            other => Err(refusal(other, "tenant")),
+        }
+    }
+
+    async fn may_delete(call: &Call, caller: &Caller, id: &str) -> Result<(), Problem> {
+        let force = forced(call)?;
+        call.condition()?;
+        known::<Tenant>(&caller.snapshot, id)?;
+        if !force
+            && let Reply::InUse { by } = ask(caller, id, Ask::Holdings).await?
+            && !by.is_empty()
+        {
+            let count = by.len();
+            let detail =
+                format!("This tenant has services or keys, {count} in all. Delete them first, or add ?force=true.");
+            return Err(Problem::new(Code::Conflict, detail));
+        }
+        Ok(())
+    }
+
+    /// What is not ended here, the sweep ends.
+    async fn deleted(caller: &Caller, id: &str) -> Result<(), Problem> {
+        match ask(caller, id, Ask::Close).await? {
+            Reply::Done => Ok(()),
+            other => Err(refusal(other, "tenant")),
+        }
+    }
+}
