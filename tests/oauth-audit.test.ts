@@ -75,7 +75,7 @@ test("only_their_tenants_log_distinguishes_refused_clients", async () => {
     [{ ...good, client_secret: "nxs_wrong" }, "clients/good", "wrong"],
     [gone, "clients/gone", "revoked"],
     [{ ...gone, client_id: "beta.never" }, "clients/never", "unknown"],
-    [{ client_id: good.client_id }, "clients/good", "not its way to authenticate"],
+    [{ client_id: good.client_id }, "clients/good", "wrong authentication method"],
     [await asserted({}), "clients/signer", "the token was used before"],
     [await asserted({ iss: "somebody" }), "clients/signer", "the token's issuer is unknown"],
     // Refusals without a tenant are logged in the deployment's own tenant.

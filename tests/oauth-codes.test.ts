@@ -54,7 +54,7 @@ test("the_page_shows_who_requests_what_and_runs_no_scripts", async () => {
   assert.match(policy, /^default-src 'none'; style-src 'sha256-[^']+'; frame-ancestors 'none'; base-uri 'none'$/);
   assert.equal(page.headers.get("x-frame-options"), "DENY");
   assert.ok(page.text.includes("A client &lt;b&gt;of&lt;/b&gt; the tests asks to act for you"));
-  for (const words of ["app.example.com", "have work done by any service you may use", "<code>contexts:read</code>"]) {
+  for (const words of ["app.example.com", "run any service you may use", "<code>contexts:read</code>"]) {
     assert.ok(page.text.includes(words), words);
   }
   assert.equal(page.text.includes("<script"), false);

@@ -159,7 +159,7 @@ test("a_sign_in_grants_what_a_token_with_the_same_claims_grants", async () => {
   const { page, cookie, person } = await signIn(asked, { roles: ["boss"] });
   assert.equal(page.status, 200);
   const nothing = await form("/oauth/authorize", { ...asked, decision: "allow", person }, browser(cookie));
-  assert.ok(nothing.status === 403 && nothing.text.includes("You may do nothing of this yourself."), nothing.text);
+  assert.ok(nothing.status === 403 && nothing.text.includes("You have none of these permissions yourself."), nothing.text);
 });
 
 test("a_failed_sign_in_is_reported_to_the_app_and_its_reason_logged", async () => {
@@ -199,7 +199,7 @@ test("a_failed_sign_in_is_reported_to_the_app_and_its_reason_logged", async () =
     [status(400, { error: "invalid_grant" }), "400 invalid_grant"],
     [status(500), "500"],
     [json({ access_token: "x" }), "no id_token"],
-    [json({ id_token: "x" }), "the ID token is refused"],
+    [json({ id_token: "x" }), "the ID token was rejected"],
     [json({ id_token: await signed({ aud: "narthex", nonce: "x" }) }), "nonce"],
   ] as const) {
     const [code, line] = await tell({ code: "c1" }, handler);

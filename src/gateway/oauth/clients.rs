@@ -1,7 +1,6 @@
-//! Which client asks, and whether it proves that.
+//! Identifies the client of a request, and authenticates it.
 //!
-//! An unknown client, a wrong secret and a client that should have proven itself in another way are refused in the same
-//! words, after the same work.
+//! An unknown client, a wrong secret and a wrong authentication method get the same error after the same work.
 
 use std::rc::Rc;
 
@@ -30,15 +29,15 @@ use super::super::call::Call;
 use super::super::credentials;
 use super::super::limits::logins;
 use super::documents::{self, is_address};
-use super::page::Known as Shown;
-use super::{Failed, origin};
+use super::page::ClientSource;
+use super::{EndpointError, origin};
 
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// An assertion is good for at most an hour by its client's clock, which may go before ours, and is taken for as long
-/// after its end, in milliseconds.
-const MAX_ASSERTED_MS: u64 = 3_600_000 + 2 * SKEW_SECONDS * 1000;
+/// The longest lifetime of an assertion, in milliseconds: an hour by its client's clock, which may be ahead of ours, and
+/// the tolerance after its end.
+const MAX_ASSERTION_MS: u64 = 3_600_000 + 2 * SKEW_SECONDS * 1000;
 
-/// What the gateway's own console calls itself. Without a dot in it, it is nobody's registered client.
+/// The client id of the gateway's own console. Ids of registered clients contain a dot.
 const CONSOLE: &str = "console";
 
 /// The tenant in which a client acts, and its registry.
@@ -49,8 +48,8 @@ pub struct Realm {
 }
 
 impl Realm {
-    /// Nothing when there is no such tenant.
-    async fn of(tenant: &str) -> Result<Option<Self>, Failed> {
+    /// Nothing if the tenant does not exist.
+    async fn of(tenant: &str) -> Result<Option<Self>, EndpointError> {
         if !is_tenant(tenant).await.map_err(internal)? {
             return Ok(None);
         }
@@ -59,47 +58,49 @@ impl Realm {
     }
 }
 
-pub struct Known {
-    pub client: Client,
-    /// As it calls itself.
+/// A client, found by its id.
+pub struct ResolvedClient {
+    pub registration: Client,
+    /// The id by which the client identifies itself.
     pub client_id: String,
-    /// Whose it is.
+    /// The tenant that it belongs to.
     pub home: Realm,
-    /// It spoke for itself, and belongs to nobody: people of any tenant may allow it something.
+    /// It belongs to no tenant, so people of any tenant may grant it access: the console, a client with a metadata
+    /// document, or one that registered itself.
     pub for_all: bool,
     /// The registry that has the issuers.
     pub deployment: Rc<Snapshot>,
-    /// Of one that publishes a document: what it said, and when.
+    /// The metadata document that it was read from, and when.
     pub seen: Option<SeenClient>,
 }
 
-impl Known {
-    /// Whether somebody here has registered it. Any other has only said who it is.
+impl ResolvedClient {
+    /// Whether an administrator has registered it. Any other client is known only by its own statement.
     pub fn is_trusted(&self) -> bool {
         !self.for_all || self.client_id == CONSOLE
     }
 
-    /// How the consent page tells of it.
-    pub fn as_shown(&self) -> Shown<'_> {
+    /// The source of its registration, for the consent page.
+    pub fn source(&self) -> ClientSource<'_> {
         match (&self.seen, self.is_trusted()) {
-            (Some(_), _) => Shown::Document(host_of(&self.client_id)),
-            (None, true) => Shown::Registered,
-            (None, false) => Shown::Itself,
+            (Some(_), _) => ClientSource::Document(host_of(&self.client_id)),
+            (None, true) => ClientSource::Administrator,
+            (None, false) => ClientSource::Itself,
         }
     }
 
-    fn documented(seen: SeenClient, client_id: &str, deployment: Rc<Snapshot>) -> Self {
+    fn from_document(seen: SeenClient, client_id: &str, deployment: Rc<Snapshot>) -> Self {
         let home = Realm { tenant: FIRST_TENANT.into(), snapshot: deployment.clone() };
-        let (client, seen) = (seen.client.clone(), Some(seen));
-        Self { client, client_id: client_id.into(), home, for_all: true, deployment, seen }
+        let (registration, seen) = (seen.client.clone(), Some(seen));
+        Self { registration, client_id: client_id.into(), home, for_all: true, deployment, seen }
     }
 
     pub fn serves(&self, tenant: &str) -> bool {
         self.for_all || self.home.tenant == tenant
     }
 
-    /// A tenant that it may act in; nothing when it may not, or there is none.
-    pub async fn within(&self, tenant: &str) -> Result<Option<Realm>, Failed> {
+    /// A tenant that it may act in; nothing if it may not, or the tenant does not exist.
+    pub async fn within(&self, tenant: &str) -> Result<Option<Realm>, EndpointError> {
         if self.home.tenant == tenant {
             return Ok(Some(self.home.clone()));
         }
@@ -107,41 +108,48 @@ impl Known {
     }
 }
 
-/// The client of this id; nothing when there is none.
-pub async fn look_up(call: &Call, id: &str) -> Result<Option<Known>, Failed> {
+/// The client with this id; nothing if it is unknown.
+pub async fn resolve(call: &Call, id: &str) -> Result<Option<ResolvedClient>, EndpointError> {
     let deployment = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
     if is_address(id) {
         let seen = documents::client(call, id).await?;
-        return Ok(seen.map(|seen| Known::documented(seen, id, deployment)));
+        return Ok(seen.map(|seen| ResolvedClient::from_document(seen, id, deployment)));
     }
     let own = || Realm { tenant: FIRST_TENANT.into(), snapshot: deployment.clone() };
-    let (client, home, for_all) = if id == CONSOLE {
+    let (registration, home, for_all) = if id == CONSOLE {
         (Some(console(call)), own(), true)
     } else {
-        // Its tenant is in its id, so no look-up comes before the right registry is known.
+        // The id names the tenant, and so the registry to look in.
         let Some((tenant, id)) = split_client_id(id) else { return Ok(None) };
         let home = if tenant == FIRST_TENANT { Some(own()) } else { Realm::of(tenant).await? };
         let Some(home) = home else { return Ok(None) };
         (home.snapshot.client(id), home, tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED))
     };
-    Ok(client.map(|client| Known { client, client_id: id.into(), home, for_all, deployment, seen: None }))
+    Ok(registration.map(|registration| ResolvedClient {
+        registration,
+        client_id: id.into(),
+        home,
+        for_all,
+        deployment,
+        seen: None,
+    }))
 }
 
-/// A client whose document cannot be read, as the grant knows it that it presents something of.
-async fn of_grant(form: &Form, id: &str) -> Result<Option<Known>, Failed> {
+/// A client whose document cannot be read now, as stored with the grant whose token it presents.
+async fn resolve_by_grant(form: &Form, id: &str) -> Result<Option<ResolvedClient>, EndpointError> {
     let presented = ["refresh_token", "code", "token"].into_iter().find_map(|name| form.get(name));
     let Some((text, tenant)) = presented.and_then(|text| Some((text, tenant_of(text)?))) else { return Ok(None) };
     let Some(realm) = Realm::of(tenant).await? else { return Ok(None) };
     let Some(presented) = realm.snapshot.grant_key.read(text) else { return Ok(None) };
-    let held = super::token::read(&realm, &presented.grant, id).await?;
-    let Some(seen) = held.and_then(|held| held.seen).filter(|seen| seen.serves(clock::now())) else {
+    let grant = super::token::read_grant(&realm, &presented.grant, id).await?;
+    let Some(seen) = grant.and_then(|grant| grant.seen).filter(|seen| seen.serves(clock::now())) else {
         return Ok(None);
     };
     let deployment = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
-    Ok(Some(Known::documented(seen, id, deployment)))
+    Ok(Some(ResolvedClient::from_document(seen, id, deployment)))
 }
 
-/// The console is always there, and only its own page gets its answers.
+/// The console's registration: built in, with the console's own page as its only redirect URI.
 fn console(call: &Call) -> Client {
     Client {
         id: CONSOLE.into(),
@@ -155,102 +163,118 @@ fn console(call: &Call) -> Client {
     }
 }
 
-/// Says nothing of why; the audit log does.
-async fn refused(call: &Call, client_id: &str, reason: Option<String>) -> Failed {
+/// The error of a failed authentication. Only the audit log has the reason.
+async fn rejected(call: &Call, client_id: &str, reason: Option<String>) -> EndpointError {
     credentials::note_client(call, client_id, reason).await;
-    OAuthError::new(OAuthErrorCode::InvalidClient, "the client is not known, or did not prove that it is the one")
-        .into()
+    OAuthError::new(OAuthErrorCode::InvalidClient, "unknown client, or client authentication failed").into()
 }
 
-/// How a client says who it is.
-struct Claim<'f> {
+/// The credentials of a client in a request.
+struct ClientCredentials<'f> {
     id: String,
     secret: Option<String>,
     assertion: Option<&'f str>,
     method: AuthMethod,
 }
 
-/// Nothing when it cannot be read.
-fn shown<'f>(call: &Call, form: &'f Form) -> Result<Option<Claim<'f>>, Failed> {
-    let several =
-        || Failed::from(OAuthError::new(OAuthErrorCode::InvalidRequest, "authenticate the client in one way"));
+/// The credentials of a request; nothing if they are malformed.
+fn credentials_of<'f>(call: &Call, form: &'f Form) -> Result<Option<ClientCredentials<'f>>, EndpointError> {
+    let several_methods = || {
+        EndpointError::from(OAuthError::new(
+            OAuthErrorCode::InvalidRequest,
+            "use exactly one method of client authentication",
+        ))
+    };
     let (secret, assertion) = (form.get("client_secret"), form.get("client_assertion"));
     let named = form.get("client_id");
     if let Some(header) = call.request.header("authorization") {
-        let Some((id, shown)) = basic(header) else { return Ok(None) };
+        let Some((id, password)) = basic(header) else { return Ok(None) };
         if secret.is_some() || assertion.is_some() || named.is_some_and(|named| named != id) {
-            return Err(several());
+            return Err(several_methods());
         }
         let method = AuthMethod::ClientSecretBasic;
-        return Ok(Some(Claim { id, secret: Some(shown), assertion: None, method }));
+        return Ok(Some(ClientCredentials { id, secret: Some(password), assertion: None, method }));
     }
     if let Some(assertion) = assertion {
         if secret.is_some() || form.get("client_assertion_type") != Some(ASSERTION) {
-            return Err(several());
+            return Err(several_methods());
         }
         // RFC 7523 §3: the subject is the client.
         let Ok(token) = parse(assertion) else { return Ok(None) };
         let id = token.text("sub").unwrap_or_default().to_string();
         if named.is_some_and(|named| named != id) {
-            return Err(several());
+            return Err(several_methods());
         }
-        return Ok(Some(Claim { id, secret: None, assertion: Some(assertion), method: AuthMethod::PrivateKeyJwt }));
+        return Ok(Some(ClientCredentials {
+            id,
+            secret: None,
+            assertion: Some(assertion),
+            method: AuthMethod::PrivateKeyJwt,
+        }));
     }
-    let id =
-        named.ok_or_else(|| OAuthError::new(OAuthErrorCode::InvalidClient, "the client is not named"))?.to_string();
+    let id = named.ok_or_else(|| OAuthError::new(OAuthErrorCode::InvalidClient, "client_id is missing"))?.to_string();
     let method = if secret.is_some() { AuthMethod::ClientSecretPost } else { AuthMethod::None };
-    Ok(Some(Claim { id, secret: secret.map(Into::into), assertion: None, method }))
+    Ok(Some(ClientCredentials { id, secret: secret.map(Into::into), assertion: None, method }))
 }
 
-/// The client that asks; one that does not prove who it is counts as a failed login.
-pub async fn authenticate(call: &Call, form: &Form) -> Result<Known, Failed> {
+/// The authenticated client of a request. A failed authentication counts as a failed login.
+pub async fn authenticate(call: &Call, form: &Form) -> Result<ResolvedClient, EndpointError> {
     logins::check(call)?;
-    let known = proven(call, form).await;
-    if let Err(Failed::Refused(OAuthError { error: OAuthErrorCode::InvalidClient, .. })) = &known {
+    let client = check_credentials(call, form).await;
+    if let Err(EndpointError::OAuth(OAuthError { error: OAuthErrorCode::InvalidClient, .. })) = &client {
         logins::failed(call).await?;
     }
-    known
+    client
 }
 
-async fn proven(call: &Call, form: &Form) -> Result<Known, Failed> {
-    let Some(shown) = shown(call, form)? else {
-        return Err(refused(call, "", Some("malformed".into())).await);
+async fn check_credentials(call: &Call, form: &Form) -> Result<ResolvedClient, EndpointError> {
+    let Some(presented) = credentials_of(call, form)? else {
+        return Err(rejected(call, "", Some("malformed".into())).await);
     };
-    // Who publishes a document keeps no secret with the gateway: nothing has to be read to know that.
-    if is_address(&shown.id) && shown.method.has_secret() {
-        return Err(refused(call, &shown.id, None).await);
+    // A client with a metadata document has no secret at the gateway, so the document need not be read.
+    if is_address(&presented.id) && presented.method.has_secret() {
+        return Err(rejected(call, &presented.id, None).await);
     }
-    let known = match look_up(call, &shown.id).await {
-        Err(Failed::Refused(away)) => Some(of_grant(form, &shown.id).await?.ok_or(away)?),
-        known => known?,
-    };
-    let stored = known.as_ref().and_then(|known| known.client.secret_hash.as_deref());
-    let proven = match shown.method {
-        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {
-            let good = secret_matches(stored, shown.secret.as_deref().unwrap_or_default());
-            if good { Ok(()) } else { Err("wrong".to_string()) }
+    let client = match resolve(call, &presented.id).await {
+        Err(EndpointError::OAuth(unreachable)) => {
+            Some(resolve_by_grant(form, &presented.id).await?.ok_or(unreachable)?)
         }
-        AuthMethod::PrivateKeyJwt => match &known {
-            Some(known) => asserts(call, known, shown.assertion.unwrap_or_default()).await?,
+        client => client?,
+    };
+    let stored = client.as_ref().and_then(|client| client.registration.secret_hash.as_deref());
+    let authenticated = match presented.method {
+        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {
+            let matches = secret_matches(stored, presented.secret.as_deref().unwrap_or_default());
+            if matches { Ok(()) } else { Err("wrong".to_string()) }
+        }
+        AuthMethod::PrivateKeyJwt => match &client {
+            Some(client) => check_assertion(call, client, presented.assertion.unwrap_or_default()).await?,
             None => Ok(()),
         },
         AuthMethod::None => Ok(()),
     };
-    let reason = match (known, proven) {
+    let reason = match (client, authenticated) {
         (None, _) => None,
-        (Some(known), _) if known.client.auth_method != shown.method => Some("not its way to authenticate".into()),
-        (Some(known), Ok(())) => return Ok(known),
+        (Some(client), _) if client.registration.auth_method != presented.method => {
+            Some("wrong authentication method".into())
+        }
+        (Some(client), Ok(())) => return Ok(client),
         (Some(_), Err(reason)) => Some(reason),
     };
-    Err(refused(call, &shown.id, reason).await)
+    Err(rejected(call, &presented.id, reason).await)
 }
 
-/// Whether an assertion is this client's own, for this server, and was not used before (RFC 7523 §3); or why it is not.
-async fn asserts(call: &Call, known: &Known, assertion: &str) -> Result<Result<(), String>, Failed> {
-    let Known { client, client_id, home, .. } = known;
+/// Checks that an assertion is the client's own, is for this server, and has not been used before (RFC 7523 §3); the inner
+/// error is the reason.
+async fn check_assertion(
+    call: &Call,
+    client: &ResolvedClient,
+    assertion: &str,
+) -> Result<Result<(), String>, EndpointError> {
+    let ResolvedClient { registration, client_id, home, .. } = client;
     let token = match parse(assertion) {
         Ok(token) => token,
-        Err(refused) => return Ok(Err(refused.to_string())),
+        Err(error) => return Ok(Err(error.to_string())),
     };
     let (now, origin) = (clock::now(), origin(call));
     let endpoint = format!("{origin}/oauth/token");
@@ -261,20 +285,20 @@ async fn asserts(call: &Call, known: &Known, assertion: &str) -> Result<Result<(
     };
     let until = match check(&origin).or_else(|_| check(&endpoint)) {
         Ok(until) => until,
-        Err(refused) => return Ok(Err(refused.to_string())),
+        Err(error) => return Ok(Err(error.to_string())),
     };
     let Some(jti) = token.text("jti") else { return Ok(Err("the token has no jti".into())) };
-    if token.text("sub") != Some(client_id) || until.since(now) > MAX_ASSERTED_MS {
-        return Ok(Err("the token is somebody else's, or good for too long".into()));
+    if token.text("sub") != Some(client_id) || until.since(now) > MAX_ASSERTION_MS {
+        return Ok(Err("the token belongs to another client, or its lifetime is too long".into()));
     }
-    let Some(keys) = &client.keys else { return Ok(Err(jwt::TokenError::Key.to_string())) };
-    // Whoever speaks for itself may be many: what they name is fetched as if it were one's.
+    let Some(keys) = &registration.keys else { return Ok(Err(jwt::TokenError::Key.to_string())) };
+    // Clients that belong to no tenant share a cache entry per URL, as their number has no bound.
     let (path, written) = match keys {
-        Keys::Url(url) if known.for_all => (format!("clients/{url}"), DocumentVersion::default()),
-        _ => (format!("clients/{client_id}"), home.snapshot.written(DocumentKind::Client, &client.id)),
+        Keys::Url(url) if client.for_all => (format!("clients/{url}"), DocumentVersion::default()),
+        _ => (format!("clients/{client_id}"), home.snapshot.written(DocumentKind::Client, &registration.id)),
     };
-    if let Err(refused) = key_sets::verify(&token, keys, Owner { path: &path, written }).await {
-        return Ok(Err(refused.to_string()));
+    if let Err(error) = key_sets::verify(&token, keys, Owner { path: &path, written }).await {
+        return Ok(Err(error.to_string()));
     }
     let object = format!("{}/client/{}", home.tenant, digest(client_id));
     let once = Ask::UseOnce { name: digest(jti), until };

@@ -1,9 +1,9 @@
-//! What becomes of a request for consent: the page, and what a person decides on it, by their own API key or as who
-//! they have signed in elsewhere.
+//! Decides a request for consent: shows the page, and grants what a person allows, identified by their own API key or by
+//! a sign-in at an external issuer.
 //!
-//! The form carries the whole request, which is checked again when it comes back: nothing is kept before somebody has
-//! allowed something. It needs no token against forgery, as nobody else knows the key in it, and who has signed in is
-//! bound to their browser.
+//! The form carries the whole request, which is checked again when the form returns: nothing is stored before a person
+//! has allowed something. The form needs no token against forgery, as only its person knows the key in it, and a sign-in
+//! is bound to the person's browser.
 
 use crate::auth::{self, Age};
 use crate::objects::grants::messages::{Ask, Reply};
@@ -21,23 +21,23 @@ use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::super::credentials;
 use super::super::limits::logins;
-use super::Failed;
-use super::clients::{Known, Realm};
-use super::page::{self, Asked, failure};
-use super::redirect::Back;
-use super::sign_in::{self, Signed};
-use super::token::{minted, narrowed, object, resource};
+use super::EndpointError;
+use super::clients::{Realm, ResolvedClient};
+use super::page::{self, ConsentPage, failure};
+use super::redirect::ClientRedirect;
+use super::sign_in::{self, SignedInPerson};
+use super::token::{grant_object, mint, requested_scope, resource};
 
-/// A request for consent as it came, and who is known to have signed in for it.
-pub struct Visit {
+/// A request for consent, and the person who has just signed in for it.
+pub struct ConsentRequest {
     pub request: Form,
-    /// It is the page's form that comes back.
+    /// It comes from the form of the consent page.
     pub posted: bool,
-    pub signed: Option<Signed>,
+    pub person: Option<SignedInPerson>,
 }
 
-/// What of a request comes back with the form.
-const CARRIED: [&str; 8] = [
+/// The members of a request that the form sends back.
+const FORM_MEMBERS: [&str; 8] = [
     "response_type",
     "client_id",
     "redirect_uri",
@@ -48,182 +48,203 @@ const CARRIED: [&str; 8] = [
     "resource",
 ];
 
-/// Who allows it.
-struct Allows {
+/// A person who may grant the request.
+struct Grantor {
     realm: Realm,
     subject: String,
-    /// What they may do themselves.
+    /// The person's own permissions.
     permissions: Vec<String>,
-    /// By these, where the registry does not know.
+    /// The person's roles, if the registry does not know the person.
     roles: Vec<String>,
 }
 
-/// A request that could be granted, and who has signed in for it.
-struct Asking<'a> {
+/// A valid request, which may be granted.
+struct GrantableRequest<'a> {
     call: &'a Call,
-    visit: &'a Visit,
-    known: &'a Known,
-    back: &'a Back<'a>,
+    consent_request: &'a ConsentRequest,
+    client: &'a ResolvedClient,
+    redirect: &'a ClientRedirect<'a>,
     challenge: &'a str,
     resource: String,
     scope: Vec<String>,
 }
 
-pub async fn answer(call: &Call, visit: &Visit, known: &Known, back: &Back<'_>) -> Result<Answer, Failed> {
-    let request = &visit.request;
+pub async fn answer(
+    call: &Call,
+    consent_request: &ConsentRequest,
+    client: &ResolvedClient,
+    redirect: &ClientRedirect<'_>,
+) -> Result<Answer, EndpointError> {
+    let request = &consent_request.request;
     if request.require("response_type")? != "code" {
-        return Err(OAuthError::new(OAuthErrorCode::UnsupportedResponseType, "only code is given").into());
+        return Err(OAuthError::new(
+            OAuthErrorCode::UnsupportedResponseType,
+            "the only supported response_type is code",
+        )
+        .into());
     }
     let challenge = request.require("code_challenge")?;
     if request.get("code_challenge_method") != Some("S256") || !is_challenge(challenge) {
-        return Err(
-            OAuthError::new(OAuthErrorCode::InvalidRequest, "a code_challenge of the method S256 is needed").into()
-        );
+        return Err(OAuthError::new(
+            OAuthErrorCode::InvalidRequest,
+            "a code_challenge with the method S256 is required",
+        )
+        .into());
     }
     let resource = resource(call, request)?;
-    let scope = narrowed(&known.client.scope, request)?;
-    let carried = |name: &'static str| request.get(name).map(|value| (name, value.to_string()));
-    let fields: Vec<_> = CARRIED.into_iter().filter_map(carried).collect();
-    let signed = signed(call, visit, known);
-    let (theirs, wrong) = match &signed {
-        Some(signed) => theirs(known, signed).await?,
-        None if visit.posted && request.get("person").is_some() => {
-            (None, Some("You are not signed in here (any more). Sign in again."))
+    let scope = requested_scope(&client.registration.scope, request)?;
+    let member = |name: &'static str| request.get(name).map(|value| (name, value.to_string()));
+    let fields: Vec<_> = FORM_MEMBERS.into_iter().filter_map(member).collect();
+    let person = signed_in_person(call, consent_request, client);
+    let (grantor, error) = match &person {
+        Some(person) => grantor_by_sign_in(client, person).await?,
+        None if consent_request.posted && request.get("person").is_some() => {
+            (None, Some("You are not signed in, or your sign-in has expired. Sign in again."))
         }
         None => (None, None),
     };
-    // Who has signed in is shown what it comes to for them.
-    let shown = theirs.as_ref().map(|allows| meet_all(&allows.permissions, &scope)).filter(|scope| !scope.is_empty());
-    let shown = shown.unwrap_or_else(|| scope.clone());
-    let signed = signed.as_ref().filter(|_| theirs.is_some());
-    let view = View { known, back, fields: &fields, signed, scope: &shown };
-    if wrong.is_some() || !visit.posted {
-        return Ok(view.page(wrong));
+    // A person who has signed in sees the scope that they can grant.
+    let grantable = grantor.as_ref().map(|grantor| meet_all(&grantor.permissions, &scope));
+    let shown = grantable.filter(|scope| !scope.is_empty()).unwrap_or_else(|| scope.clone());
+    let person = person.as_ref().filter(|_| grantor.is_some());
+    let view = PageView { client, redirect, fields: &fields, person, scope: &shown };
+    if error.is_some() || !consent_request.posted {
+        return Ok(view.page(error));
     }
-    Asking { call, visit, known, back, challenge, resource, scope }.decide(&view, theirs).await
+    let grantable = GrantableRequest { call, consent_request, client, redirect, challenge, resource, scope };
+    grantable.decide(&view, grantor).await
 }
 
-impl Asking<'_> {
-    /// Does what the page was answered.
-    async fn decide(self, view: &View<'_>, theirs: Option<Allows>) -> Result<Answer, Failed> {
-        let Self { call, visit, known, back, challenge, resource, scope } = self;
-        // The form is this page's own.
-        if call.request.header("origin").is_some_and(|origin| origin != back.issuer && origin != "null")
+impl GrantableRequest<'_> {
+    /// Acts on the submitted form.
+    async fn decide(self, view: &PageView<'_>, grantor: Option<Grantor>) -> Result<Answer, EndpointError> {
+        let Self { call, consent_request, client, redirect, challenge, resource, scope } = self;
+        // Only the gateway's own page may submit the form.
+        if call.request.header("origin").is_some_and(|origin| origin != redirect.issuer && origin != "null")
             || call.request.header("sec-fetch-site").is_some_and(|site| site != "same-origin")
         {
             return Ok(failure("The form was not sent from this page."));
         }
-        if let Some(name) = visit.request.get("sign_in") {
-            return sign_in::begin(call, known, name, view.fields)
-                .ok_or_else(|| OAuthError::new(OAuthErrorCode::InvalidRequest, "people do not sign in there").into());
+        if let Some(name) = consent_request.request.get("sign_in") {
+            return sign_in::begin(call, client, name, view.fields).ok_or_else(|| {
+                OAuthError::new(OAuthErrorCode::InvalidRequest, "the issuer does not offer sign-in").into()
+            });
         }
-        match visit.request.get("decision") {
+        match consent_request.request.get("decision") {
             Some("allow") => {}
-            Some("deny") => return Ok(back.denied()),
-            _ => return Err(OAuthError::new(OAuthErrorCode::AccessDenied, "the person did not allow it").into()),
+            Some("deny") => return Ok(redirect.denied()),
+            _ => return Err(OAuthError::new(OAuthErrorCode::AccessDenied, "the person denied the request").into()),
         }
-        let allows = match theirs {
-            Some(theirs) => Ok(theirs),
-            None => by_key(call, visit, known).await?,
+        let grantor = match grantor {
+            Some(grantor) => Ok(grantor),
+            None => grantor_by_key(call, consent_request, client).await?,
         };
-        let Allows { realm, subject, permissions, roles } = match allows {
-            Ok(allows) => allows,
-            Err(wrong) => return Ok(view.page(Some(wrong))),
+        let Grantor { realm, subject, permissions, roles } = match grantor {
+            Ok(grantor) => grantor,
+            Err(error) => return Ok(view.page(Some(error))),
         };
         let scope = meet_all(&permissions, &scope);
         if scope.is_empty() {
-            return Ok(view.page(Some("You may do nothing of this yourself.")));
+            return Ok(view.page(Some("You have none of these permissions yourself.")));
         }
-        let allowed = GrantedAccess { client: known.client_id.clone(), subject, scope, resource, roles };
-        let code = begin(&realm, known, allowed, back.uri, challenge).await?;
-        Ok(back.with(&[("code", &code)]))
+        let allowed = GrantedAccess { client: client.client_id.clone(), subject, scope, resource, roles };
+        let code = store_grant(&realm, client, allowed, redirect.uri, challenge).await?;
+        Ok(redirect.with(&[("code", &code)]))
     }
 }
 
-/// What the page shows.
-struct View<'a> {
-    known: &'a Known,
-    back: &'a Back<'a>,
+/// The data of the consent page.
+struct PageView<'a> {
+    client: &'a ResolvedClient,
+    redirect: &'a ClientRedirect<'a>,
     fields: &'a [(&'static str, String)],
-    signed: Option<&'a Signed>,
+    person: Option<&'a SignedInPerson>,
     scope: &'a [String],
 }
 
-impl View<'_> {
-    fn page(&self, wrong: Option<&str>) -> Answer {
-        let Self { known, back, fields, signed, scope } = self;
-        page::consent(&Asked {
-            client: &known.client.name,
-            known: known.as_shown(),
-            redirect_uri: back.uri,
+impl PageView<'_> {
+    fn page(&self, error: Option<&str>) -> Answer {
+        let Self { client, redirect, fields, person, scope } = self;
+        page::consent(&ConsentPage {
+            client: &client.registration.name,
+            source: client.source(),
+            redirect_uri: redirect.uri,
             scope,
             fields,
-            person: signed.map(|signed| (signed.person.subject.as_str(), signed.state.as_str())),
-            issuers: &sign_in::offered(known),
-            wrong,
+            person: person.map(|person| (person.identity.subject.as_str(), person.state.as_str())),
+            issuers: &sign_in::issuers_for(client),
+            error,
         })
     }
 }
 
-/// Who has signed in: a moment ago, or in this browser before the page was answered. A link says nothing of it.
-fn signed(call: &Call, visit: &Visit, known: &Known) -> Option<Signed> {
-    match (&visit.signed, visit.posted) {
-        (Some(signed), _) => Some(signed.clone()),
-        (None, true) => sign_in::read(call, known, visit.request.get("person")?),
+/// The person who has signed in: in the request before this one, or in this browser before the form was submitted. A
+/// link cannot assert a sign-in.
+fn signed_in_person(call: &Call, consent_request: &ConsentRequest, client: &ResolvedClient) -> Option<SignedInPerson> {
+    match (&consent_request.person, consent_request.posted) {
+        (Some(person), _) => Some(person.clone()),
+        (None, true) => sign_in::read(call, client, consent_request.request.get("person")?),
         (None, false) => None,
     }
 }
 
-/// What who has signed in may allow, or why they may not.
-async fn theirs(known: &Known, signed: &Signed) -> Result<(Option<Allows>, Option<&'static str>), Failed> {
-    let person = &signed.person;
-    if !known.serves(&person.tenant) {
-        return Ok((None, Some("This app is for people of another tenant than yours.")));
+/// The grantor for a person who has signed in, or the reason why there is none.
+async fn grantor_by_sign_in(
+    client: &ResolvedClient,
+    person: &SignedInPerson,
+) -> Result<(Option<Grantor>, Option<&'static str>), EndpointError> {
+    let identity = &person.identity;
+    if !client.serves(&identity.tenant) {
+        return Ok((None, Some("This app belongs to another tenant.")));
     }
-    let Some(realm) = known.within(&person.tenant).await? else {
-        return Ok((None, Some("Your tenant is no more.")));
+    let Some(realm) = client.within(&identity.tenant).await? else {
+        return Ok((None, Some("Your tenant has been deleted.")));
     };
-    let permissions = person.permissions(&realm);
-    let allows = Allows { realm, subject: person.subject.clone(), permissions, roles: person.roles.clone() };
-    Ok((Some(allows), None))
+    let permissions = identity.permissions(&realm);
+    let grantor = Grantor { realm, subject: identity.subject.clone(), permissions, roles: identity.roles.clone() };
+    Ok((Some(grantor), None))
 }
 
-/// Who allows it by a key, or what is wrong.
-async fn by_key(call: &Call, visit: &Visit, known: &Known) -> Result<Result<Allows, &'static str>, Failed> {
+/// The grantor for an API key, or the reason why there is none.
+async fn grantor_by_key(
+    call: &Call,
+    consent_request: &ConsentRequest,
+    client: &ResolvedClient,
+) -> Result<Result<Grantor, &'static str>, EndpointError> {
     let Some(admin_key) = &call.settings.admin_key else {
         return Err(Problem::new(Code::NotConfigured, "The secret ADMIN_KEY is not set.").into());
     };
-    let key = visit.request.get("api_key").unwrap_or_default().trim();
+    let key = consent_request.request.get("api_key").unwrap_or_default().trim();
     logins::check(call)?;
     match auth::recognize(key, admin_key, None, Age::Current).await {
-        // Only a key: what another token allows ends with it, and a grant would go on.
+        // Only API keys: a grant by an access token would outlive the token.
         Ok((Principal { principal, tenant, permissions, .. }, snapshot))
-            if principal.starts_with("key:") && known.serves(&tenant) =>
+            if principal.starts_with("key:") && client.serves(&tenant) =>
         {
             let realm = Realm { tenant, snapshot };
-            Ok(Ok(Allows { realm, subject: principal, permissions, roles: Vec::new() }))
+            Ok(Ok(Grantor { realm, subject: principal, permissions, roles: Vec::new() }))
         }
-        Ok(_) => Ok(Err("Use an API key of your own.")),
+        Ok(_) => Ok(Err("Use an API key of your tenant.")),
         Err(problem) if problem.code == Code::Unauthenticated => {
             logins::failed(call).await?;
             credentials::note(call, key, None).await;
-            Ok(Err("This key is not valid (any more)."))
+            Ok(Err("This key is invalid, or has been revoked."))
         }
         Err(problem) => Err(problem.into()),
     }
 }
 
-/// Keeps what was allowed, and gives the code for it.
-async fn begin(
+/// Stores the grant and returns its code.
+async fn store_grant(
     realm: &Realm,
-    known: &Known,
+    client: &ResolvedClient,
     allowed: GrantedAccess,
     redirect_uri: &str,
     challenge: &str,
-) -> Result<String, Failed> {
+) -> Result<String, EndpointError> {
     let now = clock::now();
     let id = ulid(now, random::bytes());
-    let (code, code_hash) = minted(realm, &id, GrantToken::Code);
+    let (code, code_hash) = mint(realm, &id, GrantToken::Code);
     let grant = Grant {
         allowed,
         redirect_uri: redirect_uri.into(),
@@ -237,10 +258,10 @@ async fn begin(
         redeemed_at: None,
         tries: 0,
         last: None,
-        seen: known.seen.clone(),
+        seen: client.seen.clone(),
     };
     let ask = Ask::Begin(Box::new(grant));
-    let begun = objects::send::<_, Reply>(Kind::Grants, &object(realm, &id), "", &ask, PATIENCE_MS).await;
-    begun.map_err(internal)?;
+    let reply = objects::send::<_, Reply>(Kind::Grants, &grant_object(realm, &id), "", &ask, PATIENCE_MS).await;
+    reply.map_err(internal)?;
     Ok(code)
 }

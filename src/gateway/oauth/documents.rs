@@ -1,5 +1,5 @@
-//! Clients that publish a document about themselves: read when they ask, held in each isolate for as long as its server
-//! says. When it is fetched is decided in `narthex_core::access::oauth::metadata_document`.
+//! Metadata documents of clients: read when a client needs it, cached in each isolate for as long as the document's server
+//! allows. The rules for fetching are in `narthex_core::access::oauth::metadata_document`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,19 +14,20 @@ use narthex_core::http::egress_address::{self, Address, Policy, host_of};
 
 use super::super::call::Call;
 use super::super::limits::exceeded;
-use super::Failed;
+use super::EndpointError;
 
-/// The largest document, in bytes, and how long its server may take, in milliseconds.
+/// The largest document, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
-const PATIENCE_MS: u64 = 5_000;
-/// How often somebody who waits for another's request looks, in milliseconds.
-const LOOK_MS: u64 = 20;
+/// The time-out of a fetch, in milliseconds.
+const FETCH_TIMEOUT_MS: u64 = 5_000;
+/// The interval at which a request polls for the fetch of another, in milliseconds.
+const POLL_MS: u64 = 20;
 
 thread_local! {
     static CACHE: RefCell<DocumentCache<Rc<Client>>> = RefCell::default();
 }
 
-/// Whether this is the address of a document, and no id that was given out here.
+/// Whether a client id is the URL of a document, rather than an id that the gateway issued.
 pub fn is_address(id: &str) -> bool {
     id.starts_with("https://") || id.starts_with("http://")
 }
@@ -35,21 +36,21 @@ fn seen(found: &CachedDocument<Rc<Client>>) -> SeenClient {
     SeenClient { client: (*found.content).clone(), at: found.at }
 }
 
-/// Its server does not answer, which says nothing of the client.
-fn away() -> Failed {
+/// The error while the document's server does not answer: the client may be valid.
+fn unreachable() -> EndpointError {
     OAuthError::new(
         OAuthErrorCode::TemporarilyUnavailable,
-        "the document of the client cannot be read now: try again later",
+        "the client's metadata document cannot be read now; try again later",
     )
     .into()
 }
 
-/// What the client of this id says of itself; nothing where it is none.
-pub async fn client(call: &Call, id: &str) -> Result<Option<SeenClient>, Failed> {
+/// The client that the document at this URL describes; nothing if it describes none.
+pub async fn client(call: &Call, id: &str) -> Result<Option<SeenClient>, EndpointError> {
     let rules = call.write_rules();
     let policy = rules.addresses();
     let Ok(url) = egress_address::check(id, policy, &rules.own_hosts()) else { return Ok(None) };
-    // Its address is its name: it has a path, and is written in one way only.
+    // The URL is the client's id, so it needs a path and a canonical form.
     if url.as_str() != id || url.path() == "/" {
         return Ok(None);
     }
@@ -57,30 +58,35 @@ pub async fn client(call: &Call, id: &str) -> Result<Option<SeenClient>, Failed>
         let now = clock::now();
         match CACHE.with_borrow_mut(|cache| cache.lookup(id, call.began, now)) {
             Lookup::Use(found) => return Ok(Some(seen(&found))),
-            Lookup::Unreachable => return Err(away()),
-            // Another request's I/O cannot be waited for; what it brings can.
-            Lookup::Wait => clock::pause(LOOK_MS).await,
+            Lookup::Unreachable => return Err(unreachable()),
+            // A request cannot await the I/O of another, but can poll for its result.
+            Lookup::Wait => clock::pause(POLL_MS).await,
             Lookup::Fetch { etag } => {
-                let begun = CACHE.with_borrow_mut(|cache| cache.begin_fetch(id, call.address(), host_of(id), now));
-                if let Err(FetchLimit(until_ms)) = begun {
-                    let held = CACHE.with_borrow(|cache| cache.stale_copy(id, now));
-                    return held
+                let started = CACHE.with_borrow_mut(|cache| cache.begin_fetch(id, call.address(), host_of(id), now));
+                if let Err(FetchLimit(until_ms)) = started {
+                    let stale = CACHE.with_borrow(|cache| cache.stale_copy(id, now));
+                    return stale
                         .map(|found| Some(seen(&found)))
                         .ok_or_else(|| exceeded(vec![("client-documents".into(), until_ms)]).into());
                 }
-                return fetched(&url, id, etag.as_deref(), policy).await;
+                return fetch(&url, id, etag.as_deref(), policy).await;
             }
         }
     }
 }
 
-/// Whether a server that answers so says that there is no such document; any other refusal may pass.
+/// Whether the status means that the document does not exist; other errors may be temporary.
 fn is_final(status: u16) -> bool {
     matches!(status, 300..=499) && !matches!(status, 401 | 403 | 408 | 421 | 425 | 429)
 }
 
-async fn fetched(url: &Address, id: &str, etag: Option<&str>, policy: Policy) -> Result<Option<SeenClient>, Failed> {
-    let answer = calls::conditional_document(url, PATIENCE_MS, MAX_BYTES, etag).await;
+async fn fetch(
+    url: &Address,
+    id: &str,
+    etag: Option<&str>,
+    policy: Policy,
+) -> Result<Option<SeenClient>, EndpointError> {
+    let answer = calls::conditional_document(url, FETCH_TIMEOUT_MS, MAX_BYTES, etag).await;
     let now = clock::now();
     let detail = match answer {
         Ok(answer) if answer.status == 200 => {
@@ -109,6 +115,6 @@ async fn fetched(url: &Address, id: &str, etag: Option<&str>, policy: Policy) ->
         Err(failure) => failure.0,
     };
     log_event!(ClientDocumentNotRead, url = id, detail = detail);
-    let held = CACHE.with_borrow_mut(|cache| cache.unreachable(id, now));
-    held.map(|found| Some(seen(&found))).ok_or_else(away)
+    let stale = CACHE.with_borrow_mut(|cache| cache.unreachable(id, now));
+    stale.map(|found| Some(seen(&found))).ok_or_else(unreachable)
 }

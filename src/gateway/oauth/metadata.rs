@@ -1,4 +1,4 @@
-//! What clients and resource servers read before they begin: RFC 8414, RFC 9728, RFC 7517.
+//! Metadata for clients and resource servers: RFC 8414, RFC 9728, RFC 7517.
 
 use serde_json::json;
 

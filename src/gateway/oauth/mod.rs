@@ -1,20 +1,20 @@
-//! `/oauth/…` and `/.well-known/…`: the authorization server (OAuth 2.1), served only while it is on.
+//! `/oauth/…` and `/.well-client/…`: the authorization server (OAuth 2.1), served only while it is on.
 //!
-//! It answers in OAuth's own form, not in problem details. What is decided about clients, grants and keys is in
-//! `core/oauth`; what is used once is decided in a `GrantStore`.
+//! Errors have OAuth's own form, not that of problem details. The rules for clients, grants and keys are in `core/oauth`; a
+//! `GrantStore` decides about everything that may be used only once.
 
 mod authorize;
 mod clients;
 mod consent;
 mod documents;
-pub mod listed;
+pub mod grants;
+mod issued_tokens;
 mod metadata;
 mod page;
 mod redirect;
 mod register;
 mod sign_in;
 mod token;
-mod tokens;
 
 use serde_json::json;
 
@@ -32,10 +32,10 @@ use super::services::require_key;
 /// The largest form, in bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
 
-/// When what cannot be had now may be asked for again, in seconds.
+/// `Retry-After` of a temporary failure, in seconds.
 const RETRY_AFTER: &str = "30";
 
-/// What is served, by path.
+/// An endpoint of the authorization server.
 pub enum Endpoint<'p> {
     /// RFC 8414.
     Server,
@@ -43,34 +43,34 @@ pub enum Endpoint<'p> {
     Resource(&'p str),
     Keys,
     Authorize,
-    /// Where people come back to who have signed in elsewhere.
+    /// The redirect target after a sign-in at an external issuer.
     SignedIn,
     Token,
     Revoke,
     Introspect,
-    /// RFC 7591, where it is switched on.
+    /// RFC 7591, if it is switched on.
     Register,
 }
 
 pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Problem> {
-    // Its own keys are stored encrypted.
+    // The signing keys are stored encrypted.
     require_key()?;
-    let answered = match endpoint {
+    let answer = match endpoint {
         Endpoint::Server => return metadata::server(call),
         Endpoint::Resource(path) => return metadata::resource(call, path),
         Endpoint::Keys => return metadata::keys().await,
         Endpoint::Authorize => return authorize::serve(call).await,
-        // A look at the page must not use up a sign-in.
-        Endpoint::SignedIn if call.is_head() => return Ok(page::failure("Signing in is a matter of GET.")),
+        // HEAD must not use up a sign-in.
+        Endpoint::SignedIn if call.is_head() => return Ok(page::failure("Sign-in requires a GET request.")),
         Endpoint::SignedIn => return authorize::signed_in(call).await,
         Endpoint::Token => token::serve(call).await,
-        Endpoint::Revoke => tokens::revoke(call).await,
-        Endpoint::Introspect => tokens::introspect(call).await,
+        Endpoint::Revoke => issued_tokens::revoke(call).await,
+        Endpoint::Introspect => issued_tokens::introspect(call).await,
         Endpoint::Register => register::serve(call).await,
     };
-    answered.or_else(|failed| match failed {
-        Failed::Refused(refused) => refusal(call, &refused),
-        Failed::Problem(problem) => Err(problem),
+    answer.or_else(|error| match error {
+        EndpointError::OAuth(error) => error_answer(call, &error),
+        EndpointError::Problem(problem) => Err(problem),
     })
 }
 
@@ -79,50 +79,50 @@ pub async fn resource(call: &Call, path: &str) -> Result<Answer, Problem> {
     serve(call, &Endpoint::Resource(path)).await
 }
 
-/// Why a request has no answer of its own: OAuth's refusals, and failures of the gateway.
-pub enum Failed {
-    Refused(OAuthError),
+/// The error of an endpoint: OAuth's own, or a problem of the gateway.
+pub enum EndpointError {
+    OAuth(OAuthError),
     Problem(Problem),
 }
 
-impl From<OAuthError> for Failed {
-    fn from(refused: OAuthError) -> Self {
-        Failed::Refused(refused)
+impl From<OAuthError> for EndpointError {
+    fn from(error: OAuthError) -> Self {
+        EndpointError::OAuth(error)
     }
 }
 
-impl From<Problem> for Failed {
+impl From<Problem> for EndpointError {
     fn from(problem: Problem) -> Self {
-        Failed::Problem(problem)
+        EndpointError::Problem(problem)
     }
 }
 
 /// RFC 6749 §5.2.
-fn refusal(call: &Call, refused: &OAuthError) -> Result<Answer, Problem> {
-    let unknown = refused.error == OAuthErrorCode::InvalidClient;
-    let body = json!({"error": refused.error.as_str(), "error_description": refused.description});
-    let mut answer = Answer::json(refused.error.status(), &body)?;
-    answer.code = Some(refused.error.as_str());
-    if refused.error == OAuthErrorCode::TemporarilyUnavailable {
+fn error_answer(call: &Call, error: &OAuthError) -> Result<Answer, Problem> {
+    let is_unknown_client = error.error == OAuthErrorCode::InvalidClient;
+    let body = json!({"error": error.error.as_str(), "error_description": error.description});
+    let mut answer = Answer::json(error.error.status(), &body)?;
+    answer.code = Some(error.error.as_str());
+    if error.error == OAuthErrorCode::TemporarilyUnavailable {
         answer = answer.with("retry-after", RETRY_AFTER);
     }
-    if refused.error == OAuthErrorCode::UnsupportedMediaType {
+    if error.error == OAuthErrorCode::UnsupportedMediaType {
         answer = answer.with("accept-encoding", "identity").with("accept", "application/x-www-form-urlencoded");
     }
-    if unknown && call.request.header("authorization").is_some() {
+    if is_unknown_client && call.request.header("authorization").is_some() {
         return Ok(answer.with("www-authenticate", r#"Basic realm="narthex""#));
     }
     Ok(answer)
 }
 
-/// What the gateway calls itself.
+/// The gateway's issuer URL.
 fn origin(call: &Call) -> String {
     origin_of(&call.request, &call.settings)
 }
 
-/// The form a request carries.
-async fn form(call: &Call) -> Result<Form, Failed> {
-    let refused = match media_type::form(call.content_type()) {
+/// The form in the body of a request.
+async fn form(call: &Call) -> Result<Form, EndpointError> {
+    let error = match media_type::form(call.content_type()) {
         Ok(()) if call.is_plain() => None,
         Ok(()) => Some(OAuthError::new(
             OAuthErrorCode::UnsupportedMediaType,
@@ -135,12 +135,14 @@ async fn form(call: &Call) -> Result<Form, Failed> {
             Some(OAuthError::new(OAuthErrorCode::InvalidRequest, "send application/x-www-form-urlencoded"))
         }
     };
-    if let Some(refused) = refused {
-        return Err(refused.into());
+    if let Some(error) = error {
+        return Err(error.into());
     }
     let body = call.request.body(MAX_FORM_BYTES, call.settings.body_timeout_ms).await;
     let body = body.map_err(|unread| match unread {
-        BodyError::TooLarge => Failed::from(OAuthError::new(OAuthErrorCode::InvalidRequest, "the form is too large")),
+        BodyError::TooLarge => {
+            EndpointError::from(OAuthError::new(OAuthErrorCode::InvalidRequest, "the form is too large"))
+        }
         BodyError::TooSlow => OAuthError::new(OAuthErrorCode::RequestTimeout, "the form did not arrive in time").into(),
         BodyError::Broken(failure) => broken(failure).into(),
     })?;

@@ -1,4 +1,4 @@
-//! The consent page: what a person reads before a client may act for them. No script, nothing from elsewhere.
+//! The consent page, which a person reads before a client may act for them. It has no scripts and no external resources.
 
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ border:1px solid #8a929c;background:#fff;color:inherit;cursor:pointer}button.go{
 @media(prefers-color-scheme:dark){body{background:#14171a;color:#e8eaed}main{background:#1d2125;border-color:#3a4047}\
 input,button{background:#14171a;color:inherit}code,p.note{color:#a8b0ba}p.wrong{color:#ff9a9a}}";
 
-/// Text as it can stand in an element or a quoted attribute.
+/// Escapes a text for an element or a quoted attribute.
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -37,96 +37,96 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
-/// What a permission means, in words; what has none stands for itself.
+/// The description of a permission; nothing if it has none.
 fn meaning(permission: &str) -> Option<&'static str> {
     Some(match permission {
-        "*" => "do everything you may do, changing and deleting included",
-        "contexts:create:*" => "have work done by any service you may use",
-        "contexts:read" => "read the work you have asked for, and its results",
-        "contexts:read:*" => "read everybody's work and its results",
+        "*" => "do everything you may do, including changes and deletions",
+        "contexts:create:*" => "run any service you may use",
+        "contexts:read" => "read the work you started, and its results",
+        "contexts:read:*" => "read everyone's work and its results",
         "contexts:cancel" => "cancel your work",
-        "services:read" => "see which services and capabilities there are",
+        "services:read" => "see services and capabilities",
         "services:*" => "register, change and remove services",
-        "events:read" => "watch what happens as it happens",
+        "events:read" => "watch events live",
         "usage:read" => "see usage figures",
-        "keys:read" => "see which API keys there are, without their secrets",
+        "keys:read" => "see API keys, without their secrets",
         _ => return None,
     })
 }
 
-/// The policy has no `form-action`: browsers hold every hop of what follows a form against it, and where an app sends
-/// its people from its own address is the app's affair.
-fn page(status: u16, title: &str, body: &str) -> Answer {
-    let html = format!(
+/// The policy has no `form-action`: browsers apply it to every redirect after a form, and an app may redirect people from
+/// its own URI to any other.
+fn html(status: u16, title: &str, body: &str) -> Answer {
+    let text = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{}</title><style>{STYLE}</style><main>{body}</main></html>",
         escaped(title)
     );
     let style = STANDARD.encode(Sha256::digest(STYLE));
     let policy = format!("default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'");
-    Answer::text(status, "text/html; charset=utf-8", html)
+    Answer::text(status, "text/html; charset=utf-8", text)
         .with("content-security-policy", &policy)
         .with("x-frame-options", "DENY")
         .with("referrer-policy", "no-referrer")
 }
 
-/// Said to a person when there is nowhere safe to send them.
+/// The page for an error without a safe redirect.
 pub fn failure(text: &str) -> Answer {
     failure_as(400, text)
 }
 
 pub fn failure_as(status: u16, text: &str) -> Answer {
     let body = format!(
-        "<h1>This sign-in request does not work</h1><p>{}</p><p class=\"note\">Nothing was allowed. Go back to the app, \
-         and tell its makers what stands here.</p>",
+        "<h1>This sign-in request is invalid</h1><p>{}</p><p class=\"note\">Nothing was allowed. Go back to the app, \
+         and report this message to its developers.</p>",
         escaped(text)
     );
-    page(status, "This request does not work", &body)
+    html(status, "Invalid sign-in request", &body)
 }
 
-/// Said to a person whose app is not trusted with being sent back to by itself.
+/// The page for a failed sign-in whose app gets no automatic redirect.
 pub fn failed_sign_in(text: &str, client: &str, redirect_uri: &str, back: &str) -> Answer {
     let body = format!(
-        "<h1>Signing in did not work</h1><p>{}</p><p class=\"note\">Nothing was allowed.</p><p><a href=\"{}\" \
+        "<h1>Sign-in failed</h1><p>{}</p><p class=\"note\">Nothing was allowed.</p><p><a href=\"{}\" \
          rel=\"noreferrer\">Go back to {}</a> at <strong>{}</strong></p>",
         escaped(text),
         escaped(back),
         escaped(client),
-        escaped(&target(redirect_uri))
+        escaped(&destination(redirect_uri))
     );
-    page(400, "Signing in did not work", &body)
+    html(400, "Sign-in failed", &body)
 }
 
-/// How the gateway knows an app.
+/// The source of an app's registration.
 #[derive(Debug, Clone, Copy)]
-pub enum Known<'a> {
-    /// Somebody here has registered it.
-    Registered,
-    /// By a document at this host.
+pub enum ClientSource<'a> {
+    /// An administrator of this gateway.
+    Administrator,
+    /// A document at this host.
     Document(&'a str),
-    /// It registered itself.
+    /// The app itself.
     Itself,
 }
 
-/// What is asked of a person.
-pub struct Asked<'a> {
+/// The content of the consent page.
+pub struct ConsentPage<'a> {
     pub client: &'a str,
-    pub known: Known<'a>,
-    /// Where the answer goes.
+    pub source: ClientSource<'a>,
+    /// The destination of the response.
     pub redirect_uri: &'a str,
     pub scope: &'a [String],
-    /// The request itself, which comes back with the answer.
+    /// The members of the request, which the form sends back.
     pub fields: &'a [(&'static str, String)],
-    /// Who has signed in elsewhere, and the signed state that says so.
+    /// The person who signed in at an external issuer, and the signed state that proves it.
     pub person: Option<(&'a str, &'a str)>,
-    /// Where people may sign in, by name.
+    /// The names of the issuers that offer sign-in.
     pub issuers: &'a [&'a str],
-    /// What was wrong with the last answer.
-    pub wrong: Option<&'a str>,
+    /// The error of the previous submission.
+    pub error: Option<&'a str>,
 }
 
-/// Where an address leads, as people know it.
-fn target(uri: &str) -> String {
+/// The destination of a URI, in words.
+fn destination(uri: &str) -> String {
     match redirect_uri::place(uri) {
         Some(Destination::Host(host)) => host,
         Some(Destination::Loopback(host)) => format!("a program on this computer ({host})"),
@@ -135,23 +135,22 @@ fn target(uri: &str) -> String {
     }
 }
 
-/// What vouches for the app's name.
-fn vouched(known: Known<'_>) -> String {
-    match known {
-        Known::Registered => String::new(),
-        Known::Document(host) => format!(
-            "<p>Its name is what <strong>{}</strong> says of it; nobody here has checked that.</p>",
-            escaped(host)
-        ),
-        Known::Itself => "<p>It registered itself under this name; nobody here has checked that.</p>".into(),
+/// A warning about the app's name, unless an administrator has registered it.
+fn name_warning(source: ClientSource<'_>) -> String {
+    match source {
+        ClientSource::Administrator => String::new(),
+        ClientSource::Document(host) => {
+            format!("<p>The name comes from <strong>{}</strong> and has not been verified.</p>", escaped(host))
+        }
+        ClientSource::Itself => "<p>The app registered itself under this name, which has not been verified.</p>".into(),
     }
 }
 
-pub fn consent(asked: &Asked<'_>) -> Answer {
-    let client = escaped(asked.client);
-    let mut body = format!("<h1>{client} asks to act for you</h1>{}", vouched(asked.known));
+pub fn consent(page: &ConsentPage<'_>) -> Answer {
+    let client = escaped(page.client);
+    let mut body = format!("<h1>{client} asks to act for you</h1>{}", name_warning(page.source));
     body.push_str("<p>If you allow it, it can:</p><ul>");
-    for permission in asked.scope {
+    for permission in page.scope {
         let code = escaped(permission);
         let _ = match meaning(permission) {
             Some(words) => write!(body, "<li>{words} <code>{code}</code></li>"),
@@ -160,15 +159,15 @@ pub fn consent(asked: &Asked<'_>) -> Answer {
     }
     let _ = write!(
         body,
-        "</ul><p class=\"note\">Only as far as your own key goes, and until you revoke it. The answer is sent to \
-         <strong>{}</strong>: allow this only if you know it and have begun there yourself.</p>",
-        escaped(&target(asked.redirect_uri))
+        "</ul><p class=\"note\">Only within your own permissions, and until you revoke it. The response goes to \
+         <strong>{}</strong>: allow this only if you know that place and started there yourself.</p>",
+        escaped(&destination(page.redirect_uri))
     );
     body.push_str("<form method=\"post\" action=\"/oauth/authorize\">");
-    for (name, value) in asked.fields {
+    for (name, value) in page.fields {
         let _ = write!(body, "<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escaped(value));
     }
-    if let Some((name, state)) = asked.person {
+    if let Some((name, state)) = page.person {
         let (name, state) = (escaped(name), escaped(state));
         let _ = write!(
             body,
@@ -181,14 +180,14 @@ pub fn consent(asked: &Asked<'_>) -> Answer {
         );
         let _ = write!(body, "<p class=\"note\">The key stays with the gateway. {client} never sees it.</p>");
     }
-    if let Some(wrong) = asked.wrong {
-        let _ = write!(body, "<p class=\"wrong\" role=\"alert\">{}</p>", escaped(wrong));
+    if let Some(error) = page.error {
+        let _ = write!(body, "<p class=\"wrong\" role=\"alert\">{}</p>", escaped(error));
     }
     body.push_str(
         "<div><button name=\"decision\" value=\"deny\">Deny</button>\
          <button class=\"go\" name=\"decision\" value=\"allow\">Allow</button></div>",
     );
-    for issuer in asked.issuers.iter().filter(|_| asked.person.is_none()) {
+    for issuer in page.issuers.iter().filter(|_| page.person.is_none()) {
         let issuer = escaped(issuer);
         let _ = write!(
             body,
@@ -196,6 +195,6 @@ pub fn consent(asked: &Asked<'_>) -> Answer {
         );
     }
     body.push_str("</form>");
-    let status = if asked.wrong.is_some() { 403 } else { 200 };
-    page(status, &format!("{} asks to act for you", asked.client), &body)
+    let status = if page.error.is_some() { 403 } else { 200 };
+    html(status, &format!("{} asks to act for you", page.client), &body)
 }

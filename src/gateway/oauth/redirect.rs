@@ -1,22 +1,22 @@
-//! The way back to the client, with what came of its request.
+//! Redirects to the client with the result of its request.
 
 use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 
 use super::super::answer::Answer;
 
-pub fn refusal(refused: &OAuthError) -> [(&str, &str); 2] {
-    [("error", refused.error.as_str()), ("error_description", &refused.description)]
+pub fn error_members(error: &OAuthError) -> [(&str, &str); 2] {
+    [("error", error.error.as_str()), ("error_description", &error.description)]
 }
 
-/// The way back to the client.
-pub struct Back<'a> {
+/// The redirect of one authorization request.
+pub struct ClientRedirect<'a> {
     pub uri: &'a str,
     pub state: Option<&'a str>,
     pub issuer: &'a str,
 }
 
-impl Back<'_> {
-    /// `iss` is in every answer (RFC 9207).
+impl ClientRedirect<'_> {
+    /// The redirect URI with response members. `iss` is one of them in every response (RFC 9207).
     pub fn location(&self, members: &[(&str, &str)]) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(members);
@@ -28,17 +28,17 @@ impl Back<'_> {
         format!("{}{joint}{query}", self.uri)
     }
 
-    /// 303, so that the form with the key in it is not sent on.
+    /// Redirects with 303, so that the browser does not forward the form, which contains the key.
     pub fn with(&self, members: &[(&str, &str)]) -> Answer {
         Answer::empty(303).with("location", &self.location(members)).with("referrer-policy", "no-referrer")
     }
 
-    pub fn refusal(&self, refused: &OAuthError) -> Answer {
-        self.with(&refusal(refused))
+    pub fn error(&self, error: &OAuthError) -> Answer {
+        self.with(&error_members(error))
     }
 
-    /// The person said no on the gateway's own page, so any client is told.
+    /// The person denied the request on the gateway's own page, so even an untrusted client is notified.
     pub fn denied(&self) -> Answer {
-        self.refusal(&OAuthError::new(OAuthErrorCode::AccessDenied, "the person did not allow it"))
+        self.error(&OAuthError::new(OAuthErrorCode::AccessDenied, "the person denied the request"))
     }
 }

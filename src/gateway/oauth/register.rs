@@ -1,7 +1,7 @@
-//! Dynamic client registration (RFC 7591): any program may register itself, where the deployment allows that.
+//! Dynamic client registration (RFC 7591): any program may register itself, if the deployment allows it.
 //!
-//! Such a client may only ask people, and a person reads its name and its address before anything comes of it. There are
-//! so many from one address, and so many in all: unused ones make room (`narthex_core::access::oauth::registrations`).
+//! Such a client can only ask people for consent, and a person reads its name and redirect URI before granting it. Their
+//! number is limited per address and in total: unused ones are replaced (`narthex_core::access::oauth::registrations`).
 
 use serde_json::json;
 use serde_json::value::to_raw_value;
@@ -24,25 +24,25 @@ use super::super::answer::{Answer, internal};
 use super::super::call::{Call, text};
 use super::super::documents::new_secret;
 use super::super::limits::addresses;
-use super::Failed;
+use super::EndpointError;
 
 /// The largest registration, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
-/// When all registrations are in use, another try is worth it after this, in seconds.
+/// `Retry-After` when all registrations are in use, in seconds.
 const IN_USE_SECONDS: u64 = 3_600;
 
-pub async fn serve(call: &Call) -> Result<Answer, Failed> {
+pub async fn serve(call: &Call) -> Result<Answer, EndpointError> {
     if !call.settings.oauth_registration {
         return Err(Problem::not_found("path").into());
     }
     match register(call).await {
-        Err(Failed::Problem(problem)) if problem.code != Code::Internal => Ok(in_their_form(&problem)?),
-        answered => answered,
+        Err(EndpointError::Problem(problem)) if problem.code != Code::Internal => Ok(oauth_error(&problem)?),
+        answer => answer,
     }
 }
 
-/// A problem as OAuth has errors (RFC 7591 §3.2.2).
-fn in_their_form(problem: &Problem) -> Result<Answer, Problem> {
+/// A problem in OAuth's form (RFC 7591 §3.2.2).
+fn oauth_error(problem: &Problem) -> Result<Answer, Problem> {
     let error = match problem.code {
         Code::RateLimited => OAuthErrorCode::TemporarilyUnavailable,
         Code::RequestTimeout => OAuthErrorCode::RequestTimeout,
@@ -66,7 +66,7 @@ async fn body(call: &Call) -> Result<String, Problem> {
     Ok(text(bytes))
 }
 
-async fn register(call: &Call) -> Result<Answer, Failed> {
+async fn register(call: &Call) -> Result<Answer, EndpointError> {
     let body = body(call).await?;
     let now = clock::now();
     let id = format!("{SELF_REGISTERED}{}", ulid(now, random::bytes()));
@@ -77,13 +77,13 @@ async fn register(call: &Call) -> Result<Answer, Failed> {
     client.secret_hash = secret.as_deref().map(digest);
     let document = to_raw_value(&client).map_err(|error| Problem::internal(error.to_string()))?;
     let client_id = client_id(FIRST_TENANT, &id);
-    let by = Actor {
+    let actor = Actor {
         actor: format!("client:{client_id}"),
         name: Some(client.name.clone()).filter(|name| !name.is_empty()),
         request_id: call.request_id.clone(),
         address: call.address().to_string(),
     };
-    let message = Message { tenant: FIRST_TENANT.into(), ask: Ask::Register { id, document }, by };
+    let message = Message { tenant: FIRST_TENANT.into(), ask: Ask::Register { id, document }, by: actor };
     match objects::send(Kind::Registry, FIRST_TENANT, "", &message, PATIENCE_MS).await.map_err(internal)? {
         Reply::Document { stored, .. } => registered(&client, &client_id, stored.created_at.seconds(), secret),
         Reply::AllInUse | Reply::TooLarge(_) => all_in_use(),
@@ -91,8 +91,8 @@ async fn register(call: &Call) -> Result<Answer, Failed> {
     }
 }
 
-fn all_in_use() -> Result<Answer, Failed> {
-    let description = "all places for clients that register themselves are in use: ask who runs this gateway to \
+fn all_in_use() -> Result<Answer, EndpointError> {
+    let description = "the maximum number of self-registered clients is in use: ask the operator of this gateway to \
                        register yours, or to delete one";
     let error = OAuthErrorCode::TemporarilyUnavailable;
     let body = json!({"error": error.as_str(), "error_description": description});
@@ -101,9 +101,9 @@ fn all_in_use() -> Result<Answer, Failed> {
     Ok(answer.with("retry-after", &IN_USE_SECONDS.to_string()))
 }
 
-/// What was in fact registered (RFC 7591 §3.2.1).
-fn registered(client: &Client, client_id: &str, at: u64, secret: Option<String>) -> Result<Answer, Failed> {
-    let mut told = json!({
+/// The registered metadata (RFC 7591 §3.2.1).
+fn registered(client: &Client, client_id: &str, at: u64, secret: Option<String>) -> Result<Answer, EndpointError> {
+    let mut metadata = json!({
         "client_id": client_id,
         "client_id_issued_at": at,
         "client_name": client.name,
@@ -113,9 +113,9 @@ fn registered(client: &Client, client_id: &str, at: u64, secret: Option<String>)
         "token_endpoint_auth_method": client.auth_method,
         "scope": client.scope.join(" "),
     });
-    if let (Some(members), Some(secret)) = (told.as_object_mut(), secret) {
+    if let (Some(members), Some(secret)) = (metadata.as_object_mut(), secret) {
         members.insert("client_secret".into(), secret.into());
         members.insert("client_secret_expires_at".into(), 0.into());
     }
-    Ok(Answer::json(201, &told)?)
+    Ok(Answer::json(201, &metadata)?)
 }

@@ -1,7 +1,7 @@
-//! Signing in with an outside issuer, for the consent page (OpenID Connect Core §3.1, with PKCE).
+//! Sign-in at an external issuer, for the consent page (OpenID Connect Core §3.1, with PKCE).
 //!
-//! Nothing is kept here in between: the request under way travels in a signed cookie, and who signed in comes back to the
-//! form as signed state too. The two belong together: in another browser, the second is not valid.
+//! The gateway stores nothing in between: the pending request is in a signed cookie, and the identity of the person is in
+//! the form, as signed state. That state is valid only in the browser with the cookie.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -30,21 +30,21 @@ use narthex_core::http::problem::Problem;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
-use super::clients::{Known, Realm};
+use super::clients::{Realm, ResolvedClient};
 use super::origin;
 use super::page::failure;
 
 const COOKIE: &str = "__Host-narthex-sign-in";
-/// How long somebody may take to sign in, and to decide then, in milliseconds.
+/// The time a person has to sign in, and then to decide, in milliseconds.
 const SIGN_IN_MS: u64 = 600_000;
-/// How long the issuer may take to answer, in milliseconds.
-const PATIENCE_MS: u64 = 10_000;
-/// Before it is asked once more, in milliseconds.
-const PAUSE_MS: u64 = 300;
+/// The time-out of a request to the issuer, in milliseconds.
+const REQUEST_TIMEOUT_MS: u64 = 10_000;
+/// The delay before the request is repeated, in milliseconds.
+const RETRY_DELAY_MS: u64 = 300;
 
-/// A sign-in under way.
+/// A pending sign-in, as the cookie carries it.
 #[derive(Serialize, Deserialize)]
-struct Begun {
+struct PendingSignIn {
     /// The client's request, as a form.
     request: String,
     issuer: String,
@@ -53,100 +53,100 @@ struct Begun {
     verifier: String,
 }
 
-impl Begun {
-    /// The one of this browser.
+impl PendingSignIn {
+    /// The pending sign-in of this browser.
     fn of(call: &Call, key: &StateKey) -> Option<Self> {
         let cookies = call.request.header("cookie")?;
         let state = cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
         key.verify(Use::SignIn, state, clock::now())
     }
 
-    /// What says that somebody signed in by it.
+    /// The text that binds an identity to this sign-in.
     fn mark(&self) -> String {
         digest(&self.state)
     }
 }
 
-/// Who has signed in.
+/// The identity of a person who has signed in.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Person {
+pub struct PersonIdentity {
     pub tenant: String,
     /// A principal.
     pub subject: String,
     pub roles: Vec<String>,
-    /// Permissions that narrow those of the roles, where their issuer says it.
+    /// Permissions that narrow those of the roles, if the issuer sets them.
     #[serde(default)]
     pub scope: Option<Vec<String>>,
-    /// By which sign-in.
+    /// The sign-in that it is bound to.
     #[serde(default)]
     pub mark: String,
 }
 
-impl Person {
-    /// What they may do themselves: what a token of their issuer with the same claims may.
+impl PersonIdentity {
+    /// The person's own permissions: those of a token of their issuer with the same claims.
     pub fn permissions(&self, realm: &Realm) -> Vec<String> {
         own_tokens::permitted(&realm.snapshot, &self.roles, self.scope.as_deref())
     }
 }
 
-/// Who has signed in, and the signed state that says so.
+/// A person who has signed in, and the signed state that proves it.
 #[derive(Clone)]
-pub struct Signed {
-    pub person: Person,
+pub struct SignedInPerson {
+    pub identity: PersonIdentity,
     pub state: String,
 }
 
-/// Who a form says has signed in, if this gateway said so itself a moment ago, to this browser.
+/// The person in a form's signed state, if the gateway issued that state recently and to this browser.
 ///
-/// Browsers name the origin of every form they send. A request without any of their marks comes from a program, which
-/// nobody can lead into another's sign-in by a link.
-pub fn read(call: &Call, known: &Known, state: &str) -> Option<Signed> {
-    let key = &known.deployment.state_key;
-    let person: Person = key.verify(Use::Person, state, clock::now())?;
+/// Browsers name the origin of every form they submit. A request without any header of a browser comes from a program,
+/// which no link can lead into the sign-in of another person.
+pub fn read(call: &Call, client: &ResolvedClient, state: &str) -> Option<SignedInPerson> {
+    let key = &client.deployment.state_key;
+    let identity: PersonIdentity = key.verify(Use::Person, state, clock::now())?;
     let is_browser = ["origin", "sec-fetch-site", "cookie"].iter().any(|name| call.request.header(name).is_some());
-    let same = || Begun::of(call, key).is_some_and(|begun| equal_secrets(&begun.mark(), &person.mark));
-    (!is_browser || same()).then(|| Signed { person, state: state.into() })
+    let is_same = || PendingSignIn::of(call, key).is_some_and(|pending| equal_secrets(&pending.mark(), &identity.mark));
+    (!is_browser || is_same()).then(|| SignedInPerson { identity, state: state.into() })
 }
 
-/// Whether people of an issuer's may belong to a tenant that the client acts in.
-fn serves(known: &Known, issuer: &Issuer) -> bool {
-    issuer.claims.tenant.is_some() || known.serves(issuer.tenant.as_deref().unwrap_or(FIRST_TENANT))
+/// Whether people of an issuer may belong to a tenant that the client serves.
+fn serves(client: &ResolvedClient, issuer: &Issuer) -> bool {
+    issuer.claims.tenant.is_some() || client.serves(issuer.tenant.as_deref().unwrap_or(FIRST_TENANT))
 }
 
-/// Where people may sign in, by name.
-pub fn offered(known: &Known) -> Vec<&str> {
-    let issuers = known.deployment.issuers.iter().filter(|issuer| serves(known, issuer));
+/// The names of the issuers that offer sign-in to this client.
+pub fn issuers_for(client: &ResolvedClient) -> Vec<&str> {
+    let issuers = client.deployment.issuers.iter().filter(|issuer| serves(client, issuer));
     issuers.filter(|issuer| issuer.sign_in.is_some()).map(|issuer| issuer.name.as_str()).collect()
 }
 
-fn text() -> String {
+fn random_text() -> String {
     URL_SAFE_NO_PAD.encode(random::bytes::<32>())
 }
 
-fn address(call: &Call) -> String {
+fn redirect_uri(call: &Call) -> String {
     format!("{}/oauth/signed-in", origin(call))
 }
 
-/// Sends a person to sign in; nothing when people do not sign in there.
-pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, String)]) -> Option<Answer> {
-    let issuer = known.deployment.issuers.iter().find(|issuer| issuer.name == name && serves(known, issuer))?;
+/// Redirects a person to the issuer; nothing if the issuer does not offer sign-in.
+pub fn begin(call: &Call, client: &ResolvedClient, name: &str, fields: &[(&'static str, String)]) -> Option<Answer> {
+    let issuer = client.deployment.issuers.iter().find(|issuer| issuer.name == name && serves(client, issuer))?;
     let sign_in = issuer.sign_in.as_ref()?;
-    let begun = Begun {
+    let pending = PendingSignIn {
         request: Serializer::new(String::new()).extend_pairs(fields).finish(),
         issuer: name.into(),
-        state: text(),
-        nonce: text(),
-        verifier: text(),
+        state: random_text(),
+        nonce: random_text(),
+        verifier: random_text(),
     };
-    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&begun.verifier));
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&pending.verifier));
     let mut query = Serializer::new(String::new());
     query.extend_pairs([
         ("response_type", "code"),
         ("client_id", &sign_in.client_id),
-        ("redirect_uri", &address(call)),
+        ("redirect_uri", &redirect_uri(call)),
         ("scope", &sign_in.scope()),
-        ("state", &begun.state),
-        ("nonce", &begun.nonce),
+        ("state", &pending.state),
+        ("nonce", &pending.nonce),
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
     ]);
@@ -155,7 +155,7 @@ pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, St
         query.append_pair("claims", claims);
     }
     let joint = if sign_in.authorization_endpoint.contains('?') { '&' } else { '?' };
-    let state = known.deployment.state_key.sign(Use::SignIn, &begun, clock::now().plus_ms(SIGN_IN_MS))?;
+    let state = client.deployment.state_key.sign(Use::SignIn, &pending, clock::now().plus_ms(SIGN_IN_MS))?;
     let cookie = format!("{COOKIE}={state}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Lax", SIGN_IN_MS / 1000);
     let location = format!("{}{joint}{}", sign_in.authorization_endpoint, query.finish());
     Some(
@@ -166,114 +166,132 @@ pub fn begin(call: &Call, known: &Known, name: &str, fields: &[(&'static str, St
     )
 }
 
-/// Why a sign-in came to nothing: what the app is told, and what the log is.
-struct Fault {
+/// The reason why a sign-in failed: an error for the app, and details for the log.
+struct SignInError {
     error: OAuthErrorCode,
     detail: String,
 }
 
-impl Fault {
-    fn ours(detail: impl Into<String>) -> Self {
+impl SignInError {
+    fn server_error(detail: impl Into<String>) -> Self {
         Self { error: OAuthErrorCode::ServerError, detail: detail.into() }
     }
 
-    fn told(&self) -> OAuthError {
+    fn client_error(&self) -> OAuthError {
         OAuthError::new(
             self.error,
             match self.error {
                 OAuthErrorCode::AccessDenied => "the person did not sign in, or has no access here",
-                OAuthErrorCode::TemporarilyUnavailable => "people cannot sign in there now",
-                _ => "signing in with the outside issuer failed",
+                OAuthErrorCode::TemporarilyUnavailable => "sign-in with the external issuer is temporarily unavailable",
+                _ => "sign-in with the external issuer failed",
             },
         )
     }
 }
 
-/// What came of a sign-in, with the client's request that it was begun for.
-pub enum SignedIn {
+/// The outcome of a sign-in, with the client's request.
+pub enum SignInOutcome {
     Person {
         request: Form,
-        signed: Signed,
+        person: SignedInPerson,
     },
     Failed {
         request: Form,
-        refused: OAuthError,
+        error: OAuthError,
     },
-    /// No sign-in of this browser; a page says so.
+    /// This browser has no pending sign-in. The answer is an error page.
     Unknown(Answer),
 }
 
-/// A person comes back: shows the consent page with who they are.
-pub async fn back(call: &Call) -> Result<SignedIn, Problem> {
-    let wrong = || SignedIn::Unknown(failure("Signing in did not work. Begin again in the app."));
+/// Handles the redirect from the issuer.
+pub async fn callback(call: &Call) -> Result<SignInOutcome, Problem> {
+    let unknown = || SignInOutcome::Unknown(failure("Sign-in failed. Start again in the app."));
     let snapshot = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
-    let Some(begun) = Begun::of(call, &snapshot.state_key) else { return Ok(wrong()) };
-    // Before it is known that the issuer answers this browser, nothing of the answer is believed.
-    if !call.query("state").is_some_and(|state| equal_secrets(&state, &begun.state)) {
-        return Ok(wrong());
+    let Some(pending) = PendingSignIn::of(call, &snapshot.state_key) else { return Ok(unknown()) };
+    // Without the state of this browser, no part of the response is trusted.
+    if !call.query("state").is_some_and(|state| equal_secrets(&state, &pending.state)) {
+        return Ok(unknown());
     }
-    let issuer = snapshot.issuers.iter().find(|issuer| issuer.name == begun.issuer);
+    let issuer = snapshot.issuers.iter().find(|issuer| issuer.name == pending.issuer);
     if issuer.is_some_and(|issuer| call.query("iss").is_some_and(|said| said != issuer.issuer)) {
-        return Ok(wrong());
+        return Ok(unknown());
     }
-    let Ok(request) = Form::read(begun.request.as_bytes()) else { return Ok(wrong()) };
-    let found = issuer.and_then(|issuer| Some((issuer, issuer.sign_in.as_ref()?)));
-    let mapped = match found {
-        Some((issuer, sign_in)) => person_of(call, issuer, sign_in, &begun).await,
-        None => Err(Fault::ours("people do not sign in there any more")),
+    let Ok(request) = Form::read(pending.request.as_bytes()) else { return Ok(unknown()) };
+    let with_sign_in = issuer.and_then(|issuer| Some((issuer, issuer.sign_in.as_ref()?)));
+    let identity = match with_sign_in {
+        Some((issuer, sign_in)) => identify(call, issuer, sign_in, &pending).await,
+        None => Err(SignInError::server_error("the issuer no longer offers sign-in")),
     };
-    let person = match mapped {
-        Ok(person) => person,
-        Err(fault) => {
-            note(call, &begun.issuer, &fault);
-            return Ok(SignedIn::Failed { request, refused: fault.told() });
+    let identity = match identity {
+        Ok(identity) => identity,
+        Err(error) => {
+            log_failure(call, &pending.issuer, &error);
+            return Ok(SignInOutcome::Failed { request, error: error.client_error() });
         }
     };
-    let state = snapshot.state_key.sign(Use::Person, &person, clock::now().plus_ms(SIGN_IN_MS));
-    let state = state.ok_or_else(|| Problem::internal("not signed"))?;
-    Ok(SignedIn::Person { request, signed: Signed { person, state } })
+    let state = snapshot.state_key.sign(Use::Person, &identity, clock::now().plus_ms(SIGN_IN_MS));
+    let state = state.ok_or_else(|| Problem::internal("the identity cannot be signed"))?;
+    Ok(SignInOutcome::Person { request, person: SignedInPerson { identity, state } })
 }
 
-/// Who has signed in, by what the issuer answers.
-async fn person_of(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun) -> Result<Person, Fault> {
+/// The identity of the person, from the issuer's response.
+async fn identify(
+    call: &Call,
+    issuer: &Issuer,
+    sign_in: &SignIn,
+    pending: &PendingSignIn,
+) -> Result<PersonIdentity, SignInError> {
     if let Some(error) = call.query("error") {
         let description = call.query("error_description").unwrap_or_default();
         let detail = format!("the issuer answered {}: {}", loggable(&error), loggable(&description));
-        return Err(Fault { error: meaning(&error), detail });
+        return Err(SignInError { error: meaning(&error), detail });
     }
     let code = call.query("code").filter(|code| !code.is_empty());
-    let code = code.ok_or_else(|| Fault::ours("the issuer's answer has no code"))?;
-    let mapped = redeemed(call, issuer, sign_in, begun, &code).await?;
+    let code = code.ok_or_else(|| SignInError::server_error("the issuer's response has no code"))?;
+    let mapped = redeem(call, issuer, sign_in, pending, &code).await?;
     let subject = issuer.principal(&mapped.subject);
-    Ok(Person { tenant: mapped.tenant, subject, roles: mapped.roles, scope: mapped.scope, mark: begun.mark() })
+    Ok(PersonIdentity {
+        tenant: mapped.tenant,
+        subject,
+        roles: mapped.roles,
+        scope: mapped.scope,
+        mark: pending.mark(),
+    })
 }
 
-fn note(call: &Call, issuer: &str, fault: &Fault) {
-    let Fault { error, detail } = fault;
+fn log_failure(call: &Call, issuer: &str, error: &SignInError) {
+    let SignInError { error, detail } = error;
     log_event!(SignInFailed, request_id = &call.request_id, issuer = issuer, error = error.as_str(), detail = detail,);
 }
 
-/// What the gateway proves itself with to an issuer.
-async fn decrypted(issuer: &str, secret: &EncryptedSecret) -> Result<String, Fault> {
+/// Decrypts the gateway's client secret at an issuer.
+async fn decrypt(issuer: &str, secret: &EncryptedSecret) -> Result<String, SignInError> {
     let decrypted = secret_box::decrypt(document_secret_data(FIRST_TENANT, DocumentKind::Issuer, issuer), secret).await;
-    decrypted.map_err(|failure| Fault::ours(format!("its client_secret cannot be decrypted: {}", failure.0)))
+    decrypted
+        .map_err(|failure| SignInError::server_error(format!("its client_secret cannot be decrypted: {}", failure.0)))
 }
 
-/// Asks the token endpoint for what the code is worth; gives the ID token.
-async fn exchanged(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun, code: &str) -> Result<String, Fault> {
+/// Exchanges the code at the token endpoint; returns the ID token.
+async fn exchange_code(
+    call: &Call,
+    issuer: &Issuer,
+    sign_in: &SignIn,
+    pending: &PendingSignIn,
+    code: &str,
+) -> Result<String, SignInError> {
     let mut body = Serializer::new(String::new());
     body.extend_pairs([
         ("grant_type", "authorization_code"),
         ("code", code),
-        ("redirect_uri", &address(call)),
-        ("code_verifier", &begun.verifier),
+        ("redirect_uri", &redirect_uri(call)),
+        ("code_verifier", &pending.verifier),
     ]);
     let mut headers = Headers::default();
     headers.set("content-type", "application/x-www-form-urlencoded");
     headers.set("accept", "application/json");
     match &sign_in.client_secret {
         Some(encrypted) => {
-            let secret = &decrypted(&issuer.name, encrypted).await?;
+            let secret = &decrypt(&issuer.name, encrypted).await?;
             let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
             let basic = STANDARD.encode(format!("{}:{}", encoded(&sign_in.client_id), encoded(secret)));
             headers.set("authorization", &format!("Basic {basic}"));
@@ -283,56 +301,60 @@ async fn exchanged(call: &Call, issuer: &Issuer, sign_in: &SignIn, begun: &Begun
         }
     }
     let url = call.settings.may_call(&sign_in.token_endpoint, Some(&call.origin));
-    let url = &url.map_err(|refusal| Fault::ours(format!("its token endpoint: {refusal}")))?;
+    let url = &url.map_err(|refusal| SignInError::server_error(format!("its token endpoint: {refusal}")))?;
     let (headers, body) = (&headers, body.finish());
     let body = Some(body.as_str());
-    let request = Request::within(PATIENCE_MS, Method::Post, url, headers, body);
+    let request = Request::within(REQUEST_TIMEOUT_MS, Method::Post, url, headers, body);
     let mut answer = send(&request).await;
-    // A code is good for once: it is shown again only where it has not been seen.
+    // A code is valid once: the request is repeated only if it did not arrive.
     if answer.nothing_arrived() {
-        clock::pause(PAUSE_MS).await;
+        clock::pause(RETRY_DELAY_MS).await;
         answer = send(&request).await;
     }
     let body = match answer {
         CallResult::Http { status: 200, is_json: true, body, .. } => body,
         CallResult::Http { status, body, .. } => {
-            let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
-            let said = said.get("error").and_then(|error| error.as_str()).map(loggable).unwrap_or_default();
-            return Err(Fault::ours(format!("its token endpoint answered {status} {said}")));
+            let body = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+            let error = body.get("error").and_then(|error| error.as_str()).map(loggable).unwrap_or_default();
+            return Err(SignInError::server_error(format!("its token endpoint answered {status} {error}")));
         }
-        CallResult::TimedOut { .. } => return Err(Fault::ours("its token endpoint does not answer in time")),
-        _ => return Err(Fault::ours("its token endpoint cannot be reached")),
+        CallResult::TimedOut { .. } => {
+            return Err(SignInError::server_error("its token endpoint did not answer in time"));
+        }
+        _ => return Err(SignInError::server_error("its token endpoint could not be reached")),
     };
     #[derive(Deserialize)]
     struct Tokens {
         id_token: String,
     }
     let tokens: Result<Tokens, _> = serde_json::from_slice(&body);
-    tokens.map(|tokens| tokens.id_token).map_err(|_| Fault::ours("its token endpoint gave no id_token"))
+    tokens
+        .map(|tokens| tokens.id_token)
+        .map_err(|_| SignInError::server_error("its token endpoint returned no id_token"))
 }
 
-/// Redeems the code, and believes the ID token that comes for it (OpenID Connect Core §3.1.3.7).
-async fn redeemed(
+/// Redeems the code, and verifies the ID token (OpenID Connect Core §3.1.3.7).
+async fn redeem(
     call: &Call,
     issuer: &Issuer,
     sign_in: &SignIn,
-    begun: &Begun,
+    pending: &PendingSignIn,
     code: &str,
-) -> Result<MappedIdentity, Fault> {
-    let id_token = exchanged(call, issuer, sign_in, begun, code).await?;
-    let refused = |why: jwt::TokenError| Fault::ours(format!("the ID token is refused: {why}"));
-    let token = parse(&id_token).map_err(refused)?;
+) -> Result<MappedIdentity, SignInError> {
+    let id_token = exchange_code(call, issuer, sign_in, pending, code).await?;
+    let rejected = |why: jwt::TokenError| SignInError::server_error(format!("the ID token was rejected: {why}"));
+    let token = parse(&id_token).map_err(rejected)?;
     let expected = TokenRequirements { audience: (&*sign_in.client_id).into(), typ: "JWT", ..issuer.expected() };
-    token.check_header(&expected).map_err(refused)?;
-    token.check_claims(&expected, clock::now()).map_err(refused)?;
+    token.check_header(&expected).map_err(rejected)?;
+    token.check_claims(&expected, clock::now()).map_err(rejected)?;
     let for_us = token.text("azp").is_none_or(|party| party == sign_in.client_id);
-    if !for_us || !token.text("nonce").is_some_and(|nonce| equal_secrets(nonce, &begun.nonce)) {
-        return Err(Fault::ours("the ID token is refused: its azp or its nonce is another's"));
+    if !for_us || !token.text("nonce").is_some_and(|nonce| equal_secrets(nonce, &pending.nonce)) {
+        return Err(SignInError::server_error("the ID token was rejected: its azp or nonce does not match"));
     }
-    tokens::verify(&token, issuer).await.map_err(refused)?;
+    tokens::verify(&token, issuer).await.map_err(rejected)?;
     issuer.map(&token, FIRST_TENANT).map_err(|why| match why {
-        // The issuer knows who it is; here they have nothing.
-        jwt::TokenError::Unmapped => Fault { error: OAuthErrorCode::AccessDenied, detail: format!("{why}") },
-        why => refused(why),
+        // The issuer knows the person, but the person has no role here.
+        jwt::TokenError::Unmapped => SignInError { error: OAuthErrorCode::AccessDenied, detail: format!("{why}") },
+        why => rejected(why),
     })
 }

@@ -1,4 +1,4 @@
-//! The token endpoint: client credentials, codes, refresh tokens.
+//! The token endpoint: client credentials, authorization codes, refresh tokens.
 
 use futures_util::future::join;
 use serde::Serialize;
@@ -24,8 +24,8 @@ use narthex_core::http::problem::Problem;
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::super::credentials;
-use super::clients::{Known, Realm, authenticate};
-use super::{Failed, form, listed, origin};
+use super::clients::{Realm, ResolvedClient, authenticate};
+use super::{EndpointError, form, grants, origin};
 
 /// RFC 6749 §5.1.
 #[derive(Serialize)]
@@ -38,13 +38,13 @@ struct Tokens<'a> {
     scope: String,
 }
 
-pub async fn serve(call: &Call) -> Result<Answer, Failed> {
+pub async fn serve(call: &Call) -> Result<Answer, EndpointError> {
     let form = form(call).await?;
-    let known = authenticate(call, &form).await?;
+    let client = authenticate(call, &form).await?;
     let grant_type = GrantType::parse(form.require("grant_type")?).ok_or_else(|| {
-        OAuthError::new(OAuthErrorCode::UnsupportedGrantType, "the grant type is not one of this server's")
+        OAuthError::new(OAuthErrorCode::UnsupportedGrantType, "this server does not support the grant type")
     })?;
-    if !known.client.may(grant_type) {
+    if !client.registration.may(grant_type) {
         return Err(OAuthError::new(
             OAuthErrorCode::UnauthorizedClient,
             "the client is not registered for this grant type",
@@ -52,197 +52,213 @@ pub async fn serve(call: &Call) -> Result<Answer, Failed> {
         .into());
     }
     let answer = match grant_type {
-        GrantType::ClientCredentials => by_credentials(call, &form, &known).await,
-        GrantType::AuthorizationCode => by_code(call, &form, &known).await,
-        GrantType::RefreshToken => by_refresh(call, &form, &known).await,
+        GrantType::ClientCredentials => by_credentials(call, &form, &client).await,
+        GrantType::AuthorizationCode => by_code(call, &form, &client).await,
+        GrantType::RefreshToken => by_refresh(call, &form, &client).await,
     }?;
-    // What is not in the registry is not noted there: the console, and clients with a document at their own address.
-    let named = split_client_id(&known.client_id);
-    if named.is_some_and(|(tenant, id)| tenant == known.home.tenant && id == known.client.id) {
-        credentials::used_client(call, &known.home.tenant, &known.client.id);
+    // The registry records the use of its own clients, not of the console or of clients with metadata documents.
+    let parts = split_client_id(&client.client_id);
+    if parts.is_some_and(|(tenant, id)| tenant == client.home.tenant && id == client.registration.id) {
+        credentials::used_client(call, &client.home.tenant, &client.registration.id);
     }
     Ok(answer)
 }
 
-/// The resource a token is to be for; the API itself when none is named (RFC 8707 §2).
+/// The resource of a token; the API itself if the request names none (RFC 8707 §2).
 pub fn resource(call: &Call, form: &Form) -> Result<String, OAuthError> {
     let origin = origin(call);
     match form.get("resource") {
         None => Ok(origin),
         Some(resource) if known_resource(resource, &origin) => Ok(resource.trim_end_matches('/').into()),
-        Some(_) => Err(OAuthError::new(OAuthErrorCode::InvalidTarget, "the resource is not one of this gateway's")),
+        Some(_) => Err(OAuthError::new(OAuthErrorCode::InvalidTarget, "the resource does not belong to this gateway")),
     }
 }
 
-/// What of `most` is asked for; all of it when nothing is.
-pub fn narrowed(most: &[String], form: &Form) -> Result<Vec<String>, OAuthError> {
-    let asked = form.get("scope").map(scope).transpose()?.unwrap_or_default();
-    let most: Vec<&String> = most.iter().filter(|word| permission::is_named(word)).collect();
-    let granted = if asked.is_empty() { most.into_iter().cloned().collect() } else { meet_all(&most, &asked) };
+/// The requested part of the scope `max`; all of it if the request names no scope.
+pub fn requested_scope(max: &[String], form: &Form) -> Result<Vec<String>, OAuthError> {
+    let requested = form.get("scope").map(scope).transpose()?.unwrap_or_default();
+    let max: Vec<&String> = max.iter().filter(|word| permission::is_named(word)).collect();
+    let granted = if requested.is_empty() { max.into_iter().cloned().collect() } else { meet_all(&max, &requested) };
     if granted.is_empty() {
-        return Err(OAuthError::new(OAuthErrorCode::InvalidScope, "nothing of the scope may be given"));
+        return Err(OAuthError::new(OAuthErrorCode::InvalidScope, "no part of the scope can be granted"));
     }
     Ok(granted)
 }
 
-async fn by_credentials(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
+async fn by_credentials(call: &Call, form: &Form, client: &ResolvedClient) -> Result<Answer, EndpointError> {
     let allowed = GrantedAccess {
-        client: known.client_id.clone(),
-        subject: own_tokens::client_principal(&known.home.tenant, &known.client.id),
-        scope: narrowed(&known.client.scope, form)?,
+        client: client.client_id.clone(),
+        subject: own_tokens::client_principal(&client.home.tenant, &client.registration.id),
+        scope: requested_scope(&client.registration.scope, form)?,
         resource: resource(call, form)?,
         roles: Vec::new(),
     };
-    let claims = claims(call, known, &known.home, &allowed, None)?;
+    let claims = claims(call, client, &client.home, &allowed, None)?;
     answer(&claims, None).await
 }
 
-fn invalid_grant() -> Failed {
+fn invalid_grant() -> EndpointError {
     OAuthError::new(
         OAuthErrorCode::InvalidGrant,
-        "the code or refresh token is not good (any more), or not this client's",
+        "the code or refresh token is invalid or expired, or belongs to another client",
     )
     .into()
 }
 
-/// What is presented, if it was given out in a tenant that the client may act in.
-pub async fn presented(known: &Known, text: &str) -> Result<Option<(Realm, PresentedToken)>, Failed> {
-    // Whose it is stands in it.
+/// Reads a presented token, if the gateway issued it in a tenant that the client serves.
+pub async fn read_presented(
+    client: &ResolvedClient,
+    text: &str,
+) -> Result<Option<(Realm, PresentedToken)>, EndpointError> {
+    // The token names its tenant.
     let Some(tenant) = tenant_of(text) else { return Ok(None) };
-    let realm = known.within(tenant).await?;
+    let realm = client.within(tenant).await?;
     Ok(realm.and_then(|realm| realm.snapshot.grant_key.read(text).map(|presented| (realm, presented))))
 }
 
-/// The object that keeps a grant.
-pub fn object(realm: &Realm, grant: &str) -> String {
+/// The name of a grant's object.
+pub fn grant_object(realm: &Realm, grant: &str) -> String {
     format!("{}/{grant}", realm.tenant)
 }
 
-/// A text for a grant, and its hash.
-pub fn minted(realm: &Realm, grant: &str, used: GrantToken) -> (String, String) {
+/// A new token of a grant, and its hash.
+pub fn mint(realm: &Realm, grant: &str, used: GrantToken) -> (String, String) {
     let text = realm.snapshot.grant_key.write(&realm.tenant, grant, used, &random::bytes());
     let hash = digest(&text);
     (text, hash)
 }
 
-/// What this client may still get of a grant.
-pub async fn read(realm: &Realm, grant: &str, client: &str) -> Result<Option<ActiveGrant>, Failed> {
+/// The grant, if it is active and belongs to this client.
+pub async fn read_grant(realm: &Realm, grant: &str, client: &str) -> Result<Option<ActiveGrant>, EndpointError> {
     let ask = Ask::Read { client: client.into() };
-    let reply = objects::send(Kind::Grants, &object(realm, grant), "", &ask, PATIENCE_MS).await.map_err(internal)?;
+    let reply =
+        objects::send(Kind::Grants, &grant_object(realm, grant), "", &ask, PATIENCE_MS).await.map_err(internal)?;
     match reply {
-        Reply::Read(held) => Ok(held.map(|held| *held)),
+        Reply::Read(grant) => Ok(grant.map(|grant| *grant)),
         _ => Err(Problem::internal("the grant's object answered something else").into()),
     }
 }
 
-/// The text that comes after `text` in its grant, and its hash. It is the same each time.
-fn following(realm: &Realm, grant: &str, used: GrantToken, text: &str) -> (String, String) {
+/// The token that succeeds `text` in its grant, and its hash. The same input gives the same token.
+fn next_token(realm: &Realm, grant: &str, used: GrantToken, text: &str) -> (String, String) {
     let next = realm.snapshot.grant_key.write_next(&realm.tenant, grant, used, text);
     let hash = digest(&next);
     (next, hash)
 }
 
-/// Everything is checked before the code is used up.
-async fn by_code(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
+/// All checks come before the redemption, which uses up the code.
+async fn by_code(call: &Call, form: &Form, client: &ResolvedClient) -> Result<Answer, EndpointError> {
     let (text, verifier) = (form.require("code")?, form.require("code_verifier")?);
-    let (realm, code) =
-        presented(known, text).await?.filter(|(_, code)| code.used == GrantToken::Code).ok_or_else(invalid_grant)?;
-    let held = read(&realm, &code.grant, &known.client_id).await?.ok_or_else(invalid_grant)?;
-    same_resource(call, form, &held.allowed)?;
-    let claims = claims(call, known, &realm, &held.allowed, Some(&code.grant))?;
-    let refreshes = known.client.may(GrantType::RefreshToken);
-    let next = refreshes.then(|| following(&realm, &code.grant, GrantToken::Refresh(1), text));
+    let (realm, code) = read_presented(client, text)
+        .await?
+        .filter(|(_, code)| code.used == GrantToken::Code)
+        .ok_or_else(invalid_grant)?;
+    let grant = read_grant(&realm, &code.grant, &client.client_id).await?.ok_or_else(invalid_grant)?;
+    check_resource(call, form, &grant.allowed)?;
+    let claims = claims(call, client, &realm, &grant.allowed, Some(&code.grant))?;
+    let refreshes = client.registration.may(GrantType::RefreshToken);
+    let next = refreshes.then(|| next_token(&realm, &code.grant, GrantToken::Refresh(1), text));
     let ask = Ask::Redeem {
         hash: code.hash.clone(),
-        client: known.client_id.clone(),
+        client: client.client_id.clone(),
         redirect_uri: form.get("redirect_uri").map(Into::into),
         verifier: verifier.into(),
         next: next.as_ref().map(|(_, hash)| hash.clone()),
     };
-    let first = taken(call, known, &realm, &code.grant, &ask).await?;
-    let listing = async {
-        if first {
-            listed::note(known, &realm, &code.grant, &held).await;
+    let is_first = use_token(call, client, &realm, &code.grant, &ask).await?;
+    let recording = async {
+        if is_first {
+            grants::record_use(client, &realm, &code.grant, &grant).await;
         }
     };
-    join(answer(&claims, next.map(|(text, _)| text)), listing).await.0
+    join(answer(&claims, next.map(|(text, _)| text)), recording).await.0
 }
 
-/// Everything is checked before the refresh token is used up: a refusal leaves the grant as it was.
-async fn by_refresh(call: &Call, form: &Form, known: &Known) -> Result<Answer, Failed> {
+/// All checks come before the refresh, which uses up the token: an error leaves the grant unchanged.
+async fn by_refresh(call: &Call, form: &Form, client: &ResolvedClient) -> Result<Answer, EndpointError> {
     let text = form.require("refresh_token")?;
-    let (realm, token) = presented(known, text).await?.ok_or_else(invalid_grant)?;
+    let (realm, token) = read_presented(client, text).await?.ok_or_else(invalid_grant)?;
     let GrantToken::Refresh(place) = token.used else { return Err(invalid_grant()) };
-    let mut held = read(&realm, &token.grant, &known.client_id).await?.ok_or_else(invalid_grant)?;
-    same_resource(call, form, &held.allowed)?;
-    let whole = held.allowed.scope.clone();
-    held.allowed.scope = narrowed(&whole, form)?;
-    let claims = claims(call, known, &realm, &held.allowed, Some(&token.grant))?;
-    held.allowed.scope = whole;
-    let (next, hash) = following(&realm, &token.grant, GrantToken::Refresh(place + 1), text);
+    let mut grant = read_grant(&realm, &token.grant, &client.client_id).await?.ok_or_else(invalid_grant)?;
+    check_resource(call, form, &grant.allowed)?;
+    let whole = grant.allowed.scope.clone();
+    grant.allowed.scope = requested_scope(&whole, form)?;
+    let claims = claims(call, client, &realm, &grant.allowed, Some(&token.grant))?;
+    grant.allowed.scope = whole;
+    let (next, hash) = next_token(&realm, &token.grant, GrantToken::Refresh(place + 1), text);
     let now = clock::now();
-    let seen = known.seen.clone().filter(|seen| {
-        held.seen.as_ref().is_none_or(|kept| kept.at < seen.at && (kept.is_due(now) || kept.client != seen.client))
+    let seen = client.seen.clone().filter(|seen| {
+        grant
+            .seen
+            .as_ref()
+            .is_none_or(|stored| stored.at < seen.at && (stored.is_due(now) || stored.client != seen.client))
     });
-    let client = known.client_id.clone();
-    let ask = Ask::Refresh { place, hash: token.hash.clone(), client, next: hash, seen: seen.map(Box::new) };
-    let first = taken(call, known, &realm, &token.grant, &ask).await?;
-    let listing = async {
-        if first && is_due(held.used_at, now) {
-            listed::note(known, &realm, &token.grant, &held).await;
+    let client_id = client.client_id.clone();
+    let ask = Ask::Refresh { place, hash: token.hash.clone(), client: client_id, next: hash, seen: seen.map(Box::new) };
+    let is_first = use_token(call, client, &realm, &token.grant, &ask).await?;
+    let recording = async {
+        if is_first && is_due(grant.used_at, now) {
+            grants::record_use(client, &realm, &token.grant, &grant).await;
         }
     };
-    join(answer(&claims, Some(next)), listing).await.0
+    join(answer(&claims, Some(next)), recording).await.0
 }
 
-/// A token is for the resource that was agreed on, whatever is asked for later.
-fn same_resource(call: &Call, form: &Form, allowed: &GrantedAccess) -> Result<(), OAuthError> {
+/// A token is for the resource of its grant; a request for another resource is an error.
+fn check_resource(call: &Call, form: &Form, allowed: &GrantedAccess) -> Result<(), OAuthError> {
     if form.get("resource").is_none() || resource(call, form)? == allowed.resource {
         return Ok(());
     }
-    Err(OAuthError::new(OAuthErrorCode::InvalidTarget, "this grant is for another resource"))
+    Err(OAuthError::new(OAuthErrorCode::InvalidTarget, "the grant is for another resource"))
 }
 
-/// Lets the grant's object decide; whether it was for the first time. A replay ends what came of the grant, access
-/// tokens too.
-async fn taken(call: &Call, known: &Known, realm: &Realm, grant: &str, ask: &Ask) -> Result<bool, Failed> {
-    let reply = objects::send(Kind::Grants, &object(realm, grant), "", ask, PATIENCE_MS).await.map_err(internal)?;
+/// Uses a code or refresh token at the grant's object; whether it was the first use. A replay ends the grant and its access
+/// tokens.
+async fn use_token(
+    call: &Call,
+    client: &ResolvedClient,
+    realm: &Realm,
+    grant: &str,
+    ask: &Ask,
+) -> Result<bool, EndpointError> {
+    let reply =
+        objects::send(Kind::Grants, &grant_object(realm, grant), "", ask, PATIENCE_MS).await.map_err(internal)?;
     match reply {
         Reply::Token(TokenOutcome::Accepted(_)) => Ok(true),
         Reply::Token(TokenOutcome::Repeated(_)) => Ok(false),
         Reply::Token(TokenOutcome::Replayed) => {
-            end(by(call, known), realm, &known.client_id, grant).await?;
-            listed::forget(&realm.tenant, grant).await;
+            revoke_tokens(actor(call, client), realm, &client.client_id, grant).await?;
+            grants::unlist(&realm.tenant, grant).await;
             Err(invalid_grant())
         }
         _ => Err(invalid_grant()),
     }
 }
 
-/// The client itself, for the audit log.
-pub fn by(call: &Call, known: &Known) -> Actor {
+/// The client as the actor of an audit entry.
+pub fn actor(call: &Call, client: &ResolvedClient) -> Actor {
     Actor {
-        actor: format!("client:{}", known.client_id),
-        name: Some(known.client.name.clone()).filter(|name| !name.is_empty()),
+        actor: format!("client:{}", client.client_id),
+        name: Some(client.registration.name.clone()).filter(|name| !name.is_empty()),
         request_id: call.request_id.clone(),
         address: call.address().to_string(),
     }
 }
 
-/// Ends a grant's access tokens, or one that stands alone: with the answer they are good nowhere.
-pub async fn end(by: Actor, realm: &Realm, client: &str, family: &str) -> Result<(), Failed> {
+/// Revokes the access tokens of a grant, or a single one: no isolate accepts them after the reply.
+pub async fn revoke_tokens(actor: Actor, realm: &Realm, client: &str, family: &str) -> Result<(), EndpointError> {
     let document = serde_json::value::to_raw_value(&serde_json::json!({"client": client}));
     let ask = registry::Ask::Put {
         kind: registry::DocumentKind::Revocation,
         id: family.into(),
         document: document.map_err(|error| Problem::internal(error.to_string()))?,
-        // One that is there already does not need another.
+        // A second revocation has no effect.
         condition: Condition::Absent,
     };
-    let message = registry::Message { tenant: realm.tenant.clone(), ask, by };
+    let message = registry::Message { tenant: realm.tenant.clone(), ask, by: actor };
     let reply = objects::send::<_, registry::Reply>(Kind::Registry, &realm.tenant, "", &message, PATIENCE_MS);
     match reply.await.map_err(internal)? {
-        // RFC 7009 §2.2.1: the token is good still.
+        // RFC 7009 §2.2.1: the token is still valid.
         registry::Reply::TooLarge(_) => {
             Err(OAuthError::new(OAuthErrorCode::TemporarilyUnavailable, "try again in a minute").into())
         }
@@ -250,15 +266,15 @@ pub async fn end(by: Actor, realm: &Realm, client: &str, family: &str) -> Result
     }
 }
 
-/// What an access token will say. Rejected while it would be worth nothing: who allowed it may be gone by now, or may do
-/// less.
+/// The claims of a new access token. An error if they would permit nothing: the person may have been deleted, or may have
+/// lost permissions.
 fn claims(
     call: &Call,
-    known: &Known,
+    client: &ResolvedClient,
     realm: &Realm,
     allowed: &GrantedAccess,
     grant: Option<&str>,
-) -> Result<AccessTokenClaims, Failed> {
+) -> Result<AccessTokenClaims, EndpointError> {
     let now = clock::now();
     let claims = AccessTokenClaims {
         iss: origin(call),
@@ -273,14 +289,15 @@ fn claims(
         grant: grant.map(Into::into),
         roles: allowed.roles.clone(),
     };
-    let worth = own_tokens::principal(&known.deployment, &realm.snapshot, &claims, now).map_err(|_| invalid_grant())?;
-    if worth.permissions.is_empty() {
-        return Err(OAuthError::new(OAuthErrorCode::InvalidScope, "nothing of the scope may be given").into());
+    let principal =
+        own_tokens::principal(&client.deployment, &realm.snapshot, &claims, now).map_err(|_| invalid_grant())?;
+    if principal.permissions.is_empty() {
+        return Err(OAuthError::new(OAuthErrorCode::InvalidScope, "no part of the scope can be granted").into());
     }
     Ok(claims)
 }
 
-async fn answer(claims: &AccessTokenClaims, refresh: Option<String>) -> Result<Answer, Failed> {
+async fn answer(claims: &AccessTokenClaims, refresh: Option<String>) -> Result<Answer, EndpointError> {
     let scope = claims.scope.clone();
     let claims = serde_json::to_string(claims).map_err(|error| Problem::internal(error.to_string()))?;
     let reply =

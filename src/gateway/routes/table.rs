@@ -112,8 +112,8 @@ routes! {
     GET    "/v1/webhooks/{id}/deliveries"    requires("webhooks:read") => webhooks::deliveries(call, &caller, id).await;
 
     // Callers need no permission for what is their own.
-    GET    "/v1/grants"      caller()                => oauth::listed::list(call, &caller).await;
-    DELETE "/v1/grants/{id}" decides("grants:write") => oauth::listed::delete(&caller, id).await;
+    GET    "/v1/grants"      caller()                => oauth::grants::list(call, &caller).await;
+    DELETE "/v1/grants/{id}" decides("grants:write") => oauth::grants::delete(&caller, id).await;
 
     GET    "/v1/audit"    requires("audit:read")         => audit::list(call, &caller).await;
     GET    "/v1/registry" requires("registry:read")      => registry::get(call, &caller).await;

@@ -1,5 +1,5 @@
-//! `/v1/grants`: what people have allowed apps, seen and ended. A tenant's list is kept in an object of its own,
-//! beside the grants: a registry's snapshot would carry it to every isolate.
+//! `/v1/grants`: lists and ends the grants of people to apps. A tenant's list has its own object beside the grants: in
+//! the registry, every snapshot would carry it to every isolate.
 
 use serde::Serialize;
 
@@ -19,9 +19,9 @@ use narthex_core::http::problem::Problem;
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::lists::{bad_cursor, limit, page};
-use super::Failed;
-use super::clients::{Known, Realm};
-use super::token::{end, object};
+use super::EndpointError;
+use super::clients::{Realm, ResolvedClient};
+use super::token::{grant_object, revoke_tokens};
 
 const DEFAULT_LIMIT: u64 = 50;
 const MAX_LIMIT: u64 = 200;
@@ -32,31 +32,31 @@ async fn ask(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
     objects::send(Kind::Grants, &format!("{tenant}/index"), "", ask, PATIENCE_MS).await
 }
 
-/// Writes down that a grant is in use. Should that fail, the next hour's use does it.
-pub async fn note(known: &Known, realm: &Realm, grant: &str, held: &ActiveGrant) {
+/// Records the use of a grant in the list. If that fails, the use in a later hour repeats it.
+pub async fn record_use(client: &ResolvedClient, realm: &Realm, grant: &str, active: &ActiveGrant) {
     let now = clock::now();
     let entry = GrantEntry {
         id: grant.into(),
-        allowed: held.allowed.clone(),
-        client_name: known.client.name.clone(),
-        created_at: Timestamp(held.until.0.saturating_sub(narthex_core::access::oauth::grant::GRANT_MS)),
+        allowed: active.allowed.clone(),
+        client_name: client.registration.name.clone(),
+        created_at: Timestamp(active.until.0.saturating_sub(narthex_core::access::oauth::grant::GRANT_MS)),
         used_at: now,
-        until: held.until,
+        until: active.until,
     };
     if let Err(failure) = ask(&realm.tenant, &Ask::List(Box::new(entry.used(now)))).await {
         log_event!(GrantNotListed, tenant = &realm.tenant, grant = grant, detail = &failure);
     }
 }
 
-/// One has ended.
-pub async fn forget(tenant: &str, grant: &str) {
+/// Removes an ended grant from the list.
+pub async fn unlist(tenant: &str, grant: &str) {
     if let Err(failure) = ask(tenant, &Ask::Unlist { grant: grant.into() }).await {
         log_event!(GrantNotUnlisted, tenant = tenant, grant = grant, detail = &failure);
     }
 }
 
 #[derive(Serialize)]
-struct View<'a> {
+struct GrantView<'a> {
     id: &'a str,
     client_id: &'a str,
     client_name: &'a str,
@@ -65,15 +65,15 @@ struct View<'a> {
     resource: &'a str,
     #[serde(serialize_with = "as_text")]
     created_at: Timestamp,
-    /// To the hour.
+    /// Precise to the hour.
     #[serde(serialize_with = "as_text")]
     last_used_at: Timestamp,
     #[serde(serialize_with = "as_text")]
     expires_at: Timestamp,
 }
 
-fn view(entry: &GrantEntry) -> View<'_> {
-    View {
+fn view(entry: &GrantEntry) -> GrantView<'_> {
+    GrantView {
         id: &entry.id,
         client_id: &entry.allowed.client,
         client_name: &entry.client_name,
@@ -86,8 +86,8 @@ fn view(entry: &GrantEntry) -> View<'_> {
     }
 }
 
-/// Whether anything still comes of it: the key, the person's issuer or the client may have gone.
-fn is_alive(deployment: &Snapshot, tenant: &Snapshot, name: &str, entry: &GrantEntry) -> bool {
+/// Whether the grant still has an effect: the key, the person's issuer or the client may have been deleted.
+fn is_effective(deployment: &Snapshot, tenant: &Snapshot, name: &str, entry: &GrantEntry) -> bool {
     let GrantEntry { id, allowed, until, .. } = entry;
     let claims = AccessTokenClaims {
         iss: String::new(),
@@ -105,11 +105,11 @@ fn is_alive(deployment: &Snapshot, tenant: &Snapshot, name: &str, entry: &GrantE
     own_tokens::principal(deployment, tenant, &claims, *until).is_ok()
 }
 
-/// Whether the caller speaks for themselves. An app that was allowed something does not, and needs the permission; the
-/// gateway's own console is no such app.
-fn speaks_for_themselves(caller: &Caller) -> bool {
+/// Whether the caller acts for itself. An app with a grant acts for a person and needs the permission, except the gateway's
+/// own console.
+fn acts_for_itself(caller: &Caller) -> bool {
     let from = &caller.principal.from;
-    !from.iter().any(|one| one.starts_with("revocations/")) || from.iter().any(|one| one == "clients/console")
+    !from.iter().any(|path| path.starts_with("revocations/")) || from.iter().any(|path| path == "clients/console")
 }
 
 fn query(call: &Call, caller: &Caller) -> Result<GrantQuery, Problem> {
@@ -124,7 +124,7 @@ fn query(call: &Call, caller: &Caller) -> Result<GrantQuery, Problem> {
         Some("*") => None,
         Some(other) => Some(other.to_string()),
     };
-    if owner.as_ref() != Some(me) || !speaks_for_themselves(caller) {
+    if owner.as_ref() != Some(me) || !acts_for_itself(caller) {
         caller.principal.require(READ)?;
     }
     Ok(GrantQuery { owner, client: call.query("client"), before: None, limit })
@@ -133,7 +133,7 @@ fn query(call: &Call, caller: &Caller) -> Result<GrantQuery, Problem> {
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let mut query = query(call, caller)?;
     let tenant = &caller.principal.tenant;
-    // A cursor belongs to its filters, and to whoever may see through them; how long its pages are may change.
+    // A cursor is bound to the filters and the owner; the page size may change.
     let filters = GrantQuery { limit: DEFAULT_LIMIT, ..query.clone() };
     let digest = format!("grants {tenant} {}", serde_json::to_string(&filters).unwrap_or_default());
     let key = &caller.snapshot.cursor_key;
@@ -149,8 +149,8 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     entries.truncate(limit);
     let next = entries.last().filter(|_| more).map(|entry| page_cursor::write(key, &entry.id, &digest));
     let deployment = snapshot::fresh(FIRST_TENANT).await.map_err(internal)?;
-    let alive = entries.iter().filter(|entry| is_alive(&deployment, &caller.snapshot, tenant, entry));
-    let data: Vec<View<'_>> = alive.map(view).collect();
+    let effective = entries.iter().filter(|entry| is_effective(&deployment, &caller.snapshot, tenant, entry));
+    let data: Vec<GrantView<'_>> = effective.map(view).collect();
     page(call, &data, next)
 }
 
@@ -162,7 +162,7 @@ pub async fn delete(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     };
     let entry = found.into_iter().next();
     let me = &caller.principal.principal;
-    let own = entry.as_ref().is_some_and(|entry| entry.allowed.subject == *me) && speaks_for_themselves(caller);
+    let own = entry.as_ref().is_some_and(|entry| entry.allowed.subject == *me) && acts_for_itself(caller);
     if !own {
         caller.principal.require(WRITE)?;
     }
@@ -170,11 +170,13 @@ pub async fn delete(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let client = entry.allowed.client;
     let realm = Realm { tenant: tenant.clone(), snapshot: caller.snapshot.clone() };
     let ask = Ask::End { client: client.clone() };
-    objects::send::<_, Reply>(Kind::Grants, &object(&realm, id), "", &ask, PATIENCE_MS).await.map_err(internal)?;
-    end(caller.by.clone(), &realm, &client, id).await.map_err(|failed| match failed {
-        Failed::Problem(problem) => problem,
-        Failed::Refused(refused) => Problem::internal(refused.description),
+    objects::send::<_, Reply>(Kind::Grants, &grant_object(&realm, id), "", &ask, PATIENCE_MS)
+        .await
+        .map_err(internal)?;
+    revoke_tokens(caller.by.clone(), &realm, &client, id).await.map_err(|error| match error {
+        EndpointError::Problem(problem) => problem,
+        EndpointError::OAuth(error) => Problem::internal(error.description),
     })?;
-    forget(tenant, id).await;
+    unlist(tenant, id).await;
     Ok(Answer::empty(204))
 }
