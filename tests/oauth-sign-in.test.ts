@@ -159,7 +159,10 @@ test("a_sign_in_grants_what_a_token_with_the_same_claims_grants", async () => {
   const { page, cookie, person } = await signIn(asked, { roles: ["boss"] });
   assert.equal(page.status, 200);
   const nothing = await form("/oauth/authorize", { ...asked, decision: "allow", person }, browser(cookie));
-  assert.ok(nothing.status === 403 && nothing.text.includes("You have none of these permissions yourself."), nothing.text);
+  assert.ok(
+    nothing.status === 403 && nothing.text.includes("You have none of these permissions yourself."),
+    nothing.text,
+  );
 });
 
 test("a_failed_sign_in_is_reported_to_the_app_and_its_reason_logged", async () => {
