@@ -19,8 +19,8 @@ const hooks = registerHooks({
     return { ...loaded, source: source.replace(GROWTH, "MIN_SINGLE_SEGMENT_GROWTH = 1 << 24;") };
   },
 });
-// Optimising the Wasm in the background costs each gateway more than the tests gain by it.
-process.env.MINIFLARE_WORKERD_V8_FLAGS ??= "--liftoff-only";
+// Only what runs very often is optimised: compiling in the background costs a gateway more than most tests gain by it.
+process.env.MINIFLARE_WORKERD_V8_FLAGS ??= "--wasm-tiering-budget=1000000000";
 const miniflare: typeof Exports = require(path);
 hooks.deregister();
 
