@@ -260,7 +260,8 @@ fn selected<'s>(snapshot: &'s Snapshot, decision: &Decision) -> Result<&'s Entry
 }
 
 fn key_reused() -> Problem {
-    let detail = "This Idempotency-Key was used with a different body within the last 24 hours. Use a new key for a new request.";
+    let detail = "This Idempotency-Key was used with a different body within the last 24 hours. \
+                  Use a new key for a new request.";
     Problem::new(Code::IdempotencyKeyReused, detail)
 }
 

@@ -47,7 +47,10 @@ pub fn definitions(caller: &Caller) -> String {
         .iter()
         .filter(|(_, permission, ..)| may(permission))
         .map(|(name, _, description, reads)| {
-            let input = r#"{"type":"object","properties":{"context_id":{"type":"string"}},"required":["context_id"],"additionalProperties":false}"#;
+            let input = concat!(
+                r#"{"type":"object","properties":{"context_id":{"type":"string"}},"#,
+                r#""required":["context_id"],"additionalProperties":false}"#
+            );
             let hints = format!(r#"{{"readOnlyHint":{reads},"idempotentHint":true,"openWorldHint":false}}"#);
             format!(r#"{{"name":"{name}","description":"{description}","inputSchema":{input},"annotations":{hints}}}"#)
         })

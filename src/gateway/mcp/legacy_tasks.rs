@@ -1,4 +1,5 @@
-//! Tasks of revision 2025-11-25: `params.task` on a call, then `tasks/get`, `tasks/result`, `tasks/cancel`, `tasks/list`.
+//! Tasks of revision 2025-11-25: `params.task` on a call, then `tasks/get`, `tasks/result`, `tasks/cancel`,
+//! `tasks/list`.
 
 use std::rc::Rc;
 

@@ -1,5 +1,5 @@
-//! Lists of prompts and resources, of one server or of all. Everything that fits is on one page, as many clients read only
-//! the first.
+//! Lists of prompts and resources, of one server or of all. Everything that fits is on one page, as many clients read
+//! only the first.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use narthex_core::mcp::list_pages::{CombinedList, CombinedPage, ListRead, ListRe
 use narthex_core::mcp::names;
 use narthex_core::mcp::omissions::Omissions;
 use narthex_core::mcp::passthrough::{ForwardedMethod, Item, method};
-use narthex_core::mcp::responses::{private_for_a_while, quoted, result as answer};
+use narthex_core::mcp::responses::{self, private_for_a_while, quoted};
 
 use super::super::call::{Call, Caller};
 use super::super::limits;
@@ -136,8 +136,8 @@ fn read_all<'c>(
     lists.buffered(MAX_CONCURRENT)
 }
 
-/// Fills a page from several servers' lists; once it is full, no further reads start. Reads under way run to their end, as
-/// they open sessions and use limits.
+/// Fills a page from several servers' lists; once it is full, no further reads start. Reads under way run to their end,
+/// as they open sessions and use limits.
 async fn fill_page<'c>(
     lists: impl Stream<Item = (&'c str, Option<ListRead>)>,
     is_over: &Cell<bool>,
@@ -207,7 +207,8 @@ pub async fn combined_list(
     let next = next.map(|next| quoted(&page_cursor::write(&caller.snapshot.cursor_key, &next, &binding)));
     let next = next.map_or_else(String::new, |next| format!(r#""nextCursor":{next}"#));
     let all = format!(r#""{list}":[{}]"#, all.join(","));
-    let complete = answer(options.client.legacy, &[&all, &next, &private_for_a_while(options.client.legacy)]);
+    let complete =
+        responses::result(options.client.legacy, &[&all, &next, &private_for_a_while(options.client.legacy)]);
     Ok(with_omissions(&complete, &left_out).unwrap_or(complete))
 }
 

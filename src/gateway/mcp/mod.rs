@@ -1,7 +1,7 @@
 //! `/mcp` and `/mcp/{service}`: the Model Context Protocol over Streamable HTTP, in both eras.
 //!
-//! A message passes five steps: origin, credentials, body, era, method. The rules are in `core/mcp`; a tool call becomes a
-//! context, as a request to the API does.
+//! A message passes five steps: origin, credentials, body, era, method. The rules are in `core/mcp`; a tool call
+//! becomes a context, as a request to the API does.
 
 mod call_follower;
 mod calls;
@@ -190,7 +190,10 @@ async fn batch(
     scope: EndpointScope<'_>,
     items: Vec<Result<Message<'_>, Rejection<'_>>>,
 ) -> Result<Answer, Error> {
-    let modern = |item: &Result<Message<'_>, _>| matches!(item, Ok(Message::Request(request)) if revision::claims_modern(request));
+    let modern = |item: &Result<Message<'_>, _>| match item {
+        Ok(Message::Request(request)) => revision::claims_modern(request),
+        _ => false,
+    };
     let has_no_batches = |version: &str| !BATCHED.contains(&version.trim());
     if items.iter().any(modern) || headers(call).version.is_some_and(has_no_batches) {
         return Err(Error::Invalid(format!("only revisions {} have batches", BATCHED.join(" and "))));

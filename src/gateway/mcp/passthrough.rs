@@ -102,7 +102,7 @@ async fn owner<'c>(
             Some(found) => found,
             None if uri.starts_with(app_uris::SCHEME) => {
                 let id = lists::app_owner(call, caller, servers, options, uri).await?;
-                (ids().find(|known| *known == id).ok_or_else(unknown_name)?, uri.clone())
+                (ids().find(|candidate| *candidate == id).ok_or_else(unknown_name)?, uri.clone())
             }
             None => return Err(unknown_name()),
         },

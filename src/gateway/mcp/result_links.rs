@@ -1,4 +1,5 @@
-//! Links in results at the combined endpoint: renamed to the names under which that endpoint lists the linked resources.
+//! Links in results at the combined endpoint: renamed to the names under which that endpoint lists the linked
+//! resources.
 
 use std::borrow::Cow;
 

@@ -23,7 +23,7 @@ pub(super) fn has_resources(scope: EndpointScope<'_>, caller: &Caller) -> bool {
 
 /// Whether a server behind the endpoint keeps sessions: each client then has its own session at that server.
 pub(super) fn has_sessions(scope: EndpointScope<'_>, caller: &Caller) -> bool {
-    let keeps = |entry: &Entry| entry.service().catalogue.as_ref().is_some_and(|known| known.server.sessions);
+    let keeps = |entry: &Entry| entry.service().catalogue.as_ref().is_some_and(|catalogue| catalogue.server.sessions);
     match scope.0 {
         Some(id) => caller.snapshot.service(id).is_some_and(keeps),
         None => caller.snapshot.services.iter().any(|entry| keeps(entry) && may_use(&caller.principal, entry)),
@@ -52,7 +52,7 @@ pub fn declared(scope: EndpointScope<'_>, caller: &Caller, legacy: bool) -> Stri
     let member = |name: &&str| {
         let entry = entries().find(|entry| declares(entry, name))?;
         let catalogue = entry.service().catalogue.as_ref().filter(|_| scope.0.is_some());
-        let value = catalogue.and_then(|known| known.server.declared(name)).unwrap_or_else(|| "{}".into());
+        let value = catalogue.and_then(|catalogue| catalogue.server.declared(name)).unwrap_or_else(|| "{}".into());
         Some(format!(r#","{name}":{value}"#))
     };
     let applies = |name: &&&str| !(legacy && **name == "logging");

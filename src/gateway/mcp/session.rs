@@ -1,4 +1,5 @@
-//! Sessions of legacy clients that need state between requests: for elicitations, subscriptions, and sessions at servers.
+//! Sessions of legacy clients that need state between requests: for elicitations, subscriptions, and sessions at
+//! servers.
 //!
 //! A session id names its object under a signature for one principal at one endpoint, so a forged id costs no look-up.
 

@@ -1,4 +1,5 @@
-//! ClientProfile data that a call carries to a service that is an MCP server: capabilities, session, log level, `_meta`.
+//! Client data that a call carries to a service that is an MCP server: capabilities, session, log level,
+//! `_meta`.
 
 use serde_json::value::RawValue;
 
@@ -64,12 +65,13 @@ impl UpstreamOptions {
         Self::for_upstream(entry, client.as_deref(), level, messages)
     }
 
-    /// The options of a legacy client. Without a session it cannot answer elicitations, nor during a call without a stream
-    /// and without a task. Its session at the server serves all its calls, so each call declares all capabilities.
+    /// The options of a legacy client. Without a session it cannot answer elicitations, nor during a call without a
+    /// stream and without a task. Its session at the server serves all its calls, so each call declares all
+    /// capabilities.
     pub fn of_legacy(entry: &Entry, session: Option<&Session>, streams: bool, is_task: bool) -> Self {
         let catalogue = entry.service().catalogue.as_ref();
         // Without a level, a legacy server decides; a modern server sends no messages unless the request sets one.
-        let modern = catalogue.is_some_and(|known| known.protocol_version.as_deref() == Some(MODERN));
+        let modern = catalogue.is_some_and(|catalogue| catalogue.protocol_version.as_deref() == Some(MODERN));
         let level = session.and_then(|session| session.level.clone());
         let level = level.or_else(|| modern.then(|| DEFAULT_LEVEL.into()));
         let client = session.map(|session| &*session.opener.client);
@@ -90,15 +92,15 @@ impl UpstreamOptions {
             return Self::default();
         }
         let empty = RawValue::from_string("{}".into()).ok();
-        let logs = service.catalogue.as_ref().is_some_and(|known| known.server.declares("logging"));
+        let logs = service.catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares("logging"));
         let messages = messages && logs;
         let capabilities = client.and_then(forwarded_capabilities).or(empty);
         Self { capabilities, session: None, unasked: false, log_level: level.filter(|_| logs), meta: None, messages }
     }
 }
 
-/// The notification of an upstream in the client's form; nothing if the client did not ask for it. Modern clients learn of
-/// changes through their subscriptions only.
+/// The notification of an upstream in the client's form; nothing if the client did not ask for it. Modern clients learn
+/// of changes through their subscriptions only.
 pub fn notification(notice: &Notification, token: Option<&RawValue>, messages: bool, legacy: bool) -> Option<String> {
     match notice {
         Notification::Progress(params) => responses::forwarded_progress(token?, params),

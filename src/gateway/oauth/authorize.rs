@@ -1,8 +1,8 @@
 //! The authorization endpoint: asks a person whether a client may act for them, and redirects to the client.
 //!
-//! Until the client and its redirect URI are verified, errors are pages. After that they go to the client
-//! (RFC 6749 §4.1.2.1), if an administrator has registered it. A client known only by its own statement gets no redirect
-//! before a person has decided (RFC 9700 §4.11.2): its errors stay pages.
+//! Until the client and its redirect URI are verified, errors are pages. After that they go to the client (RFC 6749
+//! §4.1.2.1), if an administrator has registered it. A client known only by its own statement gets no redirect before a
+//! person has decided (RFC 9700 §4.11.2): its errors stay pages.
 
 use narthex_core::access::oauth::OAuthError;
 use narthex_core::access::oauth::client::{Client, GrantType};

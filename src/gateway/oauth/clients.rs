@@ -33,8 +33,8 @@ use super::page::ClientSource;
 use super::{EndpointError, origin};
 
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// The longest lifetime of an assertion, in milliseconds: an hour by its client's clock, which may be ahead of ours, and
-/// the tolerance after its end.
+/// The longest lifetime of an assertion, in milliseconds: an hour by its client's clock, which may be ahead of ours,
+/// and the tolerance after its end.
 const MAX_ASSERTION_MS: u64 = 3_600_000 + 2 * SKEW_SECONDS * 1000;
 
 /// The client id of the gateway's own console. Ids of registered clients contain a dot.
@@ -264,8 +264,8 @@ async fn check_credentials(call: &Call, form: &Form) -> Result<ResolvedClient, E
     Err(rejected(call, &presented.id, reason).await)
 }
 
-/// Checks that an assertion is the client's own, is for this server, and has not been used before (RFC 7523 §3); the inner
-/// error is the reason.
+/// Checks that an assertion is the client's own, is for this server, and has not been used before (RFC 7523 §3); the
+/// inner error is the reason.
 async fn check_assertion(
     call: &Call,
     client: &ResolvedClient,

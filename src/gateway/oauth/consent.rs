@@ -1,9 +1,9 @@
-//! Decides a request for consent: shows the page, and grants what a person allows, identified by their own API key or by
-//! a sign-in at an external issuer.
+//! Decides a request for consent: shows the page, and grants what a person allows, identified by their own API key or
+//! by a sign-in at an external issuer.
 //!
 //! The form carries the whole request, which is checked again when the form returns: nothing is stored before a person
-//! has allowed something. The form needs no token against forgery, as only its person knows the key in it, and a sign-in
-//! is bound to the person's browser.
+//! has allowed something. The form needs no token against forgery, as only its person knows the key in it, and a
+//! sign-in is bound to the person's browser.
 
 use crate::auth::{self, Age};
 use crate::objects::grants::messages::{Ask, Reply};

@@ -1,5 +1,5 @@
-//! Metadata documents of clients: read when a client needs it, cached in each isolate for as long as the document's server
-//! allows. The rules for fetching are in `narthex_core::access::oauth::metadata_document`.
+//! Metadata documents of clients: read when a client needs it, cached in each isolate for as long as the document's
+//! server allows. The rules for fetching are in `narthex_core::access::oauth::metadata_document`.
 
 use std::cell::RefCell;
 use std::rc::Rc;

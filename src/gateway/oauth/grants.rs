@@ -105,8 +105,8 @@ fn is_effective(deployment: &Snapshot, tenant: &Snapshot, name: &str, entry: &Gr
     own_tokens::principal(deployment, tenant, &claims, *until).is_ok()
 }
 
-/// Whether the caller acts for itself. An app with a grant acts for a person and needs the permission, except the gateway's
-/// own console.
+/// Whether the caller acts for itself. An app with a grant acts for a person and needs the permission, except the
+/// gateway's own console.
 fn acts_for_itself(caller: &Caller) -> bool {
     let from = &caller.principal.from;
     !from.iter().any(|path| path.starts_with("revocations/")) || from.iter().any(|path| path == "clients/console")

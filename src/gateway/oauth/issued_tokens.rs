@@ -19,7 +19,8 @@ use super::clients::{Realm, ResolvedClient, authenticate};
 use super::token::{actor, grant_object, read_presented, revoke_tokens};
 use super::{EndpointError, form, grants, origin};
 
-/// An access token of this gateway, for any resource: of the client's tenant, or its own if the client serves all tenants.
+/// An access token of this gateway, for any resource: of the client's tenant, or its own if the client serves all
+/// tenants.
 async fn access_token(
     call: &Call,
     client: &ResolvedClient,

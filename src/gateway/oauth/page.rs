@@ -1,4 +1,5 @@
-//! The consent page, which a person reads before a client may act for them. It has no scripts and no external resources.
+//! The consent page, which a person reads before a client may act for them. It has no scripts and no external
+//! resources.
 
 use std::fmt::Write;
 
@@ -10,13 +11,15 @@ use narthex_core::access::oauth::redirect_uri::{self, Destination};
 
 use super::super::answer::Answer;
 
-const STYLE: &str = "*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;margin:0;background:#f4f5f7;color:#1a1d21}\
+const STYLE: &str = "\
+*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;margin:0;background:#f4f5f7;color:#1a1d21}\
 main{max-width:30rem;margin:8vh auto;padding:2rem;background:#fff;border:1px solid #d8dce1;border-radius:12px}\
 h1{font-size:1.35rem;line-height:1.3;margin:0 0 1rem}ul{padding-left:1.2rem}code{font-size:.85em;color:#5a626c}\
 label{display:block;font-weight:600;margin-top:1.25rem}input{width:100%;font:inherit;padding:.6rem;margin-top:.3rem;\
 border:1px solid #8a929c;border-radius:6px}p.note{color:#5a626c;font-size:.9rem}p.wrong{color:#a4161a;font-weight:600}\
-div{display:flex;gap:.75rem;margin-top:1.25rem}button{flex:1;font:inherit;font-weight:600;padding:.65rem;border-radius:6px;\
-border:1px solid #8a929c;background:#fff;color:inherit;cursor:pointer}button.go{background:#0b5cad;border-color:#0b5cad;color:#fff}\
+div{display:flex;gap:.75rem;margin-top:1.25rem}button{flex:1;font:inherit;font-weight:600;\
+padding:.65rem;border-radius:6px;border:1px solid #8a929c;background:#fff;color:inherit;cursor:pointer}\
+button.go{background:#0b5cad;border-color:#0b5cad;color:#fff}\
 :focus-visible{outline:3px solid #7db4ec;outline-offset:2px}\
 @media(prefers-color-scheme:dark){body{background:#14171a;color:#e8eaed}main{background:#1d2125;border-color:#3a4047}\
 input,button{background:#14171a;color:inherit}code,p.note{color:#a8b0ba}p.wrong{color:#ff9a9a}}";
@@ -54,8 +57,8 @@ fn meaning(permission: &str) -> Option<&'static str> {
     })
 }
 
-/// The policy has no `form-action`: browsers apply it to every redirect after a form, and an app may redirect people from
-/// its own URI to any other.
+/// The policy has no `form-action`: browsers apply it to every redirect after a form, and an app may redirect people
+/// from its own URI to any other.
 fn html(status: u16, title: &str, body: &str) -> Answer {
     let text = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\

@@ -1,7 +1,8 @@
 //! Dynamic client registration (RFC 7591): any program may register itself, if the deployment allows it.
 //!
-//! Such a client can only ask people for consent, and a person reads its name and redirect URI before granting it. Their
-//! number is limited per address and in total: unused ones are replaced (`narthex_core::access::oauth::registrations`).
+//! Such a client can only ask people for consent, and a person reads its name and redirect URI before granting it.
+//! Their number is limited per address and in total: unused ones are replaced
+//! (`narthex_core::access::oauth::registrations`).
 
 use serde_json::json;
 use serde_json::value::to_raw_value;

@@ -1,7 +1,7 @@
 //! Sign-in at an external issuer, for the consent page (OpenID Connect Core §3.1, with PKCE).
 //!
-//! The gateway stores nothing in between: the pending request is in a signed cookie, and the identity of the person is in
-//! the form, as signed state. That state is valid only in the browser with the cookie.
+//! The gateway stores nothing in between: the pending request is in a signed cookie, and the identity of the person is
+//! in the form, as signed state. That state is valid only in the browser with the cookie.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -213,7 +213,7 @@ pub async fn callback(call: &Call) -> Result<SignInOutcome, Problem> {
         return Ok(unknown());
     }
     let issuer = snapshot.issuers.iter().find(|issuer| issuer.name == pending.issuer);
-    if issuer.is_some_and(|issuer| call.query("iss").is_some_and(|said| said != issuer.issuer)) {
+    if issuer.is_some_and(|issuer| call.query("iss").is_some_and(|iss| iss != issuer.issuer)) {
         return Ok(unknown());
     }
     let Ok(request) = Form::read(pending.request.as_bytes()) else { return Ok(unknown()) };

@@ -212,8 +212,8 @@ fn check_resource(call: &Call, form: &Form, allowed: &GrantedAccess) -> Result<(
     Err(OAuthError::new(OAuthErrorCode::InvalidTarget, "the grant is for another resource"))
 }
 
-/// Uses a code or refresh token at the grant's object; whether it was the first use. A replay ends the grant and its access
-/// tokens.
+/// Uses a code or refresh token at the grant's object; whether it was the first use. A replay ends the grant and its
+/// access tokens.
 async fn use_token(
     call: &Call,
     client: &ResolvedClient,
@@ -266,8 +266,8 @@ pub async fn revoke_tokens(actor: Actor, realm: &Realm, client: &str, family: &s
     }
 }
 
-/// The claims of a new access token. An error if they would permit nothing: the person may have been deleted, or may have
-/// lost permissions.
+/// The claims of a new access token. An error if they would permit nothing: the person may have been deleted, or may
+/// have lost permissions.
 fn claims(
     call: &Call,
     client: &ResolvedClient,
