@@ -23,7 +23,7 @@ let corp: object;
 const watches = ["events:read", "contexts:read:*", "services:read"];
 
 before(async () => {
-  gateway = await startGateway({ vars: { OAUTH: "true", OAUTH_REGISTRATION: "true" } });
+  gateway = await startGateway({ timeScale: 0.2, vars: { OAUTH: "true", OAUTH_REGISTRATION: "true" } });
   service = await startService(echo);
   await register(gateway, "worker", serviceAt(service.url));
   silent = await startService(hang);

@@ -11,7 +11,7 @@ let gateway: Gateway;
 const services: Service[] = [];
 
 before(async () => {
-  gateway = await startGateway();
+  gateway = await startGateway({ timeScale: 0.2 });
 });
 after(async () => {
   await gateway?.stop();

@@ -19,7 +19,11 @@ let gateway: Gateway;
 let service: Service;
 
 before(async () => {
-  gateway = await startGateway({ elsewhere: true, vars: { COUNT_COSTS: "true", OAUTH: "true", FAILED_LOGINS: "" } });
+  gateway = await startGateway({
+    elsewhere: true,
+    timeScale: 0.2,
+    vars: { COUNT_COSTS: "true", OAUTH: "true", FAILED_LOGINS: "" },
+  });
   service = await startService(obedient);
   await register(gateway, "worker", serviceAt(service.url, [{ name: "work" }, { name: "rest" }]));
 });

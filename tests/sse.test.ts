@@ -22,7 +22,7 @@ let gateway: Gateway;
 let service: Service;
 
 before(async () => {
-  gateway = await startGateway();
+  gateway = await startGateway({ timeScale: 0.2 });
   service = await startService(obedient);
   await register(gateway, "worker", serviceAt(service.url, [{ idempotent: true }]));
 });

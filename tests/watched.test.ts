@@ -15,7 +15,7 @@ const always = { "if-match": "*" };
 const permissions = ["contexts:create:*", "contexts:read", "events:read", "services:read"];
 
 before(async () => {
-  gateway = await startGateway({ vars: { OAUTH: "true" } });
+  gateway = await startGateway({ timeScale: 0.2, vars: { OAUTH: "true" } });
   service = await startService(hang);
   es = await pair("ES256", "es");
   assert.equal((await ask("PUT", "/v1/services/worker", offered())).status, 201);
