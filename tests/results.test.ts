@@ -14,7 +14,7 @@ import { openEvents } from "./support/socket.ts";
 import { type SmallUpstream, startSmallUpstream } from "./support/upstream.ts";
 
 const MIB = 1024 * 1024;
-const MOST = 10 * MIB;
+const MAX_RESULT_BYTES = 10 * MIB;
 const folder = mkdtempSync(join(tmpdir(), "narthex-results-"));
 const settings = {
   persist: folder,
@@ -82,7 +82,7 @@ const gives =
     response.writeHead(200, { "content-type": "application/json", "content-length": String(body.length) }).end(body);
   };
 const AROUND = '{"result":}'.length;
-const largest = textOf(MOST - AROUND);
+const largest = textOf(MAX_RESULT_BYTES - AROUND);
 const picture = {
   content: [{ type: "image", data: Buffer.alloc(7 * MIB, 251).toString("base64"), mimeType: "image/png" }],
 };
@@ -135,7 +135,7 @@ test("a_result_of_the_maximum_size_is_returned_byte_for_byte_everywhere", async 
 });
 
 test("a_result_that_is_a_byte_too_large_fails_and_is_reported", async () => {
-  service.handler = gives(textOf(MOST - AROUND + 1));
+  service.handler = gives(textOf(MAX_RESULT_BYTES - AROUND + 1));
   const { json: context } = await create(gateway, asked, { headers: waiting });
   assert.equal(context.error?.code, "upstream_invalid_response");
   assert.match(context.error.message, /larger than 10485760 bytes/);
@@ -213,7 +213,7 @@ test("a_callback_may_have_a_large_result_but_not_one_that_is_too_large", async (
   const { pathname } = new URL(call.json.callback_url);
   const say = (body: string) =>
     gateway.request("POST", pathname, { body, key: null, headers: { "content-type": "application/json" } });
-  refused(await say(`{"result":${textOf(MOST - AROUND + 1)}}`), 413, "payload_too_large");
+  refused(await say(`{"result":${textOf(MAX_RESULT_BYTES - AROUND + 1)}}`), 413, "payload_too_large");
   const said = await say(`{"result":${largest}}`);
   assert.deepEqual([said.status, said.json], [200, { id, status: "completed" }]);
   has((await gateway.request("GET", `/v1/contexts/${id}`)).text, largest);
