@@ -18,6 +18,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Writable } from "node:stream";
 import { root } from "./support/configuration.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
+import { PATIENCE_MS } from "./support/patience.ts";
 import { startService } from "./support/service.ts";
 
 const update = process.env.UPDATE_DOCS === "1";
@@ -140,7 +141,7 @@ class Shell {
   }
 
   async #until(done: () => boolean, what: string): Promise<void> {
-    const end = Date.now() + 30_000;
+    const end = Date.now() + PATIENCE_MS;
     while (!done()) {
       assert.ok(Date.now() < end, `${what}; so far: ${this.#output}`);
       await pause(5);
@@ -175,7 +176,7 @@ class Shell {
 
 /** Waits until a server listens. */
 async function listens(port: string): Promise<void> {
-  for (let tries = 0; tries < 1000; tries += 1) {
+  for (const until = Date.now() + PATIENCE_MS; Date.now() < until;) {
     const open = await new Promise<boolean>((resolve) => {
       const socket = connect(Number(port), "127.0.0.1", () => resolve(true)).on("error", () => resolve(false));
       socket.on("close", () => resolve(false));

@@ -6,6 +6,7 @@ import { after, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { root } from "./support/configuration.ts";
 import { startGateway } from "./support/gateway.ts";
+import { PATIENCE_MS } from "./support/patience.ts";
 
 const gateway = await startGateway();
 const children = new Set<ChildProcess>();
@@ -47,7 +48,7 @@ function run(program: string, args: string[], env: Record<string, string>): Exam
     ended,
     child,
     async says(pattern) {
-      for (let tries = 0; tries < 1000; tries += 1) {
+      for (const until = Date.now() + PATIENCE_MS; Date.now() < until;) {
         const match = output.match(pattern);
         if (match) return match;
         await pause(10);
@@ -221,7 +222,7 @@ test("watch_shows_new_events_by_default", async () => {
   const { id } = await start("service.mjs", "watched");
   const watching = watch(["--types", "context.*", "--json"]);
   // It does not report that its socket is open, so events are created until it has seen one.
-  for (let tries = 0; watching.output() === "" && tries < 50; tries += 1) {
+  for (let tries = 0; watching.output() === "" && tries < 500; tries += 1) {
     await ask(id, "shout", "anybody?");
     await pause(100);
   }

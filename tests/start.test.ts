@@ -11,6 +11,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { serviceAt } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
+import { PATIENCE_MS } from "./support/patience.ts";
 import { openEvents } from "./support/socket.ts";
 import { startService } from "./support/service.ts";
 
@@ -28,7 +29,7 @@ const OVER_A_MIB = "x".repeat(1024 * 1024 + 37);
 
 /** Waits until it has printed something. */
 async function printed(pattern: RegExp, since = 0): Promise<RegExpMatchArray> {
-  for (const end = Date.now() + 100_000; ; await pause(50)) {
+  for (const end = Date.now() + PATIENCE_MS; ; await pause(50)) {
     const found = said.slice(since).match(pattern);
     if (found) return found;
     assert.ok(Date.now() < end && child.exitCode === null, `${pattern} was not printed, but:\n${said}`);
@@ -222,7 +223,7 @@ async function ended(pids: number[]): Promise<void> {
       return false;
     }
   };
-  for (const end = Date.now() + 5000; pids.some(runs); await pause(50))
+  for (const end = Date.now() + PATIENCE_MS; pids.some(runs); await pause(50))
     assert.ok(Date.now() < end, `left running: ${pids.filter(runs)}`);
 }
 
