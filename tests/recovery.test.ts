@@ -157,10 +157,10 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     const here = await place();
     const first = await here.start();
     await withService(first, here);
-    const due = await accepted(first, { capability: "once", run_at: inFuture(1000) });
-    const later = await accepted(first, { capability: "once", run_at: inFuture(6000) });
+    const due = await accepted(first, { capability: "once", run_at: inFuture(3000) });
+    const later = await accepted(first, { capability: "once", run_at: inFuture(8000) });
     await first.stop();
-    await pause(1500);
+    await pause(Math.max(0, Date.parse(due.run_at) - Date.now()));
     const second = await here.start();
     for (const { id, run_at } of [due, later]) {
       const context = await ended(second, id);
@@ -277,7 +277,7 @@ describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
     const first = await here.start();
     await withService(first, here);
     const contexts = await Promise.all(
-      Array.from({ length: 6 }, () => accepted(first, { capability: "once", run_at: inFuture(1500) })),
+      Array.from({ length: 6 }, () => accepted(first, { capability: "once", run_at: inFuture(4000) })),
     );
     await first.stop();
     let alarms = 0;
