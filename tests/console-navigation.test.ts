@@ -266,9 +266,9 @@ test("older_contexts_stay_in_a_filtered_list_however_many_pass_through_it", { sk
     await page.locator(`.rows a[href$="${more.at(-1)!.id}"]`).waitFor({ state: "detached" });
   };
   for (let round = 0; round < 4; round += 1) await pass(140);
-  // At this moment, the list may be being redrawn.
-  await eventually(async () => (await rows.count()) === 50);
-  await page.getByRole("button", { name: "Load more" }).click();
+  // At this moment, the list may be being redrawn. It ends at a page, unless the page was slow and has read them all.
+  await eventually(async () => (await rows.count()) >= 50);
+  if ((await rows.count()) < 60) await page.getByRole("button", { name: "Load more" }).click();
   await rows.nth(59).waitFor();
   await page.mouse.move(5, 5);
   await page.evaluate(() => scrollTo(0, 0));
