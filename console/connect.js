@@ -6,7 +6,7 @@ import { exampleOf } from "./schema.js";
 import { may } from "./session.js";
 import { snippetsFor } from "./snippets.js";
 
-/** Shown if there is no capability to choose. */
+/** Shown if the user has no capability to choose. */
 const EXAMPLE_NAME = "word_count";
 
 /**

@@ -85,7 +85,7 @@ export class ContextFeed {
   }
 
   /**
-   * The current state of a context. One that is no longer known has ended, and no event reported how.
+   * The current state of a context. One that has dropped out has ended, and no event reported how.
    * @param {Context} context
    * @returns {Context}
    */

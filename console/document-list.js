@@ -152,7 +152,7 @@ export class DocumentList {
 
   /**
    * Finds the document that the address names.
-   * @returns {Promise<boolean>} false if there is no such document
+   * @returns {Promise<boolean>} whether it was found
    */
   async #findShown() {
     const id = this.#shownId;

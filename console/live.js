@@ -140,7 +140,7 @@ function listen(opened, isCurrent) {
   opened.onopen = () => {
     failedAttempts = 0;
     showState("live", "Live");
-    // There is no event to resume after.
+    // Without an event to resume after, everything is read.
     if (!lastSequence) loadAll();
   };
   opened.onmessage = ({ data }) => {

@@ -67,7 +67,7 @@ export class SteadyList {
   }
 
   /**
-   * Shows items, once the list is no longer being read.
+   * Shows items, as soon as the list is not being read.
    * @param {Item[]} items
    * @param {{ limit?: number, after?: Child[], now?: boolean }} [options] `limit`: how many rows at most; `after`: what
    *   stands below them; `now`: at once, even if the list is being read

@@ -121,7 +121,7 @@ test("a_reported_error_fails_or_retries_the_context", async () => {
   assert.equal((await say(twice.call, { error })).json.status, "queued");
   const second = await service.call(calls + 1);
   assert.deepEqual([second.json.context_id, second.json.attempt], [twice.id, 2]);
-  // The first attempt is over: its address is no longer valid.
+  // The first attempt is over: its address has become invalid.
   refused(await say(twice.call, { result: "late" }), 409, "conflict");
   assert.equal((await say(second, { result: "in time" })).status, 200);
   assert.equal((await ended(gateway, twice.id)).result, "in time");

@@ -173,7 +173,7 @@ test("a_session_is_begun_with_all_that_its_client_can_be_asked_whatever_its_firs
   const keeper = await keeperAt(gateway, "first-call", { ask: { run }, ...counts });
   const client = await begin(gateway, "/mcp/first-call");
   const body = () => message("tools/call", { name: "ask", arguments: {} });
-  // There is no stream for a request.
+  // The client accepts no stream, on which a request could be sent.
   const whole = await gateway.request("POST", client.path, {
     body: body(),
     headers: { ...client.headers, accept: "application/json" },

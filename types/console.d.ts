@@ -32,7 +32,7 @@ type Field = {
   read(): any;
   /** Titles of required fields that are empty. */
   missing(): string[];
-  /** Shows an error at the field that this path leads to; false if there is no such field. */
+  /** Shows an error at the field that this path leads to; false if the form has no such field. */
   showError(path: string[], text: string): boolean;
 };
 

@@ -27,7 +27,7 @@ const BUDGET = "Not retried: this service's retry budget is exhausted.";
 /** @param {string} time */
 const at = (time) => Date.parse(time);
 
-/** The call of each attempt, as the proxy saw it, or the service if there is no proxy. @param {Evidence} evidence */
+/** The call of each attempt, as the proxy saw it or, without a proxy, the service. @param {Evidence} evidence */
 export function callsSeen({ calls, passages }) {
   /** @type {Map<string, Seen>} */
   const seen = new Map();

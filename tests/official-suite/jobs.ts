@@ -101,12 +101,12 @@ export async function startJobs(): Promise<Service> {
       const report = async (body: object) => {
         const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
         const { status } = await fetch(call.json.callback_url, request);
-        // 409: the work is no longer wanted.
+        // 409: the work is obsolete.
         if (status === 409) stop.abort();
       };
       await report(await later(call.json, report, stop.signal));
     } catch {
-      // The work is no longer wanted, or the gateway has stopped.
+      // The work is obsolete, or the gateway has stopped.
     } finally {
       running.delete(call.json.context_id);
     }

@@ -1,7 +1,7 @@
 //! Stands in for the crate `regex` in `boon`. Patterns of JSON Schema are ECMA-262's (`parse.rs`), which that crate reads
 //! otherwise; here they run as a simulation of all states at once (`program.rs`), so that the time is the number of
-//! states that are alive times the characters of the text, and each of these steps is counted: whoever checks a value
-//! says how many it may take ([`metered`]).
+//! states that are alive times the characters of the text, and each of these steps is counted. The caller that
+//! checks a value sets how many it may take ([`metered`]).
 //!
 //! boon is not given patterns as they were written, but under keys ([`key`]), for which [`prepared`] has the patterns:
 //! so none is read twice, and none by what boon takes for ECMA-262.
@@ -24,7 +24,7 @@ const MARK: char = '\u{1}';
 /// What calling a pattern costs by itself, in steps.
 const CALL: u64 = 8;
 
-/// Why a text is no pattern that can be used.
+/// Why a text cannot be used as a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// It is none of ECMA-262's, or asks for what takes more than linear time.
@@ -41,7 +41,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(detail) => f.write_str(detail),
-            Self::Flag(flag) => write!(f, "the flag {flag} is no part of ECMA-262"),
+            Self::Flag(flag) => write!(f, "the flag {flag} is not part of ECMA-262"),
             Self::TooLarge(states) => write!(f, "it has {states} states"),
             Self::Classes => f.write_str("its classes are too large"),
         }
@@ -100,8 +100,8 @@ pub fn prepared<T>(patterns: Vec<Regex>, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Works with so many steps for all patterns together. What one of them could not be asked any more, if there are not
-/// enough: then what came of the work means nothing.
+/// Runs `work` with this many steps for all its patterns together. If they do not suffice, also returns the pattern that
+/// could not be matched: then the outcome of the work means nothing.
 pub fn metered<T>(steps: u64, work: impl FnOnce() -> T) -> (T, Option<Exhausted>) {
     STEPS.set(steps);
     EXHAUSTED.set(None);

@@ -240,7 +240,7 @@ impl World {
         }
     }
 
-    /// Leaves the lane's queue if there is no context that needs the place.
+    /// Leaves the lane's queue unless a context needs the place.
     fn leave_queue_unless_admitted(&mut self, at: usize, reply: &Reply) {
         let request = &mut self.requests[at];
         let was_queued = std::mem::take(&mut request.is_queued);

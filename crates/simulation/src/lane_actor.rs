@@ -295,7 +295,7 @@ impl World {
         }
     }
 
-    /// Stores that an idle lane is no longer busy.
+    /// Stores that an idle lane has finished its work.
     pub fn lane_rests(&mut self, at: usize, life: u64) {
         let now = Timestamp(self.now);
         let object = &mut self.services[at].lane;
