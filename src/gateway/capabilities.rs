@@ -16,20 +16,24 @@ use super::call::{Call, Caller};
 use super::lists::page;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Offer<'a> {
     service: &'a str,
+    #[cfg_attr(test, schemars(with = "narthex_core::services::ServiceStatus"))]
     status: &'a str,
     tier: u64,
 }
 
 #[derive(Serialize)]
-struct CapabilityView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct CapabilityView<'a> {
     name: &'a str,
     version: String,
     description: &'a str,
     input_schema: Option<&'a RawValue>,
     output_schema: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Formats::is_annotate")]
+    #[cfg_attr(test, schemars(extend("enum" = ["assert"])))]
     format: Formats,
     idempotent: bool,
     durable: bool,

@@ -217,13 +217,16 @@ pub async fn held(caller: &Caller, filter: Filter, after: Option<u64>) -> Result
     Ok(ClientSocket::take(&opened(open).await?))
 }
 
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Ticket<'a> {
+    ticket: &'a str,
+    #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    expires_at: Timestamp,
+}
+
 pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
-    #[derive(Serialize)]
-    struct Ticket<'a> {
-        ticket: &'a str,
-        #[serde(serialize_with = "as_text")]
-        expires_at: Timestamp,
-    }
     call.read_optional_body(|_| ()).await?;
     // A key that is never stored has the right form: enough randomness, safe in a URL.
     let minted = api_key::mint(&caller.principal.tenant, random::bytes());

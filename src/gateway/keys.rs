@@ -22,7 +22,8 @@ const DEFAULT_DAYS: u64 = 90;
 const MAX_OVERLAP: u64 = 30 * 86_400;
 
 #[derive(Serialize)]
-struct KeyView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct KeyView<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
@@ -33,11 +34,14 @@ struct KeyView<'a> {
     last_four: &'a str,
     created_by: &'a str,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     expires_at: Timestamp,
     /// To the hour.
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     last_used_at: Option<Timestamp>,
 }
 

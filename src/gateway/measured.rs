@@ -15,18 +15,22 @@ use super::call::{Call, Caller};
 const DEFAULT_LEASE_SECONDS: u64 = 30;
 
 #[derive(Serialize)]
-struct BeatView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct BeatView<'a> {
     id: &'a str,
     /// As it is shown from now on, which may differ from the reported status.
+    #[cfg_attr(test, schemars(with = "narthex_core::services::ServiceStatus"))]
     status: &'a str,
     lease_until: String,
 }
 
 #[derive(Serialize)]
-struct CheckView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct CheckView<'a> {
     id: &'a str,
     /// `None` if the response does not show whether it is.
     healthy: Option<bool>,
+    #[cfg_attr(test, schemars(with = "narthex_core::services::ServiceStatus"))]
     status: &'a str,
     status_code: Option<u16>,
     error: Option<ProbeError>,

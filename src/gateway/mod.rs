@@ -13,6 +13,8 @@ mod callbacks;
 mod capabilities;
 mod connections;
 mod contexts;
+#[cfg(test)]
+mod contract_tests;
 mod cors;
 mod credentials;
 mod decision;

@@ -15,6 +15,7 @@ use super::call::{Call, Caller};
 use super::registry_client::ask_registry;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Registrations {
     count: u64,
     limit: usize,
@@ -23,6 +24,7 @@ struct Registrations {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Shown<'a> {
     /// The path below `/v1`.
     object: String,
@@ -30,7 +32,8 @@ struct Shown<'a> {
 }
 
 #[derive(Serialize)]
-struct View<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct View<'a> {
     revision: u64,
     bytes: u64,
     limit_bytes: u64,

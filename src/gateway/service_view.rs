@@ -27,18 +27,20 @@ pub fn etag(registered: &StoredService, measured: &ObservedStatus) -> String {
     }
 }
 
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Created<'a> {
+    #[serde(flatten)]
+    view: ServiceView<'a>,
+    /// Shown in this response, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signing_secret: Option<&'a str>,
+    /// Until when the old one signs too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlap_until: Option<String>,
+}
+
 pub fn written(reply: Reply) -> Result<Answer, Problem> {
-    #[derive(Serialize)]
-    struct Created<'a> {
-        #[serde(flatten)]
-        view: ServiceView<'a>,
-        /// Shown in this response, and never again.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        signing_secret: Option<&'a str>,
-        /// Until when the old one signs too.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        overlap_until: Option<String>,
-    }
     match reply {
         Reply::Service { service, created, measured, signing_secret, .. } => {
             let until = service.retiring.as_ref().filter(|_| signing_secret.is_some()).map(|old| old.until.text());

@@ -26,13 +26,15 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const MAX_MS: u64 = 92 * DAY_MS;
 
 #[derive(Serialize)]
-struct View<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct View<'a> {
     service: Option<&'a str>,
     capability: Option<&'a str>,
     principal: Option<&'a str>,
     /// Its current name.
     principal_name: Option<String>,
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     from: Option<Timestamp>,
     created: u64,
     completed: u64,
@@ -48,6 +50,7 @@ struct View<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Spread {
     mean: Option<u64>,
     p50: Option<u64>,
@@ -69,6 +72,7 @@ impl From<&Histogram> for Spread {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Cost {
     rows_written: u64,
     object_requests: u64,

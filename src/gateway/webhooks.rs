@@ -25,8 +25,10 @@ use super::registry_client::{ask_registry, refusal};
 use super::services::{DEFAULT_OVERLAP, MAX_OVERLAP, require_key};
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AttemptView {
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     at: Timestamp,
     status_code: Option<u16>,
     error: Option<DeliveryError>,
@@ -41,7 +43,8 @@ impl From<&DeliveryAttempt> for AttemptView {
 }
 
 #[derive(Serialize)]
-struct DeliveryView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct DeliveryView<'a> {
     event_id: &'a str,
     r#type: &'a str,
     subject: &'a str,
@@ -50,8 +53,10 @@ struct DeliveryView<'a> {
     attempts: usize,
     last_attempt: Option<AttemptView>,
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     next_attempt_at: Option<Timestamp>,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
 }
 
@@ -91,14 +96,16 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, name: &str) -> Result<A
     }
 }
 
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Tested {
+    event_id: String,
+    delivered: bool,
+    attempt: AttemptView,
+}
+
 /// Sends a test event now, whether or not the webhook is enabled, and returns the outcome.
 pub async fn test(caller: &Caller, name: &str) -> Result<Answer, Problem> {
-    #[derive(Serialize)]
-    struct Tested {
-        event_id: String,
-        delivered: bool,
-        attempt: AttemptView,
-    }
     let (_, webhook) = known::<Webhook>(&caller.snapshot, name)?;
     let now = clock::now();
     let event_id = format!("test-{}", ulid(now, random::bytes()));

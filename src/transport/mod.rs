@@ -38,7 +38,8 @@ pub struct Order<'a> {
 
 /// The envelope that a service receives.
 #[derive(Serialize)]
-struct Envelope<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Envelope<'a> {
     context_id: &'a str,
     capability: &'a str,
     version: String,

@@ -20,6 +20,7 @@ use super::super::keys::last_used;
 use super::{Document, may_grant};
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct View<'a> {
     id: &'a str,
     /// What the client calls itself.
@@ -36,11 +37,14 @@ pub struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<Vec<Value>>,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     updated_at: Timestamp,
     /// When it last received a token, to the hour.
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     last_used_at: Option<Timestamp>,
 }
 

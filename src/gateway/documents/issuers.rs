@@ -23,6 +23,7 @@ use super::super::services::require_key;
 use super::{Document, Operation, all, find, may_grant};
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct View<'a> {
     name: &'a str,
     issuer: &'a str,
@@ -45,8 +46,10 @@ pub struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sign_in: Option<Value>,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     updated_at: Timestamp,
 }
 

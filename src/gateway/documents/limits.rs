@@ -11,13 +11,16 @@ use super::super::call::{Call, Caller};
 use super::Document;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct View<'a> {
     name: &'a str,
     #[serde(flatten)]
     limit: &'a Limit,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     updated_at: Timestamp,
 }
 

@@ -3,13 +3,13 @@
 //! `GET` of a list and of one, `PUT` and `DELETE` are the same for every kind, and are here. What differs is in a file
 //! per kind, as an implementation of [`Document`].
 
-mod clients;
-mod issuers;
-mod limits;
-mod roles;
-mod schedules;
-mod tenants;
-mod webhooks;
+pub(super) mod clients;
+pub(super) mod issuers;
+pub(super) mod limits;
+pub(super) mod roles;
+pub(super) mod schedules;
+pub(super) mod tenants;
+pub(super) mod webhooks;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -12,6 +12,7 @@ use super::super::call::{Call, Caller};
 use super::Document;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct View<'a> {
     name: &'a str,
     description: &'a str,
@@ -20,8 +21,10 @@ pub struct View<'a> {
     #[serde(rename = "shipped")]
     built_in: bool,
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     created_at: Option<Timestamp>,
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     updated_at: Option<Timestamp>,
 }
 

@@ -26,6 +26,7 @@ use super::{Document, find};
 const MAX_SCHEDULES: usize = 200;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct View<'a> {
     id: &'a str,
     cron: Option<&'a str>,
@@ -40,28 +41,49 @@ pub struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_runs: Option<Vec<PastView<'a>>>,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     updated_at: Timestamp,
 }
 
+#[derive(Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PastOutcome {
+    Created,
+    Refused,
+    Missed,
+}
+
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PastView<'a> {
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     planned_at: Timestamp,
-    outcome: &'static str,
+    outcome: PastOutcome,
     context_id: Option<&'a str>,
+    #[cfg_attr(test, schemars(with = "Option<narthex_core::http::problem::Code>"))]
     code: Option<&'a str>,
     detail: Option<&'a str>,
 }
 
 fn past_view(past: &PastRun) -> PastView<'_> {
-    let nothing =
-        PastView { planned_at: past.planned_at, outcome: "missed", context_id: None, code: None, detail: None };
+    let nothing = PastView {
+        planned_at: past.planned_at,
+        outcome: PastOutcome::Missed,
+        context_id: None,
+        code: None,
+        detail: None,
+    };
     match &past.outcome {
-        RunOutcome::Created { context } => PastView { outcome: "created", context_id: Some(context), ..nothing },
+        RunOutcome::Created { context } => {
+            PastView { outcome: PastOutcome::Created, context_id: Some(context), ..nothing }
+        }
         RunOutcome::Refused { code, detail } => {
-            PastView { outcome: "refused", code: Some(code), detail: Some(detail), ..nothing }
+            PastView { outcome: PastOutcome::Refused, code: Some(code), detail: Some(detail), ..nothing }
         }
         RunOutcome::Missed => nothing,
     }

@@ -22,13 +22,16 @@ use super::{Document, Operation, known};
 const FIRST_KEY_MS: u64 = 365 * 86_400_000;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct View<'a> {
     id: &'a str,
     #[serde(flatten)]
     tenant: &'a Tenant,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     updated_at: Timestamp,
     /// Shown in this response, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]

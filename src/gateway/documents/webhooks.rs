@@ -23,7 +23,19 @@ use super::{Document, Operation, etag, find};
 /// Webhooks a tenant may have.
 const MAX_WEBHOOKS: usize = 100;
 
+#[derive(Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookStatus {
+    Active,
+    /// By its writer.
+    Paused,
+    /// By the gateway.
+    Disabled,
+}
+
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct View<'a> {
     id: &'a str,
     url: &'a str,
@@ -33,24 +45,29 @@ pub struct View<'a> {
     service: Option<&'a str>,
     owner: Option<&'a str>,
     enabled: bool,
-    /// `active`, `paused` by its writer, or `disabled` by the gateway.
-    status: &'static str,
+    status: WebhookStatus,
     reason: Option<DisableReason>,
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     disabled_at: Option<Timestamp>,
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     failing_since: Option<Timestamp>,
     /// The receiver does not respond: nothing is delivered before, and then one delivery tries for all.
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     resting_until: Option<Timestamp>,
     /// Deliveries that are still to be made.
     waiting: u64,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     updated_at: Timestamp,
     /// Until then the previous secret signs too.
     #[serde(serialize_with = "as_optional_text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     overlap_until: Option<Timestamp>,
     /// Shown in the response to the request that made it, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,9 +93,9 @@ fn view<'a>(
         owner: webhook.filter.owner.as_deref(),
         enabled: webhook.enabled,
         status: match (webhook.enabled, disabled) {
-            (false, _) => "paused",
-            (true, None) => "active",
-            (true, Some(_)) => "disabled",
+            (false, _) => WebhookStatus::Paused,
+            (true, None) => WebhookStatus::Active,
+            (true, Some(_)) => WebhookStatus::Disabled,
         },
         reason: disabled.map(|disabled| disabled.reason),
         disabled_at: disabled.map(|disabled| disabled.at),

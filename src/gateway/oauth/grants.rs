@@ -56,7 +56,8 @@ pub async fn unlist(tenant: &str, grant: &str) {
 }
 
 #[derive(Serialize)]
-struct GrantView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::gateway) struct GrantView<'a> {
     id: &'a str,
     client_id: &'a str,
     client_name: &'a str,
@@ -64,11 +65,14 @@ struct GrantView<'a> {
     scope: String,
     resource: &'a str,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
     /// Precise to the hour.
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     last_used_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     expires_at: Timestamp,
 }
 

@@ -14,7 +14,7 @@ mod page;
 mod redirect;
 mod register;
 mod sign_in;
-mod token;
+pub(super) mod token;
 
 use serde_json::json;
 

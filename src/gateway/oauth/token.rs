@@ -29,7 +29,8 @@ use super::{EndpointError, form, grants, origin};
 
 /// RFC 6749 §5.1.
 #[derive(Serialize)]
-struct Tokens<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::gateway) struct Tokens<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,

@@ -11,7 +11,8 @@ use narthex_core::context::status::{ErrorCode, Priority, Source, Status};
 use narthex_core::context::{Attempt, AttemptOutcome, ContextError, Head};
 
 #[derive(Serialize)]
-struct View<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct View<'a> {
     id: &'a str,
     capability: &'a str,
     version: &'a Version,
@@ -30,12 +31,16 @@ struct View<'a> {
     history: Vec<StepView>,
     execution_time_ms: Option<u64>,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     updated_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     expires_at: Timestamp,
     #[serde(serialize_with = "as_optional_text", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     run_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<&'a str>,
@@ -53,13 +58,16 @@ struct View<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ProgressView<'a> {
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     at: Timestamp,
     data: &'a RawValue,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AttemptView<'a> {
     number: u64,
     service: &'a str,
@@ -67,16 +75,20 @@ struct AttemptView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<ErrorCode>,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     started_at: Timestamp,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     ended_at: Timestamp,
     status_code: Option<u16>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct StepView {
     status: Status,
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     at: Timestamp,
 }
 
