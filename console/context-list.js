@@ -131,7 +131,8 @@ export class ContextList {
     const isFirst = stream.oldest === "";
     const startsOver = !isFirst && this.#leavesGap(stream, page);
     if (startsOver) this.#forget(stream);
-    if (isFirst || startsOver) setReach(stream, page);
+    // After newer contexts have left the list, its first page may reach back further than all pages before.
+    if (isFirst || startsOver || oldestOf(page) < stream.oldest) setReach(stream, page);
     stream.newest = page.data[0]?.created_at ?? "";
     this.#dropUnlisted(stream, page, before, onGone);
     this.#takeListed(page.data);
@@ -216,7 +217,13 @@ export class ContextList {
  * @param {Page<Context>} page the last one that was read
  * @returns {void}
  */
-function setReach(stream, { data, next_cursor }) {
-  stream.nextCursor = next_cursor;
-  stream.oldest = data.at(-1)?.created_at ?? "-";
+function setReach(stream, page) {
+  stream.nextCursor = page.next_cursor;
+  stream.oldest = oldestOf(page);
 }
+
+/**
+ * @param {Page<Context>} page
+ * @returns {string} how far back it reaches; before all times if nothing is listed
+ */
+const oldestOf = ({ data }) => data.at(-1)?.created_at ?? "-";

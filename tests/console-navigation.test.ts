@@ -205,6 +205,26 @@ async function listing(page: Page, all: ReturnType<typeof contextAt>[]): Promise
   return asked;
 }
 
+/** Stands in for the event stream; returns a function that sends an event of a context. */
+async function feeding(page: Page): Promise<(subject: string, status: string) => void> {
+  let send = (_message: string): void => {};
+  await page.routeWebSocket(/\/v1\/events/, (socket) => {
+    socket.onMessage((message) => void (message === "ping" && socket.send("pong")));
+    send = (message) => socket.send(message);
+  });
+  let sequence = 0;
+  return (subject, status) =>
+    send(
+      JSON.stringify({
+        type: status === "queued" ? "context.created" : `context.${status}`,
+        subject,
+        data: { status },
+        time: new Date().toISOString(),
+        sequence: String((sequence += 1)).padStart(20, "0"),
+      }),
+    );
+}
+
 test("contexts_that_leave_a_filtered_list_without_an_event_are_dropped", { skip }, async () => {
   const { secret } = await makeKey(gateway, "bare", ["contexts:read", "contexts:read:*"]);
   const page = await open(gateway);
@@ -234,22 +254,7 @@ test("older_contexts_stay_in_a_filtered_list_however_many_pass_through_it", { sk
   const page = await open(gateway);
   const all = Array.from({ length: 60 }, (_, at) => contextAt(at, "queued"));
   const asked = await listing(page, all);
-  let send = (_message: string): void => {};
-  await page.routeWebSocket(/\/v1\/events/, (socket) => {
-    socket.onMessage((message) => void (message === "ping" && socket.send("pong")));
-    send = (message) => socket.send(message);
-  });
-  let sequence = 0;
-  const event = (subject: string, status: string) =>
-    send(
-      JSON.stringify({
-        type: status === "queued" ? "context.created" : `context.${status}`,
-        subject,
-        data: { status },
-        time: new Date().toISOString(),
-        sequence: String((sequence += 1)).padStart(20, "0"),
-      }),
-    );
+  const event = await feeding(page);
   await signIn(page, gateway.adminKey);
   await page.goto(`${gateway.url}/#/contexts?status=queued`);
   const rows = page.locator(".rows a.card");
@@ -275,6 +280,28 @@ test("older_contexts_stay_in_a_filtered_list_however_many_pass_through_it", { sk
   await pass(1);
   await pause(500);
   await eventually(async () => (await rows.count()) === 60);
+  await close(page);
+});
+
+test("older_contexts_are_listed_when_a_whole_page_of_newer_ones_has_left_the_list", { skip }, async () => {
+  const page = await open(gateway);
+  const all = Array.from({ length: 60 }, (_, at) => contextAt(at, "queued"));
+  await listing(page, all);
+  const event = await feeding(page);
+  await signIn(page, gateway.adminKey);
+  await page.goto(`${gateway.url}/#/contexts?status=queued`);
+  const rows = page.locator(".rows a.card");
+  await rows.nth(49).waitFor();
+  await page.getByText("Live", { exact: true }).waitFor();
+  await page.mouse.move(5, 5);
+  // The page hears of the last one only, and its next list does not reach back to those it knows.
+  const more = Array.from({ length: 120 }, () => all[all.push(contextAt(all.length, "queued")) - 1]!);
+  event(more.at(-1)!.id, "queued");
+  await page.locator(`.rows a[href$="${more.at(-2)!.id}"]`).waitFor();
+  for (const one of more) one.status = "executing";
+  for (const { id } of more) event(id, "executing");
+  await page.locator(`.rows a[href$="${all[59]!.id}"]`).waitFor();
+  assert.ok((await rows.count()) >= 50);
   await close(page);
 });
 
