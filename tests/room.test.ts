@@ -122,7 +122,7 @@ test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_are_reported", asy
       written.json.capabilities.map(({ name }: any) => name),
       ["small"],
     );
-    assert.match(written.json.catalogue.error, /more room than is left in the registry/);
+    assert.match(written.json.catalogue.error, /exceed the space left in the registry/);
     // Once there is room, they are offered.
     assert.equal((await gateway.request("DELETE", "/v1/services/s0", { headers: match })).status, 204);
     const read = await put(gateway, "grows", body, undefined, match);
