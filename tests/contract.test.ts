@@ -25,7 +25,7 @@ type Operation = { path: string; method: string; described: Json };
 const operations: Operation[] = Object.entries<Json>(openapi.paths).flatMap(([path, item]) =>
   methods.filter((method) => method in item).map((method) => ({ path, method, described: item[method] })),
 );
-const told = ({ path, method }: Operation) => `${method.toUpperCase()} ${path}`;
+const label = ({ path, method }: Operation) => `${method.toUpperCase()} ${path}`;
 const isPublic = ({ described }: Operation) => described.security?.length === 0;
 
 /** OAuth has its own form of bodies and refusals; tests/oauth.test.ts holds it to that. */
@@ -163,15 +163,15 @@ test("every_operation_parameter_and_header_is_described_and_every_component_is_u
   assert.equal(new Set(ids).size, ids.length);
   for (const operation of operations) {
     const { described } = operation;
-    for (const member of ["operationId", "summary", "description"]) assert.ok(described[member], told(operation));
+    for (const member of ["operationId", "summary", "description"]) assert.ok(described[member], label(operation));
     assert.ok(
       described.tags.every((tag: string) => tags.includes(tag)),
-      told(operation),
+      label(operation),
     );
-    assert.ok("x-permission" in described, told(operation));
-    for (const { name, description } of parametersOf(operation)) assert.ok(description, `${told(operation)}: ${name}`);
+    assert.ok("x-permission" in described, label(operation));
+    for (const { name, description } of parametersOf(operation)) assert.ok(description, `${label(operation)}: ${name}`);
     for (const response of Object.values<Json>(described.responses).map(follow)) {
-      assert.ok(response.description, told(operation));
+      assert.ok(response.description, label(operation));
       for (const [name, header] of Object.entries(response.headers ?? {})) assert.ok(follow(header).description, name);
     }
   }
@@ -232,11 +232,11 @@ test("without_credentials_there_is_only_what_is_public", async () => {
   for (const operation of operations.filter((operation) => !isOAuth(operation))) {
     const answer = await ask(operation, null);
     if (isPublic(operation)) {
-      // Where a token in the path is all the authority there is, one that nobody was given opens nothing.
-      assert.equal(answer.status, operation.path.endsWith("{token}") ? 404 : 200, told(operation));
+      // Where a token in the path is all the authority there is, an invented one opens nothing.
+      assert.equal(answer.status, operation.path.endsWith("{token}") ? 404 : 200, label(operation));
     } else {
-      assert.equal(answer.status, 401, told(operation));
-      assert.match(answer.headers.get("www-authenticate")!, /^Bearer resource_metadata="[^"]+"$/, told(operation));
+      assert.equal(answer.status, 401, label(operation));
+      assert.match(answer.headers.get("www-authenticate")!, /^Bearer resource_metadata="[^"]+"$/, label(operation));
     }
   }
 });
@@ -259,28 +259,28 @@ test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async 
   const put = operations.find(({ described }) => described.operationId === "putService")!;
   const registered = await ask(put, gateway.adminKey);
   assert.equal(registered.status, 201, registered.text);
-  const nobody = await makeKey(gateway, "bare");
+  const bare = await makeKey(gateway, "bare");
   for (const operation of operations.filter((operation) => !isPublic(operation))) {
     const named: string | null = operation.described["x-permission"];
-    const refusal = await ask(operation, nobody.secret);
+    const refusal = await ask(operation, bare.secret);
     if (named === null) {
       // Without a session there is nothing to read and nothing to end.
       const ofSession = isMcp(operation) && operation.method !== "post";
-      assert.equal(refusal.status, ofSession ? 405 : 200, told(operation));
+      assert.equal(refusal.status, ofSession ? 405 : 200, label(operation));
       continue;
     }
     refused(refusal, 403, "permission_denied");
     const shape = named.replaceAll(".", "\\.").replace(/\{\w+\}/g, "[^.]+");
-    assert.match(scope(refusal)!, new RegExp(`^${shape}$`), told(operation));
+    assert.match(scope(refusal)!, new RegExp(`^${shape}$`), label(operation));
 
     const permission = named.replace("{service}", "llm-primary").replace("{capability}", "generate_text");
     const somebody = await makeKey(gateway, "bare", [permission]);
-    // Parameters that do not match: nobody is called.
+    // Parameters that do not match, so no service is called.
     const example = exampleBody(operation);
     const body = operation.described.operationId === "createContext" ? { ...example, parameters: {} } : example;
     const answer = await ask(operation, somebody.secret, body);
-    assert.notEqual(answer.status, 401, told(operation));
-    assert.notEqual(scope(answer), permission, told(operation));
+    assert.notEqual(answer.status, 401, label(operation));
+    assert.notEqual(scope(answer), permission, label(operation));
   }
 });
 
@@ -298,7 +298,7 @@ test("every_operation_with_a_body_refuses_what_it_cannot_read_and_members_it_doe
     refused(await send("{"), 400, "invalid_json");
     refused(await send(JSON.stringify({ surprise: "x".repeat(1024 * 1024) })), 413, "payload_too_large");
     const unknown = refused(await send(JSON.stringify({ ...example, surprise: 1 })), 422, "validation_failed");
-    assert.deepEqual(pointers(unknown), ["#/surprise"], told(operation));
+    assert.deepEqual(pointers(unknown), ["#/surprise"], label(operation));
   }
 });
 
@@ -313,7 +313,7 @@ test("the_events_of_a_context_are_the_same_in_its_list_and_on_the_stream_however
     const capabilities = Object.keys(behaviour).map((name) => ({ name, timeout_seconds: name === "hangs" ? 1 : 60 }));
     await register(gateway, "fickle", serviceAt(service.url, capabilities));
     const contexts = Object.keys(behaviour).map((capability) => ({ capability, service: "fickle" }));
-    // Nobody waits for these.
+    // No client waits for these.
     const made = await Promise.all(contexts.map((context) => accepted(gateway, context)));
     const later = await accepted(gateway, { ...contexts[0], run_at: new Date(Date.now() + 60_000).toISOString() });
     assert.equal((await gateway.request("POST", `/v1/contexts/${later.id}/cancel`)).status, 200);
@@ -346,7 +346,7 @@ test("a_list_knows_the_query_that_is_documented_and_nothing_else", async () => {
       const { enum: words, minimum, format } = follow(schema);
       const value = example ?? words?.[0] ?? minimum ?? (format === "date-time" ? time : "x");
       const answer = await gateway.request("GET", `${path}?${name}=${encodeURIComponent(value)}`);
-      assert.equal(answer.status, 200, `${told(operation)}?${name}=${value}: ${answer.text}`);
+      assert.equal(answer.status, 200, `${label(operation)}?${name}=${value}: ${answer.text}`);
     }
   }
 });

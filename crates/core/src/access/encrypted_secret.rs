@@ -98,7 +98,7 @@ impl std::fmt::Debug for EncryptedSecret {
 pub struct KeyRing(Vec<(u32, [u8; 32])>);
 
 impl KeyRing {
-    /// Takes the names and values of the Worker's secrets. What is not 32 bytes in base64 is no key.
+    /// Takes the names and values of the Worker's secrets. Values other than 32 bytes in base64 are skipped.
     pub fn read<'s>(secrets: impl Iterator<Item = (&'s str, &'s str)>) -> Self {
         // People make keys with many tools.
         let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);

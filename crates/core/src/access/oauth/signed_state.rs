@@ -1,6 +1,6 @@
 //! State that travels through a browser or a client and comes back unchanged, for its use and in its time, or not at
-//! all: JWTs by HS256 (RFC 7519, RFC 7518 §3.2) under a key of the gateway. It is signed, not encrypted: whoever
-//! carries it can read it, so it must hold no secret.
+//! all: JWTs by HS256 (RFC 7519, RFC 7518 §3.2) under a key of the gateway. It is signed, not encrypted: its
+//! carrier can read it, so it must not contain secrets.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hmac::Mac;
