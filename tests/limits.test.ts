@@ -370,7 +370,7 @@ test("wrong_keys_on_the_consent_page_and_wrong_tickets_count_too", async () => {
       contract: false,
       headers: { ...headers, "content-type": "application/x-www-form-urlencoded" },
     });
-    assert.match(page.text, /This key is invalid, or has been revoked/);
+    assert.match(page.text, /This key is invalid, has expired or was revoked/);
     const socket = {
       ...headers,
       upgrade: "websocket",

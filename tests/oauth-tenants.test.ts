@@ -177,7 +177,7 @@ test("only_people_of_its_tenant_allow_a_tenants_client_something", async () => {
   ]) {
     const page = await form("authorize", { ...asked, decision: "allow", api_key: key });
     assert.equal(page.status, 403, page.text);
-    assert.ok(page.text.includes("Use an API key of your tenant."));
+    assert.ok(page.text.includes("Use an API key of a tenant that this app serves."));
   }
   const { json: person } = await gateway.request("POST", "/v1/keys", {
     key: beta,

@@ -85,7 +85,7 @@ async fn read(
             Ok(page) => page,
             Err(outcome) => {
                 let reason = Some(outcome.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
-                return reader.broken(reason.unwrap_or_else(|| "the server could not be reached".into()));
+                return reader.broken(reason.unwrap_or_else(|| "the request to the server failed".into()));
             }
         };
         reader = match reader.take(&page) {
@@ -95,9 +95,10 @@ async fn read(
     }
 }
 
-/// Reads the lists of several servers, in their order. A server that cannot be reached or may not be called now, by a
-/// limit, yields an empty list with the reason. A server whose read did not start in time, or before `is_over`, yields
-/// unknown_uri, so that no number of silent servers keeps a client waiting. `from`: the cursor for the first server.
+/// Reads the lists of several servers, in their order. A server whose request fails, or that may not be called now
+/// because of a limit, yields an empty list with the reason. A server whose read did not start in time, or before
+/// `is_over`, yields nothing, so that no number of silent servers keeps a client waiting. `from`: the cursor for the
+/// first server.
 fn read_all<'c>(
     call: &'c Call,
     caller: &'c Caller,
@@ -212,7 +213,7 @@ pub async fn combined_list(
     Ok(with_omissions(&complete, &left_out).unwrap_or(complete))
 }
 
-/// A result that names its omissions; unknown_uri if it has none.
+/// A result that names its omissions; `None` if it has none.
 fn with_omissions(result: &str, omissions: &Omissions) -> Option<String> {
     // The common case: a long result is not parsed again.
     if omissions.is_empty() {

@@ -129,6 +129,6 @@ fn client_error(peer: &Peer, method: ForwardedMethod, outcome: &RequestOutcome, 
     }
     let reason = Some(outcome.reason(method.name)).filter(|reason| !peer.secrets.shows_in(reason));
     let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-    let detail = format!("The server could not be reached{reason}. Try again later.");
+    let detail = format!("The request to the server failed{reason}. Try again later.");
     Problem::new(Code::NoServiceAvailable, detail).with_header("Retry-After", "5").into()
 }

@@ -16,7 +16,8 @@ use super::{relay, server_features};
 
 /// The longest duration of one stream from a server, in milliseconds.
 const LISTEN_MS: u64 = 3_600_000;
-/// NotificationFeed: their methods, and their parameters as the text of a JSON object.
+
+/// Notifications: their methods, and their parameters as the text of a JSON object.
 pub type NotificationFeed = LocalBoxStream<'static, (String, String)>;
 
 pub struct ServerListener {

@@ -133,7 +133,9 @@ impl GrantableRequest<'_> {
         match consent_request.request.get("decision") {
             Some("allow") => {}
             Some("deny") => return Ok(redirect.denied()),
-            _ => return Err(OAuthError::new(OAuthErrorCode::AccessDenied, "the person denied the request").into()),
+            _ => {
+                return Err(OAuthError::new(OAuthErrorCode::AccessDenied, "the person did not allow the request").into());
+            }
         }
         let grantor = match grantor {
             Some(grantor) => Ok(grantor),
@@ -224,11 +226,11 @@ async fn grantor_by_key(
             let realm = Realm { tenant, snapshot };
             Ok(Ok(Grantor { realm, subject: principal, permissions, roles: Vec::new() }))
         }
-        Ok(_) => Ok(Err("Use an API key of your tenant.")),
+        Ok(_) => Ok(Err("Use an API key of a tenant that this app serves.")),
         Err(problem) if problem.code == Code::Unauthenticated => {
             logins::failed(call).await?;
             credentials::note(call, key, None).await;
-            Ok(Err("This key is invalid, or has been revoked."))
+            Ok(Err("This key is invalid, has expired or was revoked."))
         }
         Err(problem) => Err(problem.into()),
     }

@@ -63,7 +63,7 @@ pub struct Snapshot {
     tenants: HashMap<String, usize>,
     /// Revocations, by the grants or tokens they revoke.
     revoked: HashSet<String>,
-    /// StoredSecrets documents that did not fit into the snapshot.
+    /// Stored documents that did not fit into the snapshot.
     pub left_out: Vec<DocumentSize>,
     own_secret: EncryptedSecret,
     pub cursor_key: CursorKey,

@@ -217,8 +217,8 @@ impl<O: CallObserver> ToolCall<'_, O> {
         let Some(session) = &admission.session else { return };
         let (service, method) = (admission.service.clone(), method.to_string());
         let message = Message { principal: admission.owner.clone(), ask: Ask::Note { service, method } };
-        let throttle = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, PATIENCE_MS).await;
-        if let Err(failure) = throttle {
+        let sent = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, PATIENCE_MS).await;
+        if let Err(failure) = sent {
             log_event!(ChangeNotAnnounced, context = &admission.id, service = &admission.service, detail = &failure);
         }
     }
