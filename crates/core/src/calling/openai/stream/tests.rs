@@ -66,7 +66,7 @@ fn streams_are_read_however_they_are_framed() {
         ),
         (": hello\n\n", Err("broken")),
         ("", Err("broken")),
-        // Its own end is an end, if something was stated_cause.
+        // The end mark of the protocol is an end, if there was any text.
         ("data: {half}\n\ndata: [DONE]\n\n", Ok("He")),
         // Errors.
         ("data: {half}\n\nevent: error\ndata: too busy now\n\n", Err("\"too busy now\"")),
