@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::auth::Age;
+
 use super::path::{find, parameter, takes_rest};
 use super::route::{Access, Features, Permission, Route, filled};
 use super::table::ROUTES;
@@ -54,6 +56,60 @@ fn every_row_has_the_permission_that_the_contract_names() {
         };
         assert_eq!(operation["x-permission"].as_str(), permission, "{name}");
     }
+}
+
+/// The rows that a condition holds for, by method and path.
+fn rows_where(condition: impl Fn(&Route) -> bool) -> Vec<String> {
+    let fitting = ROUTES.iter().filter(|row| condition(row));
+    fitting.map(|row| format!("{} {}", row.method, row.path)).collect()
+}
+
+#[test]
+fn only_stores_confirm_a_snapshot_that_may_be_old() {
+    let confirmed = [
+        "POST /v1/contexts",
+        "GET /v1/contexts/{id}",
+        "POST /v1/contexts/{id}/cancel",
+        "POST /v1/contexts/{id}/replay",
+        "POST /v1/contexts/{id}/input",
+    ];
+    assert_eq!(rows_where(|row| row.age == Age::Any), confirmed);
+}
+
+#[test]
+fn rows_that_make_something_anew_refuse_an_idempotency_key() {
+    let anew = [
+        "POST /v1/tickets",
+        "POST /v1/services/{id}/rotate-secret",
+        "POST /v1/keys",
+        "POST /v1/keys/{id}/rotate",
+        "POST /v1/webhooks/{id}/test",
+        "POST /v1/webhooks/{id}/redeliver",
+        "POST /v1/webhooks/{id}/rotate-secret",
+    ];
+    assert_eq!(rows_where(|row| row.makes_anew), anew);
+}
+
+#[test]
+fn rows_of_the_configuration_need_all_of_it() {
+    let kinds = ["services", "keys", "roles", "limits", "issuers", "clients", "tenants", "schedules", "webhooks"];
+    let configures = |row: &Route| row.path.split('/').nth(2).is_some_and(|kind| kinds.contains(&kind));
+    let others = [
+        "POST /v1/services/{id}/heartbeat",
+        "POST /v1/services/{id}/check",
+        "GET /v1/services/{id}/connect",
+        "POST /v1/webhooks/{id}/test",
+        "POST /v1/webhooks/{id}/redeliver",
+        "GET /v1/webhooks/{id}/deliveries",
+    ];
+    assert_eq!(rows_where(|row| configures(row) && !row.complete), others);
+    assert_eq!(rows_where(|row| row.complete && !configures(row)), Vec::<String>::new());
+}
+
+#[test]
+fn the_query_of_the_api_has_no_repeated_parameters() {
+    let has_rules_of_the_api = |path: &str| path.starts_with("/v1/") || path == "/metrics";
+    assert_eq!(rows_where(|row| row.reads_query != has_rules_of_the_api(row.path)), Vec::<String>::new());
 }
 
 #[test]
