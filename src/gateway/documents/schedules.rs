@@ -1,5 +1,5 @@
 //! `/v1/schedules`: contexts that are created by themselves. They are configured in the registry; the scheduler knows
-//! when they run, and `gateway/schedules.rs` makes the runs.
+//! when they run, and `gateway/schedules/` makes the runs.
 
 use serde::Serialize;
 use serde_json::value::RawValue;

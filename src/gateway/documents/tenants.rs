@@ -16,7 +16,7 @@ use narthex_core::http::problem::{Code, Problem};
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
 use super::super::registry_client::{WRITE_PATIENCE_MS, refusal};
-use super::{Document, Operation, known};
+use super::{Document, Operation};
 
 /// How long a tenant's first key is valid, in milliseconds.
 const FIRST_KEY_MS: u64 = 365 * 86_400_000;
@@ -140,7 +140,10 @@ impl Document for Tenant {
     async fn may_delete(call: &Call, caller: &Caller, id: &str) -> Result<(), Problem> {
         let force = forced(call)?;
         call.condition()?;
-        known::<Tenant>(&caller.snapshot, id)?;
+        // Whether or not this version can read it.
+        if !caller.snapshot.documents(Self::KIND).any(|stored| stored.id == id) {
+            return Err(Problem::not_found("tenant"));
+        }
         if !force
             && let Reply::InUse { by } = ask(caller, id, Ask::Holdings).await?
             && !by.is_empty()

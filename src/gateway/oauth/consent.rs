@@ -134,7 +134,9 @@ impl GrantableRequest<'_> {
             Some("allow") => {}
             Some("deny") => return Ok(redirect.denied()),
             _ => {
-                return Err(OAuthError::new(OAuthErrorCode::AccessDenied, "the person did not allow the request").into());
+                return Err(
+                    OAuthError::new(OAuthErrorCode::AccessDenied, "the person did not allow the request").into()
+                );
             }
         }
         let grantor = match grantor {
