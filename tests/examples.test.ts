@@ -272,7 +272,7 @@ test("watch_resumes_without_a_gap_when_its_socket_breaks", async () => {
 test("watch_gives_up_when_its_key_is_invalid", async () => {
   const refused = watch([], "nx_unknown");
   assert.equal(await refused.ended, 1);
-  assert.match(refused.output(), /no ticket: The credentials are not valid/);
+  assert.match(refused.output(), /no ticket: The credentials are invalid, expired or revoked/);
 
   const { json: key } = await gateway.request("POST", "/v1/keys", { body: { name: "watcher", role: "caller" } });
   const watching = watch(["--after", "0", "--types", "service.registered"], key.secret);
