@@ -53,7 +53,7 @@ async function counted(target, work) {
   if (!first || !before || !after) return { perContext: null, made: contexts };
   /** @type {Record<string, number>} */
   const asked = {};
-  for (const [name, value] of Object.entries(after.object_requests)) {
+  for (const name of Object.keys(after.object_requests)) {
     asked[name] = before.object_requests[name] + (before.object_requests[name] - first.object_requests[name]);
   }
   return {

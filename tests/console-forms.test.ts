@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
-import { checked, close, countWords, furnished, heading, open, signIn, skip } from "./support/console.ts";
+import { checked, close, countWords, furnished, open, signIn, skip } from "./support/console.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { json, type Service, startService, status } from "./support/service.ts";
 

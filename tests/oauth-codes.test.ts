@@ -7,6 +7,7 @@ import { create, makeKey, refused } from "./support/arrange.ts";
 import { startGateway } from "./support/gateway.ts";
 import {
   app,
+  appAt,
   as,
   asks,
   authorizationServer,
@@ -18,10 +19,8 @@ import {
   gateway,
   insecure,
   isError,
-  issuer,
   machine,
   refreshed,
-  service,
   whoami,
 } from "./support/oauth.ts";
 import { json, startService } from "./support/service.ts";
@@ -206,28 +205,7 @@ test("a_verifier_can_be_guessed_only_three_times", async () => {
 test("a_code_is_answered_again_to_an_authenticated_client_if_enabled", async () => {
   const kind = await startGateway({ vars: { OAUTH: "true", OAUTH_CODE_RETRY_SECONDS: "30" } });
   try {
-    const post = (path: string, members: Record<string, string>) =>
-      kind.request("POST", path, {
-        key: null,
-        body: new URLSearchParams(members).toString(),
-        headers: { "content-type": "application/x-www-form-urlencoded" },
-      });
-    const { json: client } = await kind.request("PUT", "/v1/clients/app", {
-      body: {
-        name: "App",
-        grant_types: ["authorization_code", "refresh_token"],
-        auth_method: "none",
-        redirect_uris: [callback],
-        scope: "contexts:create:* contexts:read",
-      },
-    });
-    const { client_id } = client;
-    const allowed = async () => {
-      const { asked, verifier } = await asks({ client_id });
-      const sent = await post("/oauth/authorize", { ...asked, decision: "allow", api_key: kind.adminKey });
-      const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
-      return { grant_type: "authorization_code", code, code_verifier: verifier, redirect_uri: callback, client_id };
-    };
+    const { post, client_id, allowed } = await appAt(kind);
     const body = await allowed();
     const twice = await Promise.all([post("/oauth/token", body), post("/oauth/token", body)]);
     assert.deepEqual(

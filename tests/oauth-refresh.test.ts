@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as oauth from "oauth4webapi";
-import { create, makeKey, refused, register } from "./support/arrange.ts";
+import { create, makeKey, refused } from "./support/arrange.ts";
 import { startGateway } from "./support/gateway.ts";
 import {
   app,
+  appAt,
   as,
   asks,
   authorizationServer,
@@ -24,7 +25,6 @@ import {
   whoami,
   type Registered,
 } from "./support/oauth.ts";
-import { json } from "./support/service.ts";
 
 authorizationServer({ OAUTH_REGISTRATION: "true" });
 
@@ -66,31 +66,10 @@ test("of_twenty_refreshes_at_once_all_are_answered_alike_and_later_reuse_ends_th
 test("without_repeated_answers_one_of_twenty_refreshes_wins_and_the_grant_ends", async () => {
   const strict = await startGateway({ vars: { OAUTH: "true", OAUTH_RETRY_SECONDS: "0" } });
   try {
-    const post = (path: string, members: Record<string, string>) =>
-      strict.request("POST", path, {
-        key: null,
-        body: new URLSearchParams(members).toString(),
-        headers: { "content-type": "application/x-www-form-urlencoded" },
-      });
-    const { json: client } = await strict.request("PUT", "/v1/clients/app", {
-      body: {
-        name: "App",
-        grant_types: ["authorization_code", "refresh_token"],
-        auth_method: "none",
-        redirect_uris: [callback],
-        scope: "contexts:create:* contexts:read",
-      },
-    });
-    const { client_id } = client;
-    const { asked, verifier } = await asks({ client_id });
-    const sent = await post("/oauth/authorize", { ...asked, decision: "allow", api_key: strict.adminKey });
-    const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
-    const first = await post("/oauth/token", {
-      grant_type: "authorization_code",
-      code,
-      code_verifier: verifier,
-      client_id,
-    });
+    const { post, client_id, allowed } = await appAt(strict);
+    // OAuth 2.1 has no redirect URI here.
+    const { redirect_uri: _, ...code } = await allowed();
+    const first = await post("/oauth/token", code);
     const body = { grant_type: "refresh_token", refresh_token: first.json.refresh_token, client_id };
     const all = await Promise.all(Array.from({ length: 20 }, () => post("/oauth/token", body)));
     const won = all.filter(({ status }) => status === 200);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as jose from "jose";
 import * as oauth from "oauth4webapi";
-import { create, eventually, makeKey, pointers, refused, register } from "./support/arrange.ts";
+import { create, eventually, makeKey, pointers, refused } from "./support/arrange.ts";
 import { startGateway } from "./support/gateway.ts";
 import {
   app,
@@ -18,7 +18,6 @@ import {
   gateway,
   insecure,
   isError,
-  issuer,
   machine,
   refreshed,
   remove,

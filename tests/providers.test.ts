@@ -11,7 +11,6 @@ import { openEvents } from "./support/socket.ts";
 let gateway: Gateway;
 let service: Service;
 let es: Pair;
-const always = { "if-match": "*" };
 
 before(async () => {
   gateway = await startGateway();

@@ -4,7 +4,7 @@ import { after, test } from "node:test";
 import { connects } from "./clients/typescript.ts";
 import { create, eventually, makeKey } from "./support/arrange.ts";
 import { begin, called, keeperAt, stopKeepers } from "./support/keepers.ts";
-import { askLegacy, askModern, events, message, resultOf } from "./support/mcp.ts";
+import { askLegacy, askModern, events, resultOf } from "./support/mcp.ts";
 import { gateway, leftOut, names, server, servesScripts } from "./support/reading.ts";
 import { raw, refuses, tool } from "./support/scripted.ts";
 import { notification, text } from "./support/sessions.ts";

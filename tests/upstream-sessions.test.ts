@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { after, before, test } from "node:test";
-import { create, ended, eventually } from "./support/arrange.ts";
+import { create, eventually } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { begin, called, keeperAt, stopKeepers } from "./support/keepers.ts";
 import { askLegacy, askModern, claim, errorOf, message, resultOf } from "./support/mcp.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { register } from "./arrange.ts";
 import type { Gateway } from "./gateway.ts";
 import { askLegacy, type McpOptions, resultOf } from "./mcp.ts";
-import { type Keeper, startKeeper, text } from "./sessions.ts";
+import { type Keeper, startKeeper } from "./sessions.ts";
 
 const keepers: Keeper[] = [];
 

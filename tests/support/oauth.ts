@@ -79,6 +79,36 @@ export const form = (path: string, body: string | Record<string, string>, header
     headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
   });
 
+/**
+ * An app without a secret, at another gateway than the file's own: one with other settings. `post` sends a form there;
+ * `allowed` gives consent as the admin, and returns the form that redeems the code.
+ */
+export async function appAt(other: Gateway) {
+  const post = (path: string, members: Record<string, string>) =>
+    other.request("POST", path, {
+      key: null,
+      body: new URLSearchParams(members).toString(),
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+    });
+  const { json: client } = await other.request("PUT", "/v1/clients/app", {
+    body: {
+      name: "App",
+      grant_types: ["authorization_code", "refresh_token"],
+      auth_method: "none",
+      redirect_uris: [callback],
+      scope: "contexts:create:* contexts:read",
+    },
+  });
+  const { client_id } = client;
+  const allowed = async () => {
+    const { asked, verifier } = await asks({ client_id });
+    const sent = await post("/oauth/authorize", { ...asked, decision: "allow", api_key: other.adminKey });
+    const code = new URL(sent.headers.get("location")!).searchParams.get("code")!;
+    return { grant_type: "authorization_code", code, code_verifier: verifier, redirect_uri: callback, client_id };
+  };
+  return { post, client_id, allowed };
+}
+
 /** Requests and gives consent; returns the redirect. */
 export async function consented(parameters: Record<string, string>, key: string, decision = "allow") {
   const page = await gateway.request("GET", `/oauth/authorize?${new URLSearchParams(parameters)}`, { key: null });
