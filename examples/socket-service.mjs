@@ -181,7 +181,7 @@ const words = {
     return { counted: to };
   },
   greet: ({ input }) => {
-    if (input === undefined) throw new Asks("Whom shall I greet?", { type: "string", minLength: 1 });
+    if (input === undefined) throw new Asks("Who should I greet?", { type: "string", minLength: 1 });
     return { greeting: `Hello, ${input}!` };
   },
 };

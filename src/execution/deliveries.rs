@@ -59,7 +59,7 @@ pub async fn deliver(tenant: &str) -> Result<(), Failure> {
         if room > 0 || !tried.is_empty() {
             let ask = Ask::Deliver { tried: std::mem::take(&mut tried), most: room };
             let Reply::Due(due) = call_with_retry(tenant, &ask).await? else {
-                return Err(Failure("the hub answered something else".into()));
+                return Err(Failure("unexpected reply from the hub".into()));
             };
             made += due.len();
             for one in due {

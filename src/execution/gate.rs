@@ -94,7 +94,7 @@ async fn breaker_open(
         put_back(tenant, work, Some(until)).await?;
         return Ok(Gate::Blocked);
     }
-    let message = "The circuit of this service is open: it has failed too often and is not called for a while.";
+    let message = "The circuit breaker of this service is open: it has failed too often and is not called for a while.";
     refuse(tenant, work, error(ErrorCode::CircuitOpen, message, entry), waiter).await
 }
 

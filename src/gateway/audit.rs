@@ -29,7 +29,7 @@ fn query(call: &Call) -> Result<AuditQuery, Problem> {
     let (after, before) = (time(call, "after", &mut faults), time(call, "before", &mut faults));
     let action = call.query("action");
     if action.as_deref().is_some_and(|action| !is_action(action)) {
-        faults.push(Fault::new("?action", "must be an action such as key.revoked, or key.* for all that begin so"));
+        faults.push(Fault::new("?action", "must be an action such as key.revoked, or a prefix such as key.*"));
     }
     let limit = limit(call, DEFAULT_LIMIT, MAX_LIMIT);
     if limit.is_none() {
@@ -56,7 +56,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     query.limit += 1;
     let Reply::Audit { mut entries } = ask_registry(caller, Ask::Audit(query)).await? else {
-        return Err(Problem::internal("the registry answered something else"));
+        return Err(Problem::internal("unexpected reply from the registry"));
     };
     let more = entries.len() > limit;
     entries.truncate(limit);

@@ -170,7 +170,7 @@ impl Call {
         let Some(name) = query::repeated(&self.query) else { return Ok(()) };
         let problem =
             Problem::new(Code::InvalidRequest, format!("The query parameter {name:?} is given more than once."));
-        Err(Problem { errors: vec![json::Fault::new(format!("?{name}"), "may be given once")], ..problem })
+        Err(Problem { errors: vec![json::Fault::new(format!("?{name}"), "may be given only once")], ..problem })
     }
 
     /// Refuses query members that the handler does not read.
@@ -254,7 +254,7 @@ impl Call {
     /// The whole body.
     async fn body(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
         if !self.is_plain() {
-            let detail = "Send the body as it is, without Content-Encoding.";
+            let detail = "Send the body without Content-Encoding.";
             return Err(Problem::new(Code::UnsupportedMediaType, detail).with_header("Accept-Encoding", "identity"));
         }
         let body = self.request.body(most_bytes, self.settings.body_timeout_ms).await;
@@ -264,7 +264,7 @@ impl Call {
             }
             BodyError::TooSlow => {
                 let seconds = self.settings.body_timeout_ms as f64 / 1000.0;
-                Problem::new(Code::RequestTimeout, format!("The body has to be here within {seconds} seconds."))
+                Problem::new(Code::RequestTimeout, format!("The body was not received within {seconds} seconds."))
             }
             BodyError::Broken(failure) => broken(failure),
         })
@@ -284,7 +284,7 @@ impl Call {
 
     /// RFC 9110 §13.1: entity tags here are version numbers.
     pub fn condition(&self) -> Result<Condition, Problem> {
-        let malformed = || Problem::new(Code::InvalidRequest, "If-Match takes * or entity tags such as \"3\".");
+        let malformed = || Problem::new(Code::InvalidRequest, "If-Match must be * or entity tags such as \"3\".");
         let condition = match self.request.header("if-match").map(str::trim) {
             None => Condition::None,
             Some("*") => Condition::Exists,

@@ -60,7 +60,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
         }
         Reply::CalledBack { .. } => Err(Problem::new(
             Code::Conflict,
-            "This callback's time is over: the context has ended, or another attempt has begun. Stop working on it.",
+            "This callback is no longer valid: the context has ended, or another attempt has begun. Stop working on it.",
         )),
         _ => Err(unknown()),
     }

@@ -13,7 +13,7 @@ pub async fn open(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Prob
     call.only_query(&[])?;
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     if !entry.service().transport.connects() {
-        let detail = "This service is called by the gateway. Only one with transport.kind socket connects.";
+        let detail = "The gateway calls this service. Only a service with transport.kind socket opens a connection.";
         return Err(Problem::new(Code::Conflict, detail));
     }
     if !call.upgrades() {

@@ -106,7 +106,7 @@ async fn identify_viewer(call: &Call) -> Result<(Viewer, Option<CredentialWatch>
 }
 
 fn after(call: &Call) -> Result<Option<u64>, Problem> {
-    let fault = || Problem::invalid(vec![Fault::new("?after", "must be an event's sequence")]);
+    let fault = || Problem::invalid(vec![Fault::new("?after", "must be the sequence of an event")]);
     call.query("after").map(|text| sequence(&text).ok_or_else(fault)).transpose()
 }
 
@@ -114,7 +114,7 @@ fn after(call: &Call) -> Result<Option<u64>, Problem> {
 fn resumed(call: &Call) -> Result<Option<u64>, Problem> {
     let after = after(call)?;
     let last = call.request.header("last-event-id").filter(|text| !text.trim().is_empty());
-    let fault = || Problem::new(Code::InvalidRequest, "Last-Event-ID takes an event's sequence.");
+    let fault = || Problem::new(Code::InvalidRequest, "Last-Event-ID must be the sequence of an event.");
     Ok(last.map(|text| sequence(text.trim()).ok_or_else(fault)).transpose()?.or(after))
 }
 
@@ -204,7 +204,7 @@ async fn opened(mut open: Open) -> Result<JsValue, Problem> {
         opened = objects::open_socket(Kind::Shards, &shard_name(&tenant, shard), &open).await.map_err(internal)?;
     }
     match opened {
-        SocketResponse::Elsewhere(_) => Err(Problem::internal("a shard sent a socket on")),
+        SocketResponse::Elsewhere(_) => Err(Problem::internal("a shard redirected a socket")),
         SocketResponse::Here(response) => Ok(response),
     }
 }
@@ -328,6 +328,6 @@ async fn list(
             }
             page(call, &events, next.map(|last| page_cursor::write(key, &last.to_string(), &digest)))
         }
-        _ => Err(Problem::internal("the hub answered something else")),
+        _ => Err(Problem::internal("unexpected reply from the hub")),
     }
 }

@@ -141,7 +141,7 @@ pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
 pub async fn last_used(caller: &Caller) -> Result<Vec<(String, Timestamp)>, Problem> {
     match ask_registry(caller, Ask::LastUsed).await? {
         Reply::LastUsed(used) => Ok(used),
-        _ => Err(Problem::internal("the registry answered something else")),
+        _ => Err(Problem::internal("unexpected reply from the registry")),
     }
 }
 

@@ -128,7 +128,7 @@ async fn found(
 }
 
 pub fn bad_cursor() -> Problem {
-    Problem::new(Code::InvalidRequest, "The cursor is not one this list gave out with these filters.")
+    Problem::new(Code::InvalidRequest, "The cursor is not from this list with these filters.")
 }
 
 /// A page with its `Link` (RFC 8288).
@@ -159,7 +159,7 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<PagePart<Box<
                     _ => break,
                 }
             }
-            Err(crate::platform::Failure(format!("{name} gives no list")))
+            Err(crate::platform::Failure(format!("{name} returned no list")))
         }
     });
     let mut found = Vec::new();

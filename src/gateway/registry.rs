@@ -57,7 +57,7 @@ fn shown(weighed: &DocumentSize) -> Shown<'_> {
 pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     call.only_query(&[])?;
     let Reply::Room(room) = ask_registry(caller, Ask::Room).await? else {
-        return Err(Problem::internal("the registry answered something else"));
+        return Err(Problem::internal("unexpected reply from the registry"));
     };
     let view = View {
         revision: caller.snapshot.revision,

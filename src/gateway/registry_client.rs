@@ -29,15 +29,17 @@ pub fn refusal(reply: Reply, what: &str) -> Problem {
         Reply::Refused(Refusal::PreconditionRequired) => Problem::new(
             Code::PreconditionRequired,
             format!(
-                "This {what} exists. Send its current ETag as If-Match, or If-Match: * to change whatever is there."
+                "This {what} already exists. Send its current ETag as If-Match, or If-Match: * to change it in any state."
             ),
         ),
         Reply::Refused(Refusal::PreconditionFailed) => Problem::new(
             Code::PreconditionFailed,
-            format!("The {what} is not in the state your precondition names. Read it again."),
+            format!("The {what} does not match your precondition. Read it again."),
         ),
         Reply::TooLarge(too_large) => Problem::new(Code::PayloadTooLarge, too_large.to_string()),
-        Reply::Refused(Refusal::Conflict) => Problem::new(Code::Conflict, format!("There is such a {what} already.")),
-        _ => Problem::internal("the registry answered something else"),
+        Reply::Refused(Refusal::Conflict) => {
+            Problem::new(Code::Conflict, format!("Another {what} already has this id."))
+        }
+        _ => Problem::internal("unexpected reply from the registry"),
     }
 }

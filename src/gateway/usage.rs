@@ -125,7 +125,7 @@ fn query(call: &Call) -> Result<UsageQuery, Problem> {
     let group_by = call.query("group_by").unwrap_or_default();
     let by: Vec<&str> = group_by.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
     if by.iter().any(|part| !matches!(*part, "service" | "capability" | "principal")) {
-        faults.push(Fault::new("?group_by", "must be service, capability and principal, by commas"));
+        faults.push(Fault::new("?group_by", "must be a comma-separated list of service, capability and principal"));
     }
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
@@ -152,10 +152,10 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
             page(call, &data, None)
         }
         Reply::Usage(None) => {
-            let detail = "gives more than 1,000 groups: ask for a shorter span, or group by less";
+            let detail = "returns more than 1,000 groups: shorten the period or group by fewer fields";
             Err(Problem::invalid(vec![Fault::new("?group_by", detail)]))
         }
-        _ => Err(Problem::internal("the hub answered something else")),
+        _ => Err(Problem::internal("unexpected reply from the hub")),
     }
 }
 
@@ -168,6 +168,6 @@ pub async fn metrics(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
             let text = metrics::text(&Totals { rows, refused }, format);
             Ok(Answer::text(200, format.content_type(), text))
         }
-        _ => Err(Problem::internal("the hub answered something else")),
+        _ => Err(Problem::internal("unexpected reply from the hub")),
     }
 }

@@ -127,10 +127,8 @@ pub async fn redeliver(call: &Call, caller: &Caller, name: &str) -> Result<Answe
     match call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
         HubReply::Delivery(delivery) => Answer::json(202, &delivery_view(&delivery)),
         HubReply::Absent => Err(Problem::not_found("event")),
-        HubReply::Idle => {
-            Err(Problem::new(Code::Conflict, "This webhook is paused or disabled. Write it again, enabled, first."))
-        }
-        _ => Err(Problem::internal("the hub answered something else")),
+        HubReply::Idle => Err(Problem::new(Code::Conflict, "This webhook is paused or disabled. Enable it first.")),
+        _ => Err(Problem::internal("unexpected reply from the hub")),
     }
 }
 
@@ -149,7 +147,7 @@ pub async fn deliveries(call: &Call, caller: &Caller, name: &str) -> Result<Answ
     };
     let ask = HubAsk::Deliveries { webhook: name.into(), below, limit: limit + 1 };
     let HubReply::Deliveries(mut found) = call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? else {
-        return Err(Problem::internal("the hub answered something else"));
+        return Err(Problem::internal("unexpected reply from the hub"));
     };
     let more = found.len() as u64 > limit;
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));

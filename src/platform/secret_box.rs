@@ -67,7 +67,7 @@ pub async fn decrypt(data: AssociatedData<'_>, encrypted: &EncryptedSecret) -> R
     if let Some(secret) = encrypted.as_plaintext() {
         return Ok(secret.to_string());
     }
-    let parts = encrypted.parts().ok_or_else(|| Failure(format!("what is kept of {data:?} is not readable")))?;
+    let parts = encrypted.parts().ok_or_else(|| Failure(format!("the stored secret {data:?} cannot be read")))?;
     let Parts { key: number, version, bytes, .. } = parts;
     let bound = data.bound(version);
     let key = RING.with(|ring| ring.get(number).map(|key| Uint8Array::from(key.as_slice())));

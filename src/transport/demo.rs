@@ -33,14 +33,14 @@ fn action(capability: &str, parameters: Value, input: Option<Value>, chance: f64
         "fail_sometimes" => {
             let share = parameters.get("share").and_then(Value::as_f64).unwrap_or(0.5);
             if chance < share {
-                return refusal("bad_luck", "It failed, as it does sometimes. It may be tried again.", true);
+                return refusal("bad_luck", "The demonstration failed on purpose. You can retry.", true);
             }
             Action::Answer(json!({"result": {"lucky": true}}))
         }
         "greet" => match input {
             Some(name) => Action::Answer(json!({"result": {"greeting": format!("Hello, {}!", plain(&name))}})),
             None => Action::Answer(json!({"input_required": {
-                "message": "Whom shall I greet?",
+                "message": "Who should I greet?",
                 "schema": {"type": "string", "title": "Name", "minLength": 1, "maxLength": 100}
             }})),
         },

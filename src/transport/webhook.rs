@@ -22,7 +22,8 @@ async fn decrypted(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) ->
     let mut secrets = Vec::new();
     for secret in std::iter::once(newest).chain(before) {
         let text = secret_box::decrypt(document_secret_data(tenant, DocumentKind::Webhook, id), secret).await?;
-        secrets.push(Secret::parse(&text).ok_or_else(|| Failure(format!("a secret of the webhook {id} is none")))?);
+        secrets
+            .push(Secret::parse(&text).ok_or_else(|| Failure(format!("a secret of the webhook {id} is malformed")))?);
     }
     Ok(secrets)
 }

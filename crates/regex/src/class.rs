@@ -144,7 +144,7 @@ fn ranges_of(class: &ClassUnicode) -> Ranges {
 
 /// `\p{…}`.
 fn property(name: &str) -> Result<Ranges, Error> {
-    let unknown = Error::Syntax("a \\p names no property of characters that there is");
+    let unknown = Error::Syntax("a \\p names an unknown Unicode property");
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '=' | '-' | ' ');
     if name.is_empty() || name.len() > 64 || !name.chars().all(known) {
         return Err(unknown);

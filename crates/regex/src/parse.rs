@@ -49,7 +49,7 @@ pub fn parse(pattern: &str, library: &mut Library) -> Result<Parsed, Error> {
     let node = parser.either()?;
     match parser.rest.next() {
         None => Ok(Parsed { node, classes: parser.classes }),
-        Some(_) => Err(Error::Syntax("a ) closes nothing")),
+        Some(_) => Err(Error::Syntax("a ) has no matching (")),
     }
 }
 
@@ -115,11 +115,11 @@ impl Parser<'_> {
                 '.' => self.as_it_is(if self.flags.dot_all { vec![(0, LAST)] } else { negated(&line_ends()) })?,
                 '[' => self.class()?,
                 '\\' => self.escaped()?,
-                '*' | '+' | '?' => return Err(Error::Syntax("there is nothing that a * + or ? repeats")),
+                '*' | '+' | '?' => return Err(Error::Syntax("a *, + or ? has nothing to repeat")),
                 '{' => {
                     self.rest = start;
                     if self.count()?.is_some() {
-                        return Err(Error::Syntax("there is nothing that a { repeats"));
+                        return Err(Error::Syntax("a { has nothing to repeat"));
                     }
                     let _ = self.rest.next();
                     self.literal(u32::from(c))?
@@ -190,7 +190,7 @@ impl Parser<'_> {
         };
         let Some((least, most)) = counts else { return Ok(None) };
         if most.is_some_and(|most| most < least) {
-            return Err(Error::Syntax("the counts of a repetition are the wrong way round"));
+            return Err(Error::Syntax("the bounds of a repetition are out of order"));
         }
         self.rest = after.chars();
         Ok(Some((least, most)))
@@ -209,7 +209,7 @@ impl Parser<'_> {
                 };
                 let first = name.chars().next().is_some_and(|c| c.is_alphabetic() || matches!(c, '_' | '$'));
                 if !first || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$')) {
-                    return Err(Error::Syntax("the name of a group is none"));
+                    return Err(Error::Syntax("the name of a group is invalid"));
                 }
                 self.rest = after.chars();
             } else if !self.flags()? {
@@ -300,11 +300,11 @@ impl Parser<'_> {
             '0' if !self.peek().is_some_and(|c| c.is_ascii_digit()) => 0,
             'c' => match self.rest.next() {
                 Some(letter) if letter.is_ascii_alphabetic() => u32::from(letter) % 32,
-                _ => return Err(Error::Syntax("a \\c is followed by no letter")),
+                _ => return Err(Error::Syntax("a \\c is not followed by a letter")),
             },
             'x' => self.hexadecimal(2)?,
             'u' => self.code_unit()?,
-            c if c.is_ascii_alphanumeric() => return Err(Error::Syntax("a \\ stands before what needs none")),
+            c if c.is_ascii_alphanumeric() => return Err(Error::Syntax("a \\ precedes a character that needs no escape")),
             c => u32::from(c),
         };
         Ok(Part::One(one))
@@ -312,7 +312,7 @@ impl Parser<'_> {
 
     /// So many digits, or any number of them within braces.
     fn hexadecimal(&mut self, count: usize) -> Result<u32, Error> {
-        let wrong = Error::Syntax("a \\x or \\u is followed by no number of a character");
+        let wrong = Error::Syntax("a \\x or \\u is not followed by a character code");
         let digits = if self.takes("{") {
             let Some((digits, after)) = self.rest.as_str().split_once('}') else { return Err(wrong) };
             self.rest = after.chars();
@@ -360,7 +360,7 @@ impl Parser<'_> {
             let _ = self.rest.next();
             match (first, self.part()?) {
                 (Part::One(from), Part::One(to)) if from <= to => ranges.push((from, to)),
-                (Part::One(_), Part::One(_)) => return Err(Error::Syntax("a range is the wrong way round")),
+                (Part::One(_), Part::One(_)) => return Err(Error::Syntax("a range is out of order")),
                 (first, last) => {
                     add(&mut ranges, first);
                     add(&mut ranges, Part::One(u32::from('-')));

@@ -244,7 +244,7 @@ impl Creation<'_> {
             Reply::Replayed { id } => replay(call, caller, &id, mode).await?,
             Reply::KeyReused => return Err(key_reused()),
             Reply::Taken => return Ok(None),
-            _ => return Err(Problem::internal("the store answered something else")),
+            _ => return Err(Problem::internal("unexpected reply from the store")),
         };
         Ok(Some(created))
     }

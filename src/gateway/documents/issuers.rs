@@ -147,7 +147,7 @@ impl Document for Issuer {
         // A token names its issuer and its audience, and not the document: the two could not be distinguished.
         let mut others = all::<Issuer>(&caller.snapshot).filter(|(stored, _)| stored.id != name);
         if let Some((stored, _)) = others.find(|(_, other)| other.overlaps(&issuer)) {
-            let detail = format!("This issuer is known already for this audience, as {}.", stored.id);
+            let detail = format!("This issuer is already registered for this audience, as {}.", stored.id);
             return Err(Problem::new(Code::Conflict, detail));
         }
         Ok((issuer, ()))

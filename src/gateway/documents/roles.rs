@@ -47,7 +47,7 @@ pub fn may_grant<'p>(principal: &Principal, permissions: impl IntoIterator<Item 
 fn not_built_in(name: &str) -> Result<(), Problem> {
     match role::built_in(name) {
         None => Ok(()),
-        Some(_) => Err(Problem::new(Code::Conflict, "This role comes with the gateway and cannot be changed.")),
+        Some(_) => Err(Problem::new(Code::Conflict, "This role is built in and cannot be changed.")),
     }
 }
 

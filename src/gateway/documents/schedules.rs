@@ -154,7 +154,7 @@ impl Document for Schedule {
         let ask = SchedulerAsk::Past { schedule: id.into() };
         match call_scheduler(&caller.principal.tenant, &ask).await.map_err(internal)? {
             SchedulerReply::Past(past) => Ok(Some(past)),
-            _ => Err(Problem::internal("the scheduler answered something else")),
+            _ => Err(Problem::internal("unexpected reply from the scheduler")),
         }
     }
 
@@ -164,13 +164,13 @@ impl Document for Schedule {
         // The principal of a token that acts for the owner of a key is that of the key.
         if !caller.principal.principal.starts_with("key:") || !caller.principal.from.is_empty() {
             let detail =
-                "A schedule runs in the name of an API key; what a token may ends with it. Write it with a key.";
+                "A schedule runs as an API key, because the permissions of a token expire with it. Use an API key.";
             return Err(Problem::new(Code::Conflict, detail));
         }
         creatable(call, caller, &schedule)?;
         let is_new = find::<Schedule>(&caller.snapshot, id).is_none();
         if is_new && caller.snapshot.documents(DocumentKind::Schedule).count() >= MAX_SCHEDULES {
-            let detail = format!("There are {MAX_SCHEDULES} schedules already: delete one first.");
+            let detail = format!("There are already {MAX_SCHEDULES} schedules. Delete one first.");
             return Err(Problem::new(Code::Conflict, detail));
         }
         let principal = caller.principal.principal.clone();

@@ -105,7 +105,7 @@ impl Document for Tenant {
     async fn accept(_: &Call, _: &Caller, id: &str, body: &str) -> Result<(Self, Option<String>), Problem> {
         let tenant = tenant::read(body).map_err(Problem::invalid)?;
         if id == FIRST_TENANT {
-            let detail = "This tenant is the deployment's own: its variables configure it.";
+            let detail = "This tenant belongs to the deployment, whose variables configure it.";
             return Err(Problem::new(Code::Conflict, detail));
         }
         Ok((tenant, None))
@@ -113,7 +113,7 @@ impl Document for Tenant {
 
     fn refusal(reply: Reply) -> Problem {
         if matches!(reply, Reply::Refused(Refusal::Conflict)) {
-            let detail = "A tenant that was deleted had this id, and no other gets it. Choose another id.";
+            let detail = "This id belonged to a deleted tenant and cannot be used again. Choose another id.";
             return Problem::new(Code::Conflict, detail);
         }
         refusal(reply, "tenant")

@@ -112,7 +112,7 @@ fn view<'a>(
 async fn states(caller: &Caller) -> Result<Vec<(String, HookState)>, Problem> {
     match call_hub(&caller.principal.tenant, &HubAsk::WebhookStates).await.map_err(internal)? {
         HubReply::WebhookStates(states) => Ok(states),
-        _ => Err(Problem::internal("the hub answered something else")),
+        _ => Err(Problem::internal("unexpected reply from the hub")),
     }
 }
 
@@ -166,7 +166,7 @@ impl Document for Webhook {
         let written = webhooks::read(body, rules).map_err(Problem::invalid)?;
         let is_new = find::<Webhook>(&caller.snapshot, id).is_none();
         if is_new && caller.snapshot.documents(DocumentKind::Webhook).count() >= MAX_WEBHOOKS {
-            let detail = format!("There are {MAX_WEBHOOKS} webhooks already: delete one first.");
+            let detail = format!("There are already {MAX_WEBHOOKS} webhooks. Delete one first.");
             return Err(Problem::new(Code::Conflict, detail));
         }
         // The registry keeps the secret when none is sent.

@@ -113,7 +113,7 @@ pub async fn scheduled(tenant: &str, snapshot: &Snapshot, service: &str, capabil
                 }
                 return Err(exceeded(vec![(pool.name, standing.reset_ms)]));
             }
-            _ => return Err(Problem::internal("the limit answered something else")),
+            _ => return Err(Problem::internal("unexpected reply from the limit")),
         }
     }
     Ok(())
@@ -175,7 +175,7 @@ async fn take(call: &Call, pool: &PoolRef) -> Result<Outcome, Failure> {
         return match pool.ask(Ask::Acquire).await? {
             Reply::Permit { permit, standing } => Ok(Outcome::Permit(permit, standing)),
             Reply::Refused { standing } => Ok(Outcome::Refused(standing)),
-            _ => Err(Failure("the limit answered something else".into())),
+            _ => Err(Failure("unexpected reply from the limit".into())),
         };
     }
     let until = clock::now().plus_ms(MAX_WAIT_MS);
@@ -222,7 +222,7 @@ async fn ask(
         }
         other => {
             with_local_quota(&pool.id, LocalQuota::request_failed);
-            other.and_then(|_| Err(Failure("the limit answered something else".into())))
+            other.and_then(|_| Err(Failure("unexpected reply from the limit".into())))
         }
     }
 }

@@ -242,7 +242,7 @@ pub async fn app_owner(
     options: RelayOptions<'_>,
     uri: &str,
 ) -> Result<String, Error> {
-    let unknown_uri = || Error::Params("No item here has this name.".into());
+    let unknown_uri = || Error::Params("No such resource, or you do not have access to it.".into());
     let is_over = Cell::new(false);
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     if let Claim::Of(service) = apps.claim(uri) {

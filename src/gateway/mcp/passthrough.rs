@@ -18,7 +18,8 @@ use super::server_features::{declares, permission};
 use super::upstream::ClientProfile;
 use super::{EndpointScope, lists, refresh_caller, tools};
 
-const UNKNOWN_NAME: &str = "No item here has this name.";
+const NO_PROMPT: &str = "No such prompt, or you do not have access to it.";
+const NO_RESOURCE: &str = "No such resource, or you do not have access to it.";
 
 pub async fn serve(
     call: &Call,
@@ -69,11 +70,11 @@ async fn route(
     if let Some(list) = method.list {
         return lists::combined_list(call, caller, servers, (method, list), request.params, options).await;
     }
-    let unknown_name = || Error::Params(UNKNOWN_NAME.into());
-    let params = request.params.ok_or_else(unknown_name)?;
-    let subject = about(params).ok_or_else(unknown_name)?;
+    let no_subject = || Error::Params("params must name a prompt or a resource".into());
+    let params = request.params.ok_or_else(no_subject)?;
+    let subject = about(params).ok_or_else(no_subject)?;
     let (entry, own_name) = owner(call, caller, &servers, options, &subject).await?;
-    let params = in_own_words(params, &subject, &own_name).ok_or_else(unknown_name)?;
+    let params = in_own_words(params, &subject, &own_name).ok_or_else(no_subject)?;
     let result = forward(call, caller, entry, method, &params, options).await?;
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     let asked = match &subject {
@@ -92,21 +93,24 @@ async fn owner<'c>(
     options: RelayOptions<'_>,
     subject: &Subject,
 ) -> Result<(&'c Entry, String), Error> {
-    let unknown_name = || Error::Params(UNKNOWN_NAME.into());
+    let unknown = || {
+        let detail = if matches!(subject, Subject::Prompt(_)) { NO_PROMPT } else { NO_RESOURCE };
+        Error::Params(detail.into())
+    };
     let ids = || servers.iter().map(|entry| entry.service().id.as_str());
     let (id, own_name) = match subject {
         Subject::Prompt(name) => {
-            ids().find_map(|id| Some((id, names::own_prompt(id, name)?.to_string()))).ok_or_else(unknown_name)?
+            ids().find_map(|id| Some((id, names::own_prompt(id, name)?.to_string()))).ok_or_else(unknown)?
         }
         Subject::Resource(uri) => match app_uris::owner(uri, ids()) {
             Some(found) => found,
             None if uri.starts_with(app_uris::SCHEME) => {
                 let id = lists::app_owner(call, caller, servers, options, uri).await?;
-                (ids().find(|candidate| *candidate == id).ok_or_else(unknown_name)?, uri.clone())
+                (ids().find(|candidate| *candidate == id).ok_or_else(unknown)?, uri.clone())
             }
-            None => return Err(unknown_name()),
+            None => return Err(unknown()),
         },
     };
-    let entry = servers.iter().find(|entry| entry.service().id == id).ok_or_else(unknown_name)?;
+    let entry = servers.iter().find(|entry| entry.service().id == id).ok_or_else(unknown)?;
     Ok((entry, own_name))
 }

@@ -147,7 +147,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     query.limit += 1;
     let Reply::Listed(mut entries) = ask(tenant, &Ask::Listed(query)).await.map_err(internal)? else {
-        return Err(Problem::internal("the list's object answered something else"));
+        return Err(Problem::internal("unexpected reply from the list's object"));
     };
     let more = entries.len() > limit;
     entries.truncate(limit);
@@ -162,7 +162,7 @@ pub async fn delete(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let tenant = &caller.principal.tenant;
     let find = Ask::Find { grant: id.into() };
     let Reply::Listed(found) = ask(tenant, &find).await.map_err(internal)? else {
-        return Err(Problem::internal("the list's object answered something else"));
+        return Err(Problem::internal("unexpected reply from the list's object"));
     };
     let entry = found.into_iter().next();
     let me = &caller.principal.principal;

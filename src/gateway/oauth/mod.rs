@@ -124,10 +124,7 @@ fn origin(call: &Call) -> String {
 async fn form(call: &Call) -> Result<Form, EndpointError> {
     let error = match media_type::form(call.content_type()) {
         Ok(()) if call.is_plain() => None,
-        Ok(()) => Some(OAuthError::new(
-            OAuthErrorCode::UnsupportedMediaType,
-            "send the form as it is, without Content-Encoding",
-        )),
+        Ok(()) => Some(OAuthError::new(OAuthErrorCode::UnsupportedMediaType, "send the form without Content-Encoding")),
         Err(UnsupportedBody::Charset) => {
             Some(OAuthError::new(OAuthErrorCode::UnsupportedMediaType, "send the form in UTF-8"))
         }

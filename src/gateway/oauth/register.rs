@@ -88,7 +88,7 @@ async fn register(call: &Call) -> Result<Answer, EndpointError> {
     match objects::send(Kind::Registry, FIRST_TENANT, "", &message, PATIENCE_MS).await.map_err(internal)? {
         Reply::Document { stored, .. } => registered(&client, &client_id, stored.created_at.seconds(), secret),
         Reply::AllInUse | Reply::TooLarge(_) => all_in_use(),
-        _ => Err(Problem::internal("the registry answered something else").into()),
+        _ => Err(Problem::internal("unexpected reply from the registry").into()),
     }
 }
 

@@ -136,7 +136,7 @@ pub async fn read_grant(realm: &Realm, grant: &str, client: &str) -> Result<Opti
         objects::send(Kind::Grants, &grant_object(realm, grant), "", &ask, PATIENCE_MS).await.map_err(internal)?;
     match reply {
         Reply::Read(grant) => Ok(grant.map(|grant| *grant)),
-        _ => Err(Problem::internal("the grant's object answered something else").into()),
+        _ => Err(Problem::internal("unexpected reply from the grant's object").into()),
     }
 }
 
@@ -304,7 +304,7 @@ async fn answer(claims: &AccessTokenClaims, refresh: Option<String>) -> Result<A
     let reply =
         objects::send(Kind::Grants, OWN_KEYS, "", &Ask::Sign { claims }, PATIENCE_MS).await.map_err(internal)?;
     let Reply::Signed(token) = reply else {
-        return Err(Problem::internal("the keys' object answered something else").into());
+        return Err(Problem::internal("unexpected reply from the keys' object").into());
     };
     let body = Tokens {
         access_token: &token,

@@ -72,7 +72,7 @@ fn no_idempotency_key(call: &Call) -> Result<(), Problem> {
     if call.request.header("idempotency-key").is_none() {
         return Ok(());
     }
-    let detail = "Idempotency-Key is honoured by POST /v1/contexts and by its replays only. Leave it out: this request \
-                  makes something anew each time.";
+    let detail = "Only POST /v1/contexts and replays honour Idempotency-Key. Leave it out: this request creates \
+                  something new each time.";
     Err(Problem::new(Code::InvalidRequest, detail))
 }

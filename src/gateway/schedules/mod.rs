@@ -32,7 +32,7 @@ pub async fn run(tenant: &str) -> Result<(), Failure> {
     let mut ran = Vec::new();
     loop {
         let Reply::Runs(runs) = call_scheduler(tenant, &Ask::Run { ran }).await? else {
-            return Err(Failure("the scheduler answered something else".into()));
+            return Err(Failure("unexpected reply from the scheduler".into()));
         };
         if runs.is_empty() {
             return Ok(());
@@ -107,12 +107,12 @@ async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
             StoreReply::Admitted { .. } => return Ok(Some(id)),
             StoreReply::Replayed { id } => return Ok(Some(id)),
             StoreReply::KeyReused => {
-                let detail = "This run was made before the schedule was changed.";
+                let detail = "This run was created before the schedule was changed.";
                 return Err(Problem::new(Code::IdempotencyKeyReused, detail));
             }
             StoreReply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await.map_err(internal)?,
             StoreReply::Taken => {}
-            _ => return Err(Problem::internal("the store answered something else")),
+            _ => return Err(Problem::internal("unexpected reply from the store")),
         }
     }
     Err(Problem::internal("the registry changes faster than it can be read"))

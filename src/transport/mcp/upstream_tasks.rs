@@ -22,7 +22,7 @@ const MAX_FAILED: u32 = 10;
 const RETRY_DELAY_MS: u64 = 200;
 
 fn unreadable() -> RequestOutcome {
-    RequestOutcome::Invalid(ResponseError::NoMessage("what it says of a task cannot be read".into()))
+    RequestOutcome::Invalid(ResponseError::NoMessage("its description of a task cannot be read".into()))
 }
 
 /// A task that runs at its server. It is cancelled when this is dropped.

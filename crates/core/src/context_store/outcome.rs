@@ -42,7 +42,8 @@ impl<S: Storage> ContextStore<S> {
         random: u64,
     ) -> Result<CommitResult, StorageError> {
         let Some(mut head) = self.take_live(id)? else {
-            let ended = self.storage.done_head(id)?.ok_or_else(|| StorageError(format!("{id} is not here")))?;
+            let ended =
+                self.storage.done_head(id)?.ok_or_else(|| StorageError(format!("{id} is not in this store")))?;
             return Ok(CommitResult::Rejected(Box::new(ended)));
         };
         let known = last_number(&head);

@@ -159,7 +159,7 @@ pub fn resolve<'s>(
     let all = claimants.iter().chain(unread.difference(claimants));
     let forms = || all.clone().take(MAX_FORMS).map(|service| apps.uri(service, address, false)).collect::<Vec<_>>();
     match (claimants.first(), claimants.len(), unread.is_empty()) {
-        (None, _, true) => Err("No item here has this name.".into()),
+        (None, _, true) => Err("No such resource, or you do not have access to it.".into()),
         (Some(service), 1, true) => Ok(service),
         (_, 0 | 1, false) => {
             let forms = forms().join(", ");
@@ -244,7 +244,7 @@ mod tests {
             resolve(&apps, "ui://app/1", &claimants.iter().copied().collect(), &unread.iter().copied().collect())
         };
         assert_eq!(of(&["b"], &[]), Ok("b"));
-        assert_eq!(of(&[], &[]), Err("No item here has this name.".into()));
+        assert_eq!(of(&[], &[]), Err("No such resource, or you do not have access to it.".into()));
         let unclear = "The owner of this URI is unknown, as not all lists could be read. Request one of: ";
         assert_eq!(of(&["b"], &["a"]), Err(format!("{unclear}ui://b+app/1, ui://a+app/1")));
         assert_eq!(of(&[], &["a", "c"]), Err(format!("{unclear}ui://a+app/1, ui://c+app/1")));

@@ -183,12 +183,12 @@ impl std::fmt::Display for TooLarge {
         match self {
             TooLarge::Document { bytes } => write!(
                 f,
-                "The document would take {bytes} bytes as it is stored; one may take {MAX_DOCUMENT_BYTES}. Shorten it."
+                "The document would take {bytes} bytes in storage; the maximum is {MAX_DOCUMENT_BYTES}. Shorten it."
             ),
             TooLarge::Share { share: Share::Revocations, used, needed } => write!(
                 f,
-                "Revocations take {used} of {MAX_REVOCATION_BYTES} bytes; this one needs {needed} more. Those of \
-                 tokens that have expired are deleted within minutes."
+                "Revocations take {used} of {MAX_REVOCATION_BYTES} bytes; this one needs {needed} more. Revocations \
+                 of expired tokens are deleted within minutes."
             ),
             TooLarge::Share { share, used, needed } => {
                 let limit = share.limit();

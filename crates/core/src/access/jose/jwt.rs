@@ -36,7 +36,7 @@ pub enum TokenError {
     Critical,
     #[error("the token's algorithm is not one of its issuer's")]
     Algorithm,
-    #[error("the token's type is not its issuer's")]
+    #[error("the token's type is not the one its issuer uses")]
     Type,
     #[error("the token's issuer is unknown")]
     Issuer,

@@ -185,7 +185,7 @@ fn lists_of_items_are_those_of_their_draft() {
         let closed = of(draft, json!({"items": [{}], "additionalItems": false})).unwrap();
         assert_eq!(
             closed.validate(&json!([1, 2, 3])).unwrap_err()[0].detail,
-            "must not have 2 items more than are listed"
+            "must not have more items than are listed, has 2 more"
         );
         each(
             draft,

@@ -96,7 +96,7 @@ impl Schema {
             return refuse(format!("is larger than {MAX_BYTES} bytes"));
         }
         let Ok((document, own)) = exact_json::tree(text, &Numbers::default()) else {
-            return refuse("is not JSON, or nested too deeply".into());
+            return refuse("is not JSON, or is nested too deeply".into());
         };
         if depth(&document) > MAX_DEPTH {
             return refuse(format!("is nested more than {MAX_DEPTH} levels deep"));
@@ -116,7 +116,7 @@ impl Schema {
             match (compiled, exhausted) {
                 (Ok(compiled), None) => Ok(compiled),
                 (Err(error), None) => Err(compile_faults(*error, &keyed)),
-                (_, Some(_)) => refuse("takes too long to be checked itself".into()),
+                (_, Some(_)) => refuse("takes too long to check".into()),
             }
         })?;
         let (accepts_all, is_shallow) = (accepts_all(&document), outline::is_shallow(&document));
@@ -133,8 +133,8 @@ impl Schema {
             !scale.bears(part, &Value::Null, 0)
         });
         if let Some(at) = heavy {
-            let detail = "refers back to itself without going deeper into the value, or to too \
-                          many others";
+            let detail = "refers back to itself without going deeper into the value, or refers \
+                          to too many others";
             return Err(vec![fault(&keyed.written(at), detail)]);
         }
         Ok(schema)

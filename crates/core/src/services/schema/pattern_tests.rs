@@ -179,7 +179,7 @@ fn common_patterns_are_taken_however_many_there_are() {
 fn a_pattern_with_too_many_states_is_named_with_its_bound() {
     let faults = refused(&json!({"items": {"pattern": "((a{100}){100}){100}"}}));
     assert_eq!(faults[0].pointer, "/items/pattern");
-    let detail = "must not repeat too much: it becomes 1000001 states, and one pattern may have 20000";
+    let detail = "must not repeat too much: it has 1000001 states, and one pattern may have 20000";
     assert_eq!(faults[0].detail, detail);
     schema(&json!({"pattern": format!("a{{{}}}", MAX_STATES - 1)}));
     refused(&json!({"pattern": format!("a{{{MAX_STATES}}}")}));

@@ -88,8 +88,8 @@ impl Patterns {
             let (has, largest) = made.max().map_or((0, ""), |(states, text)| (states, text.as_str()));
             let largest = clip(largest, MAX_SHOWN);
             let detail = format!(
-                "has patterns that repeat too much, or too many of them: together they become {all} states, and \
-                 {MAX_ALL_STATES} may be. The largest, {largest}, has {has}"
+                "has patterns that repeat too much, or too many patterns: together they have {all} states, and \
+                 the limit is {MAX_ALL_STATES}. The largest, {largest}, has {has}"
             );
             faults.push(fault("", &detail));
         }
@@ -236,15 +236,15 @@ impl Keyed {
 fn refusal(error: &Error) -> String {
     match error {
         Error::Syntax(why) => format!(
-            "is not a regular expression that runs in linear time (look-around and back-references do not), of \
-             ECMA-262: {why}"
+            "is not an ECMA-262 regular expression that runs in linear time (look-around and \
+             back-references do not): {why}"
         ),
         Error::Flag(flag) => format!("has the flag {flag}, which is not part of ECMA-262"),
         Error::Classes => {
             format!("has, with the patterns before it, more than the allowed {MAX_RANGES} ranges in its classes")
         }
         Error::TooLarge(states) => {
-            format!("must not repeat too much: it becomes {states} states, and one pattern may have {MAX_STATES}")
+            format!("must not repeat too much: it has {states} states, and one pattern may have {MAX_STATES}")
         }
     }
 }
@@ -257,8 +257,8 @@ pub(super) fn unaffordable(exhausted: &Exhausted, instance: &Value) -> Fault {
     let characters = exhausted.characters;
     let detail = format!(
         "cannot be checked: matching the pattern {pattern} with a text of {characters} characters would take too long. \
-         All patterns of a schema together may take {MAX_STEPS} steps. Send a shorter text, or have the schema say \
-         maxLength beside the pattern"
+         All patterns of a schema together may take {MAX_STEPS} steps. Send a shorter text, or set maxLength \
+         beside the pattern in the schema"
     );
     fault(if found { &at } else { "" }, &detail)
 }

@@ -295,11 +295,11 @@ fn describe(kind: &ErrorKind) -> Option<String> {
         ErrorKind::Dependency { prop, missing } | ErrorKind::DependentRequired { prop, missing } => {
             let names: Vec<String> = missing.iter().map(|name| quote(name)).collect();
             let names = clip(&names.join(", "), MAX_WANTED);
-            format!("needs {names} where there is {}", quote(prop))
+            format!("needs {names} when it has {}", quote(prop))
         }
         ErrorKind::Contains => "has no item of the kind it must contain".into(),
         ErrorKind::UniqueItems { got: [first, second] } => {
-            format!("must not have equal items, but {first} and {second} are")
+            format!("must not have equal items, but items {first} and {second} are equal")
         }
         ErrorKind::Pattern { want, .. } => {
             format!("must match the pattern {}", clip(want, MAX_WANTED))
@@ -328,7 +328,7 @@ fn describe_count(kind: &ErrorKind) -> Option<String> {
         ErrorKind::MaxProperties { got, want } => format!("must have at most {}, has {got}", members(want)),
         ErrorKind::MinItems { got, want } => format!("must have at least {}, has {got}", items(want)),
         ErrorKind::MaxItems { got, want } => format!("must have at most {}, has {got}", items(want)),
-        ErrorKind::AdditionalItems { got } => format!("must not have {} more than are listed", items(got)),
+        ErrorKind::AdditionalItems { got } => format!("must not have more items than are listed, has {got} more"),
         ErrorKind::MinContains { got, want } => {
             format!("must contain at least {} of a kind, has {}", items(want), got.len())
         }
