@@ -1,6 +1,6 @@
 // @ts-check
-// The Worker as `npm start` serves it: entry.mjs, with bodies that have been read. `wrangler dev` exits when a request is
-// answered before its body is read (see scripts/front.mjs, which bounds bodies); the deployed platform handles this.
+// The Worker as `npm start` serves it: entry.mjs, with bodies that have been read. `wrangler dev` exits when a request
+// is answered before its body is read (see scripts/front.mjs, which bounds bodies); the deployed platform handles this.
 import Gateway from "./entry.mjs";
 
 export * from "./entry.mjs";

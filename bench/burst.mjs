@@ -22,7 +22,9 @@ function contextId(answer) {
   return id;
 }
 
-/** @param {Connection} connection @param {string} id @param {Record<string, string>} headers @returns {Promise<string>} */
+/**
+ * @param {Connection} connection @param {string} id @param {Record<string, string>} headers @returns {Promise<string>}
+ */
 async function statusOf(connection, id, headers) {
   const answer = await connection.send(
     requestBytes({ method: "GET", path: `/v1/contexts/${id}`, headers }, connection.port),
@@ -32,7 +34,10 @@ async function statusOf(connection, id, headers) {
   return JSON.parse(answer.body.toString()).status;
 }
 
-/** Asks until the context has ended. @param {Connection} connection @param {string} id @param {Record<string, string>} headers @param {number} until */
+/**
+ * Asks until the context has ended.
+ * @param {Connection} connection @param {string} id @param {Record<string, string>} headers @param {number} until
+ */
 async function ended(connection, id, headers, until) {
   for (;;) {
     const status = await statusOf(connection, id, headers);
@@ -97,7 +102,10 @@ export async function burst(job) {
   }
 }
 
-/** Every context of a burst must have completed: counts those that had not when first asked. @param {import("./load.mjs").VerifyJob} job */
+/**
+ * Every context of a burst must have completed: counts those that had not when first asked.
+ * @param {import("./load.mjs").VerifyJob} job
+ */
 export async function verify(job) {
   const lanes = Array.from({ length: job.connections }, () => new Connection(job.port));
   const ids = [...job.ids];

@@ -22,7 +22,10 @@ export function requestBytes(spec, port) {
 /** The value of a header. @param {Answer} answer @param {string} name */
 export const header = (answer, name) => answer.head.match(new RegExp(`\\r\\n${name}: *([^\\r]*)`, "i"))?.[1];
 
-/** A chunked body's bytes and the offset behind it, or null while it is incomplete. @param {Buffer} buffer @param {number} start */
+/**
+ * A chunked body's bytes and the offset behind it, or null while it is incomplete.
+ * @param {Buffer} buffer @param {number} start
+ */
 function chunked(buffer, start) {
   /** @type {Buffer[]} */
   const parts = [];

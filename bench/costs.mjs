@@ -11,10 +11,12 @@ import { askCosts, queueMessages, startComparator, startGateway } from "./target
  * @typedef {import("./scenarios.mjs").Bench} Bench
  *
  * Per context: rows and requests by object, as counted.
- * @typedef {{ contexts: number, rowsWritten: Record<string, number>, rowsRead: number | null, objectRequests: Record<string, number>,
- *   alarmsSet: number | null, queueMessages: number, cpuMs: number | null }} PerContext
+ * @typedef {{ contexts: number, rowsWritten: Record<string, number>, rowsRead: number | null,
+ *   objectRequests: Record<string, number>, alarmsSet: number | null, queueMessages: number,
+ *   cpuMs: number | null }} PerContext
  * @typedef {{ files: number, bytes: number, rows: Record<string, number> }} Stored
- * @typedef {{ solitary: PerContext | null, loaded: PerContext | null, stored: Record<string, Stored>, contexts: number }} CostFigures
+ * @typedef {{ solitary: PerContext | null, loaded: PerContext | null, stored: Record<string, Stored>,
+ *   contexts: number }} CostFigures
  */
 
 const SOLITARY = 20;
@@ -70,7 +72,10 @@ async function counted(target, work) {
   };
 }
 
-/** What the objects of a stopped workerd left on disk, by class. @param {string} storage @returns {Record<string, Stored>} */
+/**
+ * What the objects of a stopped workerd left on disk, by class.
+ * @param {string} storage @returns {Record<string, Stored>}
+ */
 export function stored(storage) {
   /** @type {Record<string, Stored>} */
   const classes = {};
@@ -105,7 +110,9 @@ export function stored(storage) {
   return classes;
 }
 
-/** @param {"gateway" | "comparator"} side @param {string} runFolder @param {Bench} bench @returns {Promise<CostFigures>} */
+/**
+ * @param {"gateway" | "comparator"} side @param {string} runFolder @param {Bench} bench @returns {Promise<CostFigures>}
+ */
 export async function costs(side, runFolder, bench) {
   const start = side === "gateway" ? startGateway : startComparator;
   const target = await start(runFolder, bench.upstreamPort, { COUNT_COSTS: "true" });

@@ -7,7 +7,8 @@ const source = new URL("../wrangler.toml", import.meta.url);
 /**
  * @typedef {{ compatibilityDate: string, compatibilityFlags: string[], vars: Record<string, string>,
  *   objects: { name: string, class_name: string }[], queues: { binding: string, queue: string }[],
- *   consumers: { queue: string, max_batch_size?: number, max_retries?: number }[], assets: string | undefined }} Deployment
+ *   consumers: { queue: string, max_batch_size?: number, max_retries?: number }[], assets: string | undefined }}
+ *   Deployment
  */
 
 /** A line without its comment; a `#` inside quotes does not start one. @param {string} line */

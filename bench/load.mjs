@@ -16,7 +16,8 @@ import { Tally } from "./tally.mjs";
  *   count: number, everyMs: number }} PacedJob
  * @typedef {{ kind: "burst", port: number, request: RequestSpec, headers: Record<string, string>,
  *   connections: number, count: number, upstreamPort: number }} BurstJob
- * @typedef {{ kind: "verify", port: number, headers: Record<string, string>, ids: string[], connections: number }} VerifyJob
+ * @typedef {{ kind: "verify", port: number, headers: Record<string, string>, ids: string[],
+ *   connections: number }} VerifyJob
  * @typedef {{ kind: "sockets", port: number, path: string, headers: Record<string, string>, count: number }} SocketsJob
  * @typedef {{ kind: "publish", port: number, request: RequestSpec, events: number }} PublishJob
  * @typedef {{ kind: "unplug" }} UnplugJob

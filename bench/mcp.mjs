@@ -13,7 +13,10 @@ const SERVICES = 100;
 const TOOLS = 20;
 const PAGE = 100;
 
-/** @param {Target} target @param {string} path @param {string} method @param {Record<string, unknown>} params @returns {RequestSpec} */
+/**
+ * @param {Target} target @param {string} path @param {string} method @param {Record<string, unknown>} params
+ * @returns {RequestSpec}
+ */
 function message(target, path, method, params) {
   const _meta = {
     "io.modelcontextprotocol/protocolVersion": REVISION,

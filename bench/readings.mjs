@@ -45,7 +45,10 @@ export function preciseCpuMs(pid) {
   }
 }
 
-/** Resident memory now and at its peak, in MiB. @param {number} pid @returns {{ rss: number | null, peak: number | null }} */
+/**
+ * Resident memory now and at its peak, in MiB.
+ * @param {number} pid @returns {{ rss: number | null, peak: number | null }}
+ */
 export function memoryMib(pid) {
   const status = read(`/proc/${pid}/status`) ?? "";
   const value = (/** @type {string} */ name) => {

@@ -5,8 +5,9 @@ import { sum } from "./costs.mjs";
 
 /**
  * @typedef {import("./rounds.mjs").ScenarioFigures} ScenarioFigures
- * @typedef {{ date: string, options: import("./options.mjs").Options, machine: Record<string, string | number | number[]>,
- *   versions: Record<string, string>, sizes: ReturnType<typeof import("./startup.mjs").sizes>,
+ * @typedef {{ date: string, options: import("./options.mjs").Options,
+ *   machine: Record<string, string | number | number[]>, versions: Record<string, string>,
+ *   sizes: ReturnType<typeof import("./startup.mjs").sizes>,
  *   startup: Awaited<ReturnType<typeof import("./startup.mjs").startups>> | null, scenarios: ScenarioFigures[],
  *   costs: Partial<Record<"gateway" | "comparator", import("./costs.mjs").CostFigures>> }} Results
  */

@@ -5,7 +5,8 @@
 /**
  * @typedef {import("./scenarios.mjs").Cell} Cell
  * @typedef {import("./targets.mjs").Side} Side
- * @typedef {{ rounds: Cell[], median: Cell, spread: { perSecond: number | null, p50: number | null, cpuMs: number | null } }} SideFigures
+ * @typedef {{ rounds: Cell[], median: Cell, spread: { perSecond: number | null, p50: number | null,
+ *   cpuMs: number | null } }} SideFigures
  * @typedef {{ key: string, title: string, sides: Partial<Record<Side, SideFigures>>,
  *   ratio: { perSecond: number | null, p50: number | null, cpuMs: number | null } }} ScenarioFigures
  */

@@ -12,11 +12,13 @@ import { contextBody } from "./targets.mjs";
  * @typedef {import("./tally.mjs").Expectation} Expectation
  *
  * `perform` gives a job to the load's process.
- * @typedef {{ perform(job: import("./load.mjs").Job): Promise<any>, options: import("./options.mjs").Options, upstreamPort: number }} Bench
+ * @typedef {{ perform(job: import("./load.mjs").Job): Promise<any>, options: import("./options.mjs").Options,
+ *   upstreamPort: number }} Bench
  *
  * One side's figures in one round. `perSecond` counts what the scenario's unit says; `cpuMs` is per unit.
- * @typedef {{ perSecond: number | null, p50: number, p99: number, cpuMs: number | null, units: number, rss: number | null,
- *   peak: number | null, answerBytes?: number, answeredPerSecond?: number, strangers?: number }} Cell
+ * @typedef {{ perSecond: number | null, p50: number, p99: number, cpuMs: number | null, units: number,
+ *   rss: number | null, peak: number | null, answerBytes?: number, answeredPerSecond?: number,
+ *   strangers?: number }} Cell
  * @typedef {{ key: string, title: string, sides: Side[], run(bench: Bench, target: Target): Promise<Cell> }} Scenario
  */
 
@@ -60,7 +62,10 @@ function insistRight(figures) {
   }
 }
 
-/** Measures CPU and memory of some work, until the process is idle again. @template T @param {number} pid @param {() => Promise<T>} work */
+/**
+ * Measures CPU and memory of some work, until the process is idle again.
+ * @template T @param {number} pid @param {() => Promise<T>} work
+ */
 export async function measured(pid, work) {
   await untilQuiet(pid);
   resetPeak(pid);
@@ -74,7 +79,10 @@ export async function measured(pid, work) {
 /** @param {number | null} total @param {number} units */
 const per = (total, units) => (total === null ? null : total / units);
 
-/** @param {Bench} bench @param {Target} target @param {RequestSpec[]} requests @param {Expectation} expect @returns {Promise<Cell>} */
+/**
+ * @param {Bench} bench @param {Target} target @param {RequestSpec[]} requests @param {Expectation} expect
+ * @returns {Promise<Cell>}
+ */
 async function steady(bench, target, requests, expect) {
   /** @type {import("./load.mjs").SteadyJob} */
   const job = {

@@ -29,7 +29,10 @@ const bare = (entry, wasm) => ({
   assets: false,
 });
 
-/** One start: the CPU that workerd used until its first response. @param {string} runFolder @param {string} name @param {WorkerSpec} spec */
+/**
+ * One start: the CPU that workerd used until its first response.
+ * @param {string} runFolder @param {string} name @param {WorkerSpec} spec
+ */
 async function start(runFolder, name, spec) {
   const folder = ownFolder(runFolder, `start-${name}`);
   const { child, ports } = await startWorkerd(folder, writeConfig(folder, spec));

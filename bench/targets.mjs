@@ -35,7 +35,10 @@ export async function startUpstream() {
   };
 }
 
-/** @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} [vars] @returns {Promise<Target>} */
+/**
+ * @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} [vars]
+ * @returns {Promise<Target>}
+ */
 export async function startComparator(runFolder, upstreamPort, vars = {}) {
   const folder = ownFolder(runFolder, "comparator");
   const sockets = writeConfig(folder, comparatorSpec({ UPSTREAM: `http://127.0.0.1:${upstreamPort}/`, ...vars }));
@@ -49,14 +52,18 @@ export async function startComparator(runFolder, upstreamPort, vars = {}) {
     folder,
     headers,
     admin: headers,
-    // The gateway always publishes; the comparator only when sockets are measured, so that it writes three rows otherwise.
+    // The gateway always publishes; the comparator only when sockets are measured, so that it writes three rows
+    // otherwise.
     tellPath: "/v1/contexts?tell",
     queuePort: null,
     end: () => end(child),
   };
 }
 
-/** @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} [vars] @returns {Promise<Target>} */
+/**
+ * @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} [vars]
+ * @returns {Promise<Target>}
+ */
 export function startGateway(runFolder, upstreamPort, vars = {}) {
   return startAs("gateway", runFolder, upstreamPort, vars);
 }
@@ -79,7 +86,10 @@ export async function startMany(runFolder, upstreamPort) {
   return target;
 }
 
-/** @param {Side} side @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} vars @returns {Promise<Target>} */
+/**
+ * @param {Side} side @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} vars
+ * @returns {Promise<Target>}
+ */
 async function startAs(side, runFolder, upstreamPort, vars) {
   const folder = ownFolder(runFolder, side);
   const adminKey = randomBytes(32).toString("base64url");
@@ -136,7 +146,10 @@ const INPUT_SCHEMA = {
   },
 };
 
-/** @param {number} port @param {string} method @param {string} path @param {Record<string, string>} headers @param {string} [body] */
+/**
+ * @param {number} port @param {string} method @param {string} path @param {Record<string, string>} headers
+ * @param {string} [body]
+ */
 async function ask(port, method, path, headers, body) {
   const response = await fetch(`http://127.0.0.1:${port}${path}`, {
     method,
@@ -157,7 +170,10 @@ function insist(answer, what) {
   return answer.text;
 }
 
-/** Registers the service, creates the load's key and tries both capabilities. @param {number} port @param {Record<string, string>} admin @param {number} upstreamPort */
+/**
+ * Registers the service, creates the load's key and tries both capabilities.
+ * @param {number} port @param {Record<string, string>} admin @param {number} upstreamPort
+ */
 async function prepare(port, admin, upstreamPort) {
   insist(await ask(port, "GET", "/health", {}), "GET /health");
   insist(
@@ -200,7 +216,10 @@ async function prepare(port, admin, upstreamPort) {
   return headers;
 }
 
-/** Calls that touch no store may use a registry state up to two seconds old, so a new capability takes a while. @param {number} port @param {Record<string, string>} headers @param {"echo" | "lookup"} capability */
+/**
+ * Calls that touch no store may use a registry state up to two seconds old, so a new capability takes a while.
+ * @param {number} port @param {Record<string, string>} headers @param {"echo" | "lookup"} capability
+ */
 async function usable(port, headers, capability) {
   const until = Date.now() + 10_000;
   for (;;) {

@@ -1,6 +1,6 @@
 // @ts-check
-// Writes the folder in which workerd is started: its configuration, embedded modules and storage. Gateway and comparator
-// get the same compatibility date and flags, storage on disk and network access.
+// Writes the folder in which workerd is started: its configuration, embedded modules and storage. Gateway and
+// comparator get the same compatibility date and flags, storage on disk and network access.
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { deployment } from "./deployment.mjs";
 
@@ -17,7 +17,10 @@ export const WASM = { name: "./index_bg.wasm", path: here("../build/index_bg.was
 /** @type {Module[]} */
 export const GATEWAY_MODULES = [{ name: "worker.mjs", path: here("../build/worker.mjs"), kind: "esModule" }, WASM];
 
-/** The gateway as wrangler.toml deploys it. @param {Record<string, string>} vars beyond wrangler.toml's @returns {WorkerSpec} */
+/**
+ * The gateway as wrangler.toml deploys it.
+ * @param {Record<string, string>} vars beyond wrangler.toml's @returns {WorkerSpec}
+ */
 export function gatewaySpec(vars) {
   const deployed = deployment();
   return {

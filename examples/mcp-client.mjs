@@ -2,7 +2,8 @@
 // An MCP client: lists the tools of a gateway and calls one. Node 20 or newer, with
 // `npm install @modelcontextprotocol/client`.
 //
-//   MCP_URL=https://gateway.example.com/mcp MCP_KEY=nx_… node examples/mcp-client.mjs words__word_count '{"text": "one front door"}'
+//   MCP_URL=https://gateway.example.com/mcp MCP_KEY=nx_… \
+//     node examples/mcp-client.mjs words__word_count '{"text": "one front door"}'
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
 const { MCP_URL = "http://127.0.0.1:8787/mcp", MCP_KEY } = process.env;

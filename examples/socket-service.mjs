@@ -41,11 +41,15 @@ const MAX_PAUSE_MS = 15_000;
 
 /**
  * Stays connected and works until it is stopped.
- * @param {{gateway: string, service: string, key: string, credit?: number, capabilities: Record<string, Capability>}} options
+ * @param {{gateway: string, service: string, key: string, credit?: number,
+ *   capabilities: Record<string, Capability>}} options
  */
 export async function serve({ gateway, service, key, credit = 4, capabilities }) {
   const url = `${gateway.replace(/^http/, "ws")}/v1/services/${service}/connect`;
-  /** Running work, and reports not yet confirmed as stored, by delivery. @type {Map<string, {stop: AbortController, report?: object}>} */
+  /**
+   * Running work, and reports not yet confirmed as stored, by delivery.
+   * @type {Map<string, {stop: AbortController, report?: object}>}
+   */
   const held = new Map();
   /** @type {WebSocket | undefined} */
   let socket;

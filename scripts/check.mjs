@@ -41,6 +41,7 @@ const steps = {
   ],
   sources: [
     ["layers", () => run(node, [join(root, "scripts/layers.mjs")])],
+    ["prose", () => run(node, [join(root, "scripts/prose.mjs")])],
     ["contract bundled from api/", () => run(node, [join(root, "scripts/api.mjs"), "--check"])],
     ["format of all else", () => run(node, [prettier, "--check", "--log-level", "warn", "."])],
     ["JavaScript types", () => tsc()],

@@ -26,8 +26,8 @@ function processes() {
 }
 
 /**
- * Records the processes that a process starts, periodically and on `look`. `end`, and the exit of this process, ends all
- * of them: a workerd left running would use the same state as the next one.
+ * Records the processes that a process starts, periodically and on `look`. `end`, and the exit of this process, ends
+ * all of them: a workerd left running would use the same state as the next one.
  * @param {() => number | undefined} of
  */
 export function followChildren(of) {

@@ -1,6 +1,7 @@
 // @ts-check
-// Runs test files in the order given, which `node --test` would sort by name: `files.mjs REPORT AT_ONCE FILE… -- FLAG…`.
-// Writes the number of tests that passed and failed to the file REPORT, as JSON. Needs the Node of the tests.
+// Runs test files in the order given, which `node --test` would sort by name:
+// `files.mjs REPORT AT_ONCE FILE… -- FLAG…`. Writes the number of tests that passed and failed to the file REPORT, as
+// JSON. Needs the Node of the tests.
 import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { run } from "node:test";

@@ -1,8 +1,8 @@
 // @ts-check
 // The front: the server at the address of `npm start`, before `wrangler dev`. wrangler exits when a client disconnects
 // in the middle of a body, or when the Worker responds without having read all of it (cloudflare/workers-sdk#15203,
-// #15709). So the front reads bodies whole, up to a bound, before wrangler sees a request; and requests that arrive before
-// it is up, or after it died, wait until it serves. Responses and sockets are passed on as they arrive.
+// #15709). So the front reads bodies whole, up to a bound, before wrangler sees a request; and requests that arrive
+// before it is up, or after it died, wait until it serves. Responses and sockets are passed on as they arrive.
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer, request as ask } from "node:http";
@@ -48,13 +48,19 @@ function lines(raw, without) {
   return kept;
 }
 
-/** A client's address, as the platform passes it to the gateway. @param {import("node:http").IncomingMessage} request */
+/**
+ * A client's address, as the platform passes it to the gateway.
+ * @param {import("node:http").IncomingMessage} request
+ */
 function addressOf(request) {
   const address = request.socket.remoteAddress?.replace(/^::ffff:/, "").replace(/%.*$/, "");
   return address === undefined ? [] : [ADDRESS, address];
 }
 
-/** A request's head, as it is sent on. @param {import("node:http").IncomingMessage} request @param {string[]} headers */
+/**
+ * A request's head, as it is sent on.
+ * @param {import("node:http").IncomingMessage} request @param {string[]} headers
+ */
 function head(request, headers) {
   let text = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n`;
   for (let at = 0; at + 1 < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;
@@ -96,13 +102,19 @@ function whole(request) {
   });
 }
 
-/** A client that is still sending reads the response only if the connection stays open for a while. @param {import("node:http").IncomingMessage} request */
+/**
+ * A client that is still sending reads the response only if the connection stays open for a while.
+ * @param {import("node:http").IncomingMessage} request
+ */
 function linger(request) {
   request.resume();
   setTimeout(() => request.socket.destroy(), LINGER_MS).unref();
 }
 
-/** The response while the gateway is down, in the form of its own refusals. @param {import("node:http").ServerResponse} response @param {string} path */
+/**
+ * The response while the gateway is down, in the form of its own refusals.
+ * @param {import("node:http").ServerResponse} response @param {string} path
+ */
 function unserved(response, path) {
   if (response.headersSent || response.destroyed) return response.destroy();
   const id = `req_${randomUUID()}`;
@@ -158,7 +170,10 @@ export function startFront(host, port) {
       if (response.headersSent || !again || Date.now() > end) return unserved(response, path);
     }
 
-    /** Sends the request once; returns the error if it failed before a response began. @param {number} to @returns {Promise<NodeJS.ErrnoException | undefined>} */
+    /**
+     * Sends the request once; returns the error if it failed before a response began.
+     * @param {number} to @returns {Promise<NodeJS.ErrnoException | undefined>}
+     */
     function asked(to) {
       return new Promise((resolve) => {
         // One connection per request: a reused one may be about to close.
@@ -193,7 +208,10 @@ export function startFront(host, port) {
     }
   }
 
-  /** Connects to the gateway once it serves. @param {() => boolean} left @returns {Promise<import("node:net").Socket | undefined>} */
+  /**
+   * Connects to the gateway once it serves.
+   * @param {() => boolean} left @returns {Promise<import("node:net").Socket | undefined>}
+   */
   async function reach(left) {
     for (const end = Date.now() + PATIENCE_MS; ; await pause(RETRY_MS)) {
       const to = await serving(left);
@@ -209,7 +227,11 @@ export function startFront(host, port) {
     }
   }
 
-  /** WebSockets: bytes are passed on in both directions. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} begun */
+  /**
+   * WebSockets: bytes are passed on in both directions.
+   * @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client
+   * @param {Buffer} begun
+   */
   async function join(request, client, begun) {
     client.on("error", () => client.destroy());
     const headers = [...lines(request.rawHeaders, CLAIMED), ...addressOf(request)];
@@ -235,7 +257,11 @@ export function startFront(host, port) {
     }
   }
 
-  /** Takes back a request that Node handed over because of its `Upgrade`, and reads it as if it had none. @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client @param {Buffer} begun */
+  /**
+   * Takes back a request that Node handed over because of its `Upgrade`, and reads it as if it had none.
+   * @param {import("node:http").IncomingMessage} request @param {import("node:stream").Duplex} client
+   * @param {Buffer} begun
+   */
   function takeBack(request, client, begun) {
     client.unshift(Buffer.concat([head(request, lines(request.rawHeaders, UPGRADE)), begun]));
     server.emit("connection", client);

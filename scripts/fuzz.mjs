@@ -1,6 +1,7 @@
 // @ts-check
-// `npm run fuzz`: builds the fuzz targets in `fuzz/` and runs each of them for a while. `npm run fuzz -- --seconds 60 json
-// cron` runs these two for a minute each; `npm run fuzz -- json FILE` repeats one input that a run has saved.
+// `npm run fuzz`: builds the fuzz targets in `fuzz/` and runs each of them for a while.
+// `npm run fuzz -- --seconds 60 json cron` runs these two for a minute each; `npm run fuzz -- json FILE` repeats one
+// input that a run has saved.
 //
 // The instrumentation is that of `cargo fuzz`, without the sanitizers, which need a nightly toolchain: the core has no
 // unsafe code for them to check. The corpus starts with the literals of each parser's own tests, so a case added there
@@ -51,7 +52,10 @@ const FLAGS = [
   "--cfg=fuzzing",
 ];
 
-/** The string literals of a Rust source, as bytes; comments and undecodable literals are left out. @param {string} source */
+/**
+ * The string literals of a Rust source, as bytes; comments and undecodable literals are left out.
+ * @param {string} source
+ */
 function literals(source) {
   const token = /\/\/[^\n]*|'(?:[^'\\\n]|\\.[^'\n]*)'|b?r(#*)"([\s\S]*?)"\1|b?"((?:[^"\\]|\\[\s\S])*)"/g;
   /** @type {Buffer[]} */

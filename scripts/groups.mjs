@@ -27,6 +27,7 @@ export const CONFORMANCE = [
   "groups",
   "layers",
   "official-suite",
+  "prose",
   "sdk-clients",
 ];
 
@@ -41,8 +42,8 @@ export const ALONE = {
 };
 
 /**
- * Files that take longest, by the beginnings of their names. They begin first: otherwise the last of them would run on by
- * itself at the end.
+ * Files that take longest, by the beginnings of their names. They begin first: otherwise the last of them would run on
+ * by itself at the end.
  */
 export const LONG = ["console", "generators", "matrix", "official-suite", "recovery", "results", "room", "start"];
 
@@ -76,11 +77,12 @@ const isLong = (path) => LONG.some((name) => begins(path, name));
 const isGroup = (word) => Object.hasOwn(groups, word);
 
 /**
- * The selection of words on the command line: a group, all native tests (`rust`), or files whose path contains the word.
- * No word selects everything.
+ * The selection of words on the command line: a group, all native tests (`rust`), or files whose path contains the
+ * word. No word selects everything.
  * @param {string[]} words
- * @returns {{ packages: string[], files: string[], alone: string[], last: string[] }} the crates whose native tests run,
- *   the test files that run side by side, those that run one by one, and those that run after all others
+ * @returns {{ packages: string[], files: string[], alone: string[], last: string[] }}
+ *   the crates whose native tests run, the test files that run side by side, those that run one by
+ *   one, and those that run after all others
  */
 export function select(words) {
   const all = words.length === 0;

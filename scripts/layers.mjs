@@ -65,7 +65,10 @@ export function bare(source) {
   );
 }
 
-/** The paths of a `use` tree, with their places. @param {string} tree @param {number} at @returns {[string[], number][]} */
+/**
+ * The paths of a `use` tree, with their places.
+ * @param {string} tree @param {number} at @returns {[string[], number][]}
+ */
 function branches(tree, at) {
   /** @type {[string[], number][]} */
   const found = [];

@@ -119,7 +119,10 @@ function freePort() {
   });
 }
 
-/** Settles when the gateway responds: true, or false once `over` is true. @param {string} url @param {() => boolean} over */
+/**
+ * Settles when the gateway responds: true, or false once `over` is true.
+ * @param {string} url @param {() => boolean} over
+ */
 async function answers(url, over) {
   while (!over()) {
     const response = await fetch(`${url}/health`, { signal: AbortSignal.timeout(5000) }).catch(() => undefined);
@@ -160,8 +163,8 @@ function rebuildOnChange() {
 }
 
 /**
- * Filters wrangler's output for the Worker's log, which are lines of JSON. The rest are the bindings, repeated with each
- * build, and wrangler's own address, which is not the one to call. Errors are written to standard error.
+ * Filters wrangler's output for the Worker's log, which are lines of JSON. The rest are the bindings, repeated with
+ * each build, and wrangler's own address, which is not the one to call. Errors are written to standard error.
  */
 function logOnly() {
   if (process.env.WRANGLER_LOG) return (/** @type {string} */ text) => void process.stdout.write(text);
@@ -213,13 +216,19 @@ async function keepServing(args, onServing) {
   }
 }
 
-/** The address to call; a wildcard address is replaced by one that can be called. @param {string} ip @param {number} port */
+/**
+ * The address to call; a wildcard address is replaced by one that can be called.
+ * @param {string} ip @param {number} port
+ */
 function urlOf(ip, port) {
   const host = ip === "*" || ip === "0.0.0.0" ? "127.0.0.1" : ip === "::" ? "::1" : ip;
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** Prints the address and first steps once the gateway serves. @param {string} url @param {string | undefined} key @param {string} secrets */
+/**
+ * Prints the address and first steps once the gateway serves.
+ * @param {string} url @param {string | undefined} key @param {string} secrets
+ */
 function printFirstSteps(url, key, secrets) {
   const line = key ? `export ADMIN_KEY=${key}` : `export ADMIN_KEY=$(sed -n 's/^ADMIN_KEY=//p' ${secrets})`;
   say(`Ready on ${url} – the console too. In another terminal, in this folder:

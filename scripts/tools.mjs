@@ -55,7 +55,8 @@ if (process.env.npm_lifecycle_event) {
  * @param {{
  *   env?: NodeJS.ProcessEnv, onPid?: (pid: number) => void,
  *   onStdout?: (text: string) => void, onStderr?: (text: string) => void,
- * }} [options] `onPid` receives the process's id; with it, the run ends when the process exits, even if it leaves others running
+ * }} [options] `onPid` receives the process's id; with it, the run ends when the process exits, even if it leaves
+ * others running
  * @returns {Promise<number>}
  */
 export function run(program, args, { env = process.env, onPid, onStdout, onStderr } = {}) {

@@ -20,7 +20,9 @@ after(async () => {
 
 let number = 0;
 
-/** A new service for each case, so that failures elsewhere have not opened its breaker. Returns its capability's name. */
+/**
+ * A new service for each case, so that failures elsewhere have not opened its breaker. Returns its capability's name.
+ */
 async function serve(handler: Handler, capability: Capability = {}, more: object = {}) {
   const service = await startService(handler);
   services.push(service);

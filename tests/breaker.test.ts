@@ -1,6 +1,6 @@
 // The circuit breaker, one state per service: when it opens, how it is reported, and how it closes
-// again; and a service that is down for a while: waiting clients are notified at once, asynchronous contexts run when it
-// is back.
+// again; and a service that is down for a while: waiting clients are notified at once, asynchronous contexts run when
+// it is back.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";

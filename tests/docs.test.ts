@@ -1,5 +1,5 @@
-// Runs every example in README.md and docs/*.md, in README's order of the documents and finally README once more, on one
-// gateway and in one shell, as a reader would. The language of a code block decides what is checked:
+// Runs every example in README.md and docs/*.md, in README's order of the documents and finally README once more, on
+// one gateway and in one shell, as a reader would. The language of a code block decides what is checked:
 //
 //   console  lines that begin with `$ ` are run in that shell; their output must match the lines below. Ids, times and
 //            secrets may differ. `UPDATE_DOCS=1 npm test -- docs` writes the actual output.

@@ -1,5 +1,5 @@
-// Clients generated from the contract: each is generated as documented by its generator, checked or imported in full, and
-// runs its program of examples/generated against a gateway.
+// Clients generated from the contract: each is generated as documented by its generator, checked or imported in full,
+// and runs its program of examples/generated against a gateway.
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";

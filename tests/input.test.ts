@@ -195,7 +195,8 @@ async function send(
     try {
       return await sendOnce(headers, pieces());
     } catch (error) {
-      // The platform closes the connection of an unwanted body: a client that is still writing may not read the response.
+      // The platform closes the connection of an unwanted body: a client that is still writing may not read the
+      // response.
       if (tries === 10) throw error;
     }
   }

@@ -1,6 +1,6 @@
 // The matrix: every route × every shipped role × an object of one's own, another's, and another tenant's. It is derived
-// from the contract: the permission that openapi.json requires (`x-permission`) and the permissions that `/v1/roles` lists
-// for a role decide the expected response. This file knows routes only by their paths.
+// from the contract: the permission that openapi.json requires (`x-permission`) and the permissions that `/v1/roles`
+// lists for a role decide the expected response. This file knows routes only by their paths.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";

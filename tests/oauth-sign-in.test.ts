@@ -1,5 +1,5 @@
-// Signing in with an external issuer on the consent page: its permissions, its parameters, its browser, and the error that
-// an app receives if it fails.
+// Signing in with an external issuer on the consent page: its permissions, its parameters, its browser, and the error
+// that an app receives if it fails.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";

@@ -1,5 +1,5 @@
-// Contexts behind a slow one: the platform here, like a deployed one with a single consumer, does not begin a batch of a
-// queue before the previous one has ended.
+// Contexts behind a slow one: the platform here, like a deployed one with a single consumer, does not begin a batch of
+// a queue before the previous one has ended.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accepted, ended, eventually, register, serviceAt } from "./support/arrange.ts";

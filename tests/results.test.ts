@@ -1,5 +1,5 @@
-// Results of up to ten mebibytes: stored and returned in full by every route, and deleted with their context. A row holds
-// two megabytes, so a large one is stored in pieces.
+// Results of up to ten mebibytes: stored and returned in full by every route, and deleted with their context. A row
+// holds two megabytes, so a large one is stored in pieces.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

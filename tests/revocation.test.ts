@@ -1,5 +1,5 @@
-// How long a revoked key is still accepted, measured from the response to the revocation: in this and in another isolate,
-// which learns of it only from stores and the registry.
+// How long a revoked key is still accepted, measured from the response to the revocation: in this and in another
+// isolate, which learns of it only from stores and the registry.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";

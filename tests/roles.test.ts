@@ -1,4 +1,5 @@
-// Roles: what the built-in ones grant. A tenant's own roles: they take effect at once, grant no more than their writer has, and are not deleted while in use.
+// Roles: what the built-in ones grant. A tenant's own roles: they take effect at once, grant no more than their writer
+// has, and are not deleted while in use.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { create, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";

@@ -1,5 +1,5 @@
-// The size limits of a tenant's registry: writes that do not fit are refused with their figures and do not affect others,
-// and a registry that an earlier version has overfilled recovers.
+// The size limits of a tenant's registry: writes that do not fit are refused with their figures and do not affect
+// others, and a registry that an earlier version has overfilled recovers.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,5 @@
-// Starts in the future. Schedules: contexts created automatically, in the name of the schedule's writer, once for each planned time.
+// Starts in the future. Schedules: contexts created automatically, in the name of the schedule's writer, once for each
+// planned time.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {

@@ -1,4 +1,5 @@
-// The official clients of the Model Context Protocol against the gateway, as programs use them: with a key, and signed in.
+// The official clients of the Model Context Protocol against the gateway, as programs use them: with a key, and signed
+// in.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, describe, test } from "node:test";

@@ -1,5 +1,5 @@
-// Secrets at rest: encrypted with the Worker's key, re-encrypted with its next one, and not stored at all without one. And
-// the rotation of a signing secret while services keep working.
+// Secrets at rest: encrypted with the Worker's key, re-encrypted with its next one, and not stored at all without one.
+// And the rotation of a signing secret while services keep working.
 import assert from "node:assert/strict";
 import { createHmac, randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";

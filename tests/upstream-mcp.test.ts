@@ -1,4 +1,5 @@
-// Services that are MCP servers: their tools as capabilities, called by REST and through the MCP endpoint, in both eras.
+// Services that are MCP servers: their tools as capabilities, called by REST and through the MCP endpoint, in both
+// eras.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";

@@ -1,5 +1,5 @@
-// Messages of MCP servers, valid or not: one odd item, event, character or refusal invalidates only itself, and unreadable
-// messages are reported with their fault.
+// Messages of MCP servers, valid or not: one odd item, event, character or refusal invalidates only itself, and
+// unreadable messages are reported with their fault.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { create } from "./support/arrange.ts";

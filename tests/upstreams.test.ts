@@ -1,5 +1,5 @@
-// Misbehaving services: every failure has a clear code, none hangs, and a call that is not idempotent is retried only if
-// the service itself stated that it did nothing.
+// Misbehaving services: every failure has a clear code, none hangs, and a call that is not idempotent is retried only
+// if the service itself stated that it did nothing.
 import assert from "node:assert/strict";
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:net";

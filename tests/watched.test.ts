@@ -1,4 +1,5 @@
-// Everything that stays open ends with its credentials: every kind of stream and wait, and every way that credentials end.
+// Everything that stays open ends with its credentials: every kind of stream and wait, and every way that credentials
+// end.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";

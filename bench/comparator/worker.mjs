@@ -23,7 +23,10 @@ function object(namespace, name) {
   return namespace.get(id);
 }
 
-/** The store's number is in the context's id, so a read finds it with no look-up. @param {Env} env @param {string} id */
+/**
+ * The store's number is in the context's id, so a read finds it with no look-up.
+ * @param {Env} env @param {string} id
+ */
 const storeOf = (env, id) => object(env.CONTEXTS, `store-${id.charAt(4)}`);
 
 const now = () => new Date().toISOString();
@@ -74,7 +77,10 @@ async function create(request, env, ctx, tell) {
   return answer(await run(), 200);
 }
 
-/** A context in the contract's shape, so that documents and answers are as long as the gateway's. @param {any} asked @returns {Context} */
+/**
+ * A context in the contract's shape, so that documents and answers are as long as the gateway's.
+ * @param {any} asked @returns {Context}
+ */
 function begin(asked) {
   const at = now();
   const shard = Math.floor(Math.random() * STORES);

@@ -5,7 +5,8 @@
 
 /**
  * @typedef {{ id: string, timestamp: Date, attempts: number, serializedBody?: ArrayBuffer, body?: unknown }} Message
- * @typedef {{ QUEUE: string, BATCH: string, RETRIES: string, CONSUMER: { queue(name: string, messages: Message[]): Promise<any> } }} Env
+ * @typedef {{ QUEUE: string, BATCH: string, RETRIES: string,
+ *   CONSUMER: { queue(name: string, messages: Message[]): Promise<any> } }} Env
  */
 
 /** Plain data, so it may outlive its request. @type {Message[]} */

@@ -1,5 +1,5 @@
-//! `POST /v1/callbacks/{token}`: a service reports the outcome of background work, keeps it alive, or requests input. The
-//! token is the only credential: it authorizes reports on one attempt of one context.
+//! `POST /v1/callbacks/{token}`: a service reports the outcome of background work, keeps it alive, or requests input.
+//! The token is the only credential: it authorizes reports on one attempt of one context.
 
 use std::rc::Rc;
 

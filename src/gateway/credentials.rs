@@ -25,8 +25,8 @@ use super::limits::logins;
 const HOUR_MS: u64 = 3_600_000;
 /// The maximum number of principals whose last use an isolate remembers.
 const MAX_KEYS: usize = 10_000;
-/// The interval at which the same rejection is reported again, in milliseconds, and the maximum number of different ones
-/// in that time.
+/// The interval at which the same rejection is reported again, in milliseconds, and the maximum number of different
+/// ones in that time.
 const REFUSALS_MS: u64 = 60_000;
 const MAX_REFUSALS: usize = 32;
 
@@ -80,7 +80,8 @@ pub fn used_client(call: &Call, tenant: &str, id: &str) {
     }
 }
 
-/// Reports the credentials of a request if they were rejected. Returns the rejection, or the rate limit for failed logins.
+/// Reports the credentials of a request if they were rejected. Returns the rejection, or the rate limit for failed
+/// logins.
 pub async fn refused(call: &Call, problem: Problem) -> Problem {
     if let Some(presented) = auth::presented(&call.request).filter(|_| problem.code == Code::Unauthenticated) {
         if let Err(limited) = logins::failed(call).await {
@@ -91,7 +92,8 @@ pub async fn refused(call: &Call, problem: Problem) -> Problem {
     problem
 }
 
-/// Reports rejected credentials. For keys the registry knows the real reason; for other credentials `reason` is recorded.
+/// Reports rejected credentials. For keys the registry knows the real reason; for other credentials `reason` is
+/// recorded.
 pub async fn note(call: &Call, presented: &str, reason: Option<String>) {
     let parsed = api_key::parse(presented);
     let token = jwt::parse(presented)

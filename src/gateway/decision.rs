@@ -1,5 +1,5 @@
-//! Decides about a request before it becomes a context: the service that runs it, the caller's permission, the parameters.
-//! All of it from the isolate's snapshot of the registry; a refusal is decided again with a fresh one.
+//! Decides about a request before it becomes a context: the service that runs it, the caller's permission, the
+//! parameters. All of it from the isolate's snapshot of the registry; a refusal is decided again with a fresh one.
 
 use serde_json::value::RawValue;
 

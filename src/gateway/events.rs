@@ -110,7 +110,8 @@ fn after(call: &Call) -> Result<Option<u64>, Problem> {
     call.query("after").map(|text| sequence(&text).ok_or_else(fault)).transpose()
 }
 
-/// The event after which a stream resumes. A client that reconnects by itself names it in a header, and repeats the query.
+/// The event after which a stream resumes. A client that reconnects by itself names it in a header, and repeats the
+/// query.
 fn resumed(call: &Call) -> Result<Option<u64>, Problem> {
     let after = after(call)?;
     let last = call.request.header("last-event-id").filter(|text| !text.trim().is_empty());

@@ -1,5 +1,5 @@
-//! Refused requests in the metrics: the code of the response and of the log line, counted at the tenant's hub. Requests of
-//! unknown callers are counted at the deployment's own tenant.
+//! Refused requests in the metrics: the code of the response and of the log line, counted at the tenant's hub. Requests
+//! of unknown callers are counted at the deployment's own tenant.
 
 use std::cell::RefCell;
 

@@ -1,7 +1,8 @@
 //! Server-Sent Events (WHATWG HTML §9.2): forwards the messages of an object's socket.
 //!
-//! A response that stays open cannot hibernate, so it lives in the Worker, where waiting costs nothing; for the object it
-//! is a socket like any other. The Worker pings as its client reads, so that the hub's rule for slow readers applies.
+//! A response that stays open cannot hibernate, so it lives in the Worker, where waiting costs nothing; for the object
+//! it is a socket like any other. The Worker pings as its client reads, so that the hub's rule for slow readers
+//! applies.
 
 use std::pin::pin;
 

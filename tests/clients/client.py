@@ -1,5 +1,5 @@
-"""Runs the official Python client against a gateway. One line of JSON lists the actions, run one after the other; prints their
-results as JSON."""
+"""Runs the official Python client against a gateway. One line of JSON lists the actions, run one after the other; prints
+their results as JSON."""
 
 import json
 import sys
@@ -127,7 +127,8 @@ async def cancel():
         await client.list_tools(cache_mode="bypass")
         return {"cancelled": scope.cancelled_caught}
 
-    # In the older revision a request is cancelled by its id within a session, and only clients that support elicitation have one.
+    # In the older revision a request is cancelled by its id within a session, and only clients that support elicitation
+    # have one.
     return await connected(use, elicitation_callback=decline)
 
 

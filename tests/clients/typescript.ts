@@ -116,7 +116,8 @@ const doings: {
     return { messages, result: result.structuredContent };
   },
   async cancel(connect, { slow, label }) {
-    // In the older revision a request is cancelled by its id within a session, and only clients that support elicitation have one.
+    // In the older revision a request is cancelled by its id within a session, and only clients that support
+    // elicitation have one.
     const client = await connect(() => ({}));
     const stop = new AbortController();
     const onprogress = () => stop.abort("no longer needed");

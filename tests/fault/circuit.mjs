@@ -33,7 +33,10 @@ const mostAtOnce = (calls) =>
     ),
   );
 
-/** How often the circuit entered each state, and the calls while it was not closed. @param {import("./invariants.mjs").Evidence} evidence */
+/**
+ * How often the circuit entered each state, and the calls while it was not closed.
+ * @param {import("./invariants.mjs").Evidence} evidence
+ */
 export function circuitFigures({ circuit, passages }) {
   const figures = { opened: 0, half: 0, closed: 0, callsWhileOpen: 0, mostProbes: 0 };
   circuit.forEach(({ state, at }, index) => {

@@ -10,7 +10,10 @@ const OPEN_MS = 60_000;
 /** A ping after this many messages shows that they were read. */
 const PING_AFTER = 200;
 
-/** The watchers' filters, and the events that match. @type {{ query: Record<string, string>, fits: (event: LoggedEvent) => boolean }[]} */
+/**
+ * The watchers' filters, and the events that match.
+ * @type {{ query: Record<string, string>, fits: (event: LoggedEvent) => boolean }[]}
+ */
 const WISHES = [
   { query: { types: "context.completed" }, fits: ({ type }) => type === "context.completed" },
   {
@@ -83,8 +86,8 @@ async function readLog(gateway, after, end, timeoutMs) {
 }
 
 /**
- * Opens `count` watchers. Missing, repeated or misplaced events are added to `violations`. `logEnd` returns the log's last
- * sequence while nothing is published.
+ * Opens `count` watchers. Missing, repeated or misplaced events are added to `violations`. `logEnd` returns the log's
+ * last sequence while nothing is published.
  * @param {Gateway} gateway @param {number} count @param {string[]} violations @param {() => Promise<number>} logEnd
  * @param {{ service?: string }} [only]
  */
@@ -165,7 +168,10 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
   }
 
   return {
-    /** Waits until every watcher has its matching events; checks that it received all of them once and in order. @param {number} timeoutMs */
+    /**
+     * Waits until every watcher has its matching events; checks that it received all of them once and in order.
+     * @param {number} timeoutMs
+     */
     async complete(timeoutMs) {
       const last = await logEnd();
       const log = await readLog(gateway, begin, last, timeoutMs);
@@ -187,7 +193,10 @@ export async function openCrowd(gateway, count, violations, logEnd, { service } 
         }
       }
     },
-    /** Disconnects a random watcher and resumes it, `times` times. @param {number} times @param {import("./options.mjs").Dice} roll */
+    /**
+     * Disconnects a random watcher and resumes it, `times` times.
+     * @param {number} times @param {import("./options.mjs").Dice} roll
+     */
     async disconnect(times, roll) {
       let left = times;
       const busy = new Set();

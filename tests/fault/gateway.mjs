@@ -18,8 +18,8 @@ const START_MS = 180_000;
 const EMPTY_MS = 2000;
 
 /**
- * @typedef {{ url: string, key: string, starts: number, lastWords: string | null, start(): Promise<number>, kill(): Promise<void>,
- *   remove(): void }} Gateway `lastWords` is its output if it exited without being killed
+ * @typedef {{ url: string, key: string, starts: number, lastWords: string | null, start(): Promise<number>,
+ *   kill(): Promise<void>, remove(): void }} Gateway `lastWords` is its output if it exited without being killed
  */
 
 async function freePort() {

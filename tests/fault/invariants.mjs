@@ -1,9 +1,10 @@
 // @ts-check
-// The invariants that the records of clients, service and event stream and the gateway's own list must satisfy at the end:
+// The invariants that the records of clients, service and event stream and the gateway's own list must satisfy at the
+// end:
 //
 // * no acknowledged context is lost, and the service is called for no unknown context;
-// * each context ends in exactly one final state: within 10 s of the last restart where deadlines are far away, otherwise
-//   within 2 s of its deadline, and it never times out before its deadline;
+// * each context ends in exactly one final state: within 10 s of the last restart where deadlines are far away,
+//   otherwise within 2 s of its deadline, and it never times out before its deadline;
 // * a completed context has its own result; every other one, and each attempt, is explained by an injected fault
 //   (reasons.mjs);
 // * a final state that a client has received never changes;
@@ -20,12 +21,14 @@ import { ONCE } from "./service.mjs";
 
 /**
  * @typedef {import("./load.mjs").Context} Context
- * @typedef {{ state: "closed" | "open" | "half_open", at: number }} Change a new state of the service's circuit, and when
- * @typedef {{ contexts: Map<string, Context>, responses: import("./load.mjs").Acknowledged[], calls: import("./service.mjs").Call[],
- *   passages: import("./proxy.mjs").Passage[] | null, periods: import("./proxy.mjs").Period[], kills: number[], circuit: Change[],
- *   events: import("./stream.mjs").StreamEvent[], readAgain: import("./stream.mjs").StreamEvent[], began: number, lastStart: number }} Evidence
- *   `contexts` as GET returns them at the end; `passages` and `periods` are the proxy's, if there is one; `lastStart` is
- *   when the gateway responded after the last kill
+ * @typedef {{ state: "closed" | "open" | "half_open", at: number }} Change
+ *   a new state of the service's circuit, and when
+ * @typedef {{ contexts: Map<string, Context>, responses: import("./load.mjs").Acknowledged[],
+ *   calls: import("./service.mjs").Call[], passages: import("./proxy.mjs").Passage[] | null,
+ *   periods: import("./proxy.mjs").Period[], kills: number[], circuit: Change[],
+ *   events: import("./stream.mjs").StreamEvent[], readAgain: import("./stream.mjs").StreamEvent[], began: number,
+ *   lastStart: number }} Evidence `contexts` as GET returns them at the end; `passages` and `periods`
+ *   are the proxy's, if there is one; `lastStart` is when the gateway responded after the last kill
  * @typedef {(text: string) => void} Report
  */
 

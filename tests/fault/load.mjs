@@ -12,10 +12,12 @@ import { FINAL } from "./invariants.mjs";
  *   attempts: Attempt[] }} Context
  * @typedef {{ number: number, service: string, outcome: string, code?: string, started_at: string, ended_at: string,
  *   status_code: number | null }} Attempt
- * @typedef {{ context: Context, key: string | null }} Acknowledged the context of a 200 or 202, and the `key` of the request
- * @typedef {{ responses: Acknowledged[], acknowledged: Set<string>, refused: Map<string, number>, broken: number, repeats: number, faults: string[],
- *   unanswered: Set<string>, underWay: number, stop(): Promise<void> }} Load
- *   `refused` counts other responses by status and code, `broken` requests without one, `unanswered` keys without a response
+ * @typedef {{ context: Context, key: string | null }} Acknowledged
+ *   the context of a 200 or 202, and the `key` of the request
+ * @typedef {{ responses: Acknowledged[], acknowledged: Set<string>, refused: Map<string, number>, broken: number,
+ *   repeats: number, faults: string[], unanswered: Set<string>, underWay: number, stop(): Promise<void> }} Load
+ *   `refused` counts other responses by status and code, `broken` requests without one, `unanswered` keys without a
+ *   response
  * @typedef {{ key: string | null, body: string }} Order a request that may be repeated
  */
 

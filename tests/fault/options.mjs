@@ -4,7 +4,8 @@ import { parseArgs } from "node:util";
 
 /**
  * One part: with `kills`, with `proxied` through the proxy, for `minutes` if nothing is killed.
- * @typedef {{ name: string, kills: number, contexts: number, proxied: boolean, minutes: number, clients: number, seed: number }} Part
+ * @typedef {{ name: string, kills: number, contexts: number, proxied: boolean, minutes: number, clients: number,
+ *   seed: number }} Part
  * Many sockets.
  * @typedef {{ sockets: number, seed: number }} Sockets
  * A connected service, killed this many times.
@@ -55,7 +56,10 @@ function number(text, otherwise, name, most) {
   return value;
 }
 
-/** @param {string[]} args @returns {(Part | Sockets | Backlog | ServiceKills | Simulated | Checked)[] | null} null if only help was requested */
+/**
+ * @param {string[]} args
+ * @returns {(Part | Sockets | Backlog | ServiceKills | Simulated | Checked)[] | null} null if only help was requested
+ */
 export function readOptions(args) {
   const text = /** @type {const} */ ({ type: "string" });
   const { values } = parseArgs({
@@ -123,7 +127,10 @@ export function readOptions(args) {
 
 /** @typedef {(below: number) => number} Dice a whole number from 0 to below `below` */
 
-/** The same choices for the same seed and player, independently of the others. @param {number} seed @param {string} player @returns {Dice} */
+/**
+ * The same choices for the same seed and player, independently of the others.
+ * @param {number} seed @param {string} player @returns {Dice}
+ */
 export function diceOf(seed, player) {
   let state = seed >>> 0;
   for (const letter of player) state = Math.imul(state ^ letter.charCodeAt(0), 0x01000193) >>> 0;

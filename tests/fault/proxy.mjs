@@ -1,7 +1,7 @@
 // @ts-check
 // A proxy between gateway and service that forwards calls, and treats some as networks, proxies and overloaded services
-// do. It never forges: a service receives a call at most once, exactly as the gateway sent it. Each call is recorded with
-// the fault that was injected. Endless responses are bounded here, so that nothing is left behind.
+// do. It never forges: a service receives a call at most once, exactly as the gateway sent it. Each call is recorded
+// with the fault that was injected. Endless responses are bounded here, so that nothing is left behind.
 import { once } from "node:events";
 import { createServer, request as ask } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
@@ -14,12 +14,14 @@ import { diceOf } from "./options.mjs";
  * A fault of all calls for a while; the service receives none of them.
  * @typedef {"refuse" | "429" | "429_wait" | "503"} Storm
  * @typedef {{ context: string, capability: string, attempt: number, deadline: number, parameters: any }} Heard
- * @typedef {Heard & { done: Fault | Storm | "none", at: number, until: number | null, status: number | null, waitMs: number, closed: number | null }} Passage
+ * @typedef {Heard & { done: Fault | Storm | "none", at: number, until: number | null, status: number | null,
+ *   waitMs: number, closed: number | null }} Passage
  *   a call: when it arrived, when the last byte of its response was sent (null: never), the response's status, the
  *   requested Retry-After, and when the connection ended
  * @typedef {{ storm: Storm, from: number, to: number }} Period
  * @typedef {(call: Heard) => Fault | null} Choose
- * @typedef {{ url: string, passages: Passage[], periods: Period[], storm(kind: Storm, ms: number): Promise<void>, stop(): void }} Proxy
+ * @typedef {{ url: string, passages: Passage[], periods: Period[], storm(kind: Storm, ms: number): Promise<void>,
+ *   stop(): void }} Proxy
  */
 
 /** The largest body that is passed on, and the size limit of a flood. */
@@ -78,7 +80,8 @@ export async function startProxy(target, choose) {
 
   /**
    * Forwards a call; returns the service's response, or undefined if the gateway disconnected in the meantime.
-   * @param {import("node:http").IncomingMessage} request @param {Buffer} body @param {import("node:http").ServerResponse} response
+   * @param {import("node:http").IncomingMessage} request @param {Buffer} body
+   * @param {import("node:http").ServerResponse} response
    */
   async function forward(request, body, response) {
     const { connection, "transfer-encoding": _, ...headers } = request.headers;
@@ -102,7 +105,8 @@ export async function startProxy(target, choose) {
 
   /**
    * Responds to a call with the service's response, or with the injected fault.
-   * @param {import("node:http").ServerResponse} response @param {Passage} passage @param {{ status: number, body: Buffer }} answer
+   * @param {import("node:http").ServerResponse} response @param {Passage} passage
+   * @param {{ status: number, body: Buffer }} answer
    */
   async function answer(response, passage, { status, body }) {
     const { socket } = response;

@@ -1,12 +1,13 @@
 // @ts-check
-// Why a context ended as it did. Each context that does not complete must be explained: by the service, the proxy, a kill,
-// its deadline, or a documented reason for the gateway to give up (retry budget, open circuit).
+// Why a context ended as it did. Each context that does not complete must be explained: by the service, the proxy, a
+// kill, its deadline, or a documented reason for the gateway to give up (retry budget, open circuit).
 
 /**
  * @typedef {import("./load.mjs").Context} Context
  * @typedef {import("./load.mjs").Attempt} Attempt
  * @typedef {import("./invariants.mjs").Evidence} Evidence
- * @typedef {{ done: string, at: number, until: number | null, status: number | null, waitMs: number }} Seen a call, as the proxy or the service saw it
+ * @typedef {{ done: string, at: number, until: number | null, status: number | null, waitMs: number }} Seen
+ *   a call, as the proxy or the service saw it
  */
 
 /** Statuses that allow another attempt. */
@@ -37,7 +38,10 @@ export function callsSeen({ calls, passages }) {
   return seen;
 }
 
-/** Whether the circuit was not closed at some time from `from` to `to`. @param {Evidence} evidence @param {number} from @param {number} to */
+/**
+ * Whether the circuit was not closed at some time from `from` to `to`.
+ * @param {Evidence} evidence @param {number} from @param {number} to
+ */
 export function wasOpen({ circuit }, from, to) {
   return circuit.some(({ state, at: since }, index) => {
     const next = circuit[index + 1]?.at ?? Infinity;
@@ -45,12 +49,16 @@ export function wasOpen({ circuit }, from, to) {
   });
 }
 
-/** Whether the gateway was killed at some time from `from` to `to`. @param {Evidence} evidence @param {number} from @param {number} to */
+/**
+ * Whether the gateway was killed at some time from `from` to `to`.
+ * @param {Evidence} evidence @param {number} from @param {number} to
+ */
 const wasKilled = ({ kills }, from, to) => kills.some((kill) => from - NEAR_MS <= kill && kill <= to + NEAR_MS);
 
 /**
  * The fault that explains how an attempt ended; null if nothing does.
- * @param {Context} context @param {Attempt} attempt @param {Seen | undefined} seen @param {Evidence} evidence @returns {string | null}
+ * @param {Context} context @param {Attempt} attempt @param {Seen | undefined} seen @param {Evidence} evidence
+ * @returns {string | null}
  */
 function attemptReason(context, attempt, seen, evidence) {
   const { outcome, code, status_code } = attempt;
@@ -106,7 +114,8 @@ function timedOutReason(context, evidence, seen, ended) {
 
 /**
  * Why a context ended as it did, as text; null if nothing explains it.
- * @param {Context} context @param {Evidence} evidence @param {Map<string, Seen>} seen @param {number} ended @returns {string | null}
+ * @param {Context} context @param {Evidence} evidence @param {Map<string, Seen>} seen @param {number} ended
+ * @returns {string | null}
  */
 export function endReason(context, evidence, seen, ended) {
   const { id, status, error, attempts } = context;

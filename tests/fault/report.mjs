@@ -8,8 +8,9 @@ import { AGAIN, ONCE } from "./service.mjs";
 import { attemptsMade, endedAt, groupBy } from "./invariants.mjs";
 
 /**
- * @typedef {import("./invariants.mjs").Evidence & { part: import("./options.mjs").Part, load: import("./load.mjs").Load,
- *   startsMs: number[], connections: number, tookMs: number, violations: string[] }} Outcome
+ * @typedef {import("./invariants.mjs").Evidence & { part: import("./options.mjs").Part,
+ *   load: import("./load.mjs").Load, startsMs: number[], connections: number, tookMs: number,
+ *   violations: string[] }} Outcome
  * @typedef {[string, string | number][]} Rows
  */
 
@@ -23,7 +24,10 @@ export const say = (text) => void process.stdout.write(`fault: ${text}\n`);
 /** @param {number} ms */
 export const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
-/** The number of items of each kind, sorted. @template T @param {Iterable<T>} items @param {(item: T) => string} kind @returns {Rows} */
+/**
+ * The number of items of each kind, sorted.
+ * @template T @param {Iterable<T>} items @param {(item: T) => string} kind @returns {Rows}
+ */
 const counted = (items, kind) =>
   [...groupBy(items, kind)].sort().map(([name, { length }]) => /** @type {[string, number]} */ ([`… ${name}`, length]));
 
@@ -106,7 +110,10 @@ function proxyFigures(outcome, all) {
   ];
 }
 
-/** Prints a table and the first violations, and writes all of it as JSON. @param {string} name @param {object} part @param {Rows} rows @param {string[]} violations @param {object} [more] */
+/**
+ * Prints a table and the first violations, and writes all of it as JSON.
+ * @param {string} name @param {object} part @param {Rows} rows @param {string[]} violations @param {object} [more]
+ */
 export function keepFigures(name, part, rows, violations, more = {}) {
   const width = Math.max(...rows.map(([name]) => name.length));
   process.stdout.write(`\n${rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n")}\n\n`);

@@ -1,10 +1,9 @@
 // @ts-check
-// `npm run fault`: kills `npm start` (npm, wrangler, workerd: the whole process group) with SIGKILL again and again under
-// load and restarts it on the same folder; then puts a proxy between gateway and service that does what networks do.
-// At the end the responses to clients, the calls to the service and the event stream are compared; invariants.mjs has
-// the invariants. Then thousands of sockets watch, a connected service is killed, the core alone is simulated over many
-// seeds, and finally Schemathesis requests everything in openapi.json.
-// `npm run fault -- --help`.
+// `npm run fault`: kills `npm start` (npm, wrangler, workerd: the whole process group) with SIGKILL again and again
+// under load and restarts it on the same folder; then puts a proxy between gateway and service that does what networks
+// do. At the end the responses to clients, the calls to the service and the event stream are compared; invariants.mjs
+// has the invariants. Then thousands of sockets watch, a connected service is killed, the core alone is simulated over
+// many seeds, and finally Schemathesis requests everything in openapi.json. `npm run fault -- --help` lists options.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";

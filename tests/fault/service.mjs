@@ -7,7 +7,8 @@ import { diceOf } from "./options.mjs";
 import { REFUSALS, RETRY } from "./reasons.mjs";
 
 /**
- * @typedef {{ context: string, capability: string, attempt: number, at: number, until: number | null, status: number | null }} Call
+ * @typedef {{ context: string, capability: string, attempt: number, at: number, until: number | null,
+ *   status: number | null }} Call
  *   `status` and `until`, the time of the response, are null until there is one
  * @typedef {{ url: string, calls: Call[], stop(): void }} Service
  */

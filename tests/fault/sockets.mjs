@@ -50,7 +50,10 @@ async function create(gateway, capability) {
   lastOf.set(json.id.slice(0, 8), json.id);
 }
 
-/** The end of the log while nothing is published: a store publishes its events before it lists a context's. @param {Gateway} gateway */
+/**
+ * The end of the log while nothing is published: a store publishes its events before it lists a context's.
+ * @param {Gateway} gateway
+ */
 async function logEnd(gateway) {
   const ends = [...lastOf.values()].map(async (id) => {
     const { json } = await gateway.request("GET", `/v1/contexts/${id}/events`);
@@ -59,7 +62,10 @@ async function logEnd(gateway) {
   return Math.max(...(await Promise.all(ends)));
 }
 
-/** Creates `count` contexts, one after the other, `ms` apart. @param {Gateway} gateway @param {number} count @param {number} ms @param {string} [capability] */
+/**
+ * Creates `count` contexts, one after the other, `ms` apart.
+ * @param {Gateway} gateway @param {number} count @param {number} ms @param {string} [capability]
+ */
 async function publish(gateway, count, ms, capability = "small") {
   for (let at = 0; at < count; at++) {
     await create(gateway, capability);

@@ -4,7 +4,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import WebSocket from "ws";
 
 /**
- * @typedef {{ id: string, sequence: string, type: string, subject: string, at: number, data: any, connection: number }} StreamEvent
+ * @typedef {{ id: string, sequence: string, type: string, subject: string, at: number, data: any,
+ *   connection: number }} StreamEvent
  *   `at` is the event's own time, `data` is kept only for services, `connection` is the number of its connection
  * @typedef {{ events: StreamEvent[], connections: number, faults: string[], stop(): void }} Stream
  */

@@ -109,7 +109,8 @@ function startWeather(proxy, roll) {
 
 /**
  * Kills and restarts the gateway `kills` times; returns the durations of the restarts and the times of the kills.
- * @param {import("./options.mjs").Part} part @param {import("./gateway.mjs").Gateway} gateway @param {import("./load.mjs").Load} load
+ * @param {import("./options.mjs").Part} part @param {import("./gateway.mjs").Gateway} gateway
+ * @param {import("./load.mjs").Load} load
  * @param {() => string} soFar
  */
 async function killAgainAndAgain({ kills, contexts, seed }, gateway, load, soFar) {

@@ -1,5 +1,5 @@
-// Runs the official conformance suite against an address and reads its verdicts strictly: a warning counts as a failure,
-// and a scenario without a verdict, a check with an unknown status, or a contradicting summary aborts the run.
+// Runs the official conformance suite against an address and reads its verdicts strictly: a warning counts as a
+// failure, and a scenario without a verdict, a check with an unknown status, or a contradicting summary aborts the run.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -69,7 +69,8 @@ function run(args: string[], authorization: string | undefined): Promise<string>
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (text) => (output += text));
     child.on("error", reject);
-    // 0 and 1 state whether everything passed, which we read from the verdicts; other codes mean the suite itself failed.
+    // 0 and 1 state whether everything passed, which we read from the verdicts; other codes mean the suite itself
+    // failed.
     child.on("close", (code) =>
       code === 0 || code === 1 ? resolve(output) : reject(new Error(`exit code ${code}\n${output}`)),
     );

@@ -30,7 +30,9 @@ export async function register(gateway: Gateway, id: string, document: object): 
   return answer.json;
 }
 
-/** Creates a key; returns its id and its secret. The role `bare` grants nothing by itself and is created when needed. */
+/**
+ * Creates a key; returns its id and its secret. The role `bare` grants nothing by itself and is created when needed.
+ */
 export async function makeKey(
   gateway: Gateway,
   role: string,

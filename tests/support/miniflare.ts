@@ -1,6 +1,6 @@
-// miniflare, made quick to start. For each start it writes workerd's whole configuration, with the gateway's megabytes of
-// Wasm, into a buffer that it copies anew for every 4 KiB of growth: most of what a start costs. Here the buffer grows
-// by 16 MiB instead, of which only what is used is sent.
+// miniflare, made quick to start. For each start it writes workerd's whole configuration, with the gateway's megabytes
+// of Wasm, into a buffer that it copies anew for every 4 KiB of growth: most of what a start costs. Here the buffer
+// grows by 16 MiB instead, of which only what is used is sent.
 import { createRequire, registerHooks } from "node:module";
 import type * as Exports from "miniflare";
 

@@ -14,7 +14,7 @@ export const PATIENCE_MS = 90_000;
 export const PUNCTUAL_MS = 10_000;
 
 /**
- * How much longer than its promise a gateway may take on this machine: 1, unless far more runs than it has cores for. For
- * files that run alone.
+ * How much longer than its promise a gateway may take on this machine: 1, unless far more runs than it has cores for.
+ * For files that run alone.
  */
 export const slowness = () => Math.max(1, loadavg()[0]! / (2 * availableParallelism()));

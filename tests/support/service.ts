@@ -159,7 +159,8 @@ export async function startService(
       response.destroy(error as Error);
     }
   });
-  // Idle connections stay open: closing one could break a call sent at that moment, and fail it if it is not idempotent.
+  // Idle connections stay open: closing one could break a call sent at that moment, and fail it if it is not
+  // idempotent.
   server.keepAliveTimeout = 600_000;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject).listen(options.port ?? 0, "127.0.0.1", resolve);

@@ -1,5 +1,5 @@
-// A hand-written MCP server of 2025-11-25 with strict sessions: resources exist only in the session that created them, and
-// requests without a known session are refused. It can support tasks, and the modern era too.
+// A hand-written MCP server of 2025-11-25 with strict sessions: resources exist only in the session that created them,
+// and requests without a known session are refused. It can support tasks, and the modern era too.
 import { randomUUID } from "node:crypto";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";

@@ -1,6 +1,6 @@
-//! Stands in for the crate `regex` in `boon`. Patterns of JSON Schema are ECMA-262's (`parse.rs`), which that crate reads
-//! otherwise; here they run as a simulation of all states at once (`program.rs`), so that the time is the number of
-//! states that are alive times the characters of the text, and each of these steps is counted. The caller that
+//! Stands in for the crate `regex` in `boon`. Patterns of JSON Schema are ECMA-262's (`parse.rs`), which that crate
+//! reads otherwise; here they run as a simulation of all states at once (`program.rs`), so that the time is the number
+//! of states that are alive times the characters of the text, and each of these steps is counted. The caller that
 //! checks a value sets how many it may take ([`metered`]).
 //!
 //! boon is not given patterns as they were written, but under keys ([`key`]), for which [`prepared`] has the patterns:
@@ -100,8 +100,8 @@ pub fn prepared<T>(patterns: Vec<Regex>, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Runs `work` with this many steps for all its patterns together. If they do not suffice, also returns the pattern that
-/// could not be matched: then the outcome of the work means nothing.
+/// Runs `work` with this many steps for all its patterns together. If they do not suffice, also returns the pattern
+/// that could not be matched: then the outcome of the work means nothing.
 pub fn metered<T>(steps: u64, work: impl FnOnce() -> T) -> (T, Option<Exhausted>) {
     STEPS.set(steps);
     EXHAUSTED.set(None);

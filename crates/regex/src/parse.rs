@@ -1,7 +1,7 @@
-//! ECMA-262 patterns (§22.2.1), by code points as with the flag `u`, but without `v`: a `[` within a class is an ordinary
-//! character. Where `u` alone would refuse, what is meant without it is taken (Annex B.1.2): `\-`, `{`, `]`, `[\w-.]`. A
-//! few spellings of other engines are taken too that ECMA-262 has no meaning for: `(?i)`, `(?P<name>…)`, `\A`, `\z`,
-//! `\pL`, `\p{Greek}`, `\x{41}`.
+//! ECMA-262 patterns (§22.2.1), by code points as with the flag `u`, but without `v`: a `[` within a class is an
+//! ordinary character. Where `u` alone would refuse, what is meant without it is taken (Annex B.1.2): `\-`, `{`, `]`,
+//! `[\w-.]`. A few spellings of other engines are taken too that ECMA-262 has no meaning for: `(?i)`, `(?P<name>…)`,
+//! `\A`, `\z`, `\pL`, `\p{Greek}`, `\x{41}`.
 
 use crate::Error;
 use crate::class::{LAST, Library, Ranges, digits, line_ends, negated, normal, space, word};

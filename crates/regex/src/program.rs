@@ -1,5 +1,5 @@
-//! A pattern as states, and the simulation of all that are alive (Thompson's). No state is visited twice at a place of the
-//! text, so the time is at most states × characters; each visit is counted.
+//! A pattern as states, and the simulation of all that are alive (Thompson's). No state is visited twice at a place of
+//! the text, so the time is at most states × characters; each visit is counted.
 
 use crate::Error;
 use crate::class::{Library, Ranges, ends_line};

@@ -1,4 +1,5 @@
-//! The JSON reader accepts what `serde_json` accepts, less what parsers read differently; its parts are those of the tree.
+//! The JSON reader accepts what `serde_json` accepts, less what parsers read differently; its parts are those of the
+//! tree.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Charges requests to rate limits. A token is taken from the isolate's lease; only when that is used up is the object of
-//! the limit asked (`narthex_core::limits::quota_lease` decides when).
+//! Charges requests to rate limits. A token is taken from the isolate's lease; only when that is used up is the object
+//! of the limit asked (`narthex_core::limits::quota_lease` decides when).
 //!
 //! Request limits of a tenant, role or key count every request with valid credentials; those of a service or capability
 //! count requests that create a context. Concurrency limits apply to requests that create a context, from before its

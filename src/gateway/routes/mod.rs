@@ -1,4 +1,5 @@
-//! Every path that the gateway serves: a table with one row per method (`table.rs`), and what all routes have in common.
+//! Every path that the gateway serves: a table with one row per method (`table.rs`), and what all routes have in
+//! common.
 //!
 //! The order in which a request is refused: unknown path, foreign origin (MCP), unknown method, repeated query
 //! parameter, idempotency key, credentials, limits, permission; then the handler refuses.

@@ -1,7 +1,7 @@
 //! The pace of the gateway: how long leases last without renewal, and how often it looks, reports and retries.
 //!
-//! The settings make this value once and hand it down. Tests run at a fraction of it. It contains neither the spans that
-//! requests and documents give in seconds nor the time-outs of calls to other machines.
+//! The settings make this value once and hand it down. Tests run at a fraction of it. It contains neither the spans
+//! that requests and documents give in seconds nor the time-outs of calls to other machines.
 
 macro_rules! timing {
     ($($(#[doc = $doc:literal])+ $name:ident = $ms:literal;)+) => {
@@ -28,7 +28,8 @@ timing! {
     renew_ms = 4_000;
     /// After a restart of the store, holders have this long to renew their leases before the leases count as lost.
     lease_grace_ms = 5_500;
-    /// How long an offer of a context lasts. The worker that received it leases the context by then, or renews the offer.
+    /// How long an offer of a context lasts. The worker that received it leases the context by then, or renews the
+    /// offer.
     offer_ms = 10_000;
     /// A wake-up message for queued contexts is repeated after this if no consumer came.
     wakeup_retry_ms = 5_000;

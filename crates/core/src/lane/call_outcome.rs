@@ -42,8 +42,8 @@ pub struct CallOutcome {
 }
 
 impl CallOutcome {
-    /// Classifies the report of an attempt that called its service. For `fair_ms` see [`fair_ms`]; `unhealthy` is set by
-    /// `calling::response`.
+    /// Classifies the report of an attempt that called its service. For `fair_ms` see [`fair_ms`]; `unhealthy` is set
+    /// by `calling::response`.
     pub fn of(report: &AttemptReport, fair_ms: u64, unhealthy: bool) -> Self {
         let latency_ms = report.ended_at.since(report.started_at);
         let outcome = match &report.outcome {

@@ -177,7 +177,7 @@ fn a_worker_is_named_by_a_binding_there_is() {
     assert!(!service.transport.same_origin(&other.transport) && other.transport.same_origin(&other.transport));
     assert!(!service.transport.same_origin(&Transport::Demo {}));
     for (transport, rules, pointer) in [
-        (json!({"kind": "binding", "binding": "NOBODY"}), rules, "#/transport/binding"),
+        (json!({"kind": "binding", "binding": "UNKNOWN"}), rules, "#/transport/binding"),
         (json!({"kind": "binding", "binding": "WORDS"}), RULES, "#/transport/binding"),
         (json!({"kind": "binding"}), rules, "#/transport/binding"),
         (json!({"kind": "binding", "binding": "WORDS", "path": "a"}), rules, "#/transport/path"),

@@ -32,7 +32,7 @@ fn the_reason_that_got_furthest_is_reported() {
     assert_eq!(ids(&services, wanted(None, None)), Err(NoRoute::Unavailable));
     assert_eq!(ids(&services, wanted(Some("hidden"), None)), Err(NoRoute::Forbidden));
     assert_eq!(ids(&services, wanted(None, Some(&range))), Err(NoRoute::Version));
-    assert_eq!(ids(&services, wanted(Some("nobody"), None)), Err(NoRoute::Unknown));
+    assert_eq!(ids(&services, wanted(Some("unknown"), None)), Err(NoRoute::Unknown));
     assert_eq!(ids(&[], wanted(None, None)), Err(NoRoute::Unknown));
 }
 
