@@ -127,7 +127,7 @@ export function secretShownOnce(what, secret) {
 export function textBlock(label, text) {
   const isCut = text.length > MAX_SHOWN_LENGTH;
   const shown = isCut
-    ? `${text.slice(0, MAX_SHOWN_LENGTH)}… Cut here. The text has ${text.length} characters; Copy takes all of it.`
+    ? `${text.slice(0, MAX_SHOWN_LENGTH)}… Truncated here. The text has ${text.length} characters; Copy copies all of it.`
     : text;
   const pre = h("pre", { tabindex: 0, role: "region", "aria-label": label }, shown);
   return h("figure", h("figcaption", label, copyButton(text, label)), pre);

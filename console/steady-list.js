@@ -143,7 +143,7 @@ export class SteadyList {
       this.#announcement.textContent = "";
     } else if (Date.now() - this.#announcedAt >= ANNOUNCE_MS) {
       this.#announcedAt = Date.now();
-      this.#announcement.textContent = `${text} in ${this.#options.name}. The list holds still while you read it.`;
+      this.#announcement.textContent = `${text} in ${this.#options.name}. The list does not move while you read it.`;
     }
   }
 
