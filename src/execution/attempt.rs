@@ -14,6 +14,7 @@ use crate::transport::openai::Endpoint;
 use crate::transport::{self, Order};
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::{self, CallResult, NotCalled, Verdict};
+use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
 use narthex_core::http::egress_address::{Address, AddressError};
@@ -81,25 +82,32 @@ impl ServiceResponse {
     }
 }
 
-/// Calls one service once.
-pub async fn attempt(tenant: &str, work: &Work, snapshot: &Snapshot, entry: &Entry, client: Client) -> AttemptResult {
+/// Calls one service once, under `lease`.
+pub async fn attempt(
+    tenant: &str,
+    work: &Work,
+    lease: LeaseNumber,
+    snapshot: &Snapshot,
+    entry: &Entry,
+    client: Client,
+) -> AttemptResult {
     let started_at = clock::now();
     let (service, admission) = (entry.service(), &work.admission);
     lanes::attempt_began(entry, !work.tried.contains(&service.id), started_at);
     let trace = TraceContext::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
-    let token = snapshot.callback_key.token(tenant, &admission.id, work.lease);
+    let token = snapshot.callback_key.token(tenant, &admission.id, lease);
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
     let left_ms = admission.expires_at.since(started_at);
     let answer_timeout_ms = retry::answer_timeout_ms(work, snapshot, entry, left_ms);
-    let order = Order { work, callback_url, trace, now: started_at, left_ms, answer_timeout_ms };
+    let order = Order { work, lease, callback_url, trace, now: started_at, left_ms, answer_timeout_ms };
     if let Some(stream) = client.stream.as_deref().filter(|_| work.attempt > 1)
         && (stream.has_pieces() || matches!(service.transport, Transport::Openai { .. }))
     {
         stream.attempt(work.attempt);
     }
-    let observer = Observer::new(tenant, work, client);
+    let observer = Observer::new(tenant, &admission.id, lease, client);
     let (response, secrets) = call(tenant, entry, &order, observer).await;
-    conclude(work, entry, started_at, response, secrets.as_deref())
+    conclude(&order, entry, response, secrets.as_deref())
 }
 
 /// The response, and the credentials that the service received.
@@ -171,13 +179,12 @@ async fn call_mcp(
 
 /// The result of the attempt by the response of the service.
 fn conclude(
-    work: &Work,
+    order: &Order<'_>,
     entry: &Entry,
-    started_at: Timestamp,
     response: ServiceResponse,
     secrets: Option<&DecryptedSecrets>,
 ) -> AttemptResult {
-    let (service, admission) = (entry.service(), &work.admission);
+    let (service, admission) = (entry.service(), &order.work.admission);
     let offered = service
         .capabilities
         .iter()
@@ -189,9 +196,9 @@ fn conclude(
         ServiceEvidence { fair_ms: fair_ms(allowed.unwrap_or(DEFAULT_TIMEOUT_SECONDS)), unhealthy: verdict.unhealthy };
     redaction::redact_credentials(&mut verdict.outcome, secrets);
     let report = AttemptReport {
-        lease: work.lease,
+        lease: order.lease,
         service: service.id.clone(),
-        started_at,
+        started_at: order.now,
         ended_at: clock::now(),
         status_code,
         outcome: verdict.outcome,
@@ -222,10 +229,16 @@ async fn with_secrets(
     Ok((address, secrets))
 }
 
-pub fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, retryable: bool) -> AttemptResult {
+pub fn ended_without_call(
+    work: &Work,
+    lease: LeaseNumber,
+    since: Timestamp,
+    error: ContextError,
+    retryable: bool,
+) -> AttemptResult {
     let outcome = ReportedOutcome::Failed { error, retryable, untouched: true, retry_after_ms: None };
     let report = AttemptReport {
-        lease: work.lease,
+        lease,
         service: work.admission.service.clone(),
         started_at: since,
         ended_at: clock::now(),
@@ -235,13 +248,13 @@ pub fn ended_without_call(work: &Work, since: Timestamp, error: ContextError, re
     AttemptResult { report, result: None, needs_other_service: false, evidence: ServiceEvidence::default() }
 }
 
-pub fn no_service(work: &Work, since: Timestamp) -> AttemptResult {
+pub fn no_service(work: &Work, lease: LeaseNumber, since: Timestamp) -> AttemptResult {
     let message = "No registered service is available for this capability.".into();
     let error = ContextError { code: ErrorCode::ServiceUnavailable, message, service: None, details: None };
-    ended_without_call(work, since, error, true)
+    ended_without_call(work, lease, since, error, true)
 }
 
-pub fn cancelled(admission: &Admission, lease: u64, since: Timestamp) -> AttemptResult {
+pub fn cancelled(admission: &Admission, lease: LeaseNumber, since: Timestamp) -> AttemptResult {
     let verdict = response::read(&admission.service, CallResult::Cancelled, None);
     let report = AttemptReport {
         lease,

@@ -84,7 +84,7 @@ async fn run_store(name: &str) -> Result<(), Failure> {
 }
 
 async fn run(tenant: &str, work: Work, snapshot: Rc<Snapshot>, queued: QueuedByService) {
-    let service = (work.lease == 0).then(|| work.admission.service.clone());
+    let service = work.hold.is_offered().then(|| work.admission.service.clone());
     if let Some(service) = &service {
         *queued.borrow_mut().entry(service.clone()).or_default() += 1;
     }

@@ -31,7 +31,7 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiting
         let turn = if waiter.waits() { timing.client_queue_wait_ms } else { timing.queue_wait_ms };
         let turn = turn.min(admission.expires_at.since(clock::now()));
         let acquiring = lanes::acquire(&request, turn);
-        let Some(entered) = with_renewal(tenant, admission, work.lease, None, waiter, acquiring).await else {
+        let Some(entered) = with_renewal(tenant, admission, work.hold, None, waiter, acquiring).await else {
             // Cancelled, ended, or taken by another worker.
             lanes::leave(tenant, entry, &admission.id).await;
             waiter.answer(WaitOutcome::Continues);
@@ -40,7 +40,7 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiting
         match entered {
             Ok(AcquireResult::Free) => return Ok(Gate::Open(None)),
             Ok(AcquireResult::Permit(permit)) => return Ok(Gate::Open(Some(permit))),
-            Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) if waiter.waits() || work.lease > 0 => {}
+            Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) if waiter.waits() || !work.hold.is_offered() => {}
             Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) => {
                 put_back(tenant, work, None).await?;
                 return Ok(Gate::Blocked);
@@ -90,7 +90,7 @@ async fn breaker_open(
 ) -> Result<Gate, Failure> {
     // Spread, so that they do not return in the same moment.
     let until = until.plus_ms(random::number() % 500);
-    if !waiter.waits() && work.lease == 0 && until < work.admission.expires_at {
+    if !waiter.waits() && work.hold.is_offered() && until < work.admission.expires_at {
         put_back(tenant, work, Some(until)).await?;
         return Ok(Gate::Blocked);
     }
@@ -116,7 +116,7 @@ async fn put_back(tenant: &str, work: &Work, until: Option<Timestamp>) -> Result
 }
 
 async fn refuse(tenant: &str, work: &Work, error: ContextError, waiter: &mut WaitingClient) -> Result<Gate, Failure> {
-    if work.lease > 0 {
+    if !work.hold.is_offered() {
         return Ok(Gate::Refused(error));
     }
     let id = &work.admission.id;

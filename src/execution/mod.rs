@@ -31,6 +31,7 @@ use crate::transport::mcp::catalogue_refresh;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
+use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::{Admission, ContextError};
 use narthex_core::services::Service;
 use semver::Version;
@@ -62,12 +63,12 @@ pub struct Timings {
     pub commit: u64,
 }
 
-/// Renews a lease (or with the number 0 an offer) and a permit until the work is done. Returns `None` if the context
-/// was cancelled or belongs to another worker.
+/// Renews a lease or an offer, and a permit, until the work is done. Returns `None` if the context was cancelled or
+/// belongs to another worker.
 async fn with_renewal<T>(
     tenant: &str,
     admission: &Admission,
-    lease: u64,
+    hold: Hold,
     permit: Option<&Permit>,
     waiter: &mut WaitingClient,
     running: impl Future<Output = T>,
@@ -84,7 +85,7 @@ async fn with_renewal<T>(
         if clock::now() < renew_at {
             continue;
         }
-        let renew = Ask::Renew { id: admission.id.clone(), lease, lease_ms };
+        let renew = Ask::Renew { id: admission.id.clone(), hold, lease_ms };
         match call_store(tenant, &admission.id, 0, renew).await {
             // Cancelled, or the lease is lost: the result of this attempt no longer counts.
             Ok(Reply::Renewed { cancel: true } | Reply::Nothing) => return None,
@@ -100,7 +101,7 @@ async fn with_renewal<T>(
     }
 }
 
-/// A context that is leased to this worker, or offered to it (with the lease 0).
+/// A context that is leased or offered to this worker.
 struct Worker {
     tenant: String,
     work: Work,
@@ -122,7 +123,7 @@ enum Passage {
 }
 
 /// Works on a context until it ends, belongs to another worker, or must wait longer than `stays_ms`. The context is
-/// leased to this worker, or offered to it (with the lease 0). `permit` is for the service of its admission.
+/// leased or offered to this worker. `permit` is for the service of its admission.
 pub async fn work_on(
     tenant: String,
     work: Work,
@@ -136,7 +137,7 @@ pub async fn work_on(
         worker.waiter.pause_all(pause_ms).await;
         worker.work.tried.push(worker.work.admission.service.clone());
         worker.work.attempt += 1;
-        worker.work.lease = 0;
+        worker.work.hold = Hold::Offered;
         worker.snapshot = snapshot::fresh(&worker.tenant).await?;
     }
     Ok(())
@@ -148,7 +149,7 @@ impl Worker {
         let before = clock::now();
         let snapshot = self.snapshot.clone();
         let chosen = selection::select_service(&self.work, &snapshot);
-        if matches!(chosen, Selection::Unavailable) && self.work.lease == 0 && !self.waiter.waits() {
+        if matches!(chosen, Selection::Unavailable) && self.work.hold.is_offered() && !self.waiter.waits() {
             gate::wait_for_service(&self.tenant, &self.work).await?;
             return Ok(None);
         }
@@ -162,15 +163,13 @@ impl Worker {
             Passage::Blocked => return Ok(None),
             Passage::Refused(error) => Some(error),
         };
-        if self.work.lease == 0 && !self.lease().await? {
-            return Ok(None);
-        }
+        let Some(lease) = self.lease().await? else { return Ok(None) };
         let attempted = match (entry, refused) {
-            (_, Some(error)) => ended_without_call(&self.work, before, error, true),
-            (None, None) => no_service(&self.work, before),
+            (_, Some(error)) => ended_without_call(&self.work, lease, before, error, true),
+            (None, None) => no_service(&self.work, lease, before),
             (Some(entry), None) => {
                 let version = if let Selection::Service { version, .. } = &chosen { Some(version) } else { None };
-                self.call(&snapshot, entry, version, before).await
+                self.call(lease, &snapshot, entry, version, before).await
             }
         };
         self.report(&snapshot, entry, attempted, before).await
@@ -191,19 +190,23 @@ impl Worker {
         Ok(Passage::Open)
     }
 
-    /// Leases an offered context. False if another worker leased it, or it was cancelled.
-    async fn lease(&mut self) -> Result<bool, Failure> {
+    /// The lease of the context, which is taken now if it is only offered. None if another worker leased it, or it was
+    /// cancelled.
+    async fn lease(&mut self) -> Result<Option<LeaseNumber>, Failure> {
+        if let Hold::Leased(lease) = self.work.hold {
+            return Ok(Some(lease));
+        }
         let id = &self.work.admission.id;
         let lease = Ask::Lease { id: id.clone(), lease_ms: settings::timing().lease_ms };
         match call_with_revision(&self.tenant, id, &mut self.snapshot.clone(), lease).await {
-            Ok(Reply::Leased(leased)) => {
+            Ok(Reply::Leased(leased)) if !leased.hold.is_offered() => {
                 self.work = *leased;
-                Ok(true)
+                Ok(self.work.hold.lease())
             }
             other => {
                 gate::release_unused(self.permit.take()).await;
                 self.waiter.answer(WaitOutcome::Continues);
-                other.map(|_| false)
+                other.map(|_| None)
             }
         }
     }
@@ -211,6 +214,7 @@ impl Worker {
     /// Calls the service, and renews the lease and the permit until it responds.
     async fn call(
         &mut self,
+        lease: LeaseNumber,
         snapshot: &Snapshot,
         entry: &Entry,
         version: Option<&Version>,
@@ -221,13 +225,13 @@ impl Worker {
         if let Some(version) = version {
             work.admission.version.clone_from(version);
         }
-        let running = attempt(tenant, work, snapshot, entry, waiter.client());
-        let done = with_renewal(tenant, &work.admission, work.lease, permit.as_ref(), waiter, running).await;
+        let running = attempt(tenant, work, lease, snapshot, entry, waiter.client());
+        let done = with_renewal(tenant, &work.admission, work.hold, permit.as_ref(), waiter, running).await;
         if done.is_none() && entry.service().transport.connects() {
             // It may have been handed over just before.
             lanes::withdraw(tenant, entry, &work.admission.id, true).await;
         }
-        done.unwrap_or_else(|| cancelled(&work.admission, work.lease, before))
+        done.unwrap_or_else(|| cancelled(&work.admission, lease, before))
     }
 
     /// Reports an attempt to the store and to the service's lane.

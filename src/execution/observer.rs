@@ -3,9 +3,11 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::{Ask, CallbackReport, Reply, Work};
+use crate::objects::contexts::messages::{Ask, CallbackReport, Reply};
 use crate::platform::{Failure, clock, settings};
 use crate::transport::observer::{CallObserver, Notification};
+use narthex_core::base::id::ContextId;
+use narthex_core::context::lease::LeaseNumber;
 
 use super::notifications::Publisher;
 use super::store::{call_store, call_with_retry};
@@ -16,14 +18,16 @@ const WAIT_MS: u64 = 20_000;
 
 pub struct Observer<'a> {
     tenant: &'a str,
-    work: &'a Work,
+    id: &'a ContextId,
+    lease: LeaseNumber,
     client: Client,
     publisher: Option<Publisher>,
 }
 
 impl<'a> Observer<'a> {
-    pub fn new(tenant: &'a str, work: &'a Work, client: Client) -> Self {
-        Self { tenant, work, client, publisher: None }
+    /// Observes the attempt that is made for the context `id` under `lease`.
+    pub fn new(tenant: &'a str, id: &'a ContextId, lease: LeaseNumber, client: Client) -> Self {
+        Self { tenant, id, lease, client, publisher: None }
     }
 
     /// Lets the client that created the context receive the notifications of the call.
@@ -53,7 +57,7 @@ impl CallObserver for Observer<'_> {
     }
 
     async fn request_input(&self, request: Box<RawValue>) -> Result<Option<Box<RawValue>>, Failure> {
-        let (id, lease) = (&self.work.admission.id, self.work.lease);
+        let (id, lease) = (self.id, self.lease);
         let asked = call_with_retry(self.tenant, id, Ask::AskFor { id: id.clone(), lease, request }).await?;
         if !matches!(asked, Reply::Changed { .. }) {
             return Ok(None);
@@ -72,7 +76,7 @@ impl CallObserver for Observer<'_> {
     }
 
     async fn progress(&self, data: Box<RawValue>) {
-        let (id, lease) = (&self.work.admission.id, self.work.lease);
+        let (id, lease) = (self.id, self.lease);
         let callback = CallbackReport::Beat { lease_ms: None, progress: Some(data) };
         // The next progress replaces it.
         let _ = call_store(self.tenant, id, 0, Ask::CallBack { id: id.clone(), lease, callback }).await;

@@ -13,6 +13,7 @@ use crate::objects::contexts::view;
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock, settings};
+use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::{Admission, Head};
 
 use super::{
@@ -20,8 +21,8 @@ use super::{
     cancelled, commit, with_renewal,
 };
 
-/// The number of the first and only lease.
-const LEASE: u64 = 1;
+/// The first and only lease. The store that is to admit the context gives it the same number.
+const LEASE: LeaseNumber = LeaseNumber::FIRST;
 
 /// Runs the context. `service` is the index of the selected service in the snapshot.
 pub async fn run(
@@ -37,11 +38,11 @@ pub async fn run(
     let held = snapshot.clone();
     let entry = held.services.get(service).ok_or_else(|| Failure("a service went missing".into()))?;
     let (tried, hopeless) = (Vec::new(), Vec::new());
-    let work =
-        Work { admission, parameters, lease: LEASE, attempt: 1, tried, hopeless, input: None, input_state: None };
+    let hold = Hold::Leased(LEASE);
+    let work = Work { admission, parameters, hold, attempt: 1, tried, hopeless, input: None, input_state: None };
     let before = clock::now();
     let attempted = {
-        let mut running = std::pin::pin!(attempt(&tenant, &work, &held, entry, waiter.client()));
+        let mut running = std::pin::pin!(attempt(&tenant, &work, LEASE, &held, entry, waiter.client()));
         let early = match select(running.as_mut(), std::pin::pin!(waiter.wait_over())).await {
             Either::Left((attempted, _)) => Some(attempted),
             Either::Right(_) => None,
@@ -54,7 +55,7 @@ pub async fn run(
                 waiter.answer(WaitOutcome::Continues);
                 let attempted = match early {
                     Some(attempted) => Some(attempted),
-                    None => with_renewal(&tenant, &work.admission, LEASE, None, &mut waiter, running).await,
+                    None => with_renewal(&tenant, &work.admission, work.hold, None, &mut waiter, running).await,
                 };
                 let attempted = attempted.unwrap_or_else(|| cancelled(&work.admission, LEASE, before));
                 let report = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));

@@ -94,7 +94,7 @@ async fn report(tenant: &str, order: &Order<'_>, counted: u64, to: u64) {
     let id = &order.work.admission.id;
     let Ok(progress) = serde_json::value::to_raw_value(&json!({"counted": counted, "to": to})) else { return };
     let callback = CallbackReport::Beat { lease_ms: None, progress: Some(progress) };
-    let ask = Ask::CallBack { id: id.clone(), lease: order.work.lease, callback };
+    let ask = Ask::CallBack { id: id.clone(), lease: order.lease, callback };
     let Some(store) = id.store() else { return };
     let (name, message) = (store.object_name(tenant), Message { revision: 0, ask });
     let sent: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await;

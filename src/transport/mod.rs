@@ -18,12 +18,15 @@ use crate::platform::calls::{Method, Request};
 use crate::platform::http::Headers;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::MAX_ANSWER_BYTES;
+use narthex_core::context::lease::LeaseNumber;
 use narthex_core::http::egress_address::Address;
 use narthex_core::http::trace_context::TraceContext;
 
 /// An attempt to be made, as every transport needs it.
 pub struct Order<'a> {
     pub work: &'a Work,
+    /// The lease that the attempt is made under.
+    pub lease: LeaseNumber,
     /// The callback URL of the attempt.
     pub callback_url: String,
     /// The trace context, with the span of the attempt.

@@ -27,7 +27,7 @@ pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> CallResult 
     let Ok(work) = to_raw_value(&work) else { return CallResult::Refused };
     let delivery = Delivery {
         context: admission.id.clone(),
-        lease: order.work.lease,
+        lease: order.lease,
         capability: admission.capability.clone(),
         version: admission.version.clone(),
         deadline: admission.expires_at,

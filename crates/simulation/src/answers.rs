@@ -2,6 +2,7 @@
 
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context_store::memory::MemoryStorage;
 use narthex_core::context_store::{
     AdmitResult, Callback, CallbackResult, CancelResult, ChangeResult, CommitResult, ContextStore, NextAttempt,
@@ -45,8 +46,8 @@ pub fn answer(
             let leased = contexts.lease(&id, LEASE_MS, now)?;
             leased.map_or(Reply::Nothing, |next| Reply::Leased(work(*next)))
         }
-        Ask::Renew { id, lease } => {
-            let held = contexts.renew(&id, lease, LEASE_MS, now)?;
+        Ask::Renew { id, hold } => {
+            let held = contexts.renew(&id, hold, LEASE_MS, now)?;
             held.map_or(Reply::Nothing, |cancel| Reply::Renewed { cancel })
         }
         Ask::Claim { gated, without } => match contexts.claim_next(LEASE_MS, &gated, &without, now)? {
@@ -80,7 +81,7 @@ pub fn answer(
 fn callback(
     contexts: &mut ContextStore<MemoryStorage>,
     id: &ContextId,
-    lease: u64,
+    lease: LeaseNumber,
     report: CallbackReport,
     now: Timestamp,
     random: u64,
@@ -104,7 +105,7 @@ fn work(NextAttempt { head, .. }: NextAttempt) -> Box<Work> {
     let tried = head.attempts.iter().filter(|attempt| attempt.failed()).map(|attempt| attempt.service.clone());
     Box::new(Work {
         tried: tried.collect(),
-        lease: head.lease.map_or(0, |lease| lease.number),
+        hold: head.lease.map(|lease| lease.number).into(),
         attempt: head.attempts.len() as u64 + 1,
         admission: head.admission,
     })

@@ -3,6 +3,7 @@
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
+use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::retry::Retry;
 use narthex_core::context::status::{Priority, Status};
 use narthex_core::context::{Admission, fixtures};
@@ -131,7 +132,7 @@ impl World {
         if request.mode == Mode::Unrecorded {
             admission.retry.max_attempts = 1;
             self.checker.runs_unrecorded(&admission.id);
-            let work = Work { admission, lease: 1, attempt: 1, tried: Vec::new() };
+            let work = Work { admission, hold: Hold::Leased(LeaseNumber::FIRST), attempt: 1, tried: Vec::new() };
             return self.run_here(at, work, true);
         }
         let claim =
@@ -140,7 +141,7 @@ impl World {
         let service = request.service;
         (request.offers, request.is_queued) = (false, false);
         let lease_ms = is_here.then_some(LEASE_MS);
-        let work = Work { admission: admission.clone(), lease: 0, attempt: 1, tried: Vec::new() };
+        let work = Work { admission: admission.clone(), hold: Hold::Offered, attempt: 1, tried: Vec::new() };
         self.requests[at].asked = Some(Ask::Admit { admission: Box::new(admission), lease_ms, offers: false, claim });
         if self.services[service].lane.is_gated() && !waits {
             self.requests[at].entering = true;
@@ -212,9 +213,9 @@ impl World {
         match reply {
             Reply::Admitted { lease } => {
                 self.acknowledge(at, admission.id.clone());
-                let lease = lease.or(self.requests[at].offers.then_some(0));
-                if let Some(lease) = lease.filter(|_| !self.dice.chance(self.faults.die)) {
-                    let work = Work { admission: *admission, lease, attempt: 1, tried: Vec::new() };
+                let is_here = lease.is_some() || self.requests[at].offers;
+                if is_here && !self.dice.chance(self.faults.die) {
+                    let work = Work { admission: *admission, hold: lease.into(), attempt: 1, tried: Vec::new() };
                     self.run_here(at, work, false);
                 }
             }

@@ -2,6 +2,7 @@
 
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
+use narthex_core::context::lease::Hold;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::context::{AttemptReport, ContextError, ReportedOutcome};
 use narthex_core::lane::PermitDecision;
@@ -83,7 +84,7 @@ impl World {
         let now = self.now;
         let limited = |world: &World, service: usize| world.services[service].lane.limits.is_some();
         let Some(worker) = self.workers.get(&key) else { return };
-        let (service, lease, waits) = (worker.target, worker.work.lease, worker.waits_until > now);
+        let (service, hold, waits) = (worker.target, worker.work.hold, worker.waits_until > now);
         let expires_at = worker.work.admission.expires_at;
         match entered {
             Some(PermitDecision::Permit { number, probe }) => {
@@ -93,11 +94,13 @@ impl World {
                 self.proceed(key);
             }
             Some(PermitDecision::Free) => self.proceed(key),
-            Some(PermitDecision::Waiting | PermitDecision::Full { .. }) if waits || lease > 0 => self.join_queue(key),
+            Some(PermitDecision::Waiting | PermitDecision::Full { .. }) if waits || !hold.is_offered() => {
+                self.join_queue(key);
+            }
             Some(PermitDecision::Waiting | PermitDecision::Full { .. }) => self.put_back(key, None),
             Some(PermitDecision::Open { until }) => {
                 let until = until.plus_ms(self.dice.below(500));
-                if !waits && lease == 0 && until < expires_at {
+                if !waits && hold.is_offered() && until < expires_at {
                     self.put_back(key, Some(until));
                 } else {
                     self.refuse(key, ErrorCode::CircuitOpen);
@@ -133,12 +136,12 @@ impl World {
         let now = Timestamp(self.now);
         let Some(worker) = self.workers.get_mut(&key) else { return };
         let error = ContextError { code, message: "Not now.".into(), service: None, details: None };
-        if worker.work.lease == 0 {
+        let Hold::Leased(lease) = worker.work.hold else {
             let ask = Ask::Refuse { id: worker.work.admission.id.clone(), error };
             return self.leave(key, ask);
-        }
+        };
         let outcome = ReportedOutcome::Failed { error, retryable: true, untouched: true, retry_after_ms: None };
-        let (lease, service) = (worker.work.lease, worker.work.admission.service.clone());
+        let service = worker.work.admission.service.clone();
         let report = AttemptReport { lease, service, started_at: now, ended_at: now, status_code: None, outcome };
         worker.report = Some(report);
         worker.state = State::Reporting;

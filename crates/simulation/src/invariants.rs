@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use narthex_core::base::id::{ContextId, row_key};
 use narthex_core::base::time::Timestamp;
+use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, Head, HistoryEntry};
 use narthex_core::context_store::Storage;
@@ -37,7 +38,7 @@ struct KnownContext {
 
 /// A call that reached a service.
 struct Execution {
-    lease: u64,
+    lease: LeaseNumber,
     did: bool,
 }
 
@@ -90,7 +91,7 @@ impl InvariantChecker {
     }
 
     /// The number of the current lease.
-    pub fn lease(&self, id: &ContextId) -> Option<u64> {
+    pub fn lease(&self, id: &ContextId) -> Option<LeaseNumber> {
         self.known.get(id).and_then(|known| known.head.lease).map(|lease| lease.number)
     }
 
@@ -104,7 +105,7 @@ impl InvariantChecker {
     }
 
     /// A call reached its service.
-    pub fn execute(&mut self, work: &Work, did: bool, now: u64) -> Result<(), String> {
+    pub fn execute(&mut self, work: &Work, lease: LeaseNumber, did: bool, now: u64) -> Result<(), String> {
         let id = &work.admission.id;
         let Some(expected) = self.expected.get(id) else { return Err(format!("{id} runs and was never created")) };
         if !expected.unrecorded && !self.known.contains_key(id) {
@@ -117,12 +118,12 @@ impl InvariantChecker {
         if !expected.idempotent && before.iter().any(|execution| execution.did) {
             return Err(format!("{id} is not idempotent and runs a second time"));
         }
-        before.push(Execution { lease: work.lease, did });
+        before.push(Execution { lease, did });
         Ok(())
     }
 
     /// The service did not do the work: it asked for input.
-    pub fn did_only_ask(&mut self, id: &ContextId, lease: u64) {
+    pub fn did_only_ask(&mut self, id: &ContextId, lease: LeaseNumber) {
         for execution in self.executions.get_mut(id).into_iter().flatten() {
             execution.did &= execution.lease != lease;
         }

@@ -6,6 +6,7 @@ use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
 use narthex_core::context::idempotency::Claim;
+use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
 use narthex_core::lane::PermitDecision;
@@ -34,11 +35,11 @@ pub enum Ask {
     Record { admission: Box<Admission>, report: AttemptReport },
     Commit { id: ContextId, report: AttemptReport, stays_ms: u64 },
     Lease { id: ContextId },
-    Renew { id: ContextId, lease: u64 },
+    Renew { id: ContextId, hold: Hold },
     Claim { gated: Vec<String>, without: Vec<String> },
     PutBack { id: ContextId, until: Option<Timestamp> },
     Refuse { id: ContextId, error: ContextError },
-    CallBack { id: ContextId, lease: u64, said: CallbackReport },
+    CallBack { id: ContextId, lease: LeaseNumber, said: CallbackReport },
     Answer { id: ContextId },
     Cancel { id: ContextId },
     Get { id: ContextId },
@@ -54,7 +55,7 @@ pub enum CallbackReport {
 #[derive(Debug, Clone)]
 pub enum Reply {
     Admitted {
-        lease: Option<u64>,
+        lease: Option<LeaseNumber>,
     },
     Taken,
     Replayed(ContextId),
@@ -83,7 +84,7 @@ pub enum Reply {
 #[derive(Debug, Clone)]
 pub struct Work {
     pub admission: Admission,
-    pub lease: u64,
+    pub hold: Hold,
     pub attempt: u64,
     pub tried: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use narthex_core::base::id::ContextId;
 use narthex_core::calling::response::{self, CallResult};
 use narthex_core::context::ReportedOutcome;
+use narthex_core::context::lease::{Hold, LeaseNumber};
 
 use crate::lane_actor::LaneObject;
 use crate::messages::{Actor, Ask, CallbackReport, Event, Reply, Work};
@@ -23,7 +24,7 @@ impl Service {
 pub struct Job {
     id: ContextId,
     store: usize,
-    lease: u64,
+    lease: LeaseNumber,
     beats: u64,
     every_ms: u64,
     promise_ms: Option<u64>,
@@ -77,6 +78,9 @@ impl World {
     /// A call arrives at its service, even if the worker is gone.
     pub fn called(&mut self, worker: u64, step: u64, work: &Work) {
         self.statistics.executions += 1;
+        let Hold::Leased(lease) = work.hold else {
+            return self.violate(format!("{} runs without a lease", work.admission.id));
+        };
         let behaviour = self.behaviour();
         let slow = self.faults.service > 0 && self.dice.chance(200);
         let long = if slow { self.dice.between(3_000, 25_000) } else { self.dice.between(5, 800) };
@@ -86,13 +90,11 @@ impl World {
             Behaviour::Untouched(answer) => (Some(answer), false),
             // A worker that does not get the input request must assume that the work was done.
             Behaviour::Asked => (Some(http(200, ASKS)), back.is_none()),
-            Behaviour::TookOn => (Some(self.take_on(work)), true),
+            Behaviour::TookOn => (Some(self.take_on(work, lease)), true),
             Behaviour::Silent => (None, true),
         };
-        self.note(|| {
-            format!("{} runs {} under lease {}: {answer:?}", work.admission.service, work.admission.id, work.lease)
-        });
-        if let Err(violation) = self.checker.execute(work, did, self.now) {
+        self.note(|| format!("{} runs {} under lease {lease}: {answer:?}", work.admission.service, work.admission.id));
+        if let Err(violation) = self.checker.execute(work, lease, did, self.now) {
             self.violate(violation);
         }
         let Some(answer) = answer else { return };
@@ -104,7 +106,7 @@ impl World {
     }
 
     /// Plans a job and returns the 202 response.
-    fn take_on(&mut self, work: &Work) -> CallResult {
+    fn take_on(&mut self, work: &Work, lease: LeaseNumber) -> CallResult {
         let promise = self.dice.chance(600).then(|| self.dice.between(5, 12));
         let end = match self.dice.below(8) {
             0 => None,
@@ -117,7 +119,7 @@ impl World {
         let job = Job {
             id: work.admission.id.clone(),
             store: self.store_of(&work.admission.id),
-            lease: work.lease,
+            lease,
             beats: self.dice.below(6),
             every_ms: self.dice.between(200, 9_000),
             promise_ms: promise.map(|seconds| seconds * 1000),

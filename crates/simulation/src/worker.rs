@@ -4,6 +4,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::calling::response::CallResult;
 use narthex_core::context::AttemptReport;
+use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 
@@ -142,7 +143,7 @@ impl World {
     /// The permit is there or not required: leases the context, if necessary, and makes the call.
     pub fn proceed(&mut self, key: u64) {
         let Some(worker) = self.workers.get_mut(&key) else { return };
-        if worker.work.lease > 0 {
+        if !worker.work.hold.is_offered() {
             return self.call(key);
         }
         worker.state = State::Leasing;
@@ -197,9 +198,9 @@ impl World {
             return;
         }
         let Some(worker) = self.workers.get(&key).filter(|worker| !worker.unrecorded) else { return };
-        let (store, lease, permit) = (worker.store, worker.work.lease, worker.permit);
+        let (store, hold, permit) = (worker.store, worker.work.hold, worker.permit);
         let (id, principal) = (worker.work.admission.id.clone(), worker.work.admission.owner.clone());
-        let number = self.ask(Actor::Worker(key), store, Ask::Renew { id, lease });
+        let number = self.ask(Actor::Worker(key), store, Ask::Renew { id, hold });
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.renewing = number;
         }
@@ -221,7 +222,10 @@ impl World {
         let status_code = answer.status();
         let outcome = read(&service, answer);
         let ends = outcome.ends();
-        let (lease, started_at) = (worker.work.lease, worker.started_at);
+        let started_at = worker.started_at;
+        let Hold::Leased(lease) = worker.work.hold else {
+            return self.violate(format!("worker {key} calls without a lease"));
+        };
         let report = AttemptReport { lease, service, started_at, ended_at: now, status_code, outcome };
         let sample = CallOutcome::of(&report, fair_ms(60), false);
         worker.report = Some(report);
@@ -289,7 +293,7 @@ impl World {
                 self.unused(permit);
                 self.finish(key);
             }
-            (State::Admitting, Reply::Admitted { lease: Some(1) }) => {
+            (State::Admitting, Reply::Admitted { lease: Some(LeaseNumber::FIRST) }) => {
                 worker.unrecorded = false;
                 worker.state = State::Reporting;
                 let id = worker.work.admission.id.clone();
@@ -301,7 +305,7 @@ impl World {
                 worker.step += 1;
                 worker.work.tried.push(worker.work.admission.service.clone());
                 worker.work.attempt += 1;
-                worker.work.lease = 0;
+                worker.work.hold = Hold::Offered;
                 let step = worker.step;
                 self.schedule(now + ms, Event::Paused { worker: key, step });
             }

@@ -16,6 +16,7 @@ use narthex_core::base::id::ContextId;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::{self, NewContext};
 use narthex_core::context::idempotency::{self, Claim};
+use narthex_core::context::lease::Hold;
 use narthex_core::http::prefer::{self, Prefer};
 use narthex_core::http::problem::{Code, Problem};
 
@@ -229,7 +230,7 @@ impl Creation<'_> {
             }
             Reply::Admitted { lease, view } if lease.is_some() || offers => {
                 let parameters = std::mem::take(&mut self.parameters);
-                let work = first_attempt(admission, parameters, lease.unwrap_or(0));
+                let work = first_attempt(admission, parameters, lease.into());
                 run_here(call, caller, work, permit, view, mode, admit_ms).await?
             }
             Reply::Admitted { lease: None, .. } if mode.streams && !starts_later => {
@@ -250,9 +251,9 @@ impl Creation<'_> {
     }
 }
 
-fn first_attempt(admission: Admission, parameters: Box<RawValue>, lease: u64) -> Work {
+fn first_attempt(admission: Admission, parameters: Box<RawValue>, hold: Hold) -> Work {
     let (tried, hopeless) = (Vec::new(), Vec::new());
-    Work { admission, parameters, lease, attempt: 1, tried, hopeless, input: None, input_state: None }
+    Work { admission, parameters, hold, attempt: 1, tried, hopeless, input: None, input_state: None }
 }
 
 fn selected<'s>(snapshot: &'s Snapshot, decision: &Decision) -> Result<&'s Entry, Problem> {

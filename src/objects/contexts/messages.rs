@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
+use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, AttemptReport, Background, ContextError, Progress, ReportedOutcome};
 
@@ -64,10 +65,11 @@ pub enum Ask {
         id: ContextId,
         lease_ms: u64,
     },
-    /// Extends a lease, or, with the number 0, an offer.
+    /// Extends a lease or an offer.
     Renew {
         id: ContextId,
-        lease: u64,
+        #[serde(rename = "lease")]
+        hold: Hold,
         lease_ms: u64,
     },
     /// Takes the context that should run next. A context for one of the `gated` services is offered instead of leased.
@@ -96,20 +98,20 @@ pub enum Ask {
     /// A report that a service sends to a callback, under the lease in the callback's address.
     CallBack {
         id: ContextId,
-        lease: u64,
+        lease: LeaseNumber,
         #[serde(rename = "say")]
         callback: CallbackReport,
     },
     /// The attempt under this lease requests input, and stays open for the answer.
     AskFor {
         id: ContextId,
-        lease: u64,
+        lease: LeaseNumber,
         request: Box<RawValue>,
     },
     /// Waits for the answer to an input request of a running attempt.
     Hear {
         id: ContextId,
-        lease: u64,
+        lease: LeaseNumber,
         milliseconds: u64,
     },
     /// The answer to an input request.
@@ -217,7 +219,7 @@ pub enum Reply {
     },
     Admitted {
         #[serde(default)]
-        lease: Option<u64>,
+        lease: Option<LeaseNumber>,
         #[serde(default)]
         view: Option<Box<RawValue>>,
     },
@@ -242,7 +244,7 @@ pub enum Reply {
         view: Box<RawValue>,
     },
     Leased(Box<Work>),
-    /// Reserved for the sender for a short time; the lease has no number yet.
+    /// Reserved for the sender for a short time; no lease is taken yet.
     Offered(Box<Work>),
     Renewed {
         cancel: bool,
@@ -296,7 +298,8 @@ pub enum CancelOutcome {
 pub struct Work {
     pub admission: Admission,
     pub parameters: Box<RawValue>,
-    pub lease: u64,
+    #[serde(rename = "lease")]
+    pub hold: Hold,
     /// Number of this attempt, from 1.
     pub attempt: u64,
     /// Services that already failed this context.
@@ -348,4 +351,23 @@ pub struct Origin {
 pub struct ContextSummary {
     pub id: ContextId,
     pub view: Box<RawValue>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // Other versions of the Worker send and read these forms during a deployment.
+    #[test]
+    fn an_offer_is_sent_as_the_lease_zero() {
+        let id = ContextId::parse(&format!("ctx_eu{}", "0".repeat(28))).unwrap();
+        for (hold, lease) in [(Hold::Offered, 0), (Hold::Leased(LeaseNumber::FIRST), 1)] {
+            let renew = Ask::Renew { id: id.clone(), hold, lease_ms: 10 };
+            let sent = json!({"renew": {"id": id, "lease": lease, "lease_ms": 10}});
+            assert_eq!(serde_json::to_value(renew).unwrap(), sent);
+            let read = serde_json::from_value(sent).unwrap();
+            assert!(matches!(read, Ask::Renew { hold: read, .. } if read == hold));
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::id::{ContextId, row_key};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
+use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::{Attempt, AttemptReport, Background, Head};
 use narthex_core::context_store::{
     AdmitResult, Callback, CallbackResult, CancelResult, ChangeResult, ClaimLookup, CommitResult, ContextStore,
@@ -40,8 +41,8 @@ impl Store {
             Ask::Record { admission, parameters, report, result } => {
                 self.decide(|contexts| contexts.record(*admission, &parameters, report, result.as_deref()))?;
             }
-            Ask::Renew { id, lease, lease_ms } => {
-                let renewed = self.decide(|contexts| contexts.renew(&id, lease, lease_ms, now))?;
+            Ask::Renew { id, hold, lease_ms } => {
+                let renewed = self.decide(|contexts| contexts.renew(&id, hold, lease_ms, now))?;
                 return Ok(renewed.map_or(Reply::Nothing, |cancel| Reply::Renewed { cancel }));
             }
             Ask::CallBack { id, lease, callback } => return self.handle_callback(&id, lease, callback),
@@ -143,7 +144,12 @@ impl Store {
         })
     }
 
-    fn handle_callback(self: &Rc<Self>, id: &ContextId, lease: u64, report: CallbackReport) -> Result<Reply, Failure> {
+    fn handle_callback(
+        self: &Rc<Self>,
+        id: &ContextId,
+        lease: LeaseNumber,
+        report: CallbackReport,
+    ) -> Result<Reply, Failure> {
         let callback = match report {
             CallbackReport::Outcome { outcome, result } => Callback::Outcome { outcome, result },
             CallbackReport::Beat { lease_ms, progress } => Callback::Beat { lease_ms, progress },
@@ -216,7 +222,7 @@ impl Store {
     }
 }
 
-/// An attempt as it is sent to a Worker. Without a lease, its number is 0.
+/// An attempt as it is sent to a Worker.
 fn work(NextAttempt { head, parameters }: NextAttempt) -> Box<Work> {
     let services = |of: fn(&Attempt) -> bool| {
         head.attempts.iter().filter(|attempt| of(attempt)).map(|attempt| attempt.service.clone()).collect()
@@ -224,7 +230,7 @@ fn work(NextAttempt { head, parameters }: NextAttempt) -> Box<Work> {
     Box::new(Work {
         tried: services(Attempt::failed),
         hopeless: services(Attempt::is_hopeless),
-        lease: head.lease.map_or(0, |lease| lease.number),
+        hold: head.lease.map(|lease| lease.number).into(),
         attempt: head.attempts.len() as u64 + 1,
         input: head.input,
         input_state: head.input_state,

@@ -9,6 +9,7 @@ use super::response::LEASE_SECONDS;
 use crate::base::id::ContextId;
 use crate::base::json::{Fault, Object};
 use crate::base::opaque_token::Signer;
+use crate::context::lease::LeaseNumber;
 
 /// The largest progress report, in bytes.
 pub const MAX_PROGRESS_BYTES: usize = 4096;
@@ -30,16 +31,16 @@ impl CallbackKey {
     }
 
     /// The last segment of a callback's path: `{tenant}.{context id}.{lease}.{tag}`.
-    pub fn token(&self, tenant: &str, id: &ContextId, lease: u64) -> String {
+    pub fn token(&self, tenant: &str, id: &ContextId, lease: LeaseNumber) -> String {
         // None of the parts contains a dot.
         self.0.sign_text(&format!("{tenant}.{id}.{lease}"))
     }
 
     /// The context and lease that a token authorizes; `None` if the token is invalid.
-    pub fn read(&self, tenant: &str, token: &str) -> Option<(ContextId, u64)> {
+    pub fn read(&self, tenant: &str, token: &str) -> Option<(ContextId, LeaseNumber)> {
         let payload = self.0.verify_text(token)?;
         let (id, lease) = payload.strip_prefix(tenant)?.strip_prefix('.')?.split_once('.')?;
-        Some((ContextId::parse(id)?, lease.parse().ok()?))
+        Some((ContextId::parse(id)?, LeaseNumber::parse(lease)?))
     }
 }
 
@@ -87,6 +88,7 @@ mod tests {
     use super::*;
     use crate::base::id::{Region, StoreId};
     use crate::base::time::Timestamp;
+    use crate::context::fixtures::lease_number;
 
     fn id() -> ContextId {
         ContextId::new(StoreId { region: Region::Eu, shard: 0 }, Timestamp(1_000), [7; 10])
@@ -95,8 +97,9 @@ mod tests {
     #[test]
     fn a_token_opens_one_lease_of_one_context_in_one_tenant() {
         let key = CallbackKey::new(b"secret");
-        let token = key.token("default", &id(), 3);
-        assert_eq!((tenant_of(&token), key.read("default", &token)), (Some("default"), Some((id(), 3))));
+        let lease = lease_number(3);
+        let token = key.token("default", &id(), lease);
+        assert_eq!((tenant_of(&token), key.read("default", &token)), (Some("default"), Some((id(), lease))));
         assert_eq!(key.read("other", &token.replace("default.", "other.")), None);
         assert_eq!(key.read("other", &token), None);
         assert_eq!(CallbackKey::new(b"another").read("default", &token), None);

@@ -1,10 +1,11 @@
 //! Attempts: their start, their end, and what follows.
 
 use super::{
-    Attempt, AttemptOutcome, AttemptReport, Background, ContextError, Head, Lease, MAX_INPUT_REQUESTS, Rejection,
+    Attempt, AttemptOutcome, AttemptReport, Background, ContextError, Head, MAX_INPUT_REQUESTS, Rejection,
     ReportedOutcome, Transition,
 };
 use crate::base::time::Timestamp;
+use crate::context::lease::{Lease, LeaseNumber};
 use crate::context::status::{ErrorCode, Status};
 
 impl Head {
@@ -19,8 +20,9 @@ impl Head {
         {
             return Err(Rejection::WrongState);
         }
-        self.leases += 1;
-        let lease = Lease { number: self.leases, since: now, until };
+        let number = self.latest_lease.map_or(LeaseNumber::FIRST, LeaseNumber::next);
+        let lease = Lease { number, since: now, until };
+        self.latest_lease = Some(number);
         self.lease = Some(lease);
         self.not_before = None;
         self.enter(Status::Executing, now);

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{AttemptReport, Background, Head, MAX_INPUT_REQUESTS, Progress, Rejection, ReportedOutcome, Transition};
 use crate::base::time::Timestamp;
+use crate::context::lease::LeaseNumber;
 use crate::context::status::Status;
 
 impl Head {
@@ -58,7 +59,7 @@ impl Head {
     /// The attempt with this lease asks for input, and stays open until the answer.
     pub fn ask_for_input(
         &mut self,
-        lease: u64,
+        lease: LeaseNumber,
         request: Box<RawValue>,
         now: Timestamp,
     ) -> Result<Transition, Rejection> {
@@ -97,7 +98,7 @@ impl Head {
     /// The service is still working: renews its lease and stores its progress.
     pub fn heartbeat(
         &mut self,
-        lease: u64,
+        lease: LeaseNumber,
         lease_ms: Option<u64>,
         data: Option<Box<RawValue>>,
         now: Timestamp,
@@ -113,7 +114,7 @@ impl Head {
         Ok(())
     }
 
-    fn require_lease(&self, lease: u64) -> Result<(), Rejection> {
+    fn require_lease(&self, lease: LeaseNumber) -> Result<(), Rejection> {
         if self.status.is_final() {
             return Err(Rejection::Ended);
         }
@@ -127,7 +128,7 @@ impl Head {
     /// before the worker's report that the service has accepted the work.
     pub fn report_by_callback(
         &mut self,
-        lease: u64,
+        lease: LeaseNumber,
         outcome: ReportedOutcome,
         now: Timestamp,
         random: u64,

@@ -5,11 +5,17 @@ use semver::Version;
 use crate::base::id::{ContextId, Region, StoreId};
 use crate::base::time::Timestamp;
 use crate::context::Admission;
+use crate::context::lease::LeaseNumber;
 use crate::context::retry::Retry;
 use crate::context::status::{Priority, Source};
 
 /// How long the deadline is after the creation, in milliseconds.
 pub const LIFETIME_MS: u64 = 60_000;
+
+/// The number of the `n`th lease of a context, from 1.
+pub fn lease_number(n: u64) -> LeaseNumber {
+    (1..n).fold(LeaseNumber::FIRST, |number, _| number.next())
+}
 
 /// An admission for version 1.0.0 of `echo` at the service `one`, with every optional part absent. `number` tells ids
 /// apart that have the same creation time.

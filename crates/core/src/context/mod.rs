@@ -18,6 +18,7 @@ pub mod create_request;
 pub mod fixtures;
 pub mod http_status;
 pub mod idempotency;
+pub mod lease;
 mod report;
 pub mod retry;
 pub mod status;
@@ -27,6 +28,7 @@ use serde_json::value::RawValue;
 
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
+use crate::context::lease::{Lease, LeaseNumber};
 use crate::context::status::{ErrorCode, Status};
 
 pub use admission::Admission;
@@ -100,14 +102,6 @@ pub struct ContextError {
     pub details: Option<Box<RawValue>>,
 }
 
-/// The right to run one attempt. A report must carry its number; a lease with a higher number replaces it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    pub number: u64,
-    pub since: Timestamp,
-    pub until: Timestamp,
-}
-
 /// Work that a service accepted and finishes later, by a callback or over its connection. The service holds the lease
 /// in place of the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,8 +140,9 @@ pub struct Head {
     pub history: Vec<HistoryEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// The number of the latest lease.
-    pub leases: u64,
+    /// The number of the latest lease, which may have ended.
+    #[serde(rename = "leases", with = "lease::number_or_zero")]
+    pub latest_lease: Option<LeaseNumber>,
     /// The earliest start of the next attempt of a queued context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
@@ -228,7 +223,7 @@ impl Head {
             attempts: Vec::new(),
             history: Vec::with_capacity(6),
             lease: None,
-            leases: 0,
+            latest_lease: None,
             not_before,
             cancel_requested: false,
             background: None,

@@ -5,11 +5,12 @@ use serde_json::value::RawValue;
 
 use super::ContextError;
 use crate::base::time::Timestamp;
+use crate::context::lease::LeaseNumber;
 
 /// The end of an attempt, as its worker reports it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptReport {
-    pub lease: u64,
+    pub lease: LeaseNumber,
     pub service: String,
     pub started_at: Timestamp,
     pub ended_at: Timestamp,

@@ -5,7 +5,7 @@ fn admission(idempotent: bool) -> Admission {
     Admission { idempotent, ..fixtures::admission(7, Timestamp(1_000)) }
 }
 
-fn report(lease: u64, outcome: ReportedOutcome) -> AttemptReport {
+fn report(lease: LeaseNumber, outcome: ReportedOutcome) -> AttemptReport {
     let (started_at, ended_at) = (Timestamp(1_000), Timestamp(1_010));
     AttemptReport { lease, service: "one".into(), started_at, ended_at, status_code: None, outcome }
 }
@@ -63,12 +63,12 @@ fn a_context_that_is_not_idempotent_ends_unknown_when_its_worker_is_lost() {
 #[test]
 fn a_context_that_is_not_idempotent_is_repeated_only_if_its_service_did_nothing() {
     let mut head = Head::admit(admission(false), Timestamp(1_000));
-    head.lease(Timestamp(1_000), Timestamp(5_000)).unwrap();
+    let first = head.lease(Timestamp(1_000), Timestamp(5_000)).unwrap().number;
     let refused = failed(ErrorCode::ServiceUnavailable, true, true);
-    assert!(matches!(head.report(report(1, refused), Timestamp(1_001), 7), Ok(Transition::Queued(_))));
-    head.lease(Timestamp(2_000), Timestamp(5_000)).unwrap();
+    assert!(matches!(head.report(report(first, refused), Timestamp(1_001), 7), Ok(Transition::Queued(_))));
+    let second = head.lease(Timestamp(2_000), Timestamp(5_000)).unwrap().number;
     let broken = failed(ErrorCode::UpstreamError, true, false);
-    assert_eq!(head.report(report(2, broken), Timestamp(2_001), 7), Ok(Transition::Ended));
+    assert_eq!(head.report(report(second, broken), Timestamp(2_001), 7), Ok(Transition::Ended));
     assert_eq!(head.status, Status::Failed);
 }
 
@@ -95,7 +95,7 @@ fn a_start_in_the_future_is_waited_for() {
 #[derive(Debug, Clone)]
 enum Act {
     Lease,
-    Report(u64, u8),
+    Report(LeaseNumber, u8),
     Tick,
     Cancel,
     Sleep(u64),
@@ -104,7 +104,7 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => Just(Act::Lease),
-        3 => (0u64..6, 0u8..4).prop_map(|(lease, kind)| Act::Report(lease, kind)),
+        3 => (1u64..6, 0u8..4).prop_map(|(lease, kind)| Act::Report(fixtures::lease_number(lease), kind)),
         2 => Just(Act::Tick),
         1 => Just(Act::Cancel),
         3 => (0u64..20_000).prop_map(Act::Sleep),
@@ -141,7 +141,7 @@ proptest! {
             prop_assert!(head.attempts.len() as u64 <= head.admission.retry.max_attempts);
             prop_assert_eq!(head.lease.is_some(), head.status == Status::Executing);
             prop_assert!(head.status.is_final() || head.due() <= head.admission.expires_at);
-            prop_assert_eq!(head.leases, begun);
+            prop_assert_eq!(head.latest_lease.map_or(0, LeaseNumber::get), begun);
         }
         // Whatever happened, the clock alone ends the context.
         now = now.plus_ms(120_000);
@@ -214,4 +214,18 @@ fn a_service_would_fail_in_the_same_way_again_by_its_own_refusal_or_an_answer_of
     assert!(!failed(ErrorCode::UpstreamError, Some(200)));
     assert!(!failed(ErrorCode::ServiceUnavailable, None));
     assert!(!attempt(ErrorCode::UpstreamTimeout, None, AttemptOutcome::TimedOut).is_hopeless());
+}
+
+// The versions before and after read this form too.
+#[test]
+fn the_latest_lease_is_stored_as_its_number_or_zero() {
+    let mut head = Head::admit(admission(true), Timestamp(1_000));
+    let stored = |head: &Head| serde_json::to_value(head).unwrap();
+    let read = |head: &Head| serde_json::from_value::<Head>(stored(head)).unwrap().latest_lease;
+    assert_eq!((stored(&head)["leases"].as_u64(), read(&head)), (Some(0), None));
+    let lease = head.lease(Timestamp(1_001), Timestamp(20_000)).unwrap();
+    assert_eq!((stored(&head)["leases"].as_u64(), read(&head)), (Some(1), Some(LeaseNumber::FIRST)));
+    assert_eq!(stored(&head)["lease"], serde_json::json!({"number": 1, "since": 1_001, "until": 20_000}));
+    let reported = serde_json::to_value(report(lease.number, ReportedOutcome::Succeeded)).unwrap();
+    assert_eq!(reported["lease"].as_u64(), Some(1));
 }

@@ -8,6 +8,7 @@ use super::{ContextStore, MAX_CACHED_HEADS, ReadyContext, Storage, StorageError,
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::idempotency::{Claim, WINDOW_MS};
+use crate::context::lease::{Hold, LeaseNumber};
 use crate::context::{Admission, Head};
 use crate::events::bundle::last_number;
 
@@ -15,7 +16,7 @@ use crate::events::bundle::last_number;
 #[derive(Debug)]
 pub enum AdmitResult {
     /// The context exists. `lease`: the number of the caller's lease, if it asked for one and got it.
-    Admitted { head: Rc<Head>, lease: Option<u64> },
+    Admitted { head: Rc<Head>, lease: Option<LeaseNumber> },
     /// Another context has the same row key: create another id.
     IdTaken,
     /// The idempotency key belongs to this context.
@@ -97,7 +98,7 @@ impl<S: Storage> ContextStore<S> {
     fn repeated_admission(&self, id: &ContextId, lease_ms: Option<u64>) -> Result<AdmitResult, StorageError> {
         let Some(known) = self.any_head(id)? else { return Ok(AdmitResult::IdTaken) };
         let leases = lease_ms.is_some() && known.admission.run_at.is_none();
-        let lease = known.lease.map(|lease| lease.number).filter(|number| leases && *number == 1);
+        let lease = known.lease.map(|lease| lease.number).filter(|number| leases && *number == LeaseNumber::FIRST);
         Ok(AdmitResult::Admitted { head: Rc::new(known), lease })
     }
 
@@ -193,23 +194,23 @@ impl<S: Storage> ContextStore<S> {
         Ok(WorkClaim::Nothing)
     }
 
-    /// Renews a lease or, with the number 0, an offer. Returns whether cancellation was requested; `None` if the caller
-    /// no longer holds the context.
+    /// Renews a lease or an offer. Returns whether cancellation was requested; `None` if the caller no longer holds the
+    /// context.
     pub fn renew(
         &mut self,
         id: &ContextId,
-        lease: u64,
+        hold: Hold,
         lease_ms: u64,
         now: Timestamp,
     ) -> Result<Option<bool>, StorageError> {
         let Some(head) = self.stored_live_head(id)? else { return Ok(None) };
-        if lease == 0 {
+        let Hold::Leased(lease) = hold else {
             let is_ready = head.is_ready(now);
             if is_ready {
                 self.offer(id.clone(), now);
             }
             return Ok(is_ready.then_some(false));
-        }
+        };
         if head.lease.is_none_or(|current| current.number != lease) {
             return Ok(None);
         }

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use super::{ChangeResult, ContextStore, Storage, StorageError};
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
+use crate::context::lease::LeaseNumber;
 use crate::context::status::Status;
 use crate::context::{AttemptOutcome, Head, ReportedOutcome, Transition};
 use crate::events::bundle::last_number;
@@ -34,7 +35,7 @@ impl<S: Storage> ContextStore<S> {
     pub fn callback(
         &mut self,
         id: &ContextId,
-        lease: u64,
+        lease: LeaseNumber,
         callback: Callback,
         now: Timestamp,
         random: u64,
@@ -95,7 +96,7 @@ impl<S: Storage> ContextStore<S> {
     pub fn ask_for_input(
         &mut self,
         id: &ContextId,
-        lease: u64,
+        lease: LeaseNumber,
         request: Box<RawValue>,
         now: Timestamp,
     ) -> Result<ChangeResult, StorageError> {
@@ -103,7 +104,7 @@ impl<S: Storage> ContextStore<S> {
     }
 
     /// Whether the attempt with this lease is still waiting for an answer.
-    pub fn awaits_input(&self, id: &ContextId, lease: u64) -> Result<bool, StorageError> {
+    pub fn awaits_input(&self, id: &ContextId, lease: LeaseNumber) -> Result<bool, StorageError> {
         let head = if self.ended.contains(id) { None } else { self.storage.live_head(id)? };
         Ok(head.is_some_and(|head| {
             head.status == Status::InputRequired && head.lease.is_some_and(|held| held.number == lease)
@@ -112,20 +113,20 @@ impl<S: Storage> ContextStore<S> {
 
     /// The answer for the attempt with this lease, if there is one yet. `None` if the lease is lost or the context has
     /// ended.
-    pub fn input_for(&self, id: &ContextId, lease: u64) -> Result<Option<Option<Box<RawValue>>>, StorageError> {
+    pub fn input_for(&self, id: &ContextId, lease: LeaseNumber) -> Result<Option<Option<Box<RawValue>>>, StorageError> {
         let head = if self.ended.contains(id) { None } else { self.storage.live_head(id)? };
         let head = head.filter(|head| head.lease.is_some_and(|held| held.number == lease));
         Ok(head.map(|head| head.input))
     }
 }
 
-fn late(head: Head, lease: u64) -> CallbackResult {
+fn late(head: Head, lease: LeaseNumber) -> CallbackResult {
     // A context that ended by timeout or cancellation was not ended by this callback.
     let reported = head
         .attempts
         .last()
         .is_some_and(|last| matches!(last.outcome, AttemptOutcome::Succeeded | AttemptOutcome::Failed));
-    if head.status.is_final() && head.leases == lease && reported {
+    if head.status.is_final() && head.latest_lease == Some(lease) && reported {
         CallbackResult::Repeated(Box::new(head))
     } else {
         CallbackResult::LeaseLost(Box::new(head))

@@ -1,6 +1,7 @@
 use super::bundle::*;
 use super::cloud_event::*;
 use crate::base::time::Timestamp;
+use crate::context::lease::LeaseNumber;
 use crate::context::{Admission, AttemptReport, Head, ReportedOutcome, fixtures};
 use serde_json::value::RawValue;
 
@@ -28,7 +29,7 @@ fn every_step_and_attempt_is_published_once_and_in_order() {
     assert_eq!(first.previous_number, None);
 
     let report = AttemptReport {
-        lease: 1,
+        lease: LeaseNumber::FIRST,
         service: "one".into(),
         started_at: Timestamp(1_001),
         ended_at: Timestamp(1_011),
@@ -94,7 +95,7 @@ fn a_large_result_is_linked() {
     let mut head = head();
     head.lease(Timestamp(1_001), Timestamp(9_000)).unwrap();
     let report = AttemptReport {
-        lease: 1,
+        lease: LeaseNumber::FIRST,
         service: "one".into(),
         started_at: Timestamp(1_001),
         ended_at: Timestamp(1_011),

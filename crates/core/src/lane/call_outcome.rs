@@ -84,6 +84,7 @@ fn signal(code: ErrorCode, status: Option<u16>, is_late: bool) -> Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::lease::LeaseNumber;
 
     #[test]
     fn only_what_another_service_could_do_better_is_a_failure() {
@@ -125,7 +126,7 @@ mod tests {
             let status_code = answer.status();
             let verdict = read("one", answer, None);
             let report = AttemptReport {
-                lease: 1,
+                lease: LeaseNumber::FIRST,
                 service: "one".into(),
                 started_at: Timestamp(1_000),
                 ended_at: Timestamp(2_000),

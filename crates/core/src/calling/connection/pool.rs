@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
+use crate::context::lease::LeaseNumber;
 use crate::lane::observed::HealthStatus;
 
 /// When giving up is retried after it failed, in milliseconds.
@@ -25,7 +26,7 @@ const DEADLINE_GRACE_MS: u64 = 1_000;
 pub struct Delivery {
     pub context: ContextId,
     /// The lease number of the attempt.
-    pub lease: u64,
+    pub lease: LeaseNumber,
     pub capability: String,
     pub version: Version,
     pub deadline: Timestamp,

@@ -17,7 +17,7 @@ fn end(outcome: ReportedOutcome) -> Callback {
 }
 
 fn call_back(fixture: &mut Fixture, lease: u64, callback: Callback, now: Timestamp) -> CallbackResult {
-    fixture.store.callback(&admission(1).id, lease, callback, now, 0).unwrap()
+    fixture.store.callback(&admission(1).id, lease_number(lease), callback, now, 0).unwrap()
 }
 
 #[test]
@@ -56,7 +56,10 @@ fn a_callback_of_a_lost_lease_changes_nothing() {
         CallbackResult::LeaseLost(_)
     ));
     assert_eq!(fixture.status(&id), Status::Executing);
-    let absent = fixture.store.callback(&admission(2).id, 1, end(ReportedOutcome::Succeeded), at(6_000), 0).unwrap();
+    let absent = fixture
+        .store
+        .callback(&admission(2).id, LeaseNumber::FIRST, end(ReportedOutcome::Succeeded), at(6_000), 0)
+        .unwrap();
     assert!(matches!(absent, CallbackResult::NotFound));
 }
 
@@ -131,7 +134,7 @@ fn cancelling_ends_a_queued_context_and_asks_a_running_one_to_stop() {
     fixture.leased(&admission(2), at(0));
     let id = admission(2).id;
     assert!(matches!(cancel(&mut fixture, 2, at(1)), CancelResult::Requested(_)));
-    assert_eq!(fixture.store.renew(&id, 1, LEASE_MS, at(4_000)).unwrap(), Some(true), "its worker is notified");
+    assert_eq!(fixture.store.renew(&id, hold(1), LEASE_MS, at(4_000)).unwrap(), Some(true), "its worker is notified");
     assert!(matches!(
         fixture.commit(&id, 1, failed(true, true), at(4_001)),
         CommitResult::Accepted { retry_ms: None, .. }
@@ -154,13 +157,16 @@ fn an_open_attempt_continues_with_the_answer_under_its_lease() {
     let id = admission(1).id;
     fixture.leased(&admission(1), at(0));
     let ask = |fixture: &mut Fixture, lease, now| {
-        fixture.store.ask_for_input(&id, lease, raw(r#"{"message":"Which?"}"#), now).unwrap()
+        fixture.store.ask_for_input(&id, lease_number(lease), raw(r#"{"message":"Which?"}"#), now).unwrap()
     };
     assert!(matches!(ask(&mut fixture, 2, at(5)), ChangeResult::Rejected(..)), "another lease");
     assert!(matches!(ask(&mut fixture, 1, at(10)), ChangeResult::Done(_)));
     assert_eq!(fixture.status(&id), Status::InputRequired);
-    assert!(fixture.store.awaits_input(&id, 1).unwrap() && !fixture.store.awaits_input(&id, 2).unwrap());
-    assert_eq!(fixture.store.renew(&id, 1, LEASE_MS, at(4_000)).unwrap(), Some(false));
+    assert!(
+        fixture.store.awaits_input(&id, lease_number(1)).unwrap()
+            && !fixture.store.awaits_input(&id, lease_number(2)).unwrap()
+    );
+    assert_eq!(fixture.store.renew(&id, hold(1), LEASE_MS, at(4_000)).unwrap(), Some(false));
     fixture.store.alarm(at(LEASE_MS + 100), || 0);
     assert_eq!(fixture.status(&id), Status::InputRequired, "its lease was renewed");
     fixture.store.take_effects();
@@ -170,11 +176,11 @@ fn an_open_attempt_continues_with_the_answer_under_its_lease() {
         std::slice::from_ref(&id),
         "the attempt that waits for the answer is woken"
     );
-    assert_eq!(fixture.store.input_for(&id, 1).unwrap().flatten().unwrap().get(), "8");
+    assert_eq!(fixture.store.input_for(&id, lease_number(1)).unwrap().flatten().unwrap().get(), "8");
     assert_eq!(fixture.claim_next(at(9_001)), None, "no other worker starts it");
     assert!(matches!(fixture.commit(&id, 1, ReportedOutcome::ToolResult, at(9_100)), CommitResult::Accepted { .. }));
     assert_eq!(fixture.status(&id), Status::Completed);
-    assert!(fixture.store.input_for(&id, 1).unwrap().is_none());
+    assert!(fixture.store.input_for(&id, lease_number(1)).unwrap().is_none());
 }
 
 #[test]
@@ -183,7 +189,7 @@ fn an_attempt_that_stays_open_and_is_lost_is_what_any_lost_attempt_is() {
         let mut fixture = Fixture::new();
         let open = Admission { idempotent, ..admission(1) };
         fixture.leased(&open, at(0));
-        fixture.store.ask_for_input(&open.id, 1, raw(r#"{"message":"Which?"}"#), at(10)).unwrap();
+        fixture.store.ask_for_input(&open.id, LeaseNumber::FIRST, raw(r#"{"message":"Which?"}"#), at(10)).unwrap();
         fixture.store.alarm(at(LEASE_MS + 100), || 0);
         assert_eq!(fixture.status(&open.id), if idempotent { Status::Queued } else { Status::Failed });
         assert!(matches!(
@@ -198,10 +204,17 @@ fn an_attempt_that_stays_open_can_be_cancelled_and_can_end_unanswered() {
     let mut fixture = Fixture::new();
     for number in [1, 2] {
         fixture.leased(&admission(number), at(0));
-        fixture.store.ask_for_input(&admission(number).id, 1, raw(r#"{"message":"Which?"}"#), at(10)).unwrap();
+        fixture
+            .store
+            .ask_for_input(&admission(number).id, LeaseNumber::FIRST, raw(r#"{"message":"Which?"}"#), at(10))
+            .unwrap();
     }
     assert!(matches!(fixture.store.cancel(&admission(1).id, at(20)).unwrap(), CancelResult::Cancelled(_, None)));
-    assert_eq!(fixture.store.renew(&admission(1).id, 1, LEASE_MS, at(30)).unwrap(), None, "its worker is notified");
+    assert_eq!(
+        fixture.store.renew(&admission(1).id, hold(1), LEASE_MS, at(30)).unwrap(),
+        None,
+        "its worker is notified"
+    );
     assert!(matches!(
         fixture.commit(&admission(2).id, 1, ReportedOutcome::Succeeded, at(40)),
         CommitResult::Accepted { .. }

@@ -5,7 +5,9 @@ mod restarts;
 
 use super::*;
 use crate::base::id::{Region, StoreId};
+use crate::context::fixtures::lease_number;
 use crate::context::idempotency::{Claim, WINDOW_MS};
+use crate::context::lease::{Hold, LeaseNumber};
 use crate::context::status::{ErrorCode, Priority, Status};
 use crate::context::{Admission, AttemptReport, ContextError, ReportedOutcome, fixtures};
 use crate::context_store::memory::MemoryStorage;
@@ -44,7 +46,7 @@ impl Fixture {
         Self::on(self.storage, now)
     }
 
-    fn leased(&mut self, admission: &Admission, now: Timestamp) -> Option<u64> {
+    fn leased(&mut self, admission: &Admission, now: Timestamp) -> Option<LeaseNumber> {
         match self.store.admit(admission.clone(), &raw("1"), Some(LEASE_MS), false, None, now).unwrap() {
             AdmitResult::Admitted { lease, .. } => lease,
             other => panic!("{other:?}"),
@@ -95,7 +97,13 @@ fn admission(number: u8) -> Admission {
     Admission { idempotent: true, ..fixtures::admission(number, at(0)) }
 }
 
+/// Holds a context under its `n`th lease.
+fn hold(n: u64) -> Hold {
+    Hold::Leased(lease_number(n))
+}
+
 fn report(lease: u64, outcome: ReportedOutcome, now: Timestamp) -> AttemptReport {
+    let lease = lease_number(lease);
     AttemptReport { lease, service: "one".into(), started_at: now, ended_at: now, status_code: None, outcome }
 }
 
@@ -111,8 +119,8 @@ fn key(scope: &str, fingerprint: &str) -> Claim {
 #[test]
 fn a_repeated_admission_returns_the_same_lease() {
     let mut fixture = Fixture::new();
-    assert_eq!(fixture.leased(&admission(1), at(0)), Some(1));
-    assert_eq!(fixture.leased(&admission(1), at(5)), Some(1));
+    assert_eq!(fixture.leased(&admission(1), at(0)), Some(LeaseNumber::FIRST));
+    assert_eq!(fixture.leased(&admission(1), at(5)), Some(LeaseNumber::FIRST));
     assert_eq!(fixture.numbers().len(), 4, "published once");
 }
 
@@ -195,11 +203,14 @@ fn a_context_of_a_gated_service_is_offered_to_one_worker_at_a_time() {
     assert!(matches!(claim(&mut fixture, at(1)), WorkClaim::Offered(attempting) if attempting.head.lease.is_none()));
     assert!(matches!(claim(&mut fixture, at(2)), WorkClaim::Nothing));
     // The offer can be renewed.
-    assert_eq!(fixture.store.renew(&admission(1).id, 0, LEASE_MS, at(9_000)).unwrap(), Some(false));
+    assert_eq!(fixture.store.renew(&admission(1).id, Hold::Offered, LEASE_MS, at(9_000)).unwrap(), Some(false));
     assert!(matches!(claim(&mut fixture, at(18_000)), WorkClaim::Nothing));
     assert!(matches!(claim(&mut fixture, at(19_001)), WorkClaim::Offered(_)));
-    assert_eq!(fixture.store.lease(&admission(1).id, LEASE_MS, at(19_002)).unwrap().unwrap().head.leases, 1);
-    assert_eq!(fixture.store.renew(&admission(1).id, 0, LEASE_MS, at(19_003)).unwrap(), None);
+    assert_eq!(
+        fixture.store.lease(&admission(1).id, LEASE_MS, at(19_002)).unwrap().unwrap().head.latest_lease,
+        Some(LeaseNumber::FIRST)
+    );
+    assert_eq!(fixture.store.renew(&admission(1).id, Hold::Offered, LEASE_MS, at(19_003)).unwrap(), None);
 }
 
 #[test]

@@ -7,8 +7,8 @@ fn a_renewed_lease_outlives_the_stored_time() {
     let mut fixture = Fixture::new();
     let id = admission(1).id;
     fixture.leased(&admission(1), at(0));
-    assert_eq!(fixture.store.renew(&id, 1, LEASE_MS, at(8_000)).unwrap(), Some(false));
-    assert_eq!(fixture.store.renew(&id, 2, LEASE_MS, at(8_000)).unwrap(), None, "another number is not in force");
+    assert_eq!(fixture.store.renew(&id, hold(1), LEASE_MS, at(8_000)).unwrap(), Some(false));
+    assert_eq!(fixture.store.renew(&id, hold(2), LEASE_MS, at(8_000)).unwrap(), None, "another number is not in force");
     fixture.store.take_effects();
     fixture.store.alarm(at(10_000), || 0);
     assert_eq!(fixture.status(&id), Status::Executing);
@@ -22,12 +22,12 @@ fn after_a_restart_there_is_time_to_renew() {
     let mut fixture = Fixture::new();
     let id = admission(1).id;
     fixture.leased(&admission(1), at(0));
-    fixture.store.renew(&id, 1, LEASE_MS, at(9_000)).unwrap();
+    fixture.store.renew(&id, hold(1), LEASE_MS, at(9_000)).unwrap();
     let mut fixture = fixture.restarted(at(12_000));
     assert_eq!(fixture.alarm(), Some(at(17_500)));
     fixture.store.alarm(at(12_001), || 0);
     assert_eq!(fixture.status(&id), Status::Executing);
-    assert_eq!(fixture.store.renew(&id, 1, LEASE_MS, at(13_000)).unwrap(), Some(false));
+    assert_eq!(fixture.store.renew(&id, hold(1), LEASE_MS, at(13_000)).unwrap(), Some(false));
     fixture.store.alarm(at(17_500), || 0);
     assert_eq!(fixture.status(&id), Status::Executing);
     assert!(matches!(fixture.commit(&id, 1, ReportedOutcome::Succeeded, at(20_000)), CommitResult::Accepted { .. }));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::id::{Region, StoreId};
+use crate::context::fixtures::lease_number;
 use proptest::prelude::*;
 
 const GRACE_MS: u64 = 10_000;
@@ -11,7 +12,7 @@ fn at(ms: u64) -> Timestamp {
 fn delivery(n: u8, lease: u64) -> Delivery {
     Delivery {
         context: ContextId::new(StoreId { region: Region::Eu, shard: 0 }, Timestamp(1_000), [n; 10]),
-        lease,
+        lease: lease_number(lease),
         capability: "work".into(),
         version: Version::new(1, 0, 0),
         deadline: at(60_000),
