@@ -1,4 +1,4 @@
-//! Narthex: an edge gateway and coordination layer for AI services, as one Cloudflare Worker.
+//! Narthex: a self-hosted gateway for AI services on Cloudflare, as one Worker.
 //!
 //! This file contains only entry points. `entry.mjs` exports the classes of the platform and passes every handler on to
 //! these functions; it also settles promises in flight when a panic ends the instance. The path of a context, in four

@@ -1,7 +1,8 @@
 //! Turns credentials into a principal with its permissions.
 //!
 //! Credentials are taken from `Authorization: Bearer` (an API key, recognized by its form, or a token), then from
-//! `X-API-Key`. A rejection is the same whatever is wrong with the credentials.
+//! `X-API-Key`. A rejection is the same whatever is wrong with the credentials. What a principal may do is checked in
+//! `gateway`; the rules for keys and tokens are in `narthex_core::access`.
 
 pub mod credential_watch;
 pub mod key_sets;

@@ -1,7 +1,8 @@
 //! Carries one context from admission to commit.
 //!
 //! The object decides and stores; the calls are made here. The holder of the lease reports, and the store accepts
-//! reports only under the lease in force, so two workers on one context cannot both end it.
+//! reports only under the lease in force, so two workers on one context cannot both end it. How a service is called
+//! belongs to `transport`, routes and admission to `gateway`.
 
 mod attempt;
 pub mod background;

@@ -3,7 +3,8 @@
 //! describe → preflight → size of the headers → route → credentials → permission → handler → response → log
 //!
 //! Routes are rows of one table (`routes/table.rs`), so the whole surface is seen in one place. Handlers return an
-//! [`Answer`] or a [`Problem`]; headers that all responses have are added here.
+//! [`Answer`] or a [`Problem`]; headers that all responses have are added here. What is stored belongs to `objects`,
+//! how a context runs to `execution`.
 
 pub mod answer;
 mod audit;

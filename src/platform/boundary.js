@@ -1,7 +1,6 @@
 // @ts-check
 // The thin boundary: one function for each platform operation of the hot path; only strings, numbers and bytes
-// cross it.
-// Its Rust side is `mod.rs`. It makes no decisions.
+// cross it. Its Rust side is `mod.rs`. It makes no decisions.
 import { env } from "cloudflare:workers";
 
 /** The Worker's bindings. */

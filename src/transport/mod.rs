@@ -1,5 +1,5 @@
 //! The transports, by which services are called: one file each. All of them take an [`Order`] and return a
-//! `CallResult`.
+//! `CallResult`. Leases, retries and the choice of a service belong to `execution`; webhooks are sent from here too.
 
 pub mod binding;
 pub mod demo;

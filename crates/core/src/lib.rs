@@ -1,7 +1,7 @@
 //! The deciding core of Narthex: plain Rust that knows no platform.
 //!
-//! Clock and randomness come in as arguments, so every decision can be replayed in a test. The rooms below are listed
-//! so that each imports only rooms above it; `npm run check` enforces it.
+//! Clock and randomness come in as arguments, so every decision can be replayed in a test. Which room may import which
+//! is listed in `docs/architecture.md`, and enforced by `npm run check`.
 
 #![forbid(unsafe_code)]
 

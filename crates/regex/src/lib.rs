@@ -27,7 +27,7 @@ const CALL: u64 = 8;
 /// Why a text cannot be used as a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// It is none of ECMA-262's, or asks for what takes more than linear time.
+    /// It is not an ECMA-262 pattern, or it needs more than linear time.
     Syntax(&'static str),
     /// A flag that ECMA-262 does not have.
     Flag(char),
@@ -55,7 +55,7 @@ impl std::error::Error for Error {}
 pub struct Regex {
     pattern: Arc<str>,
     program: Arc<Program>,
-    /// A text that has more characters is refused for that already, and not looked at.
+    /// A text with more characters is refused without being matched.
     most_characters: Option<u64>,
 }
 

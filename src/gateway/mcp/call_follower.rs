@@ -156,7 +156,7 @@ impl CallFollower {
         }
     }
 
-    /// In the modern era a client that closes the stream cancels the call.
+    /// In the modern revision, a client that closes the stream cancels the call.
     async fn write(&mut self, channel: &mut Channel) {
         let (token, forwards_logs, legacy) = (self.progress_token.clone(), self.forwards_logs, self.legacy);
         let text = |notice: &Notification| notification(notice, token.as_deref(), forwards_logs, legacy);

@@ -84,7 +84,7 @@ fn supported_mode(
 /// The longest `requestState` that a call may send, in bytes.
 const MAX_STATE_BYTES: usize = 8 * 1024;
 
-/// The client of a call, by its era.
+/// The client of a call, by its revision.
 #[derive(Clone, Copy)]
 pub enum Client<'e> {
     Modern(&'e Envelope),

@@ -1,6 +1,6 @@
 //! Elicitation: input requests of a call's context, passed to the call's client, and the client's responses. In the
-//! modern era the question is the call's result, and the client responds by repeating the call with the state from that
-//! result.
+//! modern revision the question is the call's result, and the client responds by repeating the call with the state from
+//! that result.
 
 use serde_json::value::RawValue;
 

@@ -1,7 +1,7 @@
-//! `/mcp` and `/mcp/{service}`: the Model Context Protocol over Streamable HTTP, in both eras.
+//! `/mcp` and `/mcp/{service}`: the Model Context Protocol over Streamable HTTP, in its legacy and modern revisions.
 //!
-//! A message passes five steps: origin, credentials, body, era, method. The rules are in `core/mcp`; a tool call
-//! becomes a context, as a request to the API does.
+//! A message passes five steps: origin, credentials, body, revision, method. The rules are in `narthex_core::mcp`; a
+//! tool call becomes a context, as a request to the API does.
 
 mod call_follower;
 mod calls;

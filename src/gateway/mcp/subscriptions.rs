@@ -1,5 +1,5 @@
 //! Streams of changes that a client subscribes to: the tools of its endpoint, its tasks, and notifications of MCP
-//! servers. In the modern era `subscriptions/listen` opens one, in a legacy session a `GET` request does.
+//! servers. In the modern revision `subscriptions/listen` opens one, in a legacy session a `GET` request does.
 
 use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::objects::contexts::messages::Ask;

@@ -1,7 +1,7 @@
 //! `/oauth/…` and `/.well-known/…`: the authorization server (OAuth 2.1), served only while it is on.
 //!
 //! Errors have OAuth's own form, not that of problem details. The rules for clients, grants and keys are in
-//! `core/access/oauth`; a `GrantStore` decides about everything that may be used only once.
+//! `narthex_core::access::oauth`; a `GrantStore` decides about everything that may be used only once.
 
 mod authorize;
 mod clients;

@@ -68,7 +68,7 @@ fn without_slash(path: &str, features: Features) -> &str {
     path.strip_suffix('/').filter(|before| may_end_in_one(before)).unwrap_or(path)
 }
 
-/// Whether a path that matches no row is none of the console's files: it is not found, whatever the method.
+/// Whether a path that matches no row is not one of the console's files: it is not found, whatever the method.
 fn is_reserved(path: &str, features: Features) -> bool {
     match path.split('/').nth(1) {
         Some("v1" | "mcp") => true,

@@ -1,7 +1,7 @@
 //! `transport.kind: "mcp"`: a server of the Model Context Protocol, called over Streamable HTTP.
 //!
-//! The messages are composed in `core/mcp/client` and sent here. A server receives nothing of the caller but its
-//! capabilities.
+//! The messages are composed in `narthex_core::mcp::client` and sent here. A server receives nothing of the caller but
+//! its capabilities.
 
 pub mod catalogue_refresh;
 mod discovery;

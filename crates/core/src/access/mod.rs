@@ -1,4 +1,6 @@
 //! Access control: principals, permissions and roles, tenants, keys, tokens, issuers, and the audit log.
+//!
+//! Credentials are taken from requests, and key sets are fetched, elsewhere (`src/auth`).
 
 pub mod api_key;
 pub mod audit;

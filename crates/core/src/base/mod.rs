@@ -1,4 +1,6 @@
 //! Foundations: time, ids, names, JSON texts and numbers, keyed MACs. Imports no other room.
+//!
+//! What a standard of HTTP defines belongs to `http`.
 
 pub mod canonical;
 pub(crate) mod close_codes;

@@ -1,4 +1,5 @@
-//! A context and every decision about it.
+//! A context and every decision about it. What concerns several contexts of a store, and their storage, belongs to
+//! `context_store`.
 //!
 //! [`Head`] is a context without its parameters and its result, which are large and only passed through. Its methods
 //! are the lifecycle: each takes the time (and randomness) and either changes the head or returns a [`Rejection`] and

@@ -1,4 +1,5 @@
-//! The context store: every decision about the contexts of one store, and the memory between decisions.
+//! The context store: every decision about the contexts of one store, and the memory between decisions. The lifecycle
+//! of a single context belongs to `context`.
 //!
 //! It keeps contexts in a [`Storage`]: the store's tables on the platform, a map in the simulation. A method takes the
 //! time, changes the storage in one atomic write, and leaves in [`Effects`] what the shell must do: set the alarm, wake

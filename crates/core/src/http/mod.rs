@@ -1,4 +1,6 @@
 //! HTTP standards for requests and responses, independent of the platform.
+//!
+//! What a path means belongs to the gateway (`src/gateway`), and what a service's response means to `calling`.
 
 pub mod client_address;
 pub mod egress_address;

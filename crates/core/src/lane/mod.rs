@@ -2,7 +2,8 @@
 //!
 //! Every call of a service with a concurrency limit, or with a breaker that is not closed, first asks here for a
 //! permit. Call outcomes are reported back, and the observed status of the service is published from here. Time and
-//! randomness are arguments.
+//! randomness are arguments. The choice of a service belongs to `services::routing`, the meaning of its response to
+//! `calling`.
 
 pub mod breaker;
 pub mod call_outcome;

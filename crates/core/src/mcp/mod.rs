@@ -1,7 +1,8 @@
 //! The Model Context Protocol, as far as it needs no platform: messages, revisions, headers and tools.
 //!
 //! One URL serves revision 2026-07-28 ("modern": each request describes itself) and those of 2025 and 2024 ("legacy":
-//! they begin with `initialize`). Authorization and everything that takes time is elsewhere.
+//! they begin with `initialize`). Authorization is in `access::oauth`; sending, streams and waiting are elsewhere
+//! (`src/gateway/mcp`, `src/transport/mcp`).
 
 pub mod allowed_origin;
 pub mod app_uris;

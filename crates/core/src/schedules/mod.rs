@@ -1,4 +1,6 @@
 //! Schedules: contexts that are created automatically, at times of day or at intervals.
+//!
+//! Time zones come from the platform, as offsets. A run becomes a context elsewhere (`src/gateway/schedules`).
 
 mod civil;
 mod cron;

@@ -1,7 +1,8 @@
-//! Services: reads registered documents into types. See `transport` for how a service is reached and `capability` for
-//! what it offers.
+//! Services: registered documents as types, the choice among them (`routing`), their schemas, and the tools of MCP
+//! servers. See `transport` for how a service is reached and `capability` for what it offers.
 //!
-//! Every fault is reported with its pointer.
+//! Every fault of a document is reported with its pointer. The meaning of responses belongs to `calling`, the measured
+//! state of a service to `lane`.
 
 pub mod attempt_timeout;
 pub mod capability;

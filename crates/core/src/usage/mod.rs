@@ -1,4 +1,6 @@
 //! Usage: contexts, their outcomes and durations, counted from events and added up by hour.
+//!
+//! The hub keeps the figures (`src/objects/events/usage.rs`), and the gateway serves them.
 
 pub mod data_point;
 pub mod histogram;

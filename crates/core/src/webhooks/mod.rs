@@ -1,6 +1,7 @@
 //! Outgoing webhooks: URLs that receive events.
 //!
-//! Webhooks are read here; the [`delivery_queue`] decides what is delivered when.
+//! Webhooks are read here; the [`delivery_queue`] decides what is delivered when. Signatures are in
+//! `access::webhook_signature`; a Worker sends (`src/transport/webhook.rs`).
 
 pub mod delivery;
 pub mod delivery_queue;

@@ -166,7 +166,7 @@ fn beside_a_reference_nothing_counts_up_to_draft_7() {
     // Not even an address; and its target exists all the same, as generators write it.
     let root = json!({"$id": "http://a.de/x", "$ref": "#/definitions/A", "definitions": {"A": {"properties": {"n": {"$ref": "#/definitions/A"}, "m": {"maximum": 1}}, "additionalProperties": false}}});
     each(DRAFT_7, root, &[json!({"n": {"n": {"m": 1}}})], &[json!({"n": {"o": 1}}), json!({"m": 2})]);
-    // An ignored cycle is none.
+    // A cycle through an ignored keyword does not count.
     each(
         DRAFT_7,
         json!({"properties": {"a": {"$ref": "#/definitions/A", "allOf": [{"$ref": "#/properties/a"}]}}, "definitions": {"A": {}}}),

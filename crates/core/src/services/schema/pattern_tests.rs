@@ -145,7 +145,7 @@ fn node_and_the_gateway_agree_on_patterns() {
             (Err(faults), Some(said)) if said["strict"] == true => differ.push(format!("{pattern}: {faults:?}")),
             // `\u{…}` needs the flag u, next to something that is only valid without it.
             (Ok(_), None) if pattern.contains("\\u{") => {}
-            (Ok(_), None) => differ.push(format!("{pattern} is none, says Node")),
+            (Ok(_), None) => differ.push(format!("{pattern} is not a pattern, says Node")),
             (Err(_), Some(_) | None) => {}
         }
     }

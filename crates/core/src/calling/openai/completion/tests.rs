@@ -116,7 +116,7 @@ fn tool_calls_are_distinguished_however_servers_number_them() {
             json!([["a", "f", "1"], ["b", "g", "2"]]),
         ),
         (
-            "an index that is none",
+            "an invalid index",
             vec![call(json!("x"), "a", "f", "1"), call(json!(-1), "", "", "2")],
             json!([["a", "f", "12"]]),
         ),
