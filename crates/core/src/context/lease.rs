@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::time::Timestamp;
 
-/// Numbers the leases of one context: 1, 2 and so on, in the order in which they are taken. Only [`Head::lease`] assigns
-/// numbers, and none twice, so a number is a fencing token: a worker that presents any other number than that of the
-/// current lease has lost its own.
+/// Numbers the leases of one context: 1, 2 and so on, in the order in which they are taken. Only [`Head::lease`]
+/// assigns numbers, and none twice, so a number is a fencing token: a worker that presents any other number than that
+/// of the current lease has lost its own.
 ///
 /// [`Head::lease`]: super::Head::lease
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
