@@ -7,6 +7,7 @@ use narthex_core::context::status::ErrorCode;
 use narthex_core::context::{AttemptReport, ContextError, ReportedOutcome};
 use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
+use narthex_core::lane::permit_number::PermitNumber;
 use narthex_core::lane::queue::Waiter;
 
 use crate::lane_actor::LaneAsk;
@@ -24,7 +25,7 @@ pub const LANE_PATIENCE_MS: u64 = 5_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permit {
     pub service: usize,
-    pub number: u64,
+    pub number: PermitNumber,
     pub is_probe: bool,
     pub taken_at: u64,
 }

@@ -10,6 +10,7 @@ use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::call_reporter::CallReporter;
 use narthex_core::lane::observed::ObservedStatus;
+use narthex_core::lane::permit_number::PermitNumber;
 use narthex_core::lane::queue::{QueueLimits, Waiter};
 use narthex_core::lane::{Lane, LaneRecord, PermitDecision};
 
@@ -27,8 +28,8 @@ const TICK_MS: u64 = 1_000;
 #[derive(Debug, Clone)]
 pub enum LaneAsk {
     Acquire { who: Waiter, wait_ms: u64 },
-    Renew { permit: u64, principal: String },
-    Release { permit: u64, sample: CallOutcome },
+    Renew { permit: PermitNumber, principal: String },
+    Release { permit: PermitNumber, sample: CallOutcome },
     Report { successes: u64, last: CallOutcome },
     Leave { context: ContextId },
 }
@@ -53,9 +54,9 @@ pub struct LaneObject {
     pub seen: ObservedStatus,
     pub tally: CallReporter,
     /// When each permit expires, according to the lane.
-    pub permits: BTreeMap<u64, u64>,
+    pub permits: BTreeMap<PermitNumber, u64>,
     /// Permits that were renewed only after their expiry, so that the lane could not count them.
-    pub lapsed: BTreeSet<u64>,
+    pub lapsed: BTreeSet<PermitNumber>,
 }
 
 impl LaneObject {
@@ -233,7 +234,9 @@ impl World {
             return;
         }
         let entered = match entered {
-            Some(PermitDecision::Waiting) if greedy => PermitDecision::Permit { number: self.number(), probe: false },
+            Some(PermitDecision::Waiting) if greedy => {
+                PermitDecision::Permit { number: PermitNumber::of(self.number()), probe: false }
+            }
             Some(entered) => entered,
             None => return,
         };

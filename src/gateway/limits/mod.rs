@@ -23,9 +23,10 @@ use crate::platform::{Failure, clock, random, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
+use narthex_core::limits::concurrency::LimitPermitNumber;
 use narthex_core::limits::policy::{LimitKind, retry_after};
 use narthex_core::limits::quota_lease::{LeaseRequest, LocalQuota, TakeResult};
-use narthex_core::limits::quota_pool::{LeaseReport, QUOTA_LEASE_MS, QuotaState};
+use narthex_core::limits::quota_pool::{LeaseReport, QUOTA_LEASE_MS, QuotaLeaseNumber, QuotaState};
 
 use super::answer::internal;
 use super::call::Call;
@@ -58,8 +59,8 @@ fn with_local_quota<T>(bucket: &str, work: impl FnOnce(&mut LocalQuota) -> T) ->
 /// The outcome of one limit.
 enum Outcome {
     /// A token of this lease.
-    Token(u64, QuotaState),
-    Permit(u64, QuotaState),
+    Token(QuotaLeaseNumber, QuotaState),
+    Permit(LimitPermitNumber, QuotaState),
     Refused(QuotaState),
 }
 
@@ -101,7 +102,7 @@ pub async fn work(
 
 /// As [`work`], for a schedule. The objects are asked each time, as it is not urgent.
 pub async fn scheduled(tenant: &str, snapshot: &Snapshot, service: &str, capability: &str) -> Result<(), Problem> {
-    let mut taken: Vec<(PoolRef, u64)> = Vec::new();
+    let mut taken: Vec<(PoolRef, QuotaLeaseNumber)> = Vec::new();
     for policy in snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests) {
         let Some(value) = policy.limit.pool_of_work(service, capability) else { continue };
         let pool = PoolRef::of(policy, tenant, &value);
@@ -228,7 +229,7 @@ async fn ask(
 }
 
 /// Returns the unused tokens of a lease, so that other isolates need not wait until it expires.
-fn watch(call: &Call, pool: &PoolRef, number: u64) {
+fn watch(call: &Call, pool: &PoolRef, number: QuotaLeaseNumber) {
     let pool = pool.clone();
     call.keep_running(async move {
         for _ in 0..=QUOTA_LEASE_MS / IDLE_MS {
@@ -245,7 +246,7 @@ fn watch(call: &Call, pool: &PoolRef, number: u64) {
     });
 }
 
-fn put_back(call: &Call, pool: &PoolRef, number: u64) {
+fn put_back(call: &Call, pool: &PoolRef, number: QuotaLeaseNumber) {
     let report: Option<LeaseReport> = with_local_quota(&pool.id, |local| local.return_token(number));
     if let Some(report) = report {
         let pool = pool.clone();
@@ -254,7 +255,7 @@ fn put_back(call: &Call, pool: &PoolRef, number: u64) {
 }
 
 /// Renews a permit until the request has its response, and returns it then; at once if another limit refused.
-fn keep_permit(call: &Call, pool: &PoolRef, permit: u64, granted: bool) {
+fn keep_permit(call: &Call, pool: &PoolRef, permit: LimitPermitNumber, granted: bool) {
     let (sender, mut answered) = oneshot::channel();
     if granted {
         call.limits.keep(pool.id.clone(), sender);

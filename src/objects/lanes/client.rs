@@ -24,6 +24,7 @@ use narthex_core::lane::PermitDecision;
 use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::observed::HealthStatus;
+use narthex_core::lane::permit_number::PermitNumber;
 
 use super::messages::{self, Ask, Message, ProbeReport, Reply};
 
@@ -90,7 +91,7 @@ pub enum AcquireResult {
 /// The right to make one call.
 pub struct Permit {
     lane: Lane,
-    number: u64,
+    number: PermitNumber,
     is_probe: bool,
     granted_at: Timestamp,
     principal: String,

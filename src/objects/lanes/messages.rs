@@ -12,6 +12,7 @@ use narthex_core::context::status::Priority;
 use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
+use narthex_core::lane::permit_number::PermitNumber;
 use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::EncryptedCredentials;
 
@@ -55,12 +56,12 @@ pub enum Ask {
     },
     /// Extends a permit.
     Renew {
-        permit: u64,
+        permit: PermitNumber,
         principal: String,
     },
     /// Returns a permit.
     Release {
-        permit: u64,
+        permit: PermitNumber,
         sample: CallOutcome,
     },
     /// Outcomes of calls without a permit: the number of successes, and then the last outcome.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use narthex_core::base::time::Timestamp;
+use narthex_core::limits::concurrency::LimitPermitNumber;
 use narthex_core::limits::quota_pool::{LeaseReport, QuotaLease, QuotaRule, QuotaState};
 
 /// Carries the sender's view of the limit.
@@ -29,10 +30,10 @@ pub enum Ask {
     Acquire,
     /// Extends a permit.
     Renew {
-        permit: u64,
+        permit: LimitPermitNumber,
     },
     Release {
-        permit: u64,
+        permit: LimitPermitNumber,
     },
 }
 
@@ -40,7 +41,7 @@ pub enum Ask {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Given { portion: QuotaLease, standing: QuotaState },
-    Permit { permit: u64, standing: QuotaState },
+    Permit { permit: LimitPermitNumber, standing: QuotaState },
     Refused { standing: QuotaState },
     Done,
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::call_outcome::Signal;
+use super::permit_number::PermitNumber;
 use crate::base::sliding_window::SlidingWindow;
 use crate::base::time::Timestamp;
 
@@ -33,7 +34,7 @@ pub enum BreakerState {
 /// The one call that may try, and when it counts as lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    pub permit: u64,
+    pub permit: PermitNumber,
     pub until: Timestamp,
 }
 
@@ -164,7 +165,7 @@ impl Breaker {
     }
 
     /// Renews the probe's lease, if this permit is the probe's.
-    pub fn renew_probe(&mut self, permit: u64, until: Timestamp) {
+    pub fn renew_probe(&mut self, permit: PermitNumber, until: Timestamp) {
         if let Some(probe) = self.probe.as_mut().filter(|probe| probe.permit == permit) {
             probe.until = until;
         }
@@ -172,7 +173,14 @@ impl Breaker {
 
     /// Records the outcome of the probe; outcomes under other permits are ignored. Returns true if the permit was the
     /// probe's.
-    pub fn end_probe(&mut self, permit: u64, signal: Signal, now: Timestamp, random: u64, open_ms: u64) -> bool {
+    pub fn end_probe(
+        &mut self,
+        permit: PermitNumber,
+        signal: Signal,
+        now: Timestamp,
+        random: u64,
+        open_ms: u64,
+    ) -> bool {
         if self.probe.is_none_or(|probe| probe.permit != permit) {
             return false;
         }

@@ -10,6 +10,7 @@ pub mod call_outcome;
 pub mod call_reporter;
 pub mod health;
 pub mod observed;
+pub mod permit_number;
 pub mod queue;
 pub mod retry_budget;
 
@@ -22,6 +23,7 @@ use crate::lane::breaker::{Breaker, BreakerState, Outcomes, Passage, Probe};
 use crate::lane::call_outcome::{CallOutcome, Signal};
 use crate::lane::health::{Damper, DamperDecision, Evidence, STALE_MS, StatusReason};
 use crate::lane::observed::{HealthStatus, ObservedStatus};
+use crate::lane::permit_number::PermitNumber;
 use crate::lane::queue::{Acquisition, Departure, QueueLimits, WaitQueue, Waiter};
 
 /// A Durable Object without requests for this long may be evicted from memory, in milliseconds.
@@ -34,7 +36,7 @@ pub enum PermitDecision {
     /// No permit is needed.
     Free,
     Permit {
-        number: u64,
+        number: PermitNumber,
         /// The one call that tests whether the service works again.
         #[serde(default)]
         probe: bool,
@@ -96,9 +98,7 @@ impl Lane {
         let LaneRecord { breaker, evidence, measured } = kept;
         let persisted_marks = (evidence.served_at(), breaker.consecutive_failures());
         Self {
-            // Permit numbers start at the current time in microseconds, so they grow across restarts: a lane grants
-            // fewer than a thousand in a millisecond.
-            queue: WaitQueue::new(now.0 * 1_000, closed_until, timing),
+            queue: WaitQueue::new(PermitNumber::at_start(now), closed_until, timing),
             breaker,
             evidence,
             damper: Damper::new(timing),
@@ -217,14 +217,14 @@ impl Lane {
     }
 
     /// Renews the lease of a permit.
-    pub fn renew(&mut self, permit: u64, principal: &str, now: Timestamp) {
+    pub fn renew(&mut self, permit: PermitNumber, principal: &str, now: Timestamp) {
         let until = now.plus_ms(self.timing.permit_ms);
         self.queue.renew(permit, principal, until);
         self.breaker.renew_probe(permit, until);
     }
 
     /// Returns a permit with the outcome of its call. A permit that is returned twice counts once.
-    pub fn release(&mut self, permit: u64, sample: CallOutcome, now: Timestamp, random: u64) {
+    pub fn release(&mut self, permit: PermitNumber, sample: CallOutcome, now: Timestamp, random: u64) {
         let was_probe = self.breaker.end_probe(permit, sample.outcome, now, random, self.timing.breaker_open_ms);
         if !self.queue.release(permit) && !was_probe {
             return;

@@ -12,6 +12,7 @@ use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 use crate::context::status::Priority;
+use crate::lane::permit_number::PermitNumber;
 
 /// The minimum number of calls for a median.
 const MIN_LATENCIES: usize = 5;
@@ -47,7 +48,7 @@ pub struct Waiter {
 /// The result of a request for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acquisition {
-    Granted(u64),
+    Granted(PermitNumber),
     Waiting,
     Full {
         retry_after_ms: u64,
@@ -59,7 +60,7 @@ pub enum Acquisition {
 /// How a waiting context leaves the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Departure {
-    Granted { context: ContextId, permit: u64 },
+    Granted { context: ContextId, permit: PermitNumber },
     TooLate { context: ContextId },
 }
 
@@ -83,32 +84,48 @@ struct Entry {
 type PresentEntries = BTreeMap<(String, Priority), BTreeSet<(Timestamp, u64)>>;
 
 /// The permits of one service and its wait queue.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct WaitQueue {
-    permits: BTreeMap<u64, Permit>,
+    permits: BTreeMap<PermitNumber, Permit>,
     permits_of: BTreeMap<String, u64>,
     entries: BTreeMap<u64, Entry>,
     entry_of: BTreeMap<String, u64>,
     present: PresentEntries,
     /// When each principal was last granted a permit, as the permit's number.
-    served: BTreeMap<String, u64>,
-    released: VecDeque<u64>,
+    served: BTreeMap<String, PermitNumber>,
+    released: VecDeque<PermitNumber>,
     latencies: VecDeque<u64>,
     latency_at: Timestamp,
     /// No permit or entry expires before this time.
     next_end: Timestamp,
-    /// The number of the last permit or entry.
-    next: u64,
+    last_permit: PermitNumber,
+    /// The number of the last entry.
+    last_entry: u64,
     /// No permit is granted before this time: unknown ones may still be in use.
     closed_until: Timestamp,
     timing: Timing,
 }
 
 impl WaitQueue {
-    /// Creates an empty queue. `first` is larger than any number used before; all earlier permits have expired by
-    /// `closed_until`.
-    pub fn new(first: u64, closed_until: Timestamp, timing: Timing) -> Self {
-        Self { next: first, closed_until, timing, ..Self::default() }
+    /// Creates an empty queue. No permit with a number above `last_permit` was granted before; all earlier permits have
+    /// expired by `closed_until`.
+    pub fn new(last_permit: PermitNumber, closed_until: Timestamp, timing: Timing) -> Self {
+        Self {
+            permits: BTreeMap::new(),
+            permits_of: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            entry_of: BTreeMap::new(),
+            present: BTreeMap::new(),
+            served: BTreeMap::new(),
+            released: VecDeque::new(),
+            latencies: VecDeque::new(),
+            latency_at: Timestamp(0),
+            next_end: Timestamp(0),
+            last_permit,
+            last_entry: 0,
+            closed_until,
+            timing,
+        }
     }
 
     /// The number of permits in use.
@@ -150,11 +167,6 @@ impl WaitQueue {
         self.latencies.clear();
     }
 
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
     fn is_too_late(&self, deadline: Timestamp, now: Timestamp) -> bool {
         let median = self.median_ms().filter(|_| now.since(self.latency_at) < MEDIAN_VALID_MS);
         deadline <= now || median.is_some_and(|median| deadline.since(now) < median)
@@ -184,7 +196,8 @@ impl WaitQueue {
             return Acquisition::Full { retry_after_ms: self.retry_after_ms(limits, random) };
         }
         if !known {
-            let number = self.number();
+            self.last_entry += 1;
+            let number = self.last_entry;
             let Waiter { context, principal, priority, deadline, .. } = waiter;
             self.entry_of.insert(context.to_string(), number);
             let entry = Entry { context, principal, priority, since: now, deadline, present: false };
@@ -221,8 +234,9 @@ impl WaitQueue {
 
     /// Grants a permit regardless of the queue: every grant ends here, and so does the breaker's probe of a service
     /// without a limit.
-    pub fn grant(&mut self, context: &ContextId, principal: String, now: Timestamp) -> u64 {
-        let permit = self.number();
+    pub fn grant(&mut self, context: &ContextId, principal: String, now: Timestamp) -> PermitNumber {
+        self.last_permit = self.last_permit.next();
+        let permit = self.last_permit;
         self.leave(context);
         if self.served.len() >= MAX_SERVED && !self.served.contains_key(&principal) {
             // Forgotten principals count as served long ago.
@@ -233,27 +247,27 @@ impl WaitQueue {
         permit
     }
 
-    fn hold(&mut self, permit: u64, principal: String, until: Timestamp) {
+    fn hold(&mut self, permit: PermitNumber, principal: String, until: Timestamp) {
         *self.permits_of.entry(principal.clone()).or_default() += 1;
         self.permits.insert(permit, Permit { principal, until });
         self.next_end = self.next_end.min(until);
     }
 
     /// Renews a permit. An unknown one is recorded again, even beyond the limit: its call is in flight.
-    pub fn renew(&mut self, permit: u64, principal: &str, until: Timestamp) {
+    pub fn renew(&mut self, permit: PermitNumber, principal: &str, until: Timestamp) {
         match self.permits.get_mut(&permit) {
             Some(permit_lease) => permit_lease.until = until.max(permit_lease.until),
             None if self.released.contains(&permit) => {}
             None => {
                 // It was granted by an earlier instance: the next numbers must be larger.
-                self.next = self.next.max(permit);
+                self.last_permit = self.last_permit.max(permit);
                 self.hold(permit, principal.to_string(), until);
             }
         }
     }
 
     /// Returns a permit; true if it was in use.
-    pub fn release(&mut self, permit: u64) -> bool {
+    pub fn release(&mut self, permit: PermitNumber) -> bool {
         if self.released.len() >= MAX_RELEASED {
             self.released.pop_front();
         }
@@ -261,7 +275,7 @@ impl WaitQueue {
         self.drop_permit(permit)
     }
 
-    fn drop_permit(&mut self, permit: u64) -> bool {
+    fn drop_permit(&mut self, permit: PermitNumber) -> bool {
         let Some(permit_lease) = self.permits.remove(&permit) else { return false };
         if let Some(count) = self.permits_of.get_mut(&permit_lease.principal) {
             *count -= 1;
@@ -273,7 +287,7 @@ impl WaitQueue {
     }
 
     fn drop_ended(&mut self, now: Timestamp) {
-        let gone: Vec<u64> = self
+        let gone: Vec<PermitNumber> = self
             .permits
             .iter()
             .filter(|(_, permit_lease)| permit_lease.until <= now)
@@ -329,7 +343,8 @@ impl WaitQueue {
             let (since, number) = *spots.first()?;
             let rank = step(*priority) + now.since(since) / self.timing.ageing_ms;
             let permit_lease = self.permits_of.get(principal).copied().unwrap_or(0);
-            let served = self.served.get(principal).copied().unwrap_or(0);
+            // Without a permit so far: before all others.
+            let served = self.served.get(principal).copied();
             Some((std::cmp::Reverse(rank), permit_lease, served, since, number))
         });
         best.min().map(|(.., number)| number)

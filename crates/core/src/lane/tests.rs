@@ -179,6 +179,22 @@ fn failures_now_and_then_are_not_written_each_time() {
     assert!(written <= 7, "{written}");
 }
 
+// The versions before and after read these forms too.
+#[test]
+fn a_permit_is_sent_and_stored_by_its_number() {
+    let mut lane = lane(None);
+    fail(&mut lane, NOW);
+    let now = NOW.plus_ms(OPEN_MS);
+    let decision = lane.acquire(waiter(1), now, 0);
+    let sent = r#"{"permit":{"number":1800000000000001,"probe":true}}"#;
+    assert_eq!(serde_json::to_string(&decision).unwrap(), sent);
+    assert_eq!(serde_json::from_str::<PermitDecision>(sent).unwrap(), decision);
+    let stored = serde_json::to_value(lane.to_record(now)).unwrap();
+    assert_eq!(stored["breaker"]["probe"]["permit"].as_u64(), Some(1_800_000_000_000_001));
+    let read: LaneRecord = serde_json::from_value(stored).unwrap();
+    assert_eq!(read.breaker.probe().map(|probe| probe.permit), Some(PermitNumber::at_start(NOW).next()));
+}
+
 proptest! {
     /// A lane restarts at any time; permit holders renew, or have crashed.
     #[test]
@@ -188,7 +204,7 @@ proptest! {
         let mut it = lane(Some(max_concurrency));
         let mut now = NOW;
         // Calls in flight, each with the end of its permit's lease as its holder knows it.
-        let mut calls: Vec<(u64, ContextId, Timestamp)> = Vec::new();
+        let mut calls: Vec<(PermitNumber, ContextId, Timestamp)> = Vec::new();
         let mut busy_until = Timestamp(0);
         let mut number = 0;
         for (step, ms) in steps {

@@ -2,19 +2,39 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
+
+/// Numbers the permits of one concurrency limit and subject, each higher than the last and none twice, also across
+/// restarts of its object. The permits of lanes have numbers of their own (`PermitNumber`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LimitPermitNumber(u64);
+
+impl LimitPermitNumber {
+    /// The number that an object which starts at `now` counts on from. Fewer than a thousand permits are given in a
+    /// millisecond, so earlier instances have not reached it.
+    fn at_start(now: Timestamp) -> Self {
+        Self(now.0 << 10)
+    }
+
+    fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// The permits of one concurrency limit.
 #[derive(Debug, Clone)]
 pub struct Permits {
-    held: BTreeMap<u64, Timestamp>,
+    held: BTreeMap<LimitPermitNumber, Timestamp>,
     /// Permits from before a restart that may still be held, and until when.
     unknown: u64,
     unknown_until: Timestamp,
     /// Numbers up to this one are from before the restart.
-    first: u64,
-    next: u64,
+    start: LimitPermitNumber,
+    last: LimitPermitNumber,
     /// The number of held permits that the stored form allows for.
     stored: u64,
     /// How long a permit lasts without renewal.
@@ -28,9 +48,8 @@ impl Permits {
             held: BTreeMap::new(),
             unknown: stored,
             unknown_until: now.plus_ms(timing.permit_ms),
-            // Larger than any number given before, as fewer than a thousand are given per millisecond.
-            first: now.0 << 10,
-            next: now.0 << 10,
+            start: LimitPermitNumber::at_start(now),
+            last: LimitPermitNumber::at_start(now),
             stored,
             lasts_ms: timing.permit_ms,
         }
@@ -54,33 +73,33 @@ impl Permits {
     }
 
     /// Takes a permit and returns its number, if one is free.
-    pub fn acquire(&mut self, quota: u64, now: Timestamp) -> Option<u64> {
+    pub fn acquire(&mut self, quota: u64, now: Timestamp) -> Option<LimitPermitNumber> {
         if self.left(quota, now) == 0 {
             return None;
         }
-        self.next += 1;
-        self.held.insert(self.next, now.plus_ms(self.lasts_ms));
-        Some(self.next)
+        self.last = self.last.next();
+        self.held.insert(self.last, now.plus_ms(self.lasts_ms));
+        Some(self.last)
     }
 
     /// Renews a permit. An unknown one is from before a restart, or had expired; its work is still running, so it
     /// counts again.
-    pub fn renew(&mut self, number: u64, now: Timestamp) {
+    pub fn renew(&mut self, number: LimitPermitNumber, now: Timestamp) {
         self.drop_ended(now);
         if self.held.insert(number, now.plus_ms(self.lasts_ms)).is_none() {
             self.identify(number);
         }
     }
 
-    pub fn release(&mut self, number: u64) {
+    pub fn release(&mut self, number: LimitPermitNumber) {
         if self.held.remove(&number).is_none() {
             self.identify(number);
         }
     }
 
     /// Identifies one of the permits from before the restart.
-    fn identify(&mut self, number: u64) {
-        if number <= self.first {
+    fn identify(&mut self, number: LimitPermitNumber) {
+        if number <= self.start {
             self.unknown = self.unknown.saturating_sub(1);
         }
     }
@@ -113,6 +132,15 @@ impl Permits {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    // The versions before and after read this form too.
+    #[test]
+    fn a_number_is_written_as_a_number() {
+        let number = LimitPermitNumber::at_start(Timestamp(1_764_547_200_123)).next();
+        assert_eq!(serde_json::to_string(&number).unwrap(), "1806896332925953");
+        assert_eq!(serde_json::from_str::<LimitPermitNumber>("1806896332925953").unwrap(), number);
+        assert!(number < LimitPermitNumber::at_start(Timestamp(1_764_547_200_124)));
+    }
 
     #[test]
     fn a_permit_whose_holder_is_gone_comes_back() {
@@ -148,7 +176,7 @@ mod tests {
             let mut now = Timestamp(1_000_000);
             let (mut permits, mut disk) = (Permits::restore(0, now, &Timing::DEFAULT), 0);
             // What holders believe they hold, and until when.
-            let mut held: Vec<(u64, Timestamp)> = Vec::new();
+            let mut held: Vec<(LimitPermitNumber, Timestamp)> = Vec::new();
             for (what, which, ms) in steps {
                 now = now.plus_ms(ms);
                 held.retain(|(_, until)| *until > now);

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::quota_pool::{LeaseReport, QUOTA_LEASE_MS, QuotaLease, QuotaState};
+use super::quota_pool::{LeaseReport, QUOTA_LEASE_MS, QuotaLease, QuotaLeaseNumber, QuotaState};
 use crate::base::time::Timestamp;
 
 /// Maximum number of tokens requested at a time.
@@ -19,7 +19,7 @@ const MAX_BLOCK_MS: u64 = 1_000;
 /// A lease whose tokens can still be used.
 #[derive(Debug, Clone)]
 struct HeldLease {
-    number: u64,
+    number: QuotaLeaseNumber,
     given: u64,
     left: u64,
     until: Timestamp,
@@ -36,7 +36,7 @@ impl HeldLease {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TakeResult {
     /// It has one, from the lease with this number.
-    Taken(u64),
+    Taken(QuotaLeaseNumber),
     /// Send this request to the pool.
     Request(LeaseRequest),
     /// Another caller's request is under way: try again soon.
@@ -163,7 +163,7 @@ impl LocalQuota {
     }
 
     /// Returns an unused token. The result, if any, is a report for the pool.
-    pub fn return_token(&mut self, number: u64) -> Option<LeaseReport> {
+    pub fn return_token(&mut self, number: QuotaLeaseNumber) -> Option<LeaseReport> {
         match self.leases.iter_mut().find(|lease| lease.number == number) {
             Some(lease) => {
                 lease.left += 1;
@@ -177,7 +177,7 @@ impl LocalQuota {
 
     /// Gives up a lease that was not used since the last call, or has expired. The result, if any, is a report for the
     /// pool.
-    pub fn release_unused(&mut self, number: u64, now: Timestamp) -> Option<LeaseReport> {
+    pub fn release_unused(&mut self, number: QuotaLeaseNumber, now: Timestamp) -> Option<LeaseReport> {
         if let Some(at) = self.leases.iter().position(|lease| lease.number == number) {
             let lease = self.leases.get_mut(at)?;
             if std::mem::take(&mut lease.touched) && now < lease.until {
@@ -192,7 +192,7 @@ impl LocalQuota {
     }
 
     /// Whether there is something to report about this lease.
-    pub fn has_unreported(&self, number: u64) -> bool {
+    pub fn has_unreported(&self, number: QuotaLeaseNumber) -> bool {
         self.leases.iter().any(|lease| lease.number == number) || self.reports.iter().any(|one| one.number == number)
     }
 

@@ -42,10 +42,33 @@ pub struct QuotaState {
     pub reset_ms: u64,
 }
 
+/// Numbers the leases of one pool, each higher than the last and none twice, also across restarts of the pool's object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct QuotaLeaseNumber(u64);
+
+impl QuotaLeaseNumber {
+    /// The number that a pool which starts at `now` counts on from. Fewer than a thousand leases are given in a
+    /// millisecond, so earlier instances have not reached it.
+    fn at_start(now: Timestamp) -> Self {
+        Self(now.0 << 10)
+    }
+
+    fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// Any number.
+    #[cfg(test)]
+    pub(super) fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// Tokens that an isolate may use for [`QUOTA_LEASE_MS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaLease {
-    pub number: u64,
+    pub number: QuotaLeaseNumber,
     pub tokens: u64,
     /// So few tokens are left that they are given one by one.
     pub scarce: bool,
@@ -54,7 +77,7 @@ pub struct QuotaLease {
 /// How many tokens of a lease were used. Its holder uses no more of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseReport {
-    pub number: u64,
+    pub number: QuotaLeaseNumber,
     pub used: u64,
 }
 
@@ -82,11 +105,11 @@ pub struct QuotaPool {
     /// Used tokens by the end of the slot of their use, oldest first.
     used: VecDeque<(Timestamp, u64)>,
     used_total: u64,
-    open: BTreeMap<u64, OpenLease>,
+    open: BTreeMap<QuotaLeaseNumber, OpenLease>,
     open_total: u64,
     /// Single tokens, with the slot in which they were counted.
-    singles: VecDeque<(u64, Timestamp)>,
-    next: u64,
+    singles: VecDeque<(QuotaLeaseNumber, Timestamp)>,
+    last: QuotaLeaseNumber,
     /// The latest time seen: the clock never goes back here.
     now: Timestamp,
     /// Tokens given since the last write, and the number that the stored form allows for.
@@ -106,8 +129,7 @@ impl QuotaPool {
             open: BTreeMap::new(),
             open_total: 0,
             singles: VecDeque::new(),
-            // Larger than any number given before a restart, as fewer than a thousand are given per millisecond.
-            next: now.0 << 10,
+            last: QuotaLeaseNumber::at_start(now),
             now,
             unsaved: 0,
             ahead: 0,
@@ -219,8 +241,8 @@ impl QuotaPool {
         }
         let most = (left.saturating_sub(floor) / MAX_SHARE).max(1);
         let tokens = wanted.clamp(1, most);
-        self.next += 1;
-        let number = self.next;
+        self.last = self.last.next();
+        let number = self.last;
         self.busy = !self.is_idle(self.now);
         self.last_taken_at = self.now;
         self.unsaved += tokens;

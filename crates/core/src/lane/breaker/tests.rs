@@ -20,7 +20,7 @@ fn opened(now: Timestamp) -> Breaker {
 }
 
 /// Half open, with this permit as its probe.
-fn probing(now: Timestamp, permit: u64) -> (Breaker, Timestamp) {
+fn probing(now: Timestamp, permit: PermitNumber) -> (Breaker, Timestamp) {
     let mut breaker = opened(now);
     let now = breaker.until().unwrap();
     assert_eq!(breaker.passage(now), Passage::AsProbe);
@@ -63,13 +63,13 @@ fn half_of_many_calls_open_it_and_fewer_do_not() {
 
 #[test]
 fn the_probe_that_succeeds_closes_it_and_the_one_that_fails_opens_it_for_longer() {
-    let (mut breaker, now) = probing(NOW, 1);
-    assert!(breaker.end_probe(1, Signal::Failure, now, 20, OPEN_MS));
+    let (mut breaker, now) = probing(NOW, PermitNumber::of(1));
+    assert!(breaker.end_probe(PermitNumber::of(1), Signal::Failure, now, 20, OPEN_MS));
     assert_eq!(breaker.passage(now), Passage::Blocked(now.plus_ms(2 * OPEN_MS)));
     let now = now.plus_ms(2 * OPEN_MS);
     assert_eq!(breaker.passage(now), Passage::AsProbe);
-    breaker.begin_probe(Probe { permit: 2, until: now.plus_ms(10_000) });
-    assert!(breaker.end_probe(2, Signal::Success, now, 20, OPEN_MS));
+    breaker.begin_probe(Probe { permit: PermitNumber::of(2), until: now.plus_ms(10_000) });
+    assert!(breaker.end_probe(PermitNumber::of(2), Signal::Success, now, 20, OPEN_MS));
     assert_eq!(breaker.passage(now), Passage::Free);
     // Another trip soon after: earlier trips count.
     fail(&mut breaker, FAILURES_IN_A_ROW, now.plus_ms(QUIET_MS - 1));
@@ -78,8 +78,8 @@ fn the_probe_that_succeeds_closes_it_and_the_one_that_fails_opens_it_for_longer(
 
 #[test]
 fn trips_are_forgotten_after_a_quiet_while() {
-    let (mut breaker, now) = probing(NOW, 1);
-    breaker.end_probe(1, Signal::Success, now, 20, OPEN_MS);
+    let (mut breaker, now) = probing(NOW, PermitNumber::of(1));
+    breaker.end_probe(PermitNumber::of(1), Signal::Success, now, 20, OPEN_MS);
     let later = now.plus_ms(QUIET_MS);
     fail(&mut breaker, FAILURES_IN_A_ROW, later);
     assert_eq!(breaker.until(), Some(later.plus_ms(OPEN_MS)));
@@ -87,25 +87,25 @@ fn trips_are_forgotten_after_a_quiet_while() {
 
 #[test]
 fn after_an_inconclusive_or_expired_probe_the_next_call_tries() {
-    let (mut breaker, now) = probing(NOW, 1);
+    let (mut breaker, now) = probing(NOW, PermitNumber::of(1));
     assert_eq!(breaker.passage(now), Passage::Blocked(now.plus_ms(10_000)));
-    breaker.end_probe(1, Signal::Ignored, now, 0, OPEN_MS);
+    breaker.end_probe(PermitNumber::of(1), Signal::Ignored, now, 0, OPEN_MS);
     assert_eq!(breaker.passage(now), Passage::AsProbe);
-    breaker.begin_probe(Probe { permit: 2, until: now.plus_ms(10_000) });
-    breaker.renew_probe(2, now.plus_ms(14_000));
-    breaker.renew_probe(1, now.plus_ms(99_000));
+    breaker.begin_probe(Probe { permit: PermitNumber::of(2), until: now.plus_ms(10_000) });
+    breaker.renew_probe(PermitNumber::of(2), now.plus_ms(14_000));
+    breaker.renew_probe(PermitNumber::of(1), now.plus_ms(99_000));
     assert_eq!(breaker.passage(now.plus_ms(13_999)), Passage::Blocked(now.plus_ms(14_000)));
     assert_eq!(breaker.passage(now.plus_ms(14_000)), Passage::AsProbe);
-    assert!(!breaker.end_probe(2, Signal::Failure, now.plus_ms(14_001), 0, OPEN_MS), "it was lost");
+    assert!(!breaker.end_probe(PermitNumber::of(2), Signal::Failure, now.plus_ms(14_001), 0, OPEN_MS), "it was lost");
     assert_eq!(breaker.passage(now.plus_ms(14_001)), Passage::AsProbe);
 }
 
 #[test]
 fn calls_from_before_it_opened_change_nothing_later() {
-    let (mut breaker, now) = probing(NOW, 1);
+    let (mut breaker, now) = probing(NOW, PermitNumber::of(1));
     fail(&mut breaker, 10, now);
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
-    breaker.end_probe(1, Signal::Success, now, 20, OPEN_MS);
+    breaker.end_probe(PermitNumber::of(1), Signal::Success, now, 20, OPEN_MS);
     for _ in 0..10 {
         breaker.record(FAILURE, Timestamp(now.0 - 1), now.plus_ms(5), 0, OPEN_MS);
     }
@@ -114,11 +114,11 @@ fn calls_from_before_it_opened_change_nothing_later() {
 
 #[test]
 fn stored_state_survives_with_its_probe() {
-    let (breaker, now) = probing(NOW, 1);
+    let (breaker, now) = probing(NOW, PermitNumber::of(1));
     let text = serde_json::to_string(&breaker).unwrap();
     let mut again: Breaker = serde_json::from_str(&text).unwrap();
     assert_eq!(again.passage(now), Passage::Blocked(now.plus_ms(10_000)));
-    assert!(again.end_probe(1, Signal::Success, now, 0, OPEN_MS));
+    assert!(again.end_probe(PermitNumber::of(1), Signal::Success, now, 0, OPEN_MS));
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,8 +146,8 @@ proptest! {
     ) {
         let mut breaker = Breaker::default();
         let mut now = NOW;
-        let mut permit = 0;
-        let mut out: Option<(u64, Timestamp)> = None;
+        let mut permit = PermitNumber::of(0);
+        let mut out: Option<(PermitNumber, Timestamp)> = None;
         for (step, random) in steps {
             out = out.filter(|(_, until)| *until > now);
             match step {
@@ -165,7 +165,7 @@ proptest! {
                     }
                     Passage::AsProbe => {
                         prop_assert_eq!(out, None);
-                        permit += 1;
+                        permit = permit.next();
                         let until = now.plus_ms(10_000);
                         breaker.begin_probe(Probe { permit, until });
                         out = Some((permit, until));

@@ -19,7 +19,7 @@ fn waiter(number: u64, principal: &str, priority: Priority) -> Waiter {
 }
 
 fn queue() -> WaitQueue {
-    WaitQueue::new(1, Timestamp(0), Timing::DEFAULT)
+    WaitQueue::new(PermitNumber::of(1), Timestamp(0), Timing::DEFAULT)
 }
 
 /// Requests a permit, and waits if queued.
@@ -30,7 +30,7 @@ fn ask(queue: &mut WaitQueue, waiter: Waiter, limits: QueueLimits, now: Timestam
     entry
 }
 
-fn permit(entry: Acquisition) -> u64 {
+fn permit(entry: Acquisition) -> PermitNumber {
     match entry {
         Acquisition::Granted(permit) => permit,
         other => panic!("{other:?} is not a permit"),
@@ -38,7 +38,7 @@ fn permit(entry: Acquisition) -> u64 {
 }
 
 /// The contexts that are granted a permit now, with their permits.
-fn granted(queue: &mut WaitQueue, limits: QueueLimits, now: Timestamp) -> Vec<(ContextId, u64)> {
+fn granted(queue: &mut WaitQueue, limits: QueueLimits, now: Timestamp) -> Vec<(ContextId, PermitNumber)> {
     let grant_free = queue.grant_free(limits, now);
     grant_free
         .into_iter()
@@ -223,19 +223,19 @@ fn expired_contexts_are_notified_and_leave_the_queue() {
 
 #[test]
 fn after_a_restart_no_permit_is_given_until_the_old_ones_are_known_or_have_ended() {
-    let mut queue = WaitQueue::new(1_000, NOW.plus_ms(PERMIT_MS), Timing::DEFAULT);
+    let mut queue = WaitQueue::new(PermitNumber::of(1_000), NOW.plus_ms(PERMIT_MS), Timing::DEFAULT);
     assert_eq!(ask(&mut queue, waiter(0, "a", Priority::Normal), LIMITS, NOW), Acquisition::Waiting);
-    queue.renew(7, "a", NOW.plus_ms(12_000));
-    queue.renew(8, "b", NOW.plus_ms(12_000));
-    queue.renew(9, "b", NOW.plus_ms(12_000));
+    queue.renew(PermitNumber::of(7), "a", NOW.plus_ms(12_000));
+    queue.renew(PermitNumber::of(8), "b", NOW.plus_ms(12_000));
+    queue.renew(PermitNumber::of(9), "b", NOW.plus_ms(12_000));
     assert_eq!(queue.in_flight(), 3, "running calls count, even beyond the limit");
     let open = NOW.plus_ms(PERMIT_MS);
     assert_eq!(granted(&mut queue, LIMITS, open), []);
-    queue.release(7);
+    queue.release(PermitNumber::of(7));
     assert_eq!(granted(&mut queue, LIMITS, open), []);
-    queue.release(8);
+    queue.release(PermitNumber::of(8));
     let turn = granted(&mut queue, LIMITS, open);
-    assert!(turn.len() == 1 && turn[0].1 > 1_000, "{turn:?}");
+    assert!(turn.len() == 1 && turn[0].1 > PermitNumber::of(1_000), "{turn:?}");
 }
 
 #[derive(Debug, Clone)]
@@ -270,7 +270,7 @@ proptest! {
         let limits = QueueLimits { max_concurrency, max_queue };
         let mut queue = queue();
         let mut now = NOW;
-        let mut out: Vec<(u64, ContextId)> = Vec::new();
+        let mut out: Vec<(PermitNumber, ContextId)> = Vec::new();
         for step in steps {
             match step {
                 Step::Ask { context: number, principal, priority, admitted } => {

@@ -110,7 +110,7 @@ impl World {
     fn give_up_all(&mut self, isolate: usize, delay_ms: u64) {
         let clock = self.clock(isolate);
         let (local, _) = &mut self.locals[isolate];
-        let numbers: Vec<u64> =
+        let numbers: Vec<QuotaLeaseNumber> =
             local.leases.iter().map(|lease| lease.number).chain(local.reports.iter().map(|one| one.number)).collect();
         let reports: Vec<LeaseReport> =
             numbers.into_iter().filter_map(|number| local.release_unused(number, clock)).collect();
@@ -233,14 +233,14 @@ fn others_wait_for_a_request_unless_tokens_are_scarce() {
     // Nothing is known yet: every caller requests a token.
     assert_eq!((ask(&mut local), ask(&mut local)), (1, 1));
     let state = QuotaState { left: 500, reset_ms: 9_000 };
-    assert!(local.receive(QuotaLease { number: 1, tokens: 1, scarce: false }, state, now, now));
+    assert!(local.receive(QuotaLease { number: QuotaLeaseNumber::of(1), tokens: 1, scarce: false }, state, now, now));
     assert_eq!(ask(&mut local), 2);
     assert_eq!(local.take(now), TakeResult::Wait);
-    assert!(local.receive(QuotaLease { number: 2, tokens: 2, scarce: false }, state, now, now));
+    assert!(local.receive(QuotaLease { number: QuotaLeaseNumber::of(2), tokens: 2, scarce: false }, state, now, now));
     assert_eq!(local.state(now), QuotaState { left: 501, reset_ms: 9_000 });
-    assert_eq!(local.take(now), TakeResult::Taken(2));
+    assert_eq!(local.take(now), TakeResult::Taken(QuotaLeaseNumber::of(2)));
     assert_eq!(ask(&mut local), 4);
-    assert!(local.receive(QuotaLease { number: 3, tokens: 1, scarce: true }, state, now, now));
+    assert!(local.receive(QuotaLease { number: QuotaLeaseNumber::of(3), tokens: 1, scarce: true }, state, now, now));
     assert_eq!((ask(&mut local), ask(&mut local)), (1, 1));
     // A request that does not return blocks others only for a while.
     local.scarce = false;
@@ -263,16 +263,27 @@ fn an_empty_pool_is_not_asked_again_for_a_moment() {
 fn a_returned_token_can_be_used_again() {
     let now = Timestamp(1_000);
     let mut local = LocalQuota::default();
-    local.receive(QuotaLease { number: 5, tokens: 3, scarce: false }, QuotaState::default(), now, now);
-    assert_eq!(local.take(now), TakeResult::Taken(5));
-    assert_eq!(local.return_token(5), None);
+    local.receive(
+        QuotaLease { number: QuotaLeaseNumber::of(5), tokens: 3, scarce: false },
+        QuotaState::default(),
+        now,
+        now,
+    );
+    assert_eq!(local.take(now), TakeResult::Taken(QuotaLeaseNumber::of(5)));
+    assert_eq!(local.return_token(QuotaLeaseNumber::of(5)), None);
     assert_eq!(local.state(now).left, 2);
-    assert_eq!(local.return_token(4), Some(LeaseReport { number: 4, used: 0 }));
-    assert!(local.has_unreported(5));
+    assert_eq!(
+        local.return_token(QuotaLeaseNumber::of(4)),
+        Some(LeaseReport { number: QuotaLeaseNumber::of(4), used: 0 })
+    );
+    assert!(local.has_unreported(QuotaLeaseNumber::of(5)));
     // Used since the last call: kept. Not used: released.
-    assert_eq!(local.release_unused(5, now), None);
-    assert_eq!(local.release_unused(5, now), Some(LeaseReport { number: 5, used: 1 }));
-    assert!(!local.has_unreported(5));
+    assert_eq!(local.release_unused(QuotaLeaseNumber::of(5), now), None);
+    assert_eq!(
+        local.release_unused(QuotaLeaseNumber::of(5), now),
+        Some(LeaseReport { number: QuotaLeaseNumber::of(5), used: 1 })
+    );
+    assert!(!local.has_unreported(QuotaLeaseNumber::of(5)));
 }
 
 #[test]
@@ -280,9 +291,16 @@ fn a_lease_that_arrives_too_late_is_not_used() {
     let now = Timestamp(1_000);
     let mut local = LocalQuota::default();
     let late = now.plus_ms(QUOTA_LEASE_MS);
-    assert!(!local.receive(QuotaLease { number: 5, tokens: 3, scarce: false }, QuotaState::default(), now, late));
+    assert!(!local.receive(
+        QuotaLease { number: QuotaLeaseNumber::of(5), tokens: 3, scarce: false },
+        QuotaState::default(),
+        now,
+        late
+    ));
     match local.take(late) {
-        TakeResult::Request(request) => assert_eq!(request.reports, [LeaseReport { number: 5, used: 0 }]),
+        TakeResult::Request(request) => {
+            assert_eq!(request.reports, [LeaseReport { number: QuotaLeaseNumber::of(5), used: 0 }])
+        }
         other => panic!("{other:?}"),
     }
 }

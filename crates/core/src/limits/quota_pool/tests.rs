@@ -47,7 +47,7 @@ fn unused_tokens_come_back_with_the_report_or_a_window_after_the_expiry() {
     assert_eq!(pool.state(Timestamp(1_000)).left, 100 - first.tokens - second.tokens);
     pool.report(LeaseReport { number: first.number, used: 3 }, Timestamp(2_000));
     pool.report(LeaseReport { number: first.number, used: 0 }, Timestamp(2_000));
-    pool.report(LeaseReport { number: 7, used: 0 }, Timestamp(2_000));
+    pool.report(LeaseReport { number: QuotaLeaseNumber::of(7), used: 0 }, Timestamp(2_000));
     assert_eq!(pool.state(Timestamp(2_000)).left, 97 - second.tokens);
     assert!(pool.has_open_leases());
     // The second lease was not reported: it counts as used at its expiry, and comes back one window later.
