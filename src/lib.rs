@@ -13,6 +13,8 @@ pub mod transport;
 
 use wasm_bindgen::prelude::*;
 
+use narthex_core::base::tenant_id::TenantId;
+
 /// `worker` installs a hook that notifies the entry guard of a panic; this one adds the stack to the log.
 #[wasm_bindgen(start)]
 pub fn start() {
@@ -36,7 +38,7 @@ pub fn fetch(request: JsValue, env: JsValue, context: JsValue) -> JsValue {
 pub fn work(message: String) -> JsValue {
     platform::tasks::promise(async move {
         ended(match message.strip_suffix("/schedules") {
-            Some(tenant) => gateway::schedules::run(tenant).await,
+            Some(tenant) => gateway::schedules::run(&TenantId::from_stored(tenant)).await,
             None => execution::background::handle(&message).await,
         })
     })

@@ -5,6 +5,7 @@ use crate::platform::clock;
 use crate::platform::http::Request;
 use crate::platform::settings::{self, Settings};
 use narthex_core::access::principal::Principal;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::Code;
 
@@ -36,7 +37,7 @@ pub struct CredentialWatch {
     admin_key: String,
     /// If the gateway is an issuer: its origin, and the requested path.
     own: Option<(String, String)>,
-    tenant: String,
+    tenant: TenantId,
     principal: String,
     until: Option<Timestamp>,
     needed: RequiredPermissions,

@@ -12,12 +12,16 @@ use narthex_core::access::jose::algorithm::{Algorithm, KeyKind};
 use narthex_core::access::jose::jwk::{self, Jwk, MAX_SET_BYTES, choose};
 use narthex_core::access::jose::jwt::{Token, TokenError};
 use narthex_core::access::jose::key_set_cache::{CachedKeySet, KeyLookup, max_age};
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 
 /// The key set of the gateway's own authorization server.
 pub const OWN: &str = "own";
 /// The object that stores it.
-pub const OWN_KEYS: &str = "default/keys";
+pub fn own_keys_object() -> ObjectName {
+    TenantId::first().object_for("keys")
+}
 /// How long a server may take, in milliseconds.
 const FETCH_TIMEOUT_MS: u64 = 5_000;
 /// The interval at which a request checks whether another's fetch has finished, in milliseconds.
@@ -155,7 +159,7 @@ async fn own() -> Fetched {
 
 /// The public keys of the gateway's own authorization server, as they are now.
 pub async fn own_keys() -> Result<Vec<Jwk>, Failure> {
-    match objects::send(Kind::Grants, OWN_KEYS, "", &Ask::Keys, FETCH_TIMEOUT_MS).await? {
+    match objects::send(Kind::Grants, &own_keys_object(), "", &Ask::Keys, FETCH_TIMEOUT_MS).await? {
         Reply::Keys(keys) => {
             let jwk = |key: PublicKey| Jwk {
                 kid: Some(key.kid),

@@ -20,8 +20,8 @@ use narthex_core::access::api_key::{self, PresentedKey};
 use narthex_core::access::jose::jwt::looks_like_token;
 use narthex_core::access::oauth::client::split_client_id;
 use narthex_core::access::principal::Principal;
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::names::valid_id;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
 
@@ -116,7 +116,13 @@ pub fn name_of(principal: &str, snapshot: &Snapshot) -> Option<String> {
     Some(name).filter(|name| !name.is_empty())
 }
 
-fn holder(snapshot: &Snapshot, key: &Key, presented: &PresentedKey<'_>, now: Timestamp) -> Option<Principal> {
+fn holder(
+    tenant: &TenantId,
+    snapshot: &Snapshot,
+    key: &Key,
+    presented: &PresentedKey<'_>,
+    now: Timestamp,
+) -> Option<Principal> {
     let secret = key
         .secrets
         .iter()
@@ -129,7 +135,7 @@ fn holder(snapshot: &Snapshot, key: &Key, presented: &PresentedKey<'_>, now: Tim
     Some(Principal {
         principal: format!("key:{}", key.id),
         name: Some(key.name.clone()),
-        tenant: presented.tenant.into(),
+        tenant: tenant.clone(),
         role: key.role.clone(),
         permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
         until: Some(secret.until.map_or(key.expires_at, |until| until.min(key.expires_at))),
@@ -149,7 +155,7 @@ pub enum Age {
     Current,
 }
 
-async fn snapshot_of(tenant: &str, age: Age) -> Result<Rc<Snapshot>, Problem> {
+async fn snapshot_of(tenant: &TenantId, age: Age) -> Result<Rc<Snapshot>, Problem> {
     let snapshot = match age {
         Age::Any => snapshot::any(tenant).await,
         Age::Within(most_ms) => snapshot::within(tenant, most_ms).await,
@@ -158,13 +164,17 @@ async fn snapshot_of(tenant: &str, age: Age) -> Result<Rc<Snapshot>, Problem> {
     snapshot.map_err(|failure| Problem::internal(failure.0))
 }
 
-/// Whether the tenant exists. Checked before any of its objects is called, so that a guessed name creates none.
-pub async fn is_tenant(id: &str) -> Result<bool, Failure> {
-    if id == FIRST_TENANT || snapshot::any(FIRST_TENANT).await?.has_tenant(id) {
-        return Ok(true);
+/// The tenant with this id, if it exists. Asked before any of its objects is called, so that a guessed id creates none.
+pub async fn existing_tenant(id: &str) -> Result<Option<TenantId>, Failure> {
+    let first = TenantId::first();
+    if id == first.as_str() {
+        return Ok(Some(first));
+    }
+    if let Some(tenant) = snapshot::any(&first).await?.tenant(id) {
+        return Ok(Some(tenant.clone()));
     }
     // It may have been created elsewhere a moment ago.
-    Ok(snapshot::refreshed(FIRST_TENANT).await?.has_tenant(id))
+    Ok(snapshot::refreshed(&first).await?.tenant(id).cloned())
 }
 
 /// Authenticates a request; returns the principal and the snapshot that was used.
@@ -197,36 +207,39 @@ pub async fn recognize(
     // A single comparison in constant time for every text other than a key.
     let Some(presented) = api_key::parse(presented) else {
         if api_key::equal_secrets(presented, admin_key) {
-            return Ok((Principal::admin(), snapshot_of(FIRST_TENANT, age).await?));
+            return Ok((Principal::admin(), snapshot_of(&TenantId::first(), age).await?));
         }
         if looks_like_token(presented) {
             return by_token(presented, own, age).await;
         }
         return Err(unauthenticated(true, own));
     };
-    if !is_tenant(presented.tenant).await.map_err(|failure| Problem::internal(failure.0))? {
+    let Some(tenant) = existing_tenant(presented.tenant).await.map_err(|failure| Problem::internal(failure.0))? else {
         return Err(unauthenticated(true, own));
-    }
-    let mut snapshot = snapshot_of(presented.tenant, age).await?;
-    let mut found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
+    };
+    let mut snapshot = snapshot_of(&tenant, age).await?;
+    let find = |snapshot: &Snapshot| {
+        snapshot.key(presented.id).and_then(|key| holder(&tenant, snapshot, key, &presented, clock::now()))
+    };
+    let mut found = find(&snapshot);
     if found.is_none() && age == Age::Any {
         // The key may have been created elsewhere a moment ago.
-        snapshot = snapshot_of(presented.tenant, Age::Current).await?;
-        found = snapshot.key(presented.id).and_then(|key| holder(&snapshot, key, &presented, clock::now()));
+        snapshot = snapshot_of(&tenant, Age::Current).await?;
+        found = find(&snapshot);
     }
     found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true, own))
 }
 
 /// Authenticates a token. Issuers belong to the deployment: its own tenant's registry has them.
 async fn by_token(text: &str, own: Option<OwnIssuer<'_>>, age: Age) -> Result<(Principal, Rc<Snapshot>), Problem> {
-    let mut issuers = snapshot_of(FIRST_TENANT, age).await?;
+    let mut issuers = snapshot_of(&TenantId::first(), age).await?;
     let mut found = tokens::principal(text, &issuers, own, age).await;
     // The issuer may have been created elsewhere a moment ago. Also, a tenant's stores check the tenant's revision, not
     // this one.
-    let unsure = found.as_ref().map_or(true, |(found, _)| found.tenant != FIRST_TENANT && !issuers.is_fresh());
+    let unsure = found.as_ref().map_or(true, |(found, _)| !found.tenant.is_first() && !issuers.is_fresh());
     if unsure && age == Age::Any {
         let known = issuers.revision;
-        issuers = snapshot_of(FIRST_TENANT, Age::Current).await?;
+        issuers = snapshot_of(&TenantId::first(), Age::Current).await?;
         if issuers.revision != known {
             found = tokens::principal(text, &issuers, own, age).await;
         }

@@ -12,7 +12,7 @@ use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id, split_client_id};
 use narthex_core::access::permission::meet_all;
 use narthex_core::access::principal::Principal;
-use narthex_core::access::tenant::FIRST_TENANT;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 
 use super::key_sets;
@@ -47,8 +47,8 @@ pub fn principal(
     // A client identified by a URL is not registered here.
     if let Some((tenant, id)) = split_client_id(&claims.client_id).filter(|_| !claims.client_id.contains(':')) {
         let registry = match tenant {
-            _ if tenant == claims.tenant => Some(snapshot),
-            FIRST_TENANT if id.starts_with(SELF_REGISTERED) => Some(deployment),
+            _ if tenant == claims.tenant.as_str() => Some(snapshot),
+            TenantId::FIRST if id.starts_with(SELF_REGISTERED) => Some(deployment),
             _ => None,
         };
         let client = registry.and_then(|registry| registry.client(id)).ok_or(TokenError::Client)?;
@@ -77,7 +77,7 @@ fn subject_permissions(
     let (kind, id) = claims.sub.split_once(':')?;
     match kind {
         "client" if id == claims.client_id => Some(("service".into(), None)),
-        "key" if id == "admin" && claims.tenant == FIRST_TENANT => Some(("admin".into(), None)),
+        "key" if id == "admin" && claims.tenant.is_first() => Some(("admin".into(), None)),
         "key" => {
             let key = snapshot.key(id).filter(|key| key.expires_at > clock::now())?;
             let role = snapshot.role(&key.role).into_iter().flatten().map(str::to_string);
@@ -89,7 +89,7 @@ fn subject_permissions(
             let (name, _) = id.split_once(':')?;
             let issuer = deployment.issuers.iter().find(|issuer| issuer.name == name && issuer.sign_in.is_some())?;
             // The issuer's tenant may have changed.
-            let theirs = issuer.tenant.as_deref().unwrap_or(FIRST_TENANT) == claims.tenant;
+            let theirs = issuer.tenant.as_ref().map_or(claims.tenant.is_first(), |tenant| *tenant == claims.tenant);
             (theirs || issuer.claims.tenant.is_some()).then_some(())?;
             // So may its mapping of roles: a role that it no longer maps is dropped.
             let named = |role: &&String| issuer.granted_roles().any(|given| given == *role);
@@ -101,7 +101,7 @@ fn subject_permissions(
 }
 
 /// The principal name of a client.
-pub fn client_principal(tenant: &str, id: &str) -> String {
+pub fn client_principal(tenant: &TenantId, id: &str) -> String {
     format!("client:{}", client_id(tenant, id))
 }
 

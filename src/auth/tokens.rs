@@ -14,11 +14,11 @@ use crate::platform::clock;
 use narthex_core::access::issuer::{Issuer, MappedIdentity};
 use narthex_core::access::jose::jwt::{Token, TokenError, parse};
 use narthex_core::access::principal::Principal;
-use narthex_core::access::tenant::FIRST_TENANT;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 
 use super::key_sets::{self, Owner};
-use super::{Age, OwnIssuer, is_tenant, own_tokens, snapshot_of};
+use super::{Age, OwnIssuer, own_tokens, snapshot_of};
 
 /// At this size the cache is cleared: this is rare, and costs one verification per token.
 const MAX_CACHED: usize = 2_000;
@@ -53,12 +53,12 @@ fn cache(digest: [u8; 32], principal: &Principal, revisions: [u64; 2], until: Ti
 }
 
 /// The registry of the tenant that a token is for.
-async fn registry_of(tenant: &str, issuers: &Rc<Snapshot>, age: Age) -> Result<Rc<Snapshot>, TokenError> {
-    if tenant == FIRST_TENANT {
+async fn registry_of(tenant: &TenantId, issuers: &Rc<Snapshot>, age: Age) -> Result<Rc<Snapshot>, TokenError> {
+    if tenant.is_first() {
         return Ok(issuers.clone());
     }
-    match is_tenant(tenant).await {
-        Ok(true) => snapshot_of(tenant, age).await.map_err(|_| TokenError::Unmapped),
+    match super::existing_tenant(tenant.as_str()).await {
+        Ok(Some(tenant)) => snapshot_of(&tenant, age).await.map_err(|_| TokenError::Unmapped),
         _ => Err(TokenError::Unmapped),
     }
 }
@@ -111,7 +111,7 @@ fn claimed<'i>(
     for issuer in issuers.iter().filter(|issuer| issuer.issuer == issuer_id) {
         let expected = issuer.expected();
         let read = token.check_header(&expected).and_then(|()| token.check_claims(&expected, now));
-        let read = read.and_then(|until| Ok((issuer.map(token, FIRST_TENANT)?, until)));
+        let read = read.and_then(|until| Ok((issuer.map(token, &TenantId::first())?, until)));
         match read {
             Ok((mapped, until)) => {
                 matches.push((token.place_of(expected.audience).unwrap_or(usize::MAX), issuer, mapped, until));

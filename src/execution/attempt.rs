@@ -12,6 +12,7 @@ use crate::platform::{clock, log_event, random, settings};
 use crate::transport::mcp::{Peer, Requester};
 use crate::transport::openai::Endpoint;
 use crate::transport::{self, Order};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::{self, CallResult, NotCalled, Verdict};
 use narthex_core::context::lease::LeaseNumber;
@@ -84,7 +85,7 @@ impl ServiceResponse {
 
 /// Calls one service once, under `lease`.
 pub async fn attempt(
-    tenant: &str,
+    tenant: &TenantId,
     work: &Work,
     lease: LeaseNumber,
     snapshot: &Snapshot,
@@ -116,7 +117,7 @@ type CallOutput = (ServiceResponse, Option<Rc<DecryptedSecrets>>);
 pub type Destination = (Rc<Address>, Rc<DecryptedSecrets>);
 
 /// Calls the service over its transport.
-async fn call(tenant: &str, entry: &Entry, order: &Order<'_>, observer: Observer<'_>) -> CallOutput {
+async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>, observer: Observer<'_>) -> CallOutput {
     let origin = &order.work.admission.origin;
     match &entry.service().transport {
         Transport::Http { url } => call_http(order, resolve_destination(tenant, entry, url, origin).await).await,
@@ -153,7 +154,7 @@ async fn call_http(order: &Order<'_>, destination: Result<Destination, NotCalled
 }
 
 async fn call_mcp(
-    tenant: &str,
+    tenant: &TenantId,
     entry: &Entry,
     upstream: &Upstream,
     order: &Order<'_>,
@@ -170,7 +171,7 @@ async fn call_mcp(
     // Clients that created the context by REST can fill in a form.
     let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
     let capabilities = admission.client.as_deref().or(form.as_deref());
-    let (principal, session) = (&*admission.owner, admission.session.as_deref());
+    let (principal, session) = (&*admission.owner, admission.session.as_ref());
     let requester = Requester { principal, session, capabilities, unasked: admission.unasked };
     let peer = Peer::new(tenant, entry, destination, requester);
     let outcome = transport::mcp::call_tool(order, peer, entry, &observer.publishing()).await;
@@ -208,7 +209,7 @@ fn conclude(
 
 /// The destination of a call. The address rules are checked again, as they may have changed since the registration.
 pub async fn resolve_destination(
-    tenant: &str,
+    tenant: &TenantId,
     entry: &Entry,
     url: &str,
     origin: &str,
@@ -217,7 +218,7 @@ pub async fn resolve_destination(
 }
 
 async fn with_secrets(
-    tenant: &str,
+    tenant: &TenantId,
     entry: &Entry,
     address: Result<Rc<Address>, AddressError>,
 ) -> Result<Destination, NotCalled> {

@@ -19,8 +19,8 @@ use crate::objects::registry::{self, snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::audit::Actor;
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::StoreId;
+use narthex_core::base::tenant_id::TenantId;
 
 use super::deliveries;
 use super::schedules;
@@ -49,15 +49,17 @@ type QueuedByService = Rc<RefCell<BTreeMap<String, usize>>>;
 /// Handles a message of a queue.
 pub async fn handle(message: &str) -> Result<(), Failure> {
     // The name of a store begins with its tenant. A tenant's name alone stands for its webhooks.
-    if message.contains('/') { run_store(message).await } else { deliveries::deliver(message).await }
+    match message.split_once('/') {
+        Some((tenant, code)) => {
+            let store = StoreId::parse(code).ok_or_else(|| Failure("a message that names no store".into()))?;
+            run_store(&TenantId::from_stored(tenant), store).await
+        }
+        None => deliveries::deliver(&TenantId::from_stored(message)).await,
+    }
 }
 
 /// Runs the contexts of a store, several at a time, so that a slow one does not delay the others.
-async fn run_store(name: &str) -> Result<(), Failure> {
-    let (tenant, store) = name
-        .split_once('/')
-        .and_then(|(tenant, code)| Some((tenant, StoreId::parse(code)?)))
-        .ok_or_else(|| Failure("a message that names no store".into()))?;
+async fn run_store(tenant: &TenantId, store: StoreId) -> Result<(), Failure> {
     let began = clock::now();
     let queued = QueuedByService::default();
     let mut running = FuturesUnordered::new();
@@ -83,14 +85,14 @@ async fn run_store(name: &str) -> Result<(), Failure> {
     }
 }
 
-async fn run(tenant: &str, work: Work, snapshot: Rc<Snapshot>, queued: QueuedByService) {
+async fn run(tenant: &TenantId, work: Work, snapshot: Rc<Snapshot>, queued: QueuedByService) {
     let service = work.hold.is_offered().then(|| work.admission.service.clone());
     if let Some(service) = &service {
         *queued.borrow_mut().entry(service.clone()).or_default() += 1;
     }
     let id = work.admission.id.clone();
     if let Err(failure) =
-        work_on(tenant.into(), work, snapshot, None, settings::timing().inline_retry_max_ms, WaitingClient::none())
+        work_on(tenant.clone(), work, snapshot, None, settings::timing().inline_retry_max_ms, WaitingClient::none())
             .await
     {
         // Its lease expires, and the store takes care of it.
@@ -109,7 +111,7 @@ fn at_queue_limit(queued: &QueuedByService) -> Vec<String> {
 
 /// The next context to run: of this store, or with `others` of any store.
 async fn claim(
-    tenant: &str,
+    tenant: &TenantId,
     store: StoreId,
     others: bool,
     queued: &QueuedByService,
@@ -146,8 +148,8 @@ async fn claim(
 /// many. It also runs contexts that wait behind slow ones of other stores: the platform starts no further consumer of a
 /// queue before a batch has ended.
 pub async fn sweep() -> Result<(), Failure> {
-    let own = snapshot::refreshed(FIRST_TENANT).await?;
-    let mut waiting = sweep_tenant(FIRST_TENANT).await?;
+    let own = snapshot::refreshed(&TenantId::first()).await?;
+    let mut waiting = sweep_tenant(&TenantId::first()).await?;
     if settings::current().oauth && secret_box::newest().is_some() {
         // Reading the keys encrypts them under the newest key.
         key_sets::own_keys().await?;
@@ -162,22 +164,22 @@ pub async fn sweep() -> Result<(), Failure> {
     let pages = tenants.len().div_ceil(MAX_TENANTS_PER_SWEEP).max(1);
     let page = usize::try_from(now.0 / 60_000).unwrap_or(0) % pages;
     let sweeps = tenants.chunks(MAX_TENANTS_PER_SWEEP).nth(page).unwrap_or_default().iter().map(|stored| async move {
+        let tenant = TenantId::from_stored(&*stored.id);
         let swept = async {
             if stored.deleted_at.is_some() {
-                close(&stored.id).await?;
+                close(&tenant).await?;
             }
-            sweep_tenant(&stored.id).await
+            sweep_tenant(&tenant).await
         };
         swept.await.unwrap_or_else(|failure| {
-            log_event!(TenantNotSwept, tenant = &stored.id, detail = &failure);
+            log_event!(TenantNotSwept, tenant = &tenant, detail = &failure);
             Vec::new()
         })
     });
     waiting.extend(join_all(sweeps).await.into_iter().flatten());
-    let runs = waiting.iter().take(MAX_STORES_PER_SWEEP).map(|name| async move {
-        if let Err(failure) = run_store(name).await {
-            let (tenant, store) = name.split_once('/').unzip();
-            log_event!(QueuedWorkNotRun, tenant = tenant, store = store, detail = &failure);
+    let runs = waiting.iter().take(MAX_STORES_PER_SWEEP).map(|(tenant, store)| async move {
+        if let Err(failure) = run_store(tenant, *store).await {
+            log_event!(QueuedWorkNotRun, tenant = tenant, store = *store, detail = &failure);
         }
     });
     join_all(runs).await;
@@ -185,22 +187,23 @@ pub async fn sweep() -> Result<(), Failure> {
 }
 
 /// Ends a deleted tenant, in case that failed at its deletion.
-async fn close(tenant: &str) -> Result<(), Failure> {
+async fn close(tenant: &TenantId) -> Result<(), Failure> {
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
-    let message = registry::messages::Message { tenant: tenant.into(), ask: registry::messages::Ask::Close, by };
-    let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &message, PATIENCE_MS).await?;
+    let message = registry::messages::Message { tenant: tenant.clone(), ask: registry::messages::Ask::Close, by };
+    let _: registry::messages::Reply =
+        objects::send(Kind::Registry, &tenant.object(), "", &message, PATIENCE_MS).await?;
     Ok(())
 }
 
 /// Sweeps a tenant's objects. Returns the stores with overdue contexts.
-async fn sweep_tenant(tenant: &str) -> Result<Vec<String>, Failure> {
+async fn sweep_tenant(tenant: &TenantId) -> Result<Vec<(TenantId, StoreId)>, Failure> {
     let snapshot = snapshot::refreshed(tenant).await?;
     let sweeps = snapshot.stores.iter().map(|store| {
         let name = store.object_name(tenant);
         let message = Message { revision: snapshot.revision, ask: Ask::Sweep };
         async move {
             match objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await {
-                Ok(Reply::Waits) => return Some(name),
+                Ok(Reply::Waits) => return Some((tenant.clone(), *store)),
                 Ok(_) => {}
                 Err(failure) => {
                     log_event!(StoreNotSwept, tenant = tenant, store = *store, detail = &failure);
@@ -210,8 +213,8 @@ async fn sweep_tenant(tenant: &str) -> Result<Vec<String>, Failure> {
         }
     });
     let waiting = join_all(sweeps).await.into_iter().flatten().collect();
-    let ask = registry::messages::Message::new(tenant, registry::messages::Ask::Sweep);
-    let _: registry::messages::Reply = objects::send(Kind::Registry, tenant, "", &ask, PATIENCE_MS).await?;
+    let ask = registry::messages::Message::new(tenant.clone(), registry::messages::Ask::Sweep);
+    let _: registry::messages::Reply = objects::send(Kind::Registry, &tenant.object(), "", &ask, PATIENCE_MS).await?;
     catalogue_refresh::sweep(tenant, &snapshot).await;
     if snapshot.documents(DocumentKind::Schedule).next().is_some() {
         schedules::configure(tenant, &snapshot).await?;

@@ -16,6 +16,7 @@ use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, settings};
 use crate::transport;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::webhooks::Webhook;
 
 /// The maximum number of deliveries that one consumer makes at a time.
@@ -33,24 +34,24 @@ pub fn read(stored: &StoredDocument) -> Option<Webhook> {
 }
 
 /// Calls the hub of a tenant.
-pub async fn call_hub(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
-    objects::send(Kind::Events, tenant, "", ask, PATIENCE_MS).await
+pub async fn call_hub(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
+    objects::send(Kind::Events, &tenant.object(), "", ask, PATIENCE_MS).await
 }
 
 /// Sends the webhooks of a tenant to its hub.
-pub async fn configure(tenant: &str, snapshot: &Snapshot) -> Result<(), Failure> {
+pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Failure> {
     let subscriber = |stored: &StoredDocument| {
         let Webhook { filter, enabled, .. } = read(stored)?;
         let owner = filter.owner.clone();
         Some(Subscriber { id: stored.id.clone(), version: stored.generation(), filter, enabled, owner })
     };
     let webhooks = snapshot.documents(DocumentKind::Webhook).filter_map(subscriber).collect();
-    call_hub(tenant, &Ask::Webhooks { tenant: tenant.into(), revision: snapshot.revision, webhooks }).await?;
+    call_hub(tenant, &Ask::Webhooks { tenant: tenant.clone(), revision: snapshot.revision, webhooks }).await?;
     Ok(())
 }
 
 /// Makes the due deliveries of a tenant.
-pub async fn deliver(tenant: &str) -> Result<(), Failure> {
+pub async fn deliver(tenant: &TenantId) -> Result<(), Failure> {
     let began = clock::now();
     let (mut running, mut made, mut tried) = (FuturesUnordered::new(), 0, Vec::new());
     loop {
@@ -80,7 +81,7 @@ pub async fn deliver(tenant: &str) -> Result<(), Failure> {
 }
 
 /// The current webhook. `None` if it was deleted, of which the hub is informed separately.
-async fn webhook(tenant: &str, id: &str) -> Result<Option<Rc<Webhook>>, Failure> {
+async fn webhook(tenant: &TenantId, id: &str) -> Result<Option<Rc<Webhook>>, Failure> {
     let find =
         |snapshot: &Snapshot| snapshot.documents(DocumentKind::Webhook).find(|stored| stored.id == id).and_then(read);
     let found = find(&*snapshot::fresh(tenant).await?);
@@ -91,13 +92,13 @@ async fn webhook(tenant: &str, id: &str) -> Result<Option<Rc<Webhook>>, Failure>
     .map(Rc::new))
 }
 
-async fn send(tenant: &str, webhook: Option<Rc<Webhook>>, due: DueDelivery) -> Option<DeliveryReport> {
+async fn send(tenant: &TenantId, webhook: Option<Rc<Webhook>>, due: DueDelivery) -> Option<DeliveryReport> {
     let attempt = transport::webhook::send(tenant, &due.webhook, &*webhook?, &due.event_id, due.event.get()).await;
     Some(DeliveryReport { webhook: due.webhook, number: due.number, attempt })
 }
 
 /// Reports with retries: if a report is lost, its event is sent once more.
-async fn call_with_retry(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
+async fn call_with_retry(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
     let mut tries = 0;
     loop {
         match call_hub(tenant, ask).await {

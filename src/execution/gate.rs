@@ -6,6 +6,7 @@
 use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{Failure, clock, log_event, random, settings};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
@@ -23,7 +24,7 @@ pub enum Gate {
 }
 
 /// Passes the gate of a service, or returns why not.
-pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut WaitingClient) -> Result<Gate, Failure> {
+pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut WaitingClient) -> Result<Gate, Failure> {
     let (admission, service) = (&work.admission, &entry.service().id);
     let request = PermitRequest::new(tenant, entry, admission, true);
     let timing = settings::timing();
@@ -82,7 +83,7 @@ pub async fn pass(tenant: &str, work: &Work, entry: &Entry, waiter: &mut Waiting
 
 /// Waiting clients are answered at once. Other contexts return to the queue until the service may be called.
 async fn breaker_open(
-    tenant: &str,
+    tenant: &TenantId,
     work: &Work,
     entry: &Entry,
     until: Timestamp,
@@ -100,7 +101,7 @@ async fn breaker_open(
 
 /// Puts a context without a waiting client back into the queue while only offline services could run it, as long as its
 /// deadline allows.
-pub async fn wait_for_service(tenant: &str, work: &Work) -> Result<(), Failure> {
+pub async fn wait_for_service(tenant: &TenantId, work: &Work) -> Result<(), Failure> {
     let offline_retry_ms = settings::timing().offline_retry_ms;
     put_back(tenant, work, Some(clock::now().plus_ms(offline_retry_ms + random::number() % (offline_retry_ms / 3 + 1))))
         .await
@@ -110,12 +111,17 @@ fn error(code: ErrorCode, message: &str, entry: &Entry) -> ContextError {
     ContextError { code, message: message.into(), service: Some(entry.service().id.clone()), details: None }
 }
 
-async fn put_back(tenant: &str, work: &Work, until: Option<Timestamp>) -> Result<(), Failure> {
+async fn put_back(tenant: &TenantId, work: &Work, until: Option<Timestamp>) -> Result<(), Failure> {
     let put_back = Ask::PutBack { id: work.admission.id.clone(), until };
     call_with_retry(tenant, &work.admission.id, put_back).await.map(drop)
 }
 
-async fn refuse(tenant: &str, work: &Work, error: ContextError, waiter: &mut WaitingClient) -> Result<Gate, Failure> {
+async fn refuse(
+    tenant: &TenantId,
+    work: &Work,
+    error: ContextError,
+    waiter: &mut WaitingClient,
+) -> Result<Gate, Failure> {
     if !work.hold.is_offered() {
         return Ok(Gate::Refused(error));
     }

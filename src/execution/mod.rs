@@ -30,6 +30,7 @@ use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::{Failure, clock, log_event, settings};
 use crate::transport::mcp::catalogue_refresh;
 use narthex_core::base::id::ContextId;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::context::lease::{Hold, LeaseNumber};
@@ -67,7 +68,7 @@ pub struct Timings {
 /// Renews a lease or an offer, and a permit, until the work is done. Returns `None` if the context was cancelled or
 /// belongs to another worker.
 async fn with_renewal<T>(
-    tenant: &str,
+    tenant: &TenantId,
     admission: &Admission,
     hold: Hold,
     permit: Option<&Permit>,
@@ -104,7 +105,7 @@ async fn with_renewal<T>(
 
 /// A context that is leased or offered to this worker.
 struct Worker {
-    tenant: String,
+    tenant: TenantId,
     work: Work,
     snapshot: Rc<Snapshot>,
     /// For the service that the context was admitted to.
@@ -126,7 +127,7 @@ enum Passage {
 /// Works on a context until it ends, belongs to another worker, or must wait longer than `stays_ms`. The context is
 /// leased or offered to this worker. `permit` is for the service of its admission.
 pub async fn work_on(
-    tenant: String,
+    tenant: TenantId,
     work: Work,
     snapshot: Rc<Snapshot>,
     permit: Option<Permit>,
@@ -278,7 +279,7 @@ impl Worker {
 
 /// Reports an attempt. Returns the pause before the next one if this worker is to make it.
 async fn commit(
-    tenant: &str,
+    tenant: &TenantId,
     id: &ContextId,
     attempted: AttemptResult,
     stays_ms: u64,

@@ -7,6 +7,7 @@ use crate::objects::contexts::messages::{Ask, CallbackReport, Reply};
 use crate::platform::{Failure, clock, settings};
 use crate::transport::observer::{CallObserver, Notification};
 use narthex_core::base::id::ContextId;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::LeaseNumber;
 
 use super::notifications::Publisher;
@@ -17,7 +18,7 @@ use super::waiting_client::{Client, WaitOutcome};
 const WAIT_MS: u64 = 20_000;
 
 pub struct Observer<'a> {
-    tenant: &'a str,
+    tenant: &'a TenantId,
     id: &'a ContextId,
     lease: LeaseNumber,
     client: Client,
@@ -26,7 +27,7 @@ pub struct Observer<'a> {
 
 impl<'a> Observer<'a> {
     /// Observes the attempt that is made for the context `id` under `lease`.
-    pub fn new(tenant: &'a str, id: &'a ContextId, lease: LeaseNumber, client: Client) -> Self {
+    pub fn new(tenant: &'a TenantId, id: &'a ContextId, lease: LeaseNumber, client: Client) -> Self {
         Self { tenant, id, lease, client, publisher: None }
     }
 

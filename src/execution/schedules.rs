@@ -5,6 +5,7 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::schedules::messages::{Ask, Reply, ScheduleConfig};
 use crate::platform::Failure;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::schedules::Schedule;
 
 /// Reads the stored document of a schedule.
@@ -13,19 +14,19 @@ pub fn read(stored: &StoredDocument) -> Option<Schedule> {
 }
 
 /// Calls the scheduler of a tenant.
-pub async fn call_scheduler(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
-    objects::send(Kind::Schedules, tenant, "", ask, PATIENCE_MS).await
+pub async fn call_scheduler(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
+    objects::send(Kind::Schedules, &tenant.object(), "", ask, PATIENCE_MS).await
 }
 
 /// Sends the schedules of a tenant to its scheduler.
-pub async fn configure(tenant: &str, snapshot: &Snapshot) -> Result<(), Failure> {
+pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Failure> {
     let planned = |stored: &StoredDocument| {
         let schedule = read(stored)?;
         let (plan, missed, enabled) = (schedule.plan(stored.updated_at), schedule.missed, schedule.enabled);
         Some(ScheduleConfig { id: stored.id.clone(), version: stored.generation(), plan, missed, enabled })
     };
     let schedules = snapshot.documents(DocumentKind::Schedule).filter_map(planned).collect();
-    let ask = Ask::Configure { tenant: tenant.into(), revision: snapshot.revision, schedules };
+    let ask = Ask::Configure { tenant: tenant.clone(), revision: snapshot.revision, schedules };
     call_scheduler(tenant, &ask).await?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock};
 use narthex_core::base::id::{ContextId, StoreId};
+use narthex_core::base::tenant_id::TenantId;
 
 /// How often a commit is retried before its lease expires.
 const MAX_RETRIES: u32 = 4;
@@ -25,21 +26,21 @@ fn timeout_ms(ask: &Ask) -> u64 {
     }
 }
 
-async fn send(tenant: &str, id: &ContextId, message: &Message) -> Result<Reply, Failure> {
+async fn send(tenant: &TenantId, id: &ContextId, message: &Message) -> Result<Reply, Failure> {
     let store = id.store().ok_or_else(|| Failure("a context without a store".into()))?;
     objects::send(Kind::Contexts, &store.object_name(tenant), location_hint(store), message, timeout_ms(&message.ask))
         .await
 }
 
 /// Calls the store once, with a revision that the caller vouches for.
-pub async fn call_store(tenant: &str, id: &ContextId, revision: u64, ask: Ask) -> Result<Reply, Failure> {
+pub async fn call_store(tenant: &TenantId, id: &ContextId, revision: u64, ask: Ask) -> Result<Reply, Failure> {
     send(tenant, id, &Message { revision, ask }).await
 }
 
 /// Calls the store with a request that does not depend on the registry's content. Fetches a new snapshot if the store
 /// knows a newer one.
 pub async fn call_with_revision(
-    tenant: &str,
+    tenant: &TenantId,
     id: &ContextId,
     snapshot: &mut Rc<Snapshot>,
     ask: Ask,
@@ -59,7 +60,7 @@ pub async fn call_with_revision(
 
 /// Whether the store that an id names has ever held a context of this tenant. Every id from outside must be checked
 /// before its store is called, as a call would create the store.
-pub async fn is_store_of(tenant: &str, id: &ContextId, snapshot: &mut Rc<Snapshot>) -> Result<bool, Failure> {
+pub async fn is_store_of(tenant: &TenantId, id: &ContextId, snapshot: &mut Rc<Snapshot>) -> Result<bool, Failure> {
     let Some(store) = id.store() else { return Ok(false) };
     if snapshot.stores.contains(&store) {
         return Ok(true);
@@ -70,12 +71,12 @@ pub async fn is_store_of(tenant: &str, id: &ContextId, snapshot: &mut Rc<Snapsho
 }
 
 /// Calls the store until it replies. For requests that must not be lost and that have no effect when repeated.
-pub async fn call_with_retry(tenant: &str, id: &ContextId, ask: Ask) -> Result<Reply, Failure> {
+pub async fn call_with_retry(tenant: &TenantId, id: &ContextId, ask: Ask) -> Result<Reply, Failure> {
     call_keeping_request(tenant, id, ask).await.map(|(reply, _)| reply)
 }
 
 /// As [`call_with_retry`], and returns the request as well.
-pub async fn call_keeping_request(tenant: &str, id: &ContextId, ask: Ask) -> Result<(Reply, Ask), Failure> {
+pub async fn call_keeping_request(tenant: &TenantId, id: &ContextId, ask: Ask) -> Result<(Reply, Ask), Failure> {
     let message = Message { revision: 0, ask };
     let mut tries = 0;
     loop {

@@ -13,6 +13,7 @@ use crate::objects::contexts::view;
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock, settings};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::{Admission, Head};
 
@@ -26,7 +27,7 @@ const LEASE: LeaseNumber = LeaseNumber::FIRST;
 
 /// Runs the context. `service` is the index of the selected service in the snapshot.
 pub async fn run(
-    tenant: String,
+    tenant: TenantId,
     mut admission: Admission,
     parameters: Box<RawValue>,
     mut snapshot: Rc<Snapshot>,
@@ -77,7 +78,7 @@ pub async fn run(
 }
 
 /// Admits the running context, under the lease that its worker already holds.
-async fn admit(tenant: &str, work: &Work, snapshot: &mut Rc<Snapshot>) -> Result<(), Failure> {
+async fn admit(tenant: &TenantId, work: &Work, snapshot: &mut Rc<Snapshot>) -> Result<(), Failure> {
     let admit = Ask::Admit {
         admission: Box::new(work.admission.clone()),
         parameters: work.parameters.clone(),
@@ -92,7 +93,12 @@ async fn admit(tenant: &str, work: &Work, snapshot: &mut Rc<Snapshot>) -> Result
     }
 }
 
-async fn record(tenant: &str, work: Work, attempted: AttemptResult, waiter: &mut WaitingClient) -> Result<(), Failure> {
+async fn record(
+    tenant: &TenantId,
+    work: Work,
+    attempted: AttemptResult,
+    waiter: &mut WaitingClient,
+) -> Result<(), Failure> {
     let Work { admission, parameters, .. } = work;
     let AttemptResult { report, result, .. } = attempted;
     let upstream = report.ended_at.since(report.started_at);

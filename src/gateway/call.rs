@@ -18,11 +18,11 @@ use crate::platform::settings::Settings;
 use crate::platform::{Failure, clock, random};
 use narthex_core::access::audit::Actor;
 use narthex_core::access::principal::Principal;
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::{Region, StoreId, ulid};
 use narthex_core::base::json::{self, MAX_DEPTH, Object};
 use narthex_core::base::json_repair;
 use narthex_core::base::names::valid_request_id;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::host_of;
 use narthex_core::http::etag;
@@ -50,7 +50,7 @@ pub struct Call {
     pub trace: TraceContext,
     pub began: Timestamp,
     /// The caller's tenant; the first tenant until the caller is known.
-    pub tenant: RefCell<String>,
+    pub tenant: RefCell<TenantId>,
     /// The caller, for the log.
     pub principal: RefCell<Option<String>>,
     /// How long authentication took, in milliseconds.
@@ -124,7 +124,7 @@ impl Call {
             request_id,
             trace,
             began,
-            tenant: RefCell::new(FIRST_TENANT.into()),
+            tenant: RefCell::new(TenantId::first()),
             principal: RefCell::default(),
             auth_ms: Cell::new(0),
             limits: RequestQuotas::default(),

@@ -13,6 +13,7 @@ use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Fault;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::callback::{self, CallbackMessage};
 use narthex_core::calling::response::{self, CallResult, MAX_ANSWER_BYTES};
 use narthex_core::context::ReportedOutcome;
@@ -28,9 +29,7 @@ fn unknown() -> Problem {
 
 pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     let tenant = callback::tenant_of(token).ok_or_else(unknown)?;
-    if !auth::is_tenant(tenant).await.map_err(internal)? {
-        return Err(unknown());
-    }
+    let tenant = &auth::existing_tenant(tenant).await.map_err(internal)?.ok_or_else(unknown)?;
     let snapshot = snapshot::any(tenant).await.map_err(internal)?;
     let (id, lease) = snapshot.callback_key.read(tenant, token).ok_or_else(unknown)?;
     let body = call.service_body(MAX_ANSWER_BYTES).await?;
@@ -66,7 +65,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
     }
 }
 
-async fn found(tenant: &str, id: &ContextId, mut snapshot: Rc<Snapshot>) -> Result<Box<ContextDetails>, Problem> {
+async fn found(tenant: &TenantId, id: &ContextId, mut snapshot: Rc<Snapshot>) -> Result<Box<ContextDetails>, Problem> {
     match call_with_revision(tenant, id, &mut snapshot, Ask::Get { id: id.clone() }).await.map_err(internal)? {
         Reply::Context(found) => Ok(found),
         _ => Err(unknown()),

@@ -13,9 +13,9 @@ use narthex_core::access::jose::jwt;
 use narthex_core::access::oauth::client::{client_id, split_client_id};
 use narthex_core::access::principal::Principal;
 use narthex_core::access::repeat_suppressor::RepeatSuppressor;
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::names::valid_id;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
 
@@ -39,7 +39,8 @@ thread_local! {
 fn report(call: &Call, message: Message) {
     call.keep_running(async move {
         let tenant = message.tenant.clone();
-        let reported: Result<Reply, _> = objects::send(Kind::Registry, &tenant, "", &message, PATIENCE_MS).await;
+        let reported: Result<Reply, _> =
+            objects::send(Kind::Registry, &tenant.object(), "", &message, PATIENCE_MS).await;
         if let Err(failure) = reported {
             log_event!(CredentialUseNotRecorded, tenant = &tenant, detail = &failure);
         }
@@ -72,11 +73,11 @@ pub fn used(call: &Call, principal: &Principal) {
 }
 
 /// Reports that a client of this tenant received a token, once an hour.
-pub fn used_client(call: &Call, tenant: &str, id: &str) {
+pub fn used_client(call: &Call, tenant: &TenantId, id: &str) {
     let hour = call.began.0 / HOUR_MS;
     if is_news(&format!("client:{}", client_id(tenant, id)), hour) {
         let ask = Ask::UsedClient { client: id.into(), at: Timestamp(hour * HOUR_MS) };
-        report(call, Message::new(tenant, ask));
+        report(call, Message::new(tenant.clone(), ask));
     }
 }
 
@@ -122,17 +123,18 @@ pub async fn note_client(call: &Call, client_id: &str, reason: Option<String>) {
 
 async fn report_rejection(call: &Call, tenant: Option<&str>, refused: RejectedCredentials) {
     // Without a tenant of this name, it is reported to the operator of the deployment.
-    let tenant = match tenant {
-        Some(tenant) if auth::is_tenant(tenant).await.unwrap_or(false) => tenant,
-        _ => FIRST_TENANT,
+    let known = match tenant {
+        Some(tenant) => auth::existing_tenant(tenant).await.ok().flatten(),
+        None => None,
     };
+    let tenant = known.unwrap_or_else(TenantId::first);
     let subject = [&refused.key, &refused.client, &refused.reason].into_iter().flatten().map(String::as_str);
     let like = [tenant.to_string(), call.address().to_string(), subject.collect::<Vec<_>>().join(" ")];
     let due = REFUSED.with_borrow_mut(|refused| refused.add(like, 1, clock::now()));
     if let Some(([tenant, address, _], count)) = due {
         let refused = RejectedCredentials { count, ..refused };
         // There were too many to report them one by one.
-        let tenant = if tenant.is_empty() { FIRST_TENANT.into() } else { tenant };
+        let tenant = if tenant.is_empty() { TenantId::first() } else { TenantId::from_stored(tenant) };
         let by = Actor { actor: String::new(), name: None, request_id: call.request_id.clone(), address };
         report(call, Message { tenant, ask: Ask::Refused(refused), by });
     }

@@ -19,6 +19,7 @@ use narthex_core::access::permission::allows;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Fault;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::events::cloud_event::gap_event;
 use narthex_core::events::filter::Filter;
@@ -70,8 +71,8 @@ fn by_roles(Caller { principal, snapshot, .. }: &Caller, permission: &str) -> Ve
     roles.iter().filter(grants).map(|role| (role.clone(), permission.to_string())).collect()
 }
 
-async fn ask_hub(tenant: &str, ask: &Ask) -> Result<Reply, Problem> {
-    objects::send(Kind::Events, tenant, "", ask, PATIENCE_MS).await.map_err(internal)
+async fn ask_hub(tenant: &TenantId, ask: &Ask) -> Result<Reply, Problem> {
+    objects::send(Kind::Events, &tenant.object(), "", ask, PATIENCE_MS).await.map_err(internal)
 }
 
 /// Watches the credentials of a viewer.
@@ -96,8 +97,8 @@ async fn identify_viewer(call: &Call) -> Result<(Viewer, Option<CredentialWatch>
     let tenant = ticket.strip_prefix(TICKET_PREFIX).and_then(|rest| rest.split_once('_')).map(|(tenant, _)| tenant);
     logins::check(call)?;
     if let Some(tenant) = tenant
-        && auth::is_tenant(tenant).await.map_err(internal)?
-        && let Reply::Ticket(Some(viewer)) = ask_hub(tenant, &Ask::UseTicket { ticket_hash: digest(&ticket) }).await?
+        && let Some(tenant) = auth::existing_tenant(tenant).await.map_err(internal)?
+        && let Reply::Ticket(Some(viewer)) = ask_hub(&tenant, &Ask::UseTicket { ticket_hash: digest(&ticket) }).await?
     {
         return Ok((viewer, None));
     }
@@ -195,7 +196,7 @@ async fn open(
 /// The response to an opening, by the hub or the shard that it names.
 async fn opened(mut open: Open) -> Result<JsValue, Problem> {
     let (tenant, after) = (open.viewer.tenant.clone(), open.after);
-    let mut opened = objects::open_socket(Kind::Events, &tenant, &open).await.map_err(internal)?;
+    let mut opened = objects::open_socket(Kind::Events, &tenant.object(), &open).await.map_err(internal)?;
     if let SocketResponse::Elsewhere(place) = &opened {
         let place = place.split_once(' ').and_then(|(shard, last)| Some((shard.parse().ok()?, last.parse().ok()?)));
         let (shard, last): (u16, u64) = place.ok_or_else(|| Problem::internal("the hub named no shard"))?;

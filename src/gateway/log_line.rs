@@ -36,7 +36,7 @@ pub fn write(call: &Call, answer: &Answer) {
     let fields = [
         (Field::request_id, call.request_id.as_str().into()),
         (Field::trace_id, call.trace.trace_id_hex().into()),
-        (Field::tenant, principal.as_ref().map(|_| tenant.as_str()).into()),
+        (Field::tenant, principal.as_ref().map(|_| &*tenant).into()),
         (Field::principal, principal.as_deref().into()),
         (Field::region, call.region().code().into()),
         (Field::context, context.into()),

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use crate::execution::deliveries::call_hub;
 use crate::objects::events::messages::Ask;
 use crate::platform::{clock, log_event};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::usage::rejection_counter::{Codes, RejectionCounter};
 
 use super::call::Call;
@@ -14,7 +15,7 @@ thread_local! {
     static REFUSALS: RefCell<RejectionCounter> = RefCell::default();
 }
 
-async fn report(tenant: &str, codes: Codes) {
+async fn report(tenant: &TenantId, codes: Codes) {
     let ask = Ask::Refused { codes };
     if let Err(failure) = call_hub(tenant, &ask).await {
         log_event!(RefusalsNotCounted, tenant = tenant, detail = &failure);
@@ -33,7 +34,7 @@ pub fn count(call: &Call, code: &str) {
 }
 
 /// Reports this isolate's refusals to the hub, before its totals are read.
-pub async fn flush(tenant: &str) {
+pub async fn flush(tenant: &TenantId) {
     if let Some(codes) = REFUSALS.with_borrow_mut(|refusals| refusals.take(tenant)) {
         report(tenant, codes).await;
     }

@@ -14,7 +14,7 @@ pub const WRITE_PATIENCE_MS: u64 = 15_000;
 pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
     let tenant = &caller.principal.tenant;
     let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
-    objects::send(Family::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+    objects::send(Family::Registry, &tenant.object(), "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
 }
 
 /// The refusals that all writes have in common, as problems.

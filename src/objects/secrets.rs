@@ -1,6 +1,7 @@
 //! A service's secrets, decrypted where the service is called: in a Worker, and in its lane for probes.
 
 use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret};
+use narthex_core::base::tenant_id::TenantId;
 use std::borrow::Cow;
 
 use crate::platform::http::Headers;
@@ -18,7 +19,7 @@ pub const SIGNING_SECRET: &str = "signing_secret";
 pub const CREDENTIALS: &str = "credentials";
 
 /// The associated data of a service's secret.
-pub fn service_secret_data<'a>(tenant: &'a str, service: &'a str, field: &'static str) -> AssociatedData<'a> {
+pub fn service_secret_data<'a>(tenant: &'a TenantId, service: &'a str, field: &'static str) -> AssociatedData<'a> {
     AssociatedData { tenant, kind: "service", id: service, field }
 }
 
@@ -54,7 +55,12 @@ pub struct DecryptedSecrets {
 }
 
 impl DecryptedSecrets {
-    pub async fn of(tenant: &str, service: &str, stored: StoredSecrets<'_>, now: Timestamp) -> Result<Self, Failure> {
+    pub async fn of(
+        tenant: &TenantId,
+        service: &str,
+        stored: StoredSecrets<'_>,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
         let signing = service_secret_data(tenant, service, SIGNING_SECRET);
         let read = |text: String| Secret::parse(&text).ok_or_else(|| Failure("a signing secret is malformed".into()));
         let retiring = match stored.retiring.filter(|old| now < old.until) {

@@ -6,6 +6,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use narthex_core::base::id::{ContextId, StoreId};
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context_store::StorageError;
 
 use super::Failure;
@@ -156,6 +158,8 @@ value_from! {
     &'a str: |text| Value::Text(text);
     &'a String: |text| Value::Text(text);
     String: |text| Value::Owned(text);
+    &'a TenantId: |tenant| Value::Text(tenant.as_str());
+    &'a ObjectName: |name| Value::Text(name.as_str());
     &'a Failure: |failure| Value::Text(&failure.0);
     &'a StorageError: |broken| Value::Text(&broken.0);
     u64: |number| Value::Number(number);

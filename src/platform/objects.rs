@@ -7,6 +7,8 @@ use wasm_bindgen::prelude::*;
 use super::Failure;
 use super::tasks::{self, PlatformCall};
 use narthex_core::base::json_writer::written;
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -42,13 +44,13 @@ pub const PATIENCE_MS: u64 = 10_000;
 /// Sends a message and returns the reply.
 pub async fn send<M: Serialize, R: DeserializeOwned>(
     kind: Kind,
-    name: &str,
+    name: &ObjectName,
     hint: &str,
     message: &M,
     timeout_ms: u64,
 ) -> Result<R, Failure> {
     let text = written(message)?;
-    let began = |token| ask(token, tasks::family(), kind as u32, name, hint, &text);
+    let began = |token| ask(token, tasks::family(), kind as u32, name.as_str(), hint, &text);
     let asked = PlatformCall::within(timeout_ms as f64, began);
     // The platform has a copy, and the text may be large.
     drop(text);
@@ -68,27 +70,28 @@ pub enum SocketResponse {
 }
 
 /// Passes a WebSocket upgrade to an object.
-pub async fn open_socket<M: Serialize>(kind: Kind, name: &str, message: &M) -> Result<SocketResponse, Failure> {
+pub async fn open_socket<M: Serialize>(kind: Kind, name: &ObjectName, message: &M) -> Result<SocketResponse, Failure> {
     let text = serde_json::to_string(message)?;
-    let answer = PlatformCall::new(|token| connect(token, kind as u32, name, &text)).await?;
+    let answer = PlatformCall::new(|token| connect(token, kind as u32, name.as_str(), &text)).await?;
     Ok(answer.as_string().map_or(SocketResponse::Here(answer), SocketResponse::Elsewhere))
 }
 
 /// Enqueues a wake-up message. It names the store that has work, not the work.
-pub async fn enqueue_wakeup(message: &str) -> Result<(), Failure> {
-    PlatformCall::new(|token| enqueue(token, message)).await?;
+pub async fn enqueue_wakeup(store: &ObjectName) -> Result<(), Failure> {
+    PlatformCall::new(|token| enqueue(token, store.as_str())).await?;
     Ok(())
 }
 
 /// Enqueues a wake-up message for the webhook deliveries of a tenant.
-pub async fn enqueue_webhook_wakeup(tenant: &str) -> Result<(), Failure> {
-    PlatformCall::new(|token| enqueue_webhook(token, tenant)).await?;
+pub async fn enqueue_webhook_wakeup(tenant: &TenantId) -> Result<(), Failure> {
+    PlatformCall::new(|token| enqueue_webhook(token, tenant.as_str())).await?;
     Ok(())
 }
 
 /// Enqueues a wake-up message for the schedules of a tenant.
-pub async fn enqueue_schedule_wakeup(message: &str) -> Result<(), Failure> {
-    PlatformCall::new(|token| enqueue_schedule(token, message)).await?;
+pub async fn enqueue_schedule_wakeup(tenant: &TenantId) -> Result<(), Failure> {
+    let message = format!("{tenant}/schedules");
+    PlatformCall::new(|token| enqueue_schedule(token, &message)).await?;
     Ok(())
 }
 

@@ -10,8 +10,8 @@ use wasm_bindgen::prelude::*;
 use narthex_core::access::oauth::grant::RETRY_MS;
 use narthex_core::access::oauth::registrations::{IDLE_MS, UNUSED_MS};
 use narthex_core::access::oauth::signing_keys::LIFE_MS;
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::id::{MAX_SHARDS, Region};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::timing::Timing;
 use narthex_core::http::egress_address::{Address, AddressError, Policy, check, host_of};
 use narthex_core::http::problem::{Code, Problem};
@@ -227,15 +227,15 @@ impl Settings {
     }
     /// The service bindings that the services of a tenant may name. They belong to the deployment, so only its first
     /// tenant may.
-    pub fn bindings_of(&self, tenant: &str) -> Option<&[String]> {
-        (tenant == FIRST_TENANT).then_some(self.bindings.as_slice())
+    pub fn bindings_of(&self, tenant: &TenantId) -> Option<&[String]> {
+        tenant.is_first().then_some(self.bindings.as_slice())
     }
 
     /// The address of a path behind a service binding, if the tenant may use the binding and the deployment has it.
     ///
     /// # Errors
     /// The rules forbid it.
-    pub fn binding_address(&self, tenant: &str, binding: &str, path: &str) -> Result<Address, AddressError> {
+    pub fn binding_address(&self, tenant: &TenantId, binding: &str, path: &str) -> Result<Address, AddressError> {
         Address::bound(binding, path, self.bindings_of(tenant))
     }
 }

@@ -8,6 +8,7 @@ use wasm_bindgen::prelude::*;
 
 use super::Failure;
 use super::objects::Kind;
+use narthex_core::base::tenant_id::TenantId;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -40,6 +41,12 @@ impl<'a> From<&'a str> for Value<'a> {
 impl<'a> From<&'a String> for Value<'a> {
     fn from(text: &'a String) -> Self {
         Value::Text(text)
+    }
+}
+
+impl<'a> From<&'a TenantId> for Value<'a> {
+    fn from(tenant: &'a TenantId) -> Self {
+        Value::Text(tenant.as_str())
     }
 }
 

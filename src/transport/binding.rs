@@ -2,13 +2,14 @@
 //! exchange is that of `http`; only the way differs, and no address rule applies to it.
 
 use crate::platform::settings;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::http::egress_address::{Address, AddressError};
 
 use super::http::named_at;
 
 /// The address where background work is cancelled: as [`named_at`], behind the same binding.
 pub fn cancel_address(
-    tenant: &str,
+    tenant: &TenantId,
     binding: &str,
     path: &str,
     location: Option<&str>,

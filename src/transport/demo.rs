@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::objects::contexts::messages::{Ask, CallbackReport, Message, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{clock, log_event, random, settings};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::response::CallResult;
 
 use super::Order;
@@ -63,7 +64,7 @@ fn answer(body: String) -> CallResult {
 }
 
 /// Runs a capability as a service would.
-pub async fn call(tenant: &str, order: &Order<'_>) -> CallResult {
+pub async fn call(tenant: &TenantId, order: &Order<'_>) -> CallResult {
     if !settings::demo() {
         return CallResult::Refused;
     }
@@ -90,7 +91,7 @@ pub async fn call(tenant: &str, order: &Order<'_>) -> CallResult {
 }
 
 /// Reports progress as a service does by its callback.
-async fn report(tenant: &str, order: &Order<'_>, counted: u64, to: u64) {
+async fn report(tenant: &TenantId, order: &Order<'_>, counted: u64, to: u64) {
     let id = &order.work.admission.id;
     let Ok(progress) = serde_json::value::to_raw_value(&json!({"counted": counted, "to": to})) else { return };
     let callback = CallbackReport::Beat { lease_ms: None, progress: Some(progress) };

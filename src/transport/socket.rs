@@ -9,6 +9,7 @@ use serde_json::value::to_raw_value;
 use crate::objects::lanes::client;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{clock, log_event, settings};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::CallResult;
@@ -21,7 +22,7 @@ const CONNECTION_TIMEOUT_MS: u64 = 15_000;
 const MAX_FAILURES: u32 = 4;
 
 /// Hands the work over to a connection with room.
-pub async fn call(tenant: &str, entry: &Entry, order: &Order<'_>) -> CallResult {
+pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallResult {
     let admission = &order.work.admission;
     let work = Envelope { traceparent: Some(order.trace.header()), ..Envelope::of(order) };
     let Ok(work) = to_raw_value(&work) else { return CallResult::Refused };

@@ -7,6 +7,7 @@ use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::webhook_signature::Secret;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
 use narthex_core::webhooks::Webhook;
@@ -16,7 +17,7 @@ use narthex_core::webhooks::delivery::{DeliveryAttempt, DeliveryError};
 const DELIVERY_TIMEOUT_MS: u64 = 15_000;
 
 /// The current signing secrets, newest first: two during a rotation.
-async fn decrypted(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>, Failure> {
+async fn decrypted(tenant: &TenantId, id: &str, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>, Failure> {
     let newest = webhook.secret.as_ref().ok_or_else(|| Failure(format!("the webhook {id} has no secret")))?;
     let before = webhook.retiring.iter().filter(|old| now < old.until).map(|old| &old.secret);
     let mut secrets = Vec::new();
@@ -29,7 +30,7 @@ async fn decrypted(tenant: &str, id: &str, webhook: &Webhook, now: Timestamp) ->
 }
 
 /// Sends an event once. `tenant` and `id` identify the webhook.
-pub async fn send(tenant: &str, id: &str, webhook: &Webhook, event_id: &str, event: &str) -> DeliveryAttempt {
+pub async fn send(tenant: &TenantId, id: &str, webhook: &Webhook, event_id: &str, event: &str) -> DeliveryAttempt {
     let at = clock::now();
     let failed =
         |error| DeliveryAttempt { at, status_code: None, error: Some(error), duration_ms: 0, retry_after_ms: None };

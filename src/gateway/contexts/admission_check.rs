@@ -5,6 +5,7 @@ use crate::execution::gate;
 use crate::objects::lanes::client::{self as lanes, AcquireResult, Permit, PermitRequest};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::log_event;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::Admission;
 use narthex_core::http::problem::{Code, Problem};
 
@@ -16,7 +17,12 @@ pub enum AdmissionCheck {
 }
 
 /// Asks the service's lane for a permit, if the service has a lane. `here`: this Worker would make the attempt.
-pub async fn check(tenant: &str, admission: &Admission, entry: &Entry, here: bool) -> Result<AdmissionCheck, Problem> {
+pub async fn check(
+    tenant: &TenantId,
+    admission: &Admission,
+    entry: &Entry,
+    here: bool,
+) -> Result<AdmissionCheck, Problem> {
     if !lanes::is_gated(entry) {
         return Ok(AdmissionCheck::Start(None));
     }

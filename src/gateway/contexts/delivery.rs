@@ -18,6 +18,7 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, settings};
 use narthex_core::base::id::ContextId;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::Admission;
 use narthex_core::context::status::Status;
 use narthex_core::http::media_type::EVENT_STREAM;
@@ -158,7 +159,7 @@ async fn with_keep_alive(
 
 /// Follows a context by asking its store.
 struct Follower {
-    tenant: String,
+    tenant: TenantId,
     id: ContextId,
     snapshot: Rc<Snapshot>,
 }

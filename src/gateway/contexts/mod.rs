@@ -21,6 +21,7 @@ use crate::transport;
 use narthex_core::access::principal::denied;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::Background;
 use narthex_core::context::create_request::NewContext;
 use narthex_core::http::prefer;
@@ -112,7 +113,7 @@ fn notify_service(call: &Call, caller: &Caller, id: ContextId, background: Backg
 
 /// Cancels contexts of a tenant and notifies the services that run them.
 pub struct Canceller {
-    pub tenant: String,
+    pub tenant: TenantId,
     settings: Rc<Settings>,
     origin: String,
 }

@@ -9,9 +9,9 @@ use narthex_core::access::api_key;
 use narthex_core::access::issuer::{AddressRules, Keys};
 use narthex_core::access::jose::jwk::Jwk;
 use narthex_core::access::oauth::client::{self, AuthMethod, Client, GrantType, SELF_REGISTERED, client_id};
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::json::Fault;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
 use narthex_core::http::problem::Problem;
 
@@ -50,7 +50,7 @@ pub struct View<'a> {
 
 /// A new secret: what follows an API key's id is random enough, and safe in forms and headers.
 pub fn new_secret() -> String {
-    let minted = api_key::mint("default", random::bytes());
+    let minted = api_key::mint(&TenantId::first(), random::bytes());
     format!("nxs_{}", minted.secret.rsplit('_').next().unwrap_or_default())
 }
 
@@ -62,7 +62,7 @@ fn may_change(caller: &Caller, known: Option<&Client>) -> Result<(), Problem> {
 
 /// Ids of the form that clients have which registered themselves are not given to others.
 fn may_have_id(caller: &Caller, id: &str, known: Option<&Client>) -> Result<(), Problem> {
-    if caller.principal.tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED) && known.is_none() {
+    if caller.principal.tenant.is_first() && id.starts_with(SELF_REGISTERED) && known.is_none() {
         let detail = "must not begin with dyn-, as the ids of clients do that registered themselves";
         return Err(Problem::invalid(vec![Fault::new("#/id", detail)]));
     }

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::auth::is_tenant;
+use crate::auth::existing_tenant;
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot;
 use narthex_core::access::issuer::{self, AddressRules, Claims, Issuer, Keys, Reach};
 use narthex_core::access::jose::algorithm::Algorithm;
 use narthex_core::access::jose::jwk::Jwk;
 use narthex_core::access::sign_in::SignIn;
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::json::Fault;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::http::problem::{Code, Problem};
 
@@ -42,7 +42,7 @@ pub struct View<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     scopes: &'a BTreeMap<String, Vec<String>>,
     role: Option<&'a str>,
-    tenant: Option<&'a str>,
+    tenant: Option<&'a TenantId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sign_in: Option<Value>,
     #[serde(serialize_with = "as_text")]
@@ -75,7 +75,7 @@ fn view<'a>(stored: &StoredDocument, issuer: &'a Issuer) -> View<'a> {
         roles: &issuer.roles,
         scopes: &issuer.scopes,
         role: issuer.role.as_deref(),
-        tenant: issuer.tenant.as_deref(),
+        tenant: issuer.tenant.as_ref(),
         sign_in: issuer.sign_in.as_ref().map(SignIn::shown),
         created_at: stored.created_at,
         updated_at: stored.updated_at,
@@ -85,16 +85,17 @@ fn view<'a>(stored: &StoredDocument, issuer: &'a Issuer) -> View<'a> {
 /// An issuer gives the people whom it identifies all that its roles and scopes grant, so its writer needs all of it, in
 /// the tenants where it is given. Names roles and tenants that do not exist, once the caller may know of them.
 async fn may_give(caller: &Caller, issuer: &Issuer) -> Result<Vec<Fault>, Problem> {
-    let reach = issuer.reach(FIRST_TENANT);
+    let first = TenantId::first();
+    let reach = issuer.reach(&first);
     may_grant(&caller.principal, reach.takes().iter().copied())?;
     let snapshot = match reach {
         Reach::Own => caller.snapshot.clone(),
-        Reach::Tenant(tenant) if is_tenant(tenant).await.map_err(internal)? => {
-            snapshot::refreshed(tenant).await.map_err(internal)?
-        }
-        Reach::Tenant(tenant) => {
-            return Ok(vec![Fault::new("#/tenant", format!("names the tenant {tenant}, which does not exist"))]);
-        }
+        Reach::Tenant(tenant) => match existing_tenant(tenant.as_str()).await.map_err(internal)? {
+            Some(tenant) => snapshot::refreshed(&tenant).await.map_err(internal)?,
+            None => {
+                return Ok(vec![Fault::new("#/tenant", format!("names the tenant {tenant}, which does not exist"))]);
+            }
+        },
         // Which roles there are differs from tenant to tenant.
         Reach::Every => return Ok(Vec::new()),
     };
@@ -125,7 +126,7 @@ impl Document for Issuer {
 
     /// In another tenant there are none, whatever its permissions are.
     fn allow(caller: &Caller, operation: Operation) -> Result<(), Problem> {
-        let may_be_there = operation == Operation::List || caller.principal.tenant == FIRST_TENANT;
+        let may_be_there = operation == Operation::List || caller.principal.tenant.is_first();
         if may_be_there { Ok(()) } else { Err(Problem::not_found("issuer")) }
     }
 

@@ -6,10 +6,10 @@ use serde::Serialize;
 use crate::objects::registry::messages::{Ask, DocumentKind, Message, NewKey, Refusal, Reply, StoredDocument};
 use crate::platform::objects::{self, Kind as Object};
 use crate::platform::{clock, random};
-use narthex_core::access::api_key::{self, valid_tenant};
-use narthex_core::access::tenant::FIRST_TENANT;
+use narthex_core::access::api_key;
 use narthex_core::access::tenant::{self, Tenant};
 use narthex_core::base::json::Fault;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::http::problem::{Code, Problem};
 
@@ -39,12 +39,12 @@ pub struct View<'a> {
 }
 
 /// Asks the registry of a tenant that is not the caller's.
-async fn ask(caller: &Caller, tenant: &str, ask: Ask) -> Result<Reply, Problem> {
-    let message = Message { tenant: tenant.into(), ask, by: caller.by.clone() };
-    objects::send(Object::Registry, tenant, "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+async fn ask(caller: &Caller, tenant: &TenantId, ask: Ask) -> Result<Reply, Problem> {
+    let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
+    objects::send(Object::Registry, &tenant.object(), "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
 }
 
-async fn has_keys(caller: &Caller, id: &str) -> Result<bool, Problem> {
+async fn has_keys(caller: &Caller, id: &TenantId) -> Result<bool, Problem> {
     match ask(caller, id, Ask::Holdings).await? {
         Reply::InUse { by } => Ok(by.iter().any(|one| one.starts_with("keys/"))),
         other => Err(refusal(other, "tenant")),
@@ -91,11 +91,11 @@ impl Document for Tenant {
     }
 
     fn allow(caller: &Caller, _: Operation) -> Result<(), Problem> {
-        if caller.principal.tenant == FIRST_TENANT { Ok(()) } else { Err(Problem::not_found("tenant")) }
+        if caller.principal.tenant.is_first() { Ok(()) } else { Err(Problem::not_found("tenant")) }
     }
 
     fn check_id(id: &str) -> Result<(), Problem> {
-        if valid_tenant(id) {
+        if TenantId::is_valid(id) {
             return Ok(());
         }
         let detail = "must be 1 to 32 lower-case letters, digits or -, not beginning with -";
@@ -104,7 +104,7 @@ impl Document for Tenant {
 
     async fn accept(_: &Call, _: &Caller, id: &str, body: &str) -> Result<(Self, Option<String>), Problem> {
         let tenant = tenant::read(body).map_err(Problem::invalid)?;
-        if id == FIRST_TENANT {
+        if id == TenantId::FIRST {
             let detail = "This tenant belongs to the deployment, whose variables configure it.";
             return Err(Problem::new(Code::Conflict, detail));
         }
@@ -126,7 +126,7 @@ impl Document for Tenant {
         created: bool,
         _: Option<String>,
     ) -> Result<Option<String>, Problem> {
-        let id = &stored.id;
+        let id = &TenantId::from_stored(&*stored.id);
         // A tenant without any key gets a first one again: its creation may have been interrupted, or the key lost.
         let needs_key = created || !has_keys(caller, id).await?;
         let minted = needs_key.then(|| api_key::mint(id, random::bytes()));
@@ -141,11 +141,11 @@ impl Document for Tenant {
         let force = forced(call)?;
         call.condition()?;
         // Whether or not this version can read it.
-        if !caller.snapshot.documents(Self::KIND).any(|stored| stored.id == id) {
-            return Err(Problem::not_found("tenant"));
-        }
+        let stored = caller.snapshot.documents(Self::KIND).find(|stored| stored.id == id);
+        let tenant =
+            stored.map(|stored| TenantId::from_stored(&*stored.id)).ok_or_else(|| Problem::not_found("tenant"))?;
         if !force
-            && let Reply::InUse { by } = ask(caller, id, Ask::Holdings).await?
+            && let Reply::InUse { by } = ask(caller, &tenant, Ask::Holdings).await?
             && !by.is_empty()
         {
             let count = by.len();
@@ -158,7 +158,8 @@ impl Document for Tenant {
 
     /// What is not ended here, the sweep ends.
     async fn deleted(caller: &Caller, id: &str) -> Result<(), Problem> {
-        match ask(caller, id, Ask::Close).await? {
+        // Its document was there until now.
+        match ask(caller, &TenantId::from_stored(id), Ask::Close).await? {
             Reply::Done => Ok(()),
             other => Err(refusal(other, "tenant")),
         }

@@ -1,6 +1,6 @@
 //! The deployment's own limits on requests without credentials, by the client's address.
 
-use narthex_core::access::tenant::FIRST_TENANT;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::client_address::source;
 use narthex_core::http::problem::Problem;
@@ -20,7 +20,7 @@ const REGISTRATIONS_MS: u64 = 600_000;
 pub fn by_address(call: &Call, name: &'static str, rule: QuotaRule) -> PoolRef {
     PoolRef {
         // Names of configured limits have no colon.
-        id: format!("{FIRST_TENANT}/:{name}/{}", source(call.address())),
+        id: TenantId::first().object_for(format_args!(":{name}/{}", source(call.address()))),
         name: name.into(),
         kind: LimitKind::Requests,
         rule,

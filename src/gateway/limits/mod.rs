@@ -21,6 +21,8 @@ use crate::objects::limits::messages::{Ask, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::access::principal::Principal;
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::limits::concurrency::LimitPermitNumber;
@@ -41,10 +43,10 @@ const MAX_WAIT_MS: u64 = 8_000;
 const IDLE_MS: u64 = 500;
 
 thread_local! {
-    static LOCAL_QUOTAS: RefCell<HashMap<String, LocalQuota>> = RefCell::default();
+    static LOCAL_QUOTAS: RefCell<HashMap<ObjectName, LocalQuota>> = RefCell::default();
 }
 
-fn with_local_quota<T>(bucket: &str, work: impl FnOnce(&mut LocalQuota) -> T) -> T {
+fn with_local_quota<T>(bucket: &ObjectName, work: impl FnOnce(&mut LocalQuota) -> T) -> T {
     LOCAL_QUOTAS.with_borrow_mut(|locals| {
         if let Some(local) = locals.get_mut(bucket) {
             return work(local);
@@ -52,7 +54,7 @@ fn with_local_quota<T>(bucket: &str, work: impl FnOnce(&mut LocalQuota) -> T) ->
         if locals.len() >= MAX_LOCAL_QUOTAS {
             locals.clear();
         }
-        work(locals.entry(bucket.into()).or_default())
+        work(locals.entry(bucket.clone()).or_default())
     })
 }
 
@@ -101,7 +103,7 @@ pub async fn work(
 }
 
 /// As [`work`], for a schedule. The objects are asked each time, as it is not urgent.
-pub async fn scheduled(tenant: &str, snapshot: &Snapshot, service: &str, capability: &str) -> Result<(), Problem> {
+pub async fn scheduled(tenant: &TenantId, snapshot: &Snapshot, service: &str, capability: &str) -> Result<(), Problem> {
     let mut taken: Vec<(PoolRef, QuotaLeaseNumber)> = Vec::new();
     for policy in snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests) {
         let Some(value) = policy.limit.pool_of_work(service, capability) else { continue };

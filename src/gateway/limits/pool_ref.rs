@@ -4,6 +4,8 @@ use crate::objects::limits::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::Policy;
 use crate::platform::objects::{self, Kind as Object, PATIENCE_MS};
 use crate::platform::{Failure, log_event};
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::limits::policy::LimitKind;
 use narthex_core::limits::quota_pool::QuotaRule;
@@ -12,7 +14,7 @@ use narthex_core::limits::quota_pool::QuotaRule;
 #[derive(Clone)]
 pub struct PoolRef {
     /// The name of the object.
-    pub id: String,
+    pub id: ObjectName,
     /// The name of the limit.
     pub name: String,
     pub kind: LimitKind,
@@ -21,9 +23,9 @@ pub struct PoolRef {
 }
 
 impl PoolRef {
-    pub fn of(policy: &Policy, tenant: &str, value: &str) -> Self {
+    pub fn of(policy: &Policy, tenant: &TenantId, value: &str) -> Self {
         Self {
-            id: format!("{tenant}/{}/{value}", policy.name),
+            id: tenant.object_for(format_args!("{}/{value}", policy.name)),
             name: policy.name.clone(),
             kind: policy.limit.kind,
             rule: QuotaRule {

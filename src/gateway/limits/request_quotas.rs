@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use futures_channel::oneshot;
 
 use crate::platform::http::Headers;
+use narthex_core::base::object_name::ObjectName;
 use narthex_core::limits::policy::{AppliedLimit, LimitKind, headers};
 use narthex_core::limits::quota_pool::QuotaState;
 
@@ -14,13 +15,13 @@ use super::pool_ref::PoolRef;
 #[derive(Default)]
 pub struct RequestQuotas {
     /// By the name of the pool, for the headers.
-    applied: RefCell<Vec<(String, AppliedLimit)>>,
+    applied: RefCell<Vec<(ObjectName, AppliedLimit)>>,
     /// The pools that the current call has taken from: it takes nothing from them again.
-    taken: RefCell<Vec<String>>,
+    taken: RefCell<Vec<ObjectName>>,
     /// Permits by the name of the pool: each is returned when its sender is dropped.
-    permits: RefCell<Vec<(String, Permit)>>,
+    permits: RefCell<Vec<(ObjectName, Permit)>>,
     /// Permits of the previous call, which the current one may need as well.
-    spare: RefCell<Vec<(String, Permit)>>,
+    spare: RefCell<Vec<(ObjectName, Permit)>>,
     /// How long the request has waited for limits, in milliseconds.
     pub waited_ms: Cell<u64>,
 }
@@ -67,24 +68,24 @@ impl RequestQuotas {
     }
 
     /// Whether the current call has already taken from this pool.
-    pub fn has(&self, pool: &str) -> bool {
+    pub fn has(&self, pool: &ObjectName) -> bool {
         if self.taken.borrow().iter().any(|taken| taken == pool) {
             return true;
         }
         let mut spare = self.spare.borrow_mut();
         let Some(at) = spare.iter().position(|(of, _)| of == pool) else { return false };
         self.permits.borrow_mut().push(spare.swap_remove(at));
-        self.taken.borrow_mut().push(pool.into());
+        self.taken.borrow_mut().push(pool.clone());
         true
     }
 
     /// The current call has taken from these pools.
-    pub fn take(&self, pools: impl Iterator<Item = String>) {
+    pub fn take(&self, pools: impl Iterator<Item = ObjectName>) {
         self.taken.borrow_mut().extend(pools);
     }
 
     /// Keeps a permit for the current call.
-    pub fn keep(&self, pool: String, permit: Permit) {
+    pub fn keep(&self, pool: ObjectName, permit: Permit) {
         self.permits.borrow_mut().push((pool, permit));
     }
 

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use narthex_core::base::json::Object;
+use narthex_core::base::object_name::ObjectName;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::mcp::client_capabilities::ClientCapabilities;
 use narthex_core::mcp::error::Error;
@@ -20,7 +21,7 @@ pub const HEADER: &str = "mcp-session-id";
 /// An open session of the caller.
 #[derive(Clone)]
 pub struct Session {
-    pub object: String,
+    pub object: ObjectName,
     pub opener: Opener,
     /// The lowest severity of log messages that the client asked for.
     pub level: Option<String>,
@@ -28,7 +29,7 @@ pub struct Session {
 
 impl Session {
     /// The name under which this session's sessions at servers are kept.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &ObjectName {
         &self.object
     }
 
@@ -54,7 +55,7 @@ impl Session {
     }
 }
 
-pub async fn ask_object(object: &str, principal: &str, ask: Ask) -> Result<Reply, Problem> {
+pub async fn ask_object(object: &ObjectName, principal: &str, ask: Ask) -> Result<Reply, Problem> {
     let message = Message { principal: principal.into(), ask };
     send(Kind::Sessions, object, "", &message, PATIENCE_MS).await.map_err(internal)
 }

@@ -59,7 +59,7 @@ pub async fn open(
         client: ClientCapabilities::storable(client)
             .ok_or_else(|| Problem::internal("the capabilities cannot be stored"))?,
     };
-    ask_object(&format!("{}/{name}", caller.principal.tenant), &principal, Ask::Open(opener)).await?;
+    ask_object(&caller.principal.tenant.object_for(&name), &principal, Ask::Open(opener)).await?;
     Ok(Some(page_cursor::write(&caller.snapshot.cursor_key, &name, &id_binding(caller, scope))))
 }
 
@@ -70,7 +70,7 @@ pub async fn open(
 pub async fn find(call: &Call, caller: &Caller, scope: EndpointScope<'_>) -> Result<Option<Session>, Problem> {
     let Some(id) = call.request.header(HEADER) else { return Ok(None) };
     let name = page_cursor::read(&caller.snapshot.cursor_key, id, &id_binding(caller, scope)).ok_or_else(ended)?;
-    let object = format!("{}/{name}", caller.principal.tenant);
+    let object = caller.principal.tenant.object_for(name);
     match ask_object(&object, &caller.principal.principal, Ask::Use).await? {
         Reply::Used { opener, level } => Ok(Some(Session { object, opener, level })),
         _ => Err(ended()),

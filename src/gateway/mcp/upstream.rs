@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::Entry;
 use crate::transport::observer::Notification;
+use narthex_core::base::object_name::ObjectName;
 use narthex_core::mcp::MODERN;
 use narthex_core::mcp::client::request::forwarded_capabilities;
 use narthex_core::mcp::client::request_meta;
@@ -23,7 +24,7 @@ pub struct ClientProfile<'a> {
     /// The client's capabilities, a JSON object.
     pub capabilities: Option<&'a RawValue>,
     /// The client's session at the gateway, which has its own session at the server.
-    pub session: Option<&'a str>,
+    pub session: Option<&'a ObjectName>,
     pub legacy: bool,
 }
 
@@ -46,7 +47,7 @@ pub struct UpstreamOptions {
     /// The client capabilities that the gateway may declare to the server.
     pub capabilities: Option<Box<RawValue>>,
     /// The client's session at the gateway.
-    pub session: Option<String>,
+    pub session: Option<ObjectName>,
     /// The client cannot answer elicitations during this call.
     pub unasked: bool,
     pub log_level: Option<String>,
@@ -77,7 +78,7 @@ impl UpstreamOptions {
         let client = session.map(|session| &*session.opener.client);
         let options = Self::for_upstream(entry, client, level, streams);
         let unasked = session.is_some() && !streams && !is_task;
-        Self { session: session.map(|session| session.name().into()), unasked, ..options }
+        Self { session: session.map(|session| session.name().clone()), unasked, ..options }
     }
 
     /// Adds the part of the request's `_meta` for the server.

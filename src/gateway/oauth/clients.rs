@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use crate::auth::is_tenant;
+use crate::auth::existing_tenant;
 use crate::auth::key_sets::{self, Owner};
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::objects::registry::messages::DocumentKind;
@@ -20,8 +20,8 @@ use narthex_core::access::oauth::client::{
 use narthex_core::access::oauth::form::{Form, basic};
 use narthex_core::access::oauth::grant::{SeenClient, tenant_of};
 use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::http::egress_address::host_of;
 
 use super::super::answer::internal;
@@ -43,18 +43,16 @@ const CONSOLE: &str = "console";
 /// The tenant in which a client acts, and its registry.
 #[derive(Clone)]
 pub struct Realm {
-    pub tenant: String,
+    pub tenant: TenantId,
     pub snapshot: Rc<Snapshot>,
 }
 
 impl Realm {
     /// Nothing if the tenant does not exist.
     async fn of(tenant: &str) -> Result<Option<Self>, EndpointError> {
-        if !is_tenant(tenant).await.map_err(internal)? {
-            return Ok(None);
-        }
-        let snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
-        Ok(Some(Self { tenant: tenant.into(), snapshot }))
+        let Some(tenant) = existing_tenant(tenant).await.map_err(internal)? else { return Ok(None) };
+        let snapshot = snapshot::refreshed(&tenant).await.map_err(internal)?;
+        Ok(Some(Self { tenant, snapshot }))
     }
 }
 
@@ -90,18 +88,18 @@ impl ResolvedClient {
     }
 
     fn from_document(seen: SeenClient, client_id: &str, deployment: Rc<Snapshot>) -> Self {
-        let home = Realm { tenant: FIRST_TENANT.into(), snapshot: deployment.clone() };
+        let home = Realm { tenant: TenantId::first(), snapshot: deployment.clone() };
         let (registration, seen) = (seen.client.clone(), Some(seen));
         Self { registration, client_id: client_id.into(), home, for_all: true, deployment, seen }
     }
 
-    pub fn serves(&self, tenant: &str) -> bool {
-        self.for_all || self.home.tenant == tenant
+    pub fn serves(&self, tenant: &TenantId) -> bool {
+        self.for_all || self.home.tenant == *tenant
     }
 
     /// A tenant that it may act in; nothing if it may not, or the tenant does not exist.
     pub async fn within(&self, tenant: &str) -> Result<Option<Realm>, EndpointError> {
-        if self.home.tenant == tenant {
+        if self.home.tenant.as_str() == tenant {
             return Ok(Some(self.home.clone()));
         }
         if self.for_all { Realm::of(tenant).await } else { Ok(None) }
@@ -110,20 +108,21 @@ impl ResolvedClient {
 
 /// The client with this id; nothing if it is unknown.
 pub async fn resolve(call: &Call, id: &str) -> Result<Option<ResolvedClient>, EndpointError> {
-    let deployment = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
+    let deployment = snapshot::refreshed(&TenantId::first()).await.map_err(internal)?;
     if is_address(id) {
         let seen = documents::client(call, id).await?;
         return Ok(seen.map(|seen| ResolvedClient::from_document(seen, id, deployment)));
     }
-    let own = || Realm { tenant: FIRST_TENANT.into(), snapshot: deployment.clone() };
+    let own = || Realm { tenant: TenantId::first(), snapshot: deployment.clone() };
     let (registration, home, for_all) = if id == CONSOLE {
         (Some(console(call)), own(), true)
     } else {
         // The id names the tenant, and so the registry to look in.
         let Some((tenant, id)) = split_client_id(id) else { return Ok(None) };
-        let home = if tenant == FIRST_TENANT { Some(own()) } else { Realm::of(tenant).await? };
+        let is_first = tenant == TenantId::FIRST;
+        let home = if is_first { Some(own()) } else { Realm::of(tenant).await? };
         let Some(home) = home else { return Ok(None) };
-        (home.snapshot.client(id), home, tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED))
+        (home.snapshot.client(id), home, is_first && id.starts_with(SELF_REGISTERED))
     };
     Ok(registration.map(|registration| ResolvedClient {
         registration,
@@ -145,7 +144,7 @@ async fn resolve_by_grant(form: &Form, id: &str) -> Result<Option<ResolvedClient
     let Some(seen) = grant.and_then(|grant| grant.seen).filter(|seen| seen.serves(clock::now())) else {
         return Ok(None);
     };
-    let deployment = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
+    let deployment = snapshot::refreshed(&TenantId::first()).await.map_err(internal)?;
     Ok(Some(ResolvedClient::from_document(seen, id, deployment)))
 }
 
@@ -300,7 +299,7 @@ async fn check_assertion(
     if let Err(error) = key_sets::verify(&token, keys, Owner { path: &path, written }).await {
         return Ok(Err(error.to_string()));
     }
-    let object = format!("{}/client/{}", home.tenant, digest(client_id));
+    let object = home.tenant.object_for(format_args!("client/{}", digest(client_id)));
     let once = Ask::UseOnce { name: digest(jti), until };
     let reply = objects::send(Kind::Grants, &object, "", &once, PATIENCE_MS).await.map_err(internal)?;
     let first = matches!(reply, Reply::Ended(true));

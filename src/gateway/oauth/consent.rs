@@ -201,7 +201,7 @@ async fn grantor_by_sign_in(
     if !client.serves(&identity.tenant) {
         return Ok((None, Some("This app belongs to another tenant.")));
     }
-    let Some(realm) = client.within(&identity.tenant).await? else {
+    let Some(realm) = client.within(identity.tenant.as_str()).await? else {
         return Ok((None, Some("Your tenant has been deleted.")));
     };
     let permissions = identity.permissions(&realm);

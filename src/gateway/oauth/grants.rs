@@ -10,8 +10,8 @@ use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::grant_list::{GrantEntry, GrantQuery};
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::json::Fault;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::http::page_cursor;
 use narthex_core::http::problem::Problem;
@@ -28,8 +28,8 @@ const MAX_LIMIT: u64 = 200;
 const READ: &str = "grants:read";
 const WRITE: &str = "grants:write";
 
-async fn ask(tenant: &str, ask: &Ask) -> Result<Reply, Failure> {
-    objects::send(Kind::Grants, &format!("{tenant}/index"), "", ask, PATIENCE_MS).await
+async fn ask(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
+    objects::send(Kind::Grants, &tenant.object_for("index"), "", ask, PATIENCE_MS).await
 }
 
 /// Records the use of a grant in the list. If that fails, the use in a later hour repeats it.
@@ -49,7 +49,7 @@ pub async fn record_use(client: &ResolvedClient, realm: &Realm, grant: &str, act
 }
 
 /// Removes an ended grant from the list.
-pub async fn unlist(tenant: &str, grant: &str) {
+pub async fn unlist(tenant: &TenantId, grant: &str) {
     if let Err(failure) = ask(tenant, &Ask::Unlist { grant: grant.into() }).await {
         log_event!(GrantNotUnlisted, tenant = tenant, grant = grant, detail = &failure);
     }
@@ -91,7 +91,7 @@ fn view(entry: &GrantEntry) -> GrantView<'_> {
 }
 
 /// Whether the grant still has an effect: the key, the person's issuer or the client may have been deleted.
-fn is_effective(deployment: &Snapshot, tenant: &Snapshot, name: &str, entry: &GrantEntry) -> bool {
+fn is_effective(deployment: &Snapshot, snapshot: &Snapshot, tenant: &TenantId, entry: &GrantEntry) -> bool {
     let GrantEntry { id, allowed, until, .. } = entry;
     let claims = AccessTokenClaims {
         iss: String::new(),
@@ -102,11 +102,11 @@ fn is_effective(deployment: &Snapshot, tenant: &Snapshot, name: &str, entry: &Gr
         exp: 0,
         iat: 0,
         jti: String::new(),
-        tenant: name.into(),
+        tenant: tenant.clone(),
         grant: Some(id.clone()),
         roles: allowed.roles.clone(),
     };
-    own_tokens::principal(deployment, tenant, &claims, *until).is_ok()
+    own_tokens::principal(deployment, snapshot, &claims, *until).is_ok()
 }
 
 /// Whether the caller acts for itself. An app with a grant acts for a person and needs the permission, except the
@@ -152,7 +152,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next = entries.last().filter(|_| more).map(|entry| page_cursor::write(key, &entry.id, &digest));
-    let deployment = snapshot::fresh(FIRST_TENANT).await.map_err(internal)?;
+    let deployment = snapshot::fresh(&TenantId::first()).await.map_err(internal)?;
     let effective = entries.iter().filter(|entry| is_effective(&deployment, &caller.snapshot, tenant, entry));
     let data: Vec<GrantView<'_>> = effective.map(view).collect();
     page(call, &data, next)

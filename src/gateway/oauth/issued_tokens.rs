@@ -32,7 +32,7 @@ async fn access_token(
     if client.for_all && claims.client_id != client.client_id {
         return None;
     }
-    let realm = client.within(&claims.tenant).await.ok()??;
+    let realm = client.within(claims.tenant.as_str()).await.ok()??;
     Some((realm, claims, until))
 }
 

@@ -14,10 +14,10 @@ use narthex_core::access::audit::Actor;
 use narthex_core::access::oauth::OAuthErrorCode;
 use narthex_core::access::oauth::client::{Client, SELF_REGISTERED, client_id};
 use narthex_core::access::oauth::client_metadata::read_registration;
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ulid;
 use narthex_core::base::json::{MAX_DEPTH, check};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::http::egress_address::Policy;
 use narthex_core::http::problem::{Code, Problem};
 
@@ -77,15 +77,16 @@ async fn register(call: &Call) -> Result<Answer, EndpointError> {
     let secret = client.auth_method.has_secret().then(new_secret);
     client.secret_hash = secret.as_deref().map(digest);
     let document = to_raw_value(&client).map_err(|error| Problem::internal(error.to_string()))?;
-    let client_id = client_id(FIRST_TENANT, &id);
+    let first = TenantId::first();
+    let client_id = client_id(&first, &id);
     let actor = Actor {
         actor: format!("client:{client_id}"),
         name: Some(client.name.clone()).filter(|name| !name.is_empty()),
         request_id: call.request_id.clone(),
         address: call.address().to_string(),
     };
-    let message = Message { tenant: FIRST_TENANT.into(), ask: Ask::Register { id, document }, by: actor };
-    match objects::send(Kind::Registry, FIRST_TENANT, "", &message, PATIENCE_MS).await.map_err(internal)? {
+    let message = Message { tenant: first.clone(), ask: Ask::Register { id, document }, by: actor };
+    match objects::send(Kind::Registry, &first.object(), "", &message, PATIENCE_MS).await.map_err(internal)? {
         Reply::Document { stored, .. } => registered(&client, &client_id, stored.created_at.seconds(), secret),
         Reply::AllInUse | Reply::TooLarge(_) => all_in_use(),
         _ => Err(Problem::internal("unexpected reply from the registry").into()),

@@ -23,8 +23,8 @@ use narthex_core::access::oauth::form::Form;
 use narthex_core::access::oauth::signed_state::{StateKey, Use};
 use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::access::sign_in::{SignIn, loggable, meaning};
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::canonical::digest;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::response::CallResult;
 use narthex_core::http::problem::Problem;
 
@@ -70,7 +70,7 @@ impl PendingSignIn {
 /// The identity of a person who has signed in.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct PersonIdentity {
-    pub tenant: String,
+    pub tenant: TenantId,
     /// A principal.
     pub subject: String,
     pub roles: Vec<String>,
@@ -110,7 +110,7 @@ pub fn read(call: &Call, client: &ResolvedClient, state: &str) -> Option<SignedI
 
 /// Whether people of an issuer may belong to a tenant that the client serves.
 fn serves(client: &ResolvedClient, issuer: &Issuer) -> bool {
-    issuer.claims.tenant.is_some() || client.serves(issuer.tenant.as_deref().unwrap_or(FIRST_TENANT))
+    issuer.claims.tenant.is_some() || client.serves(issuer.tenant.as_ref().unwrap_or(&TenantId::first()))
 }
 
 /// The names of the issuers that offer sign-in to this client.
@@ -206,7 +206,7 @@ pub enum SignInOutcome {
 /// Handles the redirect from the issuer.
 pub async fn callback(call: &Call) -> Result<SignInOutcome, Problem> {
     let unknown = || SignInOutcome::Unknown(failure("Sign-in failed. Start again in the app."));
-    let snapshot = snapshot::refreshed(FIRST_TENANT).await.map_err(internal)?;
+    let snapshot = snapshot::refreshed(&TenantId::first()).await.map_err(internal)?;
     let Some(pending) = PendingSignIn::of(call, &snapshot.state_key) else { return Ok(unknown()) };
     // Without the state of this browser, no part of the response is trusted.
     if !call.query("state").is_some_and(|state| equal_secrets(&state, &pending.state)) {
@@ -266,7 +266,9 @@ fn log_failure(call: &Call, issuer: &str, error: &SignInError) {
 
 /// Decrypts the gateway's client secret at an issuer.
 async fn decrypt(issuer: &str, secret: &EncryptedSecret) -> Result<String, SignInError> {
-    let decrypted = secret_box::decrypt(document_secret_data(FIRST_TENANT, DocumentKind::Issuer, issuer), secret).await;
+    let first = TenantId::first();
+    let data = document_secret_data(&first, DocumentKind::Issuer, issuer);
+    let decrypted = secret_box::decrypt(data, secret).await;
     decrypted
         .map_err(|failure| SignInError::server_error(format!("its client_secret cannot be decrypted: {}", failure.0)))
 }
@@ -352,7 +354,7 @@ async fn redeem(
         return Err(SignInError::server_error("the ID token was rejected: its azp or nonce does not match"));
     }
     tokens::verify(&token, issuer).await.map_err(rejected)?;
-    issuer.map(&token, FIRST_TENANT).map_err(|why| match why {
+    issuer.map(&token, &TenantId::first()).map_err(|why| match why {
         // The issuer knows the person, but the person has no role here.
         jwt::TokenError::Unmapped => SignInError { error: OAuthErrorCode::AccessDenied, detail: format!("{why}") },
         why => rejected(why),

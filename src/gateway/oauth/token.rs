@@ -3,7 +3,7 @@
 use futures_util::future::join;
 use serde::Serialize;
 
-use crate::auth::key_sets::OWN_KEYS;
+use crate::auth::key_sets::own_keys_object;
 use crate::auth::own_tokens;
 use crate::objects::grants::messages::{ActiveGrant, Ask, Reply, TokenOutcome};
 use crate::objects::registry::messages::{self as registry, Condition};
@@ -19,6 +19,7 @@ use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::access::permission::{self, meet_all};
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ulid;
+use narthex_core::base::object_name::ObjectName;
 use narthex_core::http::problem::Problem;
 
 use super::super::answer::{Answer, internal};
@@ -59,7 +60,7 @@ pub async fn serve(call: &Call) -> Result<Answer, EndpointError> {
     }?;
     // The registry records the use of its own clients, not of the console or of clients with metadata documents.
     let parts = split_client_id(&client.client_id);
-    if parts.is_some_and(|(tenant, id)| tenant == client.home.tenant && id == client.registration.id) {
+    if parts.is_some_and(|(tenant, id)| tenant == client.home.tenant.as_str() && id == client.registration.id) {
         credentials::used_client(call, &client.home.tenant, &client.registration.id);
     }
     Ok(answer)
@@ -118,8 +119,8 @@ pub async fn read_presented(
 }
 
 /// The name of a grant's object.
-pub fn grant_object(realm: &Realm, grant: &str) -> String {
-    format!("{}/{grant}", realm.tenant)
+pub fn grant_object(realm: &Realm, grant: &str) -> ObjectName {
+    realm.tenant.object_for(grant)
 }
 
 /// A new token of a grant, and its hash.
@@ -257,7 +258,8 @@ pub async fn revoke_tokens(actor: Actor, realm: &Realm, client: &str, family: &s
         condition: Condition::Absent,
     };
     let message = registry::Message { tenant: realm.tenant.clone(), ask, by: actor };
-    let reply = objects::send::<_, registry::Reply>(Kind::Registry, &realm.tenant, "", &message, PATIENCE_MS);
+    let object = realm.tenant.object();
+    let reply = objects::send::<_, registry::Reply>(Kind::Registry, &object, "", &message, PATIENCE_MS);
     match reply.await.map_err(internal)? {
         // RFC 7009 §2.2.1: the token is still valid.
         registry::Reply::TooLarge(_) => {
@@ -301,8 +303,9 @@ fn claims(
 async fn answer(claims: &AccessTokenClaims, refresh: Option<String>) -> Result<Answer, EndpointError> {
     let scope = claims.scope.clone();
     let claims = serde_json::to_string(claims).map_err(|error| Problem::internal(error.to_string()))?;
-    let reply =
-        objects::send(Kind::Grants, OWN_KEYS, "", &Ask::Sign { claims }, PATIENCE_MS).await.map_err(internal)?;
+    let reply = objects::send(Kind::Grants, &own_keys_object(), "", &Ask::Sign { claims }, PATIENCE_MS)
+        .await
+        .map_err(internal)?;
     let Reply::Signed(token) = reply else {
         return Err(Problem::internal("unexpected reply from the keys' object").into());
     };

@@ -12,6 +12,7 @@ use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::canonical;
 use narthex_core::base::id::{ContextId, StoreId};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::create_request::NewContext;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Source;
@@ -28,7 +29,7 @@ use super::{documents, limits};
 const MAX_CONCURRENT: usize = 8;
 
 /// Makes the due runs of a tenant.
-pub async fn run(tenant: &str) -> Result<(), Failure> {
+pub async fn run(tenant: &TenantId) -> Result<(), Failure> {
     let mut ran = Vec::new();
     loop {
         let Reply::Runs(runs) = call_scheduler(tenant, &Ask::Run { ran }).await? else {
@@ -41,7 +42,7 @@ pub async fn run(tenant: &str) -> Result<(), Failure> {
     }
 }
 
-async fn make(tenant: &str, run: Run) -> RunReport {
+async fn make(tenant: &TenantId, run: Run) -> RunReport {
     match create(tenant, &run).await {
         Ok(Some(context)) => {
             RunReport { run, outcome: RunOutcome::Created { context: context.to_string() }, later: false }
@@ -60,7 +61,7 @@ async fn make(tenant: &str, run: Run) -> RunReport {
 }
 
 /// Creates the context of a run. `None` if the schedule was deleted or the run was missed.
-async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
+async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Problem> {
     let settings = settings::current();
     // The current permissions of the writer count, not those when the schedule was written.
     let mut snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
@@ -120,7 +121,7 @@ async fn create(tenant: &str, run: &Run) -> Result<Option<ContextId>, Problem> {
 
 /// The context of a run that is too late, if another Worker made it in time and died before it reported it.
 async fn made_before(
-    tenant: &str,
+    tenant: &TenantId,
     snapshot: &Snapshot,
     store: StoreId,
     claim: Claim,

@@ -25,6 +25,7 @@ use crate::objects::{registry, reply};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
 use narthex_core::context_store::{self, Effects, StorageError, WaitCondition};
@@ -40,7 +41,7 @@ const RETENTION: &str = "retention_days";
 
 #[derive(Debug, Clone)]
 struct Identity {
-    tenant: String,
+    tenant: TenantId,
     store: StoreId,
 }
 
@@ -90,7 +91,7 @@ impl Store {
     fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
         let tables = Tables::open(state)?;
         let identity = match (tables.meta("tenant")?, tables.meta("store")?.as_deref().and_then(StoreId::parse)) {
-            (Some(tenant), Some(store)) => Some(Identity { tenant, store }),
+            (Some(tenant), Some(store)) => Some(Identity { tenant: TenantId::from_stored(tenant), store }),
             _ => None,
         };
         let settings = settings::of(env);
@@ -197,7 +198,7 @@ impl Store {
         };
         let ask = registry::messages::Ask::Hello { store };
         let hello = registry::messages::Message::new(tenant.clone(), ask);
-        match objects::send(Kind::Registry, &tenant, "", &hello, objects::PATIENCE_MS).await? {
+        match objects::send(Kind::Registry, &tenant.object(), "", &hello, objects::PATIENCE_MS).await? {
             registry::messages::Reply::Revision { revision, context_retention_days } => {
                 self.retain(context_retention_days)?;
                 self.learn_revision(revision);
@@ -284,7 +285,7 @@ impl Store {
             return Ok(());
         }
         let store = admission.id.store().ok_or_else(|| Failure("a context without a store".into()))?;
-        self.tables.set_meta("tenant", &admission.tenant)?;
+        self.tables.set_meta("tenant", admission.tenant.as_str())?;
         self.tables.set_meta("store", &store.code())?;
         *self.identity.borrow_mut() = Some(Identity { tenant: admission.tenant.clone(), store });
         Ok(())

@@ -60,7 +60,7 @@ impl Store {
                 count: batch.count,
                 bundles,
             });
-            match objects::send(Kind::Events, &tenant, "", &publish, objects::PATIENCE_MS).await {
+            match objects::send(Kind::Events, &tenant.object(), "", &publish, objects::PATIENCE_MS).await {
                 Ok(events::messages::Reply::Published { head }) => {
                     if let Err(error) = self.decide(|contexts| contexts.acknowledge(head)) {
                         // The rows stay and are published again after the next restart; the hub recognizes them.

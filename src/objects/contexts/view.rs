@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::platform::Failure;
 use narthex_core::base::id::ContextId;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
 use narthex_core::context::status::{ErrorCode, Priority, Source, Status};
 use narthex_core::context::{Attempt, AttemptOutcome, ContextError, Head};
@@ -25,7 +26,7 @@ pub(crate) struct View<'a> {
     owner: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_name: Option<&'a str>,
-    tenant: &'a str,
+    tenant: &'a TenantId,
     idempotency_key: Option<&'a str>,
     attempts: Vec<AttemptView<'a>>,
     history: Vec<StepView>,

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql};
 use crate::platform::{Failure, random};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::events::bundle::{Bundle, Item};
@@ -32,7 +33,8 @@ pub struct Deliveries {
     pub queue: DeliveryQueue,
     /// The number of the next delivery.
     next: u64,
-    pub tenant: String,
+    /// Set once a webhook was configured.
+    pub tenant: Option<TenantId>,
     /// The registry revision of the latest configuration.
     revision: u64,
 }
@@ -68,9 +70,9 @@ impl Deliveries {
             sql.run(statement, &[])?;
         }
         let mut queue = DeliveryQueue::new(pauses_ms.to_vec(), timing.batch_wakeup_retry_ms);
-        let mut tenant = String::new();
+        let mut tenant = None;
         for row in sql.rows("SELECT id, tenant, document FROM webhooks", &[])? {
-            tenant = row.text(1).unwrap_or_default();
+            tenant = row.text(1).map(TenantId::from_stored);
             queue.restore(row.text(0).unwrap_or_default(), document(&row, 2)?);
         }
         for row in sql.rows("SELECT number, webhook, document FROM waiting", &[])? {
@@ -92,14 +94,14 @@ impl Deliveries {
         self.sql.run(
             "INSERT INTO webhooks (id, tenant, document) VALUES (?, ?, ?) \
              ON CONFLICT (id) DO UPDATE SET document = excluded.document",
-            &[id.into(), (&self.tenant).into(), (&serde_json::to_string(hook)?).into()],
+            &[id.into(), self.tenant.as_ref().into(), (&serde_json::to_string(hook)?).into()],
         )
     }
 
     /// All webhooks of the tenant, as configured under this revision.
     pub fn configure(
         &mut self,
-        tenant: String,
+        tenant: TenantId,
         revision: u64,
         all: Vec<Subscriber>,
         now: Timestamp,
@@ -108,7 +110,7 @@ impl Deliveries {
             return Ok(());
         }
         self.revision = revision;
-        self.tenant = tenant;
+        self.tenant = Some(tenant);
         for id in self.queue.ids() {
             if !all.iter().any(|subscriber| subscriber.id == id) {
                 self.queue.remove(&id);

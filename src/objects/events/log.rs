@@ -12,6 +12,7 @@ use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::settings;
 use crate::platform::sql::{Row, Sql};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::{Bundle, Item, newer_than};
 use narthex_core::events::cloud_event::cloud_event;
@@ -37,7 +38,7 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// A batch in the log.
 pub struct Batch {
     pub first: u64,
-    pub tenant: String,
+    pub tenant: TenantId,
     pub publisher: String,
     pub bundles: Vec<Bundle>,
 }
@@ -82,10 +83,15 @@ impl StoredBatch {
     }
 }
 
+/// The tenant in the second column.
+fn tenant_in(row: &Row) -> TenantId {
+    TenantId::from_stored(row.text(1).unwrap_or_default())
+}
+
 fn batch(row: &Row) -> Result<Batch, Failure> {
     Ok(Batch {
         first: row.integer(0).unwrap_or_default(),
-        tenant: row.text(1).unwrap_or_default(),
+        tenant: tenant_in(row),
         publisher: row.text(2).unwrap_or_default(),
         bundles: serde_json::from_str(&row.text(3).unwrap_or_default())?,
     })
@@ -228,7 +234,7 @@ impl Log {
             bytes += text.len();
             batches.push(StoredBatch {
                 first,
-                tenant: row.text(1).unwrap_or_default(),
+                tenant: tenant_in(&row),
                 publisher: row.text(2).unwrap_or_default(),
                 bundles: RawValue::from_string(text)?,
             });
@@ -237,14 +243,14 @@ impl Log {
         Ok(Page { batches, first_kept, last })
     }
 
-    /// The registered shards and their tenant.
-    pub fn shards(&self) -> Result<(Vec<u16>, String), Failure> {
+    /// The registered shards, and their tenant if there are any.
+    pub fn shards(&self) -> Result<(Vec<u16>, Option<TenantId>), Failure> {
         let rows = self.sql.rows("SELECT number, tenant FROM shards", &[])?;
-        let tenant = rows.first().and_then(|row| row.text(1)).unwrap_or_default();
+        let tenant = rows.first().map(tenant_in);
         Ok((rows.iter().filter_map(|row| u16::try_from(row.integer(0)?).ok()).collect(), tenant))
     }
 
-    pub fn add_shard(&self, number: u16, tenant: &str) -> Result<(), Failure> {
+    pub fn add_shard(&self, number: u16, tenant: &TenantId) -> Result<(), Failure> {
         self.sql.run(
             "INSERT OR IGNORE INTO shards (number, tenant) VALUES (CAST(? AS INTEGER), ?)",
             &[u64::from(number).into(), tenant.into()],

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use narthex_core::base::json::Fault;
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
 use narthex_core::usage::{UsageCounts, UsageKey};
@@ -14,7 +16,7 @@ use narthex_core::webhooks::delivery::{DeliveryAttempt, Disablement};
 /// The reader of a stream, as the gateway authenticated it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Viewer {
-    pub tenant: String,
+    pub tenant: TenantId,
     pub principal: String,
     /// May see all contexts, not only its own.
     pub sees_all: bool,
@@ -97,7 +99,7 @@ pub enum Ask {
     /// Counts of rejected requests, by code.
     Refused { codes: BTreeMap<String, u64> },
     /// All webhooks of the tenant, as configured; also performs a sweep.
-    Webhooks { tenant: String, revision: u64, webhooks: Vec<Subscriber> },
+    Webhooks { tenant: TenantId, revision: u64, webhooks: Vec<Subscriber> },
     /// The state of all webhooks.
     WebhookStates,
     /// Reports finished delivery attempts and claims further deliveries.
@@ -107,7 +109,7 @@ pub enum Ask {
     /// A webhook's deliveries, newest first.
     Deliveries { webhook: String, below: u64, limit: u64 },
     /// Registers a shard.
-    Join { shard: u16, tenant: String },
+    Join { shard: u16, tenant: TenantId },
     /// Reads the log after a sequence, for a shard's socket that catches up.
     Read { after: u64 },
 }
@@ -199,8 +201,8 @@ pub struct HookState {
 }
 
 /// The name of a tenant's shard object.
-pub fn shard_name(tenant: &str, number: u16) -> String {
-    format!("{tenant}/{number}")
+pub fn shard_name(tenant: &TenantId, number: u16) -> ObjectName {
+    tenant.object_for(number)
 }
 
 /// A message from the hub to a shard.
@@ -242,7 +244,7 @@ pub struct Page {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StoredBatch {
     pub first: u64,
-    pub tenant: String,
+    pub tenant: TenantId,
     #[serde(rename = "teller")]
     pub publisher: String,
     pub bundles: Box<RawValue>,
@@ -263,7 +265,7 @@ pub enum Form {
 /// is needed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Publish {
-    pub tenant: String,
+    pub tenant: TenantId,
     #[serde(rename = "teller")]
     pub publisher: String,
     pub first: u64,

@@ -24,6 +24,7 @@ use wasm_bindgen::prelude::*;
 use crate::objects::reply;
 use crate::platform::settings;
 use crate::platform::{Failure, clock, tasks};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::fanout::Shards;
 use narthex_core::events::filter::Filter;
@@ -48,7 +49,7 @@ struct Hub {
     sent_up_to: Cell<u64>,
     shards: RefCell<Shards>,
     /// Set once a shard has joined.
-    tenant: RefCell<String>,
+    tenant: RefCell<Option<TenantId>>,
     retention_ms: Cell<u64>,
     /// The retention without a setting of the tenant, in milliseconds.
     default_retention_ms: u64,

@@ -154,7 +154,7 @@ impl Shard {
         if self.reach.borrow().reached().is_none() {
             self.reach.borrow_mut().begin_joining();
             let ask = Ask::Join { shard: open.shard, tenant: open.viewer.tenant.clone() };
-            let joined = objects::send(Kind::Events, &open.viewer.tenant, "", &ask, PATIENCE_MS).await;
+            let joined = objects::send(Kind::Events, &open.viewer.tenant.object(), "", &ask, PATIENCE_MS).await;
             let last = match joined {
                 Ok(Reply::Joined { last }) => Some(last),
                 _ => None,
@@ -207,8 +207,8 @@ impl Shard {
         if self.reach.borrow().reached() == Some(after) {
             return Ok(LogSpan { batches: Vec::new(), first_kept: 0 });
         }
-        let tenant = self.subscribers.tenant().unwrap_or_default();
-        match objects::send(Kind::Events, &tenant, "", &Ask::Read { after }, PATIENCE_MS).await? {
+        let tenant = self.subscribers.tenant().ok_or_else(|| Failure("the shard has no sockets".into()))?;
+        match objects::send(Kind::Events, &tenant.object(), "", &Ask::Read { after }, PATIENCE_MS).await? {
             Reply::Page(page) => page.span(),
             _ => Err(Failure("unexpected reply from the hub".into())),
         }

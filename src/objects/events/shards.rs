@@ -7,6 +7,8 @@ use futures_util::future::try_join_all;
 
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, settings, tasks};
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::events::fanout::{Push, PushReply};
 
 use super::Hub;
@@ -18,13 +20,14 @@ const TRIES: u32 = 5;
 const REVOKE_TIMEOUT_MS: u64 = 2_000;
 
 impl Hub {
-    fn name(&self, number: u16) -> String {
-        shard_name(&self.tenant.borrow(), number)
+    fn name(&self, number: u16) -> Result<ObjectName, Failure> {
+        let tenant = self.tenant.borrow();
+        Ok(shard_name(tenant.as_ref().ok_or_else(|| Failure("no shard has joined".into()))?, number))
     }
 
-    pub(super) fn join(self: &Rc<Self>, number: u16, tenant: String) -> Result<Reply, Failure> {
+    pub(super) fn join(self: &Rc<Self>, number: u16, tenant: TenantId) -> Result<Reply, Failure> {
         self.log.borrow().add_shard(number, &tenant)?;
-        self.tenant.replace(tenant);
+        self.tenant.replace(Some(tenant));
         self.shards.borrow_mut().join(number);
         Ok(Reply::Joined { last: self.log.borrow().last() })
     }
@@ -48,7 +51,12 @@ impl Hub {
                 Ok(ShardReply::Gone) => PushReply::Gone,
                 Ok(ShardReply::Joining | ShardReply::Done) => PushReply::Joining,
                 Err(failure) => {
-                    log_event!(ShardNotReached, tenant = &*self.tenant.borrow(), shard = number, detail = &failure);
+                    log_event!(
+                        ShardNotReached,
+                        tenant = self.tenant.borrow().as_ref(),
+                        shard = number,
+                        detail = &failure
+                    );
                     PushReply::Joining
                 }
             };
@@ -80,7 +88,7 @@ impl Hub {
             }
         };
         let ask = ShardAsk::Push { after: push.after, page };
-        objects::send(Kind::Shards, &self.name(number), "", &ask, PATIENCE_MS).await
+        objects::send(Kind::Shards, &self.name(number)?, "", &ask, PATIENCE_MS).await
     }
 
     /// Closes the sockets of ended credentials, here and at every shard.
@@ -101,7 +109,7 @@ impl Hub {
         let joined: Vec<u16> = self.shards.borrow().joined().collect();
         try_join_all(joined.iter().map(|number| {
             let name = self.name(*number);
-            async move { objects::send::<_, ShardReply>(Kind::Shards, &name, "", ask, REVOKE_TIMEOUT_MS).await }
+            async move { objects::send::<_, ShardReply>(Kind::Shards, &name?, "", ask, REVOKE_TIMEOUT_MS).await }
         }))
         .await?;
         Ok(Reply::Done)

@@ -17,6 +17,7 @@ use crate::platform::clock;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use narthex_core::base::json::{MAX_DEPTH, check};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::backpressure::Backpressure;
 use narthex_core::events::bundle::{EventKind, RegistryEvent};
@@ -112,7 +113,7 @@ impl Subscribers {
     }
 
     /// The tenant of these sockets; all belong to the same one.
-    pub fn tenant(&self) -> Option<String> {
+    pub fn tenant(&self) -> Option<TenantId> {
         self.subscriptions.borrow().values().next().map(|subscription| subscription.viewer.tenant.clone())
     }
 

@@ -186,7 +186,8 @@ impl Hub {
         let written = serde_json::to_string(&points).map_err(Failure::from).and_then(|text| dataset::write(&text));
         if left_out > 0 || written.is_err() {
             let detail = written.err().map(|failure| failure.0).unwrap_or_default();
-            log_event!(UsageLeftOut, tenant = &*self.tenant.borrow(), count = left_out, detail = detail);
+            let tenant = batches.first().map(|batch| &batch.tenant);
+            log_event!(UsageLeftOut, tenant = tenant, count = left_out, detail = detail);
         }
     }
 }

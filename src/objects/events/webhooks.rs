@@ -80,6 +80,7 @@ impl Hub {
             let deliveries = self.deliveries.borrow();
             (deliveries.tenant.clone(), deliveries.queue.hook(id).and_then(|hook| hook.owner.clone()))
         };
+        let tenant = tenant.ok_or_else(|| Failure("no webhook was configured".into()))?;
         let number = self.log.borrow().head(HUB) + 1;
         let data = RawValue::from_string(json!({"id": id, "reason": reason}).to_string())?;
         let kind = EventKind::Registry { kind: RegistryEvent::WebhookDisabled, data };
@@ -105,7 +106,7 @@ impl Hub {
         if !self.deliveries.borrow_mut().queue.take_notification(clock::now()) {
             return;
         }
-        let tenant = self.deliveries.borrow().tenant.clone();
+        let Some(tenant) = self.deliveries.borrow().tenant.clone() else { return };
         tasks::spawn(async move {
             if let Err(failure) = objects::enqueue_webhook_wakeup(&tenant).await {
                 // The alarm enqueues another one.

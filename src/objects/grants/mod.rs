@@ -18,6 +18,7 @@ use narthex_core::access::encrypted_secret::AssociatedData;
 use narthex_core::access::issuer::ACCESS_TOKEN;
 use narthex_core::access::oauth::grant::{Grant, Redemption, Refresh, RetryWindow, TokenResult};
 use narthex_core::access::oauth::signing_keys::{self, SigningKeyPair};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 
 use messages::{ActiveGrant, Ask, PublicKey, Reply, TokenOutcome};
@@ -25,9 +26,6 @@ use tables::{GRANT, PAIRS, Tables};
 
 /// An ended grant is kept for this long, so that a late replay is distinguished from an unknown token, in milliseconds.
 const ENDED_RETENTION_MS: u64 = 3_600_000;
-
-/// The authorization server belongs to the deployment's own tenant.
-const TENANT: &str = "default";
 
 struct Inner {
     tables: Tables,
@@ -69,15 +67,15 @@ impl GrantStore {
     }
 }
 
-/// The associated data of a private part.
-fn key_data(kid: &str) -> AssociatedData<'_> {
-    AssociatedData { tenant: TENANT, kind: "oauth_key", id: kid, field: "private" }
+/// The associated data of a private part. The authorization server belongs to the deployment's own tenant, `first`.
+fn key_data<'a>(first: &'a TenantId, kid: &'a str) -> AssociatedData<'a> {
+    AssociatedData { tenant: first, kind: "oauth_key", id: kid, field: "private" }
 }
 
 async fn new_pair(now: Timestamp) -> Result<SigningKeyPair, Failure> {
     let (public, private) = crypto::make_pair().await?;
     let kid = public.kid.unwrap_or_default();
-    let private = secret_box::encrypt(key_data(&kid), now, "", &private).await?;
+    let private = secret_box::encrypt(key_data(&TenantId::first(), &kid), now, "", &private).await?;
     Ok(SigningKeyPair { kid, public: public.text, private, made_at: now })
 }
 
@@ -207,7 +205,10 @@ impl Inner {
         let cached = self.signing.borrow().clone().filter(|(kid, _)| *kid == signer.kid);
         let (kid, private) = match cached {
             Some(cached) => cached,
-            None => (signer.kid.clone(), secret_box::decrypt(key_data(&signer.kid), &signer.private).await?),
+            None => (
+                signer.kid.clone(),
+                secret_box::decrypt(key_data(&TenantId::first(), &signer.kid), &signer.private).await?,
+            ),
         };
         let signed = crypto::sign(&kid, &private, ACCESS_TOKEN, claims).await?;
         *self.signing.borrow_mut() = Some((kid, private));
@@ -219,7 +220,10 @@ impl Inner {
         let mut changed = false;
         for pair in pairs {
             let again =
-                secret_box::encrypt_again(key_data(&pair.kid), &pair.private, pair.made_at, |_| String::new()).await?;
+                secret_box::encrypt_again(key_data(&TenantId::first(), &pair.kid), &pair.private, pair.made_at, |_| {
+                    String::new()
+                })
+                .await?;
             if let Some(again) = again {
                 pair.private = again;
                 changed = true;

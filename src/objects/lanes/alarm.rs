@@ -119,7 +119,7 @@ impl Inner {
         let measured = self.lane.borrow().observed();
         let ask = registry::Ask::Measured { service, measured, reason };
         let message = registry::Message::new(tenant.clone(), ask);
-        objects::send(Kind::Registry, &tenant, "", &message, REGISTRY_TIMEOUT_MS).await
+        objects::send(Kind::Registry, &tenant.object(), "", &message, REGISTRY_TIMEOUT_MS).await
     }
 
     /// While requests wait: checks again when a permit expires, and from time to time.

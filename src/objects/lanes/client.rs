@@ -16,6 +16,8 @@ use crate::platform::http::Headers;
 use crate::platform::objects::{self, Kind, SocketResponse};
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::base::id::ContextId;
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::context::Admission;
@@ -48,7 +50,7 @@ pub fn is_limited(entry: &Entry) -> bool {
 
 /// A request for a permit.
 pub struct PermitRequest<'a> {
-    pub tenant: &'a str,
+    pub tenant: &'a TenantId,
     pub entry: &'a Entry,
     pub context: &'a ContextId,
     pub principal: &'a str,
@@ -60,7 +62,7 @@ pub struct PermitRequest<'a> {
 
 impl<'a> PermitRequest<'a> {
     /// For an admitted context, or one about to be.
-    pub fn new(tenant: &'a str, entry: &'a Entry, admission: &'a Admission, admitted: bool) -> Self {
+    pub fn new(tenant: &'a TenantId, entry: &'a Entry, admission: &'a Admission, admitted: bool) -> Self {
         Self {
             tenant,
             entry,
@@ -99,7 +101,7 @@ pub struct Permit {
 
 /// A lane, with the fields of its messages.
 struct Lane {
-    tenant: String,
+    tenant: TenantId,
     service: String,
     configured_at: Timestamp,
     moved_at: Timestamp,
@@ -110,10 +112,10 @@ struct Lane {
 }
 
 impl Lane {
-    fn of(tenant: &str, entry: &Entry) -> Self {
+    fn of(tenant: &TenantId, entry: &Entry) -> Self {
         let StoredService { service, updated_at, moved_at, .. } = &entry.registered;
         Self {
-            tenant: tenant.into(),
+            tenant: tenant.clone(),
             service: service.id.clone(),
             configured_at: *updated_at,
             moved_at: *moved_at,
@@ -124,8 +126,8 @@ impl Lane {
         }
     }
 
-    fn name(&self) -> String {
-        format!("{}/{}", self.tenant, self.service)
+    fn name(&self) -> ObjectName {
+        self.tenant.object_for(&self.service)
     }
 
     fn message(&self, ask: Ask) -> Message {
@@ -225,12 +227,17 @@ impl Permit {
 }
 
 /// Leaves the wait queue, because the context was cancelled, has ended, or must wait elsewhere.
-pub async fn leave(tenant: &str, entry: &Entry, context: &ContextId) {
+pub async fn leave(tenant: &TenantId, entry: &Entry, context: &ContextId) {
     Lane::of(tenant, entry).notify(TRIES, || Ask::Leave { context: context.clone() }).await;
 }
 
 /// Reports a service's own status, valid for `lease_ms`; returns until when.
-pub async fn heartbeat(tenant: &str, entry: &Entry, status: HealthStatus, lease_ms: u64) -> Result<Timestamp, Failure> {
+pub async fn heartbeat(
+    tenant: &TenantId,
+    entry: &Entry,
+    status: HealthStatus,
+    lease_ms: u64,
+) -> Result<Timestamp, Failure> {
     match Lane::of(tenant, entry).ask(Ask::Heartbeat { status, lease_ms }, TIMEOUT_MS).await? {
         messages::LaneResult::Heartbeat { until } => Ok(until),
         _ => Err(Failure("unexpected reply from the lane".into())),
@@ -238,7 +245,7 @@ pub async fn heartbeat(tenant: &str, entry: &Entry, status: HealthStatus, lease_
 }
 
 /// Dispatches work to a connection of a service that connects; returns false if none has capacity. Safe to repeat.
-pub async fn hand(tenant: &str, entry: &Entry, delivery: &Delivery, work: &RawValue) -> Result<bool, Failure> {
+pub async fn hand(tenant: &TenantId, entry: &Entry, delivery: &Delivery, work: &RawValue) -> Result<bool, Failure> {
     let ask = Ask::Hand { delivery: delivery.clone(), work: work.to_owned() };
     match Lane::of(tenant, entry).ask(ask, TIMEOUT_MS).await? {
         messages::LaneResult::Dispatched(dispatched) => Ok(dispatched),
@@ -248,12 +255,12 @@ pub async fn hand(tenant: &str, entry: &Entry, delivery: &Delivery, work: &RawVa
 
 /// Ends the attempt of a context at a service that connects: it was cancelled, of which the service is notified, or
 /// ended by a callback.
-pub async fn withdraw(tenant: &str, entry: &Entry, context: &ContextId, cancelled: bool) {
+pub async fn withdraw(tenant: &TenantId, entry: &Entry, context: &ContextId, cancelled: bool) {
     Lane::of(tenant, entry).notify(TRIES, || Ask::Withdraw { context: context.clone(), cancelled }).await;
 }
 
 /// The response that opens a connection of a service.
-pub async fn connect(tenant: &str, entry: &Entry, viewer: Viewer, headers: &Headers) -> Result<JsValue, Failure> {
+pub async fn connect(tenant: &TenantId, entry: &Entry, viewer: Viewer, headers: &Headers) -> Result<JsValue, Failure> {
     let lane = Lane::of(tenant, entry);
     let message = lane.message(Ask::Connect { viewer, headers: headers.as_str().into() });
     match objects::open_socket(Kind::Lanes, &lane.name(), &message).await? {
@@ -263,7 +270,7 @@ pub async fn connect(tenant: &str, entry: &Entry, viewer: Viewer, headers: &Head
 }
 
 /// Probes a service now, and returns the result.
-pub async fn check(tenant: &str, entry: &Entry) -> Result<ProbeReport, Failure> {
+pub async fn check(tenant: &TenantId, entry: &Entry) -> Result<ProbeReport, Failure> {
     let (ask, patience_ms) = match target(&entry.registered) {
         Some(target) => (Ask::Check(target), CHECK_TIMEOUT_MS),
         None if entry.service().transport.connects() => (Ask::Look, TIMEOUT_MS),
@@ -280,7 +287,7 @@ pub async fn check(tenant: &str, entry: &Entry) -> Result<ProbeReport, Failure> 
 }
 
 /// Counts a call without a permit. If the lane must be notified now, returns that work, to be done after the response.
-pub fn note(tenant: &str, entry: &Entry, sample: CallOutcome) -> Option<impl Future<Output = ()> + 'static> {
+pub fn note(tenant: &TenantId, entry: &Entry, sample: CallOutcome) -> Option<impl Future<Output = ()> + 'static> {
     let measured = entry.measured();
     if measured.breaker != BreakerState::Closed {
         // It is already open: calls that were in flight say nothing new.

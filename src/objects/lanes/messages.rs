@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::objects::events::messages::{Revocation, Viewer};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::ContextId;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::context::status::Priority;
@@ -19,7 +20,7 @@ use narthex_core::services::credentials::EncryptedCredentials;
 /// Carries the sender's view of the service's configuration.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
-    pub tenant: String,
+    pub tenant: TenantId,
     pub service: String,
     /// When that configuration was written; the newest counts.
     pub configured_at: Timestamp,

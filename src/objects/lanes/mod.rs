@@ -101,7 +101,7 @@ impl Inner {
         let busy_until: Timestamp = tables.get(BUSY_UNTIL)?.unwrap_or_default();
         let identity = known
             .as_ref()
-            .map(|state| Identity { tenant: state.tenant.clone(), service: state.service.clone() })
+            .and_then(|state| Some(Identity { tenant: state.tenant.clone()?, service: state.service.clone() }))
             .filter(|identity| !identity.service.is_empty());
         let StoredState { record, moved_at, probe_at, unreported, grace_ms, is_leaving, .. } =
             known.unwrap_or_default();
@@ -299,8 +299,19 @@ impl Inner {
         let (moved_at, probe_at, unreported) =
             (self.state.moved_at.get(), self.state.probe_at.get(), self.state.unreported.get());
         let (grace_ms, is_leaving) = (self.state.grace_ms.get(), self.state.is_leaving.get());
-        self.tables
-            .put(STATE, &StoredState { tenant, service, moved_at, record, probe_at, unreported, grace_ms, is_leaving })
+        self.tables.put(
+            STATE,
+            &StoredState {
+                tenant: Some(tenant),
+                service,
+                moved_at,
+                record,
+                probe_at,
+                unreported,
+                grace_ms,
+                is_leaving,
+            },
+        )
     }
 
     fn configure(&self, target: Target, now: Timestamp) -> Result<(), Failure> {

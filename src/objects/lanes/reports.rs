@@ -8,6 +8,7 @@ use crate::objects::contexts::messages::{Ask, CallbackReport, Message, Reply};
 use crate::objects::registry::snapshot;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log, random, tasks};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::connection::close_code::ConnectionCloseCode;
 use narthex_core::calling::connection::frame::GatewayMessage;
 use narthex_core::calling::connection::pool::Delivery;
@@ -95,7 +96,12 @@ impl Inner {
         Ok(counts)
     }
 
-    async fn call_back(&self, tenant: &str, delivery: &Delivery, callback: CallbackReport) -> Result<bool, Failure> {
+    async fn call_back(
+        &self,
+        tenant: &TenantId,
+        delivery: &Delivery,
+        callback: CallbackReport,
+    ) -> Result<bool, Failure> {
         let store = delivery.context.store().ok_or_else(|| Failure("a context without a store".into()))?;
         let ask = Ask::CallBack { id: delivery.context.clone(), lease: delivery.lease, callback };
         let (name, message) = (store.object_name(tenant), Message { revision: 0, ask });

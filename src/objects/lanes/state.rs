@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use futures_channel::oneshot;
 use serde::{Deserialize, Serialize};
 
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::lane::health::StatusReason;
 use narthex_core::lane::{LaneRecord, PermitDecision};
@@ -15,7 +16,8 @@ use super::messages::{ProbeReport, Target};
 /// The stored state of a lane.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct StoredState {
-    pub tenant: String,
+    /// Every stored state has one.
+    pub tenant: Option<TenantId>,
     pub service: String,
     #[serde(default)]
     pub moved_at: Timestamp,
@@ -37,7 +39,7 @@ pub(super) struct StoredState {
 
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
-    pub tenant: String,
+    pub tenant: TenantId,
     pub service: String,
 }
 

@@ -8,7 +8,7 @@ use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::issuer::{Issuer, Reach};
 use narthex_core::access::jose::jwt::SKEW_SECONDS;
 use narthex_core::access::oauth::access_token::LIFETIME_SECONDS;
-use narthex_core::access::tenant::FIRST_TENANT;
+use narthex_core::base::tenant_id::TenantId;
 
 use super::audit::Change;
 use super::capacity::WriteError;
@@ -188,7 +188,7 @@ impl Inner {
                 let issuers = self.tables.documents_of(DocumentKind::Issuer)?.into_iter().filter(|stored| {
                     // An issuer restricted to one other tenant uses that tenant's roles.
                     let gives = |issuer: Issuer| {
-                        !matches!(issuer.reach(FIRST_TENANT), Reach::Tenant(_))
+                        !matches!(issuer.reach(&TenantId::first()), Reach::Tenant(_))
                             && issuer.granted_roles().any(|role| role == id)
                     };
                     serde_json::from_str(stored.document.get()).is_ok_and(gives)

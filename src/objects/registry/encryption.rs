@@ -9,6 +9,7 @@ use crate::platform::{Failure, clock, log_event, random, secret_box};
 use narthex_core::access::audit::fingerprint;
 use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret};
 use narthex_core::access::webhook_signature::Secret;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::MAX_FIELDS;
@@ -25,8 +26,8 @@ pub(super) const RETIRING: &str = "retiring";
 const MAX_PER_SWEEP: usize = 50;
 
 /// The associated data of the tenant's own secret.
-pub(super) fn tenant_secret_data(tenant: &str) -> AssociatedData<'_> {
-    AssociatedData { tenant, kind: "tenant", id: tenant, field: OWN_SECRET }
+pub(super) fn tenant_secret_data(tenant: &TenantId) -> AssociatedData<'_> {
+    AssociatedData { tenant, kind: "tenant", id: tenant.as_str(), field: OWN_SECRET }
 }
 
 /// The secret in a document.
@@ -51,7 +52,7 @@ pub(super) fn secret_field(kind: DocumentKind) -> Option<SecretField> {
 }
 
 /// The associated data of a document's secret.
-pub fn document_secret_data<'a>(tenant: &'a str, kind: DocumentKind, id: &'a str) -> AssociatedData<'a> {
+pub fn document_secret_data<'a>(tenant: &'a TenantId, kind: DocumentKind, id: &'a str) -> AssociatedData<'a> {
     AssociatedData { tenant, kind: kind.as_str(), id, field: secret_field(kind).map_or("", |field| field.name) }
 }
 
@@ -207,7 +208,7 @@ impl Inner {
     /// A secret that cannot be decrypted does not keep the others from being re-encrypted.
     fn log_failure(&self, id: &str, outcome: Result<(), Failure>) -> usize {
         let Err(failure) = outcome else { return 1 };
-        log_event!(SecretsNotEncryptedAgain, tenant = self.tenant(), object = id, detail = &failure);
+        log_event!(SecretsNotEncryptedAgain, tenant = &self.tenant(), object = id, detail = &failure);
         0
     }
 

@@ -97,9 +97,9 @@ impl Inner {
         self.notify_lanes(&self.tenant(), || lanes::messages::Ask::Revoke { principal: principal.clone() }).await;
         let revoke = events::messages::Ask::Revoke { principal };
         let reply: Result<events::messages::Reply, _> =
-            objects::send(Kind::Events, &self.tenant(), "", &revoke, PUSH_TIMEOUT_MS).await;
+            objects::send(Kind::Events, &self.tenant().object(), "", &revoke, PUSH_TIMEOUT_MS).await;
         if let Err(failure) = reply {
-            log_event!(SocketsNotClosed, tenant = self.tenant(), object = object(id), detail = &failure);
+            log_event!(SocketsNotClosed, tenant = &self.tenant(), object = object(id), detail = &failure);
         }
     }
 }

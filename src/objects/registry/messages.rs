@@ -8,6 +8,7 @@ use narthex_core::access::audit::Actor;
 use narthex_core::access::tenant::Retention;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::json::Fault;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::Policy;
 use narthex_core::lane::health::StatusReason;
@@ -20,7 +21,7 @@ pub use super::records::{DocumentPage, DocumentSize, Key, KeySecret, RegistrySiz
 /// A request, with the tenant of the registry.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
-    pub tenant: String,
+    pub tenant: TenantId,
     pub ask: Ask,
     /// The actor of a write, if there is one.
     #[serde(default)]
@@ -29,8 +30,8 @@ pub struct Message {
 
 impl Message {
     /// A request that the gateway makes by itself, without an actor.
-    pub fn new(tenant: impl Into<String>, ask: Ask) -> Self {
-        Self { tenant: tenant.into(), ask, by: Actor::default() }
+    pub fn new(tenant: TenantId, ask: Ask) -> Self {
+        Self { tenant, ask, by: Actor::default() }
     }
 }
 

@@ -36,6 +36,7 @@ use narthex_core::access::audit::Actor;
 use narthex_core::access::repeat_suppressor::RepeatSuppressor;
 use narthex_core::base::exact_json::with_texts;
 use narthex_core::base::id::StoreId;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::registry::size::SAFE_BYTES;
 
@@ -56,7 +57,7 @@ struct Inner {
     /// restarts.
     soft: Cell<u64>,
     own_secret: RefCell<Option<OwnSecret>>,
-    tenant: RefCell<Option<String>>,
+    tenant: RefCell<Option<TenantId>>,
     publishing: Cell<bool>,
     rejections: RefCell<RepeatSuppressor>,
     audit_retention_days: u64,
@@ -101,7 +102,7 @@ impl Inner {
     fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
         let tables = Tables::open(state)?;
         let revision = tables.meta("revision")?.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let tenant = RefCell::new(tables.meta("tenant")?);
+        let tenant = RefCell::new(tables.meta("tenant")?.map(TenantId::from_stored));
         let soft = Cell::new(clock::now().0);
         Ok(Self {
             tables,
@@ -164,10 +165,10 @@ impl Inner {
                 self.log_due_rejections()?;
                 self.delete_old_audit()?;
                 if let Err(failure) = self.encrypt_again().await {
-                    log_event!(SecretsNotEncryptedAgain, tenant = self.tenant(), detail = &failure);
+                    log_event!(SecretsNotEncryptedAgain, tenant = &self.tenant(), detail = &failure);
                 }
                 if let Err(failure) = self.end_registrations().await {
-                    log_event!(RegistrationsNotDeleted, tenant = self.tenant(), detail = &failure);
+                    log_event!(RegistrationsNotDeleted, tenant = &self.tenant(), detail = &failure);
                 }
                 self.publish_events().await;
                 self.continue_revocations().await;
@@ -252,16 +253,17 @@ impl Inner {
         })
     }
 
-    fn remember_tenant(&self, tenant: &str) -> Result<(), Failure> {
+    fn remember_tenant(&self, tenant: &TenantId) -> Result<(), Failure> {
         if self.tenant.borrow().is_none() {
-            self.tables.set_meta("tenant", tenant)?;
-            *self.tenant.borrow_mut() = Some(tenant.into());
+            self.tables.set_meta("tenant", tenant.as_str())?;
+            *self.tenant.borrow_mut() = Some(tenant.clone());
         }
         Ok(())
     }
 
-    fn tenant(&self) -> String {
-        self.tenant.borrow().clone().unwrap_or_default()
+    /// Every message names it, and every other use follows a message.
+    fn tenant(&self) -> TenantId {
+        self.tenant.borrow().clone().unwrap_or_else(|| TenantId::from_stored(""))
     }
 
     fn hello(&self, store: StoreId) -> Result<Reply, Failure> {

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::objects::lanes::messages::{self, Target};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::lane::health::StatusReason;
@@ -26,10 +27,10 @@ pub(super) fn needs_lane(service: &Service) -> bool {
 }
 
 /// A message from the registry to a service's lane.
-fn message(tenant: &str, registered: &StoredService, ask: messages::Ask) -> messages::Message {
+fn message(tenant: &TenantId, registered: &StoredService, ask: messages::Ask) -> messages::Message {
     let limits = &registered.service.limits;
     messages::Message {
-        tenant: tenant.into(),
+        tenant: tenant.clone(),
         service: registered.service.id.clone(),
         configured_at: registered.updated_at,
         moved_at: registered.moved_at,
@@ -90,9 +91,9 @@ impl Inner {
         self.notify_lane(&self.tenant(), registered, ask).await;
     }
 
-    pub(super) async fn notify_lane(&self, tenant: &str, registered: &StoredService, ask: messages::Ask) {
+    pub(super) async fn notify_lane(&self, tenant: &TenantId, registered: &StoredService, ask: messages::Ask) {
         let message = message(tenant, registered, ask);
-        let name = format!("{tenant}/{}", registered.service.id);
+        let name = tenant.object_for(&registered.service.id);
         let reply: Result<messages::Reply, _> = objects::send(Kind::Lanes, &name, "", &message, PUSH_TIMEOUT_MS).await;
         if let Err(failure) = reply {
             log_event!(LaneNotConfigured, tenant = tenant, service = &registered.service.id, detail = &failure);

@@ -7,7 +7,6 @@ use crate::platform::{Failure, clock, settings};
 use narthex_core::access::audit::{Actor, AuditOutcome, changes};
 use narthex_core::access::oauth::client::SELF_REGISTERED;
 use narthex_core::access::oauth::registrations::{Lifetimes, MAX_REGISTRATIONS, displaced};
-use narthex_core::access::tenant::FIRST_TENANT;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::client_address::source;
 use narthex_core::registry::size::{MAX_REGISTRATION_BYTES, weight};
@@ -71,7 +70,7 @@ impl Inner {
 
     /// Deletes unused registrations and closes what depends on them.
     pub(super) async fn end_registrations(&self) -> Result<(), Failure> {
-        if self.tenant() != FIRST_TENANT {
+        if !self.tenant().is_first() {
             return Ok(());
         }
         let settings = settings::current();

@@ -16,7 +16,7 @@ use narthex_core::access::issuer::Issuer;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id};
 use narthex_core::access::permission::allows;
 use narthex_core::access::role::{self, Role};
-use narthex_core::access::tenant::FIRST_TENANT;
+use narthex_core::base::tenant_id::TenantId;
 
 use super::capacity::WriteError;
 use super::messages::{Condition, DocumentKind, Reply, StoredDocument, StoredService};
@@ -35,12 +35,13 @@ const PENDING: &str = "endings";
 struct PendingRevocation {
     #[serde(rename = "gone")]
     revocation: Revocation,
+    /// Empty if none was.
     #[serde(rename = "told")]
     last_notified: String,
 }
 
 /// The next tenants to notify, and whether there are more.
-fn next_tenants(mut tenants: Vec<String>, last_notified: &str, most: usize) -> (Vec<String>, bool) {
+fn next_tenants(mut tenants: Vec<TenantId>, last_notified: &str, most: usize) -> (Vec<TenantId>, bool) {
     tenants.retain(|tenant| tenant.as_str() > last_notified);
     tenants.sort_unstable();
     let follow = tenants.len() > most;
@@ -132,15 +133,14 @@ impl Inner {
                 let revocation = Revocation::Document(format!("issuers/{id}"));
                 match issuer {
                     Some(issuer) => {
-                        self.notify_revocation(&[issuer.tenant.unwrap_or_else(|| FIRST_TENANT.into())], revocation)
-                            .await;
+                        self.notify_revocation(&[issuer.tenant.unwrap_or_else(TenantId::first)], revocation).await;
                     }
                     None => self.notify_all_tenants(revocation).await?,
                 }
             }
             DocumentKind::Client => {
                 let tenant = self.tenant();
-                let for_all = tenant == FIRST_TENANT && id.starts_with(SELF_REGISTERED);
+                let for_all = tenant.is_first() && id.starts_with(SELF_REGISTERED);
                 let revocation = Revocation::Document(format!("clients/{}", client_id(&tenant, id)));
                 match for_all {
                     true => self.notify_all_tenants(revocation).await?,
@@ -157,9 +157,10 @@ impl Inner {
     }
 
     /// The deployment's own tenant and all others.
-    fn all_tenants(&self) -> Result<Vec<String>, Failure> {
+    fn all_tenants(&self) -> Result<Vec<TenantId>, Failure> {
         let living = |stored: &StoredDocument| stored.deleted_at.is_none();
-        let others = self.tables.documents_of(DocumentKind::Tenant)?.into_iter().filter(living).map(|stored| stored.id);
+        let others = self.tables.documents_of(DocumentKind::Tenant)?.into_iter().filter(living);
+        let others = others.map(|stored| TenantId::from_stored(stored.id));
         Ok(std::iter::once(self.tenant()).chain(others).collect())
     }
 
@@ -189,7 +190,7 @@ impl Inner {
                 tenants
                     .last()
                     .filter(|_| follow)
-                    .map(|last| PendingRevocation { last_notified: last.clone(), ..known }),
+                    .map(|last| PendingRevocation { last_notified: last.to_string(), ..known }),
             );
             self.tables.set_meta(PENDING, &serde_json::to_string(&pending_revocations)?)?;
         }
@@ -213,9 +214,9 @@ impl Inner {
     }
 
     /// The services of a tenant that connect.
-    pub(super) async fn connecting(&self, tenant: &str) -> Vec<StoredService> {
+    pub(super) async fn connecting(&self, tenant: &TenantId) -> Vec<StoredService> {
         let connects = |registered: &StoredService| registered.service.transport.connects();
-        if tenant == self.tenant() {
+        if *tenant == self.tenant() {
             return self.tables.services().unwrap_or_default().into_iter().filter(connects).collect();
         }
         let Ok(snapshot) = snapshot::any(tenant).await else { return Vec::new() };
@@ -223,20 +224,21 @@ impl Inner {
     }
 
     /// Notifies the lanes of services that connect.
-    pub(super) async fn notify_lanes(&self, tenant: &str, ask: impl Fn() -> LaneAsk) {
+    pub(super) async fn notify_lanes(&self, tenant: &TenantId, ask: impl Fn() -> LaneAsk) {
         let connecting = self.connecting(tenant).await;
         join_all(connecting.iter().map(|registered| self.notify_lane(tenant, registered, ask()))).await;
     }
 
     /// A hub or a lane that cannot be reached keeps its sockets until their credentials expire.
-    pub(super) async fn notify_revocation(&self, tenants: &[String], revocation: Revocation) {
+    pub(super) async fn notify_revocation(&self, tenants: &[TenantId], revocation: Revocation) {
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| self.notify_lanes(tenant, || LaneAsk::End(revocation.clone())))).await;
         }
         let ask = &Ask::End(revocation);
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| async move {
-                let reply: Result<HubReply, _> = objects::send(Kind::Events, tenant, "", ask, PUSH_TIMEOUT_MS).await;
+                let reply: Result<HubReply, _> =
+                    objects::send(Kind::Events, &tenant.object(), "", ask, PUSH_TIMEOUT_MS).await;
                 if let Err(failure) = reply {
                     log_event!(SocketsNotClosed, tenant = tenant, detail = &failure);
                 }
@@ -248,14 +250,15 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use super::next_tenants;
+    use super::{TenantId, next_tenants};
 
     #[test]
     fn all_tenants_are_notified_once_in_small_enough_parts() {
-        let all: Vec<String> = (0..250).rev().map(|number| format!("t{number:03}")).collect();
-        let (mut notified, mut parts): (Vec<String>, usize) = (Vec::new(), 0);
+        let all = (0..250).rev().map(|number| TenantId::parse(&format!("t{number:03}")).unwrap());
+        let all: Vec<TenantId> = all.collect();
+        let (mut notified, mut parts): (Vec<TenantId>, usize) = (Vec::new(), 0);
         loop {
-            let last = notified.last().cloned().unwrap_or_default();
+            let last = notified.last().map_or("", TenantId::as_str).to_string();
             let (some, follow) = next_tenants(all.clone(), &last, 100);
             assert!(some.len() <= 100);
             notified.extend(some);

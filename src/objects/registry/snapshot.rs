@@ -21,7 +21,7 @@ use narthex_core::access::oauth::grant::GrantKey;
 use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::role::{self, Role};
-use narthex_core::access::tenant::FIRST_TENANT;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::callback::CallbackKey;
 use narthex_core::http::page_cursor::CursorKey;
@@ -60,7 +60,8 @@ pub struct Snapshot {
     roles: HashMap<String, Role>,
     pub issuers: Vec<Issuer>,
     pub limits: Vec<Policy>,
-    tenants: HashMap<String, usize>,
+    /// The tenants that exist beside the first one; only its registry knows them.
+    tenants: HashSet<TenantId>,
     /// Revocations, by the grants or tokens they revoke.
     revoked: HashSet<String>,
     /// Stored documents that did not fit into the snapshot.
@@ -76,7 +77,7 @@ pub struct Snapshot {
 }
 
 thread_local! {
-    static SNAPSHOTS: RefCell<HashMap<String, Rc<Snapshot>>> = RefCell::new(HashMap::new());
+    static SNAPSHOTS: RefCell<HashMap<TenantId, Rc<Snapshot>>> = RefCell::new(HashMap::new());
 }
 
 /// Keys derived from the tenant's own secret, one per purpose.
@@ -84,7 +85,11 @@ type OwnKeys = (CursorKey, CallbackKey, GrantKey, StateKey);
 
 impl Snapshot {
     /// Decrypts the tenant's own secret, unless it is the known one.
-    async fn own_keys(tenant: &str, secret: &EncryptedSecret, known: Option<&Snapshot>) -> Result<OwnKeys, Failure> {
+    async fn own_keys(
+        tenant: &TenantId,
+        secret: &EncryptedSecret,
+        known: Option<&Snapshot>,
+    ) -> Result<OwnKeys, Failure> {
         if let Some(known) = known.filter(|known| known.own_secret == *secret) {
             let (grant_key, state_key) = (known.grant_key.clone(), known.state_key.clone());
             return Ok((known.cursor_key.clone(), known.callback_key.clone(), grant_key, state_key));
@@ -128,9 +133,8 @@ impl Snapshot {
         };
         let limits =
             data.documents.iter().filter(|stored| stored.kind == DocumentKind::Limit).filter_map(limit).collect();
-        let stored = data.documents.iter().enumerate();
-        let living = stored.filter(|(_, stored)| stored.kind == DocumentKind::Tenant && stored.deleted_at.is_none());
-        let tenants = living.map(|(at, stored)| (stored.id.clone(), at)).collect();
+        let living = |stored: &&StoredDocument| stored.kind == DocumentKind::Tenant && stored.deleted_at.is_none();
+        let tenants = data.documents.iter().filter(living).map(|stored| TenantId::from_stored(&*stored.id)).collect();
         let revoked = data.documents.iter().filter(|stored| stored.kind == DocumentKind::Revocation);
         let revoked = revoked.map(|stored| stored.id.clone()).collect();
         let snapshot = Self {
@@ -178,17 +182,17 @@ impl Snapshot {
 
     /// The principal of an API key, by name. `None` if the key does not exist or has expired, or if the principal has
     /// no key.
-    pub fn principal(&self, tenant: &str, name: &str) -> Option<Principal> {
+    pub fn principal(&self, tenant: &TenantId, name: &str) -> Option<Principal> {
         let id = name.strip_prefix("key:")?;
         if id == "admin" {
-            return (tenant == FIRST_TENANT).then(Principal::admin);
+            return tenant.is_first().then(Principal::admin);
         }
         let (key, now) = (self.key(id)?, clock::now());
         let role = self.role(&key.role).into_iter().flatten();
         (key.expires_at > now).then(|| Principal {
             principal: name.into(),
             name: Some(key.name.clone()),
-            tenant: tenant.into(),
+            tenant: tenant.clone(),
             role: key.role.clone(),
             permissions: role.map(str::to_string).chain(key.permissions.iter().cloned()).collect(),
             until: Some(key.expires_at),
@@ -202,9 +206,9 @@ impl Snapshot {
         self.documents.iter().filter(move |stored| stored.kind == kind && stored.deleted_at.is_none())
     }
 
-    /// Whether the tenant exists; only the deployment's own tenant knows.
-    pub fn has_tenant(&self, id: &str) -> bool {
-        self.tenants.contains_key(id)
+    /// The tenant with this id, if it exists; only the deployment's own tenant knows.
+    pub fn tenant(&self, id: &str) -> Option<&TenantId> {
+        self.tenants.get(id)
     }
 
     pub fn client(&self, id: &str) -> Option<Client> {
@@ -242,12 +246,12 @@ impl Snapshot {
     }
 }
 
-fn cached(tenant: &str) -> Option<Rc<Snapshot>> {
+fn cached(tenant: &TenantId) -> Option<Rc<Snapshot>> {
     SNAPSHOTS.with_borrow(|snapshots| snapshots.get(tenant).cloned())
 }
 
 /// The cached snapshot, of any age; fetched if there is none.
-pub async fn any(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
+pub async fn any(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
     match cached(tenant) {
         Some(snapshot) => Ok(snapshot),
         None => refreshed(tenant).await,
@@ -255,7 +259,7 @@ pub async fn any(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
 }
 
 /// A snapshot of at most this age, in milliseconds.
-pub async fn within(tenant: &str, most_ms: u64) -> Result<Rc<Snapshot>, Failure> {
+pub async fn within(tenant: &TenantId, most_ms: u64) -> Result<Rc<Snapshot>, Failure> {
     match cached(tenant).filter(|snapshot| snapshot.age_ms() < most_ms) {
         Some(snapshot) => Ok(snapshot),
         None => refreshed(tenant).await,
@@ -263,21 +267,21 @@ pub async fn within(tenant: &str, most_ms: u64) -> Result<Rc<Snapshot>, Failure>
 }
 
 /// A snapshot at most `snapshot_max_age_ms` old.
-pub async fn fresh(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
+pub async fn fresh(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
     within(tenant, settings::timing().snapshot_max_age_ms).await
 }
 
 /// Fetches or revalidates the snapshot now.
-pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
+pub async fn refreshed(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
     let known = cached(tenant);
     let ask = Ask::Snapshot {
         known: known.as_ref().map(|snapshot| snapshot.revision),
         stores: known.as_ref().map_or(0, |snapshot| snapshot.stores.len()),
         soft: known.as_ref().map(|snapshot| snapshot.soft.get()),
     };
-    let message = Message::new(tenant, ask);
+    let message = Message::new(tenant.clone(), ask);
     let asked_at = clock::now();
-    let reply = objects::send(Kind::Registry, tenant, "", &message, objects::PATIENCE_MS).await;
+    let reply = objects::send(Kind::Registry, &tenant.object(), "", &message, objects::PATIENCE_MS).await;
     if let Some(known) = &known {
         known.refreshing.set(false);
     }
@@ -303,7 +307,7 @@ pub async fn refreshed(tenant: &str) -> Result<Rc<Snapshot>, Failure> {
                     snapshots.iter().min_by_key(|(_, cached)| cached.fetched_at.get()).map(|(id, _)| id.clone());
                 oldest.and_then(|id| snapshots.remove(&id));
             }
-            snapshots.insert(tenant.into(), snapshot.clone());
+            snapshots.insert(tenant.clone(), snapshot.clone());
         }
     });
     Ok(snapshot)

@@ -64,7 +64,8 @@ impl Inner {
         });
         join_all(pushes).await;
         let ask = events::messages::Ask::Retain { hours: retention.event_retention_hours };
-        let _: events::messages::Reply = objects::send(Kind::Events, &tenant, "", &ask, PUSH_TIMEOUT_MS).await?;
+        let _: events::messages::Reply =
+            objects::send(Kind::Events, &tenant.object(), "", &ask, PUSH_TIMEOUT_MS).await?;
         Ok(())
     }
 

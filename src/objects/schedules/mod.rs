@@ -16,6 +16,7 @@ use crate::objects::reply;
 use crate::platform::objects::{self, Kind};
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks, zones};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::schedules::run_state::{ClaimedRun, RunState};
 
@@ -27,7 +28,8 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS schedules (id TEXT PRIMARY KEY,
 struct Inner {
     sql: Sql,
     states: RefCell<BTreeMap<String, RunState>>,
-    tenant: RefCell<String>,
+    /// Set once a schedule was configured.
+    tenant: RefCell<Option<TenantId>>,
     revision: Cell<u64>,
     alarm_at: Cell<Option<Timestamp>>,
 }
@@ -59,9 +61,9 @@ impl Inner {
     fn open(state: &JsValue) -> Result<Self, Failure> {
         let sql = Sql::of(state, Kind::Schedules);
         sql.run(CREATE, &[])?;
-        let (mut states, mut tenant) = (BTreeMap::new(), String::new());
+        let (mut states, mut tenant) = (BTreeMap::new(), None);
         for row in sql.rows("SELECT id, tenant, book FROM schedules", &[])? {
-            tenant = row.text(1).unwrap_or_default();
+            tenant = row.text(1).map(TenantId::from_stored);
             states.insert(row.text(0).unwrap_or_default(), serde_json::from_str(&row.text(2).unwrap_or_default())?);
         }
         Ok(Self {
@@ -78,7 +80,7 @@ impl Inner {
             Ask::Configure { tenant, revision, schedules } => {
                 if revision >= self.revision.get() {
                     self.revision.set(revision);
-                    *self.tenant.borrow_mut() = tenant;
+                    *self.tenant.borrow_mut() = Some(tenant);
                     self.configure(schedules)?;
                 }
                 self.settle()?;
@@ -101,7 +103,7 @@ impl Inner {
         self.sql.run(
             "INSERT INTO schedules (id, tenant, book) VALUES (?, ?, ?) \
              ON CONFLICT (id) DO UPDATE SET book = excluded.book",
-            &[id.into(), (&*self.tenant.borrow()).into(), (&serde_json::to_string(state)?).into()],
+            &[id.into(), self.tenant.borrow().as_ref().into(), (&serde_json::to_string(state)?).into()],
         )
     }
 
@@ -188,10 +190,9 @@ impl Inner {
     }
 
     fn notify_consumers(&self) {
-        let tenant = self.tenant.borrow().clone();
-        let message = format!("{tenant}/schedules");
+        let Some(tenant) = self.tenant.borrow().clone() else { return };
         tasks::spawn(async move {
-            if let Err(failure) = objects::enqueue_schedule_wakeup(&message).await {
+            if let Err(failure) = objects::enqueue_schedule_wakeup(&tenant).await {
                 // The alarm enqueues another one.
                 log_event!(QueueMessageNotSent, tenant = &tenant, queue = "schedules", detail = &failure);
             }

@@ -14,6 +14,7 @@ use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::access::audit::Actor;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::mcp::client_capabilities;
 
@@ -119,11 +120,11 @@ fn end(name: &str, now: Timestamp) -> Option<u64> {
 
 /// Refreshes the tools of a service after a notification of its server: one request at a time reads them, and once more
 /// if another notification arrives in between. Returns the number of the refresh that covers this notification.
-pub fn refresh_soon(tenant: &str, service: &str) -> u64 {
+pub fn refresh_soon(tenant: &TenantId, service: &str) -> u64 {
     let name = format!("{tenant} {service}");
     let (number, mine) = plan_refresh(&name, tasks::family(), clock::now());
     let Some(mut pause_ms) = mine else { return number };
-    let (tenant, service) = (tenant.to_string(), service.to_string());
+    let (tenant, service) = (tenant.clone(), service.to_string());
     tasks::spawn(async move {
         loop {
             // The delay bounds how often the list of a server that notifies all the time is read.
@@ -146,7 +147,7 @@ pub fn refresh_soon(tenant: &str, service: &str) -> u64 {
 
 /// As [`refresh_soon`], and waits until the refresh has ended, for at most a few seconds, so that clients that look
 /// then see the new tools.
-pub async fn refresh_and_wait(tenant: &str, service: &str) {
+pub async fn refresh_and_wait(tenant: &TenantId, service: &str) {
     let (number, name) = (refresh_soon(tenant, service), format!("{tenant} {service}"));
     let until = clock::now().plus_ms(WAIT_TIMEOUT_MS);
     let waits =
@@ -170,7 +171,7 @@ pub async fn refreshed() {
 }
 
 /// Reads the tools of a service now. `None` if it is not an MCP server.
-pub async fn refresh(tenant: &str, entry: &Entry) -> Result<Option<RefreshResult>, Failure> {
+pub async fn refresh(tenant: &TenantId, entry: &Entry) -> Result<Option<RefreshResult>, Failure> {
     let Some(upstream) = entry.service().transport.upstream() else { return Ok(None) };
     let until = clock::now().plus_ms(READ_TIMEOUT_MS);
     let read = match settings::current().may_call(&upstream.url, None) {
@@ -191,8 +192,8 @@ pub async fn refresh(tenant: &str, entry: &Entry) -> Result<Option<RefreshResult
     };
     let ask = Ask::RenewTools { id: entry.service().id.clone(), url: upstream.url.clone(), read: read.map(Box::new) };
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
-    let message = Message { tenant: tenant.into(), ask, by };
-    let reply = objects::send(Kind::Registry, tenant, "", &message, PATIENCE_MS).await?;
+    let message = Message { tenant: tenant.clone(), ask, by };
+    let reply = objects::send(Kind::Registry, &tenant.object(), "", &message, PATIENCE_MS).await?;
     Ok(Some(RefreshResult { reply, error }))
 }
 
@@ -208,7 +209,7 @@ fn is_due(entry: &Entry, now: Timestamp) -> bool {
 }
 
 /// Reads the due services. A failure does not affect the others.
-pub async fn sweep(tenant: &str, snapshot: &Snapshot) {
+pub async fn sweep(tenant: &TenantId, snapshot: &Snapshot) {
     let now = clock::now();
     let due = snapshot.services.iter().filter(|entry| is_due(entry, now));
     let readings = stream::iter(due.map(|entry| async move {

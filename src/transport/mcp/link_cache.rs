@@ -10,6 +10,8 @@ use std::rc::Rc;
 use futures_util::future::join_all;
 
 use crate::platform::{clock, tasks};
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
 use narthex_core::mcp::client::link_turns::{TurnDecision, Turns, link_to_close};
@@ -107,7 +109,7 @@ fn take_excess(links: &mut HashMap<String, CachedLink>) -> Option<CachedLink> {
     if links.len() <= MAX_LINKS {
         return None;
     }
-    let all = links.iter().map(|(key, cached)| (&*cached.peer.tenant, key.as_str(), cached.used_at));
+    let all = links.iter().map(|(key, cached)| (&cached.peer.tenant, key.as_str(), cached.used_at));
     let key = link_to_close(all)?.to_string();
     links.remove(&key)
 }
@@ -133,7 +135,7 @@ pub async fn close(peer: &Peer) {
 }
 
 /// Ends the sessions at servers that belong to a session of the gateway, which its client has ended. Returns their ids.
-pub async fn close_session(session: &str) -> Vec<String> {
+pub async fn close_session(session: &ObjectName) -> Vec<String> {
     let theirs = take_where(|cached| cached.peer.session.as_deref() == Some(session));
     let ending = theirs.iter().map(|CachedLink { link, peer, .. }| {
         let (revision, session) = link.revision_and_session();
@@ -144,14 +146,14 @@ pub async fn close_session(session: &str) -> Vec<String> {
 }
 
 /// The services at which a session of the gateway has sessions.
-pub fn services_of(session: &str) -> Vec<Rc<str>> {
+pub fn services_of(session: &ObjectName) -> Vec<Rc<str>> {
     let is_theirs =
         |cached: &&CachedLink| cached.peer.session.as_deref() == Some(session) && cached.link.session.is_some();
     LINKS.with_borrow(|links| links.values().filter(is_theirs).map(|cached| cached.peer.service.clone()).collect())
 }
 
 /// Ends the sessions at a service that was deleted.
-pub async fn close_service(tenant: &str, service: &str) {
+pub async fn close_service(tenant: &TenantId, service: &str) {
     let theirs = take_where(|cached| cached.peer.is_of(tenant, service));
     join_all(theirs.into_iter().map(|CachedLink { link, peer, .. }| async move { end(&peer, link).await })).await;
 }

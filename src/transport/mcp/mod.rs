@@ -22,6 +22,8 @@ use serde_json::value::RawValue;
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::tasks;
+use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
 use narthex_core::http::egress_address::Address;
@@ -48,7 +50,7 @@ pub struct Requester<'a> {
     /// Empty for requests of the gateway itself.
     pub principal: &'a str,
     /// The session of a legacy client at the gateway, which has a session of its own at the server.
-    pub session: Option<&'a str>,
+    pub session: Option<&'a ObjectName>,
     pub capabilities: Option<&'a RawValue>,
     /// The client cannot be asked during this request. The session is created with its capabilities nevertheless, as
     /// other requests use it too.
@@ -60,7 +62,7 @@ pub struct Requester<'a> {
 pub struct Peer {
     pub address: Rc<Address>,
     pub secrets: Rc<DecryptedSecrets>,
-    tenant: Rc<str>,
+    tenant: TenantId,
     service: Rc<str>,
     /// The key of its tokens: tenant, service and configuration.
     config_key: String,
@@ -68,7 +70,7 @@ pub struct Peer {
     /// principal with its capabilities. Other requesters must not find them.
     key: String,
     principal: Rc<str>,
-    session: Option<Rc<str>>,
+    session: Option<Rc<ObjectName>>,
     /// Its links are not shared.
     is_private: bool,
     /// The revision when its tools were last read.
@@ -81,7 +83,7 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(
-        tenant: &str,
+        tenant: &TenantId,
         entry: &Entry,
         (address, secrets): (Rc<Address>, Rc<DecryptedSecrets>),
         requester: Requester<'_>,
@@ -97,7 +99,8 @@ impl Peer {
             None => format!("{config_key} {principal} {capabilities}"),
         };
         let hint = service.catalogue.as_ref().and_then(|catalogue| catalogue.protocol_version.clone());
-        let (tenant, service, session) = (tenant.into(), service.id.as_str().into(), session.map(Into::into));
+        let (tenant, service) = (tenant.clone(), service.id.as_str().into());
+        let session = session.map(|session| Rc::new(session.clone()));
         let principal = principal.into();
         let is_private = false;
         Self {
@@ -121,8 +124,8 @@ impl Peer {
         Self { key: format!("{} apart {}", self.key, link::next_id()), session: None, is_private: true, ..self.clone() }
     }
 
-    fn is_of(&self, tenant: &str, service: &str) -> bool {
-        *self.tenant == *tenant && *self.service == *service
+    fn is_of(&self, tenant: &TenantId, service: &str) -> bool {
+        self.tenant == *tenant && *self.service == *service
     }
 }
 

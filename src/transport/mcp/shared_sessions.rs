@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use crate::platform::{Failure, log_event, tasks};
+use narthex_core::base::object_name::ObjectName;
 use narthex_core::mcp::client::UpstreamRevision;
 use narthex_core::mcp::session::UpstreamSession;
 
@@ -14,7 +15,7 @@ use super::exchange::end_session;
 use super::link::Link;
 
 /// Calls the session at the gateway.
-async fn sent(peer: &Peer, session: &str, ask: Ask) -> Result<Reply, Failure> {
+async fn sent(peer: &Peer, session: &ObjectName, ask: Ask) -> Result<Reply, Failure> {
     let message = Message { principal: peer.principal.to_string(), ask };
     send(Kind::Sessions, session, "", &message, PATIENCE_MS).await
 }
@@ -30,7 +31,7 @@ async fn asked(peer: &Peer, ask: Ask) -> Option<UpstreamSession> {
         Ok(Reply::Upstream { known }) => known,
         Ok(_) => None,
         Err(failure) => {
-            log_event!(SessionNotReached, tenant = &*peer.tenant, service = &*peer.service, detail = &failure);
+            log_event!(SessionNotReached, tenant = &peer.tenant, service = &*peer.service, detail = &failure);
             None
         }
     }

@@ -12,6 +12,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
 /// How an encrypted secret begins in any form, and in this one. The number rises with the form, so that no other is
@@ -24,7 +25,7 @@ pub const KEK: &str = "KEK_";
 /// What a secret belongs to. None of the parts has a `|` in it.
 #[derive(Debug, Clone, Copy)]
 pub struct AssociatedData<'a> {
-    pub tenant: &'a str,
+    pub tenant: &'a TenantId,
     pub kind: &'a str,
     pub id: &'a str,
     pub field: &'a str,
@@ -133,7 +134,8 @@ mod tests {
     fn the_form_stays_as_it_is() {
         let encrypted = EncryptedSecret::new(2, Timestamp(1_800), "0123456789ab", &[1, 2, 255]);
         assert_eq!(serde_json::to_string(&encrypted).unwrap(), r#""sealed.1.2.1800.0123456789ab.AQL_""#);
-        let data = AssociatedData { tenant: "default", kind: "service", id: "words", field: "signing_secret" };
+        let tenant = &TenantId::first();
+        let data = AssociatedData { tenant, kind: "service", id: "words", field: "signing_secret" };
         assert_eq!(data.bound(Timestamp(1_800)), "default|service|words|signing_secret|1800");
     }
 

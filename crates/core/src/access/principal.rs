@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::http::problem::{Code, Problem};
 
 use super::permission::allows;
 use super::role;
-use super::tenant::FIRST_TENANT;
 
 /// The sender of a request, as its credentials identify it.
 #[derive(Debug, Clone, Serialize)]
@@ -15,7 +15,7 @@ pub struct Principal {
     pub principal: String,
     /// The display name: that of an API key or an OAuth client.
     pub name: Option<String>,
-    pub tenant: String,
+    pub tenant: TenantId,
     pub role: String,
     pub permissions: Vec<String>,
     #[serde(skip)]
@@ -34,7 +34,7 @@ impl Principal {
         Self {
             principal: "key:admin".into(),
             name: None,
-            tenant: FIRST_TENANT.into(),
+            tenant: TenantId::first(),
             role: "admin".into(),
             permissions: vec!["*".into()],
             until: None,

@@ -4,9 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::json::{Fault, Object};
 
-/// The tenant that exists in every deployment.
-pub const FIRST_TENANT: &str = "default";
-
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::object_name::ObjectName;
+use super::tenant_id::TenantId;
 use super::time::Timestamp;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -102,8 +104,8 @@ impl StoreId {
     }
 
     /// The name of the store's object.
-    pub fn object_name(self, tenant: &str) -> String {
-        format!("{tenant}/{}", self.code())
+    pub fn object_name(self, tenant: &TenantId) -> ObjectName {
+        tenant.object_for(self.code())
     }
 }
 

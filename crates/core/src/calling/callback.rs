@@ -9,6 +9,7 @@ use super::response::LEASE_SECONDS;
 use crate::base::id::ContextId;
 use crate::base::json::{Fault, Object};
 use crate::base::opaque_token::Signer;
+use crate::base::tenant_id::TenantId;
 use crate::context::lease::LeaseNumber;
 
 /// The largest progress report, in bytes.
@@ -31,15 +32,15 @@ impl CallbackKey {
     }
 
     /// The last segment of a callback's path: `{tenant}.{context id}.{lease}.{tag}`.
-    pub fn token(&self, tenant: &str, id: &ContextId, lease: LeaseNumber) -> String {
+    pub fn token(&self, tenant: &TenantId, id: &ContextId, lease: LeaseNumber) -> String {
         // None of the parts contains a dot.
         self.0.sign_text(&format!("{tenant}.{id}.{lease}"))
     }
 
     /// The context and lease that a token authorizes; `None` if the token is invalid.
-    pub fn read(&self, tenant: &str, token: &str) -> Option<(ContextId, LeaseNumber)> {
+    pub fn read(&self, tenant: &TenantId, token: &str) -> Option<(ContextId, LeaseNumber)> {
         let payload = self.0.verify_text(token)?;
-        let (id, lease) = payload.strip_prefix(tenant)?.strip_prefix('.')?.split_once('.')?;
+        let (id, lease) = payload.strip_prefix(tenant.as_str())?.strip_prefix('.')?.split_once('.')?;
         Some((ContextId::parse(id)?, LeaseNumber::parse(lease)?))
     }
 }
@@ -96,16 +97,16 @@ mod tests {
 
     #[test]
     fn a_token_opens_one_lease_of_one_context_in_one_tenant() {
-        let key = CallbackKey::new(b"secret");
+        let (key, own, other) = (CallbackKey::new(b"secret"), TenantId::first(), TenantId::parse("other").unwrap());
         let lease = lease_number(3);
-        let token = key.token("default", &id(), lease);
-        assert_eq!((tenant_of(&token), key.read("default", &token)), (Some("default"), Some((id(), lease))));
-        assert_eq!(key.read("other", &token.replace("default.", "other.")), None);
-        assert_eq!(key.read("other", &token), None);
-        assert_eq!(CallbackKey::new(b"another").read("default", &token), None);
-        assert_eq!(key.read("default", &token.replace(".3.", ".4.")), None);
+        let token = key.token(&own, &id(), lease);
+        assert_eq!((tenant_of(&token), key.read(&own, &token)), (Some("default"), Some((id(), lease))));
+        assert_eq!(key.read(&other, &token.replace("default.", "other.")), None);
+        assert_eq!(key.read(&other, &token), None);
+        assert_eq!(CallbackKey::new(b"another").read(&own, &token), None);
+        assert_eq!(key.read(&own, &token.replace(".3.", ".4.")), None);
         for bad in ["", "..", "a.b.c", &token[..token.len() - 1], &format!("{token}."), &format!("{token}.x")] {
-            assert_eq!(key.read("default", bad), None, "{bad}");
+            assert_eq!(key.read(&own, bad), None, "{bad}");
         }
     }
 

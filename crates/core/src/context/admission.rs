@@ -7,13 +7,15 @@ use serde_json::value::RawValue;
 use super::retry::Retry;
 use super::status::{Priority, Source};
 use crate::base::id::ContextId;
+use crate::base::object_name::ObjectName;
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
 /// What the gateway decided about a new context.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Admission {
     pub id: ContextId,
-    pub tenant: String,
+    pub tenant: TenantId,
     pub owner: String,
     /// The display name of the owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,7 +55,7 @@ pub struct Admission {
     pub client: Option<Box<RawValue>>,
     /// The session of that client at the gateway. It has its own session at an MCP server that keeps sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<String>,
+    pub session: Option<ObjectName>,
     /// That client cannot be asked for input while this call runs: no stream to it is open.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unasked: bool,

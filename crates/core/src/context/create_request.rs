@@ -11,6 +11,7 @@ use crate::base::id::ContextId;
 use crate::base::json::{Fault, Object};
 use crate::base::names::valid_id;
 use crate::base::names::valid_tool_name;
+use crate::base::object_name::ObjectName;
 use crate::base::time::Timestamp;
 
 pub const MAX_PARAMETERS_BYTES: usize = 256 * 1024;
@@ -44,7 +45,7 @@ pub struct NewContext<'a> {
     pub replay_of: Option<ContextId>,
     /// The capabilities of the MCP client that waits for it.
     pub client: Option<Box<RawValue>>,
-    pub session: Option<String>,
+    pub session: Option<ObjectName>,
     /// The client cannot be asked for input while this call runs, although its session supports it.
     pub unasked: bool,
     pub log_level: Option<String>,

@@ -3,6 +3,7 @@
 use semver::Version;
 
 use crate::base::id::{ContextId, Region, StoreId};
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::context::Admission;
 use crate::context::lease::LeaseNumber;
@@ -23,7 +24,7 @@ pub fn admission(number: u8, created_at: Timestamp) -> Admission {
     let store = StoreId { region: Region::Eu, shard: 0 };
     Admission {
         id: ContextId::new(store, created_at, [number; 10]),
-        tenant: "default".into(),
+        tenant: TenantId::first(),
         owner: "key:a".into(),
         capability: "echo".into(),
         owner_name: None,

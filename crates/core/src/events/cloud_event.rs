@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::bundle::{Bundle, EventKind, Item};
 use super::event_type::EventType;
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{AttemptOutcome, ContextError};
@@ -155,7 +156,7 @@ fn event_data<'a>(public: Option<&str>, bundle: &'a Bundle, item: &'a Item) -> D
 /// is chosen by its sender and must not appear here.
 pub fn cloud_event(
     public: Option<&str>,
-    tenant: &str,
+    tenant: &TenantId,
     source: &str,
     bundle: &Bundle,
     item: &Item,
@@ -182,7 +183,7 @@ pub fn cloud_event(
 
 /// An event outside the log, for one reader; its `sequence` is only a position to resume from.
 fn unlogged_event(
-    tenant: &str,
+    tenant: &TenantId,
     kind: EventType,
     subject: &str,
     id: &str,
@@ -211,13 +212,13 @@ fn unlogged_event(
 }
 
 /// The event that tests a webhook. It is not part of the log and has no position in it.
-pub fn test_event(tenant: &str, webhook: &str, id: &str, now: Timestamp) -> String {
+pub fn test_event(tenant: &TenantId, webhook: &str, id: &str, now: Timestamp) -> String {
     let data = serde_json::json!({"id": webhook}).to_string();
     unlogged_event(tenant, EventType::WebhookTest, webhook, id, now, 0, data)
 }
 
 /// The event that informs a client that events it asked for have been deleted.
-pub fn gap_event(tenant: &str, now: Timestamp, asked_after: u64, first_kept: u64) -> String {
+pub fn gap_event(tenant: &TenantId, now: Timestamp, asked_after: u64, first_kept: u64) -> String {
     let (after, first) = (sequence_text(asked_after), sequence_text(first_kept));
     let data = format!(r#"{{"after":"{after}","first_available":"{first}"}}"#);
     let id = format!("gap-{asked_after}-{first_kept}");

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::responses::quoted;
 use crate::access::oauth::signed_state::{StateKey, Use};
 use crate::base::canonical::fingerprint;
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
 /// The identity of a call: a repeated call is equal in all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallIdentity {
-    tenant: String,
+    tenant: TenantId,
     principal: String,
     /// A digest of the endpoint, the tool and its arguments.
     call: String,
@@ -19,9 +20,9 @@ pub struct CallIdentity {
 
 impl CallIdentity {
     /// `arguments` is an object's text. `None` if it has no canonical form.
-    pub fn new(tenant: &str, principal: &str, endpoint: &str, tool: &str, arguments: &str) -> Option<Self> {
+    pub fn new(tenant: &TenantId, principal: &str, endpoint: &str, tool: &str, arguments: &str) -> Option<Self> {
         let call = fingerprint(&format!("[{},{},{arguments}]", quoted(endpoint), quoted(tool)))?;
-        Some(Self { tenant: tenant.into(), principal: principal.into(), call })
+        Some(Self { tenant: tenant.clone(), principal: principal.into(), call })
     }
 }
 
@@ -61,7 +62,7 @@ mod tests {
     const T: Timestamp = Timestamp(1_800_000_000_000);
 
     fn called(principal: &str, tool: &str, arguments: &str) -> CallIdentity {
-        CallIdentity::new("default", principal, "", tool, arguments).unwrap()
+        CallIdentity::new(&TenantId::first(), principal, "", tool, arguments).unwrap()
     }
 
     #[test]
@@ -76,9 +77,12 @@ mod tests {
         assert_eq!(verify(&called("key:b", "words__ask", r#"{"a":1,"b":[true]}"#), T), None);
         assert_eq!(verify(&called("key:a", "words__other", r#"{"a":1,"b":[true]}"#), T), None);
         assert_eq!(verify(&called("key:a", "words__ask", r#"{"a":2,"b":[true]}"#), T), None);
-        let elsewhere = CallIdentity::new("other", "key:a", "", "words__ask", r#"{"a":1,"b":[true]}"#).unwrap();
+        let elsewhere =
+            CallIdentity::new(&TenantId::parse("other").unwrap(), "key:a", "", "words__ask", r#"{"a":1,"b":[true]}"#)
+                .unwrap();
         assert_eq!(verify(&elsewhere, T), None);
-        let endpoint = CallIdentity::new("default", "key:a", "words", "words__ask", r#"{"a":1,"b":[true]}"#).unwrap();
+        let endpoint =
+            CallIdentity::new(&TenantId::first(), "key:a", "words", "words__ask", r#"{"a":1,"b":[true]}"#).unwrap();
         assert_eq!(verify(&endpoint, T), None);
         assert_eq!(State::verify(&StateKey::new(b"other"), &signed, &mine, T), None);
     }

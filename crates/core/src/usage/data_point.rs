@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::base::id::ContextId;
+use crate::base::tenant_id::TenantId;
 use crate::events::bundle::{Bundle, EventKind, Item};
 
 /// The longest index, in bytes.
@@ -20,7 +21,7 @@ pub struct DataPoint {
 }
 
 /// The data point of an event; `None` if it is not the end of a context.
-pub fn data_point(tenant: &str, bundle: &Bundle, item: &Item) -> Option<DataPoint> {
+pub fn data_point(tenant: &TenantId, bundle: &Bundle, item: &Item) -> Option<DataPoint> {
     let EventKind::Ended { status, error, execution_time_ms, attempts, .. } = &item.kind else { return None };
     let id = ContextId::parse(&bundle.subject)?;
     let (latency_ms, whole_ms) = (execution_time_ms.unwrap_or(0), item.at.since(id.created_at()));
@@ -73,13 +74,14 @@ mod tests {
             previous_number: None,
             items: Vec::new(),
         };
-        let made = data_point("acme", &bundle, &item(2_000, ended.clone())).unwrap();
+        let tenant = TenantId::parse("acme").unwrap();
+        let made = data_point(&tenant, &bundle, &item(2_000, ended.clone())).unwrap();
         assert_eq!(
             serde_json::to_string(&made).unwrap(),
             r#"{"indexes":["acme"],"blobs":["llm","chat","failed","upstream_error","key:me"],"doubles":[600.0,400.0,3.0]}"#
         );
-        assert_eq!(data_point("acme", &bundle, &item(1_000, EventKind::Status(Status::Queued))), None);
+        assert_eq!(data_point(&tenant, &bundle, &item(1_000, EventKind::Status(Status::Queued))), None);
         let service = Bundle { subject: "llm".into(), ..bundle };
-        assert_eq!(data_point("acme", &service, &item(2_000, ended)), None);
+        assert_eq!(data_point(&tenant, &service, &item(2_000, ended)), None);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
 /// The minimum interval between reports for a tenant, in milliseconds.
@@ -22,12 +23,12 @@ struct Pending {
 /// The unreported rejections of one isolate, by tenant.
 #[derive(Default)]
 pub struct RejectionCounter {
-    tenants: HashMap<String, Pending>,
+    tenants: HashMap<TenantId, Pending>,
 }
 
 impl RejectionCounter {
     /// Counts a rejection; returns what must be reported now.
-    pub fn count(&mut self, tenant: &str, code: &str, now: Timestamp) -> Option<Codes> {
+    pub fn count(&mut self, tenant: &TenantId, code: &str, now: Timestamp) -> Option<Codes> {
         if !self.tenants.contains_key(tenant) && self.tenants.len() >= MAX_TENANTS {
             self.tenants
                 .retain(|_, tally| !tally.codes.is_empty() || now.since(tally.reported_at) < REPORT_INTERVAL_MS);
@@ -35,7 +36,7 @@ impl RejectionCounter {
                 return Some(Codes::from([(code.into(), 1)]));
             }
         }
-        let tally = self.tenants.entry(tenant.into()).or_default();
+        let tally = self.tenants.entry(tenant.clone()).or_default();
         *tally.codes.entry(code.into()).or_default() += 1;
         (now.since(tally.reported_at) >= REPORT_INTERVAL_MS).then(|| {
             tally.reported_at = now;
@@ -44,13 +45,13 @@ impl RejectionCounter {
     }
 
     /// Takes all unreported counts, if there are any.
-    pub fn take(&mut self, tenant: &str) -> Option<Codes> {
+    pub fn take(&mut self, tenant: &TenantId) -> Option<Codes> {
         let codes = self.tenants.get_mut(tenant).map(|tally| std::mem::take(&mut tally.codes));
         codes.filter(|codes| !codes.is_empty())
     }
 
     /// Restores counts whose report failed.
-    pub fn put_back(&mut self, tenant: &str, codes: Codes) {
+    pub fn put_back(&mut self, tenant: &TenantId, codes: Codes) {
         if let Some(tally) = self.tenants.get_mut(tenant) {
             for (code, count) in codes {
                 *tally.codes.entry(code).or_default() += count;
@@ -63,6 +64,10 @@ impl RejectionCounter {
 mod tests {
     use super::*;
 
+    fn tenant(id: &str) -> TenantId {
+        TenantId::parse(id).unwrap()
+    }
+
     fn codes<const N: usize>(codes: [(&str, u64); N]) -> Codes {
         codes.into_iter().map(|(code, count)| (code.to_string(), count)).collect()
     }
@@ -71,40 +76,44 @@ mod tests {
     fn the_first_rejection_is_reported_at_once_and_the_rest_together() {
         let mut rejections = RejectionCounter::default();
         let at = Timestamp(1_000_000);
-        assert_eq!(rejections.count("a", "not_found", at), Some(codes([("not_found", 1)])));
+        assert_eq!(rejections.count(&tenant("a"), "not_found", at), Some(codes([("not_found", 1)])));
         for more in 1..=5 {
-            assert_eq!(rejections.count("a", "rate_limited", at.plus_ms(more)), None);
+            assert_eq!(rejections.count(&tenant("a"), "rate_limited", at.plus_ms(more)), None);
         }
-        assert_eq!(rejections.count("b", "not_found", at), Some(codes([("not_found", 1)])), "each tenant by itself");
-        let reported = rejections.count("a", "not_found", at.plus_ms(REPORT_INTERVAL_MS));
+        assert_eq!(
+            rejections.count(&tenant("b"), "not_found", at),
+            Some(codes([("not_found", 1)])),
+            "each tenant by itself"
+        );
+        let reported = rejections.count(&tenant("a"), "not_found", at.plus_ms(REPORT_INTERVAL_MS));
         assert_eq!(reported, Some(codes([("not_found", 1), ("rate_limited", 5)])));
-        assert_eq!(rejections.take("a"), None);
+        assert_eq!(rejections.take(&tenant("a")), None);
     }
 
     #[test]
     fn counts_whose_report_failed_are_reported_later() {
         let mut rejections = RejectionCounter::default();
         let at = Timestamp(1_000_000);
-        let reported = rejections.count("a", "not_found", at).unwrap();
-        rejections.put_back("a", reported);
-        assert_eq!(rejections.count("a", "not_found", at), None);
-        assert_eq!(rejections.take("a"), Some(codes([("not_found", 2)])));
-        assert_eq!(rejections.take("a"), None);
-        assert_eq!(rejections.take("b"), None);
+        let reported = rejections.count(&tenant("a"), "not_found", at).unwrap();
+        rejections.put_back(&tenant("a"), reported);
+        assert_eq!(rejections.count(&tenant("a"), "not_found", at), None);
+        assert_eq!(rejections.take(&tenant("a")), Some(codes([("not_found", 2)])));
+        assert_eq!(rejections.take(&tenant("a")), None);
+        assert_eq!(rejections.take(&tenant("b")), None);
     }
 
     #[test]
     fn beyond_so_many_tenants_nothing_is_kept_and_nothing_lost() {
         let mut rejections = RejectionCounter::default();
         let at = Timestamp(1_000_000);
-        for tenant in 0..MAX_TENANTS {
-            assert!(rejections.count(&tenant.to_string(), "not_found", at).is_some());
+        for number in 0..MAX_TENANTS {
+            assert!(rejections.count(&tenant(&number.to_string()), "not_found", at).is_some());
         }
         for _ in 0..2 {
-            assert_eq!(rejections.count("one more", "not_found", at), Some(codes([("not_found", 1)])));
+            assert_eq!(rejections.count(&tenant("one-more"), "not_found", at), Some(codes([("not_found", 1)])));
         }
         let later = at.plus_ms(REPORT_INTERVAL_MS);
-        assert!(rejections.count("one more", "not_found", later).is_some());
-        assert_eq!(rejections.count("one more", "not_found", later), None, "the others were forgotten");
+        assert!(rejections.count(&tenant("one-more"), "not_found", later).is_some());
+        assert_eq!(rejections.count(&tenant("one-more"), "not_found", later), None, "the others were forgotten");
     }
 }

@@ -6,14 +6,15 @@ use super::super::messages::{Ask, DocumentPage, Message, Reply, SnapshotData};
 use super::Snapshot;
 use crate::platform::Failure;
 use crate::platform::objects::{self, Kind};
+use narthex_core::base::tenant_id::TenantId;
 
 /// Reads all documents of a registry that is too large for one message, page by page, so that documents missing in the
 /// snapshot can be shown and deleted. No decision uses it.
-pub async fn complete(tenant: &str, known: &Snapshot) -> Result<Rc<Snapshot>, Failure> {
+pub async fn complete(tenant: &TenantId, known: &Snapshot) -> Result<Rc<Snapshot>, Failure> {
     let (mut all, mut after) = (DocumentPage::default(), Some(Default::default()));
     while let Some(from) = after {
-        let message = Message::new(tenant, Ask::Documents { after: from });
-        match objects::send(Kind::Registry, tenant, "", &message, objects::PATIENCE_MS).await? {
+        let message = Message::new(tenant.clone(), Ask::Documents { after: from });
+        match objects::send(Kind::Registry, &tenant.object(), "", &message, objects::PATIENCE_MS).await? {
             Reply::Documents { page, next } => {
                 all.services.extend(page.services);
                 all.keys.extend(page.keys);

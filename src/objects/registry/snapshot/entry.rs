@@ -7,6 +7,7 @@ use crate::objects::registry::compiled_schemas::Schemas;
 use crate::objects::registry::messages::StoredService;
 use crate::objects::secrets::{DecryptedSecrets, StoredSecrets};
 use crate::platform::{Failure, clock, settings};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::{Address, AddressError};
 use narthex_core::lane::breaker::BreakerState;
@@ -70,7 +71,7 @@ impl Entry {
     }
 
     /// The secrets for calling it.
-    pub async fn secrets(&self, tenant: &str) -> Result<Rc<DecryptedSecrets>, Failure> {
+    pub async fn secrets(&self, tenant: &TenantId) -> Result<Rc<DecryptedSecrets>, Failure> {
         if let Some(decrypted) = self.decrypted.get() {
             return Ok(decrypted.clone());
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 
-use super::super::api_key::valid_tenant;
 use super::super::jose::algorithm::Algorithm;
 use super::super::jose::jwk::{self, MAX_KEYS};
 use super::super::jose::jwt::AUDIENCE;
@@ -13,6 +12,7 @@ use super::super::sign_in;
 use super::{ACCESS_TOKEN, AddressRules, Claims, DocumentVersion, Issuer, Keys};
 use crate::base::json::{Fault, Object, child};
 use crate::base::names::valid_id;
+use crate::base::tenant_id::TenantId;
 use crate::http::egress_address;
 
 /// Maximum number of mapped words of a claim.
@@ -50,7 +50,7 @@ pub fn read(name: &str, text: &str, rules: AddressRules<'_>) -> Result<Issuer, V
     let roles = read_roles(&mut body);
     let scopes = read_scopes(&mut body, &claims);
     let role = body.parsed("role", "a role's name", |role| valid_id(role).then(|| role.to_string()));
-    let tenant = body.parsed("tenant", "a tenant's name", |tenant| valid_tenant(tenant).then(|| tenant.to_string()));
+    let tenant = body.parsed("tenant", "a tenant's name", TenantId::parse);
     if tenant.is_some() && claims.tenant.is_some() {
         body.fault("tenant", "cannot be combined with claims.tenant");
     }

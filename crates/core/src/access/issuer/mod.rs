@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::api_key::valid_tenant;
 use super::jose::algorithm::Algorithm;
 use super::jose::jwk::Jwk;
 use super::jose::jwt::{AUDIENCE, Audience, MAX_SUBJECT, SUBJECT, Token, TokenError, TokenRequirements, words};
 use super::permission;
 use super::sign_in::SignIn;
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::http::egress_address::Policy;
 
@@ -68,7 +68,7 @@ pub struct Issuer {
     /// The role of tokens that match no entry of `roles`.
     pub role: Option<String>,
     /// The tenant of tokens without a tenant claim.
-    pub tenant: Option<String>,
+    pub tenant: Option<TenantId>,
     #[serde(default)]
     pub sign_in: Option<SignIn>,
     /// The version of the document. Each version has its own key set.
@@ -93,7 +93,7 @@ pub struct AddressRules<'r> {
 /// The identity that follows from a token's claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappedIdentity {
-    pub tenant: String,
+    pub tenant: TenantId,
     /// In the order of the claim. The first is the principal's role; all contribute permissions.
     pub roles: Vec<String>,
     /// Permissions that limit those of the roles.
@@ -128,7 +128,7 @@ pub fn permitted<'r, P: IntoIterator<Item = &'r str>>(
 pub enum Reach<'i> {
     Own,
     /// One other tenant, with that tenant's roles.
-    Tenant(&'i str),
+    Tenant(&'i TenantId),
     /// Any tenant that a token names.
     Every,
 }
@@ -147,7 +147,7 @@ impl Reach<'_> {
 
 impl Issuer {
     /// `own`: the tenant that has the issuer.
-    pub fn reach(&self, own: &str) -> Reach<'_> {
+    pub fn reach(&self, own: &TenantId) -> Reach<'_> {
         match &self.tenant {
             _ if self.claims.tenant.is_some() => Reach::Every,
             Some(tenant) if tenant != own => Reach::Tenant(tenant),
@@ -210,15 +210,13 @@ impl Issuer {
     }
 
     /// Maps the claims of a verified token. `default_tenant` applies to tokens that name none.
-    pub fn map(&self, token: &Token<'_>, default_tenant: &str) -> Result<MappedIdentity, TokenError> {
+    pub fn map(&self, token: &Token<'_>, default_tenant: &TenantId) -> Result<MappedIdentity, TokenError> {
         let subject = token.subject(self.claims.subject.as_deref().unwrap_or(SUBJECT))?.to_string();
         let tenant = match &self.claims.tenant {
-            None => self.tenant.as_deref().unwrap_or(default_tenant),
+            None => self.tenant.as_ref().unwrap_or(default_tenant).as_str(),
             Some(claim) => token.claim(claim).and_then(|value| value.as_str()).ok_or(TokenError::Unmapped)?,
         };
-        if !valid_tenant(tenant) {
-            return Err(TokenError::Unmapped);
-        }
+        let tenant = TenantId::parse(tenant).ok_or(TokenError::Unmapped)?;
         let said = self.claims.role.as_deref().and_then(|claim| token.claim(claim)).map(words).unwrap_or_default();
         let mut roles: Vec<String> = Vec::new();
         for role in said.iter().filter_map(|word| self.roles.get(*word)) {
@@ -234,7 +232,7 @@ impl Issuer {
         }
         let scope = self.claims.scope.as_deref();
         let scope = scope.map(|claim| self.within(&token.claim(claim).map(words).unwrap_or_default()));
-        Ok(MappedIdentity { tenant: tenant.into(), roles, scope, subject })
+        Ok(MappedIdentity { tenant, roles, scope, subject })
     }
 }
 

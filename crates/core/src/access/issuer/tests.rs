@@ -27,7 +27,7 @@ fn mapped(issuer: &Issuer, claims: Value) -> Result<MappedIdentity, TokenError> 
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
     }
     let text = format!("{}.{}.c2ln", part(r#"{"alg":"ES256"}"#.into()), part(claims.to_string()));
-    issuer.map(&super::super::jose::jwt::parse(&text).unwrap(), "default")
+    issuer.map(&super::super::jose::jwt::parse(&text).unwrap(), &TenantId::first())
 }
 
 #[test]
@@ -203,7 +203,9 @@ fn an_issuer_whose_keys_are_given_is_only_a_name() {
 fn where_an_issuer_gives_permissions_decides_what_writing_it_takes() {
     let reach = |change: fn(&mut Value)| {
         let issuer = read(change).unwrap();
-        (issuer.reach("default").takes().to_vec(), matches!(issuer.reach("default"), Reach::Tenant("acme")))
+        let own = TenantId::first();
+        let reach = issuer.reach(&own);
+        (reach.takes().to_vec(), matches!(reach, Reach::Tenant(tenant) if tenant.as_str() == "acme"))
     };
     assert_eq!(reach(|_| ()), (vec!["tenants:write", "*"], false));
     let own = |document: &mut Value| document["claims"]["tenant"] = Value::Null;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::tenant_id::TenantId;
+
 /// How long a token is valid, in seconds.
 pub const LIFETIME_SECONDS: u64 = 300;
 
@@ -17,7 +19,7 @@ pub struct AccessTokenClaims {
     pub iat: u64,
     pub jti: String,
     /// The tenant whose registry has the client and the subject.
-    pub tenant: String,
+    pub tenant: TenantId,
     /// The grant of the token; revoking the grant revokes the token. A token without a grant is revoked by its `jti`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,

@@ -9,6 +9,7 @@ use super::super::permission;
 use super::redirect_uri;
 use crate::base::canonical::digest;
 use crate::base::json::{Fault, Object};
+use crate::base::tenant_id::TenantId;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -75,7 +76,7 @@ pub struct Client {
 }
 
 /// The `client_id`, `{tenant}.{id}`. Neither part contains a dot.
-pub fn client_id(tenant: &str, id: &str) -> String {
+pub fn client_id(tenant: &TenantId, id: &str) -> String {
     format!("{tenant}.{id}")
 }
 

@@ -8,11 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::super::api_key::valid_tenant;
 use super::client::Client;
 use super::form::proves;
 use crate::base::canonical::digest;
 use crate::base::opaque_token::Signer;
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
 /// How long a code is valid, in milliseconds.
@@ -78,13 +78,13 @@ impl GrantKey {
     }
 
     /// Writes the token `nxg_{tenant}.{grant}.{use}.{secret}.{tag}`.
-    pub fn write(&self, tenant: &str, grant: &str, used: GrantToken, secret: &[u8; 32]) -> String {
+    pub fn write(&self, tenant: &TenantId, grant: &str, used: GrantToken, secret: &[u8; 32]) -> String {
         self.0.sign_text(&format!("nxg_{tenant}.{grant}.{}.{}", used.word(), URL_SAFE_NO_PAD.encode(secret)))
     }
 
     /// Writes the token that follows `presented` in its grant. It is derived from `presented`, so that a lost response
     /// can be repeated although only hashes are stored. Without the tenant's secret it cannot be computed.
-    pub fn write_next(&self, tenant: &str, grant: &str, used: GrantToken, presented: &str) -> String {
+    pub fn write_next(&self, tenant: &TenantId, grant: &str, used: GrantToken, presented: &str) -> String {
         // Signed texts never begin like this.
         let secret = self.0.derive(&[b"next\0", presented.as_bytes()]);
         self.write(tenant, grant, used, &secret)
@@ -101,7 +101,7 @@ impl GrantKey {
 /// The tenant in a token, whose key must verify it.
 pub fn tenant_of(text: &str) -> Option<&str> {
     let (tenant, _) = text.strip_prefix("nxg_")?.split_once('.')?;
-    valid_tenant(tenant).then_some(tenant)
+    TenantId::is_valid(tenant).then_some(tenant)
 }
 
 /// The access that was granted.

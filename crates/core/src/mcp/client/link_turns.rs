@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
 /// How long one request has the turn before another may open a link as well, in milliseconds: it may have died.
@@ -50,8 +51,8 @@ impl Turns {
 
 /// The key of the link to close: the least recently used one of the tenant with the most links, so that one tenant's
 /// links do not displace another's.
-pub fn link_to_close<'a>(links: impl Iterator<Item = (&'a str, &'a str, Timestamp)> + Clone) -> Option<&'a str> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
+pub fn link_to_close<'a>(links: impl Iterator<Item = (&'a TenantId, &'a str, Timestamp)> + Clone) -> Option<&'a str> {
+    let mut counts: HashMap<&TenantId, usize> = HashMap::new();
     for (tenant, ..) in links.clone() {
         *counts.entry(tenant).or_default() += 1;
     }
@@ -95,7 +96,8 @@ mod tests {
 
     #[test]
     fn the_tenant_with_the_most_links_makes_room() {
-        let links = [("b", "b1", at(5)), ("a", "a1", at(1)), ("b", "b2", at(3)), ("b", "b3", at(9))];
+        let (a, b) = (&TenantId::from_stored("a"), &TenantId::from_stored("b"));
+        let links = [(b, "b1", at(5)), (a, "a1", at(1)), (b, "b2", at(3)), (b, "b3", at(9))];
         assert_eq!(link_to_close(links.into_iter()), Some("b2"));
         assert_eq!(link_to_close(links.into_iter().take(2)), Some("b1"));
         assert_eq!(link_to_close(std::iter::empty()), None);

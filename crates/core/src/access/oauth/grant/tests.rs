@@ -4,6 +4,10 @@ use proptest::prelude::*;
 const T: Timestamp = Timestamp(1_800_000_000_000);
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
+fn acme() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
 fn grant() -> Grant {
     Grant {
         allowed: GrantedAccess {
@@ -160,7 +164,7 @@ fn a_response_to_a_code_is_repeated_only_if_enabled_and_for_the_right_verifier()
 /// Pinned: tokens that were issued must stay valid.
 #[test]
 fn the_form_of_tokens_is_pinned() {
-    let token = GrantKey::new(b"k").write("acme", "g1", GrantToken::Refresh(1), &[7; 32]);
+    let token = GrantKey::new(b"k").write(&acme(), "g1", GrantToken::Refresh(1), &[7; 32]);
     let secret = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
     assert_eq!(token, format!("nxg_acme.g1.r1.{secret}.odk7zUZygFATy0JvW_Y0TQ"));
 }
@@ -168,13 +172,13 @@ fn the_form_of_tokens_is_pinned() {
 #[test]
 fn the_next_token_follows_from_the_one_before_and_from_the_secret() {
     let key = GrantKey::new(b"secret");
-    let first = key.write("acme", "g1", GrantToken::Refresh(1), &[7; 32]);
-    let next = key.write_next("acme", "g1", GrantToken::Refresh(2), &first);
-    assert_eq!(next, key.write_next("acme", "g1", GrantToken::Refresh(2), &first));
+    let first = key.write(&acme(), "g1", GrantToken::Refresh(1), &[7; 32]);
+    let next = key.write_next(&acme(), "g1", GrantToken::Refresh(2), &first);
+    assert_eq!(next, key.write_next(&acme(), "g1", GrantToken::Refresh(2), &first));
     assert_eq!(key.read(&next).map(|read| (read.grant, read.used)), Some(("g1".into(), GrantToken::Refresh(2))));
-    let other = key.write("acme", "g1", GrantToken::Refresh(1), &[8; 32]);
-    assert_ne!(next, key.write_next("acme", "g1", GrantToken::Refresh(2), &other));
-    assert_ne!(next, GrantKey::new(b"other").write_next("acme", "g1", GrantToken::Refresh(2), &first));
+    let other = key.write(&acme(), "g1", GrantToken::Refresh(1), &[8; 32]);
+    assert_ne!(next, key.write_next(&acme(), "g1", GrantToken::Refresh(2), &other));
+    assert_ne!(next, GrantKey::new(b"other").write_next(&acme(), "g1", GrantToken::Refresh(2), &first));
 }
 
 /// A grant as the previous version stored it.
@@ -193,7 +197,7 @@ fn a_grant_of_an_older_version_is_read() {
 fn a_text_opens_its_grant_in_its_tenant_and_nothing_else() {
     let key = GrantKey::new(b"secret");
     for used in [GrantToken::Code, GrantToken::Refresh(1), GrantToken::Refresh(7)] {
-        let text = key.write("acme", "g1", used, &[7; 32]);
+        let text = key.write(&acme(), "g1", used, &[7; 32]);
         let presented = key.read(&text).unwrap();
         assert_eq!((tenant_of(&text), presented.grant.as_str(), presented.used), (Some("acme"), "g1", used));
         assert_eq!(presented.hash, digest(&text));
@@ -202,7 +206,8 @@ fn a_text_opens_its_grant_in_its_tenant_and_nothing_else() {
             assert_eq!(key.read(&wrong), None, "{wrong}");
         }
     }
-    assert_ne!(key.read(&key.write("a", "g", GrantToken::Refresh(1), &[1; 32])).unwrap().used, GrantToken::Code);
+    let refresh = key.write(&TenantId::first(), "g", GrantToken::Refresh(1), &[1; 32]);
+    assert_ne!(key.read(&refresh).unwrap().used, GrantToken::Code);
 }
 
 proptest! {
