@@ -1,9 +1,10 @@
 // The front before `wrangler dev` in `npm start`, against a plain server: bodies are read whole and cut, requests wait
 // for a server, and unsafe requests are not repeated.
 import assert from "node:assert/strict";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request as ask, type Server, type ServerResponse } from "node:http";
-import { connect, createServer as listenFor } from "node:net";
+import { connect, createServer as listenFor, type Socket } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import WebSocket, { WebSocketServer } from "ws";
@@ -53,6 +54,38 @@ function fresh(
 ) {
   seen = [];
   behave = answer;
+}
+
+/** The next request for this path as the front has it, once the first part of its body has arrived there. */
+function arrival(path: string): Promise<IncomingMessage> {
+  const channel = "http.server.request.start";
+  return new Promise((resolve) => {
+    async function look(event: unknown): Promise<void> {
+      const { request } = event as { request: IncomingMessage };
+      if (request.url !== path || request.socket.localPort !== front.port) return;
+      unsubscribe(channel, look);
+      await once(request, "data");
+      resolve(request);
+    }
+    subscribe(channel, look);
+  });
+}
+
+/** Disconnects a client within its body, once the front has begun to read that; returns when the front has noticed. */
+async function leave(client: Socket, arrives: Promise<IncomingMessage>): Promise<void> {
+  const request = await arrives;
+  const noticed = new Promise((resolve) => request.once("close", resolve));
+  client.resetAndDestroy();
+  await noticed;
+}
+
+/** Asserts that requests reached the server only now: a new one overtakes none that is under way to it. */
+async function assertOnlySeen(address: string): Promise<void> {
+  assert.equal(await (await fetch(address)).text(), "ok");
+  assert.deepEqual(
+    seen.map(({ url: path }) => path),
+    [new URL(address).pathname],
+  );
 }
 
 test("a_request_and_its_response_are_passed_on_unchanged", async () => {
@@ -110,25 +143,25 @@ test("a_body_is_cut_above_the_gateways_limit_and_an_endless_one_is_answered_too"
 test("a_client_that_disconnects_within_its_body_never_reaches_the_server", async () => {
   fresh();
   for (const framing of ["Content-Length: 1000", "Transfer-Encoding: chunked"]) {
+    const arrives = arrival("/left");
     const socket = connect(front.port, "127.0.0.1");
     socket.write(`POST /left HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n5\r\nbegun\r\n`);
-    await pause(100);
-    socket.resetAndDestroy();
+    await leave(socket, arrives);
   }
-  await pause(200);
-  assert.deepEqual(seen, []);
-  assert.equal(await (await fetch(url())).text(), "ok");
+  await assertOnlySeen(`${url()}/later`);
 });
 
 test("a_request_waits_for_a_server_and_is_repeated_only_if_it_is_safe", async () => {
   fresh();
   front.to(undefined);
+  const arrives = arrival("/early");
   const waiting = fetch(`${url()}/early`, { method: "POST", body: "{}" });
-  await pause(300);
-  assert.deepEqual(seen, []);
+  const request = await arrives;
+  await eventually(() => request.readableEnded);
+  await assertOnlySeen(`http://127.0.0.1:${port(server)}/direct`);
   front.to(port(server));
   assert.equal((await waiting).status, 200);
-  assert.equal(seen.length, 1);
+  assert.equal(seen.length, 2);
 
   let broken = 1;
   const breaks = (request: IncomingMessage, response: ServerResponse) => {
@@ -216,11 +249,9 @@ test("a_request_that_offers_another_protocol_is_read_whole_like_any_other", asyn
   for (const { raw } of seen) assert.deepEqual([values(raw, "upgrade"), values(raw, "http2-settings")], [[], []]);
 
   fresh();
-  const leaves = send(`POST /left HTTP/1.1\r\n${offer}Content-Length: 1000\r\n\r\nbegun`);
-  await pause(100);
-  leaves.resetAndDestroy();
-  await pause(200);
-  assert.deepEqual(seen, []);
+  const arrives = arrival("/left");
+  await leave(send(`POST /left HTTP/1.1\r\n${offer}Content-Length: 1000\r\n\r\nbegun`), arrives);
+  await assertOnlySeen(`${url()}/later`);
 });
 
 test("the_address_of_a_client_is_passed_on_and_its_claims_are_not", async () => {
@@ -239,30 +270,51 @@ test("the_address_of_a_client_is_passed_on_and_its_claims_are_not", async () => 
 });
 
 test("a_socket_waits_for_a_server_and_receives_everything_sent_before_the_end", async () => {
-  const long = Buffer.alloc(8 * MIB, "x");
-  const ends = listenFor((socket) => {
-    socket
-      .on("error", () => {})
-      .once("data", () => socket.end(Buffer.concat([Buffer.from("HTTP/1.1 101 Switching Protocols\r\n\r\n"), long])));
+  const head = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+  const opens = Promise.withResolvers<Socket>();
+  const speaks = listenFor((socket) => {
+    socket.on("error", () => {}).once("data", () => void (socket.write(head), opens.resolve(socket)));
   }).listen(0, "127.0.0.1");
-  await once(ends, "listening");
+  await once(speaks, "listening");
   const gone = listenFor().listen(0, "127.0.0.1");
   await once(gone, "listening");
   const { port: refusing } = gone.address() as { port: number };
   await new Promise((resolve) => gone.close(resolve));
 
+  // The front's two sockets: the connection that it accepts, and the last one that it opens.
+  const [accepted, opened]: [Socket[], Socket[]] = [[], []];
+  const refusals: NodeJS.ErrnoException[] = [];
+  const accepts = (event: unknown) => void accepted.push((event as { socket: Socket }).socket);
+  const connects = (event: unknown) => {
+    const { socket } = event as { socket: Socket };
+    opened.push(socket.on("error", (error) => refusals.push(error)));
+  };
   front.to(refusing);
   const client = connect(front.port, "127.0.0.1");
+  subscribe("net.server.socket", accepts);
+  subscribe("net.client.socket", connects);
   client.write("GET /v1/events HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-  await pause(300);
-  front.to((ends.address() as { port: number }).port);
-  await once(client, "readable");
-  // It reads late: the rest must be buffered.
-  await pause(300);
+  await eventually(() => refusals.length > 0);
+  assert.equal(refusals[0]!.code, "ECONNREFUSED");
+  front.to((speaks.address() as { port: number }).port);
+  await eventually(() => client.bytesRead > 0);
+  unsubscribe("net.server.socket", accepts);
+  unsubscribe("net.client.socket", connects);
+
+  // The client reads late: at the end, the front holds what it could not pass on.
+  const [outer, inner, source] = [accepted[0]!, opened.at(-1)!, await opens.promise];
+  let sent = head.length;
+  while (outer.writableLength === 0) {
+    source.write(Buffer.alloc(60 * 1024, "x"));
+    sent += 60 * 1024;
+    await eventually(() => inner.bytesRead === sent);
+  }
+  source.end();
+  await eventually(() => inner.closed);
   let length = 0;
   for await (const data of client) length += (data as Buffer).length;
-  assert.ok(length > long.length, `${length} bytes`);
-  ends.close();
+  assert.equal(length, sent);
+  speaks.close();
   front.to(port(server));
 });
 

@@ -100,27 +100,22 @@ test("bodies_that_are_refused_unread_end_nothing", async () => {
 });
 
 test("clients_that_leave_in_the_middle_end_nothing", async () => {
-  const leave = async (head: string, wait: number) => {
+  /** Sends the head of a request, waits for this status, sends the rest, and disconnects. */
+  const leave = async (head: string, status: number, rest = "") => {
     const socket = connect(Number(new URL(url).port), "127.0.0.1");
     socket.on("error", () => {});
-    socket.write(`${head}\r\nHost: x\r\nAuthorization: Bearer ${adminKey}\r\nContent-Type: application/json\r\n`);
-    return async (rest: string) => {
-      socket.write(rest);
-      await pause(wait);
-      socket.resetAndDestroy();
-    };
+    socket.write(`${head}\r\nHost: x\r\nAuthorization: Bearer ${adminKey}\r\nContent-Type: application/json\r\n\r\n`);
+    const [answer] = await once(socket, "data");
+    assert.match(String(answer), new RegExp(`^HTTP/1.1 ${status} `));
+    await new Promise<void>((resolve) => socket.write(rest, () => resolve()));
+    socket.resetAndDestroy();
   };
-  await (
-    await leave("POST /v1/contexts HTTP/1.1", 200)
-  )('Content-Length: 500000\r\n\r\n{"capability":"');
+  const posts = "POST /v1/contexts HTTP/1.1\r\nExpect: 100-continue";
+  await leave(`${posts}\r\nContent-Length: 500000`, 100, '{"capability":"');
   await serves("a body that broke off");
-  await (
-    await leave("POST /v1/contexts HTTP/1.1", 200)
-  )('Transfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n');
+  await leave(`${posts}\r\nTransfer-Encoding: chunked`, 100, '5\r\n{"a":\r\n');
   await serves("a chunked body that broke off");
-  await (
-    await leave("GET /v1/events HTTP/1.1", 500)
-  )("Accept: text/event-stream\r\n\r\n");
+  await leave("GET /v1/events HTTP/1.1\r\nAccept: text/event-stream", 200);
   await serves("a stream that was left");
   const events = await openEvents({ url, adminKey });
   events.socket.terminate();
