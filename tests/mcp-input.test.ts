@@ -1,10 +1,10 @@
 // Multi-round trips of the modern era: a request for input is a result, and the answer is the same call again.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { ended, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { ended, eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { askModern, errorOf, type McpOptions, resultOf } from "./support/mcp.ts";
-import { json, type Service, startService } from "./support/service.ts";
+import { askModern, errorOf, type McpOptions, openModern, resultOf } from "./support/mcp.ts";
+import { gate, json, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -117,17 +117,23 @@ test("a_client_without_elicitation_is_informed_of_the_required_capability_and_th
 
 test("an_answer_in_the_first_call_answers_the_first_question", async () => {
   const inputResponses = { "input-1": accept({ name: "Ada" }), other: accept({}) };
-  const result = resultOf(await call({ inputResponses }));
-  assert.ok("input-2" in result.inputRequests);
-  await gateway.request("POST", `/v1/contexts/${result._meta["narthex/context"]}/cancel`);
+  // A question that comes after 3 s is asked again; a busy machine may exceed them once.
+  await eventually(async () => {
+    const { inputRequests, _meta } = resultOf(await call({ inputResponses }));
+    await gateway.request("POST", `/v1/contexts/${_meta["narthex/context"]}/cancel`);
+    return "input-2" in inputRequests;
+  });
 });
 
 test("a_late_question_ends_the_stream", async () => {
-  service.handler = (one, response) => void setTimeout(() => void asks(one, response), 4_000);
+  const question = gate(asks);
+  service.handler = question.handler;
   try {
-    const answer = await call();
+    const params = { name: "words__greet", arguments: { a: 1 } };
+    const answer = await openModern(gateway, "tools/call", params, { meta: able });
     assert.equal(answer.headers.get("content-type"), "text/event-stream");
-    const result = resultOf(answer);
+    question.open();
+    const result = resultOf(await answer.whole());
     assert.ok("input-1" in result.inputRequests);
     await gateway.request("POST", `/v1/contexts/${result._meta["narthex/context"]}/cancel`);
   } finally {
@@ -138,15 +144,19 @@ test("a_late_question_ends_the_stream", async () => {
 test("a_question_precedes_a_task", async () => {
   const extensions = { "io.modelcontextprotocol/tasks": {} };
   const meta = { [capabilities]: { elicitation: {}, extensions } };
-  const first = resultOf(await call({}, { meta }));
-  assert.equal(first.resultType, "input_required");
+  // Within 3 s, which a busy machine may exceed once.
+  const first = await eventually(async () => {
+    const one = resultOf(await call({}, { meta }));
+    return one.resultType === "input_required" && one;
+  });
   assert.ok(!("taskId" in first));
-  service.handler = (one, response) =>
-    void setTimeout(() => void json({ result: { hello: one.json.input.name } })(one, response), 4_000);
+  const busy = gate((one, response) => json({ result: { hello: one.json.input.name } })(one, response));
+  service.handler = busy.handler;
   try {
     const inputResponses = { "input-1": accept({ name: "Ada" }) };
     const task = resultOf(await call({ requestState: first.requestState, inputResponses }, { meta }));
     assert.equal(task.resultType, "task");
+    busy.open();
     assert.ok(!("requestState" in task) && !("inputRequests" in task));
     await ended(gateway, task.taskId);
     const done = resultOf(await askModern(gateway, "tasks/get", { taskId: task.taskId }, { meta }));

@@ -1,13 +1,12 @@
 // subscriptions/listen: the notifications of a modern client.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
-import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
+import { eventually, makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { Contract } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
-import { json, type Service, startService } from "./support/service.ts";
+import { gate, json, type Service, startService } from "./support/service.ts";
 import { next, streamed } from "./support/sse.ts";
 
 const method = "subscriptions/listen";
@@ -22,7 +21,7 @@ let legacy: Upstream;
 before(async () => {
   gateway = await startGateway({ timeScale: 0.2, vars: { SOCKET_CHECK_SECONDS: "1" } });
   service = await startService(obedient);
-  await register(gateway, "words", serviceAt(service.url, [{ name: "slow", timeout_seconds: 20 }]));
+  await register(gateway, "words", serviceAt(service.url, [{ name: "slow", timeout_seconds: 20, idempotent: true }]));
   upstream = await startUpstream({ eras: "modern" });
   await register(gateway, "modern", { name: "Modern", type: "tool", transport: { kind: "mcp", url: upstream.url } });
   legacy = await startUpstream({ eras: "legacy" });
@@ -90,21 +89,21 @@ test("only_clients_that_may_call_a_new_tool_are_notified", async () => {
 });
 
 test("a_task_is_reported_until_its_end_with_its_result", async () => {
-  const made = await askModern(
-    gateway,
-    "tools/call",
-    { name: "words__slow", arguments: { ms: 5_000 } },
-    { meta: able },
-  );
-  const { taskId } = resultOf(made);
+  const busy = gate(obedient);
+  service.handler = busy.handler;
+  const params = { name: "words__slow", arguments: { ms: 1 } };
+  const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: able }));
+  service.handler = obedient;
   const listening = await listen({ taskIds: [taskId, "ctx_nothing"] });
   assert.deepEqual(listening.acknowledged, { taskIds: [taskId] });
-  let { method, params } = await listening.next();
+  busy.open();
+  let notification = await listening.next();
   // Its start may be reported first, if it is recorded while the client subscribes.
-  while (params.status === "working") ({ method, params } = await listening.next());
-  assert.deepEqual([method, params.taskId, params.status], ["notifications/tasks", taskId, "completed"]);
-  assert.deepEqual(params.result.structuredContent, { ms: 5_000 });
-  assert.equal(params.resultType, undefined);
+  while (notification.params.status === "working") notification = await listening.next();
+  const { method, params: task } = notification;
+  assert.deepEqual([method, task.taskId, task.status], ["notifications/tasks", taskId, "completed"]);
+  assert.deepEqual(task.result.structuredContent, { ms: 1 });
+  assert.equal(task.resultType, undefined);
   listening.close();
 });
 
@@ -131,7 +130,7 @@ test("a_task_that_requests_input_is_reported_with_its_request", async () => {
   const body = JSON.stringify({ input_required: { message: "Go on?", schema: { type: "boolean" } } });
   const asked = () => fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body });
   // Nor is it certain that the 202 has been recorded.
-  while (!(await asked()).ok) await pause(100);
+  await eventually(async () => (await asked()).ok);
   let { params } = await listening.next();
   // The start of the call and its 202 may both be reported first, if they are recorded while the client subscribes.
   while (params.status === "working") ({ params } = await listening.next());
@@ -143,9 +142,12 @@ test("a_task_that_requests_input_is_reported_with_its_request", async () => {
 });
 
 test("tasks_of_others_and_without_the_extension_are_not_reported", async () => {
-  const { taskId } = resultOf(
-    await askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 4_000 } }, { meta: able }),
-  );
+  const busy = gate();
+  service.handler = busy.handler;
+  const params = { name: "words__slow", arguments: {} };
+  const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: able }));
+  service.handler = obedient;
+  busy.open();
   const { secret: key } = await makeKey(gateway, "caller");
   const others = await listen({ taskIds: [taskId] }, { key });
   assert.deepEqual(others.acknowledged, {});

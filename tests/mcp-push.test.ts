@@ -1,12 +1,11 @@
-// Notifications to MCP clients about changed tools and tasks, by subscriptions/listen and by the GET stream of a
-// session.
+// Notifications to MCP clients about changed tools and tasks, by subscriptions/listen and by the GET stream of a session.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { Contract } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
-import { type Service, startService } from "./support/service.ts";
+import { gate, type Service, startService } from "./support/service.ts";
 import { next, streamed } from "./support/sse.ts";
 
 let gateway: Gateway;
@@ -81,10 +80,14 @@ test("a_subscriber_is_notified_only_when_the_tools_it_sees_change", async () => 
 });
 
 test("a_task_is_reported_with_each_change", async () => {
-  const params = { name: "words__slow", arguments: { ms: 5_000 } };
+  const busy = gate(obedient);
+  service.handler = busy.handler;
+  const params = { name: "words__slow", arguments: { ms: 1 } };
   const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: tasks }));
+  service.handler = obedient;
   const { id, agreed, events } = await listen({ taskIds: [taskId] });
   assert.deepEqual(agreed, { taskIds: [taskId] });
+  busy.open();
   let task;
   do {
     const { method, params } = (await next(events)).message;
@@ -92,7 +95,7 @@ test("a_task_is_reported_with_each_change", async () => {
     task = params;
   } while (task.status === "working");
   assert.equal(task.status, "completed");
-  assert.deepEqual(task.result.structuredContent, { ms: 5_000 });
+  assert.deepEqual(task.result.structuredContent, { ms: 1 });
   await events.return(undefined);
   // An ended task is reported at once.
   const late = await listen({ taskIds: [taskId] });

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { ended, eventually, makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { askModern, errorOf, type McpOptions, resultOf } from "./support/mcp.ts";
-import { json, type Service, startService } from "./support/service.ts";
+import { askModern, errorOf, type McpOptions, openModern, resultOf } from "./support/mcp.ts";
+import { gate, json, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -34,8 +34,12 @@ test("the_extension_is_declared", async () => {
 });
 
 test("a_call_that_ends_soon_makes_no_task", async () => {
-  const result = resultOf(await call({}, 1));
-  assert.deepEqual([result.resultType, result.isError], ["complete", false]);
+  // Within 3 s, which a busy machine may exceed once.
+  const result = await eventually(async () => {
+    const one = resultOf(await call({}, 1));
+    return one.resultType === "complete" && one;
+  });
+  assert.equal(result.isError, false);
 });
 
 test("a_long_call_is_a_task_that_can_be_polled_and_cancelled", async () => {
@@ -55,25 +59,34 @@ test("a_long_call_is_a_task_that_can_be_polled_and_cancelled", async () => {
 });
 
 test("the_result_of_a_task_is_inlined", async () => {
-  const task = resultOf(await call({}, 5_000));
-  assert.equal(task.resultType, "task");
-  await ended(gateway, task.taskId);
-  const done = await get(task.taskId);
-  assert.equal(done.status, "completed");
-  assert.deepEqual(done.result.structuredContent, { ms: 5_000 });
-  assert.equal(done.result.isError, false);
+  const busy = gate(obedient);
+  service.handler = busy.handler;
+  try {
+    const task = resultOf(await call({}, 1));
+    assert.equal(task.resultType, "task");
+    busy.open();
+    await ended(gateway, task.taskId);
+    const done = await get(task.taskId);
+    assert.equal(done.status, "completed");
+    assert.deepEqual(done.result.structuredContent, { ms: 1 });
+    assert.equal(done.result.isError, false);
+  } finally {
+    service.handler = obedient;
+  }
 });
 
 test("a_task_that_requests_input_is_answered_by_an_update", async () => {
   const before = service.calls.length;
-  // A request for input in the first response precedes the task.
-  const question = json({ input_required: { message: "Go on?", schema: { type: "boolean" } } });
+  // A request for input before the call has become a task would be its result.
+  const question = gate(json({ input_required: { message: "Go on?", schema: { type: "boolean" } } }));
   service.handler = (one, response) =>
     one.json.input === undefined
-      ? void setTimeout(() => void question(one, response), 3_000)
+      ? question.handler(one, response)
       : json({ result: { went: one.json.input } })(one, response);
   try {
     const task = resultOf(await call());
+    assert.equal(task.resultType, "task");
+    question.open();
     const asking = await eventually(async () => {
       const seen = await get(task.taskId);
       return seen.status === "input_required" && seen;
@@ -158,10 +171,22 @@ test("a_task_is_its_owners", async () => {
 });
 
 test("clients_without_tasks_or_without_permission_to_read_them_get_none", async () => {
-  const streamed = askModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 4_000 } });
-  const key = (await makeKey(gateway, "bare", ["contexts:create:words.slow"])).secret;
-  const waited = call({ key, headers: { accept: "application/json" } }, 4_000);
-  for (const answer of await Promise.all([streamed, waited])) assert.equal(resultOf(answer).resultType, "complete");
+  const busy = gate(obedient);
+  service.handler = busy.handler;
+  try {
+    const before = service.calls.length;
+    const key = (await makeKey(gateway, "bare", ["contexts:create:words.slow"])).secret;
+    const waited = call({ key, headers: { accept: "application/json" } }, 1);
+    await service.call(before);
+    // Once the stream of a later call has begun, both have taken long enough to be tasks.
+    const streamed = await openModern(gateway, "tools/call", { name: "words__slow", arguments: { ms: 1 } });
+    assert.equal(streamed.headers.get("content-type"), "text/event-stream");
+    busy.open();
+    for (const answer of await Promise.all([streamed.whole(), waited]))
+      assert.equal(resultOf(answer).resultType, "complete");
+  } finally {
+    service.handler = obedient;
+  }
   const error = errorOf(await askModern(gateway, "tasks/get", { taskId: "ctx_1" }), 400, -32021);
   assert.deepEqual(error.data.requiredCapabilities, tasks);
   errorOf(await ask("tasks/get", { taskId: "ctx_nothing" }), 200, -32602);

@@ -5,8 +5,18 @@ import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { ended, eventually, makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { askLegacy, askModern, claim, errorOf, events, message, modernHeaders, resultOf } from "./support/mcp.ts";
-import { echo, json, type Service, startService } from "./support/service.ts";
+import {
+  askLegacy,
+  askModern,
+  claim,
+  errorOf,
+  events,
+  message,
+  modernHeaders,
+  openModern,
+  resultOf,
+} from "./support/mcp.ts";
+import { echo, gate, json, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -239,15 +249,19 @@ test("progress_is_streamed_under_its_token_and_the_response_comes_last", async (
 });
 
 test("a_long_call_is_answered_with_a_stream_or_waited_for", async () => {
-  service.handler = obedient;
-  const params = { name: "words__slow", arguments: { ms: 4000 } };
-  const [streamed, whole] = await Promise.all([
-    askModern(gateway, "tools/call", params),
-    askModern(gateway, "tools/call", params, { headers: { accept: "application/json" } }),
-  ]);
+  const busy = gate();
+  service.handler = busy.handler;
+  const before = service.calls.length;
+  const params = { name: "words__slow", arguments: {} };
+  const waited = askModern(gateway, "tools/call", params, { headers: { accept: "application/json" } });
+  await service.call(before);
+  // Once the stream of a later call has begun, both have taken long enough to be streamed.
+  const streamed = await openModern(gateway, "tools/call", params);
   assert.equal(streamed.headers.get("content-type"), "text/event-stream");
+  busy.open();
+  const whole = await waited;
   assert.equal(whole.headers.get("content-type"), "application/json");
-  for (const answer of [streamed, whole]) assert.equal(resultOf(answer).isError, false);
+  for (const answer of [await streamed.whole(), whole]) assert.equal(resultOf(answer).isError, false);
 });
 
 /** Begins a streaming call and disconnects; returns the context's id. */

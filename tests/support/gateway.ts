@@ -63,6 +63,8 @@ export type Gateway = {
   request(method: string, path: string, options?: RequestOptions): Promise<Answer>;
   /** The same with an unread body: for streams. Not checked against the contract. */
   open(method: string, path: string, options?: RequestOptions): Promise<Response>;
+  /** Reads such a response to its end, and checks it against the contract. */
+  finish(method: string, path: string, response: Response): Promise<Answer>;
   /** Sends a request to the second isolate, with this bearer token; returns the status. */
   askElsewhere(
     method: string,
@@ -81,9 +83,7 @@ export type Gateway = {
   stop(): Promise<void>;
 };
 
-/**
- * The key that encrypts stored secrets; the same for all gateways of a test file, so that one can read another's state.
- */
+/** The key that encrypts stored secrets; the same for all gateways of a test file, so that one can read another's state. */
 export const sealingKey = randomBytes(32).toString("base64");
 
 export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
@@ -142,6 +142,12 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     return exchange(url + path, { method, headers: Object.fromEntries(headers), ...(signal && { signal }) }, body);
   };
 
+  const finish: Gateway["finish"] = async (method, path, response) => {
+    const answer = await whole(response);
+    contract?.checkAnswer(method, path, answer.status, answer.headers, answer.text);
+    return answer;
+  };
+
   return {
     url,
     adminKey,
@@ -149,12 +155,10 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     mf,
     logs,
     open,
+    finish,
     async request(method, path, request = {}) {
       const response = await open(method, path, request);
-      const text = await response.text();
-      const answer = { status: response.status, headers: response.headers, text, json: parsed(text) };
-      if (request.contract !== false) contract?.checkAnswer(method, path, answer.status, answer.headers, text);
-      return answer;
+      return request.contract === false ? whole(response) : finish(method, path, response);
     },
     async askElsewhere(method, path, key, body, more) {
       // miniflare's types depend on a package that is not installed.
@@ -206,6 +210,11 @@ function exchange(url: string, options: HttpOptions, body: Buffer | undefined): 
     outgoing.on("error", reject);
     outgoing.end(body);
   });
+}
+
+async function whole(response: Response): Promise<Answer> {
+  const text = await response.text();
+  return { status: response.status, headers: response.headers, text, json: parsed(text) };
 }
 
 function parsed(text: string): unknown {

@@ -30,6 +30,13 @@ export const message = (method: string, params?: object) => ({
 
 export type McpOptions = RequestOptions & { path?: string; meta?: object };
 
+/** The path and the options of a request of the modern era. */
+function modernRequest(method: string, params: any, options: McpOptions): { path: string; request: RequestOptions } {
+  const { path = "/mcp", meta = {}, ...more } = options;
+  const body = message(method, { ...params, _meta: { ...claim, ...meta } });
+  return { path, request: { ...more, body, headers: { ...modernHeaders(method, params), ...more.headers } } };
+}
+
 /** Sends a request of the modern era; returns the raw response. */
 export function askModern(
   gateway: Gateway,
@@ -37,13 +44,20 @@ export function askModern(
   params: any = {},
   options: McpOptions = {},
 ): Promise<Answer> {
-  const { path = "/mcp", meta = {}, ...more } = options;
-  const body = message(method, { ...params, _meta: { ...claim, ...meta } });
-  return gateway.request("POST", path, {
-    ...more,
-    body,
-    headers: { ...modernHeaders(method, params), ...more.headers },
-  });
+  const { path, request } = modernRequest(method, params, options);
+  return gateway.request("POST", path, request);
+}
+
+/** The same, as soon as the response begins: its headers, and a function that reads it to its end. */
+export async function openModern(
+  gateway: Gateway,
+  method: string,
+  params: any = {},
+  options: McpOptions = {},
+): Promise<{ headers: Headers; whole(): Promise<Answer> }> {
+  const { path, request } = modernRequest(method, params, options);
+  const response = await gateway.open("POST", path, request);
+  return { headers: response.headers, whole: () => gateway.finish("POST", path, response) };
 }
 
 /** Sends a request of the legacy era; returns the raw response. */
