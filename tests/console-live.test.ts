@@ -5,8 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
-import type { Page } from "playwright-core";
+import type { Page, Request } from "playwright-core";
 import { eventually, makeKey, register } from "./support/arrange.ts";
 import { close, demo, furnished, open, signIn, skip } from "./support/console.ts";
 import { databases } from "./support/disk.ts";
@@ -214,11 +213,12 @@ test("the_focus_stays_on_its_row_while_rows_hold_still", { skip }, async () => {
     );
     await region
       .getByRole("status")
-      .getByText(/^\d new in \w+\. The list does not move while you read it\.$/)
+      .getByText(/^\d new in \w+\. The list holds still while you read it\.$/)
       .waitFor();
     // When the button is pressed by keyboard, the first new row gets the focus.
     await region.getByRole("button", { name: "3 new" }).focus();
-    await pause(200);
+    // The list looks whether it is still being read as soon as the focus has moved.
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve)));
     assert.equal(await page.evaluate(() => document.activeElement?.textContent), "3 new");
     await page.keyboard.press("Enter");
     const first = await list.locator("a.card").first().getAttribute("href");
@@ -313,13 +313,16 @@ test("figures_are_labeled_by_the_period_they_were_counted_in", { skip }, async (
   const released = new Promise<void>((resolve) => {
     release = resolve;
   });
-  let held = 0;
+  const held = new Set<Request>();
+  const inFlight = new Set<Request>();
+  page.on("request", (request) => void (request.url().includes("/v1/usage?") && inFlight.add(request)));
+  page.on("requestfinished", (request) => void inFlight.delete(request));
   await page.route("**/v1/usage?*", async (route) => {
     const { searchParams } = new URL(route.request().url());
     const isLong = !searchParams.has("bucket") && Date.now() - Date.parse(searchParams.get("after")!) > 12 * 3_600_000;
     if (!isLong || answer === "now") return route.continue();
     if (answer === "never") return route.fulfill({ status: 422, json: { detail: "Counting is away." } });
-    held += 1;
+    held.add(route.request());
     await released;
     const all = { created: 7777, completed: 7777, failed: 0, cancelled: 0, timed_out: 0, errors: {}, latency_ms: {} };
     return route.fulfill({ json: { data: searchParams.has("group_by") ? [] : [all] } });
@@ -331,15 +334,18 @@ test("figures_are_labeled_by_the_period_they_were_counted_in", { skip }, async (
   // Until the response arrives, figures and label are those of the previous period.
   answer = "later";
   await choice.selectOption("Last 7 days");
-  await eventually(async () => held > 0);
+  await eventually(() => held.size > 0);
   await page
     .getByRole("region", { name: "Ended" })
     .locator(`a[href$="${await send("a redraw")}"]`)
     .waitFor();
   const before = await note.innerText();
   await choice.selectOption("recent");
+  await eventually(() => [...inFlight].every((request) => held.has(request)));
   release();
-  await pause(1000);
+  await eventually(() => inFlight.size === 0);
+  // What arrived before this response has been read.
+  await page.evaluate(async () => (await fetch("/health")).text());
   assert.notEqual(await tile(page, /^Ended since /).innerText(), "7,777");
   await choice.selectOption("Last 7 days");
   await tile(page, /^Ended since /)

@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import type { Page } from "playwright-core";
 import { eventually } from "./support/arrange.ts";
@@ -216,13 +215,14 @@ test("every_screen_fits_phones_tablets_and_desktops", { skip, timeout: 600_000 }
 test("an_empty_gateway_shows_first_steps_and_starts_its_demonstration", { skip }, async () => {
   const empty = await startGateway();
   const page = await open(empty);
+  await page.clock.install();
   await signIn(page, empty.adminKey);
   await page.getByRole("heading", { name: "Nothing here yet" }).waitFor();
   await page.getByRole("button", { name: "Start the demonstration" }).waitFor();
   await checked(page, "an empty gateway");
   // The screen is redrawn every 10 seconds, in place.
   await page.locator("main").getByRole("link", { name: "Register a service" }).focus();
-  await pause(11_000);
+  await page.clock.runFor(11_000);
   assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Register a service");
   await page.getByRole("button", { name: "Start the demonstration" }).click();
   await heading(page, "Demonstration").waitFor();
