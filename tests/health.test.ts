@@ -138,7 +138,7 @@ test("a_check_distinguishes_a_refused_connection_from_a_missing_response", async
   await register(gateway, "silent", serviceAt(silent.url, [{ name: "silent" }]));
   const late = (await check("silent")).json;
   assert.deepEqual([late.healthy, late.error, late.status_code], [false, "timed_out", null]);
-  assert.ok(late.latency_ms >= 4_900 && late.latency_ms < 15_000, String(late.latency_ms));
+  assert.ok(late.latency_ms >= 4_900 && late.latency_ms < 60_000, String(late.latency_ms));
 });
 
 test("a_redirect_of_the_health_path_is_not_followed", async () => {

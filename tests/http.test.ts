@@ -278,7 +278,7 @@ test("a_head_does_not_wait_open_a_stream_or_use_up_a_ticket", async () => {
   const began = Date.now();
   const head = (path: string, headers: Record<string, string> = {}, key?: string | null) =>
     gateway.request("HEAD", path, { headers, ...(key !== undefined && { key }) });
-  assert.equal((await head(`/v1/contexts/${later.id}`, { prefer: "wait=30" })).status, 200);
+  assert.equal((await head(`/v1/contexts/${later.id}`, { prefer: "wait=110" })).status, 200);
   const sse = { accept: "text/event-stream" };
   for (const path of ["/v1/events", `/v1/contexts/${later.id}/events`]) {
     const answer = await head(path, sse);
@@ -288,7 +288,7 @@ test("a_head_does_not_wait_open_a_stream_or_use_up_a_ticket", async () => {
       path,
     );
   }
-  assert.ok(Date.now() - began < 25_000, "nothing was waited for");
+  assert.ok(Date.now() - began < 100_000, "nothing was waited for");
   const { json: made } = await gateway.request("POST", "/v1/tickets");
   assert.equal((await head(`/v1/events?ticket=${made.ticket}`, sse, null)).status, 401);
   const stop = new AbortController();

@@ -13,7 +13,7 @@ import {
   serviceAt,
 } from "./support/arrange.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
-import { type Service, startService } from "./support/service.ts";
+import { gate, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -228,31 +228,41 @@ test("a_concurrency_limit_is_held_while_waiting_for_a_context", async () => {
     { kind: "concurrent", quota: 2, window_seconds: undefined, binds: { service: "worker" } },
     async () => {
       const before = service.calls.length;
-      const slow = Array.from({ length: 2 }, () => create(gateway, { parameters: { ms: 5_000 } }));
-      await eventually(() => service.calls.length === before + 2 || null);
+      const awaited = gate();
+      service.handler = awaited.handler;
+      const slow = Array.from({ length: 2 }, () => create(gateway));
+      await service.call(before + 1);
       const third = await create(gateway);
       assert.deepEqual(refused(third, 429, "rate_limited")["violated-policies"], ["two"]);
       assert.equal(third.headers.get("ratelimit-policy"), '"two";q=2;qu="concurrent-requests"');
       assert.equal(third.headers.get("ratelimit"), '"two";r=0');
       assert.ok(Number(third.headers.get("retry-after")) >= 1);
+      awaited.open();
       for (const answer of await Promise.all(slow)) assert.equal(answer.status, 200, answer.text);
       await eventually(async () => (await create(gateway)).status === 200 || null);
       // Listeners hold it until the stream's end.
-      const listening = Array.from({ length: 2 }, () =>
-        create(gateway, { parameters: { ms: 5_000 } }, { headers: { accept: "text/event-stream" }, contract: false }),
-      );
-      await eventually(() => service.calls.length >= before + 5 || null);
+      const heard = gate();
+      service.handler = heard.handler;
+      const calls = service.calls.length;
+      const listen = () => create(gateway, {}, { headers: { accept: "text/event-stream" }, contract: false });
+      const listening = [listen(), listen()];
+      await service.call(calls + 1);
       refused(await create(gateway), 429, "rate_limited");
+      heard.open();
       for (const answer of await Promise.all(listening)) assert.match(answer.text, /event: end/);
       // Asynchronous contexts hold none.
+      const busy = gate();
+      service.handler = busy.handler;
       const later: string[] = [];
       for (let turn = 0; turn < 5; turn++) {
         await eventually(async () => {
-          const answer = await create(gateway, { parameters: { ms: 1_000 } }, { headers: { prefer: "respond-async" } });
+          const answer = await create(gateway, {}, { headers: { prefer: "respond-async" } });
           if (answer.status === 202) later.push(answer.json.id);
           return answer.status === 202 || null;
         });
       }
+      busy.open();
+      service.handler = obedient;
       for (const id of later) assert.equal((await ended(gateway, id)).status, "completed");
     },
   );

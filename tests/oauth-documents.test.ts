@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
-import { refused } from "./support/arrange.ts";
+import { eventually, refused } from "./support/arrange.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
 import { json, type Service, startService, status } from "./support/service.ts";
 
@@ -114,7 +114,7 @@ test("many_concurrent_requests_are_served_by_one_fetch", async () => {
     await whole(call, response);
   };
   const views = Promise.all(Array.from({ length: 10 }, () => view(question(id).asked)));
-  while (fetches(id) === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  await eventually(() => fetches(id) > 0);
   release();
   for (const page of await views) assert.equal(page.status, 200);
   assert.equal(fetches(id), 1);

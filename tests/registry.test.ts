@@ -16,7 +16,7 @@ import {
   serviceAt,
 } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { type Service, startService } from "./support/service.ts";
+import { gate, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -173,7 +173,9 @@ test("a_patch_with_null_removes_the_credentials", async () => {
 test("a_draining_service_finishes_its_work_takes_none_and_can_be_resumed", async () => {
   await register(gateway, "drained", serviceAt(service.url, [{ name: "drained" }]));
   const calls = service.calls.length;
-  const running = await accepted(gateway, { capability: "drained", parameters: { ms: 1500 } });
+  const busy = gate();
+  service.handler = busy.handler;
+  const running = await accepted(gateway, { capability: "drained" });
   await service.call(calls);
   const waiting = await accepted(gateway, { capability: "drained", run_at: new Date(Date.now() + 1000).toISOString() });
   const drained = await patch("drained", { status: "draining" });
@@ -187,8 +189,10 @@ test("a_draining_service_finishes_its_work_takes_none_and_can_be_resumed", async
     "draining",
     "another patch does not undo it",
   );
+  busy.open();
   assert.equal((await ended(gateway, running.id)).status, "completed");
   assert.equal((await ended(gateway, waiting.id)).status, "completed", "admitted before it drained");
+  service.handler = obedient;
   assert.equal((await patch("drained", { status: null })).json.status, "online", "its calls went well");
   assert.equal((await create(gateway, { capability: "drained" })).json.status, "completed");
 });
@@ -196,11 +200,15 @@ test("a_draining_service_finishes_its_work_takes_none_and_can_be_resumed", async
 test("a_deregistered_service_finishes_its_running_work", async () => {
   await register(gateway, "leaving", serviceAt(service.url, [{ name: "leaving" }]));
   const calls = service.calls.length;
-  const { id } = await accepted(gateway, { capability: "leaving", parameters: { ms: 1000 } });
+  const busy = gate();
+  service.handler = busy.handler;
+  const { id } = await accepted(gateway, { capability: "leaving" });
   await service.call(calls);
+  service.handler = obedient;
   assert.equal((await remove("leaving")).status, 204);
   const problem = refused(await create(gateway, { capability: "leaving" }), 422, "validation_failed");
   assert.deepEqual(pointers(problem), ["#/capability"]);
+  busy.open();
   assert.equal((await ended(gateway, id)).status, "completed");
 });
 

@@ -53,13 +53,14 @@ for (const [name, away] of [
       return seen.resting_until !== null && seen.waiting === 12 ? seen : null;
     });
     assert.deepEqual([resting.status, resting.reason], ["active", null]);
-    // Deliveries under way at the beginning have ended; from now on it is always the same event.
     const before = here.calls.length;
-    assert.ok(before <= 8, `${before} calls`);
     await gateway.evict("EventHub", "default");
     await here.call(before + 1);
-    const tries = here.calls.slice(before).map(idOf);
-    assert.equal(new Set(tries).size, 1, tries.join());
+    // Deliveries under way at the beginning have failed, too; what is tried again is always the same event.
+    const tries = here.calls.map(idOf);
+    const again = tries.filter((id, at) => tries.indexOf(id) < at);
+    assert.ok(new Set(tries).size <= 8, tries.join());
+    assert.equal(new Set(again).size, 1, tries.join());
     assert.ok((await get(name)).resting_until !== null);
     const last = here.calls.length;
     here.handler = status(204);

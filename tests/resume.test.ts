@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { accepted, create, ended, makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { type Service, startService } from "./support/service.ts";
+import { gate, type Service, startService } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
 let gateway: Gateway;
@@ -153,10 +153,14 @@ test("a_client_that_was_catching_up_continues_after_hibernation", async () => {
 test("a_store_evicted_between_admit_and_completion_loses_no_event", async () => {
   const events = await openEvents(gateway);
   const calls = service.calls.length;
-  const contexts = await Promise.all(Array.from({ length: 8 }, () => accepted(gateway, { parameters: { ms: 800 } })));
+  const busy = gate();
+  service.handler = busy.handler;
+  const contexts = await Promise.all(Array.from({ length: 8 }, () => accepted(gateway)));
   await service.call(calls + contexts.length - 1);
+  service.handler = obedient;
   const stores = new Set(contexts.map(({ id }) => `default/${id.slice(4, 8)}`));
   for (const store of stores) await gateway.evict("ContextStore", store);
+  busy.open();
   for (const { id } of contexts) assert.equal((await ended(gateway, id)).status, "completed");
   for (const store of stores) await gateway.evict("ContextStore", store);
   const left = new Set(contexts.map(({ id }) => id));

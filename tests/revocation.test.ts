@@ -30,35 +30,33 @@ const there =
     gateway.askElsewhere(method, path, key, body);
 const durable = ["POST", "/v1/contexts", { capability: "work" }] as const;
 const quick = ["POST", "/v1/contexts", { capability: "look" }] as const;
-const ways: Record<string, { ask: Asks; withinMs: number }> = {
-  "a durable context, here": { ask: here(...durable), withinMs: 0 },
-  "a durable context, in another isolate": { ask: there(...durable), withinMs: 0 },
-  "whoami, in another isolate": { ask: there("GET", "/v1/whoami"), withinMs: 0 },
-  "a list, in another isolate": { ask: there("GET", "/v1/contexts"), withinMs: 0 },
-  "a call with durable: false, in another isolate": { ask: there(...quick), withinMs: 2_500 },
+/** How long after the response a request may begin that is still accepted; undefined: none is. */
+const ways: Record<string, { ask: Asks; withinMs?: number }> = {
+  "a durable context, here": { ask: here(...durable) },
+  "a durable context, in another isolate": { ask: there(...durable) },
+  "whoami, in another isolate": { ask: there("GET", "/v1/whoami") },
+  "a list, in another isolate": { ask: there("GET", "/v1/contexts") },
+  "a call with durable: false, in another isolate": { ask: there(...quick), withinMs: 5_000 },
 };
 
 for (const [name, { ask, withinMs }] of Object.entries(ways)) {
   test(`a_revoked_key_is_refused_with_the_next_admission: ${name}`, async (context) => {
+    /** When each accepted request began, after the response to the revocation; its duration does not count. */
     const seen: number[] = [];
     for (let turn = 0; turn < 5; turn++) {
       const { id, secret } = await makeKey(gateway, "caller");
       assert.equal(await ask(secret), 200);
       assert.equal((await gateway.request("DELETE", `/v1/keys/${id}`)).status, 204);
       const answered = performance.now();
-      // Requests that begin after the response count; their duration does not.
-      let began = performance.now();
-      while ((await ask(secret)) !== 401) {
-        assert.ok(performance.now() - answered < 5_000, "revocation holds everywhere within 5 s");
-        began = performance.now();
+      for (;;) {
+        const began = performance.now() - answered;
+        if ((await ask(secret)) === 401) break;
+        seen.push(began);
+        assert.ok(began <= (withinMs ?? -1), `${name}: accepted ${began.toFixed(1)} ms after the revocation`);
       }
-      seen.push(began - answered);
     }
-    const worst = Math.max(...seen);
-    context.diagnostic(
-      `the last request taken began ${worst.toFixed(1)} ms after the revocation, at worst of ${seen.length}`,
-    );
-    console.log(`revocation, ${name}: refused what began ${worst.toFixed(1)} ms after the answer, or earlier`);
-    assert.ok(worst <= withinMs + 5, `${name}: ${seen}`);
+    const last = seen.length === 0 ? "none" : `the last after ${Math.max(...seen).toFixed(1)} ms`;
+    context.diagnostic(`requests accepted after the revocation: ${last}`);
+    console.log(`revocation, ${name}: requests accepted afterwards: ${last}`);
   });
 }

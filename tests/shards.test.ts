@@ -148,7 +148,7 @@ test("credentials_that_end_close_their_sockets_in_time_without_any_event", async
   const old = await openMany(ROOM, { key });
   const fresh = await open({ key: made.secret });
   for (const { closed } of old) assert.equal((await closed).code, 4401);
-  assert.ok(Date.now() - began < 25_000, `after ${Date.now() - began} ms`);
+  assert.ok(Date.now() - began < 60_000, `after ${Date.now() - began} ms`);
   await closeAll([fresh, ...sockets]);
 });
 

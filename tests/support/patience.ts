@@ -11,7 +11,7 @@ export const PATIENCE_MS = 90_000;
  * How late an event may be that the gateway promises within two seconds: storms.test.ts checks the promise itself while
  * nothing else runs.
  */
-export const PUNCTUAL_MS = 10_000;
+export const PUNCTUAL_MS = 30_000;
 
 /**
  * How much longer than its promise a gateway may take on this machine: 1, unless far more runs than it has cores for.
