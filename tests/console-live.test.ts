@@ -213,7 +213,7 @@ test("the_focus_stays_on_its_row_while_rows_hold_still", { skip }, async () => {
     );
     await region
       .getByRole("status")
-      .getByText(/^\d new in \w+\. The list holds still while you read it\.$/)
+      .getByText(/^\d new in \w+\. The list does not move while you read it\.$/)
       .waitFor();
     // When the button is pressed by keyboard, the first new row gets the focus.
     await region.getByRole("button", { name: "3 new" }).focus();

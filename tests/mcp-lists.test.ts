@@ -1,4 +1,5 @@
-// Servers with endless lists, many invalid items, or unreadable lists: clients still get the valid part. Long lists come in pages.
+// Servers with endless lists, many invalid items, or unreadable lists: clients still get the valid part. Long lists
+// come in pages.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
@@ -59,7 +60,8 @@ for (const [era, ask] of [
 
   test(`a_circular_list_ends_for_a_${era}_client`, async () => {
     const lists: Record<string, [List, number, boolean]> = {
-      // From the second page to the first, and from the only one to itself: for some servers an empty cursor means the end.
+      // From the second page to the first, and from the only one to itself: for some servers an empty cursor means the
+      // end.
       two: [(cursor) => (cursor === "c" ? page(["demo://2"], "") : page(["demo://1"], "c")), 2, false],
       one: [() => page(["demo://1"], ""), 1, false],
       same: [(cursor) => page([cursor === undefined ? "demo://1" : "demo://2"], "c"), 2, true],

@@ -1,4 +1,5 @@
-// Authorization of MCP endpoints: how a client discovers where to get a token, and which token is valid at which endpoint.
+// Authorization of MCP endpoints: how a client discovers where to get a token, and which token is valid at which
+// endpoint.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { register, serviceAt } from "./support/arrange.ts";

@@ -1,4 +1,5 @@
-// Notifications to MCP clients about changed tools and tasks, by subscriptions/listen and by the GET stream of a session.
+// Notifications to MCP clients about changed tools and tasks, by subscriptions/listen and by the GET stream of a
+// session.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";

@@ -83,7 +83,9 @@ export type Gateway = {
   stop(): Promise<void>;
 };
 
-/** The key that encrypts stored secrets; the same for all gateways of a test file, so that one can read another's state. */
+/**
+ * The key that encrypts stored secrets; the same for all gateways of a test file, so that one can read another's state.
+ */
 export const sealingKey = randomBytes(32).toString("base64");
 
 export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
