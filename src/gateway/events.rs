@@ -23,9 +23,9 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::events::cloud_event::gap_event;
 use narthex_core::events::filter::Filter;
+use narthex_core::events::sequence::Sequence;
 use narthex_core::http::page_cursor;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::http::query::sequence;
 
 use super::answer::{Answer, internal};
 use super::authenticate::authenticated;
@@ -106,18 +106,18 @@ async fn identify_viewer(call: &Call) -> Result<(Viewer, Option<CredentialWatch>
     Err(refused())
 }
 
-fn after(call: &Call) -> Result<Option<u64>, Problem> {
+fn after(call: &Call) -> Result<Option<Sequence>, Problem> {
     let fault = || Problem::invalid(vec![Fault::new("?after", "must be the sequence of an event")]);
-    call.query("after").map(|text| sequence(&text).ok_or_else(fault)).transpose()
+    call.query("after").map(|text| Sequence::parse(&text).ok_or_else(fault)).transpose()
 }
 
 /// The event after which a stream resumes. A client that reconnects by itself names it in a header, and repeats the
 /// query.
-fn resumed(call: &Call) -> Result<Option<u64>, Problem> {
+fn resumed(call: &Call) -> Result<Option<Sequence>, Problem> {
     let after = after(call)?;
     let last = call.request.header("last-event-id").filter(|text| !text.trim().is_empty());
     let fault = || Problem::new(Code::InvalidRequest, "Last-Event-ID must be the sequence of an event.");
-    Ok(last.map(|text| sequence(text.trim()).ok_or_else(fault)).transpose()?.or(after))
+    Ok(last.map(|text| Sequence::parse(text.trim()).ok_or_else(fault)).transpose()?.or(after))
 }
 
 /// How a client reads events.
@@ -198,8 +198,8 @@ async fn opened(mut open: Open) -> Result<JsValue, Problem> {
     let (tenant, after) = (open.viewer.tenant.clone(), open.after);
     let mut opened = objects::open_socket(Kind::Events, &tenant.object(), &open).await.map_err(internal)?;
     if let SocketResponse::Elsewhere(place) = &opened {
-        let place = place.split_once(' ').and_then(|(shard, last)| Some((shard.parse().ok()?, last.parse().ok()?)));
-        let (shard, last): (u16, u64) = place.ok_or_else(|| Problem::internal("the hub named no shard"))?;
+        let place = place.split_once(' ').and_then(|(shard, last)| Some((shard.parse().ok()?, Sequence::parse(last)?)));
+        let (shard, last): (u16, Sequence) = place.ok_or_else(|| Problem::internal("the hub named no shard"))?;
         open.shard = shard;
         // The shard may lag behind the hub, which therefore determines the position.
         open.after = Some(after.map_or(last, |after| after.min(last)));
@@ -212,7 +212,7 @@ async fn opened(mut open: Open) -> Result<JsValue, Problem> {
 }
 
 /// A socket for a reader that is only notified of events, and then looks itself.
-pub async fn held(caller: &Caller, filter: Filter, after: Option<u64>) -> Result<ClientSocket, Problem> {
+pub async fn held(caller: &Caller, filter: Filter, after: Option<Sequence>) -> Result<ClientSocket, Problem> {
     let viewer = Viewer { notify_only: true, by: Vec::new(), ..viewer(caller, "contexts:read") };
     let headers = Headers::default().as_str().to_string();
     let open = Open { viewer, filter, after, bound_to: None, form: Form::Frame, shard: 0, headers };
@@ -315,17 +315,17 @@ async fn list(
     let key = &caller.snapshot.cursor_key;
     let from = match call.query("cursor") {
         Some(text) => {
-            let last = page_cursor::read(key, &text, &digest).and_then(|last| last.parse::<u64>().ok());
+            let last = page_cursor::read(key, &text, &digest).and_then(|last| Sequence::parse(&last));
             Some(last.ok_or_else(bad_cursor)?)
         }
         None => after(call)?,
     };
     let tenant = viewer.tenant.clone();
-    let ask = Ask::List { viewer, filter, after: from.unwrap_or(0), since, limit };
+    let ask = Ask::List { viewer, filter, after: from.unwrap_or_default(), since, limit };
     match ask_hub(&tenant, &ask).await? {
         Reply::Events { mut events, next, gap } => {
             if let Some(first) = gap.filter(|_| since.is_none()) {
-                let gap = gap_event(&tenant, clock::now(), from.unwrap_or(0), first);
+                let gap = gap_event(&tenant, clock::now(), from.unwrap_or_default(), first);
                 events.insert(0, RawValue::from_string(gap).map_err(|error| Problem::internal(error.to_string()))?);
             }
             page(call, &events, next.map(|last| page_cursor::write(key, &last.to_string(), &digest)))

@@ -65,7 +65,7 @@ fn delivery_view(delivery: &Delivery) -> DeliveryView<'_> {
         event_id: &delivery.event_id,
         r#type: &delivery.event_type,
         subject: &delivery.subject,
-        sequence: narthex_core::events::cloud_event::sequence_text(delivery.sequence),
+        sequence: delivery.sequence.text(),
         status: delivery.state,
         attempts: delivery.attempts,
         last_attempt: delivery.last.as_ref().map(Into::into),

@@ -9,6 +9,8 @@ use wasm_bindgen::prelude::*;
 use super::Failure;
 use super::objects::Kind;
 use narthex_core::base::tenant_id::TenantId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::events::sequence::Sequence;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -56,6 +58,12 @@ impl From<u64> for Value<'_> {
     }
 }
 
+impl From<Sequence> for Value<'_> {
+    fn from(sequence: Sequence) -> Self {
+        Value::Integer(sequence.get())
+    }
+}
+
 impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Value::Null, Into::into)
@@ -77,6 +85,10 @@ impl Row {
 
     pub fn integer(&self, at: u32) -> Option<u64> {
         self.0.get(at).as_f64().filter(|number| *number >= 0.0).map(|number| number as u64)
+    }
+
+    pub fn sequence(&self, at: u32) -> Option<Sequence> {
+        self.integer(at).map(Sequence::from_stored)
     }
 }
 
@@ -154,7 +166,7 @@ impl Sql {
     }
 
     /// Sets the alarm, replacing the previous one. Writes one row.
-    pub fn set_alarm(&self, at: narthex_core::base::time::Timestamp) {
+    pub fn set_alarm(&self, at: Timestamp) {
         set_alarm(&self.storage, self.kind as u32, at.0 as f64);
     }
 }

@@ -27,6 +27,7 @@ use narthex_core::access::principal::Principal;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
+use narthex_core::events::sequence::Sequence;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::responses::{self, KEEP_ALIVE};
 use narthex_core::mcp::subscription::closed;
@@ -62,7 +63,7 @@ pub(super) struct Topics {
     /// States of these tasks.
     pub tasks: Vec<ContextId>,
     /// The hub's sequence after which the stream resumes.
-    pub after: Option<u64>,
+    pub after: Option<Sequence>,
 }
 
 pub(super) struct NotificationStream {
@@ -234,7 +235,7 @@ impl NotificationStream {
         let (mut sequence, mut check_tools, mut tasks) = (None, false, BTreeMap::new());
         for line in frames.lines() {
             if let Some(id) = line.strip_prefix("id: ") {
-                sequence = id.trim().parse::<u64>().ok().or(sequence);
+                sequence = Sequence::parse(id.trim()).or(sequence);
             }
             let event = line.strip_prefix("data: ").and_then(|data| serde_json::from_str::<HubEvent>(data).ok());
             let Some(event) = event else { continue };
@@ -309,7 +310,7 @@ impl NotificationStream {
     }
 
     /// A notification; `params` are members without braces.
-    fn notification(&self, method: &str, params: &str, sequence: Option<u64>) -> String {
+    fn notification(&self, method: &str, params: &str, sequence: Option<Sequence>) -> String {
         let comma = if params.is_empty() { "" } else { "," };
         match &self.reader {
             Reader::Subscription(id) => {

@@ -7,6 +7,7 @@ use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionRepl
 use crate::platform::streams::Stream;
 use crate::transport::mcp::catalogue_refresh;
 use narthex_core::base::id::ContextId;
+use narthex_core::events::sequence::Sequence;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
@@ -104,7 +105,7 @@ pub async fn open_get_stream(
     session: Session,
 ) -> Result<Answer, Error> {
     let last_event = call.request.header("last-event-id").and_then(|text| text.trim().strip_prefix(GET_EVENT_PREFIX));
-    let after = last_event.and_then(|text| text.parse().ok());
+    let after = last_event.and_then(Sequence::parse);
     let SessionReply::Listening { number } = session.ask(SessionAsk::Listen).await? else {
         return Err(Problem::not_found("session").into());
     };

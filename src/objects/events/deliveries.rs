@@ -10,6 +10,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::events::bundle::{Bundle, Item};
+use narthex_core::events::sequence::Sequence;
 use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
 use narthex_core::webhooks::delivery_queue::{Claim, DeliveryQueue, Disposition, MAX_WAITING, PendingDelivery};
 
@@ -47,7 +48,7 @@ fn document<T: serde::de::DeserializeOwned>(row: &Row, at: u32) -> Result<T, Fai
 }
 
 /// A delivery without attempts.
-fn new_delivery(batch: &Batch, bundle: &Bundle, item: &Item, sequence: u64, now: Timestamp) -> Delivery {
+fn new_delivery(batch: &Batch, bundle: &Bundle, item: &Item, sequence: Sequence, now: Timestamp) -> Delivery {
     Delivery {
         event_id: format!("{}-{}", batch.publisher, item.number),
         event_type: item.kind.event_type().as_str().into(),

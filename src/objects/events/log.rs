@@ -16,6 +16,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::{Bundle, Item, newer_than};
 use narthex_core::events::cloud_event::cloud_event;
+use narthex_core::events::sequence::Sequence;
 
 use super::messages::{Page, Publish, StoredBatch, Viewer};
 
@@ -37,7 +38,7 @@ const PAGE_BYTES: usize = 1024 * 1024;
 
 /// A batch in the log.
 pub struct Batch {
-    pub first: u64,
+    pub first: Sequence,
     pub tenant: TenantId,
     pub publisher: String,
     pub bundles: Vec<Bundle>,
@@ -45,13 +46,13 @@ pub struct Batch {
 
 impl Batch {
     /// Renders one of its events.
-    pub fn event(&self, bundle: &Bundle, item: &Item, before: Option<u64>, sequence: u64) -> String {
+    pub fn event(&self, bundle: &Bundle, item: &Item, before: Option<u64>, sequence: Sequence) -> String {
         let settings = settings::current();
         cloud_event(settings.public_url.as_deref(), &self.tenant, &self.publisher, bundle, item, before, sequence)
     }
 
     /// Every event with its sequence and the number of its subject's previous event.
-    pub fn events(&self) -> impl Iterator<Item = (u64, &Bundle, &Item, Option<u64>)> {
+    pub fn events(&self) -> impl Iterator<Item = (Sequence, &Bundle, &Item, Option<u64>)> {
         let mut sequence = self.first;
         self.bundles
             .iter()
@@ -64,7 +65,7 @@ impl Batch {
             })
             .map(move |(bundle, item, earlier)| {
                 let at = sequence;
-                sequence += 1;
+                sequence = sequence.next();
                 (at, bundle, item, earlier)
             })
     }
@@ -72,7 +73,7 @@ impl Batch {
 
 pub struct Log {
     sql: Sql,
-    next: u64,
+    next: Sequence,
     heads: BTreeMap<String, u64>,
 }
 
@@ -90,7 +91,7 @@ fn tenant_in(row: &Row) -> TenantId {
 
 fn batch(row: &Row) -> Result<Batch, Failure> {
     Ok(Batch {
-        first: row.integer(0).unwrap_or_default(),
+        first: row.sequence(0).unwrap_or_default(),
         tenant: tenant_in(row),
         publisher: row.text(2).unwrap_or_default(),
         bundles: serde_json::from_str(&row.text(3).unwrap_or_default())?,
@@ -106,10 +107,10 @@ impl Log {
         let newest = sql.first("SELECT first, count, heads FROM log ORDER BY first DESC LIMIT 1", &[])?;
         let (next, heads) = match newest {
             Some(row) => (
-                row.integer(0).unwrap_or_default() + row.integer(1).unwrap_or_default(),
+                row.sequence(0).unwrap_or_default().plus(row.integer(1).unwrap_or_default()),
                 serde_json::from_str(&row.text(2).unwrap_or_default())?,
             ),
-            None => (1, BTreeMap::new()),
+            None => (Sequence::FIRST, BTreeMap::new()),
         };
         Ok(Self { sql, next, heads })
     }
@@ -135,17 +136,17 @@ impl Log {
     }
 
     /// The sequence of the next event.
-    pub fn next(&self) -> u64 {
+    pub fn next(&self) -> Sequence {
         self.next
     }
 
     /// The present position, for [`Log::rewind`].
-    pub fn mark(&self) -> (u64, BTreeMap<String, u64>) {
+    pub fn mark(&self) -> (Sequence, BTreeMap<String, u64>) {
         (self.next, self.heads.clone())
     }
 
     /// Returns to a mark after the appended rows were rolled back.
-    pub fn rewind(&mut self, (next, heads): (u64, BTreeMap<String, u64>)) {
+    pub fn rewind(&mut self, (next, heads): (Sequence, BTreeMap<String, u64>)) {
         self.next = next;
         self.heads = heads;
     }
@@ -163,9 +164,9 @@ impl Log {
         rows.iter().map(batch).collect()
     }
 
-    /// The sequence of the last event; 0 if there is none.
-    pub fn last(&self) -> u64 {
-        self.next - 1
+    /// The sequence of the last event.
+    pub fn last(&self) -> Sequence {
+        self.next.previous()
     }
 
     /// Appends the new part of a batch; returns true if there was one.
@@ -200,13 +201,13 @@ impl Log {
                 bundles.into(),
             ],
         )?;
-        self.next += count;
+        self.next = self.next.plus(count);
         self.heads = heads;
         Ok(true)
     }
 
     /// Batches with events after `after`, oldest first.
-    pub fn after(&self, after: u64, most: u64) -> Result<Vec<Batch>, Failure> {
+    pub fn after(&self, after: Sequence, most: u64) -> Result<Vec<Batch>, Failure> {
         let rows = self.sql.rows(
             "SELECT first, tenant, teller, bundles FROM log WHERE first + count > CAST(?1 AS INTEGER) + 1 \
              AND first >= COALESCE((SELECT MAX(first) FROM log WHERE first <= CAST(?1 AS INTEGER) + 1), 0) \
@@ -217,20 +218,20 @@ impl Log {
     }
 
     /// Batches with events after `after`, in stored form, as many as fit one message.
-    pub fn page(&self, after: u64) -> Result<Page, Failure> {
+    pub fn page(&self, after: Sequence) -> Result<Page, Failure> {
         let rows = self.sql.rows(
             "SELECT first, tenant, teller, bundles, count FROM log WHERE first + count > CAST(?1 AS INTEGER) + 1 \
              AND first >= COALESCE((SELECT MAX(first) FROM log WHERE first <= CAST(?1 AS INTEGER) + 1), 0) \
              ORDER BY first LIMIT CAST(?2 AS INTEGER)",
             &[after.into(), PAGE_BATCHES.into()],
         )?;
-        let (mut batches, mut bytes, mut last) = (Vec::new(), 0, self.next - 1);
+        let (mut batches, mut bytes, mut last) = (Vec::new(), 0, self.last());
         for row in rows {
             if bytes > PAGE_BYTES {
                 break;
             }
-            let (first, text) = (row.integer(0).unwrap_or_default(), row.text(3).unwrap_or_default());
-            last = first + row.integer(4).unwrap_or_default() - 1;
+            let (first, text) = (row.sequence(0).unwrap_or_default(), row.text(3).unwrap_or_default());
+            last = first.plus(row.integer(4).unwrap_or_default()).previous();
             bytes += text.len();
             batches.push(StoredBatch {
                 first,
@@ -262,34 +263,34 @@ impl Log {
     }
 
     /// The sequence before the first event received at this time or later; `at` grows with `first`.
-    pub fn before_time(&self, at: Timestamp) -> Result<u64, Failure> {
+    pub fn before_time(&self, at: Timestamp) -> Result<Sequence, Failure> {
         let (mut low, mut high) = (self.first_kept()?.unwrap_or(self.next), self.next);
         while low < high {
-            let middle = low + (high - low) / 2;
+            let middle = low.midpoint(high);
             let row = self.sql.first(
                 "SELECT first, count, at FROM log WHERE first <= CAST(? AS INTEGER) ORDER BY first DESC LIMIT 1",
                 &[middle.into()],
             )?;
             let Some(row) = row else { break };
-            let (first, count) = (row.integer(0).unwrap_or_default(), row.integer(1).unwrap_or_default());
+            let (first, count) = (row.sequence(0).unwrap_or_default(), row.integer(1).unwrap_or_default());
             if row.integer(2).unwrap_or_default() >= at.0 {
                 high = first;
             } else {
-                low = first + count;
+                low = first.plus(count);
             }
         }
-        Ok(low.saturating_sub(1))
+        Ok(low.previous())
     }
 
-    pub fn first_kept(&self) -> Result<Option<u64>, Failure> {
+    pub fn first_kept(&self) -> Result<Option<Sequence>, Failure> {
         let row = self.sql.first("SELECT first FROM log ORDER BY first LIMIT 1", &[])?;
-        Ok(row.and_then(|row| row.integer(0)))
+        Ok(row.and_then(|row| row.sequence(0)))
     }
 
     /// Deletes some of the events older than `before`; returns true if there may be more.
     pub fn delete_old(&self, before: Timestamp) -> Result<bool, Failure> {
         let newest = "SELECT MAX(first) FROM log";
-        let newest = self.sql.first(newest, &[])?.and_then(|row| row.integer(0)).unwrap_or(0);
+        let newest = self.sql.first(newest, &[])?.and_then(|row| row.sequence(0)).unwrap_or_default();
         let deleted = self.sql.rows(
             "DELETE FROM log WHERE first IN (SELECT first FROM log WHERE at < CAST(? AS INTEGER) \
              AND first < CAST(? AS INTEGER) ORDER BY first LIMIT CAST(? AS INTEGER)) RETURNING 1",

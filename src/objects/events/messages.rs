@@ -10,6 +10,7 @@ use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
+use narthex_core::events::sequence::Sequence;
 use narthex_core::usage::{UsageCounts, UsageKey};
 use narthex_core::webhooks::delivery::{DeliveryAttempt, Disablement};
 
@@ -75,7 +76,7 @@ pub enum Ask {
         viewer: Viewer,
         filter: Filter,
         #[serde(default)]
-        after: u64,
+        after: Sequence,
         #[serde(default)]
         since: Option<Timestamp>,
         limit: u64,
@@ -111,7 +112,7 @@ pub enum Ask {
     /// Registers a shard.
     Join { shard: u16, tenant: TenantId },
     /// Reads the log after a sequence, for a shard's socket that catches up.
-    Read { after: u64 },
+    Read { after: Sequence },
 }
 
 /// Usage in whole hours from the first named, and how to group it.
@@ -171,7 +172,7 @@ pub struct Delivery {
     pub event_id: String,
     pub event_type: String,
     pub subject: String,
-    pub sequence: u64,
+    pub sequence: Sequence,
     pub created_at: Timestamp,
     pub attempts: usize,
     /// The attempts that reached the receiver and were rejected; all of them if unset.
@@ -212,7 +213,7 @@ pub enum ShardAsk {
     /// The events after `after`; without it, only the hub's position.
     Push {
         #[serde(default)]
-        after: Option<u64>,
+        after: Option<Sequence>,
         page: Page,
     },
     /// Closes the sockets of ended credentials.
@@ -224,7 +225,7 @@ pub enum ShardAsk {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShardReply {
-    Reached { reached: u64, sockets: usize },
+    Reached { reached: Sequence, sockets: usize },
     Joining,
     Gone,
     Done,
@@ -235,15 +236,15 @@ pub enum ShardReply {
 pub struct Page {
     pub batches: Vec<StoredBatch>,
     /// The first sequence in the log.
-    pub first_kept: u64,
+    pub first_kept: Sequence,
     /// The last sequence of these batches, or of the log if there are none.
-    pub last: u64,
+    pub last: Sequence,
 }
 
 /// A batch as stored in the log.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StoredBatch {
-    pub first: u64,
+    pub first: Sequence,
     pub tenant: TenantId,
     #[serde(rename = "teller")]
     pub publisher: String,
@@ -281,7 +282,7 @@ pub struct Open {
     pub filter: Filter,
     /// Resumes after this sequence; without it, the stream starts with the next event.
     #[serde(default)]
-    pub after: Option<u64>,
+    pub after: Option<Sequence>,
     /// The one subject that this socket may see, whatever it subscribes to later.
     #[serde(default)]
     pub bound_to: Option<String>,
@@ -304,10 +305,10 @@ pub enum Reply {
     Events {
         events: Vec<Box<RawValue>>,
         /// Where the next page starts; `None` at the end of the log.
-        next: Option<u64>,
+        next: Option<Sequence>,
         /// The requested range includes events before this sequence, which are no longer in the log.
         #[serde(default)]
-        gap: Option<u64>,
+        gap: Option<Sequence>,
     },
     Ticket(Option<Viewer>),
     Faults(Vec<Fault>),
@@ -330,7 +331,7 @@ pub enum Reply {
     Idle,
     /// The shard receives the events after this sequence.
     Joined {
-        last: u64,
+        last: Sequence,
     },
     Page(Page),
 }

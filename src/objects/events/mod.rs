@@ -28,6 +28,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::fanout::Shards;
 use narthex_core::events::filter::Filter;
+use narthex_core::events::sequence::Sequence;
 
 use deliveries::Deliveries;
 use log::Log;
@@ -46,7 +47,7 @@ struct Hub {
     log: RefCell<Log>,
     subscribers: Subscribers,
     /// Everything up to this sequence was sent to live sockets.
-    sent_up_to: Cell<u64>,
+    sent_up_to: Cell<Sequence>,
     shards: RefCell<Shards>,
     /// Set once a shard has joined.
     tenant: RefCell<Option<TenantId>>,
@@ -187,14 +188,14 @@ impl Hub {
         }
     }
 
-    fn list(&self, filter: &Filter, after: u64, since: Option<Timestamp>, limit: u64) -> Result<Reply, Failure> {
+    fn list(&self, filter: &Filter, after: Sequence, since: Option<Timestamp>, limit: u64) -> Result<Reply, Failure> {
         let log = self.log.borrow();
         let from = match since {
             Some(at) => log.before_time(at)?.max(after),
             None => after,
         };
         let first_kept = log.first_kept()?.unwrap_or_else(|| log.next());
-        let gap = (after > 0 && after + 1 < first_kept).then_some(first_kept);
+        let gap = (after > Sequence::START && after.next() < first_kept).then_some(first_kept);
         let (mut events, mut bytes, mut position, mut batches_seen) = (Vec::new(), 0, from, 0);
         loop {
             let batches = log.after(position, BATCHES_AT_ONCE)?;
@@ -209,7 +210,7 @@ impl Hub {
                         events.push(RawValue::from_string(text)?);
                     }
                     if events.len() as u64 == limit || bytes >= LIST_BYTES {
-                        let more = sequence + 1 < log.next();
+                        let more = sequence.next() < log.next();
                         return Ok(Reply::Events { events, next: more.then_some(sequence), gap });
                     }
                 }

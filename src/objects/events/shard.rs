@@ -15,6 +15,7 @@ use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::fanout::{PushDecision, ShardPosition};
+use narthex_core::events::sequence::Sequence;
 
 use super::messages::{Ask, Open, Page, Reply, ShardAsk, ShardReply};
 use super::subscribers::{FeedResult, LogSpan, MAX_SOCKETS, SLOW_READER_PAUSE_MS, Subscribers};
@@ -40,7 +41,7 @@ impl EventShard {
         let open = || {
             let sql = Sql::of(state, Kind::Shards);
             sql.run(CREATE, &[])?;
-            let reached = sql.first("SELECT reached FROM reach", &[])?.and_then(|row| row.integer(0));
+            let reached = sql.first("SELECT reached FROM reach", &[])?.and_then(|row| row.sequence(0));
             Ok((sql, reached))
         };
         let (sql, reached) = open().map_err(|failure: Failure| js_sys::Error::new(&failure.0))?;
@@ -106,12 +107,12 @@ impl Shard {
         }
     }
 
-    fn handle_push(self: &Rc<Self>, after: Option<u64>, page: &Page) -> Result<ShardReply, Failure> {
+    fn handle_push(self: &Rc<Self>, after: Option<Sequence>, page: &Page) -> Result<ShardReply, Failure> {
         let span = page.span()?;
         let reached = self.reach.borrow().reached();
-        if let Some(reached) = reached.filter(|reached| reached + 1 < page.first_kept) {
+        if let Some(reached) = reached.filter(|reached| reached.next() < page.first_kept) {
             self.subscribers.report_gap(reached, page.first_kept);
-            self.reach.borrow_mut().skip_to(page.first_kept - 1);
+            self.reach.borrow_mut().skip_to(page.first_kept.previous());
         }
         let decision = self.reach.borrow_mut().take(after, page.last, !self.subscribers.is_empty());
         let sockets = self.subscribers.len();
@@ -203,9 +204,9 @@ impl Shard {
         }
     }
 
-    async fn read(&self, after: u64) -> Result<LogSpan, Failure> {
+    async fn read(&self, after: Sequence) -> Result<LogSpan, Failure> {
         if self.reach.borrow().reached() == Some(after) {
-            return Ok(LogSpan { batches: Vec::new(), first_kept: 0 });
+            return Ok(LogSpan { batches: Vec::new(), first_kept: Sequence::FIRST });
         }
         let tenant = self.subscribers.tenant().ok_or_else(|| Failure("the shard has no sockets".into()))?;
         match objects::send(Kind::Events, &tenant.object(), "", &Ask::Read { after }, PATIENCE_MS).await? {

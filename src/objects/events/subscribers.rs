@@ -24,6 +24,7 @@ use narthex_core::events::bundle::{EventKind, RegistryEvent};
 use narthex_core::events::close_code::StreamCloseCode;
 use narthex_core::events::cloud_event::frame;
 use narthex_core::events::filter::Filter;
+use narthex_core::events::sequence::Sequence;
 
 use super::log::Batch;
 use super::messages::{Form, Open, Revocation, Viewer};
@@ -48,7 +49,7 @@ struct Subscription {
     form: Form,
     /// While catching up: everything up to this sequence was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    sent: Option<u64>,
+    sent: Option<Sequence>,
 }
 
 /// Live sockets with the same filter.
@@ -118,7 +119,7 @@ impl Subscribers {
     }
 
     /// Opens a socket that has everything up to `sent`, or is live. Without room, it is closed at once.
-    pub fn accept(&self, open: Open, sent: Option<u64>, has_room: bool) -> JsValue {
+    pub fn accept(&self, open: Open, sent: Option<Sequence>, has_room: bool) -> JsValue {
         let mut headers = Headers::default();
         let mut lines = open.headers.split('\n');
         while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
@@ -151,7 +152,7 @@ impl Subscribers {
     }
 
     /// Sends the events after `after` to live sockets.
-    pub fn broadcast(&self, batches: &[Batch], after: u64) {
+    pub fn broadcast(&self, batches: &[Batch], after: Sequence) {
         for batch in batches {
             for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > after) {
                 // The message that closes a revoked key's sockets may be lost; this event is not.
@@ -301,7 +302,7 @@ impl Subscribers {
     }
 }
 
-fn in_form(event: &str, form: Form, sequence: u64) -> String {
+fn in_form(event: &str, form: Form, sequence: Sequence) -> String {
     match form {
         Form::Message => event.to_string(),
         Form::Frame => frame(event, sequence),

@@ -8,6 +8,7 @@ use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{dataset, log_event};
 use narthex_core::base::time::Timestamp;
+use narthex_core::events::sequence::Sequence;
 use narthex_core::usage::data_point::data_point;
 use narthex_core::usage::{HOUR_MS, UsageCounts, UsageKey, count};
 
@@ -51,8 +52,8 @@ impl Usage {
     /// Counts the events logged since the last time.
     pub fn catch_up(&self, log: &Log) -> Result<(), Failure> {
         let upto = "SELECT upto FROM counted";
-        let mut counted = self.0.first(upto, &[])?.and_then(|row| row.integer(0)).unwrap_or(0);
-        while counted + 1 < log.next() {
+        let mut counted = self.0.first(upto, &[])?.and_then(|row| row.sequence(0)).unwrap_or_default();
+        while counted.next() < log.next() {
             let batches = log.after(counted, BATCHES_PER_COUNT)?;
             let mut counts: BTreeMap<UsageKey, UsageCounts> = BTreeMap::new();
             let Some(last) = batches.last().and_then(|batch| batch.events().last().map(|(at, ..)| at)) else { break };
@@ -63,7 +64,7 @@ impl Usage {
                     if sequence > counted {
                         count(bundle, &mut counts);
                     }
-                    sequence += bundle.items.len() as u64;
+                    sequence = sequence.plus(bundle.items.len() as u64);
                 }
             }
             self.0.transaction(|| {
@@ -169,11 +170,11 @@ impl Usage {
 impl Hub {
     /// Writes contexts that ended in the events just logged to the deployment's dataset, if it has one. This is best
     /// effort: the log remains complete, so points that cannot be written are dropped.
-    pub(super) fn write_points(&self, from: u64) {
+    pub(super) fn write_points(&self, from: Sequence) {
         if !dataset::is_bound() {
             return;
         }
-        let Ok(batches) = self.log.borrow().after(from - 1, 1) else { return };
+        let Ok(batches) = self.log.borrow().after(from.previous(), 1) else { return };
         let mut points = Vec::new();
         for batch in &batches {
             points.extend(batch.events().filter_map(|(_, bundle, item, _)| data_point(&batch.tenant, bundle, item)));

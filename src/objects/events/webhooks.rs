@@ -50,7 +50,7 @@ impl Hub {
             if !self.log.borrow_mut().append(now, publish)? {
                 return Ok(None);
             }
-            let batches = self.log.borrow().after(from - 1, 1)?;
+            let batches = self.log.borrow().after(from.previous(), 1)?;
             self.deliveries.borrow_mut().write(&batches, now).map(Some)
         });
         let written = written.inspect_err(|_| self.log.borrow_mut().rewind(mark))?;

@@ -5,20 +5,16 @@ use serde_json::value::RawValue;
 
 use super::bundle::{Bundle, EventKind, Item};
 use super::event_type::EventType;
+use super::sequence::Sequence;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{AttemptOutcome, ContextError};
 use crate::http::one_line::one_line;
 
-/// A `sequence` as 16 digits, so that its text sorts.
-pub fn sequence_text(sequence: u64) -> String {
-    format!("{sequence:016}")
-}
-
 /// An event as a Server-Sent Events message; its id is where a client resumes.
-pub fn frame(event: &str, sequence: u64) -> String {
-    format!("id: {}\ndata: {}\n\n", sequence_text(sequence), one_line(event))
+pub fn frame(event: &str, sequence: Sequence) -> String {
+    format!("id: {}\ndata: {}\n\n", sequence.text(), one_line(event))
 }
 
 #[derive(Serialize)]
@@ -161,7 +157,7 @@ pub fn cloud_event(
     bundle: &Bundle,
     item: &Item,
     before: Option<u64>,
-    sequence: u64,
+    sequence: Sequence,
 ) -> String {
     let of_context = !matches!(item.kind, EventKind::Registry { .. });
     serde_json::to_string(&CloudEvent {
@@ -171,7 +167,7 @@ pub fn cloud_event(
         r#type: item.kind.event_type().as_str(),
         subject: &bundle.subject,
         time: item.at.text(),
-        sequence: sequence_text(sequence),
+        sequence: sequence.text(),
         datacontenttype: "application/json",
         correlationid: of_context.then_some(bundle.subject.as_str()),
         causationid: before.map(|number| format!("{source}-{number}")),
@@ -188,7 +184,7 @@ fn unlogged_event(
     subject: &str,
     id: &str,
     now: Timestamp,
-    sequence: u64,
+    sequence: Sequence,
     data: String,
 ) -> String {
     let Ok(data) = RawValue::from_string(data) else {
@@ -201,7 +197,7 @@ fn unlogged_event(
         r#type: kind.as_str(),
         subject,
         time: now.text(),
-        sequence: sequence_text(sequence),
+        sequence: sequence.text(),
         datacontenttype: "application/json",
         correlationid: None,
         causationid: None,
@@ -214,13 +210,13 @@ fn unlogged_event(
 /// The event that tests a webhook. It is not part of the log and has no position in it.
 pub fn test_event(tenant: &TenantId, webhook: &str, id: &str, now: Timestamp) -> String {
     let data = serde_json::json!({"id": webhook}).to_string();
-    unlogged_event(tenant, EventType::WebhookTest, webhook, id, now, 0, data)
+    unlogged_event(tenant, EventType::WebhookTest, webhook, id, now, Sequence::START, data)
 }
 
 /// The event that informs a client that events it asked for have been deleted.
-pub fn gap_event(tenant: &TenantId, now: Timestamp, asked_after: u64, first_kept: u64) -> String {
-    let (after, first) = (sequence_text(asked_after), sequence_text(first_kept));
+pub fn gap_event(tenant: &TenantId, now: Timestamp, asked_after: Sequence, first_kept: Sequence) -> String {
+    let (after, first) = (asked_after.text(), first_kept.text());
     let data = format!(r#"{{"after":"{after}","first_available":"{first}"}}"#);
     let id = format!("gap-{asked_after}-{first_kept}");
-    unlogged_event(tenant, EventType::StreamGap, "stream", &id, now, first_kept.saturating_sub(1), data)
+    unlogged_event(tenant, EventType::StreamGap, "stream", &id, now, first_kept.previous(), data)
 }

@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 
+use super::sequence::Sequence;
+
 /// The maximum number of shards of a tenant.
 pub const MAX_SHARDS: u16 = 15;
 
@@ -24,7 +26,7 @@ pub enum Placement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushReply {
     Reached {
-        reached: u64,
+        reached: Sequence,
         sockets: usize,
     },
     /// The shard is joining.
@@ -37,14 +39,14 @@ pub enum PushReply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Push {
     pub generation: u64,
-    pub after: Option<u64>,
+    pub after: Option<Sequence>,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     /// `None` until it has joined.
     generation: Option<u64>,
-    reached: Option<u64>,
+    reached: Option<Sequence>,
     /// As last reported, plus the sockets sent there since.
     sockets: usize,
     pushing: bool,
@@ -109,7 +111,7 @@ impl Shards {
 
     /// The shards that lack events of a log that ends with `last` and are not being pushed to; the caller must push to
     /// them now.
-    pub fn shards_behind(&mut self, last: u64) -> Vec<u16> {
+    pub fn shards_behind(&mut self, last: Sequence) -> Vec<u16> {
         let lacks = |shard: &Shard| shard.generation.is_some() && !shard.pushing && shard.reached != Some(last);
         let shards_behind = self.known.iter_mut().filter(|(_, shard)| lacks(shard));
         shards_behind
@@ -121,7 +123,7 @@ impl Shards {
     }
 
     /// The next push to a shard; `None` if it has everything or is gone.
-    pub fn next(&mut self, number: u16, last: u64) -> Option<Push> {
+    pub fn next(&mut self, number: u16, last: Sequence) -> Option<Push> {
         let shard = self.known.get_mut(&number)?;
         shard.pushing = false;
         let generation = shard.generation?;
@@ -163,9 +165,9 @@ impl Shards {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushDecision {
     /// It sends its live sockets the events after this one, if there are any.
-    SendAfter(u64),
+    SendAfter(Sequence),
     /// Events before the push are missing.
-    Missing(u64),
+    Missing(Sequence),
     Joining,
     Gone,
 }
@@ -173,18 +175,18 @@ pub enum PushDecision {
 /// The position of a shard.
 #[derive(Debug, Default)]
 pub struct ShardPosition {
-    reached: Option<u64>,
+    reached: Option<Sequence>,
     joining: usize,
 }
 
 impl ShardPosition {
     /// Restores the persisted position.
-    pub fn restore(reached: Option<u64>) -> Self {
+    pub fn restore(reached: Option<Sequence>) -> Self {
         Self { reached, joining: 0 }
     }
 
     /// The position, if the shard has joined.
-    pub fn reached(&self) -> Option<u64> {
+    pub fn reached(&self) -> Option<Sequence> {
         self.reached
     }
 
@@ -194,23 +196,23 @@ impl ShardPosition {
     }
 
     /// Ends a joining with the hub's answer, if there was one.
-    pub fn end_joining(&mut self, last: Option<u64>) {
+    pub fn end_joining(&mut self, last: Option<Sequence>) {
         self.joining -= 1;
         self.reached = self.reached.or(last);
     }
 
     /// Skips events that have been deleted.
-    pub fn skip_to(&mut self, reached: u64) {
+    pub fn skip_to(&mut self, reached: Sequence) {
         self.reached = self.reached.map(|before| before.max(reached));
     }
 
     /// Reverts to a position, after events that were taken could not be stored.
-    pub fn revert_to(&mut self, reached: u64) {
+    pub fn revert_to(&mut self, reached: Sequence) {
         self.reached = Some(reached);
     }
 
     /// Decides about a push of the events after `after` up to `last`.
-    pub fn take(&mut self, after: Option<u64>, last: u64, has_sockets: bool) -> PushDecision {
+    pub fn take(&mut self, after: Option<Sequence>, last: Sequence, has_sockets: bool) -> PushDecision {
         if self.joining > 0 && self.reached.is_none() {
             return PushDecision::Joining;
         }

@@ -10,6 +10,7 @@ pub mod cloud_event;
 pub mod event_type;
 pub mod fanout;
 pub mod filter;
+pub mod sequence;
 
 #[cfg(test)]
 mod tests;

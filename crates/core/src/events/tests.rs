@@ -1,5 +1,6 @@
 use super::bundle::*;
 use super::cloud_event::*;
+use super::sequence::Sequence;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::context::lease::LeaseNumber;
@@ -72,7 +73,8 @@ fn an_event_is_a_cloud_event() {
         next
     });
     let bundle = bundle(&head, EventResult::Absent, 0);
-    let text = cloud_event(None, &TenantId::first(), "eu00", &bundle, &bundle.items[1], Some(1), 42);
+    let text =
+        cloud_event(None, &TenantId::first(), "eu00", &bundle, &bundle.items[1], Some(1), Sequence::from_stored(42));
     let event: serde_json::Value = serde_json::from_str(&text).unwrap();
     for (name, value) in [
         ("specversion", "1.0"),
@@ -111,11 +113,13 @@ fn a_large_result_is_linked() {
     });
     let large = RawValue::from_string(format!("\"{}\"", "x".repeat(MAX_RESULT_BYTES))).unwrap();
     let bundle = bundle(&head, Some(&*large).into(), 0);
-    let text = cloud_event(None, &TenantId::first(), "eu00", &bundle, bundle.items.last().unwrap(), None, 1);
+    let text =
+        cloud_event(None, &TenantId::first(), "eu00", &bundle, bundle.items.last().unwrap(), None, Sequence::FIRST);
     assert!(text.len() < 2_000 && text.contains(r#""result_url":"/v1/contexts/ctx_"#));
     // With a known gateway address, a receiver learns it.
     let public = Some("https://gateway.example.com");
-    let text = cloud_event(public, &TenantId::first(), "eu00", &bundle, bundle.items.last().unwrap(), None, 1);
+    let text =
+        cloud_event(public, &TenantId::first(), "eu00", &bundle, bundle.items.last().unwrap(), None, Sequence::FIRST);
     assert!(text.contains(r#""result_url":"https://gateway.example.com/v1/contexts/ctx_"#));
 }
 

@@ -17,12 +17,6 @@ pub fn integer(text: &str) -> Option<u64> {
     is_spelt.then(|| text.parse().ok()).flatten()
 }
 
-/// The sequence of an event: digits, with or without leading zeros.
-pub fn sequence(text: &str) -> Option<u64> {
-    let is_spelt = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_spelt.then(|| text.parse().ok()).flatten().filter(|number| *number < 1 << 53)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,10 +51,6 @@ mod tests {
         }
         for text in ["", "+5", "-5", "05", "00", " 5", "5 ", "5.0", "1e2", "0x5", "٥", "99999999999999999999999"] {
             assert_eq!(integer(text), None, "{text}");
-        }
-        assert_eq!((sequence("0000000000000042"), sequence("42"), sequence("0")), (Some(42), Some(42), Some(0)));
-        for text in ["", "+42", " 42", "00000000000000042", "9007199254740992", "x"] {
-            assert_eq!(sequence(text), None, "{text}");
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::platform::clock;
 use narthex_core::events::close_code::StreamCloseCode;
-use narthex_core::events::cloud_event::{gap_event, sequence_text};
+use narthex_core::events::cloud_event::gap_event;
+use narthex_core::events::sequence::Sequence;
 
 use super::{Subscribers, Subscription, in_form};
 use crate::objects::events::log::Batch;
@@ -11,7 +12,7 @@ use crate::objects::events::log::Batch;
 pub struct LogSpan {
     pub batches: Vec<Batch>,
     /// The first sequence in the log.
-    pub first_kept: u64,
+    pub first_kept: Sequence,
 }
 
 /// The result of feeding a socket.
@@ -39,7 +40,7 @@ impl Subscribers {
     }
 
     /// Up to where a socket that catches up was sent events; `None` if it is live or closed.
-    pub fn sent(&self, slot: u32) -> Option<u64> {
+    pub fn sent(&self, slot: u32) -> Option<Sequence> {
         self.subscriptions.borrow().get(&slot).and_then(|subscription| subscription.sent)
     }
 
@@ -50,12 +51,12 @@ impl Subscribers {
 
     /// Sends a socket the matching events of a span, up to `end`, the position of the live sockets; there, it becomes
     /// live.
-    pub fn feed(&self, slot: u32, span: &LogSpan, end: u64) -> FeedResult {
+    pub fn feed(&self, slot: u32, span: &LogSpan, end: Sequence) -> FeedResult {
         let known = self.subscriptions.borrow().get(&slot).cloned();
         let Some(Subscription { sent: Some(sent), .. }) = &known else { return FeedResult::Done };
         let sent = *sent;
         let Some(mut subscription) = known else { return FeedResult::Done };
-        if sent + 1 < span.first_kept {
+        if sent.next() < span.first_kept {
             self.send_gap(slot, &subscription, sent, span.first_kept);
             return FeedResult::Done;
         }
@@ -92,17 +93,17 @@ impl Subscribers {
         }
     }
 
-    fn send_gap(&self, slot: u32, subscription: &Subscription, sent: u64, first_kept: u64) {
+    fn send_gap(&self, slot: u32, subscription: &Subscription, sent: Sequence, first_kept: Sequence) {
         let event = gap_event(&subscription.viewer.tenant, clock::now(), sent, first_kept);
-        self.sockets.send(&[slot], &in_form(&event, subscription.form, first_kept.saturating_sub(1)));
+        self.sockets.send(&[slot], &in_form(&event, subscription.form, first_kept.previous()));
         let gap = StreamCloseCode::Gap;
-        let reason = format!("{} {}", gap.reason(), sequence_text(first_kept.saturating_sub(1)));
+        let reason = format!("{} {}", gap.reason(), first_kept.previous().text());
         self.sockets.close(slot, gap.code(), &reason);
         self.closed(slot);
     }
 
     /// Closes the live sockets, whose next events are no longer in the log.
-    pub fn report_gap(&self, reached: u64, first_kept: u64) {
+    pub fn report_gap(&self, reached: Sequence, first_kept: Sequence) {
         let live: Vec<(u32, Subscription)> = {
             let subscriptions = self.subscriptions.borrow();
             let live = subscriptions.iter().filter(|(_, subscription)| subscription.sent.is_none());

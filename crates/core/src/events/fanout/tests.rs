@@ -2,6 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn at(sequence: u64) -> Sequence {
+    Sequence::from_stored(sequence)
+}
+
 #[test]
 fn a_hub_with_room_needs_no_shard() {
     let mut shards = Shards::restore(2, []);
@@ -16,8 +20,8 @@ fn shards_are_filled_evenly_and_opened_when_all_are_full() {
     let placed: Vec<Placement> = (0..6).map(|_| shards.place(2)).collect();
     assert_eq!(placed, [1, 1, 2, 2, 3, 3].map(Placement::Shard));
     shards.join(2);
-    let push = shards.next(2, 1).unwrap();
-    shards.handle_reply(2, push.generation, PushReply::Reached { reached: 1, sockets: 0 });
+    let push = shards.next(2, at(1)).unwrap();
+    shards.handle_reply(2, push.generation, PushReply::Reached { reached: at(1), sockets: 0 });
     assert_eq!(shards.place(2), Placement::Shard(2), "some of its sockets have closed");
 }
 
@@ -35,7 +39,7 @@ fn when_all_are_full_a_socket_goes_nowhere() {
 fn a_shard_that_was_let_go_while_it_joined_again_stays() {
     let mut shards = Shards::restore(1, []);
     shards.join(1);
-    let push = shards.next(1, 6).unwrap();
+    let push = shards.next(1, at(6)).unwrap();
     shards.join(1);
     assert!(!shards.handle_reply(1, push.generation, PushReply::Gone), "said before it joined again");
     assert_eq!(shards.joined().collect::<Vec<_>>(), [1]);
@@ -44,30 +48,35 @@ fn a_shard_that_was_let_go_while_it_joined_again_stays() {
 #[test]
 fn after_a_restart_a_shard_is_asked_for_its_position() {
     let mut shards = Shards::restore(1, [3]);
-    assert_eq!(shards.shards_behind(9), [3]);
-    let push = shards.next(3, 9).unwrap();
+    assert_eq!(shards.shards_behind(at(9)), [3]);
+    let push = shards.next(3, at(9)).unwrap();
     assert_eq!(push.after, None);
-    let mut reach = ShardPosition::restore(Some(7));
-    assert_eq!(reach.take(push.after, 9, true), PushDecision::Missing(7));
-    shards.handle_reply(3, push.generation, PushReply::Reached { reached: 7, sockets: 1 });
-    assert_eq!(shards.next(3, 9).unwrap().after, Some(7));
+    let mut reach = ShardPosition::restore(Some(at(7)));
+    assert_eq!(reach.take(push.after, at(9), true), PushDecision::Missing(at(7)));
+    shards.handle_reply(3, push.generation, PushReply::Reached { reached: at(7), sockets: 1 });
+    assert_eq!(shards.next(3, at(9)).unwrap().after, Some(at(7)));
+}
+
+/// The sequences after `from` up to `end`.
+fn between(from: Sequence, end: Sequence) -> impl Iterator<Item = Sequence> {
+    (from.get() + 1..=end.get()).map(at)
 }
 
 /// A world of one hub and one shard whose messages are lost, late and out of order; sequences stand for events.
 #[derive(Default)]
 struct World {
-    last: u64,
+    last: Sequence,
     /// On the hub's disk.
     kept: Vec<u16>,
     reach: ShardPosition,
     /// Live sockets: where each began, and what it received.
-    sockets: Vec<(u64, Vec<u64>)>,
+    sockets: Vec<(Sequence, Vec<Sequence>)>,
     /// Pushes in transit, with the end of the log when they were made.
-    pushes: Vec<(Push, u64)>,
+    pushes: Vec<(Push, Sequence)>,
     /// Replies to pushes, in transit.
     said: Vec<(u64, PushReply)>,
     joins: usize,
-    joined: Vec<u64>,
+    joined: Vec<Sequence>,
     /// Sockets that wait for a joining to end.
     waiting: usize,
 }
@@ -102,7 +111,7 @@ impl World {
         }
     }
 
-    fn end_join(&mut self, last: Option<u64>) {
+    fn end_join(&mut self, last: Option<Sequence>) {
         self.reach.end_joining(last);
         self.waiting -= 1;
         if let Some(at) = self.reach.reached() {
@@ -110,11 +119,11 @@ impl World {
         }
     }
 
-    fn take(&mut self, push: Push, end: u64) -> PushReply {
+    fn take(&mut self, push: Push, end: Sequence) -> PushReply {
         match self.reach.take(push.after, end, !self.sockets.is_empty()) {
             PushDecision::SendAfter(from) => {
                 for (_, got) in &mut self.sockets {
-                    got.extend(from + 1..=end);
+                    got.extend(between(from, end));
                 }
                 PushReply::Reached { reached: self.reach.reached().unwrap(), sockets: self.sockets.len() }
             }
@@ -128,7 +137,7 @@ impl World {
     fn step(&mut self, shards: &mut Shards, step: &Move) {
         let at = |index: usize, len: usize| (len > 0).then(|| index % len.max(1));
         match *step {
-            Move::Append(count) => self.last += count,
+            Move::Append(count) => self.last = self.last.plus(count),
             Move::Open => self.open(),
             Move::Close(index) => {
                 if let Some(index) = at(index, self.sockets.len()) {
@@ -207,8 +216,8 @@ impl World {
 
     fn check(&self) {
         for (from, got) in &self.sockets {
-            let end = from + got.len() as u64;
-            assert_eq!(*got, (from + 1..=end).collect::<Vec<_>>(), "in order, each once");
+            let end = from.plus(got.len() as u64);
+            assert_eq!(*got, between(*from, end).collect::<Vec<_>>(), "in order, each once");
             assert_eq!(Some(end), self.reach.reached(), "a live socket has what its shard has");
         }
     }
@@ -259,7 +268,7 @@ proptest! {
         }
         world.check();
         for (from, got) in &world.sockets {
-            prop_assert_eq!(from + got.len() as u64, world.last, "up to the log's end");
+            prop_assert_eq!(from.plus(got.len() as u64), world.last, "up to the log's end");
         }
     }
 }
