@@ -86,13 +86,13 @@ pub fn broken(failure: Failure) -> Problem {
     Problem { cause: Some(failure.0), ..Problem::new(Code::InvalidRequest, "The body could not be read to its end.") }
 }
 
-/// A body as text: the check of its JSON found that it is UTF-8.
-pub fn text(body: Vec<u8>) -> String {
-    String::from_utf8(body).unwrap_or_default()
+/// A JSON body as text. The check of the JSON finds that it is UTF-8.
+fn checked_text(body: Vec<u8>) -> Result<String, Problem> {
+    json::check(&body, MAX_DEPTH).map_err(|invalid| invalid_json(&invalid))?;
+    Ok(String::from_utf8(body).unwrap_or_default())
 }
 
-fn read_members<T>(body: &[u8], read: impl FnOnce(&mut Object<'_>) -> T) -> Result<T, Problem> {
-    let text = std::str::from_utf8(body).unwrap_or_default();
+fn read_members<T>(text: &str, read: impl FnOnce(&mut Object<'_>) -> T) -> Result<T, Problem> {
     let mut members = Object::new(text, "#").map_err(|fault| Problem::invalid(vec![fault]))?;
     let value = read(&mut members);
     let faults = members.finish();
@@ -184,32 +184,21 @@ impl Call {
 
     /// The members that `read` takes of the JSON body, which must be an object without others.
     pub async fn read_body<T>(&self, read: impl FnOnce(&mut Object<'_>) -> T) -> Result<T, Problem> {
-        read_members(&self.json_body().await?, read)
+        read_members(&self.json_text().await?, read)
     }
 
     /// As [`Call::read_body`]; without a body, of an empty object.
     pub async fn read_optional_body<T>(&self, read: impl FnOnce(&mut Object<'_>) -> T) -> Result<T, Problem> {
-        read_members(&self.optional_json_body().await?, read)
+        read_members(&self.optional_json_text().await?, read)
     }
 
-    /// As [`Call::json_body`], as text.
+    /// The whole JSON body, checked, as text.
     pub async fn json_text(&self) -> Result<String, Problem> {
-        self.json_body().await.map(text)
+        let body = self.json_bytes(MAX_BODY_BYTES).await?;
+        checked_text(body)
     }
 
-    /// The whole JSON body, checked.
-    pub async fn json_body(&self) -> Result<Vec<u8>, Problem> {
-        self.json_body_within(MAX_BODY_BYTES).await
-    }
-
-    /// As [`Call::json_body`], of at most so many bytes.
-    pub async fn json_body_within(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
-        let body = self.json_bytes(most_bytes).await?;
-        json::check(&body, MAX_DEPTH).map_err(|invalid| invalid_json(&invalid))?;
-        Ok(body)
-    }
-
-    /// As [`Call::json_body_within`], from a service: its JSON is repaired as that of its responses is.
+    /// A body of at most so many bytes from a service: its JSON is repaired as that of its responses is.
     pub async fn service_body(&self, most_bytes: usize) -> Result<String, Problem> {
         let body = self.json_bytes(most_bytes).await?;
         let repaired = json_repair::json(&body).map(Cow::into_owned);
@@ -237,9 +226,7 @@ impl Call {
             let problem = Problem::new(Code::UnsupportedMediaType, detail);
             problem.with_header("Accept-Patch", "application/merge-patch+json, application/json")
         })?;
-        let body = self.body(MAX_BODY_BYTES).await?;
-        json::check(&body, MAX_DEPTH).map_err(|invalid| invalid_json(&invalid))?;
-        Ok(text(body))
+        checked_text(self.body(MAX_BODY_BYTES).await?)
     }
 
     pub fn content_type(&self) -> &str {
@@ -270,16 +257,15 @@ impl Call {
         })
     }
 
-    /// As [`Call::json_body`]; without a body, an empty object.
-    pub async fn optional_json_body(&self) -> Result<Vec<u8>, Problem> {
+    /// As [`Call::json_text`]; without a body, an empty object.
+    pub async fn optional_json_text(&self) -> Result<String, Problem> {
         // No header tells the two apart: a chunked body may be empty (RFC 9112 §7.1).
         let body = self.body(MAX_BODY_BYTES).await?;
         if body.is_empty() {
-            return Ok(b"{}".to_vec());
+            return Ok("{}".into());
         }
         media_type::json_document(self.content_type()).map_err(not_json)?;
-        json::check(&body, MAX_DEPTH).map_err(|invalid| invalid_json(&invalid))?;
-        Ok(body)
+        checked_text(body)
     }
 
     /// RFC 9110 §13.1: entity tags here are version numbers.

@@ -67,16 +67,10 @@ pub struct ContextState {
 
 impl ContextState {
     /// A context that has not ended yet.
-    pub(super) fn accepted(
-        id: &ContextId,
-        view: Box<RawValue>,
-        parameters: &RawValue,
-        waited: Option<u32>,
-        admit_ms: u64,
-    ) -> Self {
+    pub(super) fn accepted(id: &ContextId, view: Box<RawValue>, parameters: &RawValue, admit_ms: u64) -> Self {
         let timings = Timings { admit: admit_ms, ..Timings::default() };
         let (id, parameters) = (id.clone(), parameters.to_owned());
-        Self { id, view, parameters, result: None, ended: false, run_at: None, timings, replayed: false, waited }
+        Self { id, view, parameters, result: None, ended: false, run_at: None, timings, replayed: false, waited: None }
     }
 
     pub(super) fn running_at(self, run_at: Option<Timestamp>) -> Self {
@@ -182,23 +176,19 @@ pub(super) async fn wait_in_store(
     }
 }
 
-/// Waits for a context that is not run by this request.
-#[allow(clippy::too_many_arguments)]
+/// Waits for an accepted context that is not run by this request.
 pub(super) async fn wait_for_context(
     call: &Call,
     caller: &Caller,
-    id: ContextId,
-    view: Box<RawValue>,
-    parameters: &RawValue,
+    accepted: ContextState,
     preference: &Prefer,
-    admit_ms: u64,
     starts_later: bool,
 ) -> Result<ContextState, Problem> {
     let seconds = wait_seconds(preference);
     // Do not wait for a future start unless the client asked to wait.
     if responds_at_once(preference) || seconds == 0 || (starts_later && preference.wait_seconds.is_none()) {
-        return Ok(ContextState::accepted(&id, view, parameters, None, admit_ms));
+        return Ok(accepted);
     }
-    let state = wait_in_store(call, caller, &id, seconds).await?;
-    Ok(state.unwrap_or_else(|| ContextState::accepted(&id, view, parameters, Some(seconds), admit_ms)))
+    let state = wait_in_store(call, caller, &accepted.id, seconds).await?;
+    Ok(state.unwrap_or(ContextState { waited: Some(seconds), ..accepted }))
 }

@@ -47,10 +47,9 @@ fn idempotency_claim(call: &Call, principal: &Principal, text: &str) -> Result<O
 }
 
 pub async fn create(call: &Call, caller: Caller) -> Result<Answer, Problem> {
-    let body = call.json_body().await?;
-    let text = std::str::from_utf8(&body).unwrap_or_default();
-    let new = create_request::read(text).map_err(Problem::invalid)?;
-    create_as_preferred(call, caller, &new, text).await
+    let text = call.json_text().await?;
+    let new = create_request::read(&text).map_err(Problem::invalid)?;
+    create_as_preferred(call, caller, &new, &text).await
 }
 
 /// Creates a context and answers as the client prefers. An idempotency key is stored with the fingerprint of `text`.
@@ -237,9 +236,8 @@ impl Creation<'_> {
                 Created::Stream(stream_context(call, caller, &admission.id, create_permission(&admission)))
             }
             Reply::Admitted { lease: None, view: Some(view) } => {
-                let (id, preference, parameters) = (admission.id, mode.preference, &self.parameters);
-                let state =
-                    wait_for_context(call, caller, id, view, parameters, preference, admit_ms, starts_later).await?;
+                let accepted = ContextState::accepted(&admission.id, view, &self.parameters, admit_ms);
+                let state = wait_for_context(call, caller, accepted, mode.preference, starts_later).await?;
                 Created::State(state.running_at(self.new.run_at))
             }
             Reply::Replayed { id } => replay(call, caller, &id, mode).await?,
@@ -341,7 +339,7 @@ async fn run_here(
         }
     });
     if let Some(view) = view.filter(|_| responds_at_once(preference)) {
-        return Ok(Created::State(ContextState::accepted(&id, view, &parameters, None, admit_ms)));
+        return Ok(Created::State(ContextState::accepted(&id, view, &parameters, admit_ms)));
     }
     delivery.respond(call, caller, &id, parameters, preference, admit_ms).await
 }

@@ -16,7 +16,7 @@ use narthex_core::services::schema::Schema;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
-use super::context_state::wait_for_context;
+use super::context_state::{ContextState, wait_for_context};
 use super::visible;
 
 /// Reads the body: `{"input": …}`.
@@ -57,12 +57,13 @@ pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, 
         return Err(denied("contexts:create:*.*"));
     }
     let preference = prefer::parse(call.request.header("prefer"));
-    let body = call.json_body().await?;
-    let input = read(std::str::from_utf8(&body).unwrap_or_default())?;
+    let body = call.json_text().await?;
+    let input = read(&body)?;
     let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
     caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
     let view = submit_input(&mut caller, &id, &found, input).await?;
-    let state = wait_for_context(call, &caller, id, view, &found.parameters, &preference, 0, false).await?;
+    let accepted = ContextState::accepted(&id, view, &found.parameters, 0);
+    let state = wait_for_context(call, &caller, accepted, &preference, false).await?;
     Ok(state.answer(&preference))
 }
 

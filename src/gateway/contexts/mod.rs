@@ -184,9 +184,8 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
     if !caller.principal.may_create_any() {
         return Err(denied("contexts:create:*.*"));
     }
-    let bytes = call.optional_json_body().await?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let faults = Object::new(text, "#").map_or_else(|fault| vec![fault], Object::finish);
+    let text = call.optional_json_text().await?;
+    let faults = Object::new(&text, "#").map_or_else(|fault| vec![fault], Object::finish);
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
@@ -220,5 +219,5 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         log_level: None,
         meta: admission.meta,
     };
-    create::create_as_preferred(call, caller, &new, text).await
+    create::create_as_preferred(call, caller, &new, &text).await
 }
