@@ -35,7 +35,7 @@ extern "C" {
     fn detail(this: &Reply) -> String;
 
     #[wasm_bindgen(js_name = callService)]
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "the boundary takes flat values")]
     fn call_service(
         token: u32,
         binding: Option<&str>,
