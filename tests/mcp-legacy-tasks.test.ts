@@ -191,7 +191,7 @@ test("a_task_at_a_server_is_cancelled_with_its_context", async () => {
   await gateway.request("POST", `/v1/contexts/${context.id}/cancel`);
   assert.equal((await ended(gateway, context.id)).status, "cancelled");
   await eventually(() => keeper.count("tasks/cancel") === 1);
-  const late = await create(gateway, { capability: "endless", service: "tasking-ends", timeout_seconds: 1 });
+  const late = await create(gateway, { capability: "endless", service: "tasking-ends", timeout_seconds: 5 });
   assert.equal(late.json.status, "timed_out", late.text);
   await eventually(() => keeper.count("tasks/cancel") === 2);
 });

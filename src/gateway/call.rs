@@ -194,8 +194,12 @@ impl Call {
 
     /// The whole JSON body, checked, as text.
     pub async fn json_text(&self) -> Result<String, Problem> {
-        let body = self.json_bytes(MAX_BODY_BYTES).await?;
-        checked_text(body)
+        self.json_text_within(MAX_BODY_BYTES).await
+    }
+
+    /// As [`Call::json_text`], of at most so many bytes.
+    pub async fn json_text_within(&self, most_bytes: usize) -> Result<String, Problem> {
+        checked_text(self.json_bytes(most_bytes).await?)
     }
 
     /// A body of at most so many bytes from a service: its JSON is repaired as that of its responses is.

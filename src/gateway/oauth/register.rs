@@ -16,13 +16,12 @@ use narthex_core::access::oauth::client::{Client, SELF_REGISTERED, client_id};
 use narthex_core::access::oauth::client_metadata::read_registration;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ulid;
-use narthex_core::base::json::{MAX_DEPTH, check};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::http::egress_address::Policy;
 use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::{Answer, internal};
-use super::super::call::{Call, text};
+use super::super::call::Call;
 use super::super::documents::new_secret;
 use super::super::limits::addresses;
 use super::EndpointError;
@@ -60,15 +59,8 @@ fn oauth_error(problem: &Problem) -> Result<Answer, Problem> {
     Ok(answer)
 }
 
-async fn body(call: &Call) -> Result<String, Problem> {
-    let bytes = call.json_bytes(MAX_BYTES).await?;
-    check(&bytes, MAX_DEPTH)
-        .map_err(|invalid| Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON: {invalid}.")))?;
-    Ok(text(bytes))
-}
-
 async fn register(call: &Call) -> Result<Answer, EndpointError> {
-    let body = body(call).await?;
+    let body = call.json_text_within(MAX_BYTES).await?;
     let now = clock::now();
     let id = format!("{SELF_REGISTERED}{}", ulid(now, random::bytes()));
     let policy = Policy { allow_loopback: call.settings.allow_loopback };
