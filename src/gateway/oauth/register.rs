@@ -60,7 +60,9 @@ fn oauth_error(problem: &Problem) -> Result<Answer, Problem> {
 }
 
 async fn register(call: &Call) -> Result<Answer, EndpointError> {
-    let body = call.json_text_within(MAX_BYTES).await?;
+    // The detail names the fault already.
+    let without_faults = |problem| Problem { errors: Vec::new(), ..problem };
+    let body = call.json_text_within(MAX_BYTES).await.map_err(without_faults)?;
     let now = clock::now();
     let id = format!("{SELF_REGISTERED}{}", ulid(now, random::bytes()));
     let policy = Policy { allow_loopback: call.settings.allow_loopback };
