@@ -140,9 +140,9 @@ async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
     });
 }
 
-type Fetched = Result<(Vec<Jwk>, Option<u64>), String>;
+type FetchResult = Result<(Vec<Jwk>, Option<u64>), String>;
 
-async fn published(url: &str) -> Fetched {
+async fn published(url: &str) -> FetchResult {
     let address = settings::current().may_call(url, None).map_err(|refusal| refusal.to_string())?;
     match calls::document(&address, FETCH_TIMEOUT_MS, MAX_SET_BYTES).await {
         Ok(document) => jwk::read_set(&document.body)
@@ -152,7 +152,7 @@ async fn published(url: &str) -> Fetched {
     }
 }
 
-async fn own() -> Fetched {
+async fn own() -> FetchResult {
     let keys = own_keys().await.map_err(|failure| failure.0)?;
     Ok((keys, None))
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::services::capability::Capability;
-use narthex_core::services::routing::Offering;
+use narthex_core::services::routing::Routable;
 use narthex_core::services::schema::Formats;
 
 use super::answer::Answer;

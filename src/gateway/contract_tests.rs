@@ -61,7 +61,7 @@ fn answered() -> BTreeSet<String> {
 /// Differences that are as they should be.
 const ACCEPTED: [&str; 3] = [
     // The schema of a credential is that of requests too.
-    "Created.credentials[].scope` is never written as null",
+    "CreatedService.credentials[].scope` is never written as null",
     // An inner null is written, an outer one is not.
     "CheckView.tools_error` is never written as null",
     // Only over a connection, where there are no headers: see `ConnectionWork` of console/asyncapi.json.
@@ -82,12 +82,12 @@ fn views_are_as_the_contract_describes_them() {
         view::<registry::View>(&["Registry"], &mut held),
         view::<documents::webhooks::View>(&["Webhook", "MadeWebhook"], &mut held),
         view::<webhooks::DeliveryView>(&["WebhookDelivery"], &mut held),
-        view::<webhooks::Tested>(&["WebhookTest"], &mut held),
+        view::<webhooks::TestReport>(&["WebhookTest"], &mut held),
         view::<usage::View>(&["UsageGroup"], &mut held),
         view::<measured::BeatView>(&["HeartbeatTaken"], &mut held),
         view::<measured::CheckView>(&["Check"], &mut held),
         view::<capabilities::CapabilityView>(&["OfferedCapability"], &mut held),
-        view::<service_view::Created>(&["Service", "RegisteredService", "RotatedService"], &mut held),
+        view::<service_view::CreatedService>(&["Service", "RegisteredService", "RotatedService"], &mut held),
         view::<events::Ticket>(&["Ticket"], &mut held),
         view::<oauth::grants::GrantView>(&["Grant"], &mut held),
         view::<oauth::token::Tokens>(&["Tokens"], &mut held),

@@ -25,7 +25,7 @@ struct Registrations {
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Shown<'a> {
+struct SizedDocument<'a> {
     /// The path below `/v1`.
     object: String,
     bytes: &'a u64,
@@ -40,9 +40,9 @@ pub(super) struct View<'a> {
     document_limit_bytes: u64,
     documents: BTreeMap<String, KindSize>,
     registrations: Registrations,
-    largest: Vec<Shown<'a>>,
+    largest: Vec<SizedDocument<'a>>,
     /// Documents that the snapshot has no room for, so that requests do not see them.
-    left_out: Vec<Shown<'a>>,
+    left_out: Vec<SizedDocument<'a>>,
 }
 
 /// As the audit log names objects.
@@ -50,8 +50,8 @@ fn plural(kind: &str) -> String {
     format!("{kind}s")
 }
 
-fn shown(weighed: &DocumentSize) -> Shown<'_> {
-    Shown { object: format!("{}/{}", plural(&weighed.kind), weighed.id), bytes: &weighed.bytes }
+fn shown(weighed: &DocumentSize) -> SizedDocument<'_> {
+    SizedDocument { object: format!("{}/{}", plural(&weighed.kind), weighed.id), bytes: &weighed.bytes }
 }
 
 pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {

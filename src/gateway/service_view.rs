@@ -29,7 +29,7 @@ pub fn etag(registered: &StoredService, measured: &ObservedStatus) -> String {
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Created<'a> {
+pub(super) struct CreatedService<'a> {
     #[serde(flatten)]
     view: ServiceView<'a>,
     /// Shown in this response, and never again.
@@ -44,7 +44,7 @@ pub fn written(reply: Reply) -> Result<Answer, Problem> {
     match reply {
         Reply::Service { service, created, measured, signing_secret, .. } => {
             let until = service.retiring.as_ref().filter(|_| signing_secret.is_some()).map(|old| old.until.text());
-            let body = Created {
+            let body = CreatedService {
                 view: view(&service, &measured),
                 signing_secret: signing_secret.as_deref(),
                 overlap_until: until,

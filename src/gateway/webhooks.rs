@@ -98,7 +98,7 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, name: &str) -> Result<A
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Tested {
+pub(super) struct TestReport {
     event_id: String,
     delivered: bool,
     attempt: AttemptView,
@@ -112,7 +112,7 @@ pub async fn test(caller: &Caller, name: &str) -> Result<Answer, Problem> {
     let event = test_event(&caller.principal.tenant, name, &event_id, now);
     let attempt = transport::webhook::send(&caller.principal.tenant, name, &webhook, &event_id, &event).await;
     let (delivered, attempt) = (attempt.succeeded(), AttemptView::from(&attempt));
-    Answer::json(200, &Tested { event_id, delivered, attempt })
+    Answer::json(200, &TestReport { event_id, delivered, attempt })
 }
 
 pub async fn redeliver(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {

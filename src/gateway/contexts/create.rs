@@ -26,7 +26,7 @@ use super::super::decision::{Decision, decide_surely};
 use super::super::limits;
 use super::admission_check::{AdmissionCheck, check};
 use super::context_state::{ContextState, responds_at_once, wait_for_context, wait_in_store, wait_seconds};
-use super::delivery::{Created, Delivery, DeliveryMode, create_permission, stream_context};
+use super::delivery::{CreationOutput, Delivery, DeliveryMode, create_permission, stream_context};
 
 /// A context with a longer timeout does not run after the response, but from the queue.
 const MAX_BACKGROUND_SECONDS: u64 = 25;
@@ -64,8 +64,8 @@ pub(super) async fn create_as_preferred(
     let streams = call.prefers_stream(false) && !responds_at_once(&preference);
     let mode = DeliveryMode { preference: &preference, streams, notifications: None };
     Ok(match begin(call, &mut caller, new, mode, claim).await? {
-        Created::State(state) => state.answer(&preference),
-        Created::Stream(answer) => answer,
+        CreationOutput::State(state) => state.answer(&preference),
+        CreationOutput::Stream(answer) => answer,
     })
 }
 
@@ -79,8 +79,8 @@ pub async fn create_and_wait(
 ) -> Result<ContextState, Problem> {
     let mode = DeliveryMode { preference, streams: false, notifications: Some(notifications) };
     match begin(call, caller, new, mode, None).await? {
-        Created::State(state) => Ok(state),
-        Created::Stream(_) => Err(Problem::internal("an event stream without a client for it")),
+        CreationOutput::State(state) => Ok(state),
+        CreationOutput::Stream(_) => Err(Problem::internal("an event stream without a client for it")),
     }
 }
 
@@ -120,7 +120,7 @@ async fn begin(
     new: &NewContext<'_>,
     mode: DeliveryMode<'_>,
     claim: Option<(String, Claim)>,
-) -> Result<Created, Problem> {
+) -> Result<CreationOutput, Problem> {
     let parameters = RawValue::from_string(new.parameters.into()).map_err(|e| Problem::internal(e.to_string()))?;
     let mut creation = Creation { call, new, mode, claim, parameters, admit_ms: 0 };
     for _ in 0..MAX_DECISIONS {
@@ -146,7 +146,7 @@ impl Creation<'_> {
     }
 
     /// A request that was accepted once under its idempotency key stays accepted; any other is rejected with `problem`.
-    async fn recall_or_reject(&self, caller: &Caller, problem: Problem) -> Result<Created, Problem> {
+    async fn recall_or_reject(&self, caller: &Caller, problem: Problem) -> Result<CreationOutput, Problem> {
         match &self.claim {
             Some((_, claim)) => recall(self.call, caller, claim, self.mode, problem).await,
             None => Err(problem),
@@ -154,7 +154,7 @@ impl Creation<'_> {
     }
 
     /// Admits the context and runs or awaits it; nothing if the request must be decided again.
-    async fn create(&mut self, caller: &mut Caller, mut decision: Decision) -> Result<Option<Created>, Problem> {
+    async fn create(&mut self, caller: &mut Caller, mut decision: Decision) -> Result<Option<CreationOutput>, Problem> {
         let (call, preference) = (self.call, self.mode.preference);
         let starts_later = self.new.run_at.is_some_and(|at| at > clock::now());
         let snapshot = caller.snapshot.clone();
@@ -217,7 +217,7 @@ impl Creation<'_> {
         caller: &mut Caller,
         plan: AdmissionPlan,
         reply: Reply,
-    ) -> Result<Option<Created>, Problem> {
+    ) -> Result<Option<CreationOutput>, Problem> {
         let Self { call, mode, admit_ms, .. } = *self;
         let offers = plan.offers();
         let AdmissionPlan { admission, permit, starts_later, .. } = plan;
@@ -233,12 +233,12 @@ impl Creation<'_> {
                 run_here(call, caller, work, permit, view, mode, admit_ms).await?
             }
             Reply::Admitted { lease: None, .. } if mode.streams && !starts_later => {
-                Created::Stream(stream_context(call, caller, &admission.id, create_permission(&admission)))
+                CreationOutput::Stream(stream_context(call, caller, &admission.id, create_permission(&admission)))
             }
             Reply::Admitted { lease: None, view: Some(view) } => {
                 let accepted = ContextState::accepted(&admission.id, view, &self.parameters, admit_ms);
                 let state = wait_for_context(call, caller, accepted, mode.preference, starts_later).await?;
-                Created::State(state.running_at(self.new.run_at))
+                CreationOutput::State(state.running_at(self.new.run_at))
             }
             Reply::Replayed { id } => replay(call, caller, &id, mode).await?,
             Reply::KeyReused => return Err(key_reused()),
@@ -271,7 +271,7 @@ async fn recall(
     claim: &Claim,
     mode: DeliveryMode<'_>,
     problem: Problem,
-) -> Result<Created, Problem> {
+) -> Result<CreationOutput, Problem> {
     let store = claim.store(call.settings.home_region);
     let tenant = &caller.principal.tenant;
     // A store without contexts has no keys either, and a rejected request must not create it.
@@ -290,15 +290,20 @@ async fn recall(
 }
 
 /// The response to a repeated request: the context that the first one created, with the wait that this one asks for.
-async fn replay(call: &Call, caller: &Caller, id: &ContextId, mode: DeliveryMode<'_>) -> Result<Created, Problem> {
+async fn replay(
+    call: &Call,
+    caller: &Caller,
+    id: &ContextId,
+    mode: DeliveryMode<'_>,
+) -> Result<CreationOutput, Problem> {
     if mode.streams {
         let answer = stream_context(call, caller, id, RequiredPermissions::ToCreate);
-        return Ok(Created::Stream(answer.with("idempotency-replayed", "true")));
+        return Ok(CreationOutput::Stream(answer.with("idempotency-replayed", "true")));
     }
     let preference = mode.preference;
     let seconds = if responds_at_once(preference) { 0 } else { wait_seconds(preference) };
     match wait_in_store(call, caller, id, seconds).await? {
-        Some(state) => Ok(Created::State(ContextState { replayed: true, ..state })),
+        Some(state) => Ok(CreationOutput::State(ContextState { replayed: true, ..state })),
         None => Err(Problem::internal("the store does not know an admitted context")),
     }
 }
@@ -323,7 +328,7 @@ async fn run_here(
     view: Option<Box<RawValue>>,
     mode: DeliveryMode<'_>,
     admit_ms: u64,
-) -> Result<Created, Problem> {
+) -> Result<CreationOutput, Problem> {
     let preference = mode.preference;
     let id = work.admission.id.clone();
     let parameters = work.parameters.clone();
@@ -339,7 +344,7 @@ async fn run_here(
         }
     });
     if let Some(view) = view.filter(|_| responds_at_once(preference)) {
-        return Ok(Created::State(ContextState::accepted(&id, view, &parameters, admit_ms)));
+        return Ok(CreationOutput::State(ContextState::accepted(&id, view, &parameters, admit_ms)));
     }
     delivery.respond(call, caller, &id, parameters, preference, admit_ms).await
 }
@@ -351,7 +356,7 @@ async fn run_write_behind(
     decision: Decision,
     parameters: Box<RawValue>,
     mode: DeliveryMode<'_>,
-) -> Result<Created, Problem> {
+) -> Result<CreationOutput, Problem> {
     let Decision { admission, service, .. } = decision;
     let id = admission.id.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());

@@ -40,7 +40,7 @@ pub(super) struct DeliveryMode<'p> {
 }
 
 /// A created context, as the client receives it.
-pub(super) enum Created {
+pub(super) enum CreationOutput {
     State(ContextState),
     Stream(Answer),
 }
@@ -97,10 +97,10 @@ impl Delivery {
         parameters: Box<RawValue>,
         preference: &Prefer,
         admit_ms: u64,
-    ) -> Result<Created, Problem> {
+    ) -> Result<CreationOutput, Problem> {
         let Some(EventStream { response, live }) = self.stream else {
             let state = wait_for_news(call, caller, id, &parameters, preference, admit_ms, self.news).await?;
-            return Ok(Created::State(state));
+            return Ok(CreationOutput::State(state));
         };
         let news = self.news;
         let (follower, permits) = (Follower::new(caller, id), call.limits.hand_over());
@@ -121,7 +121,7 @@ impl Delivery {
             live.close();
             drop(permits);
         });
-        Ok(Created::Stream(stream_answer(response, id)))
+        Ok(CreationOutput::Stream(stream_answer(response, id)))
     }
 }
 

@@ -13,7 +13,7 @@ use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::context::create_request::NewContext;
 use narthex_core::context::status::Source;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::schedules::next_run::Missed;
+use narthex_core::schedules::next_run::MissedRuns;
 use narthex_core::schedules::run_state::{PastRun, RunOutcome};
 use narthex_core::schedules::{self, RUNS_SHOWN, Schedule, read_context, within_context};
 
@@ -34,7 +34,7 @@ pub struct View<'a> {
     interval_seconds: Option<u64>,
     description: &'a str,
     context: &'a RawValue,
-    missed: Missed,
+    missed: MissedRuns,
     enabled: bool,
     principal: &'a str,
     next_runs: Vec<String>,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::platform::{Failure, log_event};
 use narthex_core::events::bundle::RegistryEvent;
-use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, TooLarge, Used, cost};
+use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, StoredSizes, TooLarge, cost};
 
 use super::Inner;
 use super::messages::{DocumentKind, DocumentPage, DocumentSize, RegistrySize, Reply, SnapshotData};
@@ -78,7 +78,7 @@ fn add(page: &mut DocumentPage, kind: &str, text: &str) -> Result<(), Failure> {
 
 impl Inner {
     /// Warns once when the registry is nearly full, and again only after there was room in between.
-    pub(super) fn warn(&self, after: &Used) -> Result<(), Failure> {
+    pub(super) fn warn(&self, after: &StoredSizes) -> Result<(), Failure> {
         let (filling, warned) = (after.is_filling(), self.tables.meta(WARNED)?.as_deref() == Some("1"));
         if filling == warned {
             return Ok(());

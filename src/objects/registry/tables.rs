@@ -19,7 +19,7 @@ use narthex_core::base::id::StoreId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::Bundle;
 use narthex_core::lane::observed::ObservedStatus;
-use narthex_core::registry::size::{Used, weight};
+use narthex_core::registry::size::{StoredSizes, weight};
 
 use super::documents::object;
 use super::messages::{AuditQuery, DocumentKind, Key, StoredDocument, StoredService};
@@ -47,7 +47,7 @@ pub const KEY: &str = "key";
 pub struct Tables {
     sql: Sql,
     /// The size of the stored documents, once counted; every write updates it.
-    used: Rc<RefCell<Option<Used>>>,
+    used: Rc<RefCell<Option<StoredSizes>>>,
 }
 
 /// A document's kind and id.
@@ -77,7 +77,7 @@ impl Tables {
     }
 
     /// The size of the stored documents.
-    pub fn used(&self) -> Result<Used, Failure> {
+    pub fn used(&self) -> Result<StoredSizes, Failure> {
         if let Some(used) = self.used.borrow().as_ref() {
             return Ok(used.clone());
         }
@@ -86,7 +86,7 @@ impl Tables {
              SUM(LENGTH(CAST(document AS BLOB))) FROM documents GROUP BY 1, 2",
             &[SELF_REGISTERED.into()],
         )?;
-        let mut used = Used::default();
+        let mut used = StoredSizes::default();
         for row in rows {
             let (count, bytes) = (row.integer(2).unwrap_or(0), row.integer(3).unwrap_or(0));
             used.add(&row.text(0).unwrap_or_default(), row.integer(1) == Some(1), count, bytes);
@@ -96,7 +96,7 @@ impl Tables {
     }
 
     /// Starts a write whose effect on [`Tables::used`] matters.
-    pub fn begin(&self) -> Result<Used, Failure> {
+    pub fn begin(&self) -> Result<StoredSizes, Failure> {
         self.used()?;
         if let Some(used) = self.used.borrow_mut().as_mut() {
             used.begin();

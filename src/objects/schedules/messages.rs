@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::schedules::next_run::{Missed, Plan};
+use narthex_core::schedules::next_run::{MissedRuns, Plan};
 use narthex_core::schedules::run_state::{ClaimedRun, PastRun, RunOutcome};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct ScheduleConfig {
     pub id: String,
     pub version: u64,
     pub plan: Plan,
-    pub missed: Missed,
+    pub missed: MissedRuns,
     pub enabled: bool,
 }
 

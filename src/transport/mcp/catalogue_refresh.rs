@@ -46,7 +46,7 @@ pub struct RefreshResult {
 }
 
 /// The refresh of a service whose server has notified a change.
-struct Refreshing {
+struct PendingRefresh {
     /// The task family that reads the tools.
     family: u32,
     /// When the refresh counts as lost.
@@ -60,7 +60,7 @@ struct Refreshing {
     ended: u64,
 }
 
-impl Refreshing {
+impl PendingRefresh {
     /// Whether enough time has passed to start with the shortest delay again.
     fn is_calm(&self, now: Timestamp) -> bool {
         now.since(self.until) >= self.pause_ms * CALM_PAUSES
@@ -72,7 +72,7 @@ fn longer(pause_ms: u64) -> u64 {
 }
 
 thread_local! {
-    static REFRESHING: RefCell<HashMap<String, Refreshing>> = RefCell::new(HashMap::new());
+    static REFRESHING: RefCell<HashMap<String, PendingRefresh>> = RefCell::new(HashMap::new());
 }
 
 /// Plans the refresh for a notification. Returns its number, and its delay if this request is to make it.
@@ -87,7 +87,7 @@ fn plan_refresh(name: &str, family: u32, now: Timestamp) -> (u64, Option<u64>) {
             known => {
                 let (pause_ms, begun) = known.map_or((REFRESH_DELAY_MS, 0), |last| (longer(last.pause_ms), last.begun));
                 let until = now.plus_ms(pause_ms + REFRESH_TIMEOUT_MS);
-                all.insert(name.into(), Refreshing { family, until, again: false, pause_ms, begun, ended: begun });
+                all.insert(name.into(), PendingRefresh { family, until, again: false, pause_ms, begun, ended: begun });
                 (begun + 1, Some(pause_ms))
             }
         }

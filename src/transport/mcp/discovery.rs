@@ -12,7 +12,7 @@ use narthex_core::mcp::LEGACY;
 use narthex_core::mcp::client::UpstreamRevision;
 use narthex_core::mcp::client::discovery::{Discovery, discovered, initialized, offered, unknown};
 use narthex_core::mcp::client::request::{self, UpstreamRequest};
-use narthex_core::mcp::client::response::{Expected, Incoming, Response, ResponseError};
+use narthex_core::mcp::client::response::{ExpectedResponse, Response, ResponseError, UpstreamMessage};
 use narthex_core::mcp::client::result::RequestOutcome;
 use narthex_core::services::tool_catalogue::ServerDescription;
 
@@ -101,8 +101,15 @@ pub async fn discover(peer: &Peer, until: Timestamp, deadline: bool) -> Result<R
     let is_legacy = matches!(peer.hint.as_deref().and_then(UpstreamRevision::of), Some(UpstreamRevision::Legacy(_)));
     let most = if is_legacy { LEGACY_DISCOVERY_TIMEOUT_MS } else { DISCOVERY_TIMEOUT_MS };
     let patience = most.min(left(until) / DISCOVERY_SHARE).max(1);
-    let sent =
-        send(peer, &asked.headers(&UpstreamRevision::Modern, None), &body, Expected::small(id), patience, false).await;
+    let sent = send(
+        peer,
+        &asked.headers(&UpstreamRevision::Modern, None),
+        &body,
+        ExpectedResponse::small(id),
+        patience,
+        false,
+    )
+    .await;
     let silent = match response_of(sent).await {
         Ok(response) => match discovered(&response) {
             Discovery::Modern(server) => {
@@ -134,7 +141,7 @@ async fn response_of(sent: SendResult) -> Result<Response, RequestOutcome> {
         SendResult::Other { answer, .. } => return Err(RequestOutcome::Transport(answer)),
     };
     loop {
-        if let Incoming::Response(response) = exchange.next().await? {
+        if let UpstreamMessage::Response(response) = exchange.next().await? {
             return Ok(response);
         }
     }
@@ -165,7 +172,7 @@ async fn initialize_in(
 ) -> Result<Rc<Link>, RequestOutcome> {
     let id = next_id();
     let body = request::initialize(id, version, &peer.capabilities);
-    let sent = send(peer, &[], &body, Expected::small(id), left(until), deadline).await;
+    let sent = send(peer, &[], &body, ExpectedResponse::small(id), left(until), deadline).await;
     let session = sent.session();
     match agreed(sent).await {
         Ok((revision, server)) => {
@@ -173,7 +180,7 @@ async fn initialize_in(
             let link = Link::new(revision, session, Some(server));
             let initialized = request::notification("notifications/initialized", &json!({}));
             let about = request::about(&link.revision, link.session.as_deref());
-            send(peer, &about, &initialized, Expected::small(0), left(until), deadline).await;
+            send(peer, &about, &initialized, ExpectedResponse::small(0), left(until), deadline).await;
             let link = shared_sessions::register(peer, link).await;
             Ok(link_cache::keep(peer, link))
         }
@@ -190,11 +197,11 @@ async fn agreed(sent: SendResult) -> Result<(UpstreamRevision, ServerDescription
     let mut exchange = sent.exchange()?;
     loop {
         match exchange.next().await? {
-            Incoming::Response(Ok(result)) => {
+            UpstreamMessage::Response(Ok(result)) => {
                 return initialized(&result).map_err(|why| RequestOutcome::Invalid(ResponseError::NoMessage(why)));
             }
-            Incoming::Response(Err(error)) => return Err(RequestOutcome::Answered(Err(error))),
-            Incoming::Notification { .. } | Incoming::Request { .. } => {}
+            UpstreamMessage::Response(Err(error)) => return Err(RequestOutcome::Answered(Err(error))),
+            UpstreamMessage::Notification { .. } | UpstreamMessage::Request { .. } => {}
         }
     }
 }
@@ -211,7 +218,8 @@ pub async fn set_level(peer: &Peer, link: &Link, level: Option<&str>, until: Tim
     let id = next_id();
     let Some(body) = asked.body(&link.revision, id) else { return };
     let headers = asked.headers(&link.revision, link.session.as_deref());
-    let sent = send(peer, &headers, &body, Expected::small(id), left(until).min(NOTIFY_TIMEOUT_MS), false).await;
+    let sent =
+        send(peer, &headers, &body, ExpectedResponse::small(id), left(until).min(NOTIFY_TIMEOUT_MS), false).await;
     if let Ok(Ok(_)) = response_of(sent).await {
         *link.level.borrow_mut() = Some(level.into());
     }

@@ -8,7 +8,7 @@ use narthex_core::calling::response::CallResult;
 use narthex_core::context::http_status;
 use narthex_core::mcp::client::UpstreamRevision;
 use narthex_core::mcp::client::request;
-use narthex_core::mcp::client::response::{Expected, Incoming, Messages, Response, ResponseError};
+use narthex_core::mcp::client::response::{ExpectedResponse, Messages, Response, ResponseError, UpstreamMessage};
 use narthex_core::mcp::client::result::RequestOutcome;
 
 use super::tokens;
@@ -34,7 +34,7 @@ pub struct Exchange {
     pieces: Option<BodyStream>,
     messages: Messages,
     /// The message that was read already.
-    first: Option<Box<Result<Incoming, ResponseError>>>,
+    first: Option<Box<Result<UpstreamMessage, ResponseError>>>,
 }
 
 /// Milliseconds until then, at least 1.
@@ -96,12 +96,12 @@ impl Exchange {
     /// The JSON-RPC response of a response that is not streamed.
     fn whole(&self) -> Option<&Response> {
         match self.first.as_deref() {
-            Some(Ok(Incoming::Response(response))) => Some(response),
+            Some(Ok(UpstreamMessage::Response(response))) => Some(response),
             _ => None,
         }
     }
 
-    pub async fn next(&mut self) -> Result<Incoming, RequestOutcome> {
+    pub async fn next(&mut self) -> Result<UpstreamMessage, RequestOutcome> {
         if let Some(first) = self.first.take() {
             return first.map_err(RequestOutcome::Invalid);
         }
@@ -171,7 +171,7 @@ impl Exchange {
     ) -> Option<Self> {
         session?;
         let pieces = open_stream(peer, (revision, session), None, until, false).await?;
-        Some(Self::of(Some(pieces), Messages::new(Expected::small(0))))
+        Some(Self::of(Some(pieces), Messages::new(ExpectedResponse::small(0))))
     }
 
     /// Resumes a legacy server's stream that ended before its response, if the server supports that, by `until` at the
@@ -215,7 +215,7 @@ pub async fn send(
     peer: &Peer,
     more: &[(&str, String)],
     body: &str,
-    expected: Expected,
+    expected: ExpectedResponse,
     milliseconds: u64,
     deadline: bool,
 ) -> SendResult {
@@ -238,7 +238,7 @@ async fn send_with(
     peer: &Peer,
     more: &[(&str, String)],
     body: &str,
-    expected: Expected,
+    expected: ExpectedResponse,
     milliseconds: u64,
     deadline: bool,
     token: Option<&str>,
@@ -265,7 +265,7 @@ async fn send_with(
                 CallResult::Http { is_json: true, body, .. } => {
                     messages.push_whole(body);
                     match messages.take() {
-                        Ok(Some(Incoming::Response(response))) => Some(response),
+                        Ok(Some(UpstreamMessage::Response(response))) => Some(response),
                         _ => None,
                     }
                 }

@@ -29,7 +29,7 @@ use narthex_core::calling::response::CallResult;
 use narthex_core::http::egress_address::Address;
 use narthex_core::mcp::client::discovery::is_modern;
 use narthex_core::mcp::client::request::{self, UpstreamRequest};
-use narthex_core::mcp::client::response::{Expected, Incoming, Response};
+use narthex_core::mcp::client::response::{ExpectedResponse, Response, UpstreamMessage};
 use narthex_core::mcp::client::result::RequestOutcome;
 use narthex_core::mcp::client::session_loss::{self, SessionState};
 use narthex_core::mcp::client_capabilities::ClientCapabilities;
@@ -164,7 +164,7 @@ const MAX_RESUMED: u32 = 20;
 
 impl Conversation {
     /// The next message. The response is the last one.
-    pub async fn next(&mut self) -> Result<Incoming, RequestOutcome> {
+    pub async fn next(&mut self) -> Result<UpstreamMessage, RequestOutcome> {
         let mut outcome = self.exchange.next().await;
         while matches!(outcome, Err(RequestOutcome::Transport(CallResult::Broken))) && self.resumed < MAX_RESUMED {
             self.resumed += 1;
@@ -174,8 +174,9 @@ impl Conversation {
             }
             outcome = self.exchange.next().await;
         }
-        self.pending.over |= !matches!(outcome, Ok(Incoming::Notification { .. } | Incoming::Request { .. }));
-        if let Ok(Incoming::Notification { method, .. }) = &outcome
+        self.pending.over |=
+            !matches!(outcome, Ok(UpstreamMessage::Notification { .. } | UpstreamMessage::Request { .. }));
+        if let Ok(UpstreamMessage::Notification { method, .. }) = &outcome
             && self.refreshes_tools
             && method == TOOLS_CHANGED
         {
@@ -189,18 +190,19 @@ impl Conversation {
     pub async fn respond(&self, id: &RawValue, result: Option<&str>) {
         let PendingRequest { peer, link, .. } = &self.pending;
         let headers = request::about(&link.revision, link.session.as_deref());
-        send(peer, &headers, &request::response(id, result), Expected::small(0), NOTIFY_TIMEOUT_MS, false).await;
+        send(peer, &headers, &request::response(id, result), ExpectedResponse::small(0), NOTIFY_TIMEOUT_MS, false)
+            .await;
     }
 
     /// The response, ignoring all other messages.
     pub async fn response(mut self) -> Result<Response, RequestOutcome> {
         loop {
             match self.next().await? {
-                Incoming::Response(response) => return Ok(response),
-                Incoming::Request { id, method, .. } => {
+                UpstreamMessage::Response(response) => return Ok(response),
+                UpstreamMessage::Request { id, method, .. } => {
                     self.respond(&id, (method == "ping").then_some("{}")).await;
                 }
-                Incoming::Notification { .. } => {}
+                UpstreamMessage::Notification { .. } => {}
             }
         }
     }
@@ -216,7 +218,7 @@ impl Drop for PendingRequest {
             let params = json!({"requestId": id, "reason": "the client no longer waits"});
             let body = request::notification("notifications/cancelled", &params);
             let headers = request::about(&link.revision, link.session.as_deref());
-            send(&peer, &headers, &body, Expected::small(0), NOTIFY_TIMEOUT_MS, false).await;
+            send(&peer, &headers, &body, ExpectedResponse::small(0), NOTIFY_TIMEOUT_MS, false).await;
         });
     }
 }
@@ -257,7 +259,7 @@ pub async fn ask(
             discovery::set_level(peer, &link, asked.log_level, until).await;
         }
         let mut pending = PendingRequest { peer: peer.clone(), link: link.clone(), id, over: false };
-        let expected = Expected::of(asked.method, id);
+        let expected = ExpectedResponse::of(asked.method, id);
         let sent = send(peer, &headers, &body, expected, exchange::left(until), deadline).await;
         // A request that timed out still runs at the server.
         pending.over = !matches!(

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::platform::{clock, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::mcp::client::request::UpstreamRequest;
-use narthex_core::mcp::client::response::Incoming;
+use narthex_core::mcp::client::response::UpstreamMessage;
 use narthex_core::mcp::subscription::SubscriptionFilter;
 
 use super::exchange::Exchange;
@@ -50,15 +50,15 @@ impl NotificationStream {
                 }
             };
             match conversation.next().await {
-                Ok(Incoming::Notification { method, params }) => {
+                Ok(UpstreamMessage::Notification { method, params }) => {
                     let params = params.map_or_else(|| "{}".into(), |params| params.get().to_string());
                     return Some((method, params));
                 }
                 // There is no call here whose client could answer.
-                Ok(Incoming::Request { id, method, .. }) => {
+                Ok(UpstreamMessage::Request { id, method, .. }) => {
                     conversation.respond(&id, (method == "ping").then_some("{}")).await;
                 }
-                Ok(Incoming::Response(_)) | Err(_) => return None,
+                Ok(UpstreamMessage::Response(_)) | Err(_) => return None,
             }
         }
     }
@@ -89,7 +89,9 @@ async fn modern(peer: &Peer, wanted: &SubscriptionFilter, until: Timestamp) -> O
         ask(peer, &UpstreamRequest::new("subscriptions/listen", &params), &[], until, false).await.ok()?;
     loop {
         match conversation.next().await.ok()? {
-            Incoming::Notification { method, params } if method == "notifications/subscriptions/acknowledged" => {
+            UpstreamMessage::Notification { method, params }
+                if method == "notifications/subscriptions/acknowledged" =>
+            {
                 let agreed = SubscriptionFilter::read(params.as_deref()).ok()?.upstream_part()?;
                 // The subscriber handles changes itself.
                 conversation.refreshes_tools = false;
@@ -99,24 +101,24 @@ async fn modern(peer: &Peer, wanted: &SubscriptionFilter, until: Timestamp) -> O
                     is_session_stream: false,
                 });
             }
-            Incoming::Notification { .. } | Incoming::Request { .. } => {}
-            Incoming::Response(_) => return None,
+            UpstreamMessage::Notification { .. } | UpstreamMessage::Request { .. } => {}
+            UpstreamMessage::Response(_) => return None,
         }
     }
 }
 
 /// For requesters without a session: a session has one such stream, so every subscription uses a session of its own.
 async fn apart(peer: &Peer, wanted: &SubscriptionFilter, until: Timestamp) -> Option<Subscription> {
-    let peer = Closing(peer.private());
+    let peer = CloseOnDrop(peer.private());
     let watched = watch(&peer.0, &wanted.resource_subscriptions, &[], until).await;
     let agreed = SubscriptionFilter { resource_subscriptions: watched, ..wanted.clone() }.upstream_part()?;
     in_session(&peer.0, agreed, until, false).await
 }
 
 /// A peer whose link is closed when this is dropped.
-struct Closing(Peer);
+struct CloseOnDrop(Peer);
 
-impl Drop for Closing {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         let peer = self.0.clone();
         tasks::spawn(async move { link_cache::close(&peer).await });

@@ -14,7 +14,7 @@ use narthex_core::calling::response::CallResult;
 use narthex_core::mcp::client::elicitation;
 use narthex_core::mcp::client::progress;
 use narthex_core::mcp::client::request::UpstreamRequest;
-use narthex_core::mcp::client::response::Incoming;
+use narthex_core::mcp::client::response::UpstreamMessage;
 use narthex_core::mcp::client::result::{self, RequestOutcome};
 use narthex_core::mcp::client::task;
 use narthex_core::mcp::client::throttle::Throttle;
@@ -132,17 +132,17 @@ impl<O: CallObserver> ToolCall<'_, O> {
         };
         loop {
             let outcome = conversation.next().await;
-            let is_end = matches!(outcome, Ok(Incoming::Response(_)) | Err(_));
+            let is_end = matches!(outcome, Ok(UpstreamMessage::Response(_)) | Err(_));
             for method in self.throttle.due(clock::now(), is_end) {
                 self.note(&method).await;
             }
             match outcome {
-                Ok(Incoming::Response(response)) => return RequestOutcome::Answered(response),
-                Ok(Incoming::Request { id, method, params }) => {
+                Ok(UpstreamMessage::Response(response)) => return RequestOutcome::Answered(response),
+                Ok(UpstreamMessage::Request { id, method, params }) => {
                     let answer = self.answer(&method, params.as_deref()).await;
                     conversation.respond(&id, answer.as_deref().map(RawValue::get)).await;
                 }
-                Ok(Incoming::Notification { method, params }) => self.notice(&method, params).await,
+                Ok(UpstreamMessage::Notification { method, params }) => self.notice(&method, params).await,
                 Err(outcome) => return outcome,
             }
         }

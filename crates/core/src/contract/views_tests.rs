@@ -20,7 +20,7 @@ use crate::events::cloud_event::{AttemptData, CloudEvent, ContextData};
 use crate::http::problem::Body;
 use crate::lane::breaker::BreakerState;
 use crate::limits::policy::LimitKind;
-use crate::schedules::next_run::Missed;
+use crate::schedules::next_run::MissedRuns;
 use crate::services::capability::{Capability, TaskSupport};
 use crate::services::credentials;
 use crate::services::schema::Formats;
@@ -62,7 +62,7 @@ fn words_are_those_of_the_contract() {
         api::<Formats>("FormatUse"),
         api::<ChangedTools>("ChangedTools"),
         api::<LimitKind>("LimitKind"),
-        api::<Missed>("MissedRuns"),
+        api::<MissedRuns>("MissedRuns"),
         api::<GrantType>("GrantType"),
         api::<AuthMethod>("ClientAuthMethod"),
         api::<Algorithm>("JwtAlgorithm"),

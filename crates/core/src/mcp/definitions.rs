@@ -209,7 +209,7 @@ impl std::fmt::Display for Misfit {
 }
 
 /// The value to pass on; `None` if it passes unchanged.
-type Fitted = Result<Option<String>, Misfit>;
+type FitResult = Result<Option<String>, Misfit>;
 
 /// How values are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -226,12 +226,12 @@ fn as_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|Text(text)| text)
 }
 
-fn check(fits: bool, expected: &str, found: &RawValue) -> Fitted {
+fn check(fits: bool, expected: &str, found: &RawValue) -> FitResult {
     if fits { Ok(None) } else { Err(Misfit::expected(expected, found)) }
 }
 
 impl Strictness {
-    fn at(self, raw: &RawValue, is: ValueType) -> Fitted {
+    fn at(self, raw: &RawValue, is: ValueType) -> FitResult {
         let normalized = match is {
             ValueType::Text => check(raw.get().starts_with('"'), "a string", raw),
             ValueType::Flag => check(matches!(raw.get(), "true" | "false"), "true or false", raw),
@@ -258,7 +258,7 @@ impl Strictness {
         if self == Strictness::Kind { Ok(normalized.unwrap_or(None)) } else { normalized }
     }
 
-    fn members(self, raw: &RawValue, known: &[Member]) -> Fitted {
+    fn members(self, raw: &RawValue, known: &[Member]) -> FitResult {
         let Some(members) = json::members(raw.get()) else { return Err(Misfit::expected("an object", raw)) };
         let missing = known.iter().find(|member| {
             member.required && !members.iter().any(|(name, value)| name == member.name && value.get() != "null")
@@ -291,7 +291,7 @@ impl Strictness {
         Ok(changed.then(|| json::object(&kept)))
     }
 
-    fn list(self, raw: &RawValue, of: ValueType) -> Fitted {
+    fn list(self, raw: &RawValue, of: ValueType) -> FitResult {
         let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
             return Err(Misfit::expected("an array", raw));
         };
@@ -311,7 +311,7 @@ impl Strictness {
         Ok(Some(format!("[{}]", texts.join(","))))
     }
 
-    fn typed(self, raw: &RawValue, kinds: &[(&str, &[Member])]) -> Fitted {
+    fn typed(self, raw: &RawValue, kinds: &[(&str, &[Member])]) -> FitResult {
         let Some(members) = json::members(raw.get()) else { return Err(Misfit::expected("an object", raw)) };
         let kind = members.iter().find(|(name, _)| name == "type").and_then(|(_, value)| as_text(value));
         let known = kinds.iter().find(|(name, _)| kind.as_deref() == Some(*name));

@@ -71,7 +71,7 @@ pub struct KindSize {
 
 /// What is stored, by kind of document. `registrations` are not included in the clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Used {
+pub struct StoredSizes {
     kinds: BTreeMap<String, KindSize>,
     registrations: KindSize,
     /// The size of a document that grew beyond [`MAX_DOCUMENT_BYTES`] in the current write.
@@ -91,7 +91,7 @@ pub fn weight(kind: &str, bytes: u64) -> u64 {
     bytes + if kind == "service" { AROUND_SERVICE } else { AROUND }
 }
 
-impl Used {
+impl StoredSizes {
     /// Adds stored documents of a kind: `bytes` without their overhead.
     pub fn add(&mut self, kind: &str, registered_itself: bool, count: u64, bytes: u64) {
         let held = self.held_mut(kind, registered_itself);
@@ -160,7 +160,7 @@ impl Used {
     ///
     /// # Errors
     /// It grows a document or a share beyond its limit.
-    pub fn check(&self, before: &Used, reach: Reach) -> Result<(), TooLarge> {
+    pub fn check(&self, before: &StoredSizes, reach: Reach) -> Result<(), TooLarge> {
         if let Some(bytes) = self.grown {
             return Err(TooLarge::Document { bytes });
         }

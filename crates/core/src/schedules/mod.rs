@@ -14,7 +14,7 @@ use crate::base::json::{Fault, Object};
 use crate::base::time::Timestamp;
 use crate::context::create_request::{self, NewContext};
 use cron::Cron;
-use next_run::{Missed, Plan};
+use next_run::{MissedRuns, Plan};
 
 /// The default minimum interval, in seconds.
 pub const MIN_INTERVAL_SECONDS: u64 = 10;
@@ -36,7 +36,7 @@ pub struct Schedule {
     pub description: String,
     /// The context to create, as submitted.
     pub context: Box<RawValue>,
-    pub missed: Missed,
+    pub missed: MissedRuns,
     pub enabled: bool,
     /// The principal of its contexts; permissions are checked at each run.
     #[serde(default)]
@@ -96,7 +96,7 @@ pub fn read(text: &str, least: u64, is_zone: impl Fn(&str) -> bool) -> Result<Sc
         body.fault("interval_seconds", format!("must be an integer from {least} to {MAX_SECONDS}"));
     }
     let description = body.string("description", 0..=1000).unwrap_or_default();
-    let missed = body.parsed("missed", "skip, run_once or run_all", Missed::parse).unwrap_or_default();
+    let missed = body.parsed("missed", "skip, run_once or run_all", MissedRuns::parse).unwrap_or_default();
     let enabled = body.boolean("enabled").unwrap_or(true);
     if interval_seconds.is_some() && (cron.is_some() || time_zone.is_some()) {
         body.fault("interval_seconds", "cannot be combined with cron or time_zone");
@@ -133,7 +133,7 @@ mod tests {
     fn a_schedule_is_read_with_all_its_faults() {
         let read = |text| read(text, MIN_INTERVAL_SECONDS, |zone| zone == "Europe/Berlin");
         let least = read(r#"{"cron":"0 8 * * 1-5","context":{"capability":"a"}}"#).unwrap();
-        assert_eq!((least.missed, least.enabled), (Missed::Skip, true));
+        assert_eq!((least.missed, least.enabled), (MissedRuns::Skip, true));
         let plan = Plan::Cron { cron: "0 8 * * 1-5".into(), zone: "UTC".into() };
         assert_eq!(least.plan(Timestamp(5)), plan);
         let every = read(r#"{"interval_seconds":10,"missed":"run_all","context":{"capability":"a"}}"#).unwrap();

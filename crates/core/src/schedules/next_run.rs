@@ -42,20 +42,20 @@ pub enum Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Missed {
+pub enum MissedRuns {
     #[default]
     Skip,
     RunOnce,
     RunAll,
 }
 
-impl Missed {
+impl MissedRuns {
     /// Reads the API's value.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
-            "skip" => Missed::Skip,
-            "run_once" => Missed::RunOnce,
-            "run_all" => Missed::RunAll,
+            "skip" => MissedRuns::Skip,
+            "run_once" => MissedRuns::RunOnce,
+            "run_all" => MissedRuns::RunAll,
             _ => return None,
         })
     }
@@ -171,14 +171,21 @@ impl Plan {
     }
 
     /// What to run of what became due after `done` and up to now. A run that is later than `late_ms` was missed.
-    pub fn due(&self, missed: Missed, done: Timestamp, now: Timestamp, late_ms: u64, offsets: Offsets<'_>) -> DueRuns {
+    pub fn due(
+        &self,
+        missed: MissedRuns,
+        done: Timestamp,
+        now: Timestamp,
+        late_ms: u64,
+        offsets: Offsets<'_>,
+    ) -> DueRuns {
         let times = self.between(done, now, offsets);
         let (late, mut run): (Vec<_>, Vec<_>) = times.into_iter().partition(|at| now.since(*at) > late_ms);
         let made_up = match missed {
-            Missed::Skip => 0,
+            MissedRuns::Skip => 0,
             // A run in time counts as the one.
-            Missed::RunOnce => usize::from(run.is_empty()),
-            Missed::RunAll => MAX_MISSED,
+            MissedRuns::RunOnce => usize::from(run.is_empty()),
+            MissedRuns::RunAll => MAX_MISSED,
         };
         let (left_out, made_up) = late.split_at(late.len().saturating_sub(made_up));
         run.splice(0..0, made_up.iter().copied());

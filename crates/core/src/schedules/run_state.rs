@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::next_run::{Missed, Offsets, Plan};
+use super::next_run::{MissedRuns, Offsets, Plan};
 use crate::base::time::Timestamp;
 
 /// How long a claimed run may take to be reported, in milliseconds.
@@ -37,7 +37,7 @@ pub struct PastRun {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Waiting {
+struct PendingRun {
     planned_at: Timestamp,
     tries: u64,
     /// When it must be made, or have been reported.
@@ -64,12 +64,12 @@ impl ClaimedRun {
 pub struct RunState {
     pub version: u64,
     plan: Plan,
-    missed: Missed,
+    missed: MissedRuns,
     enabled: bool,
     /// Everything planned up to this time has been handled.
     done: Timestamp,
     #[serde(default)]
-    waiting: Vec<Waiting>,
+    waiting: Vec<PendingRun>,
     /// Newest first.
     #[serde(default)]
     pub past: Vec<PastRun>,
@@ -80,7 +80,7 @@ impl RunState {
     pub fn new(
         version: u64,
         plan: Plan,
-        missed: Missed,
+        missed: MissedRuns,
         enabled: bool,
         now: Timestamp,
         known: Option<RunState>,
@@ -104,7 +104,7 @@ impl RunState {
         for planned_at in due.missed {
             self.remember(planned_at, RunOutcome::Missed);
         }
-        self.waiting.extend(due.run.into_iter().map(|planned_at| Waiting { planned_at, tries: 0, due: now }));
+        self.waiting.extend(due.run.into_iter().map(|planned_at| PendingRun { planned_at, tries: 0, due: now }));
         true
     }
 
@@ -116,18 +116,18 @@ impl RunState {
     /// The runs to be made now, claimed by the caller. Whether a run was missed unless made in time is decided when it
     /// is made ([`ClaimedRun::is_missed`]), since it may have waited after it became due.
     pub fn claim(&mut self, now: Timestamp, late_ms: u64) -> Vec<ClaimedRun> {
-        let is_late = |one: &Waiting| now.since(one.planned_at) > late_ms;
-        let is_due = |one: &&mut Waiting| one.due <= now;
+        let is_late = |one: &PendingRun| now.since(one.planned_at) > late_ms;
+        let is_due = |one: &&mut PendingRun| one.due <= now;
         let in_time = self.waiting.iter().any(|one| !is_late(one));
         let latest = self.waiting.iter().filter(|one| is_late(one)).map(|one| one.planned_at).max();
         let missed = self.missed;
-        let must_be_in_time = |one: &Waiting| match missed {
+        let must_be_in_time = |one: &PendingRun| match missed {
             // A run that was tried is tried again, however late.
             _ if one.tries > 0 => false,
-            Missed::Skip => true,
+            MissedRuns::Skip => true,
             // One run is made for all missed ones: the latest, unless another is in time.
-            Missed::RunOnce => is_late(one) && (in_time || Some(one.planned_at) != latest),
-            Missed::RunAll => false,
+            MissedRuns::RunOnce => is_late(one) && (in_time || Some(one.planned_at) != latest),
+            MissedRuns::RunAll => false,
         };
         let due = self.waiting.iter_mut().filter(is_due);
         due.map(|one| {

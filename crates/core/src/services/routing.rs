@@ -94,13 +94,13 @@ const NOISE_MS: u64 = 10;
 const TRIAL_RATIO: u64 = 4;
 
 /// A service with its condition.
-pub trait Offering<'s> {
+pub trait Routable<'s> {
     fn service(&self) -> &'s Service;
     fn condition(&self) -> Condition;
 }
 
 /// A service without observations.
-impl<'s> Offering<'s> for &'s Service {
+impl<'s> Routable<'s> for &'s Service {
     fn service(&self) -> &'s Service {
         self
     }
@@ -156,7 +156,7 @@ fn best_offer<'s>(
 /// All services that could run it, best tier first. `permitted` decides for the requesting principal, `takes_work`
 /// whether a service may be given this work. Services observed to be offline are left out, except that a connected
 /// service is waited for if it is the only one.
-pub fn candidates<'s, O: Offering<'s>>(
+pub fn candidates<'s, O: Routable<'s>>(
     services: impl IntoIterator<Item = O>,
     wanted: RouteRequest<'_>,
     takes_work: impl Fn(&Service) -> bool,

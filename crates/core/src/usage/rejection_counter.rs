@@ -15,7 +15,7 @@ const MAX_TENANTS: usize = 1_000;
 pub type Codes = BTreeMap<String, u64>;
 
 #[derive(Default)]
-struct Pending {
+struct PendingCounts {
     reported_at: Timestamp,
     codes: Codes,
 }
@@ -23,7 +23,7 @@ struct Pending {
 /// The unreported rejections of one isolate, by tenant.
 #[derive(Default)]
 pub struct RejectionCounter {
-    tenants: HashMap<TenantId, Pending>,
+    tenants: HashMap<TenantId, PendingCounts>,
 }
 
 impl RejectionCounter {

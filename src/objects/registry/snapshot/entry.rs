@@ -13,7 +13,7 @@ use narthex_core::http::egress_address::{Address, AddressError};
 use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
 use narthex_core::services::Service;
-use narthex_core::services::routing::{Condition, Offering};
+use narthex_core::services::routing::{Condition, Routable};
 use narthex_core::services::schema::{Formats, Schema};
 
 use super::Live;
@@ -36,7 +36,7 @@ pub struct Entry {
     pub(super) address: RefCell<Option<AddressCheck>>,
 }
 
-impl<'s> Offering<'s> for &'s Entry {
+impl<'s> Routable<'s> for &'s Entry {
     fn service(&self) -> &'s Service {
         &self.registered.service
     }

@@ -41,11 +41,11 @@ pub struct Reader {
     events: EventReader,
     completion: Completion,
     /// How it ended early, if it did.
-    ended: Option<Ended>,
+    ended: Option<StreamEnd>,
 }
 
 #[derive(Debug)]
-enum Ended {
+enum StreamEnd {
     /// By its own end marker.
     Done,
     Words(String),
@@ -75,7 +75,7 @@ impl Reader {
         if let Form::Document(bytes) = &mut self.form {
             bytes.extend_from_slice(piece);
             if bytes.len() > MAX_ANSWER_BYTES {
-                self.ended = Some(Ended::TooLarge);
+                self.ended = Some(StreamEnd::TooLarge);
             }
             return self.step();
         }
@@ -86,7 +86,7 @@ impl Reader {
             }
         }
         if self.events.held() > MAX_ANSWER_BYTES {
-            self.ended = Some(Ended::TooLarge);
+            self.ended = Some(StreamEnd::TooLarge);
         }
         self.step()
     }
@@ -105,22 +105,22 @@ impl Reader {
             return;
         }
         if data.eq_ignore_ascii_case(DONE) {
-            self.ended = Some(Ended::Done);
+            self.ended = Some(StreamEnd::Done);
             return;
         }
         self.ended = match self.completion.push(data) {
-            Ok(ChunkKind::Fault) => Some(Ended::Fault),
+            Ok(ChunkKind::Fault) => Some(StreamEnd::Fault),
             // An error may have any form.
-            _ if event.name == "error" => Some(Ended::Words(data.into())),
+            _ if event.name == "error" => Some(StreamEnd::Words(data.into())),
             Ok(ChunkKind::Chunk) => {
                 each(&event.data);
                 None
             }
             Ok(ChunkKind::KeepAlive) => None,
-            Err(ChunkError::TooLarge) => Some(Ended::TooLarge),
+            Err(ChunkError::TooLarge) => Some(StreamEnd::TooLarge),
             Err(ChunkError::Invalid) if data == "null" => None,
-            Err(ChunkError::Invalid) if data.starts_with(['{', '[']) => Some(Ended::Invalid),
-            Err(ChunkError::Invalid) => Some(Ended::Words(data.into())),
+            Err(ChunkError::Invalid) if data.starts_with(['{', '[']) => Some(StreamEnd::Invalid),
+            Err(ChunkError::Invalid) => Some(StreamEnd::Words(data.into())),
         };
     }
 
@@ -138,18 +138,18 @@ impl Reader {
         {
             self.take(&event, &mut |_| {});
             // A broken connection leaves half a chunk.
-            self.ended = self.ended.filter(|ended| !matches!(ended, Ended::Invalid));
+            self.ended = self.ended.filter(|ended| !matches!(ended, StreamEnd::Invalid));
         }
         match self.ended {
-            Some(Ended::Fault) => {
+            Some(StreamEnd::Fault) => {
                 let error = self.completion.fault().map_or("null", |error| error.get());
                 http(fault::body(error).into_bytes())
             }
-            Some(Ended::Words(words)) => http(fault::body_of_words(&words).into_bytes()),
-            Some(Ended::Invalid) => http(Vec::new()),
-            Some(Ended::TooLarge) => CallResult::TooLarge { status: 200 },
-            Some(Ended::Done) if self.completion.has_content() => http(self.completion.text().into_bytes()),
-            Some(Ended::Done) => CallResult::Broken,
+            Some(StreamEnd::Words(words)) => http(fault::body_of_words(&words).into_bytes()),
+            Some(StreamEnd::Invalid) => http(Vec::new()),
+            Some(StreamEnd::TooLarge) => CallResult::TooLarge { status: 200 },
+            Some(StreamEnd::Done) if self.completion.has_content() => http(self.completion.text().into_bytes()),
+            Some(StreamEnd::Done) => CallResult::Broken,
             // Some endpoints send no end marker.
             None if self.completion.is_whole() => http(self.completion.text().into_bytes()),
             None => broke.unwrap_or(CallResult::Broken),

@@ -17,13 +17,13 @@ const MAX_LIST_BYTES: usize = 4 * MAX_ASIDE_BYTES;
 
 /// The expected response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
+pub struct ExpectedResponse {
     pub id: u64,
     /// Its maximum size, in bytes.
     pub most_bytes: usize,
 }
 
-impl Expected {
+impl ExpectedResponse {
     /// A status or a list.
     pub fn small(id: u64) -> Self {
         Self { id, most_bytes: MAX_ASIDE_BYTES }
@@ -114,7 +114,7 @@ pub type Response = Result<Box<RawValue>, RpcError>;
 
 /// A message from an upstream.
 #[derive(Debug)]
-pub enum Incoming {
+pub enum UpstreamMessage {
     /// The response to the request.
     Response(Response),
     /// A request of the server.
@@ -159,7 +159,7 @@ fn version_fault(said: Option<&RawValue>) -> Option<String> {
 
 /// The meaning of one text of a response.
 enum Read {
-    Message(Incoming),
+    Message(UpstreamMessage),
     /// A response to another request, with its id.
     Another(String),
     /// An invalid message, and whether it names the pending request.
@@ -186,19 +186,19 @@ fn read(text: &str, id: u64) -> Read {
         }
         let params = owned(message.raw("params"));
         return Read::Message(match said {
-            Some(id) => Incoming::Request { id: id.to_owned(), method, params },
-            None => Incoming::Notification { method, params },
+            Some(id) => UpstreamMessage::Request { id: id.to_owned(), method, params },
+            None => UpstreamMessage::Notification { method, params },
         });
     }
     if let Some(said) = said.filter(|_| !ours) {
         return Read::Another(clean(said.get(), 40));
     }
     if let Some(error) = message.raw("error") {
-        return Read::Message(Incoming::Response(Err(RpcError::parse_leniently(error))));
+        return Read::Message(UpstreamMessage::Response(Err(RpcError::parse_leniently(error))));
     }
     match message.raw_or_null("result") {
         Some(result) if result.get().starts_with('{') && ours => {
-            Read::Message(Incoming::Response(Ok(result.to_owned())))
+            Read::Message(UpstreamMessage::Response(Ok(result.to_owned())))
         }
         Some(_) if !ours => strange("its id is missing"),
         Some(result) => Read::Strange { why: format!("its result is {}, not an object", kind(result)), ours },
@@ -209,7 +209,7 @@ fn read(text: &str, id: u64) -> Read {
 /// The messages of a streamed response.
 #[derive(Debug)]
 pub struct Messages {
-    expected: Expected,
+    expected: ExpectedResponse,
     events: EventReader,
     bytes: usize,
     waiting: VecDeque<String>,
@@ -221,7 +221,7 @@ pub struct Messages {
 
 impl Messages {
     /// Reads the messages up to the expected response.
-    pub fn new(expected: Expected) -> Self {
+    pub fn new(expected: ExpectedResponse) -> Self {
         let (events, waiting) = (EventReader::default(), VecDeque::new());
         Self { expected, events, bytes: 0, waiting, streams: false, passed_over: None }
     }
@@ -254,7 +254,7 @@ impl Messages {
     }
 
     /// The next complete message, if there is one.
-    pub fn take(&mut self) -> Result<Option<Incoming>, ResponseError> {
+    pub fn take(&mut self) -> Result<Option<UpstreamMessage>, ResponseError> {
         while let Some(text) = self.waiting.pop_front() {
             if let Some(batch) = batch(&text) {
                 batch.into_iter().rev().for_each(|text| self.waiting.push_front(text));

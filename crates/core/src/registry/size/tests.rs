@@ -1,13 +1,13 @@
 use super::*;
 use proptest::prelude::*;
 
-fn used(kind: &str, itself: bool, count: u64, bytes: u64) -> Used {
-    let mut used = Used::default();
+fn used(kind: &str, itself: bool, count: u64, bytes: u64) -> StoredSizes {
+    let mut used = StoredSizes::default();
     used.add(kind, itself, count, bytes);
     used
 }
 
-fn after(before: &Used, kind: &str, was: Option<u64>, is: Option<u64>) -> Used {
+fn after(before: &StoredSizes, kind: &str, was: Option<u64>, is: Option<u64>) -> StoredSizes {
     let mut after = before.clone();
     after.begin();
     after.change(kind, false, was, is);
@@ -101,7 +101,7 @@ proptest! {
         writes in prop::collection::vec((0_usize..4, prop::option::of(0_u64..10_000)), 0..60),
     ) {
         let mut there: [Option<u64>; 4] = [None; 4];
-        let mut used = Used::default();
+        let mut used = StoredSizes::default();
         for (at, size) in writes {
             used.change("role", false, there[at], size);
             there[at] = size;

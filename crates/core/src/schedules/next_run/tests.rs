@@ -125,15 +125,15 @@ fn missed_runs_are_made_up_for_as_configured() {
     let at = |hour: u64| Timestamp(hour * 3_600_000);
     let due = |missed, now: Timestamp| hourly.due(missed, at(10), now, LATE_MS, &offsets);
     let late = at(13).plus_ms(LATE_MS + 1);
-    assert_eq!(due(Missed::Skip, late), DueRuns { run: vec![], missed: vec![at(11), at(12), at(13)] });
-    assert_eq!(due(Missed::RunOnce, late), DueRuns { run: vec![at(13)], missed: vec![at(11), at(12)] });
-    assert_eq!(due(Missed::RunAll, late), DueRuns { run: vec![at(11), at(12), at(13)], missed: vec![] });
+    assert_eq!(due(MissedRuns::Skip, late), DueRuns { run: vec![], missed: vec![at(11), at(12), at(13)] });
+    assert_eq!(due(MissedRuns::RunOnce, late), DueRuns { run: vec![at(13)], missed: vec![at(11), at(12)] });
+    assert_eq!(due(MissedRuns::RunAll, late), DueRuns { run: vec![at(11), at(12), at(13)], missed: vec![] });
     let in_time = at(13).plus_ms(LATE_MS);
-    assert_eq!(due(Missed::Skip, in_time), DueRuns { run: vec![at(13)], missed: vec![at(11), at(12)] });
-    assert_eq!(due(Missed::RunOnce, in_time), DueRuns { run: vec![at(13)], missed: vec![at(11), at(12)] });
-    assert_eq!(due(Missed::RunAll, at(10).plus_ms(1)), DueRuns::default());
+    assert_eq!(due(MissedRuns::Skip, in_time), DueRuns { run: vec![at(13)], missed: vec![at(11), at(12)] });
+    assert_eq!(due(MissedRuns::RunOnce, in_time), DueRuns { run: vec![at(13)], missed: vec![at(11), at(12)] });
+    assert_eq!(due(MissedRuns::RunAll, at(10).plus_ms(1)), DueRuns::default());
     let minutely = Plan::Every { seconds: 60, from: Timestamp(0) };
-    let long_after = minutely.due(Missed::RunAll, Timestamp(0), Timestamp(86_400_000_000), LATE_MS, &offsets);
+    let long_after = minutely.due(MissedRuns::RunAll, Timestamp(0), Timestamp(86_400_000_000), LATE_MS, &offsets);
     assert_eq!((long_after.run.len(), long_after.run.last()), (MAX_MISSED + 1, Some(&Timestamp(86_400_000_000))));
 }
 

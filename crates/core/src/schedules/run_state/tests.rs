@@ -5,7 +5,7 @@ fn utc(_: &str, _: Timestamp) -> i64 {
     0
 }
 
-fn state(missed: Missed) -> RunState {
+fn state(missed: MissedRuns) -> RunState {
     let plan = Plan::Every { seconds: 60, from: Timestamp(0) };
     RunState::new(1, plan, missed, true, Timestamp(0), None)
 }
@@ -26,7 +26,7 @@ fn created() -> RunOutcome {
 
 #[test]
 fn each_planned_time_is_taken_up_once_however_often_it_is_woken() {
-    let mut state = state(Missed::Skip);
+    let mut state = state(MissedRuns::Skip);
     assert_eq!(state.next_wakeup(&utc), Some(Timestamp(60_000)));
     assert!(!state.advance(Timestamp(59_999), LATE_MS, &utc));
     assert!(state.advance(Timestamp(60_005), LATE_MS, &utc));
@@ -41,7 +41,7 @@ fn each_planned_time_is_taken_up_once_however_often_it_is_woken() {
 
 #[test]
 fn an_unreported_run_is_claimed_again() {
-    let mut state = state(Missed::Skip);
+    let mut state = state(MissedRuns::Skip);
     state.advance(Timestamp(60_000), LATE_MS, &utc);
     state.claim(Timestamp(60_000), LATE_MS);
     assert!(!state.is_due(Timestamp(119_999)));
@@ -50,7 +50,7 @@ fn an_unreported_run_is_claimed_again() {
 
 #[test]
 fn a_run_that_cannot_be_made_is_retried_for_a_while() {
-    let mut state = state(Missed::Skip);
+    let mut state = state(MissedRuns::Skip);
     state.advance(Timestamp(60_000), LATE_MS, &utc);
     let refused = || RunOutcome::Refused { code: "no_service_available".into(), detail: String::new() };
     let mut now = Timestamp(60_000);
@@ -66,23 +66,23 @@ fn a_run_that_cannot_be_made_is_retried_for_a_while() {
 
 #[test]
 fn a_new_version_forgets_due_runs_and_keeps_past_ones() {
-    let mut known = state(Missed::RunAll);
+    let mut known = state(MissedRuns::RunAll);
     known.advance(Timestamp(300_000), LATE_MS, &utc);
     known.report(Timestamp(60_000), created(), false, Timestamp(300_000));
     let plan = Plan::Every { seconds: 60, from: Timestamp(400_000) };
-    let renewed = RunState::new(2, plan, Missed::Skip, false, Timestamp(400_000), Some(known));
+    let renewed = RunState::new(2, plan, MissedRuns::Skip, false, Timestamp(400_000), Some(known));
     assert_eq!((renewed.past.len(), renewed.next_wakeup(&utc)), (1, None));
 }
 
 #[test]
 fn a_run_that_waited_too_long_was_missed() {
-    let mut skips = state(Missed::Skip);
+    let mut skips = state(MissedRuns::Skip);
     assert!(skips.advance(Timestamp(60_000), LATE_MS, &utc));
     // It became due in time, and was claimed more than a minute later.
     let [run] = skips.claim(Timestamp(120_001), LATE_MS)[..] else { panic!("one run") };
     assert!(run.is_missed(Timestamp(120_001)) && !run.is_missed(Timestamp(120_000)));
     // It was claimed in time, and made too late.
-    let mut slow = state(Missed::Skip);
+    let mut slow = state(MissedRuns::Skip);
     slow.advance(Timestamp(60_000), LATE_MS, &utc);
     let [run] = slow.claim(Timestamp(60_001), LATE_MS)[..] else { panic!("one run") };
     assert!(!run.is_missed(Timestamp(60_001)) && run.is_missed(Timestamp(120_001)));
@@ -98,16 +98,16 @@ fn of_what_waited_too_long_one_or_all_are_made_up_for() {
         state
     };
     // Three became due in time, and were claimed when all were late, or before the last one was.
-    assert_eq!(made(&mut late(Missed::Skip), 250_000), [] as [u64; 0]);
-    assert_eq!(made(&mut late(Missed::Skip), 200_000), [180_000]);
-    assert_eq!(made(&mut late(Missed::RunOnce), 250_000), [180_000]);
-    assert_eq!(made(&mut late(Missed::RunOnce), 200_000), [180_000]);
-    assert_eq!(made(&mut late(Missed::RunAll), 250_000), [60_000, 120_000, 180_000]);
+    assert_eq!(made(&mut late(MissedRuns::Skip), 250_000), [] as [u64; 0]);
+    assert_eq!(made(&mut late(MissedRuns::Skip), 200_000), [180_000]);
+    assert_eq!(made(&mut late(MissedRuns::RunOnce), 250_000), [180_000]);
+    assert_eq!(made(&mut late(MissedRuns::RunOnce), 200_000), [180_000]);
+    assert_eq!(made(&mut late(MissedRuns::RunAll), 250_000), [60_000, 120_000, 180_000]);
 }
 
 #[test]
 fn a_retried_run_is_not_missed() {
-    let mut state = state(Missed::Skip);
+    let mut state = state(MissedRuns::Skip);
     state.advance(Timestamp(60_000), LATE_MS, &utc);
     state.claim(Timestamp(60_000), LATE_MS);
     state.report(Timestamp(60_000), RunOutcome::Missed, true, Timestamp(110_000));

@@ -94,7 +94,7 @@ fn a_pre_release_is_run_only_where_it_is_asked_for_or_there_is_nothing_else() {
 #[test]
 fn an_absent_connected_service_is_waited_for_if_it_is_the_only_one() {
     struct Measured<'s>(&'s Service, HealthStatus);
-    impl<'s> Offering<'s> for &Measured<'s> {
+    impl<'s> Routable<'s> for &Measured<'s> {
         fn service(&self) -> &'s Service {
             self.0
         }
@@ -193,7 +193,7 @@ fn an_open_breaker_sends_all_to_the_next_tier_and_a_half_open_one_gets_its_probe
 #[test]
 fn offline_services_get_no_work_and_all_tags_are_required() {
     struct Offline<'s>(&'s Service);
-    impl<'s> Offering<'s> for Offline<'s> {
+    impl<'s> Routable<'s> for Offline<'s> {
         fn service(&self) -> &'s Service {
             self.0
         }

@@ -27,7 +27,7 @@ use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader};
 use cost::Scale;
 use dialect::{Dialect, Holds, holds};
 use numbers::Checks;
-use patterns::Keyed;
+use patterns::KeyedDocument;
 use report::Report;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -229,7 +229,7 @@ fn compile(document: &Value, dialect: Dialect, checks: &Checks) -> Result<(Schem
 }
 
 /// The survey finds everything but breaches of the metaschema; the rest is for what it may miss.
-fn compile_faults(error: CompileError, keyed: &Keyed) -> Vec<Fault> {
+fn compile_faults(error: CompileError, keyed: &KeyedDocument) -> Vec<Fault> {
     match error {
         CompileError::ValidationError { url, src } => {
             let root = fragment(&url).unwrap_or_default();

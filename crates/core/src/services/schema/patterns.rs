@@ -31,7 +31,7 @@ pub(super) struct Patterns {
 }
 
 /// A document with keys in place of its patterns, and the patterns of the keys.
-pub(super) struct Keyed {
+pub(super) struct KeyedDocument {
     pub document: Value,
     pub patterns: Vec<Regex>,
     /// The patterns' texts, by index.
@@ -100,8 +100,8 @@ impl Patterns {
     }
 
     /// The document as boon gets it.
-    pub fn keyed(&self, survey: &Survey<'_>, document: &Value) -> Keyed {
-        let mut keyed = Keyed { document: document.clone(), patterns: Vec::new(), names: Vec::new() };
+    pub fn keyed(&self, survey: &Survey<'_>, document: &Value) -> KeyedDocument {
+        let mut keyed = KeyedDocument { document: document.clone(), patterns: Vec::new(), names: Vec::new() };
         let maps: HashSet<&str> = self
             .used
             .iter()
@@ -161,7 +161,7 @@ fn is_map(at: &str, survey: &Survey<'_>) -> bool {
         && at.rsplit_once('/').is_some_and(|(holder, _)| survey.schemas.iter().any(|schema| schema == holder))
 }
 
-impl Keyed {
+impl KeyedDocument {
     /// A reference through a pattern is rewritten to go through its key.
     fn lead(&mut self, survey: &Survey<'_>, reference: &Reference, renamed: &impl Fn(&str) -> String) {
         let [target] = reference.targets.as_slice() else { return };

@@ -2,8 +2,8 @@ use super::*;
 use proptest::prelude::*;
 
 /// A text as the whole response to request 1.
-fn one(text: &str) -> Result<Option<Incoming>, ResponseError> {
-    let mut messages = Messages::new(Expected::of("tools/call", 1));
+fn one(text: &str) -> Result<Option<UpstreamMessage>, ResponseError> {
+    let mut messages = Messages::new(ExpectedResponse::of("tools/call", 1));
     messages.push_whole(text.as_bytes());
     match messages.take()? {
         Some(message) => Ok(Some(message)),
@@ -24,22 +24,22 @@ fn why(text: &str) -> String {
 
 fn error(text: &str) -> RpcError {
     match one(text) {
-        Ok(Some(Incoming::Response(Err(error)))) => error,
+        Ok(Some(UpstreamMessage::Response(Err(error)))) => error,
         other => panic!("{text}: {other:?}"),
     }
 }
 
 #[test]
 fn messages_are_distinguished() {
-    assert!(matches!(one(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Ok(Some(Incoming::Response(Ok(_))))));
+    assert!(matches!(one(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Ok(Some(UpstreamMessage::Response(Ok(_))))));
     let error = error(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32022,"message":"no","data":{"supported":[]}}}"#);
     assert_eq!((error.code, error.message.as_str()), (-32022, "no"));
     let asked = one(r#"{"jsonrpc":"2.0","id":"a","method":"elicitation/create","params":{}}"#);
-    assert!(matches!(asked, Ok(Some(Incoming::Request { .. }))));
+    assert!(matches!(asked, Ok(Some(UpstreamMessage::Request { .. }))));
     let reported = one(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#);
-    assert!(matches!(reported, Ok(Some(Incoming::Notification { .. }))));
+    assert!(matches!(reported, Ok(Some(UpstreamMessage::Notification { .. }))));
     let long = format!(r#"{{"jsonrpc":"2.0","method":"notifications/{}"}}"#, "x".repeat(500));
-    assert!(matches!(one(&long), Ok(Some(Incoming::Notification { .. }))));
+    assert!(matches!(one(&long), Ok(Some(UpstreamMessage::Notification { .. }))));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn invalid_messages_have_a_reason() {
 fn an_id_is_known_however_it_is_written() {
     for id in ["1", r#""1""#, "1.0", r#"" 1""#, r#""1.0""#, "1e0"] {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
-        assert!(matches!(one(&text), Ok(Some(Incoming::Response(Ok(_))))), "{id}");
+        assert!(matches!(one(&text), Ok(Some(UpstreamMessage::Response(Ok(_))))), "{id}");
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":1,"message":"no"}}}}"#);
         assert_eq!(error(&text).code, 1, "{id}");
     }
@@ -118,7 +118,7 @@ fn a_long_error_is_cut_and_not_lost() {
 #[test]
 fn one_character_does_not_cost_a_message() {
     let read = |text: &str| match one(text) {
-        Ok(Some(Incoming::Response(Ok(result)))) => result.get().to_string(),
+        Ok(Some(UpstreamMessage::Response(Ok(result)))) => result.get().to_string(),
         other => panic!("{other:?}"),
     };
     assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#), r#"{"a":2}"#);
@@ -129,27 +129,27 @@ fn one_character_does_not_cost_a_message() {
 #[test]
 fn a_batch_is_read_message_by_message() {
     let batch = r#"[{"jsonrpc":"2.0","method":"a"},{"jsonrpc":"2.0","id":1,"result":{}}]"#;
-    let mut messages = Messages::new(Expected::small(1));
+    let mut messages = Messages::new(ExpectedResponse::small(1));
     messages.push_whole(batch.as_bytes());
-    assert!(matches!(messages.take(), Ok(Some(Incoming::Notification { .. }))));
-    assert!(matches!(messages.take(), Ok(Some(Incoming::Response(Ok(_))))));
-    let mut messages = Messages::new(Expected::small(1));
+    assert!(matches!(messages.take(), Ok(Some(UpstreamMessage::Notification { .. }))));
+    assert!(matches!(messages.take(), Ok(Some(UpstreamMessage::Response(Ok(_))))));
+    let mut messages = Messages::new(ExpectedResponse::small(1));
     messages.push(format!("data: {batch}\n\n").as_bytes()).unwrap();
-    assert!(matches!(messages.take(), Ok(Some(Incoming::Notification { .. }))));
-    assert!(matches!(messages.take(), Ok(Some(Incoming::Response(Ok(_))))));
+    assert!(matches!(messages.take(), Ok(Some(UpstreamMessage::Notification { .. }))));
+    assert!(matches!(messages.take(), Ok(Some(UpstreamMessage::Response(Ok(_))))));
 }
 
 #[test]
 fn a_stream_is_read_as_it_comes_and_is_bounded() {
-    let mut messages = Messages::new(Expected::small(1));
+    let mut messages = Messages::new(ExpectedResponse::small(1));
     messages.push(b"id: 0\ndata:\n\n: hello\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"a\"}\n").unwrap();
     assert!(messages.take().unwrap().is_none());
     messages.push(b"\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n").unwrap();
-    assert!(matches!(messages.take(), Ok(Some(Incoming::Notification { .. }))));
-    assert!(matches!(messages.take(), Ok(Some(Incoming::Response(_)))));
+    assert!(matches!(messages.take(), Ok(Some(UpstreamMessage::Notification { .. }))));
+    assert!(matches!(messages.take(), Ok(Some(UpstreamMessage::Response(_)))));
     let endless = vec![b'x'; MAX_ASIDE_BYTES + 1];
     assert_eq!(messages.push(&endless), Err(ResponseError::TooLarge));
-    let mut messages = Messages::new(Expected::of("tools/call", 1));
+    let mut messages = Messages::new(ExpectedResponse::of("tools/call", 1));
     assert_eq!(messages.push(&endless), Ok(()));
     assert_eq!(messages.push(&vec![b'x'; MAX_ANSWER_BYTES]), Err(ResponseError::TooLarge));
 }
@@ -169,14 +169,14 @@ fn invalid_messages_of_a_stream_are_skipped() {
         "\u{feff}",
     ] {
         for event in ["", "event: message\n"] {
-            let mut messages = Messages::new(Expected::small(1));
+            let mut messages = Messages::new(ExpectedResponse::small(1));
             messages.push(format!("{before}{event}{response}").as_bytes()).unwrap();
-            let Ok(Some(Incoming::Response(Ok(result)))) = messages.take() else { panic!("{before:?}") };
+            let Ok(Some(UpstreamMessage::Response(Ok(result)))) = messages.take() else { panic!("{before:?}") };
             assert_eq!(result.get(), "{}");
         }
     }
     // A message with the request's id is its response, however invalid.
-    let mut messages = Messages::new(Expected::small(1));
+    let mut messages = Messages::new(ExpectedResponse::small(1));
     messages.push(b"data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":[]}\n\n").unwrap();
     assert_eq!(messages.take().unwrap_err(), no_message("its result is an array, not an object"));
 }
@@ -184,7 +184,7 @@ fn invalid_messages_of_a_stream_are_skipped() {
 #[test]
 fn a_stream_without_a_response_reports_what_came_instead() {
     let ended = |text: &str| {
-        let mut messages = Messages::new(Expected::small(1));
+        let mut messages = Messages::new(ExpectedResponse::small(1));
         messages.push(text.as_bytes()).unwrap();
         assert!(messages.take().unwrap().is_none());
         messages.ended()
@@ -200,7 +200,7 @@ fn a_stream_without_a_response_reports_what_came_instead() {
 fn messages_beside_a_response_are_smaller() {
     let long = "x".repeat(MAX_ASIDE_BYTES);
     let result = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"a":"{long}"}}}}"#);
-    assert!(matches!(one(&result), Ok(Some(Incoming::Response(Ok(_))))));
+    assert!(matches!(one(&result), Ok(Some(UpstreamMessage::Response(Ok(_))))));
     for begun in [r#"{"jsonrpc":"2.0","#, r#"{"jsonrpc":"2.0","id":"a","#] {
         let reported = format!(r#"{begun}"method":"notifications/message","params":{{"data":"{long}"}}}}"#);
         assert!(matches!(one(&reported), Err(ResponseError::TooLarge)));
@@ -213,7 +213,7 @@ proptest! {
         let _ = one(&text);
         let _ = one(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
         let _ = one(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{result}}}"#));
-        let mut messages = Messages::new(Expected::small(1));
+        let mut messages = Messages::new(ExpectedResponse::small(1));
         let _ = messages.push(text.as_bytes());
         while let Ok(Some(_)) = messages.take() {}
     }

@@ -75,29 +75,29 @@ impl fmt::Display for Unmet {
 
 impl Error for Unmet {}
 
-struct Running {
+struct ActiveChecks {
     checks: Arc<Checks>,
     own: Numbers,
     library: Library,
 }
 
 thread_local! {
-    static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
+    static ACTIVE: RefCell<Option<ActiveChecks>> = const { RefCell::new(None) };
 }
 
 /// Runs `work` with the numbers of the checked value.
 pub(super) fn checked<T>(checks: &Arc<Checks>, own: Numbers, work: impl FnOnce() -> T) -> T {
-    let running = Running { checks: checks.clone(), own, library: Library::new(MAX_RANGES) };
-    RUNNING.set(Some(running));
+    let active = ActiveChecks { checks: checks.clone(), own, library: Library::new(MAX_RANGES) };
+    ACTIVE.set(Some(active));
     let done = work();
-    RUNNING.set(None);
+    ACTIVE.set(None);
     done
 }
 
 /// The result of a hook for a value.
 fn run(place: usize, value: &Value) -> Result<(), Box<dyn Error>> {
-    RUNNING.with_borrow_mut(|running| {
-        let Some(Running { checks, own, library }) = running else { return Ok(()) };
+    ACTIVE.with_borrow_mut(|active| {
+        let Some(ActiveChecks { checks, own, library }) = active else { return Ok(()) };
         let Some(check) = checks.list.get(place) else { return Ok(()) };
         let unmet = match value {
             Value::Number(number) => check.of_number(number, NumberLists { before: &checks.numbers, own }),
@@ -110,8 +110,8 @@ fn run(place: usize, value: &Value) -> Result<(), Box<dyn Error>> {
 
 /// A value as it is written, with the numbers of the current check.
 pub(super) fn written(value: &Value) -> String {
-    RUNNING.with_borrow(|running| match running {
-        Some(Running { checks, own, .. }) => NumberLists { before: &checks.numbers, own }.written(value),
+    ACTIVE.with_borrow(|active| match active {
+        Some(ActiveChecks { checks, own, .. }) => NumberLists { before: &checks.numbers, own }.written(value),
         None => value.to_string(),
     })
 }
