@@ -131,7 +131,7 @@ async fn session_operation(call: &Call, caller: &mut Caller, scope: EndpointScop
         ("HEAD", _) if call.accepts_stream() => Ok(Answer::head_of_stream()),
         // A HEAD request reads no stream, so it resumes none.
         ("HEAD", _) => Err(only_post()),
-        (_, Some(last_event)) if !last_event.trim().starts_with(subscriptions::GET_EVENT_PREFIX) => {
+        (_, Some(last_event)) if !last_event.trim().starts_with(notification_stream::GET_EVENT_PREFIX) => {
             Ok(session_requests::resume(call, caller, scope, session, last_event).await?)
         }
         _ if call.accepts_stream() => subscriptions::open_get_stream(call, caller, scope, session).await,

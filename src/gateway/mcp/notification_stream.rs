@@ -37,9 +37,11 @@ use super::super::call::{Call, Caller};
 use super::super::events;
 use super::server_listener::ServerListener;
 use super::session::Session;
-use super::subscriptions::GET_EVENT_PREFIX;
 use super::tasks::ttl_ms;
 use super::{EndpointScope, refresh_caller, result_links, tools};
+
+/// The prefix of event ids on a `GET` stream; the hub's sequence follows.
+pub const GET_EVENT_PREFIX: &str = "g.";
 
 /// The events that may change tools.
 const TOOL_EVENTS: [&str; 4] =

@@ -20,15 +20,12 @@ use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::contexts;
 use super::channel::stream_headers;
-use super::notification_stream::{NotificationStream, Reader, Topics};
+use super::notification_stream::{GET_EVENT_PREFIX, NotificationStream, Reader, Topics};
 use super::server_listener::ServerListener;
 use super::session::Session;
 use super::tasks::task_error;
 use super::upstream::ClientProfile;
 use super::{EndpointScope, MethodResponse, server_features};
-
-/// The prefix of event ids on a `GET` stream; the hub's sequence follows.
-pub const GET_EVENT_PREFIX: &str = "g.";
 
 /// The requested subscriptions that the client may have, and their tasks.
 async fn permitted(
