@@ -16,6 +16,7 @@ use narthex_core::access::jose::jwt::{Token, TokenError, parse};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::registry::revision::Revision;
 
 use super::key_sets::{self, Owner};
 use super::{Age, OwnIssuer, own_tokens, snapshot_of};
@@ -25,25 +26,39 @@ const MAX_CACHED: usize = 2_000;
 
 struct CachedToken {
     principal: Principal,
-    /// The revisions of the registries that decided: the deployment's, which has the issuers, and the tenant's, which
-    /// has the roles.
-    revisions: [u64; 2],
+    revisions: DecidingRevisions,
     until: Timestamp,
+}
+
+/// The revisions of the registries that decided about a token.
+#[derive(Clone, Copy)]
+struct DecidingRevisions {
+    /// Of the deployment's registry, which has the issuers.
+    issuers: Revision,
+    /// Of the tenant's registry, which has the roles.
+    tenant: Revision,
+}
+
+impl DecidingRevisions {
+    fn of(issuers: &Snapshot, tenant: &Snapshot) -> Self {
+        Self { issuers: issuers.revision, tenant: tenant.revision }
+    }
 }
 
 thread_local! {
     static CACHE: RefCell<HashMap<[u8; 32], CachedToken>> = RefCell::new(HashMap::new());
 }
 
-fn cached(digest: &[u8; 32], revision: u64, now: Timestamp) -> Option<(Principal, u64)> {
+/// The cached principal, with the revision of its tenant's registry that it holds for.
+fn cached(digest: &[u8; 32], issuers: Revision, now: Timestamp) -> Option<(Principal, Revision)> {
     CACHE.with_borrow(|all| {
         let known = all.get(digest)?;
-        let [issuers, own] = known.revisions;
-        (issuers == revision && now < known.until).then(|| (known.principal.clone(), own))
+        let holds = known.revisions.issuers == issuers && now < known.until;
+        holds.then(|| (known.principal.clone(), known.revisions.tenant))
     })
 }
 
-fn cache(digest: [u8; 32], principal: &Principal, revisions: [u64; 2], until: Timestamp) {
+fn cache(digest: [u8; 32], principal: &Principal, revisions: DecidingRevisions, until: Timestamp) {
     CACHE.with_borrow_mut(|all| {
         if all.len() >= MAX_CACHED {
             all.clear();
@@ -87,14 +102,14 @@ pub async fn principal(
         let (claims, until) = own_tokens::claims(&token, own.origin, &own.audience()).await?;
         let own = registry_of(&claims.tenant, issuers, age).await?;
         let principal = own_tokens::principal(issuers, &own, &claims, until)?;
-        cache(digest, &principal, [issuers.revision, own.revision], until);
+        cache(digest, &principal, DecidingRevisions::of(issuers, &own), until);
         return Ok((principal, own));
     }
     let (issuer, mapped, until) = claimed(&token, issuer_id, &issuers.issuers, now)?;
     let good_until = verify(&token, issuer).await?;
     let own = registry_of(&mapped.tenant, issuers, age).await?;
     let principal = named(&own, issuer, mapped, until);
-    cache(digest, &principal, [issuers.revision, own.revision], until.min(good_until));
+    cache(digest, &principal, DecidingRevisions::of(issuers, &own), until.min(good_until));
     Ok((principal, own))
 }
 

@@ -88,7 +88,7 @@ async fn with_renewal<T>(
             continue;
         }
         let renew = Ask::Renew { id: admission.id.clone(), hold, lease_ms };
-        match call_store(tenant, &admission.id, 0, renew).await {
+        match call_store(tenant, &admission.id, renew).await {
             // Cancelled, or the lease is lost: the result of this attempt no longer counts.
             Ok(Reply::Renewed { cancel: true } | Reply::Nothing) => return None,
             Ok(_) => {}

@@ -67,7 +67,7 @@ impl CallObserver for Observer<'_> {
         self.client.answer(WaitOutcome::Continues);
         loop {
             let hear = Ask::Hear { id: id.clone(), lease, milliseconds: WAIT_MS };
-            match call_store(self.tenant, id, 0, hear).await {
+            match call_store(self.tenant, id, hear).await {
                 Ok(Reply::Heard { input: Some(input) }) => return Ok(Some(input)),
                 Ok(Reply::Heard { input: None }) => {}
                 Ok(_) => return Ok(None),
@@ -80,6 +80,6 @@ impl CallObserver for Observer<'_> {
         let (id, lease) = (self.id, self.lease);
         let callback = CallbackReport::Beat { lease_ms: None, progress: Some(data) };
         // The next progress replaces it.
-        let _ = call_store(self.tenant, id, 0, Ask::CallBack { id: id.clone(), lease, callback }).await;
+        let _ = call_store(self.tenant, id, Ask::CallBack { id: id.clone(), lease, callback }).await;
     }
 }

@@ -32,9 +32,9 @@ async fn send(tenant: &TenantId, id: &ContextId, message: &Message) -> Result<Re
         .await
 }
 
-/// Calls the store once, with a revision that the caller vouches for.
-pub async fn call_store(tenant: &TenantId, id: &ContextId, revision: u64, ask: Ask) -> Result<Reply, Failure> {
-    send(tenant, id, &Message { revision, ask }).await
+/// Calls the store once, with a request that it answers under any revision.
+pub async fn call_store(tenant: &TenantId, id: &ContextId, ask: Ask) -> Result<Reply, Failure> {
+    send(tenant, id, &Message::unfenced(ask)).await
 }
 
 /// Calls the store with a request that does not depend on the registry's content. Fetches a new snapshot if the store
@@ -70,14 +70,15 @@ pub async fn is_store_of(tenant: &TenantId, id: &ContextId, snapshot: &mut Rc<Sn
     Ok(snapshot.stores.contains(&store))
 }
 
-/// Calls the store until it replies. For requests that must not be lost and that have no effect when repeated.
+/// Calls the store until it replies. For requests that it answers under any revision, that must not be lost, and that
+/// have no effect when repeated.
 pub async fn call_with_retry(tenant: &TenantId, id: &ContextId, ask: Ask) -> Result<Reply, Failure> {
     call_keeping_request(tenant, id, ask).await.map(|(reply, _)| reply)
 }
 
 /// As [`call_with_retry`], and returns the request as well.
 pub async fn call_keeping_request(tenant: &TenantId, id: &ContextId, ask: Ask) -> Result<(Reply, Ask), Failure> {
-    let message = Message { revision: 0, ask };
+    let message = Message::unfenced(ask);
     let mut tries = 0;
     loop {
         match send(tenant, id, &message).await {

@@ -49,7 +49,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
             outcome(&snapshot, &found, body.into_bytes())?
         }
     };
-    match call_store(tenant, &id, 0, Ask::CallBack { id: id.clone(), lease, callback }).await.map_err(internal)? {
+    match call_store(tenant, &id, Ask::CallBack { id: id.clone(), lease, callback }).await.map_err(internal)? {
         Reply::CalledBack { status, counts: true } => {
             // Its connection can take other work now.
             if let Some(entry) = connected {

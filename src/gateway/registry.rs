@@ -8,6 +8,7 @@ use crate::objects::registry::messages::{Ask, DocumentSize, Reply};
 use crate::objects::registry::snapshot;
 use narthex_core::access::oauth::registrations::MAX_REGISTRATIONS;
 use narthex_core::http::problem::Problem;
+use narthex_core::registry::revision::Revision;
 use narthex_core::registry::size::{KindSize, MAX_BYTES, MAX_DOCUMENT_BYTES, MAX_REGISTRATION_BYTES};
 
 use super::answer::{Answer, internal};
@@ -34,7 +35,7 @@ struct SizedDocument<'a> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct View<'a> {
-    revision: u64,
+    revision: Revision,
     bytes: u64,
     limit_bytes: u64,
     document_limit_bytes: u64,

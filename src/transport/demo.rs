@@ -97,7 +97,7 @@ async fn report(tenant: &TenantId, order: &Order<'_>, counted: u64, to: u64) {
     let callback = CallbackReport::Beat { lease_ms: None, progress: Some(progress) };
     let ask = Ask::CallBack { id: id.clone(), lease: order.lease, callback };
     let Some(store) = id.store() else { return };
-    let (name, message) = (store.object_name(tenant), Message { revision: 0, ask });
+    let (name, message) = (store.object_name(tenant), Message::unfenced(ask));
     let sent: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await;
     if let Err(failure) = sent {
         log_event!(ProgressNotReported, tenant = tenant, context = id, detail = &failure);

@@ -10,12 +10,20 @@ use narthex_core::context::idempotency::Claim;
 use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, AttemptReport, Background, ContextError, Progress, ReportedOutcome};
+use narthex_core::registry::revision::Revision;
 
 /// Carries the registry revision that the sender decided with; a store that knows a newer one answers `Stale`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
-    pub revision: u64,
+    pub revision: Revision,
     pub ask: Ask,
+}
+
+impl Message {
+    /// A message that the store answers under any revision: see [`Fence::None`](super::preconditions::Fence).
+    pub fn unfenced(ask: Ask) -> Self {
+        Self { revision: Revision::INITIAL, ask }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -215,7 +223,7 @@ pub struct Query {
 pub enum Reply {
     /// The sender's revision is older than this one: it must decide again.
     Stale {
-        revision: u64,
+        revision: Revision,
     },
     Admitted {
         #[serde(default)]

@@ -29,6 +29,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
 use narthex_core::context_store::{self, Effects, StorageError, WaitCondition};
+use narthex_core::registry::revision::Revision;
 
 use messages::{Ask, Message, Reply};
 use preconditions::Freshness;
@@ -50,7 +51,7 @@ struct Store {
     contexts: RefCell<context_store::ContextStore<Tables>>,
     identity: RefCell<Option<Identity>>,
     waiters: RefCell<HashMap<ContextId, Vec<oneshot::Sender<()>>>>,
-    revision: Cell<u64>,
+    revision: Cell<Revision>,
     revision_checked_at: Cell<Timestamp>,
     /// Days that ended contexts are kept: the tenant's setting, and the deployment's default.
     own_days: Cell<Option<u64>>,
@@ -107,7 +108,7 @@ impl Store {
             tables,
             identity: RefCell::new(identity),
             waiters: RefCell::default(),
-            revision: Cell::new(0),
+            revision: Cell::new(Revision::INITIAL),
             revision_checked_at: Cell::new(Timestamp(0)),
             own_days: Cell::new(own_days),
             default_days: settings.context_retention_days,
@@ -186,7 +187,7 @@ impl Store {
                 && clock::now().since(self.revision_checked_at.get()) < settings::timing().registry_silence_ms)
     }
 
-    fn learn_revision(&self, revision: u64) {
+    fn learn_revision(&self, revision: Revision) {
         self.revision.set(revision.max(self.revision.get()));
         self.revision_checked_at.set(clock::now());
     }

@@ -15,6 +15,7 @@ use narthex_core::context_store::{
     NextAttempt, StorageError, StoredContext, WorkClaim,
 };
 use narthex_core::http::paging::PagePart;
+use narthex_core::registry::revision::Revision;
 
 use super::messages::{
     Ask, CallbackReport, CancelOutcome, ContextDetails, ContextSummary, Message, Origin, Query, Reply, Work,
@@ -98,7 +99,7 @@ impl Store {
     }
 
     /// Whether a message of this revision may be answered. A newer revision is remembered.
-    fn passes(&self, fence: Fence, revision: u64) -> bool {
+    fn passes(&self, fence: Fence, revision: Revision) -> bool {
         match fence {
             Fence::None => true,
             Fence::Revision if revision < self.revision.get() => false,

@@ -11,6 +11,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::events::bundle::{Bundle, Item};
 use narthex_core::events::sequence::Sequence;
+use narthex_core::registry::revision::Revision;
 use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
 use narthex_core::webhooks::delivery_queue::{Claim, DeliveryQueue, Disposition, MAX_WAITING, PendingDelivery};
 
@@ -37,7 +38,7 @@ pub struct Deliveries {
     /// Set once a webhook was configured.
     pub tenant: Option<TenantId>,
     /// The registry revision of the latest configuration.
-    revision: u64,
+    revision: Revision,
 }
 
 /// Deliveries that are written but not queued yet.
@@ -87,7 +88,7 @@ impl Deliveries {
         let last = "SELECT max((SELECT coalesce(max(number), 0) FROM waiting), \
                     (SELECT coalesce(max(number), 0) FROM delivered))";
         let next = sql.first(last, &[])?.and_then(|row| row.integer(0)).unwrap_or(0) + 1;
-        Ok(Self { sql, queue, next, tenant, revision: 0 })
+        Ok(Self { sql, queue, next, tenant, revision: Revision::INITIAL })
     }
 
     fn store_webhook(&self, id: &str) -> Result<(), Failure> {
@@ -103,7 +104,7 @@ impl Deliveries {
     pub fn configure(
         &mut self,
         tenant: TenantId,
-        revision: u64,
+        revision: Revision,
         all: Vec<Subscriber>,
         now: Timestamp,
     ) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
 use narthex_core::events::sequence::Sequence;
+use narthex_core::registry::revision::Revision;
 use narthex_core::usage::{UsageCounts, UsageKey};
 use narthex_core::webhooks::delivery::{DeliveryAttempt, Disablement};
 
@@ -100,7 +101,7 @@ pub enum Ask {
     /// Counts of rejected requests, by code.
     Refused { codes: BTreeMap<String, u64> },
     /// All webhooks of the tenant, as configured; also performs a sweep.
-    Webhooks { tenant: TenantId, revision: u64, webhooks: Vec<Subscriber> },
+    Webhooks { tenant: TenantId, revision: Revision, webhooks: Vec<Subscriber> },
     /// The state of all webhooks.
     WebhookStates,
     /// Reports finished delivery attempts and claims further deliveries.

@@ -104,7 +104,7 @@ impl Inner {
     ) -> Result<bool, Failure> {
         let store = delivery.context.store().ok_or_else(|| Failure("a context without a store".into()))?;
         let ask = Ask::CallBack { id: delivery.context.clone(), lease: delivery.lease, callback };
-        let (name, message) = (store.object_name(tenant), Message { revision: 0, ask });
+        let (name, message) = (store.object_name(tenant), Message::unfenced(ask));
         let mut tries = 0;
         loop {
             match objects::send::<_, Reply>(Kind::Contexts, &name, "", &message, TIMEOUT_MS).await {

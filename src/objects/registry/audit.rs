@@ -63,7 +63,7 @@ impl Inner {
         change: &Change<'_>,
         work: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, WriteError> {
-        let next = self.revision.get() + 1;
+        let next = self.revision.get().next();
         let before = self.tables.begin()?;
         let done = self.tables.transaction(|| {
             let done = work()?;

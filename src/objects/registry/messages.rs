@@ -13,6 +13,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::Policy;
 use narthex_core::lane::health::StatusReason;
 use narthex_core::lane::observed::ObservedStatus;
+use narthex_core::registry::revision::Revision;
 use narthex_core::registry::size::TooLarge;
 use narthex_core::services::tool_catalogue::ToolsRead;
 
@@ -44,7 +45,7 @@ pub enum Ask {
     },
     /// Fetches the configuration, unless the sender has this revision.
     Snapshot {
-        known: Option<u64>,
+        known: Option<Revision>,
         /// How many stores the sender knows.
         #[serde(default)]
         stores: usize,
@@ -318,7 +319,7 @@ pub struct NewKey {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Revision {
-        revision: u64,
+        revision: Revision,
         #[serde(default)]
         context_retention_days: Option<u64>,
     },

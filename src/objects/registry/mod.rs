@@ -38,6 +38,7 @@ use narthex_core::base::exact_json::with_texts;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::registry::revision::Revision;
 use narthex_core::registry::size::SAFE_BYTES;
 
 use capacity::WriteError;
@@ -52,7 +53,7 @@ const PUSH_TIMEOUT_MS: u64 = 2_000;
 
 struct Inner {
     tables: Tables,
-    revision: Cell<u64>,
+    revision: Cell<Revision>,
     /// Incremented by every change of an observed status; starts at the current time, so that it also grows across
     /// restarts.
     soft: Cell<u64>,
@@ -64,7 +65,7 @@ struct Inner {
     /// When expired revocations were last deleted.
     revocations_deleted_at: Cell<Timestamp>,
     /// The last revision whose incomplete snapshot was logged.
-    logged_left_out: Cell<u64>,
+    logged_left_out: Cell<Revision>,
 }
 
 #[wasm_bindgen]
@@ -101,7 +102,7 @@ impl Registry {
 impl Inner {
     fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
         let tables = Tables::open(state)?;
-        let revision = tables.meta("revision")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let revision = tables.meta("revision")?.as_deref().and_then(Revision::parse).unwrap_or_default();
         let tenant = RefCell::new(tables.meta("tenant")?.map(TenantId::from_stored));
         let soft = Cell::new(clock::now().0);
         Ok(Self {

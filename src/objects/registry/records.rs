@@ -6,6 +6,7 @@ use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::lane::observed::ObservedStatus;
+use narthex_core::registry::revision::Revision;
 use narthex_core::registry::size::KindSize;
 use narthex_core::services::credentials::EncryptedCredentials;
 use narthex_core::services::{RetiringSecret, Service};
@@ -15,7 +16,7 @@ use super::messages::StoredDocument;
 /// A tenant's whole configuration, as isolates cache it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotData {
-    pub revision: u64,
+    pub revision: Revision,
     pub services: Vec<StoredService>,
     pub keys: Vec<Key>,
     #[serde(default, rename = "kept")]

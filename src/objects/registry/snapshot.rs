@@ -27,6 +27,7 @@ use narthex_core::calling::callback::CallbackKey;
 use narthex_core::http::page_cursor::CursorKey;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::limits::policy::Limit;
+use narthex_core::registry::revision::Revision;
 
 use super::compiled_schemas::{Schemas, have_same_schemas};
 use super::encryption::tenant_secret_data;
@@ -49,7 +50,7 @@ pub struct Policy {
 }
 
 pub struct Snapshot {
-    pub revision: u64,
+    pub revision: Revision,
     /// Grows with every change of an observed status.
     soft: Cell<u64>,
     pub services: Vec<Entry>,

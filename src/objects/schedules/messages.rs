@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::registry::revision::Revision;
 use narthex_core::schedules::next_run::{MissedRuns, Plan};
 use narthex_core::schedules::run_state::{ClaimedRun, PastRun, RunOutcome};
 
@@ -11,7 +12,7 @@ use narthex_core::schedules::run_state::{ClaimedRun, PastRun, RunOutcome};
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// All schedules of the tenant, as configured under this revision.
-    Configure { tenant: TenantId, revision: u64, schedules: Vec<ScheduleConfig> },
+    Configure { tenant: TenantId, revision: Revision, schedules: Vec<ScheduleConfig> },
     /// Reports finished runs, and claims those that are due.
     Run { ran: Vec<RunReport> },
     /// The past runs of a schedule.

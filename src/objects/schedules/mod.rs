@@ -18,6 +18,7 @@ use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks, zones};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::registry::revision::Revision;
 use narthex_core::schedules::run_state::{ClaimedRun, RunState};
 
 use messages::{Ask, Reply, Run, RunReport, ScheduleConfig};
@@ -30,7 +31,7 @@ struct Inner {
     states: RefCell<BTreeMap<String, RunState>>,
     /// Set once a schedule was configured.
     tenant: RefCell<Option<TenantId>>,
-    revision: Cell<u64>,
+    revision: Cell<Revision>,
     alarm_at: Cell<Option<Timestamp>>,
 }
 
@@ -70,7 +71,7 @@ impl Inner {
             sql,
             states: RefCell::new(states),
             tenant: RefCell::new(tenant),
-            revision: Cell::new(0),
+            revision: Cell::new(Revision::INITIAL),
             alarm_at: Cell::new(None),
         })
     }
