@@ -5,6 +5,7 @@ use crate::platform::clock;
 use crate::platform::http::Request;
 use crate::platform::settings::{self, Settings};
 use narthex_core::access::principal::Principal;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::Code;
@@ -38,7 +39,7 @@ pub struct CredentialWatch {
     /// If the gateway is an issuer: its origin, and the requested path.
     own: Option<(String, String)>,
     tenant: TenantId,
-    principal: String,
+    principal: PrincipalId,
     until: Option<Timestamp>,
     needed: RequiredPermissions,
 }

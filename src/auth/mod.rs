@@ -21,6 +21,7 @@ use narthex_core::access::jose::jwt::looks_like_token;
 use narthex_core::access::oauth::client::split_client_id;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::names::valid_id;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
@@ -133,7 +134,7 @@ fn holder(
     }
     let role = snapshot.role(&key.role).into_iter().flatten();
     Some(Principal {
-        principal: format!("key:{}", key.id),
+        principal: PrincipalId::of_key(&key.id),
         name: Some(key.name.clone()),
         tenant: tenant.clone(),
         role: key.role.clone(),

@@ -12,6 +12,7 @@ use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id, split_client_id};
 use narthex_core::access::permission::meet_all;
 use narthex_core::access::principal::Principal;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 
@@ -57,14 +58,14 @@ pub fn principal(
     let (role, permissions) = subject_permissions(deployment, snapshot, claims).ok_or(TokenError::Holder)?;
     let permissions = permissions.map_or(scope.clone(), |permissions| meet_all(&permissions, &scope));
     let mut from = vec![format!("clients/{}", claims.client_id), format!("revocations/{}", claims.family())];
-    if let Some((name, _)) = claims.sub.strip_prefix("issuer:").and_then(|rest| rest.split_once(':')) {
+    if let Some(name) = claims.sub.issuer() {
         from.push(format!("issuers/{name}"));
     }
     // The token ends with the API key of the person who consented.
-    let key = claims.sub.strip_prefix("key:").and_then(|id| snapshot.key(id));
+    let key = claims.sub.key().and_then(|id| snapshot.key(id));
     let until = key.map_or(until, |key| until.min(key.expires_at));
     let (principal, tenant, roles) = (claims.sub.clone(), claims.tenant.clone(), claims.roles.clone());
-    let name = super::name_of(&principal, snapshot);
+    let name = super::name_of(principal.as_str(), snapshot);
     Ok(Principal { principal, name, tenant, role, permissions, until: Some(until), from, roles })
 }
 
@@ -74,7 +75,7 @@ fn subject_permissions(
     snapshot: &Snapshot,
     claims: &AccessTokenClaims,
 ) -> Option<(String, Option<Vec<String>>)> {
-    let (kind, id) = claims.sub.split_once(':')?;
+    let (kind, id) = claims.sub.as_str().split_once(':')?;
     match kind {
         "client" if id == claims.client_id => Some(("service".into(), None)),
         "key" if id == "admin" && claims.tenant.is_first() => Some(("admin".into(), None)),
@@ -101,8 +102,8 @@ fn subject_permissions(
 }
 
 /// The principal name of a client.
-pub fn client_principal(tenant: &TenantId, id: &str) -> String {
-    format!("client:{}", client_id(tenant, id))
+pub fn client_principal(tenant: &TenantId, id: &str) -> PrincipalId {
+    PrincipalId::of_client(&client_id(tenant, id))
 }
 
 /// The permissions that an issuer's roles grant now, limited to the token's scope: the same rule for the issuer's

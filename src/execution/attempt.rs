@@ -171,7 +171,7 @@ async fn call_mcp(
     // Clients that created the context by REST can fill in a form.
     let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
     let capabilities = admission.client.as_deref().or(form.as_deref());
-    let (principal, session) = (&*admission.owner, admission.session.as_ref());
+    let (principal, session) = (Some(&admission.owner), admission.session.as_ref());
     let requester = Requester { principal, session, capabilities, unasked: admission.unasked };
     let peer = Peer::new(tenant, entry, destination, requester);
     let outcome = transport::mcp::call_tool(order, peer, entry, &observer.publishing()).await;

@@ -27,7 +27,7 @@ pub async fn authenticated(call: &Call, age: Age) -> Result<Caller, Problem> {
     call.auth_ms.set(clock::now().since(before));
     limits::request(call, &principal, &snapshot).await?;
     let by = Actor {
-        actor: principal.principal.clone(),
+        actor: principal.principal.to_string(),
         name: principal.name.clone(),
         request_id: call.request_id.clone(),
         address: call.address().to_string(),

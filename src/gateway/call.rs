@@ -22,6 +22,7 @@ use narthex_core::base::id::{Region, StoreId, ulid};
 use narthex_core::base::json::{self, MAX_DEPTH, Object};
 use narthex_core::base::json_repair;
 use narthex_core::base::names::valid_request_id;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::host_of;
@@ -52,7 +53,7 @@ pub struct Call {
     /// The caller's tenant; the first tenant until the caller is known.
     pub tenant: RefCell<TenantId>,
     /// The caller, for the log.
-    pub principal: RefCell<Option<String>>,
+    pub principal: RefCell<Option<PrincipalId>>,
     /// How long authentication took, in milliseconds.
     pub auth_ms: Cell<u64>,
     pub limits: RequestQuotas,

@@ -15,6 +15,7 @@ use narthex_core::access::principal::Principal;
 use narthex_core::access::repeat_suppressor::RepeatSuppressor;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::names::valid_id;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
@@ -32,7 +33,7 @@ const MAX_REFUSALS: usize = 32;
 
 thread_local! {
     /// The hour in which the use of a principal was last reported.
-    static USED: RefCell<HashMap<String, u64>> = RefCell::default();
+    static USED: RefCell<HashMap<PrincipalId, u64>> = RefCell::default();
     static REFUSED: RefCell<RepeatSuppressor> = const { RefCell::new(RepeatSuppressor::new(REFUSALS_MS, MAX_REFUSALS)) };
 }
 
@@ -48,7 +49,7 @@ fn report(call: &Call, message: Message) {
 }
 
 /// Whether the use of this principal must be reported: once an hour.
-fn is_news(principal: &str, hour: u64) -> bool {
+fn is_news(principal: &PrincipalId, hour: u64) -> bool {
     USED.with_borrow_mut(|used| {
         if used.get(principal) == Some(&hour) {
             return false;
@@ -56,7 +57,7 @@ fn is_news(principal: &str, hour: u64) -> bool {
         if used.len() >= MAX_KEYS {
             used.clear();
         }
-        used.insert(principal.into(), hour);
+        used.insert(principal.clone(), hour);
         true
     })
 }
@@ -64,7 +65,7 @@ fn is_news(principal: &str, hour: u64) -> bool {
 /// Reports the use of a key, once an hour.
 pub fn used(call: &Call, principal: &Principal) {
     // Only keys end. The deployment's own does not, and is not in the registry.
-    let (Some(id), Some(_)) = (principal.principal.strip_prefix("key:"), principal.until) else { return };
+    let (Some(id), Some(_)) = (principal.principal.key(), principal.until) else { return };
     let hour = call.began.0 / HOUR_MS;
     if is_news(&principal.principal, hour) {
         let ask = Ask::Used { key: id.into(), at: Timestamp(hour * HOUR_MS) };
@@ -75,7 +76,7 @@ pub fn used(call: &Call, principal: &Principal) {
 /// Reports that a client of this tenant received a token, once an hour.
 pub fn used_client(call: &Call, tenant: &TenantId, id: &str) {
     let hour = call.began.0 / HOUR_MS;
-    if is_news(&format!("client:{}", client_id(tenant, id)), hour) {
+    if is_news(&PrincipalId::of_client(&client_id(tenant, id)), hour) {
         let ask = Ask::UsedClient { client: id.into(), at: Timestamp(hour * HOUR_MS) };
         report(call, Message::new(tenant.clone(), ask));
     }

@@ -59,7 +59,7 @@ pub fn viewer(caller: &Caller, needed: &str) -> Viewer {
 
 /// The roles that give the caller a permission; empty if the key itself has it.
 fn by_roles(Caller { principal, snapshot, .. }: &Caller, permission: &str) -> Vec<(String, String)> {
-    let key = principal.principal.strip_prefix("key:").and_then(|id| snapshot.key(id));
+    let key = principal.principal.key().and_then(|id| snapshot.key(id));
     if key.is_some_and(|key| allows(&key.permissions, permission)) {
         return Vec::new();
     }

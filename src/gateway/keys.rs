@@ -7,6 +7,7 @@ use crate::platform::{clock, random};
 use narthex_core::access::api_key;
 use narthex_core::access::role;
 use narthex_core::base::json::Object;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
 use narthex_core::http::problem::Problem;
 
@@ -32,7 +33,7 @@ pub(super) struct KeyView<'a> {
     permissions: &'a [String],
     /// For people to recognize the secret by.
     last_four: &'a str,
-    created_by: &'a str,
+    created_by: &'a PrincipalId,
     #[serde(serialize_with = "as_text")]
     #[cfg_attr(test, schemars(with = "String"))]
     created_at: Timestamp,
@@ -127,8 +128,7 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
 
 pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     // Callers end keys that have no more than they have, and their own.
-    if let Some(known) = caller.snapshot.key(id).filter(|_| caller.principal.principal.strip_prefix("key:") != Some(id))
-    {
+    if let Some(known) = caller.snapshot.key(id).filter(|_| caller.principal.principal.key() != Some(id)) {
         may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
     }
     match ask_registry(caller, Ask::RevokeKey { id: id.into() }).await? {

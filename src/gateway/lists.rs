@@ -79,9 +79,9 @@ pub async fn contexts(call: &Call, mut caller: Caller) -> Result<Answer, Problem
             caller.principal.require("contexts:read:*")?;
             None
         }
-        None | Some("me") => Some(caller.principal.principal.clone()),
+        None | Some("me") => Some(caller.principal.principal.to_string()),
         Some(other) => {
-            if other != caller.principal.principal {
+            if other != caller.principal.principal.as_str() {
                 caller.principal.require("contexts:read:*")?;
             }
             Some(other.to_string())
@@ -98,7 +98,7 @@ pub async fn own(
     limit: u64,
     cursor: Option<&str>,
 ) -> Result<(Vec<Box<RawValue>>, Option<String>), Problem> {
-    let owner = Some(caller.principal.principal.clone());
+    let owner = Some(caller.principal.principal.to_string());
     found(caller, Query { owner, limit, ..Query::default() }, cursor).await
 }
 

@@ -37,7 +37,7 @@ pub fn write(call: &Call, answer: &Answer) {
         (Field::request_id, call.request_id.as_str().into()),
         (Field::trace_id, call.trace.trace_id_hex().into()),
         (Field::tenant, principal.as_ref().map(|_| &*tenant).into()),
-        (Field::principal, principal.as_deref().into()),
+        (Field::principal, principal.as_ref().into()),
         (Field::region, call.region().code().into()),
         (Field::context, context.into()),
         (Field::method, call.method().into()),

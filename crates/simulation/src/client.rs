@@ -1,6 +1,7 @@
 //! Clients: they create contexts, repeat failed requests with the same key, poll, answer, and cancel.
 
 use narthex_core::base::id::ContextId;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::lease::{Hold, LeaseNumber};
@@ -109,7 +110,7 @@ impl World {
         let created_at = Timestamp(self.now);
         Admission {
             id: ContextId::new(self.stores[request.store].id, created_at, random),
-            owner: format!("key:{}", request.service),
+            owner: PrincipalId::of_key(&request.service.to_string()),
             service: self.services[request.service].name.clone(),
             idempotent: request.idempotent,
             retry: Retry { max_attempts: request.max_attempts, ..Retry::default() },

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use narthex_core::base::id::ContextId;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::lane::breaker::BreakerState;
@@ -28,7 +29,7 @@ const TICK_MS: u64 = 1_000;
 #[derive(Debug, Clone)]
 pub enum LaneAsk {
     Acquire { who: Waiter, wait_ms: u64 },
-    Renew { permit: PermitNumber, principal: String },
+    Renew { permit: PermitNumber, principal: PrincipalId },
     Release { permit: PermitNumber, sample: CallOutcome },
     Report { successes: u64, last: CallOutcome },
     Leave { context: ContextId },

@@ -9,6 +9,7 @@ use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot;
 use crate::objects::schedules::messages::{Ask as SchedulerAsk, Reply as SchedulerReply};
 use crate::platform::{clock, log_event, zones};
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::context::create_request::NewContext;
 use narthex_core::context::status::Source;
@@ -36,7 +37,7 @@ pub struct View<'a> {
     context: &'a RawValue,
     missed: MissedRuns,
     enabled: bool,
-    principal: &'a str,
+    principal: &'a PrincipalId,
     next_runs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_runs: Option<Vec<PastView<'a>>>,
@@ -162,7 +163,7 @@ impl Document for Schedule {
         let is_zone = |zone: &str| zones::offset(zone, clock::now()).is_some();
         let schedule = schedules::read(body, call.settings.schedule_min_seconds, is_zone).map_err(Problem::invalid)?;
         // The principal of a token that acts for the owner of a key is that of the key.
-        if !caller.principal.principal.starts_with("key:") || !caller.principal.from.is_empty() {
+        if caller.principal.principal.key().is_none() || !caller.principal.from.is_empty() {
             let detail =
                 "A schedule runs as an API key, because the permissions of a token expire with it. Use an API key.";
             return Err(Problem::new(Code::Conflict, detail));

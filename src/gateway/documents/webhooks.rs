@@ -10,6 +10,7 @@ use crate::objects::registry::snapshot;
 use crate::platform::{clock, log_event, random};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::webhook_signature::Secret;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::webhooks::delivery::DisableReason;
@@ -43,7 +44,7 @@ pub struct View<'a> {
     types: &'a [String],
     subject: Option<&'a str>,
     service: Option<&'a str>,
-    owner: Option<&'a str>,
+    owner: Option<&'a PrincipalId>,
     enabled: bool,
     status: WebhookStatus,
     reason: Option<DisableReason>,
@@ -90,7 +91,7 @@ fn view<'a>(
         types: &webhook.filter.types,
         subject: webhook.filter.subject.as_deref(),
         service: webhook.filter.service.as_deref(),
-        owner: webhook.filter.owner.as_deref(),
+        owner: webhook.filter.owner.as_ref(),
         enabled: webhook.enabled,
         status: match (webhook.enabled, disabled) {
             (false, _) => WebhookStatus::Paused,

@@ -272,7 +272,7 @@ impl NotificationStream {
     pub(super) async fn check_tools(&mut self) -> Result<Option<bool>, Failure> {
         self.checked_at = clock::now();
         self.snapshot = snapshot::refreshed(&self.principal.tenant).await?;
-        if self.principal.principal.starts_with("key:") {
+        if self.principal.principal.key().is_some() {
             let Some(principal) = self.snapshot.principal(&self.principal.tenant, &self.principal.principal) else {
                 return Ok(None);
             };

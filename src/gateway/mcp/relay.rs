@@ -58,7 +58,12 @@ pub(super) async fn peer_of(
     })?;
     let ClientProfile { capabilities, session, .. } = client;
     Ok((
-        Peer::new(tenant, entry, prepared, Requester { principal, session, capabilities, unasked: false }),
+        Peer::new(
+            tenant,
+            entry,
+            prepared,
+            Requester { principal: Some(principal), session, capabilities, unasked: false },
+        ),
         upstream.clone(),
     ))
 }

@@ -9,6 +9,7 @@ use crate::objects::sessions::messages::{Ask, Message, Reply};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
 use narthex_core::base::json::Object;
 use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::mcp::client_capabilities::ClientCapabilities;
 use narthex_core::mcp::error::Error;
@@ -55,8 +56,8 @@ impl Session {
     }
 }
 
-pub async fn ask_object(object: &ObjectName, principal: &str, ask: Ask) -> Result<Reply, Problem> {
-    let message = Message { principal: principal.into(), ask };
+pub async fn ask_object(object: &ObjectName, principal: &PrincipalId, ask: Ask) -> Result<Reply, Problem> {
+    let message = Message { principal: principal.clone(), ask };
     send(Kind::Sessions, object, "", &message, PATIENCE_MS).await.map_err(internal)
 }
 

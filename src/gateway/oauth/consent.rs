@@ -15,6 +15,7 @@ use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::access::permission::meet_all;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::id::ulid;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::{Answer, internal};
@@ -51,7 +52,7 @@ const FORM_MEMBERS: [&str; 8] = [
 /// A person who may grant the request.
 struct Grantor {
     realm: Realm,
-    subject: String,
+    subject: PrincipalId,
     /// The person's own permissions.
     permissions: Vec<String>,
     /// The person's roles, if the registry does not know the person.
@@ -223,7 +224,7 @@ async fn grantor_by_key(
     match auth::recognize(key, admin_key, None, Age::Current).await {
         // Only API keys: a grant by an access token would outlive the token.
         Ok((Principal { principal, tenant, permissions, .. }, snapshot))
-            if principal.starts_with("key:") && client.serves(&tenant) =>
+            if principal.key().is_some() && client.serves(&tenant) =>
         {
             let realm = Realm { tenant, snapshot };
             Ok(Ok(Grantor { realm, subject: principal, permissions, roles: Vec::new() }))

@@ -11,6 +11,7 @@ use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::grant_list::{GrantEntry, GrantQuery};
 use narthex_core::base::json::Fault;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_text};
 use narthex_core::http::page_cursor;
@@ -61,7 +62,7 @@ pub(in crate::gateway) struct GrantView<'a> {
     id: &'a str,
     client_id: &'a str,
     client_name: &'a str,
-    principal: &'a str,
+    principal: &'a PrincipalId,
     scope: String,
     resource: &'a str,
     #[serde(serialize_with = "as_text")]
@@ -124,11 +125,11 @@ fn query(call: &Call, caller: &Caller) -> Result<GrantQuery, Problem> {
     let me = &caller.principal.principal;
     let owner = match call.query("owner").as_deref() {
         None if caller.principal.may(READ) => None,
-        None | Some("me") => Some(me.clone()),
+        None | Some("me") => Some(me.to_string()),
         Some("*") => None,
         Some(other) => Some(other.to_string()),
     };
-    if owner.as_ref() != Some(me) || !acts_for_itself(caller) {
+    if owner.as_deref() != Some(me.as_str()) || !acts_for_itself(caller) {
         caller.principal.require(READ)?;
     }
     Ok(GrantQuery { owner, client: call.query("client"), before: None, limit })

@@ -24,6 +24,7 @@ use narthex_core::access::oauth::signed_state::{StateKey, Use};
 use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::access::sign_in::{SignIn, loggable, meaning};
 use narthex_core::base::canonical::digest;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::response::CallResult;
 use narthex_core::http::problem::Problem;
@@ -71,8 +72,7 @@ impl PendingSignIn {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct PersonIdentity {
     pub tenant: TenantId,
-    /// A principal.
-    pub subject: String,
+    pub subject: PrincipalId,
     pub roles: Vec<String>,
     /// Permissions that narrow those of the roles, if the issuer sets them.
     #[serde(default)]

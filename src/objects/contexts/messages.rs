@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use narthex_core::base::id::ContextId;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::lease::{Hold, LeaseNumber};
@@ -197,6 +198,7 @@ pub enum CallbackReport {
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Query {
+    /// Any text: it may be no principal.
     #[serde(default)]
     pub owner: Option<String>,
     #[serde(default)]
@@ -326,7 +328,7 @@ pub struct Work {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ContextDetails {
-    pub owner: String,
+    pub owner: PrincipalId,
     pub capability: String,
     pub version: Version,
     pub service: String,

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::platform::Failure;
 use narthex_core::base::id::ContextId;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
 use narthex_core::context::status::{ErrorCode, Priority, Source, Status};
@@ -23,7 +24,7 @@ pub(crate) struct View<'a> {
     metadata: Option<&'a RawValue>,
     status: Status,
     error: Option<&'a ContextError>,
-    owner: &'a str,
+    owner: &'a PrincipalId,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_name: Option<&'a str>,
     tenant: &'a TenantId,

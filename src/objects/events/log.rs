@@ -12,6 +12,7 @@ use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::settings;
 use crate::platform::sql::{Row, Sql};
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::{Bundle, Item, newer_than};
@@ -316,7 +317,7 @@ impl Log {
         )
     }
 
-    pub fn delete_tickets(&self, principal: &str) -> Result<(), Failure> {
+    pub fn delete_tickets(&self, principal: &PrincipalId) -> Result<(), Failure> {
         self.sql.run("DELETE FROM tickets WHERE json_extract(viewer, '$.principal') = ?", &[principal.into()])
     }
 

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use narthex_core::base::json::Fault;
 use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
@@ -19,7 +20,7 @@ use narthex_core::webhooks::delivery::{DeliveryAttempt, Disablement};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Viewer {
     pub tenant: TenantId,
-    pub principal: String,
+    pub principal: PrincipalId,
     /// May see all contexts, not only its own.
     pub sees_all: bool,
     /// When its credentials expire.
@@ -87,7 +88,7 @@ pub enum Ask {
     /// Redeems a ticket.
     UseTicket { ticket_hash: String },
     /// Closes the sockets of ended credentials.
-    Revoke { principal: String },
+    Revoke { principal: PrincipalId },
     /// Closes the sockets whose credentials depend on what was revoked.
     End(Revocation),
     /// How many hours events are kept; `None` means the deployment's default.
@@ -136,7 +137,7 @@ pub struct Subscriber {
     pub filter: Filter,
     pub enabled: bool,
     #[serde(default)]
-    pub owner: Option<String>,
+    pub owner: Option<PrincipalId>,
 }
 
 /// The outcome of a delivery attempt.
@@ -218,7 +219,7 @@ pub enum ShardAsk {
         page: Page,
     },
     /// Closes the sockets of ended credentials.
-    Revoke { principal: String },
+    Revoke { principal: PrincipalId },
     /// Closes the sockets whose credentials depend on what was revoked.
     End(Revocation),
 }

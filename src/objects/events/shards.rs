@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::events::fanout::{Push, PushReply};
 
@@ -92,7 +93,7 @@ impl Hub {
     }
 
     /// Closes the sockets of ended credentials, here and at every shard.
-    pub(super) async fn revoke(&self, principal: String) -> Result<Reply, Failure> {
+    pub(super) async fn revoke(&self, principal: PrincipalId) -> Result<Reply, Failure> {
         self.log.borrow().delete_tickets(&principal)?;
         self.subscribers.revoke(&principal);
         self.notify_shards(&ShardAsk::Revoke { principal }).await

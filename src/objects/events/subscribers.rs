@@ -17,6 +17,7 @@ use crate::platform::clock;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use narthex_core::base::json::{MAX_DEPTH, check};
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::backpressure::Backpressure;
@@ -157,7 +158,7 @@ impl Subscribers {
             for (sequence, bundle, item, before) in batch.events().filter(|(at, ..)| *at > after) {
                 // The message that closes a revoked key's sockets may be lost; this event is not.
                 if let EventKind::Registry { kind: RegistryEvent::KeyRevoked, .. } = item.kind {
-                    self.revoke(&format!("key:{}", bundle.subject));
+                    self.revoke(&PrincipalId::of_key(&bundle.subject));
                 }
                 let (messages, frames) = {
                     let live = self.live.borrow();
@@ -266,8 +267,8 @@ impl Subscribers {
     }
 
     /// Closes the sockets of ended credentials.
-    pub fn revoke(&self, principal: &str) {
-        self.close_revoked(|viewer, _| viewer.principal == principal);
+    pub fn revoke(&self, principal: &PrincipalId) {
+        self.close_revoked(|viewer, _| viewer.principal == *principal);
     }
 
     /// Closes the sockets whose credentials depend on what was revoked.
@@ -290,7 +291,7 @@ impl Subscribers {
     /// own expiry.
     pub fn check(&self, snapshot: &Snapshot) {
         self.close_revoked(|viewer, bound_to| {
-            let is_known = viewer.principal.starts_with("key:");
+            let is_known = viewer.principal.key().is_some();
             is_known
                 && snapshot.principal(&viewer.tenant, &viewer.principal).is_none_or(|principal| {
                     let may_look = viewer.notify_only

@@ -17,6 +17,7 @@ use crate::platform::objects::{self, Kind, SocketResponse};
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -53,7 +54,7 @@ pub struct PermitRequest<'a> {
     pub tenant: &'a TenantId,
     pub entry: &'a Entry,
     pub context: &'a ContextId,
-    pub principal: &'a str,
+    pub principal: &'a PrincipalId,
     pub priority: Priority,
     pub deadline: Timestamp,
     /// The context was admitted before: it is never rejected with [`AcquireResult::Full`].
@@ -96,7 +97,7 @@ pub struct Permit {
     number: PermitNumber,
     is_probe: bool,
     granted_at: Timestamp,
-    principal: String,
+    principal: PrincipalId,
 }
 
 /// A lane, with the fields of its messages.
@@ -177,7 +178,7 @@ pub async fn acquire(request: &PermitRequest<'_>, wait_ms: u64) -> Result<Acquir
     let lane = Lane::of(request.tenant, request.entry);
     let ask = Ask::Acquire {
         context: request.context.clone(),
-        principal: request.principal.into(),
+        principal: request.principal.clone(),
         priority: request.priority,
         deadline: request.deadline,
         admitted: request.admitted,
@@ -189,7 +190,7 @@ pub async fn acquire(request: &PermitRequest<'_>, wait_ms: u64) -> Result<Acquir
     Ok(match decision {
         PermitDecision::Free => AcquireResult::Free,
         PermitDecision::Permit { number, probe } => {
-            let principal = request.principal.to_string();
+            let principal = request.principal.clone();
             AcquireResult::Permit(Permit { lane, number, is_probe: probe, granted_at: clock::now(), principal })
         }
         PermitDecision::Waiting => AcquireResult::Waiting,

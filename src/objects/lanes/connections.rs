@@ -369,7 +369,7 @@ impl Inner {
         let Ok(snapshot) = snapshot::refreshed(&tenant).await else { return };
         let needed = format!("services:connect:{service}");
         self.revoke(|viewer| {
-            viewer.principal.starts_with("key:")
+            viewer.principal.key().is_some()
                 && snapshot.principal(&tenant, &viewer.principal).is_none_or(|principal| !principal.may(&needed))
         });
         self.settle_and_notify();

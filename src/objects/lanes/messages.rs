@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::objects::events::messages::{Revocation, Viewer};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::ContextId;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -47,7 +48,7 @@ pub enum Ask {
     /// Requests a permit, and waits for it up to `wait_ms`.
     Acquire {
         context: ContextId,
-        principal: String,
+        principal: PrincipalId,
         priority: Priority,
         deadline: Timestamp,
         /// The context was admitted before, so a full queue does not reject it.
@@ -58,7 +59,7 @@ pub enum Ask {
     /// Extends a permit.
     Renew {
         permit: PermitNumber,
-        principal: String,
+        principal: PrincipalId,
     },
     /// Returns a permit.
     Release {
@@ -101,7 +102,7 @@ pub enum Ask {
     Look,
     /// Closes the connections of ended credentials.
     Revoke {
-        principal: String,
+        principal: PrincipalId,
     },
     /// Closes the connections whose credentials depend on what was revoked.
     End(Revocation),

@@ -7,6 +7,7 @@ use crate::platform::objects::{self, Kind};
 use crate::platform::{clock, log_event};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::json::Fault;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::Reach;
 
@@ -93,7 +94,7 @@ impl Inner {
     }
 
     pub(super) async fn close_sockets_of(&self, id: &str) {
-        let principal = format!("key:{id}");
+        let principal = PrincipalId::of_key(id);
         self.notify_lanes(&self.tenant(), || lanes::messages::Ask::Revoke { principal: principal.clone() }).await;
         let revoke = events::messages::Ask::Revoke { principal };
         let reply: Result<events::messages::Reply, _> =

@@ -8,6 +8,7 @@ use narthex_core::access::audit::Actor;
 use narthex_core::access::tenant::Retention;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::json::Fault;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::Policy;
@@ -311,7 +312,7 @@ pub struct NewKey {
     pub permissions: Vec<String>,
     pub hash: String,
     pub last_four: String,
-    pub created_by: String,
+    pub created_by: PrincipalId,
     pub expires_at: Timestamp,
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::StoreId;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::revision::Revision;
@@ -87,7 +88,7 @@ pub struct Key {
     pub permissions: Vec<String>,
     /// Valid secrets; several during a rotation.
     pub secrets: Vec<KeySecret>,
-    pub created_by: String,
+    pub created_by: PrincipalId,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
 }

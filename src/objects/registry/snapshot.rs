@@ -21,6 +21,7 @@ use narthex_core::access::oauth::grant::GrantKey;
 use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::role::{self, Role};
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::callback::CallbackKey;
@@ -183,15 +184,15 @@ impl Snapshot {
 
     /// The principal of an API key, by name. `None` if the key does not exist or has expired, or if the principal has
     /// no key.
-    pub fn principal(&self, tenant: &TenantId, name: &str) -> Option<Principal> {
-        let id = name.strip_prefix("key:")?;
+    pub fn principal(&self, tenant: &TenantId, name: &PrincipalId) -> Option<Principal> {
+        let id = name.key()?;
         if id == "admin" {
             return tenant.is_first().then(Principal::admin);
         }
         let (key, now) = (self.key(id)?, clock::now());
         let role = self.role(&key.role).into_iter().flatten();
         (key.expires_at > now).then(|| Principal {
-            principal: name.into(),
+            principal: name.clone(),
             name: Some(key.name.clone()),
             tenant: tenant.clone(),
             role: key.role.clone(),

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::mcp::session::{CallInfo, Opener, Request, StreamPosition, UpstreamSession};
 
 /// Every request but `Open` identifies the caller: a session belongs to the principal that opened it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
-    pub principal: String,
+    pub principal: PrincipalId,
     pub ask: Ask,
 }
 

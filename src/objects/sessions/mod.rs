@@ -14,6 +14,7 @@ use crate::objects::reply;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, tasks};
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::mcp::session::{Request, ResponseEffect, Session, StreamPosition};
 
 use messages::{Ask, Message, Reply};
@@ -64,7 +65,7 @@ impl Inner {
         Ok(Self { sql, session: RefCell::new(session) })
     }
 
-    fn answer(&self, principal: &str, ask: Ask) -> Result<Reply, Failure> {
+    fn answer(&self, principal: &PrincipalId, ask: Ask) -> Result<Reply, Failure> {
         if let Ask::Open(opener) = ask {
             let session = Session::open(opener, clock::now());
             self.sql.set_alarm(session.ends_at());
@@ -73,7 +74,7 @@ impl Inner {
             return Ok(Reply::Done);
         }
         let mut known = self.session.borrow_mut();
-        let Some(session) = known.as_mut().filter(|session| session.opener.principal == principal) else {
+        let Some(session) = known.as_mut().filter(|session| session.opener.principal == *principal) else {
             return Ok(Reply::Gone);
         };
         let used = session.touch(clock::now());

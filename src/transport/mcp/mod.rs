@@ -23,6 +23,7 @@ use crate::objects::registry::snapshot::Entry;
 use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::tasks;
 use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
@@ -47,8 +48,8 @@ const NOTIFY_TIMEOUT_MS: u64 = 5_000;
 /// The requester on whose behalf an upstream is called.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Requester<'a> {
-    /// Empty for requests of the gateway itself.
-    pub principal: &'a str,
+    /// `None` for requests of the gateway itself.
+    pub principal: Option<&'a PrincipalId>,
     /// The session of a legacy client at the gateway, which has a session of its own at the server.
     pub session: Option<&'a ObjectName>,
     pub capabilities: Option<&'a RawValue>,
@@ -69,7 +70,7 @@ pub struct Peer {
     /// The key of its links: tenant, service and configuration, and the requester: the session at the gateway, or the
     /// principal with its capabilities. Other requesters must not find them.
     key: String,
-    principal: Rc<str>,
+    principal: Option<PrincipalId>,
     session: Option<Rc<ObjectName>>,
     /// Its links are not shared.
     is_private: bool,
@@ -94,14 +95,15 @@ impl Peer {
         let capabilities = capabilities.map_or_else(|| "{}".into(), |declared| declared.get().to_string());
         let current_capabilities = if unasked { "{}".into() } else { capabilities.clone() };
         let config_key = format!("{tenant} {} {}", service.id, registered.updated_at.0);
+        let named = principal.map_or("", PrincipalId::as_str);
         let key = match session {
-            Some(session) => format!("{config_key} {principal} session {session}"),
-            None => format!("{config_key} {principal} {capabilities}"),
+            Some(session) => format!("{config_key} {named} session {session}"),
+            None => format!("{config_key} {named} {capabilities}"),
         };
         let hint = service.catalogue.as_ref().and_then(|catalogue| catalogue.protocol_version.clone());
         let (tenant, service) = (tenant.clone(), service.id.as_str().into());
         let session = session.map(|session| Rc::new(session.clone()));
-        let principal = principal.into();
+        let principal = principal.cloned();
         let is_private = false;
         Self {
             address,

@@ -16,7 +16,8 @@ use super::link::Link;
 
 /// Calls the session at the gateway.
 async fn sent(peer: &Peer, session: &ObjectName, ask: Ask) -> Result<Reply, Failure> {
-    let message = Message { principal: peer.principal.to_string(), ask };
+    let principal = peer.principal.clone().ok_or_else(|| Failure("the gateway itself has no sessions".into()))?;
+    let message = Message { principal, ask };
     send(Kind::Sessions, session, "", &message, PATIENCE_MS).await
 }
 

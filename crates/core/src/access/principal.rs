@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::base::principal_id::PrincipalId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::http::problem::{Code, Problem};
@@ -12,7 +13,7 @@ use super::role;
 /// The sender of a request, as its credentials identify it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Principal {
-    pub principal: String,
+    pub principal: PrincipalId,
     /// The display name: that of an API key or an OAuth client.
     pub name: Option<String>,
     pub tenant: TenantId,
@@ -32,7 +33,7 @@ impl Principal {
     /// The holder of the deployment's `ADMIN_KEY`, in the first tenant.
     pub fn admin() -> Self {
         Self {
-            principal: "key:admin".into(),
+            principal: PrincipalId::of_key("admin"),
             name: None,
             tenant: TenantId::first(),
             role: "admin".into(),

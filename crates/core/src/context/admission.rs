@@ -8,6 +8,7 @@ use super::retry::Retry;
 use super::status::{Priority, Source};
 use crate::base::id::ContextId;
 use crate::base::object_name::ObjectName;
+use crate::base::principal_id::PrincipalId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
@@ -16,7 +17,7 @@ use crate::base::time::Timestamp;
 pub struct Admission {
     pub id: ContextId,
     pub tenant: TenantId,
-    pub owner: String,
+    pub owner: PrincipalId,
     /// The display name of the owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_name: Option<String>,

@@ -3,6 +3,7 @@
 use semver::Version;
 
 use crate::base::id::{ContextId, Region, StoreId};
+use crate::base::principal_id::PrincipalId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::context::Admission;
@@ -25,7 +26,7 @@ pub fn admission(number: u8, created_at: Timestamp) -> Admission {
     Admission {
         id: ContextId::new(store, created_at, [number; 10]),
         tenant: TenantId::first(),
-        owner: "key:a".into(),
+        owner: PrincipalId::of_key("a"),
         capability: "echo".into(),
         owner_name: None,
         replay_of: None,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::canonical::digest;
 use crate::base::id::{Region, StoreId};
+use crate::base::principal_id::PrincipalId;
 use crate::base::tenant_id::TenantId;
 
 /// How long a key is kept, in milliseconds.
@@ -49,7 +50,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    pub fn new(tenant: &TenantId, principal: &str, route: &str, key: &str, fingerprint: String) -> Self {
+    pub fn new(tenant: &TenantId, principal: &PrincipalId, route: &str, key: &str, fingerprint: String) -> Self {
         // None of the parts contains a line break.
         Self { scope: digest(&format!("{tenant}\n{principal}\n{route}\n{key}")), fingerprint }
     }
@@ -77,20 +78,23 @@ mod tests {
 
     #[test]
     fn a_key_belongs_to_its_principal_and_route() {
-        let claim = |tenant, principal, route| {
-            Claim::new(&TenantId::parse(tenant).unwrap(), principal, route, "k", String::new()).scope
+        let claim = |tenant, key, route| {
+            Claim::new(&TenantId::parse(tenant).unwrap(), &PrincipalId::of_key(key), route, "k", String::new()).scope
         };
-        let one = claim("default", "key:a", "/v1/contexts");
-        assert_ne!(one, claim("default", "key:b", "/v1/contexts"));
-        assert_ne!(one, claim("other", "key:a", "/v1/contexts"));
-        assert_ne!(one, claim("default", "key:a", "/v1/other"));
-        assert_eq!(one, claim("default", "key:a", "/v1/contexts"));
+        let one = claim("default", "a", "/v1/contexts");
+        assert_ne!(one, claim("default", "b", "/v1/contexts"));
+        assert_ne!(one, claim("other", "a", "/v1/contexts"));
+        assert_ne!(one, claim("default", "a", "/v1/other"));
+        assert_eq!(one, claim("default", "a", "/v1/contexts"));
     }
 
     #[test]
     fn keys_spread_over_all_stores() {
         let stores: std::collections::BTreeSet<StoreId> = (0..200)
-            .map(|n| Claim::new(&TenantId::first(), "key:a", "/", &n.to_string(), String::new()).store(Region::Eu))
+            .map(|n| {
+                Claim::new(&TenantId::first(), &PrincipalId::of_key("a"), "/", &n.to_string(), String::new())
+                    .store(Region::Eu)
+            })
             .collect();
         assert_eq!(stores.len(), usize::from(STORES));
     }

@@ -8,6 +8,7 @@ use crate::access::issuer::AddressRules;
 use crate::access::oauth::client;
 use crate::access::{issuer, role, tenant};
 use crate::base::json::Fault;
+use crate::base::principal_id::PrincipalId;
 use crate::calling::callback;
 use crate::calling::connection::frame;
 use crate::context::create_request;
@@ -225,7 +226,8 @@ fn service(text: &str) -> Vec<Fault> {
 #[test]
 fn requests_are_read_within_the_bounds_of_the_contract() {
     let rules = AddressRules { addresses: ADDRESSES, own_hosts: &[] };
-    let hooks = webhooks::Rules { addresses: ADDRESSES, own_hosts: &[], me: "key:me", sees_all: true };
+    let me = &PrincipalId::of_key("me");
+    let hooks = webhooks::Rules { addresses: ADDRESSES, own_hosts: &[], me, sees_all: true };
     let schedule = |text: &str| faults_of(schedules::read(text, schedules::MIN_INTERVAL_SECONDS, |_| true));
     let differences = [
         request("NewContext", &|text| faults_of(create_request::read(text))).differences(),
@@ -288,7 +290,8 @@ fn transports_are_read_within_the_bounds_of_the_contract() {
 
 #[test]
 fn messages_are_read_within_the_bounds_of_the_contract() {
-    let subscribe = |text: &str| faults_of(Filter::from_message(text, "key:me", true));
+    let me = PrincipalId::of_key("me");
+    let subscribe = |text: &str| faults_of(Filter::from_message(text, &me, true));
     let message = |text: &str| faults_of(frame::read(text));
     let asked = |name, read, example| {
         Request { document: &ASYNCAPI, name, read, example, at: &[], passed_on: &[], differences: Vec::new() }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{Attempt, ContextError, Head, HistoryEntry};
@@ -52,7 +53,7 @@ impl<'a> From<Option<&'a RawValue>> for EventResult<'a> {
 pub struct Bundle {
     pub subject: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
+    pub owner: Option<PrincipalId>,
     /// The owner's display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_name: Option<String>,

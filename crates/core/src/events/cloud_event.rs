@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::bundle::{Bundle, EventKind, Item};
 use super::event_type::EventType;
 use super::sequence::Sequence;
+use crate::base::principal_id::PrincipalId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
@@ -54,7 +55,7 @@ pub(crate) struct ContextData<'a> {
     id: &'a str,
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<&'a str>,
+    owner: Option<&'a PrincipalId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +83,7 @@ pub(crate) struct ContextData<'a> {
 pub(crate) struct AttemptData<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<&'a str>,
+    owner: Option<&'a PrincipalId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +104,7 @@ fn event_data<'a>(public: Option<&str>, bundle: &'a Bundle, item: &'a Item) -> D
     let context_data = |status| ContextData {
         id: &bundle.subject,
         status,
-        owner: bundle.owner.as_deref(),
+        owner: bundle.owner.as_ref(),
         owner_name: bundle.owner_name.as_deref(),
         capability: bundle.capability.as_deref(),
         service: bundle.service.as_deref(),
@@ -132,7 +133,7 @@ fn event_data<'a>(public: Option<&str>, bundle: &'a Bundle, item: &'a Item) -> D
         }),
         EventKind::Attempt(attempt) => Data::Attempt(AttemptData {
             id: &bundle.subject,
-            owner: bundle.owner.as_deref(),
+            owner: bundle.owner.as_ref(),
             owner_name: bundle.owner_name.as_deref(),
             capability: bundle.capability.as_deref(),
             number: attempt.number,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::bundle::{Bundle, Item};
-use crate::access::issuer::MAX_PRINCIPAL_BYTES;
 use crate::base::json::{Fault, Object};
+use crate::base::principal_id::PrincipalId;
 
 /// The longest subject or service, in bytes.
 const MAX_NAME_BYTES: usize = 200;
@@ -23,7 +23,7 @@ pub struct Filter {
     pub service: Option<String>,
     /// Only events of this principal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
+    pub owner: Option<PrincipalId>,
 }
 
 fn type_matches(pattern: &str, event_type: &str) -> bool {
@@ -33,6 +33,10 @@ fn type_matches(pattern: &str, event_type: &str) -> bool {
     }
 }
 
+fn too_long(at: &str, most: usize) -> Fault {
+    Fault::new(at, format!("must have at most {most} bytes"))
+}
+
 fn valid_pattern(text: &str) -> bool {
     let body = text.strip_suffix('*').unwrap_or(text);
     text.len() <= 64 && !text.is_empty() && body.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'_')
@@ -40,7 +44,11 @@ fn valid_pattern(text: &str) -> bool {
 
 impl Filter {
     /// Reads the query parameters. `owner=me` is the caller; only a caller with `sees_all` may name another owner.
-    pub fn from_query(get: impl Fn(&str) -> Option<String>, me: &str, sees_all: bool) -> Result<Self, Vec<Fault>> {
+    pub fn from_query(
+        get: impl Fn(&str) -> Option<String>,
+        me: &PrincipalId,
+        sees_all: bool,
+    ) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let types: Vec<String> = get("types")
             .map(|list| list.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect())
@@ -51,18 +59,24 @@ impl Filter {
                 "must be a comma-separated list of event types such as context.completed or context.*",
             ));
         }
+        let filter = Self { types, subject: get("subject"), service: get("service"), owner: None };
+        filter.bounded(&mut faults);
         let owner = match get("owner").as_deref() {
             None | Some("*") | Some("") => None,
-            Some("me") => Some(me.to_string()),
-            Some(other) => Some(other.to_string()),
+            Some("me") => Some(me.clone()),
+            Some(other) => {
+                if other.len() > PrincipalId::MAX_BYTES {
+                    faults.push(too_long("?owner", PrincipalId::MAX_BYTES));
+                }
+                PrincipalId::parse(other)
+            }
         };
-        let filter = Self { types, subject: get("subject"), service: get("service"), owner };
-        filter.bounded(&mut faults, "?");
+        let filter = Self { owner, ..filter };
         if faults.is_empty() { Ok(filter.narrowed(me, sees_all)) } else { Err(faults) }
     }
 
     /// Reads a message `{"subscribe": {…}}`.
-    pub fn from_message(text: &str, me: &str, sees_all: bool) -> Result<Self, Vec<Fault>> {
+    pub fn from_message(text: &str, me: &PrincipalId, sees_all: bool) -> Result<Self, Vec<Fault>> {
         let mut message = Object::new(text, "#").map_err(|fault| vec![fault])?;
         let subscribe = message.object("subscribe");
         let subscribe = message.require("subscribe", subscribe);
@@ -76,34 +90,30 @@ impl Filter {
     }
 
     /// Reads the members of a document; faults are recorded there.
-    pub fn from_members(wanted: &mut Object<'_>, me: &str, sees_all: bool) -> Self {
+    pub fn from_members(wanted: &mut Object<'_>, me: &PrincipalId, sees_all: bool) -> Self {
         let types = wanted.strings("types", MAX_TYPES, 64).unwrap_or_default();
         if !types.iter().all(|pattern| valid_pattern(pattern)) {
             wanted.fault("types", "must be event types such as context.completed or context.*");
         }
-        let owner = wanted.string("owner", 1..=MAX_PRINCIPAL_BYTES).filter(|owner| owner != "*");
-        let owner = owner.map(|owner| if owner == "me" { me.to_string() } else { owner });
+        // What this reads can always be parsed: without an owner, a filter would let more through.
+        let owner = wanted.string("owner", 1..=PrincipalId::MAX_BYTES).filter(|owner| owner != "*");
+        let owner = owner.and_then(|owner| if owner == "me" { Some(me.clone()) } else { PrincipalId::parse(&owner) });
         let subject = wanted.string("subject", 1..=MAX_NAME_BYTES);
         let service = wanted.string("service", 1..=MAX_NAME_BYTES);
         Self { types, subject, service, owner }.narrowed(me, sees_all)
     }
 
-    fn bounded(&self, faults: &mut Vec<Fault>, at: &str) {
-        let bounds = [
-            ("subject", &self.subject, MAX_NAME_BYTES),
-            ("service", &self.service, MAX_NAME_BYTES),
-            ("owner", &self.owner, MAX_PRINCIPAL_BYTES),
-        ];
-        for (name, value, most) in bounds {
-            if value.as_ref().is_some_and(|value| value.len() > most) {
-                faults.push(Fault::new(format!("{at}{name}"), format!("must have at most {most} bytes")));
+    fn bounded(&self, faults: &mut Vec<Fault>) {
+        for (name, value) in [("subject", &self.subject), ("service", &self.service)] {
+            if value.as_ref().is_some_and(|value| value.len() > MAX_NAME_BYTES) {
+                faults.push(too_long(&format!("?{name}"), MAX_NAME_BYTES));
             }
         }
     }
 
     /// A caller without `sees_all` receives its own contexts, whatever it asked for.
-    fn narrowed(self, me: &str, sees_all: bool) -> Self {
-        if sees_all { self } else { Self { owner: Some(me.to_string()), ..self } }
+    fn narrowed(self, me: &PrincipalId, sees_all: bool) -> Self {
+        if sees_all { self } else { Self { owner: Some(me.clone()), ..self } }
     }
 
     /// Whether a subscriber receives an event. Events without an owner (services, keys) are not restricted by `owner`.
@@ -128,10 +138,14 @@ mod tests {
     use crate::base::time::Timestamp;
     use crate::context::status::Status;
 
+    fn me() -> PrincipalId {
+        PrincipalId::of_key("me")
+    }
+
     fn bundle(owner: Option<&str>) -> Bundle {
         Bundle {
             subject: "ctx_1".into(),
-            owner: owner.map(Into::into),
+            owner: owner.and_then(PrincipalId::parse),
             owner_name: None,
             replay_of: None,
             capability: None,
@@ -148,7 +162,7 @@ mod tests {
 
     fn sees(pairs: &'static [(&'static str, &'static str)], all: bool, owner: &str) -> bool {
         let bundle = bundle(Some(owner));
-        Filter::from_query(query(pairs), "key:me", all).unwrap().matches(&bundle, &bundle.items[0])
+        Filter::from_query(query(pairs), &me(), all).unwrap().matches(&bundle, &bundle.items[0])
     }
 
     #[test]
@@ -167,14 +181,27 @@ mod tests {
         assert!(!sees(&[("owner", "key:other")], false, "key:other"));
         assert!(sees(&[("owner", "key:other")], false, "key:me"));
         let message = r#"{"subscribe":{"owner":"*"}}"#;
-        assert_eq!(Filter::from_message(message, "key:me", false).unwrap().owner.as_deref(), Some("key:me"));
+        assert_eq!(Filter::from_message(message, &me(), false).unwrap().owner, Some(me()));
+    }
+
+    /// Without its owner, the filter would let through the events of all principals.
+    #[test]
+    fn an_owner_is_kept_or_rejected_however_long_it_is() {
+        let longest = "ä".repeat(PrincipalId::MAX_BYTES);
+        let message = format!(r#"{{"subscribe":{{"owner":"{longest}"}}}}"#);
+        let filter = Filter::from_message(&message, &me(), true).unwrap();
+        assert_eq!(filter.owner.as_ref().map(PrincipalId::as_str), Some(longest.as_str()));
+        let named = |name: &str| (name == "owner").then(|| longest.clone());
+        assert_eq!(Filter::from_query(named, &me(), true).unwrap_err()[0].pointer, "?owner");
+        let message = message.replace("ä\"", "ää\"");
+        assert!(Filter::from_message(&message, &me(), true).is_err());
     }
 
     #[test]
     fn an_invalid_message_has_faults() {
         for bad in ["[]", "{}", r#"{"subscribe":{"types":["A"]}}"#, r#"{"subscribe":{"x":1}}"#, r#"{"unsubscribe":{}}"#]
         {
-            assert!(!Filter::from_message(bad, "key:me", true).unwrap_err().is_empty(), "{bad}");
+            assert!(!Filter::from_message(bad, &me(), true).unwrap_err().is_empty(), "{bad}");
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod retry_budget;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::ContextId;
+use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 use crate::lane::breaker::{Breaker, BreakerState, Outcomes, Passage, Probe};
@@ -217,7 +218,7 @@ impl Lane {
     }
 
     /// Renews the lease of a permit.
-    pub fn renew(&mut self, permit: PermitNumber, principal: &str, now: Timestamp) {
+    pub fn renew(&mut self, permit: PermitNumber, principal: &PrincipalId, now: Timestamp) {
         let until = now.plus_ms(self.timing.permit_ms);
         self.queue.renew(permit, principal, until);
         self.breaker.renew_probe(permit, until);

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::id::ContextId;
+use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 use crate::context::status::Priority;
@@ -38,7 +39,7 @@ pub struct QueueLimits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiter {
     pub context: ContextId,
-    pub principal: String,
+    pub principal: PrincipalId,
     pub priority: Priority,
     pub deadline: Timestamp,
     /// It was accepted earlier and must not be rejected.
@@ -66,14 +67,14 @@ pub enum Departure {
 
 #[derive(Debug, Clone)]
 struct Permit {
-    principal: String,
+    principal: PrincipalId,
     until: Timestamp,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     context: ContextId,
-    principal: String,
+    principal: PrincipalId,
     priority: Priority,
     since: Timestamp,
     deadline: Timestamp,
@@ -81,18 +82,18 @@ struct Entry {
 }
 
 /// The entries with a waiting Worker, by principal and priority, in order of arrival.
-type PresentEntries = BTreeMap<(String, Priority), BTreeSet<(Timestamp, u64)>>;
+type PresentEntries = BTreeMap<(PrincipalId, Priority), BTreeSet<(Timestamp, u64)>>;
 
 /// The permits of one service and its wait queue.
 #[derive(Debug, Clone)]
 pub struct WaitQueue {
     permits: BTreeMap<PermitNumber, Permit>,
-    permits_of: BTreeMap<String, u64>,
+    permits_of: BTreeMap<PrincipalId, u64>,
     entries: BTreeMap<u64, Entry>,
     entry_of: BTreeMap<String, u64>,
     present: PresentEntries,
     /// When each principal was last granted a permit, as the permit's number.
-    served: BTreeMap<String, PermitNumber>,
+    served: BTreeMap<PrincipalId, PermitNumber>,
     released: VecDeque<PermitNumber>,
     latencies: VecDeque<u64>,
     latency_at: Timestamp,
@@ -234,7 +235,7 @@ impl WaitQueue {
 
     /// Grants a permit regardless of the queue: every grant ends here, and so does the breaker's probe of a service
     /// without a limit.
-    pub fn grant(&mut self, context: &ContextId, principal: String, now: Timestamp) -> PermitNumber {
+    pub fn grant(&mut self, context: &ContextId, principal: PrincipalId, now: Timestamp) -> PermitNumber {
         self.last_permit = self.last_permit.next();
         let permit = self.last_permit;
         self.leave(context);
@@ -247,21 +248,21 @@ impl WaitQueue {
         permit
     }
 
-    fn hold(&mut self, permit: PermitNumber, principal: String, until: Timestamp) {
+    fn hold(&mut self, permit: PermitNumber, principal: PrincipalId, until: Timestamp) {
         *self.permits_of.entry(principal.clone()).or_default() += 1;
         self.permits.insert(permit, Permit { principal, until });
         self.next_end = self.next_end.min(until);
     }
 
     /// Renews a permit. An unknown one is recorded again, even beyond the limit: its call is in flight.
-    pub fn renew(&mut self, permit: PermitNumber, principal: &str, until: Timestamp) {
+    pub fn renew(&mut self, permit: PermitNumber, principal: &PrincipalId, until: Timestamp) {
         match self.permits.get_mut(&permit) {
             Some(permit_lease) => permit_lease.until = until.max(permit_lease.until),
             None if self.released.contains(&permit) => {}
             None => {
                 // It was granted by an earlier instance: the next numbers must be larger.
                 self.last_permit = self.last_permit.max(permit);
-                self.hold(permit, principal.to_string(), until);
+                self.hold(permit, principal.clone(), until);
             }
         }
     }

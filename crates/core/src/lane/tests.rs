@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::id::{Region, StoreId};
+use crate::base::principal_id::PrincipalId;
 use crate::context::status::Priority;
 use proptest::prelude::*;
 
@@ -15,7 +16,7 @@ fn context(number: u64) -> ContextId {
 
 fn waiter(number: u64) -> Waiter {
     let deadline = NOW.plus_ms(3_600_000);
-    let (principal, priority) = ("key:a".into(), Priority::Normal);
+    let (principal, priority) = (PrincipalId::of_key("a"), Priority::Normal);
     Waiter { context: context(number), principal, priority, deadline, admitted: false }
 }
 
@@ -212,7 +213,7 @@ proptest! {
             // Every holder renews in time, as the Worker does: every 4 s.
             for (permit, _, until) in &mut calls {
                 if until.since(now) < TIMING.permit_ms - 4_000 {
-                    it.renew(*permit, "key:a", now);
+                    it.renew(*permit, &PrincipalId::of_key("a"), now);
                     *until = now.plus_ms(TIMING.permit_ms);
                 }
             }

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::issuer::MAX_PRINCIPAL_BYTES;
 use crate::base::json::{Fault, Object};
 use crate::base::names::valid_id;
+use crate::base::principal_id::PrincipalId;
 
 /// The largest quota.
 const MAX_QUOTA: u64 = 1_000_000_000;
@@ -88,7 +88,7 @@ fn read_target<'a>(body: &mut Object<'a>, mut named: Object<'a>) -> Option<Limit
     }
     let tenant = tenant.map(LimitTarget::Tenant);
     let role = named.parsed("role", "the name of a role, or *", name).map(LimitTarget::Role);
-    let key = named.string("key", 1..=MAX_PRINCIPAL_BYTES).map(LimitTarget::Key);
+    let key = named.string("key", 1..=PrincipalId::MAX_BYTES).map(LimitTarget::Key);
     let service = named.parsed("service", "the id of a service, or *", name).map(LimitTarget::Service);
     let capability = named.string("capability", 1..=128).map(LimitTarget::Capability);
     let mut found: Vec<LimitTarget> = [tenant, role, key, service, capability].into_iter().flatten().collect();
@@ -108,12 +108,12 @@ fn matching<'v>(bound: &str, value: &'v str) -> Option<&'v str> {
 
 impl Limit {
     /// The name of the pool that counts requests of this principal; `None` if the limit does not apply to it.
-    pub fn pool_of_principal(&self, principal: &str, role: &str) -> Option<String> {
+    pub fn pool_of_principal(&self, principal: &PrincipalId, role: &str) -> Option<String> {
         match &self.binds {
             LimitTarget::Tenant(_) => Some("tenant".into()),
             LimitTarget::Role(bound) => matching(bound, role).map(|role| format!("role:{role}")),
-            LimitTarget::Key(bound) if principal.strip_prefix("key:") == Some(bound) => Some(principal.into()),
-            LimitTarget::Key(bound) => matching(bound, principal).map(Into::into),
+            LimitTarget::Key(bound) if principal.key() == Some(bound) => Some(principal.to_string()),
+            LimitTarget::Key(bound) => matching(bound, principal.as_str()).map(Into::into),
             LimitTarget::Service(_) | LimitTarget::Capability(_) => None,
         }
     }
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_limit_applies_to_its_target() {
         let limit = |binds| Limit { kind: LimitKind::Requests, quota: 1, window_seconds: Some(1), binds };
-        let asker = |binds| limit(binds).pool_of_principal("key:ab", "caller");
+        let asker = |binds| limit(binds).pool_of_principal(&PrincipalId::of_key("ab"), "caller");
         assert_eq!(asker(LimitTarget::Tenant(true)).as_deref(), Some("tenant"));
         assert_eq!(asker(LimitTarget::Role("caller".into())).as_deref(), Some("role:caller"));
         assert_eq!(asker(LimitTarget::Role("admin".into())), None);

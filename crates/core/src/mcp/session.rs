@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
 use crate::context::create_request::MAX_PARAMETERS_BYTES;
 
@@ -38,7 +39,7 @@ const MAX_UPSTREAMS: usize = 100;
 /// Who opened the session, and what the client supports.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Opener {
-    pub principal: String,
+    pub principal: PrincipalId,
     /// The negotiated revision.
     pub version: String,
     /// Its `ClientCapabilities`.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::base::json::{Fault, Object};
+use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
 use crate::context::create_request::{self, NewContext};
 use cron::Cron;
@@ -39,11 +40,16 @@ pub struct Schedule {
     pub missed: MissedRuns,
     pub enabled: bool,
     /// The principal of its contexts; permissions are checked at each run.
-    #[serde(default)]
-    pub principal: String,
+    #[serde(default = "no_principal")]
+    pub principal: PrincipalId,
     /// The origin at which services reach the gateway.
     #[serde(default)]
     pub origin: String,
+}
+
+/// The principal of a schedule until the gateway sets it.
+fn no_principal() -> PrincipalId {
+    PrincipalId::from_stored("")
 }
 
 impl Schedule {
@@ -118,7 +124,7 @@ pub fn read(text: &str, least: u64, is_zone: impl Fn(&str) -> bool) -> Result<Sc
             context: context.to_owned(),
             missed,
             enabled,
-            principal: String::new(),
+            principal: no_principal(),
             origin: String::new(),
         }),
         _ => Err(faults),

@@ -35,7 +35,7 @@ pub fn data_point(tenant: &TenantId, bundle: &Bundle, item: &Item) -> Option<Dat
             text(&bundle.capability),
             status.as_str().into(),
             error.as_ref().map_or("", |error| error.code.as_str()).into(),
-            text(&bundle.owner),
+            bundle.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
         ],
         doubles: [latency_ms as f64, whole_ms.saturating_sub(latency_ms) as f64, *attempts as f64],
     })
@@ -45,6 +45,7 @@ pub fn data_point(tenant: &TenantId, bundle: &Bundle, item: &Item) -> Option<Dat
 mod tests {
     use super::*;
     use crate::base::id::{Region, StoreId};
+    use crate::base::principal_id::PrincipalId;
     use crate::base::time::Timestamp;
     use crate::context::ContextError;
     use crate::context::status::{ErrorCode, Status};
@@ -65,7 +66,7 @@ mod tests {
         };
         let bundle = Bundle {
             subject: ContextId::new(store, Timestamp(1_000), [0; 10]).to_string(),
-            owner: Some("key:me".into()),
+            owner: Some(PrincipalId::of_key("me")),
             owner_name: None,
             replay_of: None,
             capability: Some("chat".into()),

@@ -28,7 +28,7 @@ const REQUESTS_OF_ATTEMPT: u64 = 1;
 const USD_PER_MILLION_ROWS: f64 = 1.0;
 const USD_PER_MILLION_REQUESTS: f64 = 0.15;
 
-/// What is counted together.
+/// What is counted together. A text is empty if the counts are not grouped by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UsageKey {
     /// When the hour began, in milliseconds.
@@ -119,7 +119,7 @@ pub fn count(bundle: &Bundle, into: &mut BTreeMap<UsageKey, UsageCounts>) {
             hour: item.at.0 / HOUR_MS * HOUR_MS,
             service: bundle.service.clone().unwrap_or_default(),
             capability: bundle.capability.clone().unwrap_or_default(),
-            principal: bundle.owner.clone().unwrap_or_default(),
+            principal: bundle.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
         };
         match &item.kind {
             EventKind::Status(Status::Created) => into.entry(key).or_default().created += 1,
@@ -158,6 +158,7 @@ pub fn count(bundle: &Bundle, into: &mut BTreeMap<UsageKey, UsageCounts>) {
 mod tests {
     use super::*;
     use crate::base::id::{Region, StoreId};
+    use crate::base::principal_id::PrincipalId;
     use crate::base::time::Timestamp;
     use crate::events::bundle::Item;
 
@@ -176,7 +177,7 @@ mod tests {
         };
         let bundle = Bundle {
             subject: ContextId::new(store, Timestamp(created), [0; 10]).to_string(),
-            owner: Some("key:me".into()),
+            owner: Some(PrincipalId::of_key("me")),
             owner_name: None,
             replay_of: None,
             capability: Some("chat".into()),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
 use crate::context::http_status::is_away;
 use crate::events::filter::Filter;
@@ -42,7 +43,7 @@ pub struct WebhookState {
     pub enabled: bool,
     /// Whose webhook it is: only they see that it was disabled, unless they see everything.
     #[serde(default)]
-    pub owner: Option<String>,
+    pub owner: Option<PrincipalId>,
     #[serde(default)]
     pub disabled: Option<Disablement>,
     /// Since when deliveries have failed without a success.

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
 use crate::events::bundle::{Bundle, Item};
 use crate::events::filter::Filter;
@@ -168,7 +169,14 @@ impl DeliveryQueue {
     }
 
     /// Applies a configuration; true if it is new. A new version resets the state: it is neither disabled nor failing.
-    pub fn configure(&mut self, id: &str, version: u64, filter: Filter, enabled: bool, owner: Option<String>) -> bool {
+    pub fn configure(
+        &mut self,
+        id: &str,
+        version: u64,
+        filter: Filter,
+        enabled: bool,
+        owner: Option<PrincipalId>,
+    ) -> bool {
         let hook =
             WebhookState { version, filter, enabled, owner, disabled: None, failing_since: None, cool_down: None };
         match self.webhooks.get_mut(id) {

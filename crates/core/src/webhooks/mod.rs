@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::encrypted_secret::EncryptedSecret;
 use crate::access::webhook_signature::Secret;
 use crate::base::json::{Fault, Object};
+use crate::base::principal_id::PrincipalId;
 use crate::events::filter::Filter;
 use crate::http::egress_address::{self, Policy};
 use crate::services::RetiringSecret;
@@ -47,7 +48,7 @@ pub struct WebhookDocument {
 pub struct Rules<'r> {
     pub addresses: Policy,
     pub own_hosts: &'r [&'r str],
-    pub me: &'r str,
+    pub me: &'r PrincipalId,
     pub sees_all: bool,
 }
 
@@ -83,18 +84,23 @@ pub fn read_secret(body: &mut Object<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    const RULES: Rules<'static> =
-        Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], me: "key:me", sees_all: true };
+    fn me() -> PrincipalId {
+        PrincipalId::of_key("me")
+    }
+
+    fn rules(me: &PrincipalId) -> Rules<'_> {
+        Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], me, sees_all: true }
+    }
 
     #[test]
     fn a_webhook_is_read_with_all_its_faults() {
-        let read_all = |text| read(text, RULES);
+        let read_all = |text| read(text, rules(&me()));
         let least = read_all(r#"{"url":"https://example.com/in"}"#).unwrap();
         assert_eq!((least.url.as_str(), least.enabled, least.secret), ("https://example.com/in", true, None));
         assert_eq!(least.filter, Filter::default());
         let more = read_all(r#"{"url":"https://example.com","types":["context.*"],"owner":"me","enabled":false}"#);
         let more = more.unwrap();
-        assert_eq!((more.filter.owner.as_deref(), more.enabled), (Some("key:me"), false));
+        assert_eq!((more.filter.owner, more.enabled), (Some(me()), false));
         let pointers = |text| read_all(text).unwrap_err().into_iter().map(|fault| fault.pointer).collect::<Vec<_>>();
         assert_eq!(pointers("{}"), ["#/url"]);
         assert_eq!(
@@ -105,8 +111,9 @@ mod tests {
 
     #[test]
     fn without_sees_all_a_webhook_gets_only_its_owners_contexts() {
-        let rules = Rules { sees_all: false, ..RULES };
+        let me = me();
+        let rules = Rules { sees_all: false, ..rules(&me) };
         let own = read(r#"{"url":"https://example.com/","owner":"key:other"}"#, rules).unwrap();
-        assert_eq!(own.filter.owner.as_deref(), Some("key:me"));
+        assert_eq!(own.filter.owner, Some(me));
     }
 }

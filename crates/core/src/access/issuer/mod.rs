@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::jose::algorithm::Algorithm;
 use super::jose::jwk::Jwk;
-use super::jose::jwt::{AUDIENCE, Audience, MAX_SUBJECT, SUBJECT, Token, TokenError, TokenRequirements, words};
+use super::jose::jwt::{AUDIENCE, Audience, SUBJECT, Token, TokenError, TokenRequirements, words};
 use super::permission;
 use super::sign_in::SignIn;
+use crate::base::principal_id::PrincipalId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::http::egress_address::Policy;
@@ -101,9 +102,6 @@ pub struct MappedIdentity {
     pub subject: String,
 }
 
-/// The longest principal from a token, in bytes: `issuer:<name>:<subject>`.
-pub const MAX_PRINCIPAL_BYTES: usize = 80 + MAX_SUBJECT;
-
 /// The permissions of roles, limited by a scope: for tokens of issuers, and for grants of people who signed in there.
 /// `grants` returns the present permissions of a role of the tenant.
 pub fn permitted<'r, P: IntoIterator<Item = &'r str>>(
@@ -185,10 +183,9 @@ impl Issuer {
         self.roles.values().map(String::as_str).chain(self.role.as_deref())
     }
 
-    /// The principal for a subject. The name contains no colon and the subject is unchanged, so that different subjects
-    /// are always different principals.
-    pub fn principal(&self, subject: &str) -> String {
-        format!("issuer:{}:{subject}", self.name)
+    /// The principal for a subject.
+    pub fn principal(&self, subject: &str) -> PrincipalId {
+        PrincipalId::of_subject(&self.name, subject)
     }
 
     /// The permissions for the words of a scope claim. Words without permissions are ignored.

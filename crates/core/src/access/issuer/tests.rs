@@ -248,7 +248,7 @@ proptest! {
         let other = Issuer { name: format!("{name}-x"), ..one.clone() };
         prop_assert_eq!(one.principal(&a) == one.principal(&b), a == b);
         prop_assert!(one.principal(&a) != other.principal(&b));
-        prop_assert!(one.principal(&a).starts_with("issuer:"));
-        prop_assert_eq!(one.principal(&a).split(':').nth(1).map(ToString::to_string), Some(name));
+        prop_assert!(one.principal(&a).as_str().starts_with("issuer:"));
+        prop_assert_eq!(one.principal(&a).as_str().split(':').nth(1).map(ToString::to_string), Some(name));
     }
 }

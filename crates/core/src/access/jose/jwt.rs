@@ -9,14 +9,13 @@ use serde_json::Value;
 
 use super::algorithm::Algorithm;
 use crate::base::json::check;
+use crate::base::principal_id::MAX_SUBJECT;
 use crate::base::time::Timestamp;
 
 /// The longest accepted token, in bytes.
 pub const MAX_BYTES: usize = 16 * 1024;
 /// The accepted difference of clocks, in seconds.
 pub const SKEW_SECONDS: u64 = 60;
-/// The longest subject, in bytes. It becomes part of a principal.
-pub const MAX_SUBJECT: usize = 1024;
 /// The default claim with the subject.
 pub const SUBJECT: &str = "sub";
 /// The default claim with the audience.

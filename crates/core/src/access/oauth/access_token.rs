@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::principal_id::PrincipalId;
 use crate::base::tenant_id::TenantId;
 
 /// How long a token is valid, in seconds.
@@ -11,7 +12,8 @@ pub const LIFETIME_SECONDS: u64 = 300;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessTokenClaims {
     pub iss: String,
-    pub sub: String,
+    /// The principal that the token acts as.
+    pub sub: PrincipalId,
     pub aud: String,
     pub client_id: String,
     pub scope: String,

@@ -12,6 +12,7 @@ use super::client::Client;
 use super::form::proves;
 use crate::base::canonical::digest;
 use crate::base::opaque_token::Signer;
+use crate::base::principal_id::PrincipalId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
@@ -108,8 +109,7 @@ pub fn tenant_of(text: &str) -> Option<&str> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantedAccess {
     pub client: String,
-    /// A principal.
-    pub subject: String,
+    pub subject: PrincipalId,
     pub scope: Vec<String>,
     pub resource: String,
     /// The roles of a person who signed in at an external issuer; those of a key are in the registry.

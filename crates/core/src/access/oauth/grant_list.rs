@@ -39,6 +39,7 @@ pub fn is_due(used_at: Option<Timestamp>, now: Timestamp) -> bool {
 /// Which grants to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantQuery {
+    /// Any text: it may be no principal.
     pub owner: Option<String>,
     pub client: Option<String>,
     /// Only grants whose ids sort before this one.

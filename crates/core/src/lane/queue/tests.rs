@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::id::{Region, StoreId};
+use crate::base::principal_id::PrincipalId;
 use proptest::prelude::*;
 
 const PERMIT_MS: u64 = Timing::DEFAULT.permit_ms;
@@ -15,7 +16,7 @@ fn context(number: u64) -> ContextId {
 
 fn waiter(number: u64, principal: &str, priority: Priority) -> Waiter {
     let deadline = NOW.plus_ms(10 * 60_000);
-    Waiter { context: context(number), principal: principal.into(), priority, deadline, admitted: false }
+    Waiter { context: context(number), principal: PrincipalId::of_key(principal), priority, deadline, admitted: false }
 }
 
 fn queue() -> WaitQueue {
@@ -128,7 +129,7 @@ fn an_expired_permit_is_free_again_and_a_renewed_one_is_not() {
     let mut queue = queue();
     let held = permit(ask(&mut queue, waiter(0, "a", Priority::Normal), one, NOW));
     ask(&mut queue, waiter(1, "b", Priority::Normal), one, NOW);
-    queue.renew(held, "a", NOW.plus_ms(4_000 + PERMIT_MS));
+    queue.renew(held, &PrincipalId::of_key("a"), NOW.plus_ms(4_000 + PERMIT_MS));
     queue.expire(NOW.plus_ms(PERMIT_MS));
     assert_eq!(granted(&mut queue, one, NOW.plus_ms(PERMIT_MS)), []);
     let ends = NOW.plus_ms(4_000 + PERMIT_MS);
@@ -149,7 +150,7 @@ fn a_context_that_asks_twice_has_one_entry_and_two_permits() {
     }
     assert_eq!((queue.in_flight(), queue.waiting()), (1, 1));
     queue.release(held);
-    queue.renew(held, "a", NOW.plus_ms(PERMIT_MS));
+    queue.renew(held, &PrincipalId::of_key("a"), NOW.plus_ms(PERMIT_MS));
     assert_eq!(queue.in_flight(), 0, "a late renewal revives nothing");
     // Two Workers with one context: one returns its permit, the other keeps its own.
     let two = QueueLimits { max_concurrency: 2, ..LIMITS };
@@ -225,9 +226,9 @@ fn expired_contexts_are_notified_and_leave_the_queue() {
 fn after_a_restart_no_permit_is_given_until_the_old_ones_are_known_or_have_ended() {
     let mut queue = WaitQueue::new(PermitNumber::of(1_000), NOW.plus_ms(PERMIT_MS), Timing::DEFAULT);
     assert_eq!(ask(&mut queue, waiter(0, "a", Priority::Normal), LIMITS, NOW), Acquisition::Waiting);
-    queue.renew(PermitNumber::of(7), "a", NOW.plus_ms(12_000));
-    queue.renew(PermitNumber::of(8), "b", NOW.plus_ms(12_000));
-    queue.renew(PermitNumber::of(9), "b", NOW.plus_ms(12_000));
+    queue.renew(PermitNumber::of(7), &PrincipalId::of_key("a"), NOW.plus_ms(12_000));
+    queue.renew(PermitNumber::of(8), &PrincipalId::of_key("b"), NOW.plus_ms(12_000));
+    queue.renew(PermitNumber::of(9), &PrincipalId::of_key("b"), NOW.plus_ms(12_000));
     assert_eq!(queue.in_flight(), 3, "running calls count, even beyond the limit");
     let open = NOW.plus_ms(PERMIT_MS);
     assert_eq!(granted(&mut queue, LIMITS, open), []);

@@ -11,7 +11,7 @@ fn raw(value: &Value) -> Box<RawValue> {
 
 fn session() -> Session {
     let client = raw(&json!({"elicitation": {}}));
-    Session::open(Opener { principal: "key:a".into(), version: "2025-11-25".into(), client }, T)
+    Session::open(Opener { principal: PrincipalId::of_key("a"), version: "2025-11-25".into(), client }, T)
 }
 
 fn begun(request: &str) -> CallInfo {

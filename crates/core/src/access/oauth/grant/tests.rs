@@ -12,7 +12,7 @@ fn grant() -> Grant {
     Grant {
         allowed: GrantedAccess {
             client: "default.app".into(),
-            subject: "key:k".into(),
+            subject: PrincipalId::of_key("k"),
             scope: vec!["contexts:read".into()],
             resource: "https://gateway.example.com".into(),
             roles: vec![],
