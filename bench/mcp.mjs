@@ -1,6 +1,6 @@
 // @ts-check
 // The MCP endpoint: the same context as by the API, and a list of many tools.
-import { contextBody } from "./targets.mjs";
+import { contextBody } from "./bodies.mjs";
 
 /**
  * @typedef {import("./targets.mjs").Target} Target

@@ -2,7 +2,7 @@
 // The scenarios. Each runs one side for one round; the rounds of all sides alternate.
 import { cpuMs, memoryMib, resetPeak, untilQuiet } from "./readings.mjs";
 import { pages, toolCall } from "./mcp.mjs";
-import { contextBody } from "./targets.mjs";
+import { contextBody } from "./bodies.mjs";
 
 /**
  * @typedef {import("./targets.mjs").Target} Target

@@ -2,6 +2,7 @@
 // The targets of the load: the gateway and the comparator, each in its own workerd, and the service behind both.
 import { randomBytes } from "node:crypto";
 import { mkdtempSync } from "node:fs";
+import { contextBody } from "./bodies.mjs";
 import { furnish } from "./mcp.mjs";
 import { end, startNode, startWorkerd } from "./processes.mjs";
 import { comparatorSpec, gatewaySpec, writeConfig } from "./workerd.mjs";
@@ -123,18 +124,6 @@ async function startAs(side, runFolder, upstreamPort, vars) {
     throw error;
   }
 }
-
-/** The body of a context request: about 200 bytes of parameters. @param {"echo" | "lookup"} capability */
-export const contextBody = (capability) =>
-  JSON.stringify({
-    capability,
-    parameters: {
-      prompt:
-        "Say in two sentences why a gateway that answers quickly is worth more than one that does more, and for whom " +
-        "it is not; then stop and say nothing else, please.",
-      max_tokens: 128,
-    },
-  });
 
 const INPUT_SCHEMA = {
   type: "object",

@@ -4,12 +4,12 @@ import { after, afterEach, before, test } from "node:test";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, claim, errorOf, resultOf } from "./support/mcp.ts";
-import { type Script, type Scripted, startScripted, tool } from "./support/answering.ts";
+import { type Script, startStub, type Stub, tool } from "./support/mcp-stub.ts";
 import { echo, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
-let servers: [string, Scripted][] = [];
+let servers: [string, Stub][] = [];
 
 before(async () => {
   gateway = await startGateway();
@@ -30,8 +30,8 @@ after(async () => {
 const remove = (id: string) => gateway.request("DELETE", `/v1/services/${id}`, { headers: { "if-match": "*" } });
 
 /** Registers a server under this id. */
-async function serve(id: string, script: Script, more: object = {}): Promise<Scripted> {
-  const server = await startScripted(script);
+async function serve(id: string, script: Script, more: object = {}): Promise<Stub> {
+  const server = await startStub(script);
   servers.push([id, server]);
   await register(gateway, id, {
     name: `The ${id}`,

@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
-import { type Script, type Scripted, startScripted } from "./support/answering.ts";
+import { type Script, startStub, type Stub } from "./support/mcp-stub.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, errorOf, resultOf } from "./support/mcp.ts";
 import { startService } from "./support/service.ts";
 
 let gateway: Gateway;
-let servers: [string, Scripted][] = [];
+let servers: [string, Stub][] = [];
 
 before(async () => {
   gateway = await startGateway();
@@ -36,8 +36,8 @@ const script = (list: List): Script => ({
 });
 
 /** Registers a server with this list of resources. */
-async function serve(id: string, list: List): Promise<Scripted> {
-  const server = await startScripted(script(list));
+async function serve(id: string, list: List): Promise<Stub> {
+  const server = await startStub(script(list));
   servers.push([id, server]);
   await register(gateway, id, { name: id, type: "tool", transport: { kind: "mcp", url: server.url } });
   return server;
@@ -47,7 +47,7 @@ const page = (uris: string[], nextCursor?: unknown) => ({
   resources: uris.map((uri) => ({ uri, name: uri })),
   ...(nextCursor !== undefined && { nextCursor }),
 });
-const asked = (server: Scripted) => server.messages.filter(({ method }) => method === "resources/list").length;
+const asked = (server: Stub) => server.messages.filter(({ method }) => method === "resources/list").length;
 const leftOut = (result: any) => result._meta?.["narthex/left_out"] ?? [];
 const all = (uris: string[]) => () => page(uris);
 

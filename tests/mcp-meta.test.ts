@@ -4,11 +4,11 @@ import { after, before, beforeEach, test } from "node:test";
 import { create, ended, pointers, refused, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, claim, errorOf, resultOf } from "./support/mcp.ts";
-import { type Scripted, startScripted, tool } from "./support/answering.ts";
+import { startStub, type Stub, tool } from "./support/mcp-stub.ts";
 import { echo, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
-let server: Scripted;
+let server: Stub;
 let service: Service;
 
 const counting = tool("t", { inputSchema: { type: "object", properties: { n: { type: "integer" } } } });
@@ -16,7 +16,7 @@ const counting = tool("t", { inputSchema: { type: "object", properties: { n: { t
 before(async () => {
   gateway = await startGateway();
   service = await startService(echo);
-  server = await startScripted({
+  server = await startStub({
     capabilities: { tools: {}, resources: {}, prompts: {}, completions: {} },
     tools: [{ ...counting, _meta: { "com.example/of": "tool" } }],
     answers: {

@@ -9,7 +9,7 @@ import { after, test } from "node:test";
 import { Webhook } from "standardwebhooks";
 import { create, eventually, pointers, refused, register, serviceAt } from "./support/arrange.ts";
 import { changeDocuments, databases, filesOf } from "./support/disk.ts";
-import { type Gateway, sealingKey, startGateway } from "./support/gateway.ts";
+import { type Gateway, keyEncryptionKey, startGateway } from "./support/gateway.ts";
 import { echo, type Recorded, type Service, startService } from "./support/service.ts";
 
 const undo: (() => unknown)[] = [];
@@ -135,7 +135,7 @@ async function works(
 test("another_key_takes_over_and_the_first_may_be_removed", async () => {
   const persist = folder();
   const at = await service();
-  const [old, next] = [sealingKey, randomBytes(32).toString("base64")];
+  const [old, next] = [keyEncryptionKey, randomBytes(32).toString("base64")];
   const under = (keys: Record<string, string>) =>
     start({ persist, vars: { ...vars, OAUTH: "true", KEK_1: "", ...keys } });
   const first = await under({ KEK_1: old });

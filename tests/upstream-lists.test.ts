@@ -5,12 +5,12 @@ import { connects } from "./clients/typescript.ts";
 import { create, eventually, makeKey } from "./support/arrange.ts";
 import { begin, called, keeperAt, stopKeepers } from "./support/keepers.ts";
 import { askLegacy, askModern, events, resultOf } from "./support/mcp.ts";
-import { gateway, leftOut, names, server, servesScripts } from "./support/reading.ts";
-import { raw, refuses, tool } from "./support/scripted.ts";
+import { gateway, leftOut, names, server, serveScripts } from "./support/catalogue.ts";
+import { raw, refuses, tool } from "./support/mcp-script.ts";
 import { notification, text } from "./support/sessions.ts";
 import { next, streamed } from "./support/sse.ts";
 
-servesScripts();
+serveScripts();
 after(stopKeepers);
 
 test("one_invalid_tool_never_hides_the_others_from_strict_clients", async () => {

@@ -25,7 +25,7 @@ export type GatewayOptions = {
   elsewhere?: boolean;
   /** True: an object that holds watchers writes `awake: <class> <name>` to `logs` whenever it is constructed. */
   tellsAwaking?: boolean;
-  /** True: `POST /panic/worker|object|alarm` and the socket message `die` panic there (tests/support/crashing.mjs). */
+  /** True: `POST /panic/worker|object|alarm` and the socket message `die` panic there (tests/support/panics.mjs). */
   crashes?: boolean;
   /** True: a dataset is bound as `USAGE`; its data points are written to `logs` as `point: {…}`. */
   dataset?: boolean;
@@ -83,10 +83,8 @@ export type Gateway = {
   stop(): Promise<void>;
 };
 
-/**
- * The key that encrypts stored secrets; the same for all gateways of a test file, so that one can read another's state.
- */
-export const sealingKey = randomBytes(32).toString("base64");
+/** The key-encryption key; the same for all gateways of a test file, so that one can read another's state. */
+export const keyEncryptionKey = randomBytes(32).toString("base64");
 
 export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
   const configuration = readConfiguration();
@@ -99,7 +97,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   // Tests send bad credentials by the dozen, all from one address.
   const vars = {
     ADMIN_KEY: adminKey,
-    KEK_1: sealingKey,
+    KEK_1: keyEncryptionKey,
     ALLOW_LOOPBACK: "true",
     FAILED_LOGINS: "1000000",
     ...(options.timeScale !== undefined && { TIME_SCALE: String(options.timeScale) }),
@@ -264,7 +262,7 @@ async function before({ tellsAwaking, crashes }: GatewayOptions): Promise<string
   if (!crashes) return undefined;
   const { outputFiles } = await build({
     tsconfigRaw: "{}",
-    entryPoints: [join(root, "tests/support/crashing.mjs")],
+    entryPoints: [join(root, "tests/support/panics.mjs")],
     bundle: true,
     write: false,
     format: "esm",

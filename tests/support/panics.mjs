@@ -30,7 +30,7 @@ export default class extends Entry {
   /** A request that may read the fatal context, with the headers of another. @param {Request} request */
   #readOfFatal(request) {
     const headers = new Headers(request.headers);
-    headers.set("x-planted", headers.get("authorization") ?? "");
+    headers.set("x-marker", headers.get("authorization") ?? "");
     headers.set("authorization", `Bearer ${/** @type {any} */ (this.env).ADMIN_KEY}`);
     return new Request(new URL(`/v1/contexts/${FATAL}`, request.url), { headers });
   }

@@ -1,4 +1,4 @@
-// Distinguishable secrets are planted wherever there can be one, and everything is used once, including errors and
+// Distinguishable secrets are used wherever there can be one, and everything is used once, including errors and
 // panics; then all logs, responses, events and files are searched for them.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
@@ -12,8 +12,8 @@ import { type Gateway, type RequestOptions, startGateway } from "./support/gatew
 import { echo, json, type Service, startService, status } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
-const persist = mkdtempSync(join(tmpdir(), "narthex-planted-"));
-const planted = (what: string) => `planted-${what}-${randomBytes(12).toString("hex")}`;
+const persist = mkdtempSync(join(tmpdir(), "narthex-leaks-"));
+const marker = (what: string) => `marker-${what}-${randomBytes(12).toString("hex")}`;
 const signing = () => `whsec_${randomBytes(32).toString("base64")}`;
 
 /** Every secret by its kind, and how many responses show it. */
@@ -45,7 +45,7 @@ async function form(path: string, fields: Record<string, string>) {
 
 before(async () => {
   service = await startService(echo);
-  const ADMIN_KEY = keep("the admin key", planted("admin-key"));
+  const ADMIN_KEY = keep("the admin key", marker("admin-key"));
   const KEK_1 = keep("the key of the keys", randomBytes(32).toString("base64"));
   const vars = {
     ADMIN_KEY,
@@ -65,7 +65,7 @@ after(async () => {
 test("everything_that_has_a_secret_is_used", async () => {
   const events = await openEvents(gateway, { query: { after: "0" } });
   // Services: registered, called, probed, rotated, refused, failing with their credentials in their errors.
-  const credential = keep("a service's credentials", planted("credential"));
+  const credential = keep("a service's credentials", marker("credential"));
   const credentials = { header: "X-Service-Key", value: `Bearer ${credential}` };
   const document = {
     signing_secret: keep("a signing secret", signing()),
@@ -101,7 +101,7 @@ test("everything_that_has_a_secret_is_used", async () => {
   assert.equal(again.json.signing_secret, sent, "it is shown to who sent it");
   await ask("POST", "/v1/contexts", { body: { capability: "other" } });
   for (const id of ["worker", "made"]) await ask("POST", `/v1/services/${id}/check`);
-  const wrong = keep("credentials in a wrong document", planted("wrong"));
+  const wrong = keep("credentials in a wrong document", marker("wrong"));
   const bad = {
     ...serviceAt(service.url),
     credentials: { header: "Host", value: wrong },
@@ -109,7 +109,7 @@ test("everything_that_has_a_secret_is_used", async () => {
   };
   assert.equal((await ask("PUT", "/v1/services/bad", { body: bad })).status, 422);
   await ask("PATCH", "/v1/services/worker", {
-    body: { credentials: { header: "X-Service-Key", value: keep("other credentials", planted("patched")) } },
+    body: { credentials: { header: "X-Service-Key", value: keep("other credentials", marker("patched")) } },
     headers: { "if-match": "*" },
   });
   await ask("POST", "/v1/contexts", { body: { capability: "work" } });
@@ -140,16 +140,16 @@ test("everything_that_has_a_secret_is_used", async () => {
   keep("a ticket", ticket.json.ticket, 1);
   const watching = await openEvents(gateway, { ticket: ticket.json.ticket, key: null });
   watching.close();
-  await ask("GET", `/v1/events?ticket=${keep("a wrong ticket", planted("ticket"))}`, { key: null });
+  await ask("GET", `/v1/events?ticket=${keep("a wrong ticket", marker("ticket"))}`, { key: null });
   const headers = {
-    cookie: `session=${keep("a caller's cookie", planted("cookie"))}`,
-    "x-api-key": keep("a wrong API key", planted("api-key")),
-    "proxy-authorization": keep("a proxy's credentials", planted("proxy")),
+    cookie: `session=${keep("a caller's cookie", marker("cookie"))}`,
+    "x-api-key": keep("a wrong API key", marker("api-key")),
+    "proxy-authorization": keep("a proxy's credentials", marker("proxy")),
   };
   await ask("POST", "/v1/contexts", { body: { capability: "work" }, headers, key: renewed.json.secret });
   await ask("POST", "/v1/contexts", { body: { capability: "quick" }, headers, key: null });
-  await ask("GET", "/v1/whoami", { key: keep("a wrong bearer", planted("bearer")) });
-  const token = `${Buffer.from('{"alg":"ES256"}').toString("base64url")}.${Buffer.from('{"iss":"x"}').toString("base64url")}.${keep("a token's signature", planted("token"))}`;
+  await ask("GET", "/v1/whoami", { key: keep("a wrong bearer", marker("bearer")) });
+  const token = `${Buffer.from('{"alg":"ES256"}').toString("base64url")}.${Buffer.from('{"iss":"x"}').toString("base64url")}.${keep("a token's signature", marker("token"))}`;
   await ask("GET", "/v1/whoami", { key: token });
   await ask("DELETE", `/v1/keys/${key.json.id}`);
   await ask("GET", "/v1/whoami", { key: renewed.json.secret });
@@ -163,7 +163,7 @@ test("everything_that_has_a_secret_is_used", async () => {
   for (const id of ["made", "sent"]) await ask("POST", `/v1/webhooks/${id}/test`);
   const sign_in = {
     client_id: "us",
-    client_secret: keep("an issuer's client secret", planted("client-secret")),
+    client_secret: keep("an issuer's client secret", marker("client-secret")),
     authorization_endpoint: `${service.url}authorize`,
     token_endpoint: `${service.url}token`,
   };
@@ -199,13 +199,13 @@ test("everything_that_has_a_secret_is_used", async () => {
   await form("/oauth/token", {
     grant_type: "client_credentials",
     client_id: client.json.client_id,
-    client_secret: keep("a wrong client secret", planted("not-it")),
+    client_secret: keep("a wrong client secret", marker("not-it")),
   });
   await form("/oauth/token", {
     grant_type: "refresh_token",
     client_id: client.json.client_id,
     client_secret,
-    refresh_token: keep("a wrong refresh token", planted("refresh")),
+    refresh_token: keep("a wrong refresh token", marker("refresh")),
   });
   await form("/oauth/revoke", { token: access, client_id: client.json.client_id, client_secret });
   const metadata = {
@@ -232,7 +232,7 @@ test("everything_that_has_a_secret_is_used", async () => {
   ])
     await ask("GET", `/v1/${list}`);
   await ask("GET", `/v1/contexts/${slow.json.id}/events`);
-  const panicking = { ...headers, authorization: `Bearer ${keep("a bearer in a panic", planted("panic"))}` };
+  const panicking = { ...headers, authorization: `Bearer ${keep("a bearer in a panic", marker("panic"))}` };
   for (const place of ["worker", "object"]) {
     assert.equal((await ask("POST", `/panic/${place}`, { headers: panicking, contract: false })).status, 500);
   }

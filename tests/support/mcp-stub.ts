@@ -11,7 +11,7 @@ export type Script = {
   answers?: Record<string, (params: any) => any>;
 };
 
-export type Scripted = {
+export type Stub = {
   url: string;
   script: Script;
   /** Every message received. */
@@ -26,12 +26,12 @@ export const tool = (name: string, more: object = {}) => ({
   ...more,
 });
 
-export async function startScripted(script: Script): Promise<Scripted> {
+export async function startStub(script: Script): Promise<Stub> {
   const answered = (method: string, params: any): any => {
-    const { capabilities = { tools: {} }, instructions, tools = [tool("t")], answers = {} } = scripted.script;
+    const { capabilities = { tools: {} }, instructions, tools = [tool("t")], answers = {} } = stub.script;
     if (answers[method]) return answers[method](params);
     if (method === "initialize") {
-      const serverInfo = { name: "scripted", version: "1" };
+      const serverInfo = { name: "stub", version: "1" };
       return {
         protocolVersion: "2025-11-25",
         capabilities,
@@ -49,7 +49,7 @@ export async function startScripted(script: Script): Promise<Scripted> {
     for await (const chunk of request) chunks.push(chunk);
     if (request.method !== "POST") return void response.writeHead(405).end();
     const message = JSON.parse(Buffer.concat(chunks).toString());
-    scripted.messages.push(message);
+    stub.messages.push(message);
     if (message.id === undefined) return void response.writeHead(202).end();
     const result = await answered(message.method, message.params);
     const rest = result === undefined ? { error: { code: -32601, message: "Method not found" } } : { result };
@@ -57,7 +57,7 @@ export async function startScripted(script: Script): Promise<Scripted> {
     response.end(JSON.stringify({ jsonrpc: "2.0", id: message.id, ...rest }));
   });
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  const scripted: Scripted = {
+  const stub: Stub = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
     script,
     messages: [],
@@ -66,5 +66,5 @@ export async function startScripted(script: Script): Promise<Scripted> {
       await new Promise((resolve) => server.close(resolve));
     },
   };
-  return scripted;
+  return stub;
 }

@@ -1,19 +1,19 @@
-// An MCP server that responds exactly as scripted, correctly or not: hand-written JSON-RPC, of the legacy era unless
-// scripted otherwise.
+// An MCP server that responds exactly as its script says, correctly or not: hand-written JSON-RPC, of the legacy era
+// unless its script says otherwise.
 import type { ServerResponse } from "node:http";
 import { type Recorded, type Service, startService } from "./service.ts";
 
 /** A result, or a function; a function that writes the response itself returns undefined. */
-export type Scripted = object | ((call: Recorded, response: ServerResponse) => unknown);
-export type Script = Record<string, Scripted>;
+export type Reply = object | ((call: Recorded, response: ServerResponse) => unknown);
+export type Script = Record<string, Reply>;
 /** Sends raw bytes. */
 export const raw =
-  (body: string | Buffer, { status = 200, type = "application/json" } = {}): Scripted =>
+  (body: string | Buffer, { status = 200, type = "application/json" } = {}): Reply =>
   (_, response) =>
     void response.writeHead(status, { "content-type": type }).end(body);
 /** A response in which `ID` is replaced by the request's id. */
 export const message =
-  (body: string, options: { status?: number; type?: string } = {}): Scripted =>
+  (body: string, options: { status?: number; type?: string } = {}): Reply =>
   (call, response) =>
     (
       raw(body.replaceAll("ID", JSON.stringify(call.json.id)), options) as (
@@ -22,9 +22,9 @@ export const message =
       ) => void
     )(call, response);
 /** The same as Server-Sent Events. */
-export const sse = (body: string): Scripted => message(body, { type: "text/event-stream" });
+export const sse = (body: string): Reply => message(body, { type: "text/event-stream" });
 /** An error of JSON-RPC. */
-export const refuses = (error: object, status = 200): Scripted =>
+export const refuses = (error: object, status = 200): Reply =>
   message(`{"jsonrpc":"2.0","id":ID,"error":${JSON.stringify(error)}}`, { status });
 
 export const tool = (name: string, more: object = {}) => ({
@@ -36,11 +36,11 @@ export const text = (said: string) => ({ content: [{ type: "text", text: said }]
 const initialized = (protocolVersion: string, capabilities: object) => ({
   protocolVersion,
   capabilities,
-  serverInfo: { name: "scripted", version: "1" },
+  serverInfo: { name: "script", version: "1" },
 });
 
 /** Starts a server with these methods in addition to those of every server. */
-export async function startScripted(
+export async function startScriptServer(
   script: Script,
   { revision = "2025-11-25", capabilities = { tools: {} } as object } = {},
 ): Promise<Service> {
@@ -62,7 +62,7 @@ export async function startScripted(
 
 /** The document of a service at this server. */
 export const mcpAt = ({ url }: { url: string }, more: object = {}) => ({
-  name: "Scripted",
+  name: "A script",
   type: "tool",
   transport: { kind: "mcp", url: `${url}mcp` },
   retry: { max_attempts: 1, base_ms: 1, cap_ms: 10 },

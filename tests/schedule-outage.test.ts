@@ -14,7 +14,7 @@ after(async () => {
   for (const step of undo.reverse()) await step();
 });
 
-const folder = mkdtempSync(join(tmpdir(), "narthex-missed-"));
+const folder = mkdtempSync(join(tmpdir(), "narthex-outage-"));
 undo.push(() => rmSync(folder, { recursive: true, force: true }));
 
 async function start(): Promise<Gateway> {

@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { create } from "./support/arrange.ts";
 import { askLegacy, askModern, claim, errorOf, events, resultOf } from "./support/mcp.ts";
-import { gateway, names, server, servesScripts } from "./support/reading.ts";
-import { message, raw, refuses, type Script, sse, text, tool } from "./support/scripted.ts";
+import { gateway, names, server, serveScripts } from "./support/catalogue.ts";
+import { message, raw, refuses, type Script, sse, text, tool } from "./support/mcp-script.ts";
 
-servesScripts();
+serveScripts();
 
 const called = async (said: Script["x"]) => {
   const { id } = await server({ "tools/call": said! });
