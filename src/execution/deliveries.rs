@@ -43,7 +43,7 @@ pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Fai
     let subscriber = |stored: &StoredDocument| {
         let Webhook { filter, enabled, .. } = read(stored)?;
         let owner = filter.owner.clone();
-        Some(Subscriber { id: stored.id.clone(), version: stored.generation(), filter, enabled, owner })
+        Some(Subscriber { id: stored.id.clone(), generation: stored.generation(), filter, enabled, owner })
     };
     let webhooks = snapshot.documents(DocumentKind::Webhook).filter_map(subscriber).collect();
     call_hub(tenant, &Ask::Webhooks { tenant: tenant.clone(), revision: snapshot.revision, webhooks }).await?;

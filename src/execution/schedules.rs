@@ -23,7 +23,7 @@ pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Fai
     let planned = |stored: &StoredDocument| {
         let schedule = read(stored)?;
         let (plan, missed, enabled) = (schedule.plan(stored.updated_at), schedule.missed, schedule.enabled);
-        Some(ScheduleConfig { id: stored.id.clone(), version: stored.generation(), plan, missed, enabled })
+        Some(ScheduleConfig { id: stored.id.clone(), generation: stored.generation(), plan, missed, enabled })
     };
     let schedules = snapshot.documents(DocumentKind::Schedule).filter_map(planned).collect();
     let ask = Ask::Configure { tenant: tenant.clone(), revision: snapshot.revision, schedules };

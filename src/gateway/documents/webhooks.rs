@@ -82,7 +82,7 @@ fn view<'a>(
     secret: Option<&'a str>,
 ) -> View<'a> {
     // The state of an earlier version says nothing about this one.
-    let state = state.filter(|state| state.version == stored.generation());
+    let state = state.filter(|state| state.generation == stored.generation());
     let disabled = state.and_then(|state| state.disabled);
     View {
         id: &stored.id,

@@ -121,8 +121,8 @@ impl Deliveries {
                 self.sql.run("DELETE FROM delivered WHERE webhook = ?", &[(&id).into()])?;
             }
         }
-        for Subscriber { id, version, filter, enabled, owner } in all {
-            if self.queue.configure(&id, version, filter, enabled, owner) {
+        for Subscriber { id, generation, filter, enabled, owner } in all {
+            if self.queue.configure(&id, generation, filter, enabled, owner) {
                 self.store_webhook(&id)?;
                 if !enabled {
                     self.give_up(&id, now)?;
@@ -274,9 +274,9 @@ impl Deliveries {
     pub fn states(&self) -> Vec<(String, HookState)> {
         let state = |id: String| {
             let hook = self.queue.hook(&id)?;
-            let (version, disabled, failing_since) = (hook.version, hook.disabled, hook.failing_since);
+            let (generation, disabled, failing_since) = (hook.generation, hook.disabled, hook.failing_since);
             let (waiting, resting_until) = (self.queue.count(&id) as u64, hook.cool_down.map(|rest| rest.until));
-            Some((id, HookState { version, disabled, failing_since, resting_until, waiting }))
+            Some((id, HookState { generation, disabled, failing_since, resting_until, waiting }))
         };
         self.queue.ids().into_iter().filter_map(state).collect()
     }

@@ -10,6 +10,7 @@ use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::version::Generation;
 use narthex_core::events::filter::Filter;
 use narthex_core::events::sequence::Sequence;
 use narthex_core::registry::revision::Revision;
@@ -133,7 +134,8 @@ pub struct UsageQuery {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Subscriber {
     pub id: String,
-    pub version: u64,
+    #[serde(rename = "version")]
+    pub generation: Generation,
     pub filter: Filter,
     pub enabled: bool,
     #[serde(default)]
@@ -192,7 +194,8 @@ pub struct Delivery {
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct HookState {
-    pub version: u64,
+    #[serde(rename = "version")]
+    pub generation: Generation,
     #[serde(default)]
     pub disabled: Option<Disablement>,
     #[serde(default)]
@@ -336,4 +339,35 @@ pub enum Reply {
         last: Sequence,
     },
     Page(Page),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // Other versions of the Worker send and read these forms during a deployment.
+    #[test]
+    fn webhooks_are_configured_under_a_revision_and_their_generations() {
+        let version = 1_764_547_200_123_001_u64;
+        let filter = serde_json::to_value(Filter::default()).unwrap();
+        let sent = json!({"webhooks": {"tenant": "default", "revision": 3, "webhooks": [
+            {"id": "a", "version": version, "filter": filter, "enabled": true, "owner": null}
+        ]}});
+        let ask: Ask = serde_json::from_value(sent.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&ask).unwrap(), sent);
+        let state =
+            json!({"version": version, "disabled": null, "failing_since": null, "resting_until": null, "waiting": 0});
+        assert_eq!(serde_json::to_value(serde_json::from_value::<HookState>(state.clone()).unwrap()).unwrap(), state);
+    }
+
+    #[test]
+    fn positions_in_the_log_are_sent_as_numbers() {
+        let push = json!({"push": {"after": 4, "page": {"batches": [], "first_kept": 1, "last": 7}}});
+        let ask: ShardAsk = serde_json::from_value(push.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&ask).unwrap(), push);
+        let events = json!({"events": {"events": [], "next": 9, "gap": null}});
+        let reply: Reply = serde_json::from_value(events.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&reply).unwrap(), events);
+    }
 }

@@ -9,6 +9,7 @@ use narthex_core::access::issuer::{Issuer, Reach};
 use narthex_core::access::jose::jwt::SKEW_SECONDS;
 use narthex_core::access::oauth::access_token::LIFETIME_SECONDS;
 use narthex_core::base::tenant_id::TenantId;
+use narthex_core::base::version::VersionNumber;
 
 use super::audit::Change;
 use super::capacity::WriteError;
@@ -102,7 +103,7 @@ impl Inner {
             kind,
             id: id.into(),
             document,
-            version: known.as_ref().map_or(1, |known| known.version + 1),
+            version: known.as_ref().map_or(VersionNumber::FIRST, |known| known.version.next()),
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
             deleted_at: None,

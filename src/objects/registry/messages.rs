@@ -11,6 +11,7 @@ use narthex_core::base::json::Fault;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::version::{Generation, VersionNumber};
 use narthex_core::http::egress_address::Policy;
 use narthex_core::lane::health::StatusReason;
 use narthex_core::lane::observed::ObservedStatus;
@@ -218,7 +219,7 @@ pub struct StoredDocument {
     pub id: String,
     pub document: Box<RawValue>,
     /// Incremented by every change; the entity tag.
-    pub version: u64,
+    pub version: VersionNumber,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// Set on a deleted document that reserves its id.
@@ -230,10 +231,8 @@ pub struct StoredDocument {
 }
 
 impl StoredDocument {
-    /// Differs between all states of all documents that ever had this id, unlike the version, which starts again when a
-    /// document is deleted and created anew.
-    pub fn generation(&self) -> u64 {
-        self.updated_at.0 * 1000 + self.version % 1000
+    pub fn generation(&self) -> Generation {
+        Generation::of(self.version, self.updated_at)
     }
 }
 
@@ -276,7 +275,7 @@ pub enum Condition {
     /// `If-Match: *`
     Exists,
     /// `If-Match: "3"`: any of these versions.
-    Versions(Vec<u64>),
+    Versions(Vec<VersionNumber>),
     /// `If-None-Match: *`
     Absent,
 }

@@ -38,6 +38,7 @@ use narthex_core::base::exact_json::with_texts;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::version::VersionNumber;
 use narthex_core::registry::revision::Revision;
 use narthex_core::registry::size::SAFE_BYTES;
 
@@ -293,7 +294,7 @@ fn as_value(value: &impl serde::Serialize) -> serde_json::Value {
 }
 
 /// Whether a write's precondition fails (RFC 9110 §13.2). `version` is that of the existing document.
-fn failed_precondition(version: Option<u64>, condition: &Condition) -> Option<Refusal> {
+fn failed_precondition(version: Option<VersionNumber>, condition: &Condition) -> Option<Refusal> {
     match (version, condition) {
         (Some(_), Condition::None) => Some(Refusal::PreconditionRequired),
         (Some(_), Condition::Absent) => Some(Refusal::PreconditionFailed),

@@ -6,6 +6,7 @@ use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::version::VersionNumber;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::revision::Revision;
 use narthex_core::registry::size::KindSize;
@@ -72,7 +73,7 @@ pub struct StoredService {
     #[serde(default)]
     pub retiring: Option<RetiringSecret>,
     /// Incremented by every change; the entity tag.
-    pub version: u64,
+    pub version: VersionNumber,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// When its address last changed: earlier observations refer to another service.

@@ -8,6 +8,7 @@ use narthex_core::access::audit::{Actor, AuditOutcome, changes};
 use narthex_core::access::oauth::client::SELF_REGISTERED;
 use narthex_core::access::oauth::registrations::{Lifetimes, MAX_REGISTRATIONS, displaced};
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::version::VersionNumber;
 use narthex_core::http::client_address::source;
 use narthex_core::registry::size::{MAX_REGISTRATION_BYTES, weight};
 
@@ -32,7 +33,7 @@ impl Inner {
             kind: DocumentKind::Client,
             id: id.into(),
             document,
-            version: 1,
+            version: VersionNumber::FIRST,
             created_at: now,
             updated_at: now,
             deleted_at: None,

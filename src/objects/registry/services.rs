@@ -8,6 +8,7 @@ use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::json::{Fault, MAX_DEPTH, check};
 use narthex_core::base::json_parts::members;
+use narthex_core::base::version::VersionNumber;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::http::merge_patch::merged;
 use narthex_core::lane::observed::ObservedStatus;
@@ -82,7 +83,7 @@ fn registered(
         credentials,
         signing_secret,
         retiring,
-        version: known.map_or(1, |known| known.version + 1),
+        version: known.map_or(VersionNumber::FIRST, |known| known.version.next()),
         created_at: known.map_or(now, |known| known.created_at),
         updated_at: now,
         service,
@@ -235,7 +236,7 @@ impl Inner {
         let overlap = json!({"from": null, "to": overlap_seconds});
         let retiring = RetiringSecret { secret: old, until: now.plus_ms(overlap_seconds * 1000) };
         registered.retiring = (overlap_seconds > 0).then_some(retiring);
-        registered.version += 1;
+        registered.version = registered.version.next();
         registered.updated_at = now;
         let changes = [("signing_secret", from_to), ("overlap_seconds", overlap)];
         let change = Change {

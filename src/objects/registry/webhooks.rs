@@ -33,7 +33,7 @@ impl Inner {
         let retiring = |secret| RetiringSecret { secret, until: now.plus_ms(overlap_seconds * 1000) };
         webhook.retiring = old.filter(|_| overlap_seconds > 0).map(retiring);
         let document = to_raw_value(&webhook)?;
-        let stored = StoredDocument { document, version: known.version + 1, updated_at: now, ..known };
+        let stored = StoredDocument { document, version: known.version.next(), updated_at: now, ..known };
         let changes = [
             ("secret", json!({"from": from, "to": to})),
             ("overlap_seconds", json!({"from": null, "to": overlap_seconds})),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::version::Generation;
 use narthex_core::registry::revision::Revision;
 use narthex_core::schedules::next_run::{MissedRuns, Plan};
 use narthex_core::schedules::run_state::{ClaimedRun, PastRun, RunOutcome};
@@ -22,7 +23,8 @@ pub enum Ask {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ScheduleConfig {
     pub id: String,
-    pub version: u64,
+    #[serde(rename = "version")]
+    pub generation: Generation,
     pub plan: Plan,
     pub missed: MissedRuns,
     pub enabled: bool,
@@ -61,4 +63,21 @@ pub enum Reply {
     Done,
     Runs(Vec<Run>),
     Past(Vec<PastRun>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // Other versions of the Worker send and read these forms during a deployment.
+    #[test]
+    fn a_schedule_is_configured_under_a_revision_and_its_generation() {
+        let sent = json!({"configure": {"tenant": "default", "revision": 3, "schedules": [
+            {"id": "a", "version": 1_764_547_200_123_001_u64, "plan": {"every": {"seconds": 60, "from": 0}},
+             "missed": "skip", "enabled": true}
+        ]}});
+        let ask: Ask = serde_json::from_value(sent.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&ask).unwrap(), sent);
+    }
 }

@@ -116,12 +116,12 @@ impl Inner {
             states.remove(&id);
             self.sql.run("DELETE FROM schedules WHERE id = ?", &[(&id).into()])?;
         }
-        for ScheduleConfig { id, version, plan, missed, enabled } in schedules {
+        for ScheduleConfig { id, generation, plan, missed, enabled } in schedules {
             let known = states.remove(&id);
             let state = match known {
-                Some(known) if known.version == version => known,
+                Some(known) if known.generation == generation => known,
                 known => {
-                    let state = RunState::new(version, plan, missed, enabled, clock::now(), known);
+                    let state = RunState::new(generation, plan, missed, enabled, clock::now(), known);
                     self.store_state(&id, &state)?;
                     state
                 }

@@ -22,6 +22,7 @@ pub(crate) mod text_id;
 pub mod time;
 pub mod timing;
 pub mod tree_size;
+pub mod version;
 
 #[cfg(test)]
 pub mod any_json;

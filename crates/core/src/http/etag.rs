@@ -4,6 +4,8 @@
 //! a suffix, as Apache does. Clients send back the changed tag. As a tag identifies a version and not bytes, all of
 //! these are the same tag.
 
+use crate::base::version::VersionNumber;
+
 /// The suffixes that compressing proxies append, after a dash or a semicolon.
 const CODINGS: [&str; 4] = ["gzip", "br", "deflate", "zstd"];
 
@@ -35,11 +37,13 @@ fn tags(list: &str) -> Option<Vec<&str>> {
     (!tags.is_empty()).then_some(tags)
 }
 
-/// The versions in a list of entity tags; `None` if it is malformed. A foreign tag is version 0.
-pub fn versions(list: &str) -> Option<Vec<u64>> {
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+/// The versions in a list of entity tags; `None` if it is malformed. A foreign tag is [`VersionNumber::FOREIGN`].
+pub fn versions(list: &str) -> Option<Vec<VersionNumber>> {
     // For writes only the configuration counts. The part after the dot is the observed status.
-    let version = |tag: &str| number(tag.split_once('.').map_or(tag, |(configured, _)| configured)).unwrap_or(0);
+    let version = |tag: &str| {
+        let configured = tag.split_once('.').map_or(tag, |(configured, _)| configured);
+        VersionNumber::parse(configured).unwrap_or(VersionNumber::FOREIGN)
+    };
     tags(list).map(|tags| tags.into_iter().map(version).collect())
 }
 
@@ -69,7 +73,8 @@ mod tests {
             ("\"\"", vec![0]),
             ("\"-1\",\"+1\"", vec![0, 0]),
         ] {
-            assert_eq!(versions(list), Some(expected), "{list}");
+            let number = |number: u64| VersionNumber::parse(&number.to_string()).unwrap();
+            assert_eq!(versions(list), Some(expected.into_iter().map(number).collect()), "{list}");
         }
         for list in ["", ",", "3", "\"3", "3\"", "\"3\"\"4\"", "\"3\" \"4\"", "W/3", "w/\"3\"", "*, \"3\""] {
             assert_eq!(versions(list), None, "{list}");

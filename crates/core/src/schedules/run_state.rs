@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::next_run::{MissedRuns, Offsets, Plan};
 use crate::base::time::Timestamp;
+use crate::base::version::Generation;
 
 /// How long a claimed run may take to be reported, in milliseconds.
 const LEASE_MS: u64 = 60_000;
@@ -62,7 +63,9 @@ impl ClaimedRun {
 /// The state of one schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunState {
-    pub version: u64,
+    /// That of the schedule's document.
+    #[serde(rename = "version")]
+    pub generation: Generation,
     plan: Plan,
     missed: MissedRuns,
     enabled: bool,
@@ -76,9 +79,9 @@ pub struct RunState {
 }
 
 impl RunState {
-    /// The state of a new version of a schedule: it runs from now on. Past runs under other versions are kept.
+    /// The state of a schedule that was written: it runs from now on. Its past runs are kept.
     pub fn new(
-        version: u64,
+        generation: Generation,
         plan: Plan,
         missed: MissedRuns,
         enabled: bool,
@@ -86,7 +89,7 @@ impl RunState {
         known: Option<RunState>,
     ) -> Self {
         let past = known.map(|known| known.past).unwrap_or_default();
-        Self { version, plan, missed, enabled, done: now, waiting: Vec::new(), past }
+        Self { generation, plan, missed, enabled, done: now, waiting: Vec::new(), past }
     }
 
     fn remember(&mut self, planned_at: Timestamp, outcome: RunOutcome) {

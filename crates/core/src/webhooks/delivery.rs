@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
+use crate::base::version::Generation;
 use crate::context::http_status::is_away;
 use crate::events::filter::Filter;
 
@@ -38,7 +39,9 @@ pub struct CoolDown {
 /// A webhook as the delivery queue knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookState {
-    pub version: u64,
+    /// That of the webhook's document.
+    #[serde(rename = "version")]
+    pub generation: Generation,
     pub filter: Filter,
     pub enabled: bool,
     /// Whose webhook it is: only they see that it was disabled, unless they see everything.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
+use crate::base::version::Generation;
 use crate::events::bundle::{Bundle, Item};
 use crate::events::filter::Filter;
 use crate::webhooks::delivery::{CoolDown, DeliveryAttempt, DisableReason, Disablement, WebhookState};
@@ -168,19 +169,19 @@ impl DeliveryQueue {
         self.webhooks.insert(id, WebhookQueue::new(hook));
     }
 
-    /// Applies a configuration; true if it is new. A new version resets the state: it is neither disabled nor failing.
+    /// Applies a configuration; true if it is new. A webhook that was written again is neither disabled nor failing.
     pub fn configure(
         &mut self,
         id: &str,
-        version: u64,
+        generation: Generation,
         filter: Filter,
         enabled: bool,
         owner: Option<PrincipalId>,
     ) -> bool {
         let hook =
-            WebhookState { version, filter, enabled, owner, disabled: None, failing_since: None, cool_down: None };
+            WebhookState { generation, filter, enabled, owner, disabled: None, failing_since: None, cool_down: None };
         match self.webhooks.get_mut(id) {
-            Some(webhook) if webhook.hook.version == version => return false,
+            Some(webhook) if webhook.hook.generation == generation => return false,
             Some(webhook) => webhook.hook = hook,
             None => self.restore(id.into(), hook),
         }

@@ -14,6 +14,7 @@ use super::sign_in::SignIn;
 use crate::base::principal_id::PrincipalId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
+use crate::base::version::Generation;
 use crate::http::egress_address::Policy;
 
 pub use document::{read, read_keys};
@@ -77,11 +78,11 @@ pub struct Issuer {
     pub written: DocumentVersion,
 }
 
-/// A version of a document: its time of creation, and its generation, which every write increments.
+/// A version of a document: its time of creation, and its generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DocumentVersion {
     pub created_at: Timestamp,
-    pub generation: u64,
+    pub generation: Generation,
 }
 
 /// The deployment's rules for addresses in documents.

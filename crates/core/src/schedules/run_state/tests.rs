@@ -7,7 +7,7 @@ fn utc(_: &str, _: Timestamp) -> i64 {
 
 fn state(missed: MissedRuns) -> RunState {
     let plan = Plan::Every { seconds: 60, from: Timestamp(0) };
-    RunState::new(1, plan, missed, true, Timestamp(0), None)
+    RunState::new(Generation::from_number(1), plan, missed, true, Timestamp(0), None)
 }
 
 fn planned(claimed: &[ClaimedRun]) -> Vec<Timestamp> {
@@ -70,7 +70,8 @@ fn a_new_version_forgets_due_runs_and_keeps_past_ones() {
     known.advance(Timestamp(300_000), LATE_MS, &utc);
     known.report(Timestamp(60_000), created(), false, Timestamp(300_000));
     let plan = Plan::Every { seconds: 60, from: Timestamp(400_000) };
-    let renewed = RunState::new(2, plan, MissedRuns::Skip, false, Timestamp(400_000), Some(known));
+    let renewed =
+        RunState::new(Generation::from_number(2), plan, MissedRuns::Skip, false, Timestamp(400_000), Some(known));
     assert_eq!((renewed.past.len(), renewed.next_wakeup(&utc)), (1, None));
 }
 
@@ -112,4 +113,13 @@ fn a_retried_run_is_not_missed() {
     state.claim(Timestamp(60_000), LATE_MS);
     state.report(Timestamp(60_000), RunOutcome::Missed, true, Timestamp(110_000));
     assert_eq!(made(&mut state, 140_000), [60_000]);
+}
+
+// The versions of the Worker before and after read this form too.
+#[test]
+fn the_generation_is_stored_as_version() {
+    let state = state(MissedRuns::Skip);
+    let stored = serde_json::to_value(&state).unwrap();
+    assert_eq!(stored["version"].as_u64(), Some(1));
+    assert_eq!(serde_json::from_value::<RunState>(stored).unwrap(), state);
 }

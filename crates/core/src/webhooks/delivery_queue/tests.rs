@@ -10,7 +10,7 @@ const NOTIFY_AGAIN_MS: u64 = Timing::DEFAULT.batch_wakeup_retry_ms;
 
 fn queue() -> DeliveryQueue {
     let mut queue = DeliveryQueue::new(PAUSES_MS.to_vec(), NOTIFY_AGAIN_MS);
-    assert!(queue.configure("hook", 1, Filter::default(), true, None));
+    assert!(queue.configure("hook", Generation::from_number(1), Filter::default(), true, None));
     queue
 }
 
@@ -80,15 +80,18 @@ fn an_address_that_is_gone_is_given_up_at_once() {
     assert!(queue.claim(8, Timestamp(9)).is_empty());
     assert!(!queue.take_notification(Timestamp(9)) && queue.next_wakeup(Timestamp(9)).is_none());
     assert_eq!(queue.give_up("hook"), [2]);
-    assert!(!queue.configure("hook", 1, Filter::default(), true, None), "the same version changes nothing");
-    assert!(queue.configure("hook", 2, Filter::default(), true, None));
+    assert!(
+        !queue.configure("hook", Generation::from_number(1), Filter::default(), true, None),
+        "the same version changes nothing"
+    );
+    assert!(queue.configure("hook", Generation::from_number(2), Filter::default(), true, None));
     assert!(queue.hook("hook").unwrap().is_live(), "a new version resets the state");
 }
 
 #[test]
 fn a_slow_webhook_leaves_room_for_others() {
     let mut queue = queue();
-    queue.configure("other", 1, Filter::default(), true, None);
+    queue.configure("other", Generation::from_number(1), Filter::default(), true, None);
     for number in 0..100 {
         add(&mut queue, number, 0);
     }
@@ -132,8 +135,8 @@ fn a_worker_is_notified_again_unless_it_has_claims() {
 fn live_webhooks_with_a_matching_filter_receive_events() {
     let mut queue = queue();
     let filter = Filter { types: vec!["service.*".into()], ..Filter::default() };
-    queue.configure("services", 1, filter, true, None);
-    queue.configure("paused", 1, Filter::default(), false, None);
+    queue.configure("services", Generation::from_number(1), filter, true, None);
+    queue.configure("paused", Generation::from_number(1), Filter::default(), false, None);
     let item = Item { number: 1, at: Timestamp(0), kind: EventKind::Status(Status::Queued) };
     let bundle = Bundle {
         subject: "ctx_1".into(),
@@ -338,4 +341,14 @@ fn a_receiver_may_ask_for_a_day_and_no_longer() {
     let late = DeliveryAttempt { retry_after_ms: Some(u64::MAX), ..attempt(0, 429) };
     let report = queue.report("hook", 1, &late, Timestamp(0), 0);
     assert_eq!(report.disposition, Disposition::Retry { due: Timestamp(86_400_000), first_at: Timestamp(0) });
+}
+
+// The versions of the Worker before and after read this form too.
+#[test]
+fn the_generation_is_stored_as_version() {
+    let queue = queue();
+    let hook = queue.hook("hook").unwrap();
+    let stored = serde_json::to_value(hook).unwrap();
+    assert_eq!(stored["version"].as_u64(), Some(1));
+    assert_eq!(serde_json::from_value::<WebhookState>(stored).unwrap(), *hook);
 }
