@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const COLUMNS = 120;
 
 /** What is checked: all that people write here. */
-const CHECKED = /\.(rs|mjs|js|ts|md|ya?ml|toml|html|css)$/;
+const CHECKED = /\.(rs|mjs|js|ts|py|md|ya?ml|toml|html|css)$/;
 
 /** These obscure who does what, and when: name the subject and the moment. */
 const AVOIDED = ["told", "whoever", "nobody", "goes on", "any more", "meanwhile"];
@@ -42,7 +42,10 @@ const isBreakable = (line) =>
   /\S\s+\S/.test(line.replace(/^\s*(?:(?:[-*>]|\d+\.|\/\/[/!]?)\s+)*/, "").replace(/`[^`]*`/g, "`"));
 
 /** Whether a line of code is a comment, or ends with one. @param {string} line */
-const isComment = (line) => /^\s*(\/\/|\/\*|\*)/.test(line) || /[\s;,{}()[\]]\/\/ /.test(line.trim());
+const isComment = (line) => /^\s*(\/\/|\/\*|\*\s)/.test(line) || /[\s;,{}()[\]]\/\/ /.test(line.trim());
+
+/** Whether a line is a comment where `#` begins one. @param {string} line */
+const isHashComment = (line) => /^\s*#/.test(line);
 
 /** Which lines of Markdown are prose: not code, tables, headings, HTML or link definitions. @param {string[]} lines */
 function prose(lines) {
@@ -59,7 +62,9 @@ function prose(lines) {
 /** The lines of text that are too long. @param {string} path @param {string} source @returns {Fault[]} */
 function columns(path, source) {
   const lines = source.split("\n");
-  const isText = path.endsWith(".md") ? prose(lines) : lines.map(isComment);
+  const isText = path.endsWith(".md")
+    ? prose(lines)
+    : lines.map(/\.(py|toml|ya?ml)$/.test(path) ? isHashComment : isComment);
   return lines.flatMap((line, index) => {
     const count = [...line].length;
     if (!isText[index] || count <= COLUMNS || !isBreakable(line)) return [];

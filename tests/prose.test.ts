@@ -16,12 +16,14 @@ test("a_long_comment_is_found_in_every_form", () => {
   for (const comment of [`// ${long}`, `/// ${long}`, `    //! ${long}`, ` * ${long}`, `let a = 1; // ${long}`])
     assert.deepEqual(lines("a.rs", `\n${comment}\n`), [2], comment);
   assert.deepEqual(lines("a.ts", `/** ${long} */\n`), [1]);
+  for (const path of ["a.yaml", "a.toml", "a.py"]) assert.deepEqual(lines(path, `# ${long}\n`), [1], path);
   assert.deepEqual(faultsIn("a.mjs", `// ${"é ".repeat(60)}é`)[0]?.text, "124 columns, and at most 120 are allowed");
 });
 
 test("code_and_what_cannot_be_broken_may_be_long", () => {
   assert.deepEqual(lines("a.rs", `const A: &str = "${long}";\n// ${"x".repeat(130)}\n// \`${long}\`\n`), []);
   assert.deepEqual(lines("a.ts", `const a = "https://example.com/${long}";\n`), []);
+  assert.deepEqual(lines("a.rs", `    *self.texts.borrow_mut() = "${long}";\n`), []);
 });
 
 test("long_prose_is_found_in_markdown_and_nothing_else", () => {

@@ -35,7 +35,7 @@ pub async fn accept(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     let names = call.read_optional_body(|body| body.strings("names", 500, 128)).await?;
     match ask_registry(caller, Ask::AcceptTools { id: id.into(), names }).await? {
         Reply::Unchanged => {
-            let detail = "contains a tool that is not held back";
+            let detail = "must name a tool that is held back";
             Err(Problem::invalid(vec![Fault::new("#/names", detail)]))
         }
         reply => written(reply),

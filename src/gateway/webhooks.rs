@@ -127,7 +127,10 @@ pub async fn redeliver(call: &Call, caller: &Caller, name: &str) -> Result<Answe
     match call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
         HubReply::Delivery(delivery) => Answer::json(202, &delivery_view(&delivery)),
         HubReply::Absent => Err(Problem::not_found("event")),
-        HubReply::Idle => Err(Problem::new(Code::Conflict, "This webhook is paused or disabled. Enable it first.")),
+        HubReply::Idle => Err(Problem::new(
+            Code::Conflict,
+            "This webhook is paused or disabled. Write it again with enabled: true first.",
+        )),
         _ => Err(Problem::internal("unexpected reply from the hub")),
     }
 }

@@ -1,4 +1,5 @@
-//! One folder per Durable Object: its messages, its tables, and a thin shell around the core.
+//! Durable Objects, a folder for each: its messages, its tables, and a thin shell around the core. `events` has two,
+//! the hub and its shards.
 //!
 //! Objects decide and store; they never call a service. A shell reads a message, lets the core decide, writes once, and
 //! replies. The previous and the next version must understand every message and row, because a deployment runs both for

@@ -1,5 +1,5 @@
-"""Runs the official Python client against a gateway. One line of JSON lists the actions, run one after the other; prints
-their results as JSON."""
+"""Runs the official Python client against a gateway. One line of JSON lists the actions, run one after the other;
+prints their results as JSON."""
 
 import json
 import sys

@@ -11,8 +11,8 @@ const ISSUER: &str = "issuer:";
 
 text_id!(
     /// The id of a principal, the identity that a request acts as: `key:{key id}` for an API key, `client:{client id}`
-    /// for an OAuth client, `issuer:{issuer}:{subject}` for a subject of an external issuer. It has at most
-    /// [`PrincipalId::MAX_BYTES`], and no control characters. It is unique within its tenant only.
+    /// for an OAuth client, `issuer:{issuer}:{subject}` for a subject of an external issuer. Those of existing
+    /// principals have at most [`PrincipalId::MAX_BYTES`] bytes. It is unique within its tenant only.
     PrincipalId
 );
 

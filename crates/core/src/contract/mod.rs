@@ -2,7 +2,7 @@
 //!
 //! [`views`] compares what serde writes, as `schemars` derives it from a type, with a schema of `console/openapi.json`
 //! or `console/asyncapi.json`. The tests of the core's own types are here; those of the gateway's views are in
-//! `src/gateway/contract_tests.rs`.
+//! `src/gateway/contract_tests.rs`. Rules of requests belong in the rooms that read them.
 
 mod shape;
 pub mod views;
