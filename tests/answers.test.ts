@@ -215,8 +215,8 @@ test("a_service_that_never_responds_leaves_time_for_another", async () => {
     `${first.name}b`,
     serviceAt(second.url, [{ name: first.name, idempotent: true }], { tier: 1 }),
   );
-  const body = { capability: first.name, timeout_seconds: 6, parameters: { a: 1 } };
-  const { json: context } = await create(gateway, body);
+  const body = { capability: first.name, timeout_seconds: 12, parameters: { a: 1 } };
+  const { json: context } = await create(gateway, body, { headers: { prefer: "wait=60" } });
   assert.deepEqual([context.status, context.result], ["completed", { a: 1 }], JSON.stringify(context.error));
   assert.deepEqual(
     context.attempts.map(({ outcome, code }: any) => [outcome, code ?? null]),

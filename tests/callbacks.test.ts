@@ -227,7 +227,7 @@ test("an_altered_address_is_refused", async () => {
 });
 
 test("a_deadline_ends_work_in_the_background", async () => {
-  const { id, call } = await takenOn({ timeout_seconds: 1 });
+  const { id, call } = await takenOn({ timeout_seconds: 5 });
   const context = await ended(gateway, id);
   assert.deepEqual([context.status, context.error.code], ["timed_out", "deadline_exceeded"]);
   const late = Date.parse(context.updated_at) - Date.parse(context.expires_at);

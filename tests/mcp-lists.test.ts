@@ -155,7 +155,7 @@ test("unresponsive_servers_do_not_delay_clients", async () => {
   const began = Date.now();
   const first = resultOf(await askModern(gateway, "resources/list"));
   const took = Date.now() - began;
-  assert.ok(took < 30_000, String(took));
+  assert.ok(took < 60_000, String(took));
   assert.deepEqual(first.resources, []);
   assert.ok(leftOut(first).length >= 6, JSON.stringify(leftOut(first)));
   const seen: string[] = [];

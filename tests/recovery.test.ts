@@ -178,8 +178,8 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     await withService(first, here);
     here.service.handler = hang;
     const contexts = [
-      await accepted(first, { capability: "once", timeout_seconds: 2 }),
-      await accepted(first, { capability: "safe", timeout_seconds: 2 }),
+      await accepted(first, { capability: "once", timeout_seconds: 6 }),
+      await accepted(first, { capability: "safe", timeout_seconds: 6 }),
     ];
     await here.service.call(1);
     await first.stop();

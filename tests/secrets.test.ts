@@ -277,7 +277,7 @@ test("a_signing_secret_is_rotated_while_its_service_keeps_working", async () => 
   assert.deepEqual(signatures(probe), [signature(second, probe), signature(first, probe)]);
 
   const third = secret();
-  const again = await rotate({ signing_secret: third, overlap_seconds: 2 });
+  const again = await rotate({ signing_secret: third, overlap_seconds: 8 });
   assert.equal(again.json.signing_secret, third);
   ({ found, under } = await signed());
   assert.deepEqual(found, [under(third), under(second)], "the oldest has ended");

@@ -178,7 +178,7 @@ test("a_service_that_never_responds_is_abandoned_at_the_deadline", async () => {
     ["once", hang],
     ["safe", drip],
   ] as const) {
-    const { context, calls } = await run(handler, capability, { timeout_seconds: 2 });
+    const { context, calls } = await run(handler, capability, { timeout_seconds: 4 });
     assert.equal(context.status, "timed_out");
     assert.equal(context.error.code, "deadline_exceeded");
     assert.equal(calls, 1);
