@@ -107,11 +107,11 @@ test("a_tool_with_the_changed_name_of_another_does_not_replace_it", async () => 
   assert.equal((await called(name)).content[0].text, "right");
 });
 
-for (const [era, ask] of [
+for (const [revision, ask] of [
   ["modern", askModern],
   ["legacy", askLegacy],
 ] as const) {
-  test(`two_prompts_and_two_resources_have_two_names_for_a_${era}_client`, async () => {
+  test(`two_prompts_and_two_resources_have_two_names_for_a_${revision}_client`, async () => {
     const prompts = (id: string, name: string): Script =>
       withResources(id, ["demo://x"], {
         answers: {
@@ -261,11 +261,11 @@ const pages =
     };
   };
 
-for (const [era, ask] of [
+for (const [revision, ask] of [
   ["modern", askModern],
   ["legacy", askLegacy],
 ] as const) {
-  test(`a_short_list_is_one_page_for_a_${era}_client`, async () => {
+  test(`a_short_list_is_one_page_for_a_${revision}_client`, async () => {
     const script: Script = {
       capabilities: { tools: {}, resources: {}, prompts: {} },
       tools: Array.from({ length: 117 }, (_, at) => tool(`tool_${at}`)),
@@ -293,7 +293,7 @@ for (const [era, ask] of [
     }
   });
 
-  test(`a_long_list_is_read_to_its_end_by_a_${era}_client`, async () => {
+  test(`a_long_list_is_read_to_its_end_by_a_${revision}_client`, async () => {
     const big = "x".repeat(20_000);
     const script = (id: string): Script => ({
       capabilities: { tools: {}, resources: {} },

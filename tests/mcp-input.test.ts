@@ -1,4 +1,4 @@
-// Multi-round trips of the modern era: a request for input is a result, and the answer is the same call again.
+// Multi-round trips of the modern revision: a request for input is a result, and the answer is the same call again.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { ended, eventually, makeKey, register, serviceAt } from "./support/arrange.ts";

@@ -22,9 +22,9 @@ before(async () => {
   gateway = await startGateway({ timeScale: 0.2, vars: { SOCKET_CHECK_SECONDS: "1" } });
   service = await startService(obedient);
   await register(gateway, "words", serviceAt(service.url, [{ name: "slow", timeout_seconds: 20, idempotent: true }]));
-  upstream = await startUpstream({ eras: "modern" });
+  upstream = await startUpstream({ revisions: "modern" });
   await register(gateway, "modern", { name: "Modern", type: "tool", transport: { kind: "mcp", url: upstream.url } });
-  legacy = await startUpstream({ eras: "legacy" });
+  legacy = await startUpstream({ revisions: "legacy" });
   await register(gateway, "legacy", { name: "Legacy", type: "tool", transport: { kind: "mcp", url: legacy.url } });
 });
 after(async () => {
@@ -159,12 +159,12 @@ test("tasks_of_others_and_without_the_extension_are_not_reported", async () => {
   );
 });
 
-for (const era of ["modern", "legacy"] as const) {
-  const path = `/mcp/${era}`;
+for (const revision of ["modern", "legacy"] as const) {
+  const path = `/mcp/${revision}`;
   const uri = "test://watched-resource";
-  const server = () => (era === "modern" ? upstream : legacy);
+  const server = () => (revision === "modern" ? upstream : legacy);
 
-  test(`a_modern_client_receives_the_notifications_of_a_${era}_server`, async () => {
+  test(`a_modern_client_receives_the_notifications_of_a_${revision}_server`, async () => {
     const wanted = { resourceSubscriptions: [uri], promptsListChanged: true };
     const listening = await listen(wanted, { path });
     assert.deepEqual(listening.acknowledged, { promptsListChanged: true, resourceSubscriptions: [uri] });
@@ -175,7 +175,7 @@ for (const era of ["modern", "legacy"] as const) {
     listening.close();
   });
 
-  test(`a_subscribed_legacy_client_receives_the_notifications_of_a_${era}_server`, async () => {
+  test(`a_subscribed_legacy_client_receives_the_notifications_of_a_${revision}_server`, async () => {
     const params = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "test", version: "1" } };
     const begun = await askLegacy(gateway, "initialize", params, { path });
     assert.equal(resultOf(begun).capabilities.resources.subscribe, true);

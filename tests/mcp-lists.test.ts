@@ -51,14 +51,14 @@ const asked = (server: Stub) => server.messages.filter(({ method }) => method ==
 const leftOut = (result: any) => result._meta?.["narthex/left_out"] ?? [];
 const all = (uris: string[]) => () => page(uris);
 
-for (const [era, ask] of [
+for (const [revision, ask] of [
   ["modern", askModern],
   ["legacy", askLegacy],
 ] as const) {
   const list = async (path: string, params: object = {}) =>
     resultOf(await ask(gateway, "resources/list", params, { path }));
 
-  test(`a_circular_list_ends_for_a_${era}_client`, async () => {
+  test(`a_circular_list_ends_for_a_${revision}_client`, async () => {
     const lists: Record<string, [List, number, boolean]> = {
       // From the second page to the first, and from the only one to itself: for some servers an empty cursor means the
       // end.
@@ -83,7 +83,7 @@ for (const [era, ask] of [
     }
   });
 
-  test(`an_invalid_cursor_is_reported_to_a_${era}_client`, async () => {
+  test(`an_invalid_cursor_is_reported_to_a_${revision}_client`, async () => {
     await serve("odd", () => page(["demo://1"], 5));
     for (const path of ["/mcp", "/mcp/odd"]) {
       const result = await list(path);
@@ -93,7 +93,7 @@ for (const [era, ask] of [
     }
   });
 
-  test(`reports_of_invalid_items_are_bounded_for_a_${era}_client`, async () => {
+  test(`reports_of_invalid_items_are_bounded_for_a_${revision}_client`, async () => {
     const server = await serve("hostile", (cursor) => {
       const at = Number(cursor ?? 0);
       return { resources: Array.from({ length: 200_000 }, () => at), nextCursor: String(at + 1) };

@@ -48,11 +48,11 @@ const own = {
   "io.modelcontextprotocol/related-task": { taskId: "t" },
 };
 
-for (const [era, ask, meta] of [
+for (const [revision, ask, meta] of [
   ["modern", askModern, { ...claim, ...said, ...own }],
   ["legacy", askLegacy, { ...said, ...own }],
 ] as const) {
-  test(`the_meta_of_a_${era}_client_reaches_the_server`, async () => {
+  test(`the_meta_of_a_${revision}_client_reaches_the_server`, async () => {
     for (const [path, prefix, uri] of [
       ["/mcp/shop", "", "demo://x"],
       ["/mcp", "shop__", "shop+demo://x"],
@@ -72,7 +72,7 @@ for (const [era, ask, meta] of [
     }
   });
 
-  test(`the_meta_of_a_server_reaches_a_${era}_client`, async () => {
+  test(`the_meta_of_a_server_reaches_a_${revision}_client`, async () => {
     const of = ({ _meta }: any) => _meta["com.example/of"];
     const result = resultOf(await ask(gateway, "tools/call", { name: "shop__t", arguments: {} }));
     assert.deepEqual([of(result), of(result.content[0])], ["result", "content"]);
@@ -84,7 +84,7 @@ for (const [era, ask, meta] of [
     assert.equal(of(resultOf(await ask(gateway, "prompts/list", {}, { path: "/mcp/shop" }))), "list");
   });
 
-  test(`the_meta_of_a_${era}_client_is_bounded`, async () => {
+  test(`the_meta_of_a_${revision}_client_is_bounded`, async () => {
     const large = { ...meta, "com.example/large": "x".repeat(9000) };
     const { message } = errorOf(
       await ask(gateway, "tools/call", { name: "shop__t", arguments: {} }, { meta: large }),

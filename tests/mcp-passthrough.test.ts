@@ -13,10 +13,14 @@ const ids = { modern: "a_modern", legacy: "legacy" } as const;
 
 before(async () => {
   gateway = await startGateway();
-  for (const eras of ["modern", "legacy"] as const) {
-    const upstream = await startUpstream({ eras });
+  for (const revisions of ["modern", "legacy"] as const) {
+    const upstream = await startUpstream({ revisions });
     upstreams.push(upstream);
-    await register(gateway, ids[eras], { name: eras, type: "tool", transport: { kind: "mcp", url: upstream.url } });
+    await register(gateway, ids[revisions], {
+      name: revisions,
+      type: "tool",
+      transport: { kind: "mcp", url: upstream.url },
+    });
   }
   const gone = await startUpstream();
   await register(gateway, "gone", { name: "Gone", type: "tool", transport: { kind: "mcp", url: gone.url } });
@@ -32,12 +36,12 @@ after(async () => {
 });
 
 const simple = "This is a simple prompt for testing.";
-const eras = [
+const revisions = [
   ["modern", askModern],
   ["legacy", askLegacy],
 ] as const;
 
-for (const [client, ask] of eras) {
+for (const [client, ask] of revisions) {
   for (const [server, id] of Object.entries(ids)) {
     test(`a_${client}_client_has_what_a_${server}_server_has`, async () => {
       const path = `/mcp/${id}`;

@@ -1,4 +1,4 @@
-// The Model Context Protocol at /mcp and /mcp/{service}: both eras, by raw HTTP and by the official client.
+// The Model Context Protocol at /mcp and /mcp/{service}: both revisions, by raw HTTP and by the official client.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
@@ -53,7 +53,7 @@ after(async () => {
 
 const names = (result: any): string[] => result.tools.map(({ name }: { name: string }) => name);
 
-// The modern era.
+// The modern revision.
 
 test("a_modern_client_discovers_the_gateway", async () => {
   const result = resultOf(await askModern(gateway, "server/discover"));
@@ -320,9 +320,9 @@ test("over_the_limit_a_call_is_refused_as_in_the_api", async () => {
   await gateway.request("DELETE", "/v1/limits/mcp");
 });
 
-// The legacy era.
+// The legacy revision.
 
-test("a_legacy_result_has_nothing_of_the_modern_era", async () => {
+test("a_legacy_result_has_nothing_of_the_modern_revision", async () => {
   const list = resultOf(await askLegacy(gateway, "tools/list", {}, { path: "/mcp/words" }));
   assert.deepEqual(Object.keys(list), ["tools"]);
   assert.ok(!("outputSchema" in list.tools.find(({ name }: any) => name === "list")));

@@ -42,11 +42,11 @@ describe("through the gateway, with a key", { concurrency: 4, timeout: 600_000 }
     gateway = await startGateway({ vars: { OAUTH: "true" } });
     jobs = await startJobs();
     await register(gateway, "jobs", serviceAt(jobs.url, capabilities));
-    for (const eras of ["both", "legacy", "modern"] as const) {
-      const upstream = await startUpstream({ eras });
+    for (const revisions of ["both", "legacy", "modern"] as const) {
+      const upstream = await startUpstream({ revisions });
       upstreams.push(upstream);
-      await register(gateway, eras, {
-        name: `Speaks ${eras}`,
+      await register(gateway, revisions, {
+        name: `Speaks ${revisions}`,
         type: "tool",
         transport: { kind: "mcp", url: upstream.url },
       });

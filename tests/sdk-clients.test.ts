@@ -18,7 +18,7 @@ import type { Service } from "./support/service.ts";
 let gateway: Gateway;
 let jobs: Service;
 let url: string;
-const upstreams: { [eras in "legacy" | "modern"]?: Upstream } = {};
+const upstreams: { [revisions in "legacy" | "modern"]?: Upstream } = {};
 const credentials: Record<string, Credentials> = {};
 
 before(async () => {
@@ -26,10 +26,10 @@ before(async () => {
   jobs = await startJobs();
   await register(gateway, "jobs", serviceAt(jobs.url, capabilities));
   url = `${gateway.url}/mcp/jobs`;
-  for (const eras of ["legacy", "modern"] as const) {
-    const upstream = (upstreams[eras] = await startUpstream({ eras }));
-    await register(gateway, eras, {
-      name: `Speaks ${eras}`,
+  for (const revisions of ["legacy", "modern"] as const) {
+    const upstream = (upstreams[revisions] = await startUpstream({ revisions }));
+    await register(gateway, revisions, {
+      name: `Speaks ${revisions}`,
       type: "tool",
       transport: { kind: "mcp", url: upstream.url },
     });
@@ -94,13 +94,13 @@ const places: Place[] = [
       return jobs.calls.some(({ method, json }) => method === "DELETE" && json.context_id === made?.json.context_id);
     },
   },
-  ...(["legacy", "modern"] as const).map((eras) => ({
-    name: `a server that speaks ${eras}`,
-    url: () => `${gateway.url}/mcp/${eras}`,
+  ...(["legacy", "modern"] as const).map((revisions) => ({
+    name: `a server that speaks ${revisions}`,
+    url: () => `${gateway.url}/mcp/${revisions}`,
     slow: "take_time",
     tools: ["confirm_delete", "greet", "take_time"],
     by: ["key"],
-    isCancelled: (label: string) => upstreams[eras]!.cancelled.has(label),
+    isCancelled: (label: string) => upstreams[revisions]!.cancelled.has(label),
   })),
 ];
 

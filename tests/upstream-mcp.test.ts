@@ -1,5 +1,5 @@
 // Services that are MCP servers: their tools as capabilities, called by REST and through the MCP endpoint, in both
-// eras.
+// revisions.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
@@ -39,10 +39,10 @@ const small = async (...given: Parameters<typeof startSmallUpstream>) => {
 
 before(async () => {
   gateway = await startGateway();
-  for (const eras of ["modern", "legacy", "both"] as const) {
-    const upstream = await startUpstream({ eras });
+  for (const revisions of ["modern", "legacy", "both"] as const) {
+    const upstream = await startUpstream({ revisions });
     upstreams.push(upstream);
-    await register(gateway, eras, mcpAt(upstream.url));
+    await register(gateway, revisions, mcpAt(upstream.url));
   }
 });
 after(async () => {
@@ -50,25 +50,25 @@ after(async () => {
   for (const upstream of upstreams) await upstream.stop();
 });
 
-for (const eras of ["modern", "legacy", "both"]) {
-  test(`the_tools_of_an_upstream_that_speaks_${eras}_are_capabilities`, async () => {
-    const registered = await service(eras);
-    assert.equal(registered.catalogue.protocol_version, eras === "legacy" ? "2025-11-25" : "2026-07-28");
+for (const revisions of ["modern", "legacy", "both"]) {
+  test(`the_tools_of_an_upstream_that_speaks_${revisions}_are_capabilities`, async () => {
+    const registered = await service(revisions);
+    assert.equal(registered.catalogue.protocol_version, revisions === "legacy" ? "2025-11-25" : "2026-07-28");
     assert.equal(registered.catalogue.server.name, "everything");
     assert.deepEqual(registered.catalogue.left_out, []);
     assert.ok(names(registered).includes("test_simple_text"));
     assert.deepEqual(Object.keys(registered.catalogue.digests).sort(), names(registered));
   });
 
-  test(`a_tool_of_an_upstream_that_speaks_${eras}_is_called_by_rest_and_through_the_endpoint`, async () => {
+  test(`a_tool_of_an_upstream_that_speaks_${revisions}_is_called_by_rest_and_through_the_endpoint`, async () => {
     const text = "This is a simple text response for testing.";
-    const answer = await create(gateway, { capability: "test_simple_text", service: eras });
+    const answer = await create(gateway, { capability: "test_simple_text", service: revisions });
     assert.equal(answer.status, 200, answer.text);
     assert.deepEqual([answer.json.status, answer.json.tool_result], ["completed", true], answer.text);
     assert.deepEqual(answer.json.result.content, [{ type: "text", text }]);
     assert.equal(answer.json.result.resultType, undefined);
     for (const ask of [askModern, askLegacy]) {
-      const path = `/mcp/${eras}`;
+      const path = `/mcp/${revisions}`;
       const called = resultOf(
         await ask(gateway, "tools/call", { name: "test_image_content", arguments: {} }, { path }),
       );
@@ -83,9 +83,9 @@ for (const eras of ["modern", "legacy", "both"]) {
     }
   });
 
-  test(`definitions_of_an_upstream_that_speaks_${eras}_pass_unchanged`, async () => {
+  test(`definitions_of_an_upstream_that_speaks_${revisions}_pass_unchanged`, async () => {
     for (const ask of [askModern, askLegacy]) {
-      const { tools } = resultOf(await ask(gateway, "tools/list", {}, { path: `/mcp/${eras}` }));
+      const { tools } = resultOf(await ask(gateway, "tools/list", {}, { path: `/mcp/${revisions}` }));
       const tool = tools.find(({ name }: any) => name === "json_schema_2020_12_tool");
       assert.equal(tool.inputSchema.$schema, "https://json-schema.org/draft/2020-12/schema");
       assert.equal(tool.inputSchema.$defs.address.$anchor, "addressDef");
@@ -93,7 +93,7 @@ for (const eras of ["modern", "legacy", "both"]) {
     }
     const wrong = await create(gateway, {
       capability: "json_schema_2020_12_tool",
-      service: eras,
+      service: revisions,
       parameters: { name: 1 },
     });
     assert.ok(pointers(refused(wrong, 422, "validation_failed")).includes("#/parameters/name"));
@@ -108,13 +108,13 @@ test("arguments_are_repeated_as_headers_where_a_tool_asks_for_it", async () => {
 });
 
 test("an_ended_session_is_opened_again", async () => {
-  const upstream = await startUpstream({ eras: "legacy" });
+  const upstream = await startUpstream({ revisions: "legacy" });
   await register(gateway, "restarted", mcpAt(upstream.url));
   const call = { capability: "test_simple_text", service: "restarted" };
   assert.equal((await create(gateway, call)).json.status, "completed");
   const port = Number(new URL(upstream.url).port);
   await upstream.stop();
-  const again = await startUpstream({ eras: "legacy", port });
+  const again = await startUpstream({ revisions: "legacy", port });
   upstreams.push(again);
   const answer = (await create(gateway, call)).json;
   assert.equal(answer.status, "completed", JSON.stringify(answer));
@@ -122,16 +122,16 @@ test("an_ended_session_is_opened_again", async () => {
 });
 
 test("an_upstream_that_becomes_modern_is_noticed_at_its_next_call", async () => {
-  const upstream = await startUpstream({ eras: "legacy" });
+  const upstream = await startUpstream({ revisions: "legacy" });
   await register(gateway, "renewed", mcpAt(upstream.url));
   const port = Number(new URL(upstream.url).port);
   const call = { capability: "test_simple_text", service: "renewed" };
   assert.equal((await create(gateway, call)).json.status, "completed");
-  for (const eras of ["modern", "legacy"] as const) {
-    await (eras === "modern" ? upstream : upstreams.pop()!).stop();
-    upstreams.push(await startUpstream({ eras, port }));
+  for (const revisions of ["modern", "legacy"] as const) {
+    await (revisions === "modern" ? upstream : upstreams.pop()!).stop();
+    upstreams.push(await startUpstream({ revisions, port }));
     const answer = (await create(gateway, call)).json;
-    assert.equal(answer.status, "completed", `${eras}: ${JSON.stringify(answer)}`);
+    assert.equal(answer.status, "completed", `${revisions}: ${JSON.stringify(answer)}`);
   }
 });
 
@@ -265,9 +265,9 @@ test("a_document_that_was_read_can_be_sent_back", async () => {
 
 // Elicitation, streaming, and everything other than tools.
 
-for (const eras of ["modern", "legacy"]) {
-  test(`elicitations_of_an_upstream_that_speaks_${eras}_are_answered_by_rest`, async () => {
-    const call = { capability: "test_input_required_result_elicitation", service: eras };
+for (const revisions of ["modern", "legacy"]) {
+  test(`elicitations_of_an_upstream_that_speaks_${revisions}_are_answered_by_rest`, async () => {
+    const call = { capability: "test_input_required_result_elicitation", service: revisions };
     for (const input of [{ name: "Ada" }, undefined]) {
       const asked = await create(gateway, call, { headers: { prefer: "wait=20" } });
       assert.deepEqual([asked.status, asked.json.status], [202, "input_required"], asked.text);
@@ -283,12 +283,12 @@ for (const eras of ["modern", "legacy"]) {
       const context = await ended(gateway, asked.json.id);
       assert.deepEqual(context.result?.content, [{ type: "text", text: "Hello, Ada!" }], JSON.stringify(context));
       // A server of 2025 requests input while its call runs.
-      assert.equal(context.attempts.length, eras === "legacy" ? 1 : 2);
+      assert.equal(context.attempts.length, revisions === "legacy" ? 1 : 2);
     }
   });
 
-  test(`progress_and_messages_of_an_upstream_that_speaks_${eras}_go_straight_to_the_caller`, async () => {
-    const path = `/mcp/${eras}`;
+  test(`progress_and_messages_of_an_upstream_that_speaks_${revisions}_go_straight_to_the_caller`, async () => {
+    const path = `/mcp/${revisions}`;
     const notificationsOf = async (ask: typeof askModern, name: string, meta: object) =>
       events((await ask(gateway, "tools/call", { name, arguments: {} }, { path, meta })).text);
     for (const ask of [askModern, askLegacy]) {
@@ -312,15 +312,15 @@ for (const eras of ["modern", "legacy"]) {
     assert.equal(silent.text.includes("notifications/message"), false);
   });
 
-  test(`progress_of_an_upstream_that_speaks_${eras}_is_kept_for_absent_callers`, async () => {
-    const { id } = await accepted(gateway, { capability: "test_tool_with_progress", service: eras });
+  test(`progress_of_an_upstream_that_speaks_${revisions}_is_kept_for_absent_callers`, async () => {
+    const { id } = await accepted(gateway, { capability: "test_tool_with_progress", service: revisions });
     const { progress } = await ended(gateway, id);
     assert.equal(progress.data.total, 100);
     assert.equal(progress.data.progressToken, undefined);
   });
 
-  test(`resources_prompts_and_completions_of_an_upstream_that_speaks_${eras}_pass`, async () => {
-    const path = `/mcp/${eras}`;
+  test(`resources_prompts_and_completions_of_an_upstream_that_speaks_${revisions}_pass`, async () => {
+    const path = `/mcp/${revisions}`;
     for (const ask of [askModern, askLegacy]) {
       const of = async (method: string, params: object = {}) => resultOf(await ask(gateway, method, params, { path }));
       const { resources, ttlMs, cacheScope } = await of("resources/list");

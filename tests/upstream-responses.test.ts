@@ -15,7 +15,7 @@ const called = async (said: Script["x"]) => {
 };
 const rpc = (result: object) => JSON.stringify({ jsonrpc: "2.0", id: "ID", result }).replace('"ID"', "ID");
 
-describe("eras", () => {
+describe("revisions", () => {
   const silent = () => new Promise((resolve) => setTimeout(resolve, 30_000, undefined).unref());
   for (const [how, said] of [
     ["never_answers", silent],

@@ -363,7 +363,7 @@ const asks = {
   },
 };
 
-test("a_client_of_2025_is_asked_by_a_server_of_both_eras_as_in_2025", async () => {
+test("a_client_of_2025_is_asked_by_a_server_of_both_revisions_as_in_2025", async () => {
   await keeperAt(gateway, "both", asks, { modern: true });
   assert.equal((await gateway.request("GET", "/v1/services/both")).json.catalogue.protocol_version, "2026-07-28");
   const client = await begin(gateway, "/mcp/both", { elicitation: {}, sampling: {} });

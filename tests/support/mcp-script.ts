@@ -1,5 +1,5 @@
-// An MCP server that responds exactly as its script says, correctly or not: hand-written JSON-RPC, of the legacy era
-// unless its script says otherwise.
+// An MCP server that responds exactly as its script says, correctly or not: hand-written JSON-RPC, of the legacy
+// revision unless its script says otherwise.
 import type { ServerResponse } from "node:http";
 import { type Recorded, type Service, startService } from "./service.ts";
 

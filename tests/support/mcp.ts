@@ -1,4 +1,4 @@
-// A client of the Model Context Protocol that sends exactly the given requests, in either era.
+// A client of the Model Context Protocol that sends exactly the given requests, in either revision.
 import assert from "node:assert/strict";
 import type { Answer, Gateway, RequestOptions } from "./gateway.ts";
 
@@ -30,14 +30,14 @@ export const message = (method: string, params?: object) => ({
 
 export type McpOptions = RequestOptions & { path?: string; meta?: object };
 
-/** The path and the options of a request of the modern era. */
+/** The path and the options of a request of the modern revision. */
 function modernRequest(method: string, params: any, options: McpOptions): { path: string; request: RequestOptions } {
   const { path = "/mcp", meta = {}, ...more } = options;
   const body = message(method, { ...params, _meta: { ...claim, ...meta } });
   return { path, request: { ...more, body, headers: { ...modernHeaders(method, params), ...more.headers } } };
 }
 
-/** Sends a request of the modern era; returns the raw response. */
+/** Sends a request of the modern revision; returns the raw response. */
 export function askModern(
   gateway: Gateway,
   method: string,
@@ -60,7 +60,7 @@ export async function openModern(
   return { headers: response.headers, whole: () => gateway.finish("POST", path, response) };
 }
 
-/** Sends a request of the legacy era; returns the raw response. */
+/** Sends a request of the legacy revision; returns the raw response. */
 export function askLegacy(
   gateway: Gateway,
   method: string,

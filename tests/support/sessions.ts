@@ -1,5 +1,5 @@
 // A hand-written MCP server of 2025-11-25 with strict sessions: resources exist only in the session that created them,
-// and requests without a known session are refused. It can support tasks, and the modern era too.
+// and requests without a known session are refused. It can support tasks, and the modern revision too.
 import { randomUUID } from "node:crypto";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -15,7 +15,7 @@ export type Session = {
   stream: ServerResponse | undefined;
 };
 
-/** A running call, as its tool sees it. In the modern era, its session has no id. */
+/** A running call, as its tool sees it. In the modern revision, its session has no id. */
 export type Running = {
   session: Session;
   params: any;
@@ -27,7 +27,9 @@ export type Running = {
   ask(method: string, params: object): Promise<any>;
 };
 
-/** `needs`: it is listed only to clients with this capability. `tasked`: in the modern era it runs only as a task. */
+/**
+ * `needs`: it is listed only to clients with this capability. `tasked`: in the modern revision it runs only as a task.
+ */
 export type Tool = {
   run?: (running: Running) => Promise<any> | any;
   definition?: object;

@@ -1,5 +1,5 @@
 // An MCP server based on the official TypeScript SDK, with everything that the conformance suite requires of a server.
-// It speaks both eras, or only one of them.
+// It speaks both revisions, or only one of them.
 //
 //   node tests/official-suite/upstream/server.ts [both | legacy | modern]
 import { randomUUID } from "node:crypto";
@@ -21,7 +21,7 @@ import { addPrompts, addResources } from "./rest.ts";
 import { addSameTools } from "./same.ts";
 import { addTools, type Stage } from "./tools.ts";
 
-export type Eras = "both" | "legacy" | "modern";
+export type Revisions = "both" | "legacy" | "modern";
 export type Upstream = {
   /** The address it serves at. */
   url: string;
@@ -56,7 +56,7 @@ function eventStore(): EventStore {
 
 type Session = { server: McpServer; transport: NodeStreamableHTTPServerTransport };
 
-export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; port?: number } = {}): Promise<Upstream> {
+export async function startUpstream({ revisions = "both", port = 0 }: { revisions?: Revisions; port?: number } = {}): Promise<Upstream> {
   const sessions = new Map<string, Session>();
   const requests: Upstream["requests"] = [];
   const cancelled = new Set<string>();
@@ -129,7 +129,7 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
         ...(header("mcp-method") && { mcpMethodHeader: header("mcp-method")! }),
         body,
       });
-      const isModern = eras === "modern" || (eras === "both" && kind !== "legacy");
+      const isModern = revisions === "modern" || (revisions === "both" && kind !== "legacy");
       await (isModern ? serveModern(request as never, response, body) : serveLegacy(request, response, body));
     } catch (error) {
       if (!response.headersSent) response.writeHead(400);
@@ -156,6 +156,6 @@ export async function startUpstream({ eras = "both", port = 0 }: { eras?: Eras; 
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const upstream = await startUpstream({ eras: (process.argv[2] ?? "both") as Eras, port: Number(process.env.PORT ?? 0) });
+  const upstream = await startUpstream({ revisions: (process.argv[2] ?? "both") as Revisions, port: Number(process.env.PORT ?? 0) });
   console.log(`listening on ${upstream.url}`);
 }
