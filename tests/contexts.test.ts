@@ -128,9 +128,13 @@ for (const [prefer, ms, expected, applied] of [
   ["respond-async, wait=1", 2500, 202, "respond-async, wait=1"],
   ["handling=lenient, wait=soon", 0, 200, null],
 ] as const) {
-  test(`preferring_${prefer}_of_a_service_that_takes_${ms}_ms_is_answered_${expected}`, async () => {
+  test(`preferring_${prefer}_of_a_service_that_takes_${ms}_ms_is_answered_${expected}`, async (t) => {
     // A response before the result comes while the service still works, however busy the machine is.
     const busy = gate(obedient);
+    t.after(() => {
+      busy.open();
+      service.handler = obedient;
+    });
     if (expected === 202) service.handler = busy.handler;
     const answer = await create(gateway, { parameters: { ms } }, { headers: prefer ? { prefer } : {} });
     service.handler = obedient;
@@ -153,8 +157,12 @@ for (const [prefer, ms, expected, applied] of [
   });
 }
 
-test("without_a_preference_the_wait_is_ten_seconds", async () => {
+test("without_a_preference_the_wait_is_ten_seconds", async (t) => {
   const busy = gate();
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const began = Date.now();
   const answer = await create(gateway, { parameters: {} });
@@ -182,8 +190,12 @@ test("a_long_poll_ends_with_the_context_for_all_waiting_clients", async () => {
   for (const { json } of seen) assert.equal(json.status, "completed");
 });
 
-test("a_long_poll_that_ends_first_shows_the_live_state", async () => {
+test("a_long_poll_that_ends_first_shows_the_live_state", async (t) => {
   const busy = gate();
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const { id } = await accepted(gateway);
   const answer = await gateway.request("GET", `/v1/contexts/${id}`, { headers: { prefer: "wait=1" } });
@@ -196,8 +208,12 @@ test("a_long_poll_that_ends_first_shows_the_live_state", async () => {
   assert.equal((await ended(gateway, id)).status, "completed");
 });
 
-test("changes_of_the_registry_do_not_disturb_a_long_poll", async () => {
+test("changes_of_the_registry_do_not_disturb_a_long_poll", async (t) => {
   const busy = gate();
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const { id } = await accepted(gateway, { timeout_seconds: 60 });
   let polling = true;
@@ -245,8 +261,12 @@ test("a_failed_non_durable_context_is_stored_too", async () => {
   );
 });
 
-test("a_non_durable_context_is_not_awaited_longer_than_requested", async () => {
+test("a_non_durable_context_is_not_awaited_longer_than_requested", async (t) => {
   const busy = gate();
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const asked = (prefer: string) => create(gateway, { capability: "look" }, { headers: { prefer } });
   const [long, short] = [asked("wait=50"), asked("wait=1")];

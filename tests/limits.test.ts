@@ -25,7 +25,7 @@ before(async () => {
     vars: { COUNT_COSTS: "true", OAUTH: "true", FAILED_LOGINS: "" },
   });
   service = await startService(obedient);
-  await register(gateway, "worker", serviceAt(service.url, [{ name: "work" }, { name: "rest" }]));
+  await register(gateway, "worker", serviceAt(service.url, [{ name: "work", idempotent: true }, { name: "rest" }]));
 });
 after(async () => {
   await gateway?.stop();
@@ -222,13 +222,15 @@ test("contexts_of_schedules_count_too", async () => {
   });
 });
 
-test("a_concurrency_limit_is_held_while_waiting_for_a_context", async () => {
+test("a_concurrency_limit_is_held_while_waiting_for_a_context", async (t) => {
+  t.after(() => (service.handler = obedient));
   await limited(
     "two",
     { kind: "concurrent", quota: 2, window_seconds: undefined, binds: { service: "worker" } },
     async () => {
       const before = service.calls.length;
       const awaited = gate();
+      t.after(awaited.open);
       service.handler = awaited.handler;
       const slow = Array.from({ length: 2 }, () => create(gateway));
       await service.call(before + 1);
@@ -242,6 +244,7 @@ test("a_concurrency_limit_is_held_while_waiting_for_a_context", async () => {
       await eventually(async () => (await create(gateway)).status === 200 || null);
       // Listeners hold it until the stream's end.
       const heard = gate();
+      t.after(heard.open);
       service.handler = heard.handler;
       const calls = service.calls.length;
       const listen = () => create(gateway, {}, { headers: { accept: "text/event-stream" }, contract: false });
@@ -252,6 +255,7 @@ test("a_concurrency_limit_is_held_while_waiting_for_a_context", async () => {
       for (const answer of await Promise.all(listening)) assert.match(answer.text, /event: end/);
       // Asynchronous contexts hold none.
       const busy = gate();
+      t.after(busy.open);
       service.handler = busy.handler;
       const later: string[] = [];
       for (let turn = 0; turn < 5; turn++) {

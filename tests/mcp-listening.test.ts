@@ -78,7 +78,9 @@ test("only_clients_that_may_call_a_new_tool_are_notified", async () => {
   await register(gateway, "other", serviceAt(service.url, [{ name: "other" }]));
   assert.equal((await all.next()).method, "notifications/tools/list_changed");
   // The first tool it is notified of is its own.
-  const changed = serviceAt(service.url, [{ name: "slow", timeout_seconds: 20, description: "Takes its time." }]);
+  const changed = serviceAt(service.url, [
+    { name: "slow", timeout_seconds: 20, idempotent: true, description: "Takes its time." },
+  ]);
   const put = await gateway.request("PUT", "/v1/services/words", { body: changed, headers: { "if-match": "*" } });
   assert.equal(put.status, 200, put.text);
   assert.equal((await narrow.next()).method, "notifications/tools/list_changed");
@@ -88,8 +90,12 @@ test("only_clients_that_may_call_a_new_tool_are_notified", async () => {
   narrow.close();
 });
 
-test("a_task_is_reported_until_its_end_with_its_result", async () => {
+test("a_task_is_reported_until_its_end_with_its_result", async (t) => {
   const busy = gate(obedient);
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const params = { name: "words__slow", arguments: { ms: 1 } };
   const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: able }));
@@ -141,8 +147,12 @@ test("a_task_that_requests_input_is_reported_with_its_request", async () => {
   listening.close();
 });
 
-test("tasks_of_others_and_without_the_extension_are_not_reported", async () => {
+test("tasks_of_others_and_without_the_extension_are_not_reported", async (t) => {
   const busy = gate();
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const params = { name: "words__slow", arguments: {} };
   const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: able }));

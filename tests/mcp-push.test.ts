@@ -80,8 +80,12 @@ test("a_subscriber_is_notified_only_when_the_tools_it_sees_change", async () => 
   for (const { events } of [one, all, elsewhere]) await events.return(undefined);
 });
 
-test("a_task_is_reported_with_each_change", async () => {
+test("a_task_is_reported_with_each_change", async (t) => {
   const busy = gate(obedient);
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const params = { name: "words__slow", arguments: { ms: 1 } };
   const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: tasks }));

@@ -248,8 +248,12 @@ test("progress_is_streamed_under_its_token_and_the_response_comes_last", async (
   assert.deepEqual(messages.at(-1).result.content, [{ type: "text", text: "done" }]);
 });
 
-test("a_long_call_is_answered_with_a_stream_or_waited_for", async () => {
+test("a_long_call_is_answered_with_a_stream_or_waited_for", async (t) => {
   const busy = gate();
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const before = service.calls.length;
   const params = { name: "words__slow", arguments: {} };

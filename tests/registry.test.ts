@@ -170,10 +170,14 @@ test("a_patch_with_null_removes_the_credentials", async () => {
   assert.equal(service.calls.at(-1)!.headers["x-key"], undefined);
 });
 
-test("a_draining_service_finishes_its_work_takes_none_and_can_be_resumed", async () => {
+test("a_draining_service_finishes_its_work_takes_none_and_can_be_resumed", async (t) => {
   await register(gateway, "drained", serviceAt(service.url, [{ name: "drained" }]));
   const calls = service.calls.length;
   const busy = gate();
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const running = await accepted(gateway, { capability: "drained" });
   await service.call(calls);
@@ -197,10 +201,14 @@ test("a_draining_service_finishes_its_work_takes_none_and_can_be_resumed", async
   assert.equal((await create(gateway, { capability: "drained" })).json.status, "completed");
 });
 
-test("a_deregistered_service_finishes_its_running_work", async () => {
+test("a_deregistered_service_finishes_its_running_work", async (t) => {
   await register(gateway, "leaving", serviceAt(service.url, [{ name: "leaving" }]));
   const calls = service.calls.length;
   const busy = gate();
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const { id } = await accepted(gateway, { capability: "leaving" });
   await service.call(calls);

@@ -150,10 +150,14 @@ test("a_client_that_was_catching_up_continues_after_hibernation", async () => {
   events.close();
 });
 
-test("a_store_evicted_between_admit_and_completion_loses_no_event", async () => {
+test("a_store_evicted_between_admit_and_completion_loses_no_event", async (t) => {
   const events = await openEvents(gateway);
   const calls = service.calls.length;
   const busy = gate();
+  t.after(() => {
+    busy.open();
+    service.handler = obedient;
+  });
   service.handler = busy.handler;
   const contexts = await Promise.all(Array.from({ length: 8 }, () => accepted(gateway)));
   await service.call(calls + contexts.length - 1);
