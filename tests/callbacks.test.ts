@@ -16,7 +16,7 @@ import {
   serviceAt,
 } from "./support/arrange.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
-import { PUNCTUAL_MS } from "./support/patience.ts";
+import { tolerance } from "./support/patience.ts";
 import { inTurn, json, type Recorded, type Service, startService, status } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
@@ -231,7 +231,7 @@ test("a_deadline_ends_work_in_the_background", async () => {
   const context = await ended(gateway, id);
   assert.deepEqual([context.status, context.error.code], ["timed_out", "deadline_exceeded"]);
   const late = Date.parse(context.updated_at) - Date.parse(context.expires_at);
-  assert.ok(late < PUNCTUAL_MS, JSON.stringify(context.history));
+  assert.ok(late < tolerance(), JSON.stringify(context.history));
   refused(await say(call, { result: 1 }), 409, "conflict");
 });
 

@@ -14,7 +14,7 @@ import {
   serviceAt,
 } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { PUNCTUAL_MS } from "./support/patience.ts";
+import { tolerance } from "./support/patience.ts";
 import { echo, gate, hang, inTurn, type Service, slow, startService, status } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
@@ -289,7 +289,7 @@ test("a_start_in_the_near_future_is_honored", async () => {
   assert.equal(Date.parse(answer.json.expires_at), runAt.getTime() + 30_000);
   const call = await service.call(calls);
   assert.ok(call.at >= runAt.getTime(), `called ${runAt.getTime() - call.at} ms too early`);
-  assert.ok(call.at - runAt.getTime() < PUNCTUAL_MS, `called ${call.at - runAt.getTime()} ms too late`);
+  assert.ok(call.at - runAt.getTime() < tolerance(), `called ${call.at - runAt.getTime()} ms too late`);
   assert.equal((await ended(gateway, answer.json.id)).status, "completed");
 });
 
@@ -321,7 +321,7 @@ test("a_deadline_ends_the_context_in_time_without_any_traffic", async () => {
     assert.equal(context.status, "timed_out");
     assert.equal(context.attempts.at(-1).outcome, "timed_out");
     const late = Date.parse(context.history.at(-1).at) - Date.parse(context.expires_at);
-    assert.ok(late >= -50 && late < PUNCTUAL_MS, `${late} ms after its time`);
+    assert.ok(late >= -50 && late < tolerance(), `${late} ms after its time`);
   }
 });
 

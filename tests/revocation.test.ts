@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
+import { slowness } from "./support/patience.ts";
 import { echo, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
@@ -30,13 +31,16 @@ const there =
     gateway.askElsewhere(method, path, key, body);
 const durable = ["POST", "/v1/contexts", { capability: "work" }] as const;
 const quick = ["POST", "/v1/contexts", { capability: "look" }] as const;
-/** How long after the response a request may begin that is still accepted; undefined: none is. */
+/**
+ * How long after the response a request may begin that is still accepted; undefined: none is. It may take twice as long
+ * on a machine on which far more runs than it has cores for.
+ */
 const ways: Record<string, { ask: Asks; withinMs?: number }> = {
   "a durable context, here": { ask: here(...durable) },
   "a durable context, in another isolate": { ask: there(...durable) },
   "whoami, in another isolate": { ask: there("GET", "/v1/whoami") },
   "a list, in another isolate": { ask: there("GET", "/v1/contexts") },
-  "a call with durable: false, in another isolate": { ask: there(...quick), withinMs: 5_000 },
+  "a call with durable: false, in another isolate": { ask: there(...quick), withinMs: 2_500 },
 };
 
 for (const [name, { ask, withinMs }] of Object.entries(ways)) {
@@ -52,7 +56,10 @@ for (const [name, { ask, withinMs }] of Object.entries(ways)) {
         const began = performance.now() - answered;
         if ((await ask(secret)) === 401) break;
         seen.push(began);
-        assert.ok(began <= (withinMs ?? -1), `${name}: accepted ${began.toFixed(1)} ms after the revocation`);
+        assert.ok(
+          withinMs !== undefined && began <= withinMs * Math.min(2, slowness()),
+          `${name}: accepted ${began.toFixed(1)} ms after the revocation`,
+        );
       }
     }
     const last = seen.length === 0 ? "none" : `the last after ${Math.max(...seen).toFixed(1)} ms`;

@@ -14,7 +14,7 @@ import {
   serviceAt,
 } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { PUNCTUAL_MS } from "./support/patience.ts";
+import { tolerance } from "./support/patience.ts";
 import { echo, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
@@ -151,7 +151,7 @@ test("every_start_in_the_future_is_honored_however_close_together_they_are", asy
   for (const { history, run_at } of await Promise.all(contexts.map(({ id }) => ended(gateway, id)))) {
     const began = history.find((step: any) => step.status === "executing").at;
     const late = Date.parse(began) - Date.parse(run_at);
-    assert.ok(late >= 0 && late < PUNCTUAL_MS, `began ${late} ms after its time`);
+    assert.ok(late >= 0 && late < tolerance(), `began ${late} ms after its time`);
   }
 });
 

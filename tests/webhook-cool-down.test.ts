@@ -46,8 +46,10 @@ for (const [name, away] of [
   test(`where_a_receiver_${name}_one_event_tries_for_all_and_then_the_rest_follows`, async () => {
     const here = await receiver(away);
     await subscribe(name, here.url);
-    const made = [];
-    for (let count = 0; count < 12; count++) made.push((await create(gateway)).json.id);
+    const made = [(await create(gateway)).json.id];
+    await eventually(async () => (await get(name)).resting_until !== null);
+    // From now on, it is always the first event, and no later one is tried beside it.
+    while (made.length < 12) made.push((await create(gateway)).json.id);
     const resting = await eventually(async () => {
       const seen = await get(name);
       return seen.resting_until !== null && seen.waiting === 12 ? seen : null;
@@ -56,11 +58,8 @@ for (const [name, away] of [
     const before = here.calls.length;
     await gateway.evict("EventHub", "default");
     await here.call(before + 1);
-    // Deliveries under way at the beginning have failed, too; what is tried again is always the same event.
     const tries = here.calls.map(idOf);
-    const again = tries.filter((id, at) => tries.indexOf(id) < at);
-    assert.ok(new Set(tries).size <= 8, tries.join());
-    assert.equal(new Set(again).size, 1, tries.join());
+    assert.equal(new Set(tries).size, 1, tries.join());
     assert.ok((await get(name)).resting_until !== null);
     const last = here.calls.length;
     here.handler = status(204);

@@ -85,6 +85,15 @@ export async function eventually<T>(look: () => T | Promise<T>): Promise<NonNull
   }
 }
 
+/** Tries this up to three times, until it returns something: for what a busy machine may delay beyond its bound. */
+export async function inThreeTries<T>(attempt: () => Promise<T>): Promise<NonNullable<T>> {
+  for (let count = 0; count < 3; count++) {
+    const seen = await attempt();
+    if (seen) return seen;
+  }
+  assert.fail(`three times nothing: ${attempt}`);
+}
+
 /** Calls `act` with each number below `count`, 50 at a time: a busy machine may reset connections beyond that. */
 export async function many<T>(count: number, act: (at: number) => Promise<T>): Promise<T[]> {
   const all: T[] = [];
