@@ -211,6 +211,7 @@ test("accepted_contexts_wait_for_a_service_that_is_offline", async () => {
   await register(gateway, "awake", serviceAt((await serve()).url, [{ name: "stay" }]));
   const run_at = new Date(Date.now() + 8_000).toISOString();
   const { id } = await accepted(gateway, { capability: "sleep", run_at });
+  assert.equal((await beat("sleeper", "offline")).status, 200);
   // Others in the same store, which look after it as after this one.
   const other = (when: object) =>
     eventually(async () => {
@@ -218,7 +219,6 @@ test("accepted_contexts_wait_for_a_service_that_is_offline", async () => {
       return storeOf(made.id) === storeOf(id) && made.id;
     });
   const due = await other({ run_at });
-  assert.equal((await beat("sleeper", "offline")).status, 200);
   refused(await create(gateway, { capability: "sleep" }), 503, "no_service_available");
   // It waits, and is not called: one of the same time has run in the meantime, and then another.
   assert.equal((await ended(gateway, due)).status, "completed");

@@ -316,11 +316,13 @@ test("figures_are_labeled_by_the_period_they_were_counted_in", { skip }, async (
   const held = new Set<Request>();
   const inFlight = new Set<Request>();
   page.on("request", (request) => void (request.url().includes("/v1/usage?") && inFlight.add(request)));
-  page.on("requestfinished", (request) => void inFlight.delete(request));
+  const end = (request: Request) => void inFlight.delete(request);
+  page.on("requestfinished", end).on("requestfailed", end);
+  const isLong = (query: URLSearchParams) =>
+    !query.has("bucket") && Date.now() - Date.parse(query.get("after")!) > 12 * 3_600_000;
   await page.route("**/v1/usage?*", async (route) => {
     const { searchParams } = new URL(route.request().url());
-    const isLong = !searchParams.has("bucket") && Date.now() - Date.parse(searchParams.get("after")!) > 12 * 3_600_000;
-    if (!isLong || answer === "now") return route.continue();
+    if (!isLong(searchParams) || answer === "now") return route.continue();
     if (answer === "never") return route.fulfill({ status: 422, json: { detail: "Counting is away." } });
     held.add(route.request());
     await released;
@@ -340,7 +342,13 @@ test("figures_are_labeled_by_the_period_they_were_counted_in", { skip }, async (
     .locator(`a[href$="${await send("a redraw")}"]`)
     .waitFor();
   const before = await note.innerText();
-  await choice.selectOption("recent");
+  // The requests of this choice: figures, the same by service, and the chart.
+  const asks = (member: string) =>
+    page.waitForRequest((request) => {
+      const { pathname, searchParams } = new URL(request.url());
+      return pathname === "/v1/usage" && searchParams.has(member) && !isLong(searchParams);
+    });
+  await Promise.all([asks("group_by"), asks("bucket"), choice.selectOption("recent")]);
   await eventually(() => [...inFlight].every((request) => held.has(request)));
   release();
   await eventually(() => inFlight.size === 0);

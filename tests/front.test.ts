@@ -10,6 +10,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import WebSocket, { WebSocketServer } from "ws";
 import { startFront } from "../scripts/front.mjs";
 import { eventually } from "./support/arrange.ts";
+import { PATIENCE_MS } from "./support/patience.ts";
 
 const MIB = 1024 * 1024;
 
@@ -59,13 +60,13 @@ function fresh(
 /** The next request for this path as the front has it, once the first part of its body has arrived there. */
 function arrival(path: string): Promise<IncomingMessage> {
   const channel = "http.server.request.start";
-  return new Promise((resolve) => {
-    async function look(event: unknown): Promise<void> {
+  return new Promise((resolve, reject) => {
+    function look(event: unknown): void {
       const { request } = event as { request: IncomingMessage };
       if (request.url !== path || request.socket.localPort !== front.port) return;
       unsubscribe(channel, look);
-      await once(request, "data");
-      resolve(request);
+      // If the client leaves before that, this fails, and not the process.
+      once(request, "data", { signal: AbortSignal.timeout(PATIENCE_MS) }).then(() => resolve(request), reject);
     }
     subscribe(channel, look);
   });
@@ -74,9 +75,8 @@ function arrival(path: string): Promise<IncomingMessage> {
 /** Disconnects a client within its body, once the front has begun to read that; returns when the front has noticed. */
 async function leave(client: Socket, arrives: Promise<IncomingMessage>): Promise<void> {
   const request = await arrives;
-  const noticed = new Promise((resolve) => request.once("close", resolve));
   client.resetAndDestroy();
-  await noticed;
+  await eventually(() => request.closed);
 }
 
 /** Asserts that requests reached the server only now: a new one overtakes none that is under way to it. */

@@ -86,17 +86,17 @@ async function assertWholeHistory(gateway: Gateway, ids: string[]): Promise<void
   }
 }
 
-describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
-  for (const [held, timeout_seconds] of [
-    ["in_the_request", 24],
-    ["from_the_queue", 600],
+describe("after a restart", { concurrency: 3 }, () => {
+  for (const [held, prefer] of [
+    ["in_the_request", "wait=0"],
+    ["from_the_queue", "respond-async"],
   ] as const) {
     test(`a_context_executing_${held}_runs_again_if_it_is_idempotent`, async () => {
       const here = await place();
       const first = await here.start(BRIEF);
       await withService(first, here);
       here.service.handler = hang;
-      const { id } = await accepted(first, { capability: "safe", timeout_seconds });
+      const { id } = await accepted(first, { capability: "safe" }, { headers: { prefer } });
       await here.service.call(0);
       await first.stop();
       here.service.handler = obedient;
@@ -116,7 +116,7 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
       const first = await here.start(BRIEF);
       await withService(first, here);
       here.service.handler = hang;
-      const { id } = await accepted(first, { capability: "once", timeout_seconds });
+      const { id } = await accepted(first, { capability: "once" }, { headers: { prefer } });
       await here.service.call(0);
       await first.stop();
       here.service.handler = obedient;
@@ -137,10 +137,11 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
     const first = await here.start();
     await withService(first, here);
     const contexts = [];
-    for (let at = 0; at < 30; at++)
-      contexts.push(
-        await accepted(first, { capability: "safe", timeout_seconds: at % 2 ? 24 : 300, parameters: { ms: 100 } }),
-      );
+    for (let at = 0; at < 30; at++) {
+      // In the request, and from the queue.
+      const headers = { prefer: at % 2 ? "wait=0" : "respond-async" };
+      contexts.push(await accepted(first, { capability: "safe", parameters: { ms: 100 } }, { headers }));
+    }
     await first.stop();
     const second = await here.start();
     for (const { id } of contexts) {
@@ -236,14 +237,14 @@ describe("after a restart", { concurrency: 3, timeout: 600_000 }, () => {
   });
 });
 
-describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
+describe("without a restart", { concurrency: 3 }, () => {
   test("a_service_slower_than_its_lease_keeps_it_and_completes", async () => {
     const here = await place();
     const gateway = await here.start();
     await withService(gateway, here);
     const contexts = [
       await accepted(gateway, { capability: "once", parameters: { ms: 15_000 } }),
-      await accepted(gateway, { capability: "safe", parameters: { ms: 12_000 }, timeout_seconds: 24 }),
+      await accepted(gateway, { capability: "safe", parameters: { ms: 12_000 } }, { headers: { prefer: "wait=0" } }),
     ];
     for (const { id } of contexts) {
       const context = await ended(gateway, id);
@@ -257,11 +258,12 @@ describe("without a restart", { concurrency: 3, timeout: 600_000 }, () => {
     );
   });
 
-  test("a_slow_context_of_the_queue_does_not_delay_the_others", async () => {
+  test("a_slow_context_of_the_queue_does_not_delay_the_others", async (t) => {
     const here = await place();
     const gateway = await here.start();
     await withService(gateway, here);
     const busy = gate();
+    t.after(busy.open);
     here.service.handler = busy.handler;
     const slow = await Promise.all(Array.from({ length: 6 }, () => accepted(gateway, { capability: "safe" })));
     await here.service.call(slow.length - 1);
