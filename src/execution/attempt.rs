@@ -12,6 +12,7 @@ use crate::platform::{clock, log_event, random, settings};
 use crate::transport::mcp::{Peer, Requester};
 use crate::transport::openai::Endpoint;
 use crate::transport::{self, Order};
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::{self, CallResult, NotCalled, Verdict};
@@ -74,7 +75,7 @@ enum ServiceResponse {
 
 impl ServiceResponse {
     /// The HTTP status, and the verdict on the response.
-    fn read(self, service: &str, output: Option<&Schema>) -> (Option<u16>, Verdict) {
+    fn read(self, service: &ServiceId, output: Option<&Schema>) -> (Option<u16>, Verdict) {
         match self {
             ServiceResponse::Native(answer) => (answer.status(), response::read(service, answer, output)),
             ServiceResponse::Openai(answer) => (answer.status(), response::read_openai(service, answer, output)),
@@ -127,7 +128,7 @@ async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>, observer: Obs
         }
         Transport::Openai { url, model, streams } => match resolve_destination(tenant, entry, url, origin).await {
             Ok((address, secrets)) => {
-                let service = entry.service().id.as_str();
+                let service = &entry.service().id;
                 let model = model.as_deref();
                 let endpoint = Endpoint { tenant, service, address: &address, model, streams: *streams };
                 let answer = transport::openai::call(order, &secrets, &endpoint, &observer).await;

@@ -20,6 +20,7 @@ use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::id::StoreId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 
 use super::deliveries;
@@ -44,7 +45,7 @@ const MAX_STORES_PER_SWEEP: usize = 50;
 const DELETION_SWEEP_MS: u64 = 3 * 86_400_000;
 
 /// The number of contexts of a consumer in wait queues, by service.
-type QueuedByService = Rc<RefCell<BTreeMap<String, usize>>>;
+type QueuedByService = Rc<RefCell<BTreeMap<ServiceId, usize>>>;
 
 /// Handles a message of a queue.
 pub async fn handle(message: &str) -> Result<(), Failure> {
@@ -105,7 +106,7 @@ async fn run(tenant: &TenantId, work: Work, snapshot: Rc<Snapshot>, queued: Queu
     }
 }
 
-fn at_queue_limit(queued: &QueuedByService) -> Vec<String> {
+fn at_queue_limit(queued: &QueuedByService) -> Vec<ServiceId> {
     queued.borrow().iter().filter(|(_, count)| **count >= MAX_QUEUED_PER_SERVICE).map(|(id, _)| id.clone()).collect()
 }
 

@@ -30,9 +30,9 @@ pub fn answer_timeout_ms(work: &Work, snapshot: &Snapshot, entry: &Entry, left_m
 /// service waits because of the `Retry-After` of another. An attempt that can only go to the same service needs its
 /// retry budget.
 pub fn decide(attempted: &mut AttemptResult, work: &mut Work, snapshot: &Snapshot, entry: &Entry, now: Timestamp) {
-    let id = entry.service().id.as_str();
+    let id = &entry.service().id;
     if attempted.needs_other_service {
-        work.hopeless.push(id.into());
+        work.hopeless.push(id.clone());
     }
     let ReportedOutcome::Failed { retryable, untouched, error, retry_after_ms } = &mut attempted.report.outcome else {
         return;

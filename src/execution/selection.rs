@@ -5,6 +5,7 @@ use semver::{Version, VersionReq};
 use crate::objects::contexts::messages::Work;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use crate::platform::{clock, random};
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::services::Service;
 use narthex_core::services::routing::{self, Candidate, NoRoute, RouteRequest};
@@ -32,7 +33,7 @@ fn candidates(work: &Work, snapshot: &Snapshot) -> Result<Vec<Candidate>, NoRout
     let range = admission.asked_version.as_deref().and_then(|range| VersionReq::parse(range).ok());
     let wanted = RouteRequest {
         capability: &admission.capability,
-        service: admission.asked_service.as_deref(),
+        service: admission.asked_service.as_ref(),
         version: range.as_ref(),
         pre_releases: !admission.version.pre.is_empty(),
         tags: &admission.asked_tags,
@@ -42,11 +43,11 @@ fn candidates(work: &Work, snapshot: &Snapshot) -> Result<Vec<Candidate>, NoRout
     routing::candidates(snapshot.services.iter(), wanted, takes, |_, _| true)
 }
 
-fn id_of<'s>(snapshot: &'s Snapshot, candidate: &Candidate) -> Option<&'s str> {
-    snapshot.services.get(candidate.service).map(|entry| entry.service().id.as_str())
+fn id_of<'s>(snapshot: &'s Snapshot, candidate: &Candidate) -> Option<&'s ServiceId> {
+    snapshot.services.get(candidate.service).map(|entry| &entry.service().id)
 }
 
-fn is_among(ids: &[String], snapshot: &Snapshot, candidate: &Candidate) -> bool {
+fn is_among(ids: &[ServiceId], snapshot: &Snapshot, candidate: &Candidate) -> bool {
     id_of(snapshot, candidate).is_some_and(|id| ids.iter().any(|known| known == id))
 }
 
@@ -55,26 +56,32 @@ fn is_untried(work: &Work, snapshot: &Snapshot, candidate: &Candidate) -> bool {
 }
 
 /// Other services that the context has not tried.
-fn untried_others(work: &Work, snapshot: &Snapshot, than: &str) -> Vec<Candidate> {
+fn untried_others(work: &Work, snapshot: &Snapshot, than: &ServiceId) -> Vec<Candidate> {
     let mut others = candidates(work, snapshot).unwrap_or_default();
     others.retain(|other| id_of(snapshot, other) != Some(than) && is_untried(work, snapshot, other));
     others
 }
 
 /// Whether there is another service to try.
-pub fn has_others(work: &Work, snapshot: &Snapshot, than: &str) -> bool {
+pub fn has_others(work: &Work, snapshot: &Snapshot, than: &ServiceId) -> bool {
     !untried_others(work, snapshot, than).is_empty()
 }
 
 /// The number of other services that can be called now.
-pub fn callable_others(work: &Work, snapshot: &Snapshot, than: &str) -> u64 {
+pub fn callable_others(work: &Work, snapshot: &Snapshot, than: &ServiceId) -> u64 {
     untried_others(work, snapshot, than).iter().filter(|other| !other.condition.is_open()).count() as u64
 }
 
 /// The pause before the attempt that follows one at `than`, according to the `Retry-After` of the services; `own_ms` is
 /// that of `than`. A service that sent none is not delayed by the `Retry-After` of another. `None` if only services are
 /// left that would return the same again.
-pub fn pause_ms(work: &Work, snapshot: &Snapshot, than: &str, own_ms: Option<u64>, now: Timestamp) -> Option<u64> {
+pub fn pause_ms(
+    work: &Work,
+    snapshot: &Snapshot,
+    than: &ServiceId,
+    own_ms: Option<u64>,
+    now: Timestamp,
+) -> Option<u64> {
     let is_own = |candidate: &Candidate| id_of(snapshot, candidate) == Some(than);
     let candidates = candidates(work, snapshot).unwrap_or_default();
     let is_left = |candidate: &&Candidate| !is_among(&work.hopeless, snapshot, candidate);
@@ -114,7 +121,7 @@ pub fn select_service(work: &Work, snapshot: &Snapshot) -> Selection {
         Err(NoRoute::Unknown | NoRoute::Version | NoRoute::Tags | NoRoute::Forbidden) => return Selection::NoCandidate,
     };
     let is_first = |candidate: &&Candidate| {
-        id_of(snapshot, candidate) == Some(work.admission.service.as_str()) && !candidate.condition.is_open()
+        id_of(snapshot, candidate) == Some(&work.admission.service) && !candidate.condition.is_open()
     };
     let first = candidates.iter().find(is_first).filter(|_| work.tried.is_empty());
     let pool: Vec<Candidate>;
@@ -134,7 +141,7 @@ pub fn select_service(work: &Work, snapshot: &Snapshot) -> Selection {
 
 /// Unavailable services without an alternative, and the time when the first of them may be called. Contexts for them
 /// stay in the queue.
-pub fn unavailable_services(snapshot: &Snapshot, now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
+pub fn unavailable_services(snapshot: &Snapshot, now: Timestamp) -> (Vec<ServiceId>, Option<Timestamp>) {
     let offers = |entry: &Entry, name: &str| entry.service().capabilities.iter().any(|offer| offer.name == name);
     let could = |than: &Entry, name: &str| {
         snapshot.services.iter().any(|other| {

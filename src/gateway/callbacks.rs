@@ -45,7 +45,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
         },
         CallbackMessage::Outcome => {
             let found = found(tenant, &id, snapshot.clone()).await?;
-            connected = snapshot.service(&found.service).filter(|entry| entry.service().transport.connects());
+            connected = snapshot.service(found.service.as_str()).filter(|entry| entry.service().transport.connects());
             outcome(&snapshot, &found, body.into_bytes())?
         }
     };
@@ -74,7 +74,7 @@ async fn found(tenant: &TenantId, id: &ContextId, mut snapshot: Rc<Snapshot>) ->
 
 /// Reads a result, an error or a request for input as a response of the service.
 fn outcome(snapshot: &Snapshot, found: &ContextDetails, body: Vec<u8>) -> Result<CallbackReport, Problem> {
-    let schema = snapshot.service(&found.service).and_then(|entry| {
+    let schema = snapshot.service(found.service.as_str()).and_then(|entry| {
         let offers = &entry.service().capabilities;
         let at = offers.iter().position(|offer| offer.name == found.capability && offer.version == found.version)?;
         entry.output(at)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::services::capability::Capability;
@@ -18,7 +19,7 @@ use super::lists::page;
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Offer<'a> {
-    service: &'a str,
+    service: &'a ServiceId,
     #[cfg_attr(test, schemars(with = "narthex_core::services::ServiceStatus"))]
     status: &'a str,
     tier: u64,
@@ -66,7 +67,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let mut found: BTreeMap<(&str, &semver::Version), CapabilityView<'_>> = BTreeMap::new();
     for entry in &caller.snapshot.services {
         let service = entry.service();
-        if of.as_ref().is_some_and(|id| *id != service.id) {
+        if of.as_ref().is_some_and(|id| id != service.id.as_str()) {
             continue;
         }
         for capability in &service.capabilities {

@@ -9,6 +9,7 @@ use narthex_core::access::principal::Principal;
 use narthex_core::access::principal::denied;
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::json::Fault;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::NewContext;
@@ -41,7 +42,9 @@ fn no_route(reason: NoRoute, new: &NewContext<'_>) -> Problem {
         NoRoute::Tags => {
             Problem::invalid(vec![Fault::new("#/tags", format!("no service that offers {name} has all of these tags"))])
         }
-        NoRoute::Forbidden => denied(&format!("contexts:create:{}.{name}", new.service.as_deref().unwrap_or("*"))),
+        NoRoute::Forbidden => {
+            denied(&format!("contexts:create:{}.{name}", new.service.as_ref().map_or("*", ServiceId::as_str)))
+        }
         NoRoute::Unavailable => {
             Problem::new(Code::NoServiceAvailable, format!("Every service that offers {name} is draining or offline."))
                 .with_header("Retry-After", "5")
@@ -80,7 +83,7 @@ pub fn decide(
 ) -> Result<Decision, Problem> {
     let wanted = RouteRequest {
         capability: &new.capability,
-        service: new.service.as_deref(),
+        service: new.service.as_ref(),
         version: new.version.as_ref(),
         pre_releases: false,
         tags: &new.tags,

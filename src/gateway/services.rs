@@ -7,6 +7,7 @@ use crate::platform::secret_box;
 use crate::transport;
 use narthex_core::base::json::Fault;
 use narthex_core::base::names::valid_id;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::etag;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::services::{self, ServiceKind};
@@ -32,6 +33,11 @@ pub fn check_id(id: &str) -> Result<(), Problem> {
     Err(Problem::invalid(vec![Fault::new("#/id", detail)]))
 }
 
+/// The id of a service that a request names; not found if no service can have it.
+pub fn service_id(caller: &Caller, id: &str) -> Result<ServiceId, Problem> {
+    caller.snapshot.service_id(id).ok_or_else(|| Problem::not_found("service"))
+}
+
 /// Secrets are stored encrypted or not at all.
 pub fn require_key() -> Result<(), Problem> {
     if secret_box::newest().is_some() {
@@ -48,7 +54,7 @@ pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     check_id(id)?;
     let condition = call.condition()?;
     let document = call.json_text().await?;
-    let ask = Ask::PutService { id: id.into(), document, condition, rules: call.write_rules() };
+    let ask = Ask::PutService { id: service_id(caller, id)?, document, condition, rules: call.write_rules() };
     written(tools::after_write(caller, ask_registry(caller, ask).await?).await?)
 }
 
@@ -56,7 +62,7 @@ pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pro
     require_key()?;
     let condition = call.condition()?;
     let patch = call.merge_patch().await?;
-    let ask = Ask::PatchService { id: id.into(), patch, condition, rules: call.write_rules() };
+    let ask = Ask::PatchService { id: service_id(caller, id)?, patch, condition, rules: call.write_rules() };
     written(tools::after_write(caller, ask_registry(caller, ask).await?).await?)
 }
 
@@ -69,14 +75,15 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, id: &str) -> Result<Ans
             (overlap_seconds, services::read_signing_secret(body))
         })
         .await?;
-    let ask = Ask::RotateSecret { id: id.into(), overlap_seconds, signing_secret };
+    let ask = Ask::RotateSecret { id: service_id(caller, id)?, overlap_seconds, signing_secret };
     written(ask_registry(caller, ask).await?)
 }
 
 pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
-    match ask_registry(caller, Ask::DeleteService { id: id.into(), condition: call.condition()? }).await? {
+    let (condition, id) = (call.condition()?, service_id(caller, id)?);
+    match ask_registry(caller, Ask::DeleteService { id: id.clone(), condition }).await? {
         Reply::Done => {
-            let (tenant, id) = (caller.principal.tenant.clone(), id.to_string());
+            let tenant = caller.principal.tenant.clone();
             call.keep_running(async move { transport::mcp::close_service(&tenant, &id).await });
             Ok(Answer::empty(204))
         }

@@ -10,6 +10,7 @@ use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 use super::registry_client::ask_registry;
 use super::service_view::written;
+use super::services::service_id;
 
 /// Reads the tools of a service that was just written. If that fails, the response is that of the write.
 pub async fn after_write(caller: &Caller, reply: Reply) -> Result<Reply, Problem> {
@@ -19,7 +20,7 @@ pub async fn after_write(caller: &Caller, reply: Reply) -> Result<Reply, Problem
     }
     let tenant = &caller.principal.tenant;
     let snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
-    let read = match snapshot.service(&service.service.id) {
+    let read = match snapshot.service(service.service.id.as_str()) {
         Some(entry) => catalogue_refresh::refresh(tenant, entry).await.map_err(internal)?,
         None => None,
     };
@@ -33,7 +34,7 @@ pub async fn after_write(caller: &Caller, reply: Reply) -> Result<Reply, Problem
 /// Serves tools that are held back: those in the body, or all.
 pub async fn accept(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let names = call.read_optional_body(|body| body.strings("names", 500, 128)).await?;
-    match ask_registry(caller, Ask::AcceptTools { id: id.into(), names }).await? {
+    match ask_registry(caller, Ask::AcceptTools { id: service_id(caller, id)?, names }).await? {
         Reply::Unchanged => {
             let detail = "must name a tool that is held back";
             Err(Problem::invalid(vec![Fault::new("#/names", detail)]))

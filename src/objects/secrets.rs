@@ -1,6 +1,7 @@
 //! A service's secrets, decrypted where the service is called: in a Worker, and in its lane for probes.
 
 use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret};
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use std::borrow::Cow;
 
@@ -19,8 +20,12 @@ pub const SIGNING_SECRET: &str = "signing_secret";
 pub const CREDENTIALS: &str = "credentials";
 
 /// The associated data of a service's secret.
-pub fn service_secret_data<'a>(tenant: &'a TenantId, service: &'a str, field: &'static str) -> AssociatedData<'a> {
-    AssociatedData { tenant, kind: "service", id: service, field }
+pub fn service_secret_data<'a>(
+    tenant: &'a TenantId,
+    service: &'a ServiceId,
+    field: &'static str,
+) -> AssociatedData<'a> {
+    AssociatedData { tenant, kind: "service", id: service.as_str(), field }
 }
 
 /// A service's secrets in stored form.
@@ -57,7 +62,7 @@ pub struct DecryptedSecrets {
 impl DecryptedSecrets {
     pub async fn of(
         tenant: &TenantId,
-        service: &str,
+        service: &ServiceId,
         stored: StoredSecrets<'_>,
         now: Timestamp,
     ) -> Result<Self, Failure> {

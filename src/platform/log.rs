@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context_store::StorageError;
 
@@ -160,6 +161,7 @@ value_from! {
     &'a String: |text| Value::Text(text);
     String: |text| Value::Owned(text);
     &'a TenantId: |tenant| Value::Text(tenant.as_str());
+    &'a ServiceId: |service| Value::Text(service.as_str());
     &'a PrincipalId: |principal| Value::Text(principal.as_str());
     &'a ObjectName: |name| Value::Text(name.as_str());
     &'a Failure: |failure| Value::Text(&failure.0);

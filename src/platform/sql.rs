@@ -9,6 +9,7 @@ use wasm_bindgen::prelude::*;
 use super::Failure;
 use super::objects::Kind;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::sequence::Sequence;
@@ -50,6 +51,12 @@ impl<'a> From<&'a String> for Value<'a> {
 impl<'a> From<&'a TenantId> for Value<'a> {
     fn from(tenant: &'a TenantId) -> Self {
         Value::Text(tenant.as_str())
+    }
+}
+
+impl<'a> From<&'a ServiceId> for Value<'a> {
+    fn from(service: &'a ServiceId) -> Self {
+        Value::Text(service.as_str())
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::calls::{self, BodyStream, CallResponse, Method, Reading, Request};
 use crate::platform::http::Headers;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::openai::stream::{Reader, Step, whole};
 use narthex_core::calling::openai::{self, StreamRequest};
@@ -33,7 +34,7 @@ thread_local! {
 /// An endpoint, as it is registered.
 pub struct Endpoint<'a> {
     pub tenant: &'a TenantId,
-    pub service: &'a str,
+    pub service: &'a ServiceId,
     pub address: &'a Address,
     /// The model for requests that do not name one.
     pub model: Option<&'a str>,

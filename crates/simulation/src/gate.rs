@@ -1,5 +1,6 @@
 //! How a worker gets a permit for a service, as in `execution/gate.rs`.
 
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::context::lease::Hold;
@@ -42,8 +43,8 @@ pub fn entrant(work: &Work, admitted: bool) -> Waiter {
 }
 
 impl World {
-    pub fn service_called(&self, name: &str) -> usize {
-        self.services.iter().position(|service| service.name == name).unwrap()
+    pub fn service_called(&self, name: &ServiceId) -> usize {
+        self.services.iter().position(|service| service.name == *name).unwrap()
     }
 
     /// Returns an unused permit.

@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use narthex_core::base::id::ContextId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
 use narthex_core::context::idempotency::Claim;
@@ -36,7 +37,7 @@ pub enum Ask {
     Commit { id: ContextId, report: AttemptReport, stays_ms: u64 },
     Lease { id: ContextId },
     Renew { id: ContextId, hold: Hold },
-    Claim { gated: Vec<String>, without: Vec<String> },
+    Claim { gated: Vec<ServiceId>, without: Vec<ServiceId> },
     PutBack { id: ContextId, until: Option<Timestamp> },
     Refuse { id: ContextId, error: ContextError },
     CallBack { id: ContextId, lease: LeaseNumber, said: CallbackReport },
@@ -86,7 +87,7 @@ pub struct Work {
     pub admission: Admission,
     pub hold: Hold,
     pub attempt: u64,
-    pub tried: Vec<String>,
+    pub tried: Vec<ServiceId>,
 }
 
 #[derive(Debug)]

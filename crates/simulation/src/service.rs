@@ -1,6 +1,7 @@
 //! Services: some work, some reject, some fail after the work, some accept it and call back.
 
 use narthex_core::base::id::ContextId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::calling::response::{self, CallResult};
 use narthex_core::context::ReportedOutcome;
 use narthex_core::context::lease::{Hold, LeaseNumber};
@@ -10,13 +11,13 @@ use crate::messages::{Actor, Ask, CallbackReport, Event, Reply, Work};
 use crate::world::{World, raw};
 
 pub struct Service {
-    pub name: String,
+    pub name: ServiceId,
     pub lane: LaneObject,
 }
 
 impl Service {
     pub fn new(number: u64) -> Self {
-        Self { name: format!("s{number}"), lane: LaneObject::default() }
+        Self { name: ServiceId::from_stored(format!("s{number}")), lane: LaneObject::default() }
     }
 }
 
@@ -44,7 +45,7 @@ fn http(status: u16, body: &str) -> CallResult {
 }
 
 /// The outcome that a response means for the caller.
-pub fn read(service: &str, answer: CallResult) -> ReportedOutcome {
+pub fn read(service: &ServiceId, answer: CallResult) -> ReportedOutcome {
     response::read(service, answer, None).outcome
 }
 
@@ -162,7 +163,7 @@ impl World {
             if job.asks {
                 self.checker.did_only_ask(&id, lease);
             }
-            CallbackReport::Outcome(read("s", end))
+            CallbackReport::Outcome(read(&"s".into(), end))
         };
         self.jobs[at].pending = self.ask(Actor::Job(at), store, Ask::CallBack { id, lease, said });
     }

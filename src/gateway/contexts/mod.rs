@@ -125,7 +125,7 @@ impl Canceller {
     }
 
     async fn notify(&self, snapshot: &Snapshot, id: &ContextId, background: &Background) {
-        let Some(entry) = snapshot.service(&background.service) else { return };
+        let Some(entry) = snapshot.service(background.service.as_str()) else { return };
         if entry.service().transport.connects() {
             return lanes::withdraw(&self.tenant, entry, id, true).await;
         }

@@ -22,6 +22,7 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
@@ -88,7 +89,7 @@ pub async fn work(
     call: &Call,
     principal: &Principal,
     snapshot: &Snapshot,
-    service: &str,
+    service: &ServiceId,
     capability: &str,
 ) -> Result<(), Problem> {
     let pools = snapshot.limits.iter().filter_map(|policy| {
@@ -103,7 +104,12 @@ pub async fn work(
 }
 
 /// As [`work`], for a schedule. The objects are asked each time, as it is not urgent.
-pub async fn scheduled(tenant: &TenantId, snapshot: &Snapshot, service: &str, capability: &str) -> Result<(), Problem> {
+pub async fn scheduled(
+    tenant: &TenantId,
+    snapshot: &Snapshot,
+    service: &ServiceId,
+    capability: &str,
+) -> Result<(), Problem> {
     let mut taken: Vec<(PoolRef, QuotaLeaseNumber)> = Vec::new();
     for policy in snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests) {
         let Some(value) = policy.limit.pool_of_work(service, capability) else { continue };

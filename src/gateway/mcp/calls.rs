@@ -9,6 +9,7 @@ use crate::execution::notifications::Notifications;
 use crate::platform::streams::Stream;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::json::Object;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::context::create_request::{MAX_PARAMETERS_BYTES, NewContext};
 use narthex_core::context::status::{Priority, Source};
 use narthex_core::http::prefer::Prefer;
@@ -177,7 +178,7 @@ struct ToolCall<'a> {
 
 /// How a call is executed and answered.
 struct Plan {
-    service: String,
+    service: ServiceId,
     capability: String,
     mode: ResponseMode,
     /// The tool can only be called as a task.
@@ -231,7 +232,7 @@ impl ToolCall<'_> {
         Ok(match self.client {
             Client::Modern(envelope) => {
                 let Principal { tenant, principal, .. } = &caller.principal;
-                let (scope, CallParams { name, arguments, .. }) = (self.scope.0.unwrap_or_default(), &self.params);
+                let (scope, CallParams { name, arguments, .. }) = (self.scope.name(), &self.params);
                 let identity = CallIdentity::new(tenant, principal, scope, name, arguments);
                 let identity =
                     identity.ok_or_else(|| Error::Params("The arguments are not acceptable JSON.".into()))?;

@@ -64,7 +64,8 @@ pub async fn serve(
             refresh_caller(call, caller).await?;
             let unsupported = || Error::Method { name: request.method.clone(), legacy: true };
             let session = session.filter(|_| server_features::has_resources(scope, caller)).ok_or_else(unsupported)?;
-            caller.principal.require(&server_features::permission(scope.0.unwrap_or_default(), "resources"))?;
+            let service = scope.0.ok_or_else(unsupported)?;
+            caller.principal.require(&server_features::permission(service, "resources"))?;
             session.set_watched(uri, request.method == "resources/subscribe").await?;
             Ok(MethodResponse::Result("{}".into()))
         }

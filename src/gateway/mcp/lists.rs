@@ -14,6 +14,7 @@ use crate::platform::clock;
 use crate::transport::mcp::Peer;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::json::Object;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::page_cursor;
 use narthex_core::mcp::app_uris::{self, Apps, Claim};
 use narthex_core::mcp::error::Error;
@@ -72,7 +73,7 @@ pub async fn list_of_server(
 /// Reads one server's list from a cursor on, until it ends, a page is full, or the time is over.
 async fn read(
     peer: &Peer,
-    service: &str,
+    service: &ServiceId,
     listed: (ForwardedMethod, &str),
     from: Option<String>,
     options: RelayOptions<'_>,
@@ -107,7 +108,7 @@ fn read_all<'c>(
     from: Option<String>,
     options: RelayOptions<'c>,
     is_over: &'c Cell<bool>,
-) -> impl Stream<Item = (&'c str, Option<ListRead>)> {
+) -> impl Stream<Item = (&'c ServiceId, Option<ListRead>)> {
     let mut from = from;
     let with_cursor: Vec<_> = entries.into_iter().map(|entry| (entry, from.take())).collect();
     let latest_start = clock::now().plus_ms(START_MS);
@@ -122,7 +123,7 @@ fn read_all<'c>(
         (entry, from, admitted)
     });
     let lists = started.map(move |(entry, from, admitted)| async move {
-        let id = entry.service().id.as_str();
+        let id = &entry.service().id;
         let peer = match admitted {
             None => return (id, None),
             Some(Ok(())) => peer(call, caller, entry, options.client).await,
@@ -140,7 +141,7 @@ fn read_all<'c>(
 /// Fills a page from several servers' lists; once it is full, no further reads start. Reads under way run to their end,
 /// as they open sessions and use limits.
 async fn fill_page<'c>(
-    lists: impl Stream<Item = (&'c str, Option<ListRead>)>,
+    lists: impl Stream<Item = (&'c ServiceId, Option<ListRead>)>,
     is_over: &Cell<bool>,
 ) -> CombinedPage<'c> {
     let mut lists = std::pin::pin!(lists);
@@ -184,7 +185,7 @@ pub async fn combined_list(
     if let Some(after) = &after {
         let (service, cursor) = placed(after);
         entries.retain(|entry| entry.service().id.as_str() >= service);
-        let is_there = entries.first().is_some_and(|entry| entry.service().id == service);
+        let is_there = entries.first().is_some_and(|entry| entry.service().id.as_str() == service);
         from = cursor.filter(|_| is_there).map(Into::into);
     }
     let is_over = Cell::new(false);
@@ -195,7 +196,7 @@ pub async fn combined_list(
     let CombinedPage { items, left_out, next, .. } = page;
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     let listers = listers(&items);
-    let named = |(service, item): (&str, Item)| {
+    let named = |(service, item): (&ServiceId, Item)| {
         let is_unique = is_complete && listers.get(&item.own).is_some_and(|services| services.len() == 1);
         let name = match list {
             "prompts" => names::prompt(service, &item.own),
@@ -226,8 +227,8 @@ fn with_omissions(result: &str, omissions: &Omissions) -> Option<String> {
 }
 
 /// The services that list each app URI.
-fn listers<'c>(listed: &[(&'c str, Item)]) -> BTreeMap<String, BTreeSet<&'c str>> {
-    let mut listers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+fn listers<'c>(listed: &[(&'c ServiceId, Item)]) -> BTreeMap<String, BTreeSet<&'c ServiceId>> {
+    let mut listers: BTreeMap<String, BTreeSet<&ServiceId>> = BTreeMap::new();
     for (service, item) in listed.iter().filter(|(_, item)| item.own.starts_with(app_uris::SCHEME)) {
         listers.entry(item.own.clone()).or_default().insert(service);
     }
@@ -241,15 +242,15 @@ pub async fn app_owner(
     servers: &[&Entry],
     options: RelayOptions<'_>,
     uri: &str,
-) -> Result<String, Error> {
+) -> Result<ServiceId, Error> {
     let unknown_uri = || Error::Params("No such resource, or you do not have access to it.".into());
     let is_over = Cell::new(false);
     let apps = Apps::of(caller.snapshot.services.iter().map(Entry::service));
     if let Claim::Of(service) = apps.claim(uri) {
-        return Ok(service.into());
+        return Ok(service.clone());
     }
-    let has_resources = |service: &&str| servers.iter().any(|entry| entry.service().id == *service);
-    let mut claimants: BTreeSet<&str> = apps.claimants(uri).filter(has_resources).collect();
+    let has_resources = |service: &&ServiceId| servers.iter().any(|entry| entry.service().id == **service);
+    let mut claimants: BTreeSet<&ServiceId> = apps.claimants(uri).filter(has_resources).collect();
     let mut unread = BTreeSet::new();
     if claimants.is_empty() {
         if let [only] = servers {
@@ -268,5 +269,5 @@ pub async fn app_owner(
             }
         }
     }
-    app_uris::resolve(&apps, uri, &claimants, &unread).map(Into::into).map_err(Error::Params)
+    app_uris::resolve(&apps, uri, &claimants, &unread).cloned().map_err(Error::Params)
 }

@@ -30,7 +30,7 @@ use serde_json::value::RawValue;
 
 use crate::auth::{self, Age};
 use crate::execution::Timings;
-use narthex_core::base::names::valid_id;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::mcp::BATCHED;
 use narthex_core::mcp::allowed_origin::{OwnOrigins, is_allowed};
@@ -44,6 +44,7 @@ use super::answer::{Answer, JSON};
 use super::authenticate::authenticated;
 use super::call::{Call, Caller, MAX_BODY_BYTES};
 use super::limits;
+use super::services::service_id;
 use calls::ResponseMode;
 use session::Session;
 
@@ -61,17 +62,22 @@ enum MethodResponse {
 
 /// The tools behind a path: those of one service under its own names, or those of all services.
 #[derive(Clone, Copy)]
-struct EndpointScope<'p>(Option<&'p str>);
+struct EndpointScope<'p>(Option<&'p ServiceId>);
 
-impl EndpointScope<'_> {
+impl<'p> EndpointScope<'p> {
     /// Whether the endpoint combines all services, under names that identify their service.
     fn is_combined(self) -> bool {
         self.0.is_none()
     }
+
+    /// The service's id; empty at the combined endpoint.
+    fn name(self) -> &'p str {
+        self.0.map_or("", ServiceId::as_str)
+    }
 }
 
 pub async fn serve(call: &Call, service: Option<&str>) -> Answer {
-    match handle(call, EndpointScope(service)).await {
+    match handle(call, service).await {
         Ok(answer) => answer,
         Err(error) => error_answer(call, None, &error),
     }
@@ -93,11 +99,10 @@ pub fn reject_foreign_origin(call: &Call) -> Option<Answer> {
     Some(error_answer(call, None, &Problem::new(Code::PermissionDenied, detail).into()))
 }
 
-async fn handle(call: &Call, scope: EndpointScope<'_>) -> Result<Answer, Error> {
+async fn handle(call: &Call, service: Option<&str>) -> Result<Answer, Error> {
     let mut caller = authenticated(call, Age::Any).await?;
-    if scope.0.is_some_and(|id| !valid_id(id)) {
-        return Err(Problem::not_found("service").into());
-    }
+    let service = service.map(|id| service_id(&caller, id)).transpose()?;
+    let scope = EndpointScope(service.as_ref());
     if call.method() != "POST" {
         return session_operation(call, &mut caller, scope).await;
     }

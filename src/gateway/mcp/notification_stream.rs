@@ -25,6 +25,7 @@ use crate::platform::streams::Stream;
 use crate::platform::{Failure, clock, settings};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::id::ContextId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
 use narthex_core::events::sequence::Sequence;
@@ -71,7 +72,7 @@ pub(super) struct Topics {
 pub(super) struct NotificationStream {
     pub(super) principal: Principal,
     pub(super) snapshot: Rc<Snapshot>,
-    pub(super) service: Option<String>,
+    pub(super) service: Option<ServiceId>,
     pub(super) reader: Reader,
     /// The digest of the visible tools, if the reader is notified of changes.
     tools: Option<String>,
@@ -133,7 +134,7 @@ impl NotificationStream {
         let notifications = Self {
             principal: caller.principal.clone(),
             snapshot: caller.snapshot.clone(),
-            service: scope.0.map(Into::into),
+            service: scope.0.cloned(),
             reader,
             // The earlier stream may have shown other tools.
             tools: tools_topic.then(|| if resumes { String::new() } else { digest() }),
@@ -280,8 +281,9 @@ impl NotificationStream {
         }
         let (principal, snapshot) = (&self.principal, &self.snapshot);
         let in_session = matches!(self.reader, Reader::Session(..));
-        self.servers
-            .retain_mut(|server| server.refresh_permissions(principal, snapshot.service(&server.service), in_session));
+        self.servers.retain_mut(|server| {
+            server.refresh_permissions(principal, snapshot.service(server.service.as_str()), in_session)
+        });
         if let Reader::Session(session, number) = &self.reader {
             let reply = session.ask(SessionAsk::Listens { number: *number, takes: false }).await;
             if !matches!(reply, Ok(SessionReply::Listens { .. })) {
@@ -289,7 +291,7 @@ impl NotificationStream {
             }
         }
         let Some(before) = &mut self.tools else { return Ok(Some(false)) };
-        let digest = tools::visible_digest(&self.snapshot, &self.principal, EndpointScope(self.service.as_deref()));
+        let digest = tools::visible_digest(&self.snapshot, &self.principal, EndpointScope(self.service.as_ref()));
         let changed = *before != digest;
         *before = digest;
         Ok(Some(changed))

@@ -52,7 +52,7 @@ async fn route(
     let options = RelayOptions { client, meta: meta.as_deref() };
     let caller = &*caller;
     if let Some(id) = scope.0 {
-        let entry = caller.snapshot.service(id).filter(|entry| declares(entry, method.declared));
+        let entry = caller.snapshot.service(id.as_str()).filter(|entry| declares(entry, method.declared));
         let entry = entry.ok_or_else(unsupported)?;
         caller.principal.require(&permission(id, method.kind))?;
         let params = request.params.map_or("{}", RawValue::get);
@@ -97,7 +97,7 @@ async fn owner<'c>(
         let detail = if matches!(subject, Subject::Prompt(_)) { NO_PROMPT } else { NO_RESOURCE };
         Error::Params(detail.into())
     };
-    let ids = || servers.iter().map(|entry| entry.service().id.as_str());
+    let ids = || servers.iter().map(|entry| &entry.service().id);
     let (id, own_name) = match subject {
         Subject::Prompt(name) => {
             ids().find_map(|id| Some((id, names::own_prompt(id, name)?.to_string()))).ok_or_else(unknown)?
@@ -106,11 +106,11 @@ async fn owner<'c>(
             Some(found) => found,
             None if uri.starts_with(app_uris::SCHEME) => {
                 let id = lists::app_owner(call, caller, servers, options, uri).await?;
-                (ids().find(|candidate| *candidate == id).ok_or_else(unknown)?, uri.clone())
+                (ids().find(|candidate| **candidate == id).ok_or_else(unknown)?, uri.clone())
             }
             None => return Err(unknown()),
         },
     };
-    let entry = servers.iter().find(|entry| entry.service().id == id).ok_or_else(unknown)?;
+    let entry = servers.iter().find(|entry| entry.service().id == *id).ok_or_else(unknown)?;
     Ok((entry, own_name))
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::{Entry, Snapshot};
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::mcp::app_uris::Apps;
 use narthex_core::mcp::resource_links::{Links, may_link};
 
@@ -18,9 +19,8 @@ pub fn rewrite<'r>(
     result: Option<&'r RawValue>,
 ) -> Option<Cow<'r, str>> {
     #[derive(Deserialize)]
-    struct ResultView<'a> {
-        #[serde(borrow)]
-        service: Cow<'a, str>,
+    struct ResultView {
+        service: ServiceId,
         #[serde(default)]
         tool_result: bool,
     }
@@ -28,7 +28,7 @@ pub fn rewrite<'r>(
     if !combined || !may_link(text) {
         return Some(Cow::Borrowed(text));
     }
-    let Some(view) = serde_json::from_str::<ResultView<'_>>(view.get()).ok().filter(|view| view.tool_result) else {
+    let Some(view) = serde_json::from_str::<ResultView>(view.get()).ok().filter(|view| view.tool_result) else {
         return Some(Cow::Borrowed(text));
     };
     let apps = Apps::of(snapshot.services.iter().map(Entry::service));

@@ -2,12 +2,13 @@
 
 use crate::objects::registry::snapshot::Entry;
 use narthex_core::access::principal::Principal;
+use narthex_core::base::service_id::ServiceId;
 
 use super::super::call::Caller;
 use super::EndpointScope;
 
 /// The permission to use one kind of a service's features.
-pub(super) fn permission(service: &str, kind: &str) -> String {
+pub(super) fn permission(service: &ServiceId, kind: &str) -> String {
     format!("contexts:create:{service}.{kind}")
 }
 
@@ -18,14 +19,14 @@ pub(super) fn declares(entry: &Entry, name: &str) -> bool {
 
 /// Whether the endpoint is that of one server with resources.
 pub(super) fn has_resources(scope: EndpointScope<'_>, caller: &Caller) -> bool {
-    scope.0.and_then(|id| caller.snapshot.service(id)).is_some_and(|entry| declares(entry, "resources"))
+    scope.0.and_then(|id| caller.snapshot.service(id.as_str())).is_some_and(|entry| declares(entry, "resources"))
 }
 
 /// Whether a server behind the endpoint keeps sessions: each client then has its own session at that server.
 pub(super) fn has_sessions(scope: EndpointScope<'_>, caller: &Caller) -> bool {
     let keeps = |entry: &Entry| entry.service().catalogue.as_ref().is_some_and(|catalogue| catalogue.server.sessions);
     match scope.0 {
-        Some(id) => caller.snapshot.service(id).is_some_and(keeps),
+        Some(id) => caller.snapshot.service(id.as_str()).is_some_and(keeps),
         None => caller.snapshot.services.iter().any(|entry| keeps(entry) && may_use(&caller.principal, entry)),
     }
 }
@@ -47,7 +48,7 @@ pub(super) fn may_use(principal: &Principal, entry: &Entry) -> bool {
 pub fn declared(scope: EndpointScope<'_>, caller: &Caller, legacy: bool) -> String {
     let entries = || {
         let all = caller.snapshot.services.iter().filter(|entry| entry.service().transport.upstream().is_some());
-        all.filter(|entry| scope.0.is_none_or(|id| id == entry.service().id))
+        all.filter(|entry| scope.0.is_none_or(|id| *id == entry.service().id))
     };
     let member = |name: &&str| {
         let entry = entries().find(|entry| declares(entry, name))?;

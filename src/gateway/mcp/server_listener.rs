@@ -7,6 +7,7 @@ use crate::objects::registry::snapshot::Entry;
 use crate::platform::{clock, settings};
 use crate::transport::mcp::{NotificationStream, Peer, Subscription, listen, update_watches};
 use narthex_core::access::principal::Principal;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::mcp::subscription::{SubscriptionFilter, passes_in_session};
@@ -21,7 +22,7 @@ const LISTEN_MS: u64 = 3_600_000;
 pub type NotificationFeed = LocalBoxStream<'static, (String, String)>;
 
 pub struct ServerListener {
-    pub service: String,
+    pub service: ServiceId,
     peer: Peer,
     /// What the caller may receive.
     allowed: SubscriptionFilter,
@@ -37,7 +38,7 @@ pub struct ServerListener {
 }
 
 /// The notifications of a service that a principal may receive.
-pub fn allowed(principal: &Principal, service: &str) -> SubscriptionFilter {
+pub fn allowed(principal: &Principal, service: &ServiceId) -> SubscriptionFilter {
     let may = |kind: &str| principal.may(&server_features::permission(service, kind));
     let (prompts_list_changed, resources_list_changed) = (may("prompts"), may("resources"));
     SubscriptionFilter {

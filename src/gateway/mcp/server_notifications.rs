@@ -9,6 +9,7 @@ use crate::platform::streams::Stream;
 use crate::transport::mcp::catalogue_refresh;
 use crate::transport::mcp::services_of;
 use narthex_core::base::json::Object;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::mcp::responses;
 use narthex_core::mcp::subscription::{SubscriptionFilter, notification, notification_outside};
 
@@ -31,7 +32,7 @@ impl NotificationStream {
             Err(_) => return true,
         };
         for id in self.missing_servers(session, services) {
-            let Some(entry) = self.snapshot.service(&id) else { continue };
+            let Some(entry) = self.snapshot.service(id.as_str()) else { continue };
             let client = ClientProfile::legacy(Some(session));
             self.servers.extend(ServerListener::new(&self.principal, &self.origin, entry, client).await);
         }
@@ -53,26 +54,28 @@ impl NotificationStream {
 
     /// The services that the stream must listen to and does not yet.
     /// `services`: those where the session has sessions, opened by any isolate.
-    fn missing_servers(&self, session: &Session, services: Vec<String>) -> Vec<String> {
-        let all: Vec<String> = match &self.service {
+    fn missing_servers(&self, session: &Session, services: Vec<ServiceId>) -> Vec<ServiceId> {
+        let all: Vec<ServiceId> = match &self.service {
             Some(id) => vec![id.clone()],
             None => {
                 let here = services_of(session.name());
-                let more = here.iter().map(ToString::to_string).filter(|id| !services.contains(id));
-                let more: BTreeSet<String> = more.collect();
+                let more: BTreeSet<ServiceId> = here.into_iter().filter(|id| !services.contains(id)).collect();
                 services.into_iter().chain(more).collect()
             }
         };
-        let is_known = |id: &String| self.servers.iter().any(|server| server.service == *id);
+        let is_known = |id: &ServiceId| self.servers.iter().any(|server| server.service == *id);
         let room = MAX_SERVERS.saturating_sub(self.servers.len());
         all.into_iter().filter(|id| !is_known(id)).take(room).collect()
     }
 
     /// Writes a notification that a server sent during a call, if the client may receive it.
-    fn write_noted(&self, stream: &Stream, service: &str, method: &str) {
-        let is_here = self.service.as_deref().is_none_or(|id| id == service);
+    fn write_noted(&self, stream: &Stream, service: &ServiceId, method: &str) {
+        let is_here = self.service.as_ref().is_none_or(|id| id == service);
         let allowed = server_listener::allowed(&self.principal, service);
-        if is_here && self.snapshot.service(service).is_some() && server_listener::may_forward(&allowed, method) {
+        if is_here
+            && self.snapshot.service(service.as_str()).is_some()
+            && server_listener::may_forward(&allowed, method)
+        {
             stream.write(&responses::event(&notification_outside(method, "{}")));
         }
     }

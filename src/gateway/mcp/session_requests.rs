@@ -33,7 +33,7 @@ use super::{EndpointScope, relay, server_features};
 /// The text that a session id is bound to.
 fn id_binding(caller: &Caller, scope: EndpointScope<'_>) -> String {
     let principal = &caller.principal;
-    format!("mcp session {} {} {}", principal.tenant, principal.principal, scope.0.unwrap_or_default())
+    format!("mcp session {} {} {}", principal.tenant, principal.principal, scope.name())
 }
 
 /// Opens a session for a client that supports elicitation, can watch resources, or needs a session at a server; returns
@@ -85,7 +85,7 @@ pub async fn end(call: &Call, caller: &Caller, session: &Session) -> Result<Answ
         // Sessions that other isolates opened.
         let others = upstreams.into_iter().filter(|(_, upstream)| !closed.contains(&upstream.session));
         join_all(others.map(|(service, upstream)| async move {
-            let entry = caller.snapshot.service(&service)?;
+            let entry = caller.snapshot.service(service.as_str())?;
             let (peer, _) = relay::peer(call, caller, entry, ClientProfile::legacy(Some(session))).await.ok()?;
             end_upstream(&peer, upstream).await;
             Some(())

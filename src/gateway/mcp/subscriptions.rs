@@ -78,7 +78,7 @@ pub async fn subscribe(
     let reader = Reader::Subscription(request.id.to_owned());
     let topics = Topics { tools: filter.tools_list_changed, tasks, after: None };
     let (hub, mut notifications) = NotificationStream::open(call, caller, scope, reader, topics).await?;
-    if let Some(entry) = scope.0.and_then(|id| caller.snapshot.service(id)) {
+    if let Some(entry) = scope.0.and_then(|id| caller.snapshot.service(id.as_str())) {
         let client = ClientProfile::modern(request.params);
         notifications.servers.extend(ServerListener::new(&caller.principal, &call.origin, entry, client).await);
     }
@@ -110,7 +110,9 @@ pub async fn open_get_stream(
     let reader = Reader::Session(session, number);
     let (hub, mut notifications) = NotificationStream::open(call, caller, scope, reader, topics).await?;
     notifications.polls_session = match scope.0 {
-        Some(id) => caller.snapshot.service(id).is_some_and(|entry| entry.service().transport.upstream().is_some()),
+        Some(id) => {
+            caller.snapshot.service(id.as_str()).is_some_and(|entry| entry.service().transport.upstream().is_some())
+        }
         None => server_features::has_sessions(scope, caller),
     };
     let (response, stream) = Stream::open(200, &stream_headers());

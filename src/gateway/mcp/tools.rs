@@ -8,6 +8,7 @@ use crate::objects::registry::snapshot::{Entry, Snapshot};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::json::Object;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::page_cursor;
 use narthex_core::http::problem::Problem;
 use narthex_core::mcp::app_uris::Apps;
@@ -46,14 +47,14 @@ fn latest(service: &Service) -> BTreeMap<&str, &Capability> {
     latest
 }
 
-fn tool_name(scope: EndpointScope<'_>, service: &str, capability: &str) -> String {
+fn tool_name(scope: EndpointScope<'_>, service: &ServiceId, capability: &str) -> String {
     if scope.is_combined() { names::tool(service, capability) } else { capability.into() }
 }
 
 /// The tool of this name at an endpoint, regardless of permissions.
 pub fn find<'s>(snapshot: &'s Snapshot, scope: EndpointScope<'_>, name: &str) -> Option<Tool<'s>> {
     if let Some(id) = scope.0 {
-        let entry = snapshot.service(id)?;
+        let entry = snapshot.service(id.as_str())?;
         let capability = latest(entry.service()).remove(name)?;
         return Some(Tool { entry, capability });
     }
@@ -87,7 +88,7 @@ pub fn instructions(scope: EndpointScope<'_>, caller: &Caller) -> String {
     }
     let may = |service: &&Service| may_use(&caller.principal, service);
     let text = match scope.0 {
-        Some(id) => caller.snapshot.service(id).map(Entry::service).map(|service| {
+        Some(id) => caller.snapshot.service(id.as_str()).map(Entry::service).map(|service| {
             let own = Some(service).filter(may).and_then(own_instructions);
             own.unwrap_or(&service.description).to_string()
         }),
@@ -104,7 +105,7 @@ pub fn instructions(scope: EndpointScope<'_>, caller: &Caller) -> String {
 /// Checks that the service of an endpoint exists.
 pub fn require_service(caller: &Caller, scope: EndpointScope<'_>) -> Result<(), Problem> {
     match scope.0 {
-        Some(id) if caller.snapshot.service(id).is_none() => Err(Problem::not_found("service")),
+        Some(id) if caller.snapshot.service(id.as_str()).is_none() => Err(Problem::not_found("service")),
         _ => Ok(()),
     }
 }
@@ -122,8 +123,7 @@ pub async fn list(
     let cursor = params.and_then(|params| Object::new(params.get(), "#").ok()?.raw("cursor"));
     // A cursor is bound to the principal and the endpoint that the list was made for.
     let principal = &caller.principal;
-    let binding =
-        format!("tools {} {} {} {legacy}", principal.tenant, principal.principal, scope.0.unwrap_or_default());
+    let binding = format!("tools {} {} {} {legacy}", principal.tenant, principal.principal, scope.name());
     let after = match cursor {
         Some(text) => {
             let text: String = serde_json::from_str(text.get()).map_err(|_| bad_cursor())?;
@@ -156,7 +156,7 @@ pub fn visible_digest(snapshot: &Snapshot, principal: &Principal, scope: Endpoin
     let mut all = String::new();
     let apps = apps(scope, snapshot);
     for service in services {
-        if service.draining || scope.0.is_some_and(|id| id != service.id) {
+        if service.draining || scope.0.is_some_and(|id| *id != service.id) {
             continue;
         }
         let links = links(scope, &apps, service);
@@ -187,7 +187,7 @@ fn page(
     services.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     for service in services {
         let past = after.is_some_and(|(id, _)| service.id.as_str() < id);
-        if past || service.draining || scope.0.is_some_and(|id| id != service.id) {
+        if past || service.draining || scope.0.is_some_and(|id| *id != service.id) {
             continue;
         }
         let links = links(scope, &apps, service);

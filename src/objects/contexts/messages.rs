@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::lease::{Hold, LeaseNumber};
@@ -85,10 +86,10 @@ pub enum Ask {
     Claim {
         lease_ms: u64,
         #[serde(default)]
-        gated: Vec<String>,
+        gated: Vec<ServiceId>,
         /// Services whose contexts are skipped.
         #[serde(default)]
-        without: Vec<String>,
+        without: Vec<ServiceId>,
         /// When one of those services may be tried again: a consumer is notified at that time.
         #[serde(default)]
         again_at: Option<Timestamp>,
@@ -314,10 +315,10 @@ pub struct Work {
     pub attempt: u64,
     /// Services that already failed this context.
     #[serde(default)]
-    pub tried: Vec<String>,
+    pub tried: Vec<ServiceId>,
     /// The subset of these that would fail it again in the same way.
     #[serde(default)]
-    pub hopeless: Vec<String>,
+    pub hopeless: Vec<ServiceId>,
     /// The answer to the service's input request.
     #[serde(default)]
     pub input: Option<Box<RawValue>>,
@@ -331,7 +332,7 @@ pub struct ContextDetails {
     pub owner: PrincipalId,
     pub capability: String,
     pub version: Version,
-    pub service: String,
+    pub service: ServiceId,
     pub status: Status,
     pub ended: bool,
     pub created_at: Timestamp,

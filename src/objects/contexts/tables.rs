@@ -15,6 +15,7 @@ use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql, Value};
 use narthex_core::base::id::{ContextId, row_key, ulid};
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Head;
 use narthex_core::context::idempotency::Claim;
@@ -253,14 +254,17 @@ impl Storage for Tables {
             .collect())
     }
 
-    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<ReadyContext>, StorageError> {
+    fn ready(&self, now: Timestamp, without: &[ServiceId], most: u64) -> Result<Vec<ReadyContext>, StorageError> {
         let rows = self.0.rows(
             "SELECT id, service FROM live WHERE status = 'queued' AND due <= CAST(?1 AS INTEGER) \
              AND service NOT IN (SELECT value FROM json_each(?2)) ORDER BY priority DESC, key \
              LIMIT CAST(?3 AS INTEGER)",
             &[now.0.into(), (&serde_json::to_string(without)?).into(), most.into()],
         )?;
-        let ready = |row: &Row| Some(ReadyContext { id: ContextId::parse(&row.text(0)?)?, service: row.text(1)? });
+        let ready = |row: &Row| {
+            let (id, service) = (ContextId::parse(&row.text(0)?)?, ServiceId::from_stored(row.text(1)?));
+            Some(ReadyContext { id, service })
+        };
         Ok(rows.iter().filter_map(ready).collect())
     }
 

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::platform::Failure;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
 use narthex_core::context::status::{ErrorCode, Priority, Source, Status};
@@ -18,7 +19,7 @@ pub(crate) struct View<'a> {
     id: &'a str,
     capability: &'a str,
     version: &'a Version,
-    service: &'a str,
+    service: &'a ServiceId,
     priority: Priority,
     source: Source,
     metadata: Option<&'a RawValue>,
@@ -72,7 +73,7 @@ struct ProgressView<'a> {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AttemptView<'a> {
     number: u64,
-    service: &'a str,
+    service: &'a ServiceId,
     outcome: AttemptOutcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<ErrorCode>,

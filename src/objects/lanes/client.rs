@@ -18,6 +18,7 @@ use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -103,7 +104,7 @@ pub struct Permit {
 /// A lane, with the fields of its messages.
 struct Lane {
     tenant: TenantId,
-    service: String,
+    service: ServiceId,
     configured_at: Timestamp,
     moved_at: Timestamp,
     max_concurrency: Option<u64>,

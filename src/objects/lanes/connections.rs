@@ -21,6 +21,7 @@ use crate::platform::{Failure, clock, log, random, tasks};
 use narthex_core::base::id::ulid;
 use narthex_core::base::json::{Fault, Invalid, MAX_DEPTH, check};
 use narthex_core::base::json_repair;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::close_code::ConnectionCloseCode;
 use narthex_core::calling::connection::frame::{
@@ -186,8 +187,9 @@ impl Inner {
         if self.connections.check_at.get().is_none() {
             self.connections.check_at.set(Some(now.plus_ms(CHECK_INTERVAL_MS)));
         }
-        let service =
-            self.state.identity.borrow().as_ref().map(|identity| identity.service.clone()).unwrap_or_default();
+        let identity = self.state.identity.borrow().clone();
+        // Every message names it.
+        let service = identity.map_or_else(|| ServiceId::from_stored(""), |identity| identity.service);
         let grace_seconds = self.state.grace_ms.get().unwrap_or_default() / 1000;
         let welcome =
             GatewayMessage::Welcome { connection: &id, service: &service, grace_seconds, ping_seconds: PING_SECONDS };

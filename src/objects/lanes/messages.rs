@@ -7,6 +7,7 @@ use crate::objects::events::messages::{Revocation, Viewer};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -22,7 +23,7 @@ use narthex_core::services::credentials::EncryptedCredentials;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
     pub tenant: TenantId,
-    pub service: String,
+    pub service: ServiceId,
     /// When that configuration was written; the newest counts.
     pub configured_at: Timestamp,
     /// When the service was given its address.

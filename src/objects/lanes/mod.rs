@@ -101,8 +101,8 @@ impl Inner {
         let busy_until: Timestamp = tables.get(BUSY_UNTIL)?.unwrap_or_default();
         let identity = known
             .as_ref()
-            .and_then(|state| Some(Identity { tenant: state.tenant.clone()?, service: state.service.clone() }))
-            .filter(|identity| !identity.service.is_empty());
+            .and_then(|state| Some(Identity { tenant: state.tenant.clone()?, service: state.service.clone()? }))
+            .filter(|identity| !identity.service.as_str().is_empty());
         let StoredState { record, moved_at, probe_at, unreported, grace_ms, is_leaving, .. } =
             known.unwrap_or_default();
         let connections = Connections::restore(object, &tables, grace_ms.unwrap_or_default(), now)?;
@@ -303,7 +303,7 @@ impl Inner {
             STATE,
             &StoredState {
                 tenant: Some(tenant),
-                service,
+                service: Some(service),
                 moved_at,
                 record,
                 probe_at,

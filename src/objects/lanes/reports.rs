@@ -69,7 +69,7 @@ impl Inner {
             return Err(Failure("a lane without a service".into()));
         };
         let snapshot = snapshot::any(&tenant).await?;
-        let offered = snapshot.service(&service).and_then(|entry| {
+        let offered = snapshot.service(service.as_str()).and_then(|entry| {
             let offers = &entry.service().capabilities;
             let is_it = |offer: &Capability| (&offer.name, &offer.version) == (&delivery.capability, &delivery.version);
             let at = offers.iter().position(is_it)?;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use futures_channel::oneshot;
 use serde::{Deserialize, Serialize};
 
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::lane::health::StatusReason;
@@ -16,9 +17,9 @@ use super::messages::{ProbeReport, Target};
 /// The stored state of a lane.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct StoredState {
-    /// Every stored state has one.
+    /// Every stored state has both.
     pub tenant: Option<TenantId>,
-    pub service: String,
+    pub service: Option<ServiceId>,
     #[serde(default)]
     pub moved_at: Timestamp,
     #[serde(rename = "kept")]
@@ -40,7 +41,7 @@ pub(super) struct StoredState {
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     pub tenant: TenantId,
-    pub service: String,
+    pub service: ServiceId,
 }
 
 /// Everything that is forgotten when the service is deleted.

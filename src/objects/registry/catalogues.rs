@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::platform::{clock, log_event};
 use narthex_core::access::audit::Actor;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::{Reach, TooLarge};
 use narthex_core::services::tool_catalogue::{Catalogue, CatalogueUpdate, ToolsRead};
@@ -20,11 +21,13 @@ impl Inner {
     pub(super) fn renew_tools(
         &self,
         by: &Actor,
-        id: &str,
+        id: &ServiceId,
         url: &str,
         read: Result<ToolsRead, String>,
     ) -> Result<Reply, WriteError> {
-        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id)? else { return Ok(Reply::Absent) };
+        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
+            return Ok(Reply::Absent);
+        };
         let Some(upstream) = registered.service.transport.upstream().filter(|upstream| upstream.url == url) else {
             // The service has another address in the meantime.
             return Ok(Reply::Unchanged);
@@ -69,8 +72,15 @@ impl Inner {
     }
 
     /// Accepts tools that are held back: the named ones, or all.
-    pub(super) fn accept_tools(&self, by: &Actor, id: &str, names: Option<&[String]>) -> Result<Reply, WriteError> {
-        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id)? else { return Ok(Reply::Absent) };
+    pub(super) fn accept_tools(
+        &self,
+        by: &Actor,
+        id: &ServiceId,
+        names: Option<&[String]>,
+    ) -> Result<Reply, WriteError> {
+        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
+            return Ok(Reply::Absent);
+        };
         let catalogue = registered.service.catalogue.as_deref();
         let offered = &registered.service.capabilities;
         match catalogue.and_then(|catalogue| catalogue.accept(offered, names, clock::now())) {
@@ -105,13 +115,13 @@ impl Inner {
             changes: fields.map(|(name, from, to)| (name.to_string(), json!({"from": from, "to": to}))).collect(),
         };
         self.write_within(reach, &change, || {
-            self.tables.put(SERVICE, &id, &registered)?;
+            self.tables.put(SERVICE, id.as_str(), &registered)?;
             for changed in &changes {
                 let mut data = as_value(changed);
                 if let Some(members) = data.as_object_mut() {
                     members.insert("id".into(), id.as_str().into());
                 }
-                self.queue_event(&id, RegistryEvent::ServiceToolChanged, &data)?;
+                self.queue_event(id.as_str(), RegistryEvent::ServiceToolChanged, &data)?;
             }
             Ok(())
         })?;

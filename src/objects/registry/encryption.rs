@@ -9,6 +9,7 @@ use crate::platform::{Failure, clock, log_event, random, secret_box};
 use narthex_core::access::audit::fingerprint;
 use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret};
 use narthex_core::access::webhook_signature::Secret;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::services::RetiringSecret;
@@ -122,7 +123,7 @@ impl Inner {
     }
 
     /// Encrypts the secrets in a service's document or patch. They are validated when the document is read.
-    pub(super) async fn encrypt_fresh(&self, id: &str, document: &str) -> Result<NewSecrets, Failure> {
+    pub(super) async fn encrypt_fresh(&self, id: &ServiceId, document: &str) -> Result<NewSecrets, Failure> {
         let document: Value = serde_json::from_str(document).unwrap_or_default();
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
         let given = document.pointer("/credentials");
@@ -141,7 +142,7 @@ impl Inner {
 
     pub(super) async fn encrypt_signing(
         &self,
-        id: &str,
+        id: &ServiceId,
         given: Option<String>,
     ) -> Result<(String, EncryptedSecret), Failure> {
         let plain = given.unwrap_or_else(|| Secret::from_random(random::bytes()).text());
@@ -193,7 +194,7 @@ impl Inner {
         let (all, mut done) = (services.len() + documents.len(), 0);
         for service in services.into_iter().take(MAX_PER_SWEEP) {
             let id = service.service.id.clone();
-            done += self.log_failure(&id, self.encrypt_service_again(service, now).await);
+            done += self.log_failure(id.as_str(), self.encrypt_service_again(service, now).await);
         }
         for stored in documents.iter().take(MAX_PER_SWEEP) {
             done += self.log_failure(&stored.id, self.encrypt_document_again(stored, now).await);
@@ -253,9 +254,9 @@ impl Inner {
             self.reencrypt(service_secret_data(&tenant, &id, CREDENTIALS), value, now).await?;
         }
         // A concurrent write has already encrypted it.
-        let known: Option<StoredService> = self.tables.get(SERVICE, &id)?;
+        let known: Option<StoredService> = self.tables.get(SERVICE, id.as_str())?;
         if known.is_some_and(|known| (known.version, known.created_at) == (before.version, before.created_at)) {
-            self.tables.put(SERVICE, &id, &after)?;
+            self.tables.put(SERVICE, id.as_str(), &after)?;
             if needs_lane(&after.service) {
                 self.configure_lane(&after).await;
             }

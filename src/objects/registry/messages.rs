@@ -9,6 +9,7 @@ use narthex_core::access::tenant::Retention;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::json::Fault;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::version::{Generation, VersionNumber};
@@ -56,14 +57,14 @@ pub enum Ask {
         soft: Option<u64>,
     },
     PutService {
-        id: String,
+        id: ServiceId,
         document: String,
         condition: Condition,
         rules: WriteRules,
     },
     /// A merge patch (RFC 7396).
     PatchService {
-        id: String,
+        id: ServiceId,
         patch: String,
         condition: Condition,
         rules: WriteRules,
@@ -71,25 +72,25 @@ pub enum Ask {
     /// Replaces a service's signing secret by this one, or by a generated one. The old one also signs until the overlap
     /// is over.
     RotateSecret {
-        id: String,
+        id: ServiceId,
         overlap_seconds: u64,
         #[serde(default)]
         signing_secret: Option<String>,
     },
     /// The tools read from an MCP server at this URL, or why reading failed.
     RenewTools {
-        id: String,
+        id: ServiceId,
         url: String,
         read: Result<Box<ToolsRead>, String>,
     },
     /// Accepts tools that are held back: the named ones, or all.
     AcceptTools {
-        id: String,
+        id: ServiceId,
         #[serde(default)]
         names: Option<Vec<String>>,
     },
     DeleteService {
-        id: String,
+        id: ServiceId,
         condition: Condition,
     },
     /// Replaces a webhook's secret. The old one also signs until the overlap is over.
@@ -158,7 +159,7 @@ pub enum Ask {
     Close,
     /// From a lane: the observed status of its service.
     Measured {
-        service: String,
+        service: ServiceId,
         measured: ObservedStatus,
         /// The cause of the change; `None` if only a figure changed.
         reason: Option<StatusReason>,
@@ -327,7 +328,7 @@ pub enum Reply {
     /// Only observed statuses have changed.
     Measured {
         soft: u64,
-        measured: Vec<(String, ObservedStatus)>,
+        measured: Vec<(ServiceId, ObservedStatus)>,
     },
     Snapshot(Box<SnapshotData>),
     Service {

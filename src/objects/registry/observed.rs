@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::objects::lanes::messages::{self, Target};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event};
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::RegistryEvent;
@@ -42,18 +43,18 @@ fn message(tenant: &TenantId, registered: &StoredService, ask: messages::Ask) ->
 }
 
 impl Inner {
-    pub(super) fn measured_of(&self, id: &str) -> ObservedStatus {
+    pub(super) fn measured_of(&self, id: &ServiceId) -> ObservedStatus {
         self.tables.measured(id).ok().flatten().unwrap_or_default()
     }
 
     /// Stores a lane's report, and the event about it, in one transaction.
     pub(super) fn measure(
         &self,
-        id: &str,
+        id: &ServiceId,
         measured: ObservedStatus,
         reason: Option<StatusReason>,
     ) -> Result<Reply, Failure> {
-        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id)? else {
+        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
             return Ok(Reply::Absent);
         };
         let known = self.measured_of(id);
@@ -75,7 +76,7 @@ impl Inner {
         });
         self.tables.transaction(|| {
             self.tables.put_measured(id, &measured)?;
-            if changed { self.queue_event(id, RegistryEvent::ServiceStatus, &data) } else { Ok(()) }
+            if changed { self.queue_event(id.as_str(), RegistryEvent::ServiceStatus, &data) } else { Ok(()) }
         })?;
         self.soft.set(self.soft.get() + 1);
         Ok(Reply::Done)

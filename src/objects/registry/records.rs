@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::version::VersionNumber;
 use narthex_core::lane::observed::ObservedStatus;
@@ -30,7 +31,7 @@ pub struct SnapshotData {
     pub soft: u64,
     /// Observed statuses, by service.
     #[serde(default)]
-    pub measured: Vec<(String, ObservedStatus)>,
+    pub measured: Vec<(ServiceId, ObservedStatus)>,
     /// Stored documents that do not fit into this message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<DocumentSize>,

@@ -8,6 +8,7 @@ use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::json::{Fault, MAX_DEPTH, check};
 use narthex_core::base::json_parts::members;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::version::VersionNumber;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::http::merge_patch::merged;
@@ -27,7 +28,7 @@ use super::{Inner, as_value, failed_precondition};
 
 /// A document to store in place of the known one.
 struct Write<'a> {
-    id: &'a str,
+    id: &'a ServiceId,
     document: &'a str,
     fresh: NewSecrets,
     known: Option<StoredService>,
@@ -95,13 +96,13 @@ impl Inner {
     pub(super) fn put_service(
         &self,
         by: &Actor,
-        id: &str,
+        id: &ServiceId,
         document: &str,
         fresh: NewSecrets,
         condition: &Condition,
         rules: &WriteRules,
     ) -> Result<Reply, WriteError> {
-        let known: Option<StoredService> = self.tables.get(SERVICE, id)?;
+        let known: Option<StoredService> = self.tables.get(SERVICE, id.as_str())?;
         if let Some(refusal) = failed_precondition(known.as_ref().map(|known| known.version), condition) {
             return Ok(Reply::Refused(refusal));
         }
@@ -112,13 +113,13 @@ impl Inner {
     pub(super) fn patch_service(
         &self,
         by: &Actor,
-        id: &str,
+        id: &ServiceId,
         patch: &str,
         fresh: NewSecrets,
         condition: &Condition,
         rules: &WriteRules,
     ) -> Result<Reply, WriteError> {
-        let Some(known) = self.tables.get::<StoredService>(SERVICE, id)? else {
+        let Some(known) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
             return Ok(Reply::Absent);
         };
         if let Some(refusal) = failed_precondition(Some(known.version), condition) {
@@ -157,11 +158,11 @@ impl Inner {
             changes: changes(&self.service_audit_view(known.as_ref()), &self.service_audit_view(Some(&registered))),
         };
         self.write(&change, || {
-            self.tables.put(SERVICE, id, &registered)?;
+            self.tables.put(SERVICE, id.as_str(), &registered)?;
             if moved {
                 self.tables.delete_measured(id)?;
             }
-            self.queue_event(id, kind, &data)
+            self.queue_event(id.as_str(), kind, &data)
         })?;
         let signing_secret = made.then_some(plain);
         let service = Box::new(registered);
@@ -222,11 +223,11 @@ impl Inner {
     pub(super) fn rotate_secret(
         &self,
         by: &Actor,
-        id: &str,
+        id: &ServiceId,
         overlap_seconds: u64,
         (plain, secret): (String, EncryptedSecret),
     ) -> Result<Reply, WriteError> {
-        let Some(mut registered) = self.tables.get::<StoredService>(SERVICE, id)? else {
+        let Some(mut registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
             return Ok(Reply::Absent);
         };
         let now = clock::now();
@@ -248,8 +249,8 @@ impl Inner {
         let measured = self.measured_of(id);
         let data = event_data(&registered, &measured);
         self.write_within(Reach::Reserve, &change, || {
-            self.tables.put(SERVICE, id, &registered)?;
-            self.queue_event(id, RegistryEvent::ServiceUpdated, &data)
+            self.tables.put(SERVICE, id.as_str(), &registered)?;
+            self.queue_event(id.as_str(), RegistryEvent::ServiceUpdated, &data)
         })?;
         let has_lane = measured.version > 0 || needs_lane(&registered.service);
         let service = Box::new(registered);
@@ -259,10 +260,10 @@ impl Inner {
     pub(super) async fn delete_service(
         &self,
         by: &Actor,
-        id: &str,
+        id: &ServiceId,
         condition: &Condition,
     ) -> Result<Reply, WriteError> {
-        let Some(known) = self.tables.get::<StoredService>(SERVICE, id)? else {
+        let Some(known) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
             return Ok(Reply::Absent);
         };
         if let Some(refusal) = failed_precondition(Some(known.version), condition) {
@@ -276,9 +277,9 @@ impl Inner {
             changes: changes(&self.service_audit_view(Some(&known)), &serde_json::Value::Null),
         };
         self.write(&change, || {
-            self.tables.delete(SERVICE, id)?;
+            self.tables.delete(SERVICE, id.as_str())?;
             self.tables.delete_measured(id)?;
-            self.queue_event(id, RegistryEvent::ServiceDeregistered, &json!({"id": id}))
+            self.queue_event(id.as_str(), RegistryEvent::ServiceDeregistered, &json!({"id": id}))
         })?;
         if had_lane {
             self.delete_lane(&known).await;

@@ -22,6 +22,7 @@ use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::role::{self, Role};
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::callback::CallbackKey;
@@ -105,7 +106,7 @@ impl Snapshot {
         let (cursor_key, callback_key, grant_key, state_key) = own;
         let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
         let entry = |registered: StoredService| {
-            let same = known.and_then(|known| known.service(&registered.service.id));
+            let same = known.and_then(|known| known.service(registered.service.id.as_str()));
             let schemas = same.filter(|entry| have_same_schemas(entry.service(), &registered.service));
             let schemas = schemas.map(|entry| entry.schemas.clone()).unwrap_or_else(|| {
                 Rc::new(registered.service.capabilities.iter().map(|_| Schemas::default()).collect())
@@ -165,17 +166,22 @@ impl Snapshot {
         snapshot
     }
 
-    fn update_observed(&self, soft: u64, measured: &[(String, ObservedStatus)]) {
+    fn update_observed(&self, soft: u64, measured: &[(ServiceId, ObservedStatus)]) {
         self.soft.set(soft);
         for (id, measured) in measured {
-            if let Some(entry) = self.service(id) {
+            if let Some(entry) = self.service(id.as_str()) {
                 entry.live.update_observed(*measured);
             }
         }
     }
 
     pub fn service(&self, id: &str) -> Option<&Entry> {
-        self.services.iter().find(|entry| entry.service().id == id)
+        self.services.iter().find(|entry| entry.service().id.as_str() == id)
+    }
+
+    /// The id of the service that a client names, registered or not. `None` if no service can have it.
+    pub fn service_id(&self, id: &str) -> Option<ServiceId> {
+        self.service(id).map(|entry| entry.service().id.clone()).or_else(|| ServiceId::parse(id))
     }
 
     pub fn key(&self, id: &str) -> Option<&Key> {

@@ -16,6 +16,7 @@ use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::oauth::client::SELF_REGISTERED;
 use narthex_core::access::oauth::registrations::Registration;
 use narthex_core::base::id::StoreId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::Bundle;
 use narthex_core::lane::observed::ObservedStatus;
@@ -223,22 +224,22 @@ impl Tables {
     }
 
     /// The observed status of every service.
-    pub fn all_measured(&self) -> Result<Vec<(String, ObservedStatus)>, Failure> {
+    pub fn all_measured(&self) -> Result<Vec<(ServiceId, ObservedStatus)>, Failure> {
         let rows = self.sql.rows("SELECT service, document FROM measured ORDER BY service", &[])?;
         rows.iter()
             .map(|row| {
-                let document = row.text(1).unwrap_or_default();
-                Ok((row.text(0).unwrap_or_default(), serde_json::from_str(&document)?))
+                let service = ServiceId::from_stored(row.text(0).unwrap_or_default());
+                Ok((service, serde_json::from_str(&row.text(1).unwrap_or_default())?))
             })
             .collect()
     }
 
-    pub fn measured(&self, service: &str) -> Result<Option<ObservedStatus>, Failure> {
+    pub fn measured(&self, service: &ServiceId) -> Result<Option<ObservedStatus>, Failure> {
         let row = self.sql.first("SELECT document FROM measured WHERE service = ?", &[service.into()])?;
         Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
-    pub fn put_measured(&self, service: &str, measured: &ObservedStatus) -> Result<(), Failure> {
+    pub fn put_measured(&self, service: &ServiceId, measured: &ObservedStatus) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO measured (service, document) VALUES (?, ?) \
              ON CONFLICT (service) DO UPDATE SET document = excluded.document",
@@ -246,7 +247,7 @@ impl Tables {
         )
     }
 
-    pub fn delete_measured(&self, service: &str) -> Result<(), Failure> {
+    pub fn delete_measured(&self, service: &ServiceId) -> Result<(), Failure> {
         self.sql.run("DELETE FROM measured WHERE service = ?", &[service.into()])
     }
 

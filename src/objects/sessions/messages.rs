@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::mcp::session::{CallInfo, Opener, Request, StreamPosition, UpstreamSession};
 
 /// Every request but `Open` identifies the caller: a session belongs to the principal that opened it.
@@ -60,19 +61,19 @@ pub enum Ask {
     },
     /// A server reports a change during a call; the stream by GET must deliver it.
     Note {
-        service: String,
+        service: ServiceId,
         method: String,
     },
     /// The session at a server, by the service and its configuration, unless it is the lost one.
     Upstream {
-        service: String,
+        service: ServiceId,
         place: String,
         #[serde(default)]
         gone: Option<String>,
     },
     /// A session was opened at a server; the reply has the session to use.
     Begun {
-        service: String,
+        service: ServiceId,
         upstream: UpstreamSession,
     },
     /// Starts or stops watching a resource.
@@ -130,10 +131,10 @@ pub enum Reply {
         watched: Vec<String>,
         /// Services, and the kinds of changes they reported.
         #[serde(default)]
-        noted: Vec<(String, String)>,
+        noted: Vec<(ServiceId, String)>,
         /// Services at which the session has sessions of its own.
         #[serde(default)]
-        services: Vec<String>,
+        services: Vec<ServiceId>,
     },
     Upstream {
         #[serde(default)]
@@ -141,7 +142,7 @@ pub enum Reply {
     },
     /// The session has ended, and so must these sessions at servers, by service.
     Ended {
-        upstreams: Vec<(String, UpstreamSession)>,
+        upstreams: Vec<(ServiceId, UpstreamSession)>,
     },
     /// The limit is reached.
     Full,

@@ -14,6 +14,7 @@ use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
 use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::access::audit::Actor;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::mcp::client_capabilities;
@@ -120,18 +121,18 @@ fn end(name: &str, now: Timestamp) -> Option<u64> {
 
 /// Refreshes the tools of a service after a notification of its server: one request at a time reads them, and once more
 /// if another notification arrives in between. Returns the number of the refresh that covers this notification.
-pub fn refresh_soon(tenant: &TenantId, service: &str) -> u64 {
+pub fn refresh_soon(tenant: &TenantId, service: &ServiceId) -> u64 {
     let name = format!("{tenant} {service}");
     let (number, mine) = plan_refresh(&name, tasks::family(), clock::now());
     let Some(mut pause_ms) = mine else { return number };
-    let (tenant, service) = (tenant.clone(), service.to_string());
+    let (tenant, service) = (tenant.clone(), service.clone());
     tasks::spawn(async move {
         loop {
             // The delay bounds how often the list of a server that notifies all the time is read.
             clock::pause(pause_ms).await;
             begin(&name, clock::now());
             if let Ok(snapshot) = snapshot::fresh(&tenant).await
-                && let Some(entry) = snapshot.service(&service)
+                && let Some(entry) = snapshot.service(service.as_str())
                 && let Err(failure) = refresh(&tenant, entry).await
             {
                 log_event!(ToolsNotRead, tenant = &tenant, service = &service, detail = &failure);
@@ -147,7 +148,7 @@ pub fn refresh_soon(tenant: &TenantId, service: &str) -> u64 {
 
 /// As [`refresh_soon`], and waits until the refresh has ended, for at most a few seconds, so that clients that look
 /// then see the new tools.
-pub async fn refresh_and_wait(tenant: &TenantId, service: &str) {
+pub async fn refresh_and_wait(tenant: &TenantId, service: &ServiceId) {
     let (number, name) = (refresh_soon(tenant, service), format!("{tenant} {service}"));
     let until = clock::now().plus_ms(WAIT_TIMEOUT_MS);
     let waits =

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 
 use crate::platform::{clock, tasks};
 use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
@@ -146,14 +147,14 @@ pub async fn close_session(session: &ObjectName) -> Vec<String> {
 }
 
 /// The services at which a session of the gateway has sessions.
-pub fn services_of(session: &ObjectName) -> Vec<Rc<str>> {
+pub fn services_of(session: &ObjectName) -> Vec<ServiceId> {
     let is_theirs =
         |cached: &&CachedLink| cached.peer.session.as_deref() == Some(session) && cached.link.session.is_some();
     LINKS.with_borrow(|links| links.values().filter(is_theirs).map(|cached| cached.peer.service.clone()).collect())
 }
 
 /// Ends the sessions at a service that was deleted.
-pub async fn close_service(tenant: &TenantId, service: &str) {
+pub async fn close_service(tenant: &TenantId, service: &ServiceId) {
     let theirs = take_where(|cached| cached.peer.is_of(tenant, service));
     join_all(theirs.into_iter().map(|CachedLink { link, peer, .. }| async move { end(&peer, link).await })).await;
 }

@@ -24,6 +24,7 @@ use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::tasks;
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
@@ -64,7 +65,7 @@ pub struct Peer {
     pub address: Rc<Address>,
     pub secrets: Rc<DecryptedSecrets>,
     tenant: TenantId,
-    service: Rc<str>,
+    service: ServiceId,
     /// The key of its tokens: tenant, service and configuration.
     config_key: String,
     /// The key of its links: tenant, service and configuration, and the requester: the session at the gateway, or the
@@ -101,7 +102,7 @@ impl Peer {
             None => format!("{config_key} {named} {capabilities}"),
         };
         let hint = service.catalogue.as_ref().and_then(|catalogue| catalogue.protocol_version.clone());
-        let (tenant, service) = (tenant.clone(), service.id.as_str().into());
+        let (tenant, service) = (tenant.clone(), service.id.clone());
         let session = session.map(|session| Rc::new(session.clone()));
         let principal = principal.cloned();
         let is_private = false;
@@ -126,8 +127,8 @@ impl Peer {
         Self { key: format!("{} apart {}", self.key, link::next_id()), session: None, is_private: true, ..self.clone() }
     }
 
-    fn is_of(&self, tenant: &TenantId, service: &str) -> bool {
-        self.tenant == *tenant && *self.service == *service
+    fn is_of(&self, tenant: &TenantId, service: &ServiceId) -> bool {
+        self.tenant == *tenant && self.service == *service
     }
 }
 

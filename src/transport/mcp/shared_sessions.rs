@@ -23,7 +23,7 @@ async fn sent(peer: &Peer, session: &ObjectName, ask: Ask) -> Result<Reply, Fail
 
 /// The request for the session at this server, unless it is the lost one.
 fn lookup(peer: &Peer, gone: Option<&str>) -> Ask {
-    Ask::Upstream { service: peer.service.to_string(), place: peer.config_key.clone(), gone: gone.map(Into::into) }
+    Ask::Upstream { service: peer.service.clone(), place: peer.config_key.clone(), gone: gone.map(Into::into) }
 }
 
 /// The session that is stored. `None` if there is none, or the call fails: then each isolate uses its own.
@@ -32,7 +32,7 @@ async fn asked(peer: &Peer, ask: Ask) -> Option<UpstreamSession> {
         Ok(Reply::Upstream { known }) => known,
         Ok(_) => None,
         Err(failure) => {
-            log_event!(SessionNotReached, tenant = &peer.tenant, service = &*peer.service, detail = &failure);
+            log_event!(SessionNotReached, tenant = &peer.tenant, service = &peer.service, detail = &failure);
             None
         }
     }
@@ -68,8 +68,7 @@ pub async fn end(peer: &Peer, known: UpstreamSession) {
 /// Stores a new session. If another isolate has stored one before, that one is used, and this one is ended.
 pub async fn register(peer: &Peer, begun: Rc<Link>) -> Rc<Link> {
     let (Some(session), true) = (&begun.session, peer.session.is_some()) else { return begun };
-    let (service, place, version) =
-        (peer.service.to_string(), peer.config_key.clone(), begun.revision.version().into());
+    let (service, place, version) = (peer.service.clone(), peer.config_key.clone(), begun.revision.version().into());
     let upstream = UpstreamSession { place, version, session: session.clone() };
     match asked(peer, Ask::Begun { service, upstream }).await {
         Some(known) if known.session != *session => match link(known) {

@@ -61,7 +61,7 @@ pub async fn authorization(peer: &Peer) -> Result<Option<String>, CallResult> {
         _ => None,
     };
     let Some(token) = token else {
-        log_event!(TokenNotObtained, tenant = &peer.tenant, service = &*peer.service, status = answer.status());
+        log_event!(TokenNotObtained, tenant = &peer.tenant, service = &peer.service, status = answer.status());
         return Err(CallResult::NotCalled(NotCalled::Token));
     };
     let shown = format!("Bearer {}", token.value);

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::base::principal_id::PrincipalId;
+use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::http::problem::{Code, Problem};
@@ -55,7 +56,7 @@ impl Principal {
 
     /// Whether the principal may call a capability. Lists and calls use the same decision. `needed`: the permissions
     /// that the capability itself requires.
-    pub fn may_call(&self, service: &str, capability: &str, needed: &[String]) -> bool {
+    pub fn may_call(&self, service: &ServiceId, capability: &str, needed: &[String]) -> bool {
         self.may(&format!("contexts:create:{service}.{capability}")) && needed.iter().all(|needed| self.may(needed))
     }
 

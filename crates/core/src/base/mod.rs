@@ -16,6 +16,7 @@ pub mod names;
 pub mod object_name;
 pub mod opaque_token;
 pub mod principal_id;
+pub mod service_id;
 pub mod sliding_window;
 pub mod tenant_id;
 pub(crate) mod text_id;

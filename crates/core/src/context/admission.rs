@@ -9,6 +9,7 @@ use super::status::{Priority, Source};
 use crate::base::id::ContextId;
 use crate::base::object_name::ObjectName;
 use crate::base::principal_id::PrincipalId;
+use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
@@ -27,13 +28,13 @@ pub struct Admission {
     pub capability: String,
     /// What the client requires: a service, a version range, tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked_service: Option<String>,
+    pub asked_service: Option<ServiceId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_version: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked_tags: Vec<String>,
     /// The router's choice for the first attempt.
-    pub service: String,
+    pub service: ServiceId,
     pub version: Version,
     pub idempotent: bool,
     pub retry: Retry,

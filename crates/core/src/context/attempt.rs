@@ -4,6 +4,7 @@ use super::{
     Attempt, AttemptOutcome, AttemptReport, Background, ContextError, Head, MAX_INPUT_REQUESTS, Rejection,
     ReportedOutcome, Transition,
 };
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::{Lease, LeaseNumber};
 use crate::context::status::{ErrorCode, Status};
@@ -168,7 +169,7 @@ impl Head {
     }
 
     /// Records an attempt that was never reported.
-    pub(super) fn close_attempt(&mut self, lease: Lease, service: String, outcome: AttemptOutcome, now: Timestamp) {
+    pub(super) fn close_attempt(&mut self, lease: Lease, service: ServiceId, outcome: AttemptOutcome, now: Timestamp) {
         self.attempts.push(Attempt {
             number: self.attempts.len() as u64 + 1,
             service,

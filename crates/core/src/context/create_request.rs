@@ -9,9 +9,9 @@ pub const MAX_TIMEOUT_SECONDS: u64 = 86_400;
 use super::status::{Priority, Source};
 use crate::base::id::ContextId;
 use crate::base::json::{Fault, Object};
-use crate::base::names::valid_id;
 use crate::base::names::valid_tool_name;
 use crate::base::object_name::ObjectName;
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 
 pub const MAX_PARAMETERS_BYTES: usize = 256 * 1024;
@@ -30,7 +30,7 @@ const NO_PARAMETERS: &str = "{}";
 #[derive(Debug)]
 pub struct NewContext<'a> {
     pub capability: String,
-    pub service: Option<String>,
+    pub service: Option<ServiceId>,
     pub version: Option<VersionReq>,
     /// The service must have all of these tags.
     pub tags: Vec<String>,
@@ -58,7 +58,7 @@ pub fn read(text: &str) -> Result<NewContext<'_>, Vec<Fault>> {
     let capability =
         body.parsed("capability", "the name of a capability", |name| valid_tool_name(name).then(|| name.to_string()));
     let capability = body.require("capability", capability);
-    let service = body.parsed("service", "the id of a service", |id| valid_id(id).then(|| id.to_string()));
+    let service = body.parsed("service", "the id of a service", ServiceId::parse);
     let version = body.parsed("version", "a semver range such as ^1.2", |range| VersionReq::parse(range).ok());
     let tags = body.strings("tags", MAX_TAGS, 100).unwrap_or_default();
     let parameters = body.raw_or_null("parameters").map_or(NO_PARAMETERS, RawValue::get);

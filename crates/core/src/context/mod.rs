@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::base::id::ContextId;
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::{Lease, LeaseNumber};
 use crate::context::status::{ErrorCode, Status};
@@ -63,7 +64,7 @@ pub enum AttemptOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     pub number: u64,
-    pub service: String,
+    pub service: ServiceId,
     pub outcome: AttemptOutcome,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
@@ -98,7 +99,7 @@ pub struct ContextError {
     pub code: ErrorCode,
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
+    pub service: Option<ServiceId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<RawValue>>,
 }
@@ -107,7 +108,7 @@ pub struct ContextError {
 /// in place of the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Background {
-    pub service: String,
+    pub service: ServiceId,
     pub started_at: Timestamp,
     /// The URL of the job, if the service gave one; a cancellation is sent there.
     #[serde(default, skip_serializing_if = "Option::is_none")]

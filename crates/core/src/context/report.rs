@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::ContextError;
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::LeaseNumber;
 
@@ -11,7 +12,7 @@ use crate::context::lease::LeaseNumber;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptReport {
     pub lease: LeaseNumber,
-    pub service: String,
+    pub service: ServiceId,
     pub started_at: Timestamp,
     pub ended_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]

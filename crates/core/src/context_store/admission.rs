@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{ContextStore, MAX_CACHED_HEADS, ReadyContext, Storage, StorageError, StoredContext};
 use crate::base::id::ContextId;
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::idempotency::{Claim, WINDOW_MS};
 use crate::context::lease::{Hold, LeaseNumber};
@@ -173,8 +174,8 @@ impl<S: Storage> ContextStore<S> {
     pub fn claim_next(
         &mut self,
         lease_ms: u64,
-        gated: &[String],
-        without: &[String],
+        gated: &[ServiceId],
+        without: &[ServiceId],
         now: Timestamp,
     ) -> Result<WorkClaim, StorageError> {
         self.offered.retain(|_, until| *until > now);

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::base::id::{ContextId, row_key, ulid};
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::Head;
 use crate::context::idempotency::Claim;
@@ -25,7 +26,7 @@ const ROW_BYTES: usize = 7;
 #[derive(Debug)]
 pub struct LiveRow {
     pub id: ContextId,
-    pub service: String,
+    pub service: ServiceId,
     pub status: Status,
     pub priority: Priority,
     pub due: Timestamp,
@@ -297,7 +298,7 @@ impl Storage for MemoryStorage {
         Ok(due)
     }
 
-    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<ReadyContext>, StorageError> {
+    fn ready(&self, now: Timestamp, without: &[ServiceId], most: u64) -> Result<Vec<ReadyContext>, StorageError> {
         self.read(|disk| {
             let mut ready: Vec<(Reverse<Priority>, u64, &Rc<LiveRow>)> = disk
                 .live

@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::base::id::ContextId;
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::Head;
 use crate::context::idempotency::Claim;
@@ -41,7 +42,7 @@ pub struct DueContext {
 #[derive(Debug)]
 pub struct ReadyContext {
     pub id: ContextId,
-    pub service: String,
+    pub service: ServiceId,
 }
 
 /// An ended context, with its result if the event carries it.
@@ -78,7 +79,7 @@ pub trait Storage {
     fn by_due(&self) -> Result<Vec<DueContext>, StorageError>;
     /// At most `most` queued contexts that may start now, except those of the services in `without`: highest priority
     /// first, then oldest first.
-    fn ready(&self, now: Timestamp, without: &[String], most: u64) -> Result<Vec<ReadyContext>, StorageError>;
+    fn ready(&self, now: Timestamp, without: &[ServiceId], most: u64) -> Result<Vec<ReadyContext>, StorageError>;
 
     /// The context that an idempotency key belongs to, and the fingerprint of the request body.
     fn find_claim(&self, scope: &str, now: Timestamp) -> Result<Option<(ContextId, String)>, StorageError>;

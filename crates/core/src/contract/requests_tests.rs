@@ -220,7 +220,7 @@ fn request<'a>(name: &'a str, read: &'a dyn Fn(&str) -> Vec<Fault>) -> Request<'
 fn service(text: &str) -> Vec<Fault> {
     let bindings = ["WORDS".to_string()];
     let rules = Rules { addresses: ADDRESSES, own_hosts: &[], demo: true, bindings: Some(&bindings), stored: None };
-    faults_of(services::read("llm-primary", text, rules))
+    faults_of(services::read(&"llm-primary".into(), text, rules))
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::base::principal_id::PrincipalId;
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{Attempt, ContextError, Head, HistoryEntry};
@@ -63,7 +64,7 @@ pub struct Bundle {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
+    pub service: Option<ServiceId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
     /// The number of the subject's last event before the first item.

@@ -7,6 +7,7 @@ use super::bundle::{Bundle, EventKind, Item};
 use super::event_type::EventType;
 use super::sequence::Sequence;
 use crate::base::principal_id::PrincipalId;
+use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
@@ -61,7 +62,7 @@ pub(crate) struct ContextData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     capability: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<&'a str>,
+    service: Option<&'a ServiceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +90,7 @@ pub(crate) struct AttemptData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     capability: Option<&'a str>,
     number: u64,
-    service: &'a str,
+    service: &'a ServiceId,
     outcome: AttemptOutcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<crate::context::status::ErrorCode>,
@@ -107,7 +108,7 @@ fn event_data<'a>(public: Option<&str>, bundle: &'a Bundle, item: &'a Item) -> D
         owner: bundle.owner.as_ref(),
         owner_name: bundle.owner_name.as_deref(),
         capability: bundle.capability.as_deref(),
-        service: bundle.service.as_deref(),
+        service: bundle.service.as_ref(),
         replay_of: bundle.replay_of.as_deref().filter(|_| status == Status::Created),
         input_request: None,
         progress: None,

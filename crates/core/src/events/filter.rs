@@ -122,7 +122,8 @@ impl Filter {
         (self.types.is_empty() || self.types.iter().any(|pattern| type_matches(pattern, event_type)))
             && self.subject.as_ref().is_none_or(|subject| *subject == bundle.subject)
             && self.service.as_ref().is_none_or(|service| {
-                bundle.service.as_ref() == Some(service) || (bundle.service.is_none() && bundle.subject == *service)
+                bundle.service.as_ref().is_some_and(|of| of.as_str() == service)
+                    || (bundle.service.is_none() && bundle.subject == *service)
             })
             && self.owner.as_ref().is_none_or(|owner| match &bundle.owner {
                 Some(of) => of == owner,

@@ -124,7 +124,7 @@ mod tests {
         use crate::calling::response::{CallResult, read};
         let of = |answer: CallResult| {
             let status_code = answer.status();
-            let verdict = read("one", answer, None);
+            let verdict = read(&"one".into(), answer, None);
             let report = AttemptReport {
                 lease: LeaseNumber::FIRST,
                 service: "one".into(),

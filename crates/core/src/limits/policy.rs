@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::json::{Fault, Object};
 use crate::base::names::valid_id;
 use crate::base::principal_id::PrincipalId;
+use crate::base::service_id::ServiceId;
 
 /// The largest quota.
 const MAX_QUOTA: u64 = 1_000_000_000;
@@ -120,9 +121,11 @@ impl Limit {
 
     /// The name of the pool that counts contexts for this capability of this service; `None` if the limit does not
     /// apply.
-    pub fn pool_of_work(&self, service: &str, capability: &str) -> Option<String> {
+    pub fn pool_of_work(&self, service: &ServiceId, capability: &str) -> Option<String> {
         match &self.binds {
-            LimitTarget::Service(bound) => matching(bound, service).map(|service| format!("service:{service}")),
+            LimitTarget::Service(bound) => {
+                matching(bound, service.as_str()).map(|service| format!("service:{service}"))
+            }
             LimitTarget::Capability(bound) => matching(bound, capability).map(|name| format!("capability:{name}")),
             LimitTarget::Tenant(_) | LimitTarget::Role(_) | LimitTarget::Key(_) => None,
         }
@@ -223,7 +226,7 @@ mod tests {
         }
         assert_eq!(asker(LimitTarget::Key("a".into())), None);
         assert_eq!(asker(LimitTarget::Service("*".into())), None);
-        let work = |binds| limit(binds).pool_of_work("llm", "chat");
+        let work = |binds| limit(binds).pool_of_work(&"llm".into(), "chat");
         assert_eq!(work(LimitTarget::Service("llm".into())).as_deref(), Some("service:llm"));
         assert_eq!(work(LimitTarget::Capability("*".into())).as_deref(), Some("capability:chat"));
         assert_eq!(work(LimitTarget::Capability("embed".into())), None);

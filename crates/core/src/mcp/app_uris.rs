@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use super::names;
 use crate::base::json::Object;
+use crate::base::service_id::ServiceId;
 use crate::services::Service;
 
 /// The prefix of all app URIs.
@@ -32,7 +33,7 @@ const MAX_FORMS: usize = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim<'s> {
     /// One service.
-    Of(&'s str),
+    Of(&'s ServiceId),
     /// Several services claim it.
     Several,
     /// No tool names it.
@@ -42,10 +43,10 @@ pub enum Claim<'s> {
 /// The URIs that tools name, and their owners.
 #[derive(Debug, Default)]
 pub struct Apps<'s> {
-    services: Vec<&'s str>,
-    named: BTreeMap<String, BTreeSet<&'s str>>,
+    services: Vec<&'s ServiceId>,
+    named: BTreeMap<String, BTreeSet<&'s ServiceId>>,
     /// The only service with resources, if there is just one.
-    alone: Option<&'s str>,
+    alone: Option<&'s ServiceId>,
 }
 
 fn declares_resources(service: &Service) -> bool {
@@ -103,7 +104,7 @@ impl<'s> Apps<'s> {
             if !declares_resources(service) {
                 continue;
             }
-            with_resources.push(service.id.as_str());
+            with_resources.push(&service.id);
             let definitions = service.capabilities.iter().filter_map(|capability| capability.tool.as_deref());
             for definition in definitions.filter(|definition| may_name_one(definition.get())) {
                 let meta = Object::new(definition.get(), "#").ok().and_then(|mut rest| rest.raw("_meta"));
@@ -128,12 +129,12 @@ impl<'s> Apps<'s> {
     }
 
     /// The services whose tools name a URI.
-    pub fn claimants(&self, address: &str) -> impl Iterator<Item = &'s str> {
+    pub fn claimants(&self, address: &str) -> impl Iterator<Item = &'s ServiceId> {
         self.named.get(address).into_iter().flatten().copied()
     }
 
     /// The public URI, or URI template, of a service's resource. `only`: no other service lists it.
-    pub fn uri(&self, service: &str, own: &str, only: bool) -> String {
+    pub fn uri(&self, service: &ServiceId, own: &str, only: bool) -> String {
         let Some(rest) = own.strip_prefix(SCHEME) else { return names::uri(service, own) };
         let is_clear = match self.claim(own) {
             Claim::Of(owner) => owner == service,
@@ -153,9 +154,9 @@ impl<'s> Apps<'s> {
 pub fn resolve<'s>(
     apps: &Apps<'_>,
     address: &str,
-    claimants: &BTreeSet<&'s str>,
-    unread: &BTreeSet<&'s str>,
-) -> Result<&'s str, String> {
+    claimants: &BTreeSet<&'s ServiceId>,
+    unread: &BTreeSet<&'s ServiceId>,
+) -> Result<&'s ServiceId, String> {
     let all = claimants.iter().chain(unread.difference(claimants));
     let forms = || all.clone().take(MAX_FORMS).map(|service| apps.uri(service, address, false)).collect::<Vec<_>>();
     match (claimants.first(), claimants.len(), unread.is_empty()) {
@@ -170,12 +171,12 @@ pub fn resolve<'s>(
 }
 
 /// The rest of a URI of this service, after `ui://` and the service's id.
-fn own_rest<'t>(service: &str, rest: &'t str) -> Option<&'t str> {
+fn own_rest<'t>(service: &ServiceId, rest: &'t str) -> Option<&'t str> {
     names::own_uri(service, rest)
 }
 
 /// The owner of a URI and its name there, as the URI itself states.
-pub fn owner<'i>(uri: &str, services: impl Iterator<Item = &'i str>) -> Option<(&'i str, String)> {
+pub fn owner<'i>(uri: &str, services: impl Iterator<Item = &'i ServiceId>) -> Option<(&'i ServiceId, String)> {
     let (start, rest) = uri.strip_prefix(SCHEME).map_or(("", uri), |rest| (SCHEME, rest));
     let found = services.filter_map(|id| Some((id, own_rest(id, rest)?)));
     let (service, own) = found.max_by_key(|(id, _)| names::scheme(id).len())?;
@@ -209,27 +210,28 @@ mod tests {
             service("silent", &["ui://one"], false),
         ];
         let apps = Apps::of(services.iter());
-        assert_eq!(apps.uri("a", "ui://one", false), "ui://one");
-        assert_eq!(apps.uri("b_c", "ui://one", true), "ui://b.c+one");
+        assert_eq!(apps.uri(&"a".into(), "ui://one", false), "ui://one");
+        assert_eq!(apps.uri(&"b_c".into(), "ui://one", true), "ui://b.c+one");
         assert_eq!(
-            (apps.uri("a", "ui://both", true), apps.uri("b_c", "ui://both", true)),
+            (apps.uri(&"a".into(), "ui://both", true), apps.uri(&"b_c".into(), "ui://both", true)),
             ("ui://a+both".into(), "ui://b.c+both".into())
         );
         assert_eq!(
-            (apps.uri("a", "ui://new", true), apps.uri("a", "ui://new", false)),
+            (apps.uri(&"a".into(), "ui://new", true), apps.uri(&"a".into(), "ui://new", false)),
             ("ui://new".into(), "ui://a+new".into())
         );
         // It would lead to another service.
-        assert_eq!(apps.uri("b_c", "ui://a+x", true), "ui://b.c+a+x");
-        assert_eq!(apps.uri("a", "demo://one", true), "a+demo://one");
+        assert_eq!(apps.uri(&"b_c".into(), "ui://a+x", true), "ui://b.c+a+x");
+        assert_eq!(apps.uri(&"a".into(), "demo://one", true), "a+demo://one");
         assert_eq!(
             [apps.claim("ui://one"), apps.claim("ui://both"), apps.claim("ui://new")],
-            [Claim::Of("a"), Claim::Several, Claim::Open]
+            [Claim::Of(&"a".into()), Claim::Several, Claim::Open]
         );
-        let ids = || services.iter().map(|service| service.id.as_str());
+        let ids = || services.iter().map(|service| &service.id);
         for (service, own) in
             [("a", "ui://both"), ("b_c", "ui://both"), ("b_c", "ui://a+x"), ("b_c", "ui://"), ("a", "x://y")]
         {
+            let service = &service.into();
             let uri = if own.starts_with("ui://") { apps.uri(service, own, false) } else { names::uri(service, own) };
             assert_eq!(owner(&uri, ids()), Some((service, own.into())), "{uri}");
         }
@@ -240,8 +242,9 @@ mod tests {
     fn an_address_that_an_unread_list_may_have_is_nobodys() {
         let services = [service("a", &[], true), service("b", &[], true), service("c", &[], true)];
         let apps = Apps::of(services.iter());
-        let of = |claimants: &[&'static str], unread: &[&'static str]| {
-            resolve(&apps, "ui://app/1", &claimants.iter().copied().collect(), &unread.iter().copied().collect())
+        let named = |ids: &[&str]| services.iter().map(|one| &one.id).filter(|id| ids.contains(&id.as_str())).collect();
+        let of = |claimants: &[&str], unread: &[&str]| {
+            resolve(&apps, "ui://app/1", &named(claimants), &named(unread)).map(ServiceId::as_str)
         };
         assert_eq!(of(&["b"], &[]), Ok("b"));
         assert_eq!(of(&[], &[]), Err("No such resource, or you do not have access to it.".into()));
@@ -257,8 +260,8 @@ mod tests {
     fn where_one_service_alone_has_resources_all_addresses_are_its() {
         let services = [service("a", &["ui://one"], true), service("b", &[], false)];
         let apps = Apps::of(services.iter());
-        assert_eq!(apps.uri("a", "ui://new/{id}", false), "ui://new/{id}");
-        assert_eq!(apps.claim("ui://new"), Claim::Of("a"));
+        assert_eq!(apps.uri(&"a".into(), "ui://new/{id}", false), "ui://new/{id}");
+        assert_eq!(apps.claim("ui://new"), Claim::Of(&"a".into()));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The `instructions` of several servers, combined.
 
+use crate::base::service_id::ServiceId;
+
 /// The maximum size of all instructions together, and of those of one server, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
 const MAX_OF_ONE: usize = 4 * 1024;
@@ -8,7 +10,7 @@ const LEAST_OF_ONE: usize = 200;
 
 /// The instructions of one server.
 pub struct ServiceInstructions<'a> {
-    pub service: &'a str,
+    pub service: &'a ServiceId,
     pub name: &'a str,
     pub text: &'a str,
 }
@@ -53,9 +55,10 @@ mod tests {
 
     #[test]
     fn each_has_its_services_name_as_heading() {
+        let (files, b) = ("files".into(), "b".into());
         let all = [
-            ServiceInstructions { service: "files", name: "My\nfiles", text: "Read first.\n" },
-            ServiceInstructions { service: "b", name: "B", text: "Ask." },
+            ServiceInstructions { service: &files, name: "My\nfiles", text: "Read first.\n" },
+            ServiceInstructions { service: &b, name: "B", text: "Ask." },
         ];
         let expected = "# My files (`files__…`)\n\nRead first.\n\n# B (`b__…`)\n\nAsk.";
         assert_eq!(combined(&all).as_deref(), Some(expected));
@@ -66,7 +69,8 @@ mod tests {
         #[test]
         fn the_text_is_bounded_and_no_included_part_is_empty(count in 1_usize..200, length in 0_usize..20_000) {
             let text = "ü".repeat(length);
-            let all: Vec<_> = (0..count).map(|_| ServiceInstructions { service: "a", name: "A", text: &text }).collect();
+            let a = "a".into();
+            let all: Vec<_> = (0..count).map(|_| ServiceInstructions { service: &a, name: "A", text: &text }).collect();
             let said = combined(&all).unwrap();
             prop_assert!(said.len() <= MAX_BYTES + 100, "{}", said.len());
             prop_assert_eq!(said.contains("more services"), said.matches("# A").count() < count);

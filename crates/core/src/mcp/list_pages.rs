@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::cursor_trail::Trail;
 use super::omissions::Omissions;
 use super::passthrough::{ForwardedMethod, Item, Page, items, merged, next_of, result_without, text};
+use crate::base::service_id::ServiceId;
 
 /// The maximum size of a page, in bytes, and the maximum number of a server's pages in it.
 pub const MAX_BYTES: usize = 512 * 1024;
@@ -99,7 +100,7 @@ pub struct ListRead {
 
 impl ListRead {
     /// Nothing of a list, and why.
-    pub fn nothing(service: &str, reason: impl Into<String>) -> Self {
+    pub fn nothing(service: &ServiceId, reason: impl Into<String>) -> Self {
         let mut read = Self::default();
         read.left_out.list(Some(service), reason);
         read
@@ -114,7 +115,7 @@ impl ListRead {
 /// One server's list that is being read, among others.
 #[derive(Debug)]
 pub struct ListReader<'l> {
-    service: &'l str,
+    service: &'l ServiceId,
     method: ForwardedMethod,
     list: &'l str,
     trail: Trail,
@@ -127,7 +128,7 @@ pub struct ListReader<'l> {
 
 impl<'l> ListReader<'l> {
     /// Begins to read a service's list at a cursor, or at its beginning.
-    pub fn new(service: &'l str, (method, list): (ForwardedMethod, &'l str), from: Option<String>) -> Self {
+    pub fn new(service: &'l ServiceId, (method, list): (ForwardedMethod, &'l str), from: Option<String>) -> Self {
         let trail = Trail::starting_at(from.as_deref());
         let is_from_start = from.is_none();
         Self { service, method, list, trail, bytes: 0, cursor: from, is_from_start, read: ListRead::default() }
@@ -178,8 +179,8 @@ impl<'l> ListReader<'l> {
 }
 
 /// A cursor of a combined list: before this page of this service.
-fn place(service: &str, cursor: Option<&str>) -> String {
-    cursor.map_or_else(|| service.into(), |cursor| format!("{service}{BETWEEN}{cursor}"))
+fn place(service: &ServiceId, cursor: Option<&str>) -> String {
+    cursor.map_or_else(|| service.to_string(), |cursor| format!("{service}{BETWEEN}{cursor}"))
 }
 
 /// The service and its server's cursor in a cursor of a combined list.
@@ -190,7 +191,7 @@ pub fn placed(place: &str) -> (&str, Option<&str>) {
 /// A page of a combined list.
 #[derive(Debug, Default)]
 pub struct CombinedPage<'c> {
-    pub items: Vec<(&'c str, Item)>,
+    pub items: Vec<(&'c ServiceId, Item)>,
     pub left_out: Omissions,
     /// Where it ends.
     pub next: Option<String>,
@@ -201,12 +202,12 @@ pub struct CombinedPage<'c> {
 
 impl<'c> CombinedPage<'c> {
     /// Ends the page before a list that was not read, from this cursor on.
-    pub fn end(&mut self, service: &str, cursor: Option<&str>) {
+    pub fn end(&mut self, service: &ServiceId, cursor: Option<&str>) {
         self.next = Some(place(service, cursor));
     }
 
     /// Adds what was read of a service's list, as far as it fits. False if the page is full.
-    pub fn take(&mut self, service: &'c str, read: ListRead) -> bool {
+    pub fn take(&mut self, service: &'c ServiceId, read: ListRead) -> bool {
         self.lacks_some |= !read.is_whole;
         self.left_out.add(read.left_out);
         for (cursor, items) in read.pages {

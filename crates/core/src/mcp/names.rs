@@ -11,6 +11,8 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
+use crate::base::service_id::ServiceId;
+
 const BETWEEN: &str = "__";
 const BETWEEN_URIS: char = '+';
 const MAX_NAME: usize = 64;
@@ -19,11 +21,11 @@ const DIGITS: usize = 8;
 
 /// A tool's name. One that is too long, has other characters, or could be read as another service's or as a changed
 /// name, is shortened and gets a digest of the whole.
-pub fn tool(service: &str, capability: &str) -> String {
+pub fn tool(service: &ServiceId, capability: &str) -> String {
     let name = format!("{service}{BETWEEN}{capability}");
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     // `a` with `b__c` and `a__b` with `c` give the same text: it is the name of the first.
-    let is_the_first = name.find(BETWEEN) == Some(service.len());
+    let is_the_first = name.find(BETWEEN) == Some(service.as_str().len());
     if name.len() <= MAX_NAME && is_the_first && !ends_in_digits(&name) && name.bytes().all(fits) {
         return name;
     }
@@ -61,14 +63,15 @@ fn ends_in_digits(name: &str) -> bool {
 }
 
 /// Whether a name may be that of a tool of this service; a quick test without making names.
-pub fn may_be_of(name: &str, service: &str) -> bool {
-    let service = service.as_bytes();
+pub fn may_be_of(name: &str, service: &ServiceId) -> bool {
+    let service = service.as_str().as_bytes();
     let kept = service.len().min(MAX_NAME - DIGITS - 1);
     name.as_bytes().get(..kept) == service.get(..kept)
 }
 
 /// A service's id as the beginning of a prompt's name, which ends at the first `__`. Ids do not contain `.`.
-fn head(service: &str) -> Cow<'_, str> {
+fn head(service: &ServiceId) -> Cow<'_, str> {
+    let service = service.as_str();
     if service.contains(BETWEEN) || service.ends_with('_') {
         Cow::Owned(service.replace('_', "."))
     } else {
@@ -77,29 +80,29 @@ fn head(service: &str) -> Cow<'_, str> {
 }
 
 /// A prompt's name.
-pub fn prompt(service: &str, own: &str) -> String {
+pub fn prompt(service: &ServiceId, own: &str) -> String {
     format!("{}{BETWEEN}{own}", head(service))
 }
 
 /// The service's own name for the prompt of this name, if it has one.
-pub fn own_prompt<'t>(service: &str, name: &'t str) -> Option<&'t str> {
+pub fn own_prompt<'t>(service: &ServiceId, name: &'t str) -> Option<&'t str> {
     name.strip_prefix(&*head(service))?.strip_prefix(BETWEEN)
 }
 
 /// A service's id as a URI scheme, which has no `_` and begins with a letter.
-pub fn scheme(service: &str) -> String {
-    let scheme = service.replace('_', ".");
+pub fn scheme(service: &ServiceId) -> String {
+    let scheme = service.as_str().replace('_', ".");
     if scheme.starts_with(|first: char| first.is_ascii_digit()) { format!("x{BETWEEN_URIS}{scheme}") } else { scheme }
 }
 
 /// The URI of a resource, or its template.
-pub fn uri(service: &str, own: &str) -> String {
+pub fn uri(service: &ServiceId, own: &str) -> String {
     format!("{}{BETWEEN_URIS}{own}", scheme(service))
 }
 
 /// The service's own URI for this one, if it can be its. If several services match, the one with the longest [`scheme`]
 /// is meant.
-pub fn own_uri<'t>(service: &str, uri: &'t str) -> Option<&'t str> {
+pub fn own_uri<'t>(service: &ServiceId, uri: &'t str) -> Option<&'t str> {
     uri.strip_prefix(&scheme(service))?.strip_prefix(BETWEEN_URIS)
 }
 
@@ -107,6 +110,34 @@ pub fn own_uri<'t>(service: &str, uri: &'t str) -> Option<&'t str> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn tool(service: &str, capability: &str) -> String {
+        super::tool(&service.into(), capability)
+    }
+
+    fn may_be_of(name: &str, service: &str) -> bool {
+        super::may_be_of(name, &service.into())
+    }
+
+    fn prompt(service: &str, own: &str) -> String {
+        super::prompt(&service.into(), own)
+    }
+
+    fn own_prompt<'t>(service: &str, name: &'t str) -> Option<&'t str> {
+        super::own_prompt(&service.into(), name)
+    }
+
+    fn scheme(service: &str) -> String {
+        super::scheme(&service.into())
+    }
+
+    fn uri(service: &str, own: &str) -> String {
+        super::uri(&service.into(), own)
+    }
+
+    fn own_uri<'t>(service: &str, uri: &'t str) -> Option<&'t str> {
+        super::own_uri(&service.into(), uri)
+    }
 
     #[test]
     fn a_name_that_fits_is_the_two_names() {

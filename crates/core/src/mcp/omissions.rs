@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::base::service_id::ServiceId;
+
 /// The member of a list's `_meta` with its omissions.
 const MEMBER: &str = "narthex/left_out";
 /// The maximum number of named omissions.
@@ -15,7 +17,7 @@ pub const MAX_NAMED: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Omission {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
+    pub service: Option<ServiceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub reason: String,
@@ -38,12 +40,12 @@ impl Omissions {
     }
 
     /// Adds the whole list of a service, or the rest of it.
-    pub fn list(&mut self, service: Option<&str>, reason: impl Into<String>) {
+    pub fn list(&mut self, service: Option<&ServiceId>, reason: impl Into<String>) {
         if self.lists.len() >= MAX_NAMED {
             self.more += 1;
             return;
         }
-        self.lists.push(Omission { service: service.map(Into::into), name: None, reason: reason.into() });
+        self.lists.push(Omission { service: service.cloned(), name: None, reason: reason.into() });
     }
 
     /// Adds one item, which is only made if there is room.
@@ -56,8 +58,8 @@ impl Omissions {
     }
 
     /// Sets the service of all items.
-    pub fn of(mut self, service: &str) -> Self {
-        self.items.iter_mut().for_each(|item| item.service = Some(service.into()));
+    pub fn of(mut self, service: &ServiceId) -> Self {
+        self.items.iter_mut().for_each(|item| item.service = Some(service.clone()));
         self
     }
 
@@ -104,9 +106,9 @@ mod tests {
         for page in 0..20 {
             let mut of_page = Omissions::default();
             (0..50_000).for_each(|at| of_page.item(|| item(page * 50_000 + at)));
-            all.add(of_page.of("hostile"));
+            all.add(of_page.of(&"hostile".into()));
         }
-        all.list(Some("down"), "it is not reachable");
+        all.list(Some(&"down".into()), "it is not reachable");
         assert!(all.items.len() <= MAX_NAMED && all.lists.len() == 1);
         let meta: Value = serde_json::from_str(&all.meta(None).unwrap()).unwrap();
         let named = meta[MEMBER].as_array().unwrap();

@@ -9,6 +9,7 @@ use super::definitions::{ListedKind, tidy};
 use super::omissions::{Omission, Omissions};
 use super::responses::TTL_MS;
 use crate::base::json::Object;
+use crate::base::service_id::ServiceId;
 use crate::calling::response::clean;
 
 /// A method that is forwarded.
@@ -212,7 +213,7 @@ pub struct Page {
 const MAX_CURSOR_BYTES: usize = 32 * 1024;
 
 /// A page of one service's list; `None` if it is invalid.
-pub fn items(list: &str, service: &str, page: &RawValue) -> Option<Page> {
+pub fn items(list: &str, service: &ServiceId, page: &RawValue) -> Option<Page> {
     let members: Members<'_> = serde_json::from_str(page.get()).ok()?;
     let (read, left_out) = readable(list, &listed(list, &members)?);
     let item = |whole: String| {

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::app_uris::{self, Apps};
+use crate::base::service_id::ServiceId;
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// One service's names among others.
 pub struct Links<'a> {
-    pub service: &'a str,
+    pub service: &'a ServiceId,
     pub apps: &'a Apps<'a>,
     /// The service's own name of the requested item, and the name it was requested by, which is also its name in the
     /// response.
@@ -143,7 +144,7 @@ mod tests {
 
     fn linked(result: &Value) -> Value {
         let apps = Apps::default();
-        let links = Links { service: "my_files", apps: &apps, asked: None };
+        let links = Links { service: &"my_files".into(), apps: &apps, asked: None };
         serde_json::from_str(&links.result(&result.to_string())).unwrap()
     }
 
@@ -183,7 +184,7 @@ mod tests {
     #[test]
     fn results_without_links_stay_byte_for_byte() {
         let apps = Apps::default();
-        let links = Links { service: "a", apps: &apps, asked: None };
+        let links = Links { service: &"a".into(), apps: &apps, asked: None };
         for text in [
             r#"{ "content" : [ {"type":"text","text":"a resource"} ], "n": 1.0 }"#,
             r#"{"content":[{"type":"resource"},{"type":"resource_link","uri":7},7,null]}"#,
@@ -201,7 +202,7 @@ mod tests {
     #[test]
     fn the_requested_item_keeps_its_requested_name() {
         let apps = Apps::default();
-        let links = Links { service: "a", apps: &apps, asked: Some(("ui://x", "ui://x")) };
+        let links = Links { service: &"a".into(), apps: &apps, asked: Some(("ui://x", "ui://x")) };
         let read = links.result(r#"{"contents":[{"uri":"ui://x"},{"uri":"ui://y"}]}"#);
         assert_eq!(read, r#"{"contents":[{"uri":"ui://x"},{"uri":"ui://a+y"}]}"#);
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::base::principal_id::PrincipalId;
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::create_request::MAX_PARAMETERS_BYTES;
 
@@ -76,10 +77,10 @@ pub struct Session {
     watched: BTreeSet<String>,
     /// Pending notifications, by service and method.
     #[serde(default)]
-    noted: BTreeSet<(String, String)>,
+    noted: BTreeSet<(ServiceId, String)>,
     /// By service.
     #[serde(default)]
-    upstreams: BTreeMap<String, UpstreamSession>,
+    upstreams: BTreeMap<ServiceId, UpstreamSession>,
 }
 
 /// The constant part of a call.
@@ -316,22 +317,22 @@ impl Session {
     }
 
     /// Notes a change of a service for the GET stream. Returns false if it is already pending.
-    pub fn note_change(&mut self, service: String, method: String) -> bool {
+    pub fn note_change(&mut self, service: ServiceId, method: String) -> bool {
         self.noted.len() < MAX_NOTED && self.noted.insert((service, method))
     }
 
     /// Takes the pending notifications.
-    pub fn take_changes(&mut self) -> Vec<(String, String)> {
+    pub fn take_changes(&mut self) -> Vec<(ServiceId, String)> {
         std::mem::take(&mut self.noted).into_iter().collect()
     }
 
     /// The session at a server, if one began with this configuration.
-    pub fn upstream(&self, service: &str, place: &str) -> Option<UpstreamSession> {
+    pub fn upstream(&self, service: &ServiceId, place: &str) -> Option<UpstreamSession> {
         self.upstreams.get(service).filter(|known| known.place == place).cloned()
     }
 
     /// Stores a new upstream session unless there is one; returns the effective one.
-    pub fn keep_upstream(&mut self, service: String, begun: UpstreamSession) -> UpstreamSession {
+    pub fn keep_upstream(&mut self, service: ServiceId, begun: UpstreamSession) -> UpstreamSession {
         if let Some(known) = self.upstream(&service, &begun.place) {
             return known;
         }
@@ -342,18 +343,18 @@ impl Session {
     }
 
     /// Removes a session that the server has forgotten. False if another has replaced it.
-    pub fn forget_upstream(&mut self, service: &str, gone: &str) -> bool {
+    pub fn forget_upstream(&mut self, service: &ServiceId, gone: &str) -> bool {
         let is_it = self.upstreams.get(service).is_some_and(|known| known.session == gone);
         is_it && self.upstreams.remove(service).is_some()
     }
 
     /// The services with upstream sessions.
-    pub fn upstream_services(&self) -> Vec<String> {
+    pub fn upstream_services(&self) -> Vec<ServiceId> {
         self.upstreams.keys().cloned().collect()
     }
 
     /// Takes all upstream sessions.
-    pub fn take_upstreams(&mut self) -> Vec<(String, UpstreamSession)> {
+    pub fn take_upstreams(&mut self) -> Vec<(ServiceId, UpstreamSession)> {
         std::mem::take(&mut self.upstreams).into_iter().collect()
     }
 

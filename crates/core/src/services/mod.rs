@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use crate::access::encrypted_secret::EncryptedSecret;
 use crate::access::webhook_signature::Secret;
 use crate::base::json::{Fault, Object, child};
-use crate::base::names::valid_id;
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::retry::Retry;
 use crate::lane::breaker::BreakerState;
@@ -93,7 +93,7 @@ pub struct ServiceLimits {
 /// The configuration of a service. Observations (status, latency) are kept separately.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Service {
-    pub id: String,
+    pub id: ServiceId,
     pub name: String,
     #[serde(rename = "type")]
     pub kind: ServiceKind,
@@ -173,7 +173,7 @@ pub struct BreakerView {
 #[derive(Debug, Serialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct ConfigurationView<'a> {
-    pub id: &'a str,
+    pub id: &'a ServiceId,
     pub name: &'a str,
     #[serde(rename = "type")]
     pub kind: ServiceKind,
@@ -253,7 +253,7 @@ impl Service {
 const READ_ONLY: [&str; 7] = ["id", "status_at", "breaker", "latency_ms", "created_at", "updated_at", "catalogue"];
 
 /// Reads a service document. `text` has passed `json::check`.
-pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<Fault>> {
+pub fn read(id: &ServiceId, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<Fault>> {
     let mut document = Object::new(text, "#").map_err(|fault| vec![fault])?;
     read_fixed(&mut document, id);
     let name = document.string("name", 1..=200);
@@ -288,7 +288,7 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
     match (name, kind, transport, capabilities) {
         (Some(name), Some(kind), Some(transport), Some(capabilities)) if faults.is_empty() => Ok(Registration {
             service: Service {
-                id: id.into(),
+                id: id.clone(),
                 name,
                 kind,
                 description,
@@ -313,8 +313,8 @@ pub fn read(id: &str, text: &str, rules: Rules<'_>) -> Result<Registration, Vec<
 }
 
 /// Checks the members that cannot be chosen: the id, and those that only responses have.
-fn read_fixed(document: &mut Object<'_>, id: &str) {
-    if !valid_id(id) {
+fn read_fixed(document: &mut Object<'_>, id: &ServiceId) {
+    if !ServiceId::is_valid(id.as_str()) {
         document.fault("id", "must be 1 to 64 lower-case letters, digits, - or _, beginning with a letter or digit");
     }
     if document.raw("id").is_some_and(|given| given.get() != format!("\"{id}\"")) {

@@ -7,6 +7,7 @@ use semver::{Version, VersionReq};
 
 use super::Service;
 use super::capability::Capability;
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::lane::breaker::BreakerState;
 use crate::lane::observed::{HealthStatus, ObservedStatus};
@@ -15,7 +16,7 @@ use crate::lane::observed::{HealthStatus, ObservedStatus};
 #[derive(Debug, Clone, Copy)]
 pub struct RouteRequest<'a> {
     pub capability: &'a str,
-    pub service: Option<&'a str>,
+    pub service: Option<&'a ServiceId>,
     pub version: Option<&'a VersionReq>,
     /// Pre-releases count as releases if no version is requested.
     pub pre_releases: bool,
@@ -166,7 +167,7 @@ pub fn candidates<'s, O: Routable<'s>>(
     let (mut found, mut away, mut has_release) = (Vec::new(), Vec::new(), false);
     for (at, offering) in services.into_iter().enumerate() {
         let service = offering.service();
-        if wanted.service.is_some_and(|id| id != service.id) {
+        if wanted.service.is_some_and(|id| *id != service.id) {
             continue;
         }
         let best = best_offer(service, &wanted, || problem = worse(problem, NoRoute::Version));

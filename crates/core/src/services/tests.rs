@@ -16,7 +16,7 @@ fn smallest() -> Value {
 }
 
 fn pointers(document: &Value) -> Vec<String> {
-    match read("echo", &document.to_string(), RULES) {
+    match read(&"echo".into(), &document.to_string(), RULES) {
         Ok(_) => Vec::new(),
         Err(faults) => faults.into_iter().map(|fault| fault.pointer).collect(),
     }
@@ -24,7 +24,7 @@ fn pointers(document: &Value) -> Vec<String> {
 
 #[test]
 fn the_smallest_service_gets_sensible_defaults() {
-    let registration = read("echo", &smallest().to_string(), RULES).unwrap();
+    let registration = read(&"echo".into(), &smallest().to_string(), RULES).unwrap();
     let capability = &registration.service.capabilities[0];
     assert_eq!(capability.version, Version::new(1, 0, 0));
     assert!(capability.durable && !capability.idempotent);
@@ -71,17 +71,20 @@ fn every_fault_is_named() {
 
 #[test]
 fn a_shown_document_can_be_sent_back() {
-    let registration = read("echo", &smallest().to_string(), RULES).unwrap();
+    let registration = read(&"echo".into(), &smallest().to_string(), RULES).unwrap();
     let view = registration.service.view(&ObservedStatus::default(), Timestamp(1), Timestamp(2));
     let shown = serde_json::to_string(&view).unwrap();
-    assert!(read("echo", &shown, RULES).is_ok());
+    assert!(read(&"echo".into(), &shown, RULES).is_ok());
 }
 
 #[test]
 fn draining_is_configured_and_undone() {
     let status = |patch: Value| {
         let document = merged(&json!({"status": "online"}).to_string(), &smallest().to_string());
-        read("echo", &merged(&document, &patch.to_string()), RULES).unwrap().service.status(&ObservedStatus::default())
+        read(&"echo".into(), &merged(&document, &patch.to_string()), RULES)
+            .unwrap()
+            .service
+            .status(&ObservedStatus::default())
     };
     assert_eq!(status(json!({"status": "draining"})), "draining");
     assert_eq!(status(json!({"status": null})), "unknown");
@@ -98,10 +101,10 @@ fn health_is_asked_for_at_the_origin_of_the_service_whatever_its_path() {
         ("/@evil.example.com:1/", "https://echo.example.com/@evil.example.com:1/"),
     ] {
         document["health"] = json!({"path": path});
-        let service = read("echo", &document.to_string(), RULES).unwrap().service;
+        let service = read(&"echo".into(), &document.to_string(), RULES).unwrap().service;
         assert_eq!(service.probe_url().as_deref(), Some(expected), "{path}");
     }
-    let service = read("echo", &smallest().to_string(), RULES).unwrap().service;
+    let service = read(&"echo".into(), &smallest().to_string(), RULES).unwrap().service;
     assert_eq!(service.probe_url().as_deref(), Some("https://echo.example.com/run"));
 }
 
@@ -109,12 +112,12 @@ fn health_is_asked_for_at_the_origin_of_the_service_whatever_its_path() {
 fn the_demonstration_is_registered_only_where_it_is_switched_on() {
     let mut document = smallest();
     document["transport"] = json!({"kind": "demo"});
-    let registration = read("demo", &document.to_string(), RULES).unwrap();
+    let registration = read(&"demo".into(), &document.to_string(), RULES).unwrap();
     assert_eq!(registration.service.transport, Transport::Demo {});
     assert_eq!(registration.service.probe_url(), None);
     let shown = serde_json::to_value(&registration.service).unwrap();
     assert_eq!(shown["transport"], json!({"kind": "demo"}));
-    let faults = read("demo", &document.to_string(), Rules { demo: false, ..RULES }).unwrap_err();
+    let faults = read(&"demo".into(), &document.to_string(), Rules { demo: false, ..RULES }).unwrap_err();
     assert_eq!(faults.first().map(|fault| fault.pointer.as_str()), Some("#/transport/kind"));
     document["transport"]["url"] = json!("https://echo.example.com/run");
     assert_eq!(pointers(&document), ["#/transport/url"]);
@@ -126,7 +129,7 @@ fn openai_services_offer_the_operations_of_that_api() {
         let text = format!(
             r#"{{"name":"LLM","type":"llm","transport":{{"kind":"openai","url":"https://llm.example.com/v1"}}{more}}}"#
         );
-        read("llm", &text, RULES)
+        read(&"llm".into(), &text, RULES)
     };
     for absent in ["", r#","capabilities":null"#] {
         let service = read_one(absent).unwrap().service;
@@ -150,7 +153,7 @@ fn openai_services_offer_the_operations_of_that_api() {
 fn a_connected_service_has_a_grace_period_and_no_address() {
     let mut document = smallest();
     document["transport"] = json!({"kind": "socket"});
-    let read = |document: &Value| read("echo", &document.to_string(), RULES);
+    let read = |document: &Value| read(&"echo".into(), &document.to_string(), RULES);
     assert_eq!(read(&document).unwrap().service.transport, Transport::Socket { grace_seconds: 10 });
     document["credentials"] = json!({"header": "Authorization", "value": "x"});
     document["health"] = json!({"path": "/"});
@@ -168,7 +171,7 @@ fn a_worker_is_named_by_a_binding_there_is() {
         let mut document = smallest();
         document["transport"] = transport;
         document["health"] = json!({"path": "//example.com/well?x=1", "interval_seconds": 5});
-        read("echo", &document.to_string(), rules).map(|read| read.service)
+        read(&"echo".into(), &document.to_string(), rules).map(|read| read.service)
     };
     let service = with(json!({"kind": "binding", "binding": "WORDS"}), rules).unwrap();
     assert_eq!(service.transport, Transport::Binding { binding: "WORDS".into(), path: "/".into() });

@@ -31,7 +31,7 @@ pub fn data_point(tenant: &TenantId, bundle: &Bundle, item: &Item) -> Option<Dat
     Some(DataPoint {
         indexes: [index],
         blobs: [
-            text(&bundle.service),
+            bundle.service.as_ref().map(ToString::to_string).unwrap_or_default(),
             text(&bundle.capability),
             status.as_str().into(),
             error.as_ref().map_or("", |error| error.code.as_str()).into(),

@@ -117,7 +117,7 @@ pub fn count(bundle: &Bundle, into: &mut BTreeMap<UsageKey, UsageCounts>) {
     for item in &bundle.items {
         let key = UsageKey {
             hour: item.at.0 / HOUR_MS * HOUR_MS,
-            service: bundle.service.clone().unwrap_or_default(),
+            service: bundle.service.as_ref().map(ToString::to_string).unwrap_or_default(),
             capability: bundle.capability.clone().unwrap_or_default(),
             principal: bundle.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
         };

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::super::callback::MAX_PROGRESS_BYTES;
 use crate::base::json::{Fault, Object};
+use crate::base::service_id::ServiceId;
 use crate::lane::observed::HealthStatus;
 
 /// The WebSocket subprotocol (RFC 6455 §1.9).
@@ -125,7 +126,7 @@ pub enum GatewayMessage<'a> {
     /// The first message.
     Welcome {
         connection: &'a str,
-        service: &'a str,
+        service: &'a ServiceId,
         /// How long deliveries of a dropped connection are kept for it.
         grace_seconds: u64,
         /// The interval of `ping`.

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::base::json::{Fault, Object};
 use crate::base::json_repair;
+use crate::base::service_id::ServiceId;
 use crate::base::tree_size::{MAX_TREE_BYTES, tree_bytes};
 use crate::context::status::ErrorCode;
 use crate::context::{ContextError, ReportedOutcome};
@@ -135,7 +136,7 @@ impl Verdict {
 }
 
 struct Failure<'a> {
-    service: &'a str,
+    service: &'a ServiceId,
     code: ErrorCode,
     message: String,
     details: Option<Box<RawValue>>,
@@ -146,7 +147,7 @@ struct Failure<'a> {
 }
 
 impl<'a> Failure<'a> {
-    fn new(service: &'a str, code: ErrorCode, message: impl Into<String>) -> Self {
+    fn new(service: &'a ServiceId, code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             service,
             code,
@@ -160,7 +161,7 @@ impl<'a> Failure<'a> {
     }
 
     /// Not a valid response; another service may give one.
-    fn invalid(service: &'a str, message: impl Into<String>) -> Self {
+    fn invalid(service: &'a ServiceId, message: impl Into<String>) -> Self {
         Self { again: RetryScope::Elsewhere, ..Self::new(service, ErrorCode::UpstreamInvalidResponse, message) }
     }
 
@@ -168,7 +169,7 @@ impl<'a> Failure<'a> {
         let error = ContextError {
             code: self.code,
             message: self.message,
-            service: Some(self.service.into()),
+            service: Some(self.service.clone()),
             details: self.details,
         };
         let Failure { again, untouched, unhealthy, retry_after_ms, .. } = self;
@@ -179,7 +180,7 @@ impl<'a> Failure<'a> {
 }
 
 /// A failure that the service itself explained.
-pub fn reported(service: &str, message: &str, details: Option<Box<RawValue>>, retryable: bool) -> Verdict {
+pub fn reported(service: &ServiceId, message: &str, details: Option<Box<RawValue>>, retryable: bool) -> Verdict {
     let again = if retryable { RetryScope::Anywhere } else { RetryScope::Nowhere };
     let details = details.and_then(|raw| words::details(raw.get()));
     let message = clean(message, MAX_MESSAGE);
@@ -192,18 +193,18 @@ pub fn stated_cause(body: &[u8]) -> Option<String> {
 }
 
 /// A response that is not acceptable.
-pub fn unacceptable(service: &str, message: &str) -> Verdict {
+pub fn unacceptable(service: &ServiceId, message: &str) -> Verdict {
     Failure::invalid(service, message).verdict()
 }
 
 /// Another media type instead of JSON: a page in the service's place. An empty response may be the service's own.
-pub fn not_json(service: &str, body: &[u8]) -> Verdict {
+pub fn not_json(service: &ServiceId, body: &[u8]) -> Verdict {
     let message = "The service's response is not application/json.";
     Failure { unhealthy: !body.is_empty(), ..Failure::invalid(service, message) }.verdict()
 }
 
 /// Interprets a response. `service` gave it; `schema` is what its result must match.
-pub fn read(service: &str, answer: CallResult, schema: Option<&Schema>) -> Verdict {
+pub fn read(service: &ServiceId, answer: CallResult, schema: Option<&Schema>) -> Verdict {
     match answer {
         CallResult::Accepted => Verdict::of(ReportedOutcome::Accepted { lease_ms: None, location: None }, None),
         CallResult::TooLarge { status } if !(200..300).contains(&status) => refusal(service, status, b"", None),
@@ -231,7 +232,7 @@ pub fn read(service: &str, answer: CallResult, schema: Option<&Schema>) -> Verdi
 }
 
 /// A call without a response.
-fn no_response(service: &str, answer: &CallResult) -> Verdict {
+fn no_response(service: &ServiceId, answer: &CallResult) -> Verdict {
     let (code, again, message) = match answer {
         CallResult::Lost => (
             ErrorCode::OutcomeUnknown,
@@ -263,7 +264,7 @@ fn no_response(service: &str, answer: &CallResult) -> Verdict {
 }
 
 /// A call that was not made. Another service may be callable.
-fn not_called(service: &str, reason: &NotCalled) -> Verdict {
+fn not_called(service: &ServiceId, reason: &NotCalled) -> Verdict {
     let (code, reason) = match reason {
         NotCalled::Address(refusal) => (ErrorCode::AddressRefused, format!("{refusal}.")),
         NotCalled::Token => {
@@ -285,7 +286,7 @@ fn promised_ms(text: &str) -> Option<u64> {
 }
 
 /// An error response. What the service itself states takes precedence over the status.
-fn refusal(service: &str, status: u16, body: &[u8], retry_after_ms: Option<u64>) -> Verdict {
+fn refusal(service: &ServiceId, status: u16, body: &[u8], retry_after_ms: Option<u64>) -> Verdict {
     let FailureText { message, details, retryable, again: stated_cause } = words::of_body(body);
     let says_undone = retry_after_ms.is_some() || retryable == Some(true);
     let StatusMeaning { code, again, untouched } = meaning(status, says_undone);
@@ -302,7 +303,7 @@ fn refusal(service: &str, status: u16, body: &[u8], retry_after_ms: Option<u64>)
     Failure { details, again, untouched, retry_after_ms, ..Failure::new(service, code, message) }.verdict()
 }
 
-fn success(service: &str, is_json: bool, body: &[u8], schema: Option<&Schema>) -> Verdict {
+fn success(service: &ServiceId, is_json: bool, body: &[u8], schema: Option<&Schema>) -> Verdict {
     let invalid = |message: &str| unacceptable(service, message);
     if !is_json {
         return not_json(service, body);
@@ -337,7 +338,7 @@ fn is_nothing(error: &RawValue) -> bool {
 }
 
 /// An error in an otherwise valid response. The service states itself whether to retry.
-fn own_error(service: &str, error: &RawValue) -> Verdict {
+fn own_error(service: &ServiceId, error: &RawValue) -> Verdict {
     let FailureText { message, details, retryable, again: stated_cause } = words::of_error(error);
     let again = match (retryable, stated_cause) {
         (Some(true), _) => RetryScope::Anywhere,
@@ -349,7 +350,7 @@ fn own_error(service: &str, error: &RawValue) -> Verdict {
 }
 
 /// A result, if it matches the capability's output schema.
-pub fn fitting(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
+pub fn fitting(service: &ServiceId, result: &RawValue, schema: Option<&Schema>) -> Verdict {
     if let Some(schema) = schema.filter(|schema| !schema.accepts_all()) {
         let text = schema.needed(result.get());
         if tree_bytes(&text) > MAX_TREE_BYTES {

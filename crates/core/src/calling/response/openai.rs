@@ -6,12 +6,13 @@ use super::super::openai::fault;
 use super::words::{self, FailureText};
 use super::{CallResult, Failure, Verdict, fitting, not_json, read, refusal, unacceptable};
 use crate::base::json_repair;
+use crate::base::service_id::ServiceId;
 use crate::context::http_status::RetryScope;
 use crate::context::status::ErrorCode;
 use crate::services::schema::Schema;
 
 /// Reads a response of an OpenAI-compatible endpoint: the whole of it is the result, or its `error`.
-pub fn read_openai(service: &str, result: CallResult, schema: Option<&Schema>) -> Verdict {
+pub fn read_openai(service: &ServiceId, result: CallResult, schema: Option<&Schema>) -> Verdict {
     let CallResult::Http { status, is_json, body, .. } = &result else { return read(service, result, schema) };
     match status {
         200 => {}

@@ -5,7 +5,7 @@ fn http(status: u16, is_json: bool, body: &[u8]) -> CallResult {
 }
 
 fn failure(answer: CallResult) -> (ErrorCode, bool, bool) {
-    match read("one", answer, None).outcome {
+    match read(&"one".into(), answer, None).outcome {
         ReportedOutcome::Failed { error, retryable, untouched, .. } => (error.code, retryable, untouched),
         other => panic!("{other:?}"),
     }
@@ -13,9 +13,9 @@ fn failure(answer: CallResult) -> (ErrorCode, bool, bool) {
 
 #[test]
 fn a_result_is_taken_as_it_was_written() {
-    let verdict = read("one", http(200, true, br#"{"result": {"n": 1.0}}"#), None);
+    let verdict = read(&"one".into(), http(200, true, br#"{"result": {"n": 1.0}}"#), None);
     assert_eq!(verdict.result.unwrap().get(), r#"{"n": 1.0}"#);
-    let verdict = read("one", http(200, true, br#"{"result": null}"#), None);
+    let verdict = read(&"one".into(), http(200, true, br#"{"result": null}"#), None);
     assert_eq!(verdict.result.unwrap().get(), "null");
 }
 
@@ -38,7 +38,7 @@ fn unusable_results_are_invalid_responses() {
 
 /// Whether only another service could do better.
 fn only_elsewhere(answer: CallResult) -> bool {
-    read("one", answer, None).try_elsewhere
+    read(&"one".into(), answer, None).try_elsewhere
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn one_character_does_not_cost_an_answer() {
         (br#"{"result":"cut \ud83d"}"#, r#""cut \ufffd""#),
         (b"{\"result\":\"\xff\"}", "\"\u{fffd}\""),
     ] {
-        assert_eq!(read("one", http(200, true, body), None).result.unwrap().get(), expected);
+        assert_eq!(read(&"one".into(), http(200, true, body), None).result.unwrap().get(), expected);
     }
     let body = br#"{"choices":[],"usage":1,"usage":2,"x":"\ude00"}"#;
-    let whole = read_openai("one", http(200, true, body), None).result.unwrap();
+    let whole = read_openai(&"one".into(), http(200, true, body), None).result.unwrap();
     assert_eq!(whole.get(), r#"{"choices":[],"usage":2,"x":"\ufffd"}"#);
 }
 
@@ -93,7 +93,7 @@ fn permanent_errors_are_not_retried_at_the_same_service() {
     // Its own statement takes precedence over the status.
     assert_eq!(failure(http(409, true, br#"{"error":{"retryable":true}}"#)), (ErrorCode::UpstreamError, true, false));
     let of = |body: &str| {
-        let verdict = read_openai("one", http(200, true, body.as_bytes()), None);
+        let verdict = read_openai(&"one".into(), http(200, true, body.as_bytes()), None);
         (matches!(verdict.outcome, ReportedOutcome::Failed { retryable: true, .. }), verdict.try_elsewhere)
     };
     assert_eq!(of(r#"{"error":{"message":"longer than the model takes","code":400}}"#), (false, false));
@@ -101,7 +101,7 @@ fn permanent_errors_are_not_retried_at_the_same_service() {
     assert_eq!(of(r#"{"error":{"message":"too busy","type":"overloaded_error"}}"#), (true, false));
     for none in ["null", "\"\"", "{}", "false", r#"{"message":null,"code":""}"#] {
         let body = format!(r#"{{"choices":[],"error":{none}}}"#);
-        assert!(read_openai("one", http(200, true, body.as_bytes()), None).result.is_some(), "{none}");
+        assert!(read_openai(&"one".into(), http(200, true, body.as_bytes()), None).result.is_some(), "{none}");
     }
 }
 
@@ -121,7 +121,7 @@ fn a_503_is_retried_if_it_states_that_nothing_was_done() {
 
 #[test]
 fn a_services_words_are_in_the_message_and_in_the_details() {
-    let of = |answer: CallResult| match read("one", answer, None).outcome {
+    let of = |answer: CallResult| match read(&"one".into(), answer, None).outcome {
         ReportedOutcome::Failed { error, .. } => {
             (error.message, error.details.map(|details| details.get().to_string()))
         }
@@ -153,7 +153,7 @@ fn a_place_too_long_to_keep_is_not_kept() {
     let of = |length| {
         let location = Some("x".repeat(length));
         let answer = CallResult::Http { status: 202, is_json: false, retry_after_ms: None, location, body: Vec::new() };
-        match read("one", answer, None).outcome {
+        match read(&"one".into(), answer, None).outcome {
             ReportedOutcome::Accepted { location, .. } => location.is_some(),
             other => panic!("{other:?}"),
         }
@@ -176,7 +176,7 @@ fn statuses_say_whether_it_may_be_tried_again() {
 #[test]
 fn a_services_own_error_is_kept() {
     let body = br#"{"error":{"code":"no_credit","message":"Pay first.","retryable":true}}"#;
-    match read("one", http(200, true, body), None).outcome {
+    match read(&"one".into(), http(200, true, body), None).outcome {
         ReportedOutcome::Failed { error, retryable, .. } => {
             assert_eq!((error.message.as_str(), retryable), ("Pay first.", true));
             assert!(error.details.unwrap().get().contains("no_credit"));
@@ -188,8 +188,8 @@ fn a_services_own_error_is_kept() {
 #[test]
 fn a_result_must_match_the_output_schema() {
     let schema = Schema::compile(r#"{"type":"object","required":["text"]}"#).unwrap();
-    assert!(read("one", http(200, true, br#"{"result":{"text":""}}"#), Some(&schema)).result.is_some());
-    assert!(read("one", http(200, true, br#"{"result":{}}"#), Some(&schema)).result.is_none());
+    assert!(read(&"one".into(), http(200, true, br#"{"result":{"text":""}}"#), Some(&schema)).result.is_some());
+    assert!(read(&"one".into(), http(200, true, br#"{"result":{}}"#), Some(&schema)).result.is_none());
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_202_is_work_in_the_background_whatever_its_body() {
         (br#"{"lease_seconds":30}"#, Some(30_000)),
         (br#"{"lease_seconds":1}"#, None),
     ] {
-        match read("one", http(202, false, body), None).outcome {
+        match read(&"one".into(), http(202, false, body), None).outcome {
             ReportedOutcome::Accepted { lease_ms, location: None } => assert_eq!(lease_ms, promised),
             other => panic!("{other:?}"),
         }
@@ -212,7 +212,10 @@ fn a_202_is_work_in_the_background_whatever_its_body() {
 fn a_request_for_input_has_a_message_and_a_schema_that_compiles() {
     let asks = |body: &str| {
         let body = format!(r#"{{"input_required":{body}}}"#);
-        matches!(read("one", http(200, true, body.as_bytes()), None).outcome, ReportedOutcome::InputRequired { .. })
+        matches!(
+            read(&"one".into(), http(200, true, body.as_bytes()), None).outcome,
+            ReportedOutcome::InputRequired { .. }
+        )
     };
     assert!(asks(r#"{"message":"Which one?"}"#));
     assert!(asks(r#"{"message":"Which one?","schema":{"enum":["a","b"]},"more":1}"#));
@@ -224,10 +227,10 @@ fn a_request_for_input_has_a_message_and_a_schema_that_compiles() {
 #[test]
 fn of_openais_answers_all_is_the_result() {
     let schema = Schema::compile(r#"{"required":["choices"]}"#).unwrap();
-    let verdict = read_openai("one", http(200, true, br#" {"choices": [1.0]} "#), Some(&schema));
+    let verdict = read_openai(&"one".into(), http(200, true, br#" {"choices": [1.0]} "#), Some(&schema));
     assert_eq!(verdict.result.unwrap().get(), r#"{"choices": [1.0]}"#);
 
-    let failed = |answer: CallResult| match read_openai("one", answer, Some(&schema)).outcome {
+    let failed = |answer: CallResult| match read_openai(&"one".into(), answer, Some(&schema)).outcome {
         ReportedOutcome::Failed { error, retryable, .. } => (error.code, retryable),
         other => panic!("{other:?}"),
     };
@@ -237,7 +240,7 @@ fn of_openais_answers_all_is_the_result() {
     }
     assert_eq!(failed(http(200, false, b"{}")), (ErrorCode::UpstreamInvalidResponse, false));
     assert_eq!(failed(http(202, true, br#"{"choices":[]}"#)), (ErrorCode::UpstreamError, false));
-    assert!(read_openai("one", http(200, true, br#"[{"id":"a"}]"#), None).result.is_some());
+    assert!(read_openai(&"one".into(), http(200, true, br#"[{"id":"a"}]"#), None).result.is_some());
     assert_eq!(failed(http(429, true, b"{}")), (ErrorCode::ServiceUnavailable, true));
     assert_eq!(failed(http(401, true, b"{}")), (ErrorCode::UpstreamError, false));
     assert_eq!(failed(CallResult::TimedOut { deadline: true }), (ErrorCode::DeadlineExceeded, false));
@@ -245,7 +248,7 @@ fn of_openais_answers_all_is_the_result() {
 
 #[test]
 fn a_service_that_was_not_called_may_be_replaced_by_another_and_did_nothing() {
-    let not_called = |why| read("one", CallResult::NotCalled(why), None).outcome;
+    let not_called = |why| read(&"one".into(), CallResult::NotCalled(why), None).outcome;
     match not_called(NotCalled::Address(AddressError::IpAddress)) {
         ReportedOutcome::Failed { error, retryable: true, untouched: true, .. } => {
             assert_eq!(error.code, ErrorCode::AddressRefused);

@@ -198,7 +198,7 @@ fn the_highest_priority_is_claimed_first_then_the_oldest() {
 fn a_context_of_a_gated_service_is_offered_to_one_worker_at_a_time() {
     let mut fixture = Fixture::new();
     fixture.queued(&admission(1), at(0));
-    let gated = ["one".to_string()];
+    let gated = ["one".into()];
     let claim = |fixture: &mut Fixture, now| fixture.store.claim_next(LEASE_MS, &gated, &[], now).unwrap();
     assert!(matches!(claim(&mut fixture, at(1)), WorkClaim::Offered(attempting) if attempting.head.lease.is_none()));
     assert!(matches!(claim(&mut fixture, at(2)), WorkClaim::Nothing));

@@ -11,6 +11,7 @@ use super::super::definitions;
 use super::elicitation::{self, UpstreamQuestion};
 use super::response::{Response, ResponseError, RpcError};
 use crate::base::json::Object;
+use crate::base::service_id::ServiceId;
 use crate::calling::response::{self, CallResult, NotCalled, Verdict, clean};
 use crate::context::ReportedOutcome;
 use crate::services::schema::Schema;
@@ -111,13 +112,13 @@ fn silence(answer: &CallResult) -> String {
 }
 
 /// The outcome of an attempt that ended with a JSON-RPC error.
-fn refused(service: &str, error: RpcError) -> Verdict {
+fn refused(service: &ServiceId, error: RpcError) -> Verdict {
     // The effect of an internal error is unknown; all others are found before the work begins.
     response::reported(service, &error.message, Some(error.stored()), error.code == -32603)
 }
 
 /// Reads the response to `tools/call`. `schema` is what the structured content must match.
-pub fn read(service: &str, came: RequestOutcome, schema: Option<&Schema>) -> Verdict {
+pub fn read(service: &ServiceId, came: RequestOutcome, schema: Option<&Schema>) -> Verdict {
     match came {
         // For a 200 that is not JSON, the body is more informative, which `response` keeps as details.
         RequestOutcome::Transport(CallResult::Http { status: 200, is_json: false, body, .. }) if !body.is_empty() => {
@@ -139,7 +140,7 @@ pub fn read(service: &str, came: RequestOutcome, schema: Option<&Schema>) -> Ver
     }
 }
 
-fn finished(service: &str, result: &RawValue, schema: Option<&Schema>) -> Verdict {
+fn finished(service: &ServiceId, result: &RawValue, schema: Option<&Schema>) -> Verdict {
     let Ok(mut members) = Object::new(result.get(), "#") else {
         return response::unacceptable(service, "The server's response is not a tool result.");
     };
@@ -206,7 +207,7 @@ mod tests {
 
     fn of(result: &Value, schema: Option<&str>) -> Verdict {
         let schema = schema.map(|text| Schema::compile(text).unwrap());
-        read("up", RequestOutcome::Answered(Ok(raw(result))), schema.as_ref())
+        read(&"up".into(), RequestOutcome::Answered(Ok(raw(result))), schema.as_ref())
     }
 
     fn code(verdict: &Verdict) -> Option<ErrorCode> {
@@ -269,7 +270,7 @@ mod tests {
             let whole = raw(&json!({"code": number, "message": "no", "data": 7}));
             let error = RpcError { code: number, message: "no".into(), whole };
             let ReportedOutcome::Failed { error, retryable, untouched, .. } =
-                read("up", RequestOutcome::Answered(Err(error)), None).outcome
+                read(&"up".into(), RequestOutcome::Answered(Err(error)), None).outcome
             else {
                 panic!("it failed");
             };
@@ -278,13 +279,16 @@ mod tests {
             assert!(error.details.unwrap().get().contains("\"data\":7"));
         }
         assert_eq!(
-            code(&read("up", RequestOutcome::Invalid(ResponseError::NoMessage("it is not JSON".into())), None)),
+            code(&read(&"up".into(), RequestOutcome::Invalid(ResponseError::NoMessage("it is not JSON".into())), None)),
             Some(ErrorCode::UpstreamInvalidResponse)
         );
-        let refused = read("up", RequestOutcome::Transport(CallResult::Refused), None);
+        let refused = read(&"up".into(), RequestOutcome::Transport(CallResult::Refused), None);
         assert_eq!(code(&refused), Some(ErrorCode::ServiceUnavailable));
         let taken =
             CallResult::Http { status: 202, is_json: false, retry_after_ms: None, location: None, body: vec![] };
-        assert_eq!(code(&read("up", RequestOutcome::Transport(taken), None)), Some(ErrorCode::UpstreamInvalidResponse));
+        assert_eq!(
+            code(&read(&"up".into(), RequestOutcome::Transport(taken), None)),
+            Some(ErrorCode::UpstreamInvalidResponse)
+        );
     }
 }

@@ -38,8 +38,9 @@ fn whole(server: impl Fn(Option<&str>) -> Value, cursor: Option<&str>) -> (Value
 }
 
 /// What is read of one server among others, and how many requests that took.
-fn read(service: &str, server: impl Fn(Option<&str>) -> Value, from: Option<&str>) -> (ListRead, usize) {
-    let mut reading = ListReader::new(service, listed(), from.map(Into::into));
+fn read(id: &str, server: impl Fn(Option<&str>) -> Value, from: Option<&str>) -> (ListRead, usize) {
+    let service = ServiceId::from(id);
+    let mut reading = ListReader::new(&service, listed(), from.map(Into::into));
     let mut asked = 0;
     loop {
         asked += 1;
@@ -127,8 +128,9 @@ fn invalid_items_are_bounded_too() {
     let (read, asked) = read("hostile", server, None);
     assert!(asked <= 4, "{asked}");
     assert!(!read.is_whole && read.next.is_some());
+    let hostile = ServiceId::from("hostile");
     let mut taken = CombinedPage::default();
-    assert!(!taken.take("hostile", read));
+    assert!(!taken.take(&hostile, read));
     assert!(taken.left_out.meta(None).unwrap().len() < 20_000);
 }
 
@@ -139,25 +141,27 @@ fn an_incomplete_list_may_contain_items_of_several() {
     let more =
         |cursor: Option<&str>| page(&[cursor.unwrap_or("demo://")], Some(&format!("{}x", cursor.unwrap_or_default())));
     let all = |reads: Vec<ListRead>| {
+        let service = ServiceId::from("a");
         let mut taken = CombinedPage::default();
-        let _ = reads.into_iter().all(|read| taken.take("a", read));
+        let _ = reads.into_iter().all(|read| taken.take(&service, read));
         taken.is_all()
     };
     let good = || read("b", server, None).0;
     assert!(good().is_whole && good().has("ui://app/1") && !good().has("ui://app/2"));
     assert!(all(vec![good(), good()]));
-    assert!(!all(vec![good(), ListRead::nothing("a", "it is down")]));
-    assert!(!all(vec![ListRead::nothing("a", "a limit"), good()]));
+    assert!(!all(vec![good(), ListRead::nothing(&"a".into(), "it is down")]));
+    assert!(!all(vec![ListRead::nothing(&"a".into(), "a limit"), good()]));
     assert!(!all(vec![good(), read("a", cut_off, None).0]));
     assert!(!all(vec![good(), read("a", more, None).0]));
     assert!(!all(vec![read("b", server, Some("c")).0, good()]));
-    let broken = ListReader::new("a", listed(), None).broken("it is down");
+    let a = ServiceId::from("a");
+    let broken = ListReader::new(&a, listed(), None).broken("it is down");
     assert!(!all(vec![good(), broken]));
-    let no_list = ListReader::new("a", listed(), None).take(&raw(&json!({"resources": 1}))).unwrap_err();
+    let no_list = ListReader::new(&a, listed(), None).take(&raw(&json!({"resources": 1}))).unwrap_err();
     assert!(!all(vec![good(), no_list]));
     let mut ended = CombinedPage::default();
-    assert!(ended.take("a", good()));
-    ended.end("b", None);
+    assert!(ended.take(&a, good()));
+    ended.end(&"b".into(), None);
     assert!(!ended.is_all());
 }
 
@@ -167,7 +171,7 @@ proptest! {
     /// The cursors of the pages lead through everything that the servers list, without repetition.
     #[test]
     fn all_is_listed_once(sizes in proptest::collection::vec((1_usize..40, 1_usize..60_000), 1..6)) {
-        let ids: Vec<String> = (0..sizes.len()).map(|at| format!("s{at}")).collect();
+        let ids: Vec<ServiceId> = (0..sizes.len()).map(|at| ServiceId::from_stored(format!("s{at}"))).collect();
         let server = |at: usize| {
             let (pages, bytes) = sizes[at];
             move |cursor: Option<&str>| {
@@ -183,9 +187,9 @@ proptest! {
             let (service, cursor) = placed(&from);
             let mut cursor = cursor;
             let mut taken = CombinedPage::default();
-            let first = ids.iter().position(|id| id == service).unwrap();
+            let first = ids.iter().position(|id| id.as_str() == service).unwrap();
             for (at, id) in ids.iter().enumerate().skip(first) {
-                if !taken.take(id, read(id, server(at), cursor.take()).0) {
+                if !taken.take(id, read(id.as_str(), server(at), cursor.take()).0) {
                     break;
                 }
             }

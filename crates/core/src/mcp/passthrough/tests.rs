@@ -67,7 +67,7 @@ fn an_invalid_cursor_is_left_out_with_a_reason() {
 #[test]
 fn a_page_of_what_is_no_item_takes_no_room() {
     let page = json!({"resources": vec![0; 300_000], "nextCursor": "n"});
-    let read = super::items("resources", "a", &raw_of(&page)).unwrap();
+    let read = super::items("resources", &"a".into(), &raw_of(&page)).unwrap();
     assert!(read.items.is_empty() && read.left_out.meta(None).unwrap().len() < 20_000);
     assert!(passed_on("resources/list", &page, true).unwrap().to_string().len() < 20_000);
 }
@@ -104,7 +104,7 @@ fn an_error_has_the_clients_revision() {
 #[test]
 fn items_are_listed_by_the_names_they_get() {
     let page = json!({"resources": [{"uri": "file:///a", "name": "a"}, {"name": "no uri"}], "nextCursor": "c"});
-    let Page { items, left_out, next, .. } = super::items("resources", "my_files", &raw_of(&page)).unwrap();
+    let Page { items, left_out, next, .. } = super::items("resources", &"my_files".into(), &raw_of(&page)).unwrap();
     let named: Vec<_> = items.into_iter().filter_map(|item| item.named("resources", "my.files+file:///a")).collect();
     assert_eq!(named, [r#"{"name":"a","uri":"my.files+file:///a"}"#]);
     assert_eq!(next.as_deref(), Some("c"));
@@ -114,19 +114,20 @@ fn items_are_listed_by_the_names_they_get() {
     expected.item(|| missing);
     assert_eq!(left_out, expected);
     let page = json!({"prompts": [{"name": "greet"}], "nextCursor": null});
-    let read = super::items("prompts", "a", &raw_of(&page)).unwrap();
+    let read = super::items("prompts", &"a".into(), &raw_of(&page)).unwrap();
     assert_eq!(read.items[0].clone().named("prompts", "greet").as_deref(), Some(r#"{"name":"greet"}"#));
     assert_eq!(read.next, None);
     let next = |cursor: Value| {
-        let page = super::items("prompts", "a", &raw_of(&json!({"prompts": null, "nextCursor": cursor}))).unwrap();
+        let page =
+            super::items("prompts", &"a".into(), &raw_of(&json!({"prompts": null, "nextCursor": cursor}))).unwrap();
         (page.next, !page.left_out.is_empty())
     };
     assert_eq!(next(json!("")), (Some(String::new()), false));
     assert_eq!(next(json!("c".repeat(5000))), (Some("c".repeat(5000)), false));
     assert_eq!(next(json!("c".repeat(50_000))), (None, true));
     assert_eq!(next(json!(7)), (None, true));
-    assert_eq!(super::items("prompts", "a", &raw_of(&json!({}))), None);
-    assert_eq!(super::items("prompts", "a", &raw_of(&json!({"prompts": {}}))), None);
+    assert_eq!(super::items("prompts", &"a".into(), &raw_of(&json!({}))), None);
+    assert_eq!(super::items("prompts", &"a".into(), &raw_of(&json!({"prompts": {}}))), None);
 }
 
 #[test]
@@ -179,7 +180,7 @@ proptest! {
                 let _ = result(known, &raw, false);
                 let _ = result(known, &raw, true);
             }
-            let _ = (error(&raw, false), items("prompts", "a", &raw), merged("prompts", &[raw.clone(), raw.clone()], false));
+            let _ = (error(&raw, false), items("prompts", &"a".into(), &raw), merged("prompts", &[raw.clone(), raw.clone()], false));
             let _ = about(&raw).map(|about| in_own_words(&raw, &about, "a"));
         }
     }

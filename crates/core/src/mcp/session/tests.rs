@@ -187,19 +187,19 @@ fn one_session_at_a_server_counts_until_it_is_gone() {
         UpstreamSession { place, version: "2025-11-25".into(), session }
     };
     let mut session = session();
-    assert_eq!(session.upstream("a", "1"), None);
+    assert_eq!(session.upstream(&"a".into(), "1"), None);
     assert_eq!(session.keep_upstream("a".into(), of("1", "x")), of("1", "x"));
-    assert_eq!(session.upstream_services(), ["a"]);
+    assert_eq!(session.upstream_services(), ["a".into()]);
     // A concurrent beginner takes the first one.
     assert_eq!(session.keep_upstream("a".into(), of("1", "y")), of("1", "x"));
-    assert!(!session.forget_upstream("a", "y"));
-    assert!(session.forget_upstream("a", "x") && session.upstream("a", "1").is_none());
+    assert!(!session.forget_upstream(&"a".into(), "y"));
+    assert!(session.forget_upstream(&"a".into(), "x") && session.upstream(&"a".into(), "1").is_none());
     // A session of an earlier configuration does not count.
     session.keep_upstream("a".into(), of("1", "z"));
     assert_eq!(session.keep_upstream("a".into(), of("2", "w")), of("2", "w"));
-    assert_eq!((session.upstream("a", "1"), session.upstream("a", "2")), (None, Some(of("2", "w"))));
+    assert_eq!((session.upstream(&"a".into(), "1"), session.upstream(&"a".into(), "2")), (None, Some(of("2", "w"))));
     for number in 0..2 * MAX_UPSTREAMS {
-        session.keep_upstream(number.to_string(), of("1", "x"));
+        session.keep_upstream(ServiceId::from_stored(number.to_string()), of("1", "x"));
     }
     assert_eq!(session.take_upstreams().len(), MAX_UPSTREAMS);
     assert!(session.take_upstreams().is_empty());
@@ -213,7 +213,7 @@ fn changes_are_noted_once_and_taken_once() {
     assert_eq!(session.take_changes(), [("a".into(), "m".into()), ("b".into(), "m".into())]);
     assert!(session.take_changes().is_empty());
     for number in 0..2 * MAX_NOTED {
-        session.note_change(number.to_string(), "m".into());
+        session.note_change(ServiceId::from_stored(number.to_string()), "m".into());
     }
     assert_eq!(session.take_changes().len(), MAX_NOTED);
 }

@@ -13,7 +13,7 @@ fn read_with(credentials: &Value, rules: Rules<'_>) -> Result<Vec<(CredentialPla
         "transport": {"kind": "http", "url": "https://llm.example.com/v1?known=1"}, "capabilities": [{"name": "a"}],
     });
     let each = |read: Option<Credentials>| read.map(|read| read.each).unwrap_or_default();
-    match services::read("llm", &document.to_string(), rules) {
+    match services::read(&"llm".into(), &document.to_string(), rules) {
         Ok(read) => Ok(each(read.credentials).into_iter().map(|one| (one.place, one.value)).collect()),
         Err(faults) => Err(faults.into_iter().map(|fault| fault.pointer).collect()),
     }

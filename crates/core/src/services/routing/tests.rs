@@ -13,15 +13,15 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
     });
     let addresses = Policy { allow_loopback: false };
     let rules = Rules { addresses, own_hosts: &[], demo: true, bindings: None, stored: None };
-    read(id, &document.to_string(), rules).unwrap().service
+    read(&id.into(), &document.to_string(), rules).unwrap().service
 }
 
-fn wanted<'a>(service: Option<&'a str>, version: Option<&'a VersionReq>) -> RouteRequest<'a> {
+fn wanted<'a>(service: Option<&'a ServiceId>, version: Option<&'a VersionReq>) -> RouteRequest<'a> {
     RouteRequest { capability: "echo", service, version, pre_releases: false, tags: &[] }
 }
 
-fn ids(services: &[Service], wanted: RouteRequest<'_>) -> Result<Vec<String>, NoRoute> {
-    candidates(services, wanted, |service| !service.draining, |service, _| service.id != "hidden")
+fn ids(services: &[Service], wanted: RouteRequest<'_>) -> Result<Vec<ServiceId>, NoRoute> {
+    candidates(services, wanted, |service| !service.draining, |service, _| service.id.as_str() != "hidden")
         .map(|found| found.iter().map(|one| services[one.service].id.clone()).collect())
 }
 
@@ -30,9 +30,9 @@ fn the_reason_that_got_furthest_is_reported() {
     let services = [service("one", "1.0.0", 0, 1, true), service("hidden", "1.0.0", 0, 1, false)];
     let range = VersionReq::parse("^2").unwrap();
     assert_eq!(ids(&services, wanted(None, None)), Err(NoRoute::Unavailable));
-    assert_eq!(ids(&services, wanted(Some("hidden"), None)), Err(NoRoute::Forbidden));
+    assert_eq!(ids(&services, wanted(Some(&"hidden".into()), None)), Err(NoRoute::Forbidden));
     assert_eq!(ids(&services, wanted(None, Some(&range))), Err(NoRoute::Version));
-    assert_eq!(ids(&services, wanted(Some("unknown"), None)), Err(NoRoute::Unknown));
+    assert_eq!(ids(&services, wanted(Some(&"unknown".into()), None)), Err(NoRoute::Unknown));
     assert_eq!(ids(&[], wanted(None, None)), Err(NoRoute::Unknown));
 }
 
@@ -41,7 +41,7 @@ fn the_lowest_tier_is_chosen_while_it_lives() {
     let services = [service("fallback", "1.0.0", 1, 1000, false), service("first", "1.0.0", 0, 1, false)];
     let found = candidates(&services, wanted(None, None), |_| true, |_, _| true).unwrap();
     for random in 0..50 {
-        assert_eq!(services[choose(&found, random).unwrap().service].id, "first");
+        assert_eq!(services[choose(&found, random).unwrap().service].id.as_str(), "first");
     }
 }
 
@@ -78,7 +78,7 @@ fn a_pre_release_is_run_only_where_it_is_asked_for_or_there_is_nothing_else() {
     assert_eq!(run(&all, wanted(None, Some(&range(">=2")))), Err(NoRoute::Version));
     // There is no other one: at all, or of the requested service.
     assert_eq!(run(&[&next, &earlier], wanted(None, None)).unwrap(), "3.0.0-beta.2 3.0.0-beta.1");
-    assert_eq!(run(&all, wanted(Some("next"), None)).unwrap(), "3.0.0-beta.2");
+    assert_eq!(run(&all, wanted(Some(&"next".into()), None)).unwrap(), "3.0.0-beta.2");
     // A request with one stays with one.
     assert!(
         run(&all, RouteRequest { pre_releases: true, ..wanted(None, None) })
