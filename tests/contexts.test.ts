@@ -15,7 +15,7 @@ import {
 } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { tolerance } from "./support/patience.ts";
-import { echo, gate, hang, inTurn, type Service, slow, startService, status } from "./support/service.ts";
+import { echo, hang, hold, inTurn, type Service, slow, startService, status } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
 let gateway: Gateway;
@@ -130,12 +130,7 @@ for (const [prefer, ms, expected, applied] of [
 ] as const) {
   test(`preferring_${prefer}_of_a_service_that_takes_${ms}_ms_is_answered_${expected}`, async (t) => {
     // A response before the result comes while the service still works, however busy the machine is.
-    const busy = gate(obedient);
-    t.after(() => {
-      busy.open();
-      service.handler = obedient;
-    });
-    if (expected === 202) service.handler = busy.handler;
+    const busy = expected === 202 ? hold(t, service, obedient, obedient) : undefined;
     const answer = await create(gateway, { parameters: { ms } }, { headers: prefer ? { prefer } : {} });
     service.handler = obedient;
     assert.equal(answer.status, expected, answer.text);
@@ -150,7 +145,7 @@ for (const [prefer, ms, expected, applied] of [
     assert.equal(location, `/v1/contexts/${answer.json.id}`);
     // Stored before the response, and completed without a waiting client.
     assert.equal((await gateway.request("GET", location)).status, 200);
-    busy.open();
+    busy?.open();
     const context = await ended(gateway, answer.json.id);
     assert.equal(context.status, "completed");
     assert.deepEqual(context.result, { ms });
@@ -158,12 +153,7 @@ for (const [prefer, ms, expected, applied] of [
 }
 
 test("without_a_preference_the_wait_is_ten_seconds", async (t) => {
-  const busy = gate();
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient);
   const began = Date.now();
   const answer = await create(gateway, { parameters: {} });
   const took = Date.now() - began;
@@ -191,12 +181,7 @@ test("a_long_poll_ends_with_the_context_for_all_waiting_clients", async () => {
 });
 
 test("a_long_poll_that_ends_first_shows_the_live_state", async (t) => {
-  const busy = gate();
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient);
   const { id } = await accepted(gateway);
   const answer = await gateway.request("GET", `/v1/contexts/${id}`, { headers: { prefer: "wait=1" } });
   service.handler = obedient;
@@ -209,12 +194,7 @@ test("a_long_poll_that_ends_first_shows_the_live_state", async (t) => {
 });
 
 test("changes_of_the_registry_do_not_disturb_a_long_poll", async (t) => {
-  const busy = gate();
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient);
   const { id } = await accepted(gateway, { timeout_seconds: 60 });
   let polling = true;
   const writes = (async () => {
@@ -262,12 +242,7 @@ test("a_failed_non_durable_context_is_stored_too", async () => {
 });
 
 test("a_non_durable_context_is_not_awaited_longer_than_requested", async (t) => {
-  const busy = gate();
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient);
   const asked = (prefer: string) => create(gateway, { capability: "look" }, { headers: { prefer } });
   const [long, short] = [asked("wait=50"), asked("wait=1")];
   const answer = await Promise.race([long, short]);

@@ -1,11 +1,11 @@
 // The walls between the rooms hold: the check of the sources fails on an import that runs upwards.
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { after, test } from "node:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
 import { check, faultsIn, imports, table } from "../scripts/layers.mjs";
 import { root } from "./support/configuration.ts";
+import { temporaryTree } from "./support/tree.ts";
 
 const document = readFileSync(join(root, "docs/architecture.md"), "utf8");
 const worker = table(document, "The Worker");
@@ -49,13 +49,8 @@ test("the_core_names_no_platform_and_its_tests_only_what_their_row_allows", () =
   assert.deepEqual(rules("#[cfg(test)]\nmod tests {\n    use crate::mcp::tool;\n}\n"), []);
 });
 
-test("the_check_names_file_line_import_and_rule_and_rooms_without_a_row", () => {
-  const copy = mkdtempSync(join(tmpdir(), "narthex-layers-"));
-  after(() => rmSync(copy, { recursive: true }));
-  const write = (path: string, text: string) => {
-    mkdirSync(dirname(join(copy, path)), { recursive: true });
-    writeFileSync(join(copy, path), text);
-  };
+test("the_check_names_file_line_import_and_rule_and_rooms_without_a_row", (t) => {
+  const { folder: copy, write } = temporaryTree(t);
   write("docs/architecture.md", document);
   for (const room of worker.keys()) write(`src/${room}/mod.rs`, "");
   for (const room of core.keys()) write(`crates/core/src/${room}/mod.rs`, "");

@@ -6,7 +6,7 @@ import { eventually, makeKey, obedient, register, serviceAt } from "./support/ar
 import { Contract } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
-import { gate, json, type Service, startService } from "./support/service.ts";
+import { hold, json, type Service, startService } from "./support/service.ts";
 import { next, streamed } from "./support/sse.ts";
 
 const method = "subscriptions/listen";
@@ -91,12 +91,7 @@ test("only_clients_that_may_call_a_new_tool_are_notified", async () => {
 });
 
 test("a_task_is_reported_until_its_end_with_its_result", async (t) => {
-  const busy = gate(obedient);
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient, obedient);
   const params = { name: "words__slow", arguments: { ms: 1 } };
   const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: able }));
   service.handler = obedient;
@@ -148,12 +143,7 @@ test("a_task_that_requests_input_is_reported_with_its_request", async () => {
 });
 
 test("tasks_of_others_and_without_the_extension_are_not_reported", async (t) => {
-  const busy = gate();
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient);
   const params = { name: "words__slow", arguments: {} };
   const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: able }));
   service.handler = obedient;

@@ -6,7 +6,7 @@ import { makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { Contract } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askLegacy, askModern, claim, errorOf, message, modernHeaders, resultOf } from "./support/mcp.ts";
-import { gate, type Service, startService } from "./support/service.ts";
+import { hold, type Service, startService } from "./support/service.ts";
 import { next, streamed } from "./support/sse.ts";
 
 let gateway: Gateway;
@@ -81,12 +81,7 @@ test("a_subscriber_is_notified_only_when_the_tools_it_sees_change", async () => 
 });
 
 test("a_task_is_reported_with_each_change", async (t) => {
-  const busy = gate(obedient);
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient, obedient);
   const params = { name: "words__slow", arguments: { ms: 1 } };
   const { taskId } = resultOf(await askModern(gateway, "tools/call", params, { meta: tasks }));
   service.handler = obedient;

@@ -16,7 +16,7 @@ import {
   openModern,
   resultOf,
 } from "./support/mcp.ts";
-import { echo, gate, json, type Service, startService } from "./support/service.ts";
+import { echo, hold, json, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -249,12 +249,7 @@ test("progress_is_streamed_under_its_token_and_the_response_comes_last", async (
 });
 
 test("a_long_call_is_answered_with_a_stream_or_waited_for", async (t) => {
-  const busy = gate();
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient);
   const before = service.calls.length;
   const params = { name: "words__slow", arguments: {} };
   const waited = askModern(gateway, "tools/call", params, { headers: { accept: "application/json" } });

@@ -1,11 +1,9 @@
 // The check of the prose fails on long lines and on words to avoid, and on nothing that cannot be changed.
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { check, faultsIn } from "../scripts/prose.mjs";
 import { root } from "./support/configuration.ts";
+import { temporaryTree } from "./support/tree.ts";
 
 const long = "words ".repeat(30).trim();
 const lines = (path: string, source: string) => faultsIn(path, source).map(({ line }) => line);
@@ -45,13 +43,8 @@ test("wire_names_and_the_texts_of_other_servers_stay", () => {
   assert.deepEqual(lines("a.rs", '#[serde(rename = "told")]\n(401, "no such session any more"),\n'), []);
 });
 
-test("files_that_programs_make_are_left_out", () => {
-  const copy = mkdtempSync(join(tmpdir(), "narthex-prose-"));
-  after(() => rmSync(copy, { recursive: true }));
-  const write = (path: string, text: string) => {
-    mkdirSync(dirname(join(copy, path)), { recursive: true });
-    writeFileSync(join(copy, path), text);
-  };
+test("files_that_programs_make_are_left_out", (t) => {
+  const { folder: copy, write } = temporaryTree(t);
   write(".prettierignore", "target\nbench/results\n");
   for (const path of ["target/a.md", "fuzz/target/a.md", "bench/results/a.md", ".git/a.md", "a.bin"]) write(path, long);
   assert.deepEqual(check(copy), []);

@@ -16,7 +16,7 @@ import {
   serviceAt,
 } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { gate, type Service, startService } from "./support/service.ts";
+import { hold, type Service, startService } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -173,12 +173,7 @@ test("a_patch_with_null_removes_the_credentials", async () => {
 test("a_draining_service_finishes_its_work_takes_none_and_can_be_resumed", async (t) => {
   await register(gateway, "drained", serviceAt(service.url, [{ name: "drained" }]));
   const calls = service.calls.length;
-  const busy = gate();
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient);
   const running = await accepted(gateway, { capability: "drained" });
   await service.call(calls);
   const waiting = await accepted(gateway, { capability: "drained", run_at: new Date(Date.now() + 1000).toISOString() });
@@ -204,12 +199,7 @@ test("a_draining_service_finishes_its_work_takes_none_and_can_be_resumed", async
 test("a_deregistered_service_finishes_its_running_work", async (t) => {
   await register(gateway, "leaving", serviceAt(service.url, [{ name: "leaving" }]));
   const calls = service.calls.length;
-  const busy = gate();
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient);
   const { id } = await accepted(gateway, { capability: "leaving" });
   await service.call(calls);
   service.handler = obedient;

@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { accepted, create, ended, makeKey, obedient, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { gate, type Service, startService } from "./support/service.ts";
+import { hold, type Service, startService } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
 let gateway: Gateway;
@@ -153,12 +153,7 @@ test("a_client_that_was_catching_up_continues_after_hibernation", async () => {
 test("a_store_evicted_between_admit_and_completion_loses_no_event", async (t) => {
   const events = await openEvents(gateway);
   const calls = service.calls.length;
-  const busy = gate();
-  t.after(() => {
-    busy.open();
-    service.handler = obedient;
-  });
-  service.handler = busy.handler;
+  const busy = hold(t, service, obedient);
   const contexts = await Promise.all(Array.from({ length: 8 }, () => accepted(gateway)));
   await service.call(calls + contexts.length - 1);
   service.handler = obedient;

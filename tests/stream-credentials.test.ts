@@ -16,6 +16,15 @@ let es: Pair;
 const always = { "if-match": "*" };
 const permissions = ["contexts:create:*", "contexts:read", "events:read", "services:read"];
 
+/** A client without a secret, to which a person grants these permissions. */
+const publicClient = {
+  name: "app",
+  grant_types: ["authorization_code"],
+  auth_method: "none",
+  redirect_uris: ["https://app.example.com/done"],
+  scope: permissions.join(" "),
+};
+
 before(async () => {
   gateway = await startGateway({ timeScale: 0.2, vars: { OAUTH: "true" } });
   service = await startService(hang);
@@ -244,27 +253,13 @@ const ways: Record<string, () => Promise<Way>> = {
     };
   },
   "the grant is revoked that it came from": async () => {
-    const body = {
-      name: "app",
-      grant_types: ["authorization_code"],
-      auth_method: "none",
-      redirect_uris: ["https://app.example.com/done"],
-      scope: permissions.join(" "),
-    };
-    const { client_id } = (await ask("PUT", "/v1/clients/app", body)).json;
+    const { client_id } = (await ask("PUT", "/v1/clients/app", publicClient)).json;
     const tokens: string[] = [];
     const key = async (path: string) => (tokens.push(await granted(client_id, gateway.adminKey, path)), tokens.at(-1)!);
     return { key, end: () => Promise.all(tokens.map((token) => form("revoke", { token, client_id }))) };
   },
   "the key is revoked of who allowed it": async () => {
-    const body = {
-      name: "app",
-      grant_types: ["authorization_code"],
-      auth_method: "none",
-      redirect_uris: ["https://app.example.com/done"],
-      scope: permissions.join(" "),
-    };
-    const { client_id } = (await ask("PUT", "/v1/clients/app2", body)).json;
+    const { client_id } = (await ask("PUT", "/v1/clients/app2", publicClient)).json;
     const { id, secret } = await makeKey(gateway, "caller");
     return { key: (path) => granted(client_id, secret, path), end: () => ask("DELETE", `/v1/keys/${id}`) };
   },

@@ -2,6 +2,7 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
+import type { TestContext } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { PATIENCE_MS } from "./patience.ts";
 
@@ -113,6 +114,20 @@ export function gate(then: Handler = echo): { handler: Handler; open: () => void
       if (!response.destroyed) await then(call, response);
     },
   };
+}
+
+/**
+ * Puts a gate in front of the service. When the test ends, also by an assertion that fails, the gate is open and
+ * `afterwards` handles the calls.
+ */
+export function hold(t: TestContext, service: Service, afterwards: Handler, then?: Handler) {
+  const held = gate(then);
+  t.after(() => {
+    held.open();
+    service.handler = afterwards;
+  });
+  service.handler = held.handler;
+  return held;
 }
 
 /** One handler per call, in this order; the last one remains. */
