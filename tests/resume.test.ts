@@ -141,6 +141,15 @@ test("sockets_and_their_filters_outlive_hibernation", async () => {
   for (const events of [all, completed, changed]) events.close();
 });
 
+test("sockets_opened_at_once_let_the_hub_hibernate", async () => {
+  for (let time = 0; time < 20; time++) {
+    const opened = await Promise.all(Array.from({ length: 3 }, () => openEvents(gateway)));
+    // Rejects while anything keeps the hub awake, and billed.
+    await gateway.evict("EventHub", "default");
+    for (const events of opened) events.close();
+  }
+});
+
 test("a_client_that_was_catching_up_continues_after_hibernation", async () => {
   const events = await openEvents(gateway, { query: { after: "0" } });
   await gateway.evict("EventHub", "default");
