@@ -92,7 +92,7 @@ export default class extends WorkerEntrypoint {
     await Promise.all(
       batch.messages.map(async (message) => {
         try {
-          await guard(() => wasm.work(String(message.body)));
+          await guard(() => wasm.work(String(message.body), this.ctx));
           message.ack();
         } catch {
           message.retry();
@@ -102,7 +102,7 @@ export default class extends WorkerEntrypoint {
   }
 
   scheduled() {
-    return guard(() => wasm.sweep());
+    return guard(() => wasm.sweep(this.ctx));
   }
 }
 

@@ -29,14 +29,14 @@ pub fn start() {
 /// Serves an HTTP request.
 #[wasm_bindgen]
 pub fn fetch(request: JsValue, env: JsValue, context: JsValue) -> JsValue {
-    platform::tasks::promise(async move { Ok(gateway::serve(request, &env, context).await) })
+    platform::tasks::event(context, async move { Ok(gateway::serve(request, &env).await) })
 }
 
 /// Handles a message of a queue: the name of a store with work, of the schedules of a tenant, or of a tenant with due
 /// webhook deliveries. After an error the platform delivers it again.
 #[wasm_bindgen]
-pub fn work(message: String) -> JsValue {
-    platform::tasks::promise(async move {
+pub fn work(message: String, context: JsValue) -> JsValue {
+    platform::tasks::event(context, async move {
         ended(match message.strip_suffix("/schedules") {
             Some(tenant) => gateway::schedules::run(&TenantId::from_stored(tenant)).await,
             None => execution::background::handle(&message).await,
@@ -46,8 +46,8 @@ pub fn work(message: String) -> JsValue {
 
 /// Handles the cron trigger, every minute.
 #[wasm_bindgen]
-pub fn sweep() -> JsValue {
-    platform::tasks::promise(async { ended(execution::background::sweep().await) })
+pub fn sweep(context: JsValue) -> JsValue {
+    platform::tasks::event(context, async { ended(execution::background::sweep().await) })
 }
 
 /// Panics. The entry guard never calls it, and neither does anything in a deployment: the tests of the guard place a

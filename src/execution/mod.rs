@@ -28,7 +28,6 @@ use crate::objects::contexts::messages::{Ask, Reply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::{Failure, clock, log_event, settings};
-use crate::transport::mcp::catalogue_refresh;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
@@ -269,11 +268,7 @@ impl Worker {
         if let Some(report) = lane_report {
             report.await;
         }
-        let pause = pause?;
-        if pause.is_none() {
-            catalogue_refresh::refreshed().await;
-        }
-        Ok(pause)
+        pause
     }
 }
 

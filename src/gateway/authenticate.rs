@@ -2,7 +2,7 @@
 
 use crate::auth::{self, Age};
 use crate::objects::registry::snapshot;
-use crate::platform::{clock, log_event};
+use crate::platform::{clock, log_event, tasks};
 use narthex_core::access::audit::Actor;
 use narthex_core::http::problem::Problem;
 
@@ -52,10 +52,10 @@ impl Caller {
     }
 
     /// Refreshes the snapshot in the background before it is too old, so that requests need not wait for it.
-    pub fn refresh_ahead(&self, call: &Call) {
+    pub fn refresh_ahead(&self) {
         if self.snapshot.wants_refresh() {
             let tenant = self.principal.tenant.clone();
-            call.keep_running(async move {
+            tasks::keep_running(async move {
                 if let Err(failure) = snapshot::refreshed(&tenant).await {
                     log_event!(SnapshotNotRefreshed, tenant = &tenant, detail = &failure);
                 }

@@ -13,7 +13,7 @@ use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::execution::CALLBACK_PATH;
 use crate::objects::registry::messages::{Condition, WriteRules};
 use crate::objects::registry::snapshot::Snapshot;
-use crate::platform::http::{BodyError, Request, keep_running};
+use crate::platform::http::{BodyError, Request};
 use crate::platform::settings::Settings;
 use crate::platform::{Failure, clock, random};
 use narthex_core::access::audit::Actor;
@@ -43,7 +43,6 @@ pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 pub struct Call {
     pub request: Request,
     pub settings: Rc<Settings>,
-    pub context: JsValue,
     pub path: String,
     query: String,
     pub origin: String,
@@ -101,7 +100,7 @@ fn read_members<T>(text: &str, read: impl FnOnce(&mut Object<'_>) -> T) -> Resul
 }
 
 impl Call {
-    pub fn new(raw: JsValue, settings: Rc<Settings>, context: JsValue) -> Self {
+    pub fn new(raw: JsValue, settings: Rc<Settings>) -> Self {
         let request = Request::new(raw);
         let url = request.url();
         let after_scheme = url.find("://").map_or(0, |at| at + 3);
@@ -118,7 +117,6 @@ impl Call {
         Self {
             request,
             settings,
-            context,
             path,
             query,
             origin,
@@ -354,10 +352,5 @@ impl Call {
             Either::Left((outcome, _)) => Ok(outcome),
             Either::Right(_) => Err(auth::ended(&self.request, &self.settings)),
         }
-    }
-
-    /// Runs work after the response.
-    pub fn keep_running(&self, work: impl Future<Output = ()> + 'static) {
-        keep_running(&self.context, work);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::auth;
 use crate::objects::registry::messages::{Ask, Message, RejectedCredentials, Reply};
 use crate::platform::objects::{self, Kind, PATIENCE_MS};
-use crate::platform::{clock, log_event};
+use crate::platform::{clock, log_event, tasks};
 use narthex_core::access::api_key;
 use narthex_core::access::audit::Actor;
 use narthex_core::access::jose::jwt;
@@ -37,8 +37,8 @@ thread_local! {
     static REFUSED: RefCell<RepeatSuppressor> = const { RefCell::new(RepeatSuppressor::new(REFUSALS_MS, MAX_REFUSALS)) };
 }
 
-fn report(call: &Call, message: Message) {
-    call.keep_running(async move {
+fn report(message: Message) {
+    tasks::keep_running(async move {
         let tenant = message.tenant.clone();
         let reported: Result<Reply, _> =
             objects::send(Kind::Registry, &tenant.object(), "", &message, PATIENCE_MS).await;
@@ -69,7 +69,7 @@ pub fn used(call: &Call, principal: &Principal) {
     let hour = call.began.0 / HOUR_MS;
     if is_news(&principal.principal, hour) {
         let ask = Ask::Used { key: id.into(), at: Timestamp(hour * HOUR_MS) };
-        report(call, Message::new(principal.tenant.clone(), ask));
+        report(Message::new(principal.tenant.clone(), ask));
     }
 }
 
@@ -78,7 +78,7 @@ pub fn used_client(call: &Call, tenant: &TenantId, id: &str) {
     let hour = call.began.0 / HOUR_MS;
     if is_news(&PrincipalId::of_client(&client_id(tenant, id)), hour) {
         let ask = Ask::UsedClient { client: id.into(), at: Timestamp(hour * HOUR_MS) };
-        report(call, Message::new(tenant.clone(), ask));
+        report(Message::new(tenant.clone(), ask));
     }
 }
 
@@ -137,6 +137,6 @@ async fn report_rejection(call: &Call, tenant: Option<&str>, refused: RejectedCr
         // There were too many to report them one by one.
         let tenant = if tenant.is_empty() { TenantId::first() } else { TenantId::from_stored(tenant) };
         let by = Actor { actor: String::new(), name: None, request_id: call.request_id.clone(), address };
-        report(call, Message { tenant, ask: Ask::Refused(refused), by });
+        report(Message { tenant, ask: Ask::Refused(refused), by });
     }
 }

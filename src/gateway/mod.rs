@@ -50,8 +50,8 @@ use answer::Answer;
 use call::{Call, MAX_HEADER_BYTES};
 
 /// Serves one request.
-pub async fn serve(request: JsValue, env: &JsValue, context: JsValue) -> JsValue {
-    let call = Call::new(request, settings::of(env), context);
+pub async fn serve(request: JsValue, env: &JsValue) -> JsValue {
+    let call = Call::new(request, settings::of(env));
     let answer = match handle(&call).await {
         Ok(answer) => answer,
         Err(problem) => Answer::problem(&problem, call.public_path(), &call.request_id),

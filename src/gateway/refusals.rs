@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use crate::execution::deliveries::call_hub;
 use crate::objects::events::messages::Ask;
-use crate::platform::{clock, log_event};
+use crate::platform::{clock, log_event, tasks};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::usage::rejection_counter::{Codes, RejectionCounter};
 
@@ -29,7 +29,7 @@ async fn report(tenant: &TenantId, codes: Codes) {
 pub fn count(call: &Call, code: &str) {
     let tenant = call.tenant.borrow().clone();
     if let Some(codes) = REFUSALS.with_borrow_mut(|refusals| refusals.count(&tenant, code, clock::now())) {
-        call.keep_running(async move { report(&tenant, codes).await });
+        tasks::keep_running(async move { report(&tenant, codes).await });
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::objects::registry::messages::{Ask, Reply};
-use crate::platform::secret_box;
+use crate::platform::{secret_box, tasks};
 use crate::transport;
 use narthex_core::base::json::Fault;
 use narthex_core::base::names::valid_id;
@@ -84,7 +84,7 @@ pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     match ask_registry(caller, Ask::DeleteService { id: id.clone(), condition }).await? {
         Reply::Done => {
             let tenant = caller.principal.tenant.clone();
-            call.keep_running(async move { transport::mcp::close_service(&tenant, &id).await });
+            tasks::keep_running(async move { transport::mcp::close_service(&tenant, &id).await });
             Ok(Answer::empty(204))
         }
         other => Err(refusal(other, "service")),

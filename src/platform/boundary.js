@@ -560,8 +560,8 @@ export function readConditional(token, url, milliseconds, limit, etag) {
   );
 }
 
-/** Keeps work running after the response. @param {ExecutionContext} context @param {Promise<unknown>} promise */
-export function keep(context, promise) {
+/** Lets work continue after its event. @param {ExecutionContext} context @param {Promise<unknown>} promise */
+export function waitUntil(context, promise) {
   context.waitUntil(promise);
 }
 

@@ -4,7 +4,7 @@ use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
 use super::Failure;
-use super::tasks::{self, PlatformCall};
+use super::tasks::PlatformCall;
 
 #[wasm_bindgen(module = "/src/platform/boundary.js")]
 extern "C" {
@@ -15,7 +15,6 @@ extern "C" {
     #[wasm_bindgen(js_name = addHeaders)]
     fn add_headers(response: &JsValue, headers: &str) -> JsValue;
     fn asset(token: u32, request: &JsValue);
-    fn keep(context: &JsValue, promise: &JsValue);
 }
 
 /// Why a body could not be read.
@@ -118,13 +117,4 @@ pub fn answer(status: u16, headers: &Headers, body: Option<&str>) -> JsValue {
 
 pub fn with_headers(response: &JsValue, headers: &Headers) -> JsValue {
     add_headers(response, headers.as_str())
-}
-
-/// Runs a future beyond the response, as long as the platform allows (30 s).
-pub fn keep_running(context: &JsValue, work: impl Future<Output = ()> + 'static) {
-    let promise = tasks::promise(async move {
-        work.await;
-        Ok(JsValue::UNDEFINED)
-    });
-    keep(context, &promise);
 }

@@ -30,6 +30,8 @@ extern "C" {
     #[wasm_bindgen(js_name = stopTick)]
     fn stop_tick(timer: f64);
     fn leave(family: u32);
+    #[wasm_bindgen(js_name = waitUntil)]
+    fn wait_until(context: &JsValue, promise: &JsValue);
     fn watch(token: u32, promise: &JsValue);
 }
 
@@ -48,6 +50,8 @@ struct Family {
     /// The deadlines of its operations, with their tokens.
     deadlines: Vec<(f64, u32)>,
     timer: Option<Timer>,
+    /// The platform's context of the event that the family handles. Objects have none: their work outlives events.
+    context: Option<Rc<JsValue>>,
 }
 
 /// A timer of the platform.
@@ -228,25 +232,61 @@ pub fn turn<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Runs a future to its end, starting now.
+/// Runs a future, starting now. In a Worker it ends with the event that it belongs to, if it has not ended before; see
+/// [`keep_running`].
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
+    spawn_in(None, future);
+}
+
+fn spawn_in(context: Option<JsValue>, future: impl Future<Output = ()> + 'static) {
     let tasks = LOOP.with(Rc::clone);
     let number = tasks.token();
     let family = match tasks.family.get() {
         0 => number,
         family => family,
     };
-    tasks.families.borrow_mut().entry(family).or_default().tasks += 1;
+    {
+        let mut families = tasks.families.borrow_mut();
+        let family = families.entry(family).or_default();
+        family.tasks += 1;
+        if let Some(context) = context {
+            family.context = Some(Rc::new(context));
+        }
+    }
     tasks.tasks.borrow_mut().insert(number, Task { family, future: Box::pin(future) });
     tasks.ready.borrow_mut().push_back(number);
     tasks.run();
 }
 
+/// Runs a future to its end although the event that it belongs to may end before, as long as the platform allows: 30 s
+/// after a response. For whatever others rely on, such as notifying a server that a call was cancelled.
+pub fn keep_running(future: impl Future<Output = ()> + 'static) {
+    let context = LOOP.with(|tasks| {
+        let families = tasks.families.borrow();
+        families.get(&tasks.family.get()).and_then(|family| family.context.clone())
+    });
+    let Some(context) = context else { return spawn(future) };
+    let promise = promise(async move {
+        future.await;
+        Ok(JsValue::UNDEFINED)
+    });
+    wait_until(&context, &promise);
+}
+
 /// Runs a future to its end, starting now. Returns a promise of its outcome.
 pub fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> JsValue {
+    promise_in(None, future)
+}
+
+/// Handles an event of the Worker, with the platform's context of it. Returns a promise of the outcome.
+pub fn event(context: JsValue, future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> JsValue {
+    promise_in(Some(context), future)
+}
+
+fn promise_in(context: Option<JsValue>, future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> JsValue {
     let token = LOOP.with(|tasks| tasks.token());
     let promise = promised(token);
-    spawn(async move {
+    spawn_in(context, async move {
         match future.await {
             Ok(value) => settle(token, true, value),
             Err(error) => settle(token, false, error),

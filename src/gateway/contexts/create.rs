@@ -9,7 +9,7 @@ use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit, is_gated};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::platform::objects::{Kind, PATIENCE_MS, send};
-use crate::platform::{clock, log_event, random, settings};
+use crate::platform::{clock, log_event, random, settings, tasks};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
 use narthex_core::base::id::ContextId;
@@ -139,7 +139,7 @@ impl Creation<'_> {
     /// Selects a service and applies the limits of its work.
     async fn decide(&self, caller: &mut Caller) -> Result<Decision, Problem> {
         let decision = decide_surely(self.call, caller, self.new).await?;
-        caller.refresh_ahead(self.call);
+        caller.refresh_ahead();
         let (service, capability) = (&decision.admission.service, &decision.admission.capability);
         limits::work(self.call, &caller.principal, &caller.snapshot, service, capability).await?;
         Ok(decision)
@@ -335,7 +335,7 @@ async fn run_here(
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
     let (waiter, delivery) = Delivery::open(call, mode, &work.admission);
     let context = id.clone();
-    call.keep_running(async move {
+    tasks::keep_running(async move {
         if let Err(failure) =
             work_on(tenant.clone(), work, snapshot, permit, settings::timing().inline_retry_max_ms, waiter).await
         {
@@ -362,7 +362,7 @@ async fn run_write_behind(
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
     let (waiter, delivery) = Delivery::open(call, mode, &admission);
     let (sent, context) = (parameters.clone(), id.clone());
-    call.keep_running(async move {
+    tasks::keep_running(async move {
         if let Err(failure) = write_behind::run(tenant.clone(), admission, sent, snapshot, service, waiter).await {
             log_event!(ContextNotRecorded, tenant = &tenant, context = &context, detail = &failure);
         }

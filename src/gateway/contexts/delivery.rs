@@ -16,7 +16,7 @@ use crate::execution::{WaitOutcome, WaitingClient, call_with_revision};
 use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::Headers;
-use crate::platform::{Failure, clock, settings};
+use crate::platform::{Failure, clock, settings, tasks};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::Admission;
@@ -105,7 +105,7 @@ impl Delivery {
         let news = self.news;
         let (follower, permits) = (Follower::new(caller, id), call.limits.hand_over());
         let watched = call.watched(&caller.principal, self.needed);
-        call.keep_running(async move {
+        tasks::keep_running(async move {
             let events = pin!(async {
                 live.send("context", &format!(r#"{{"id":"{}","status":"executing"}}"#, follower.id));
                 match with_keep_alive(&live, news).await {
@@ -130,7 +130,7 @@ pub(super) fn stream_context(call: &Call, caller: &Caller, id: &ContextId, neede
     let EventStream { response, live } = EventStream::open();
     let (follower, permits) = (Follower::new(caller, id), call.limits.hand_over());
     let watched = call.watched(&caller.principal, needed);
-    call.keep_running(async move {
+    tasks::keep_running(async move {
         select(pin!(follower.publish_until_end(&live)), pin!(watched.ended())).await;
         live.close();
         drop(permits);

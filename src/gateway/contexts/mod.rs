@@ -16,7 +16,7 @@ use crate::objects::contexts::messages::{Ask, CancelOutcome, ContextDetails, Rep
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::settings::Settings;
-use crate::platform::{Failure, log_event};
+use crate::platform::{Failure, log_event, tasks};
 use crate::transport;
 use narthex_core::access::principal::denied;
 use narthex_core::base::id::ContextId;
@@ -108,7 +108,7 @@ pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
 /// Notifies the service that runs the context in the background, after the response.
 fn notify_service(call: &Call, caller: &Caller, id: ContextId, background: Background) {
     let (canceller, snapshot) = (Canceller::new(call, caller), caller.snapshot.clone());
-    call.keep_running(async move { canceller.notify(&snapshot, &id, &background).await });
+    tasks::keep_running(async move { canceller.notify(&snapshot, &id, &background).await });
 }
 
 /// Cancels contexts of a tenant and notifies the services that run them.

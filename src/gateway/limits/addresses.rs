@@ -36,7 +36,7 @@ pub fn by_address(call: &Call, name: &'static str, rule: QuotaRule) -> PoolRef {
 pub async fn registration(call: &Call) -> Result<(), Problem> {
     let rule = QuotaRule { quota: call.settings.registrations, window_ms: REGISTRATIONS_MS };
     let pool = by_address(call, REGISTRATIONS, rule);
-    match take(call, &pool).await.map_err(internal)? {
+    match take(&pool).await.map_err(internal)? {
         Outcome::Refused(standing) => Err(exceeded(vec![(pool.name, standing.reset_ms)])),
         Outcome::Token(..) | Outcome::Permit(..) => Ok(()),
     }

@@ -42,7 +42,7 @@ pub fn check(call: &Call) -> Result<(), Problem> {
 /// Counts a failed login. Fails with the limit if there were too many.
 pub async fn failed(call: &Call) -> Result<(), Problem> {
     let pool = pool(call);
-    let outcome = take(call, &pool).await.map_err(internal)?;
+    let outcome = take(&pool).await.map_err(internal)?;
     let now = clock::now();
     if with_local_quota(&pool.id, |local| local.is_exhausted(now)) {
         BLOCKED_UNTIL.set(BLOCKED_UNTIL.get().max(now.plus_ms(WINDOW_MS)));

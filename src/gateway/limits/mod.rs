@@ -19,7 +19,7 @@ use futures_util::future::{join_all, select};
 
 use crate::objects::limits::messages::{Ask, Reply};
 use crate::objects::registry::snapshot::Snapshot;
-use crate::platform::{Failure, clock, random, settings};
+use crate::platform::{Failure, clock, random, settings, tasks};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::service_id::ServiceId;
@@ -141,7 +141,7 @@ async fn charge(call: &Call, mut pools: Vec<PoolRef>) -> Result<(), Problem> {
     };
     let mut outcomes: Vec<Option<Outcome>> = pools.iter().map(blocked).collect();
     if outcomes.iter().all(Option::is_none) {
-        let taken = join_all(pools.iter().map(|pool| take(call, pool))).await;
+        let taken = join_all(pools.iter().map(take)).await;
         call.limits.waited_ms.set(call.limits.waited_ms.get() + clock::now().since(before));
         outcomes = taken.into_iter().map(|taken| taken.map(Some)).collect::<Result<_, _>>().map_err(internal)?;
     }
@@ -158,7 +158,7 @@ async fn charge(call: &Call, mut pools: Vec<PoolRef>) -> Result<(), Problem> {
     for (pool, outcome) in pools.iter().zip(&outcomes) {
         match outcome {
             Some(Outcome::Permit(permit, _)) => keep_permit(call, pool, *permit, granted),
-            Some(Outcome::Token(number, _)) if !granted => put_back(call, pool, *number),
+            Some(Outcome::Token(number, _)) if !granted => put_back(pool, *number),
             Some(Outcome::Token(..) | Outcome::Refused(_)) | None => {}
         }
     }
@@ -179,7 +179,7 @@ pub fn exceeded(refused: Vec<(String, u64)>) -> Problem {
         .with_header("Retry-After", seconds.to_string())
 }
 
-async fn take(call: &Call, pool: &PoolRef) -> Result<Outcome, Failure> {
+async fn take(pool: &PoolRef) -> Result<Outcome, Failure> {
     if pool.kind == LimitKind::Concurrent {
         return match pool.ask(Ask::Acquire).await? {
             Reply::Permit { permit, standing } => Ok(Outcome::Permit(permit, standing)),
@@ -197,7 +197,7 @@ async fn take(call: &Call, pool: &PoolRef) -> Result<Outcome, Failure> {
             // The I/O of another request cannot be awaited, but its result can be polled.
             (TakeResult::Wait, _) => clock::pause(LOOK_MS).await,
             (TakeResult::Request(request), _) => {
-                if let Some(outcome) = ask(call, pool, request, now).await? {
+                if let Some(outcome) = ask(pool, request, now).await? {
                     return Ok(outcome);
                 }
             }
@@ -206,19 +206,14 @@ async fn take(call: &Call, pool: &PoolRef) -> Result<Outcome, Failure> {
 }
 
 /// Asks the object for tokens. `None` if they arrived too late to be used.
-async fn ask(
-    call: &Call,
-    pool: &PoolRef,
-    request: LeaseRequest,
-    asked_at: Timestamp,
-) -> Result<Option<Outcome>, Failure> {
+async fn ask(pool: &PoolRef, request: LeaseRequest, asked_at: Timestamp) -> Result<Option<Outcome>, Failure> {
     let LeaseRequest { wanted, reports } = request;
     let reply = pool.ask(Ask::Take { wanted, reports }).await;
     let now = clock::now();
     match reply {
         Ok(Reply::Given { portion, standing }) => {
             if portion.tokens > 1 {
-                watch(call, pool, portion.number);
+                watch(pool, portion.number);
             }
             Ok(with_local_quota(&pool.id, |local| {
                 let usable = local.receive(portion, standing, asked_at, now);
@@ -237,9 +232,9 @@ async fn ask(
 }
 
 /// Returns the unused tokens of a lease, so that other isolates need not wait until it expires.
-fn watch(call: &Call, pool: &PoolRef, number: QuotaLeaseNumber) {
+fn watch(pool: &PoolRef, number: QuotaLeaseNumber) {
     let pool = pool.clone();
-    call.keep_running(async move {
+    tasks::keep_running(async move {
         for _ in 0..=QUOTA_LEASE_MS / IDLE_MS {
             clock::pause(IDLE_MS).await;
             let now = clock::now();
@@ -254,11 +249,11 @@ fn watch(call: &Call, pool: &PoolRef, number: QuotaLeaseNumber) {
     });
 }
 
-fn put_back(call: &Call, pool: &PoolRef, number: QuotaLeaseNumber) {
+fn put_back(pool: &PoolRef, number: QuotaLeaseNumber) {
     let report: Option<LeaseReport> = with_local_quota(&pool.id, |local| local.return_token(number));
     if let Some(report) = report {
         let pool = pool.clone();
-        call.keep_running(async move { pool.notify(Ask::Report(report)).await });
+        tasks::keep_running(async move { pool.notify(Ask::Report(report)).await });
     }
 }
 
@@ -269,7 +264,7 @@ fn keep_permit(call: &Call, pool: &PoolRef, permit: LimitPermitNumber, granted: 
         call.limits.keep(pool.id.clone(), sender);
     }
     let pool = pool.clone();
-    call.keep_running(async move {
+    tasks::keep_running(async move {
         loop {
             match select(&mut answered, std::pin::pin!(clock::pause(settings::timing().renew_ms))).await {
                 futures_util::future::Either::Left(_) => return pool.notify(Ask::Release { permit }).await,

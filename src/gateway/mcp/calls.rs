@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
 use crate::platform::streams::Stream;
+use crate::platform::tasks::keep_running;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::json::Object;
 use narthex_core::base::service_id::ServiceId;
@@ -360,7 +361,7 @@ impl ToolCall<'_> {
             Client::Legacy(Some(session)) => session.begin_call(follower.call_info(), stream).await?,
             Client::Legacy(None) | Client::Modern(_) => Channel::plain(stream),
         };
-        call.keep_running(follower.write_to(channel));
+        keep_running(follower.write_to(channel));
         Ok(MethodResponse::Stream(Answer::stream(response)))
     }
 }

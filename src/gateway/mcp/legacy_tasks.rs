@@ -9,6 +9,7 @@ use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
 use crate::objects::contexts::messages::{Ask, CancelOutcome, ContextDetails};
 use crate::platform::streams::Stream;
+use crate::platform::tasks::keep_running;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
 use narthex_core::http::problem::{Code, Problem};
@@ -128,7 +129,7 @@ async fn call_result(
         Some(session) => session.begin_call(follower.call_info(), stream).await?,
         None => Channel::plain(stream),
     };
-    call.keep_running(follower.write_to(channel));
+    keep_running(follower.write_to(channel));
     Ok(MethodResponse::Stream(Answer::stream(response)))
 }
 

@@ -3,7 +3,6 @@
 use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::Entry;
-use crate::transport::mcp::catalogue_refresh;
 use narthex_core::mcp::app_uris::{self, Apps};
 use narthex_core::mcp::client::request_meta;
 use narthex_core::mcp::error::Error;
@@ -22,22 +21,6 @@ const NO_PROMPT: &str = "No such prompt, or you do not have access to it.";
 const NO_RESOURCE: &str = "No such resource, or you do not have access to it.";
 
 pub async fn serve(
-    call: &Call,
-    caller: &mut Caller,
-    scope: EndpointScope<'_>,
-    request: &Request<'_>,
-    method: ForwardedMethod,
-    client: ClientProfile<'_>,
-) -> Result<String, Error> {
-    let result = route(call, caller, scope, request, method, client).await;
-    // While it answered, a server may have announced that its tools have changed.
-    if catalogue_refresh::is_refreshing() {
-        call.keep_running(catalogue_refresh::refreshed());
-    }
-    result
-}
-
-async fn route(
     call: &Call,
     caller: &mut Caller,
     scope: EndpointScope<'_>,

@@ -9,8 +9,8 @@ use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
 use crate::objects::contexts::messages::Ask as StoreAsk;
 use crate::objects::sessions::messages::{Ask, Reply};
-use crate::platform::random;
 use crate::platform::streams::Stream;
+use crate::platform::{random, tasks};
 use crate::transport::mcp::{close_session, end_upstream};
 use narthex_core::base::json::Object;
 use narthex_core::http::page_cursor;
@@ -182,6 +182,6 @@ pub async fn resume(
         position: reached,
         credentials: Rc::new(call.watched(&caller.principal, RequiredPermissions::ToCreate)),
     };
-    call.keep_running(follower.write_to(channel));
+    tasks::keep_running(follower.write_to(channel));
     Ok(Answer::stream(response))
 }

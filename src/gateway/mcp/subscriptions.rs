@@ -5,7 +5,7 @@ use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::objects::contexts::messages::Ask;
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
 use crate::platform::streams::Stream;
-use crate::transport::mcp::catalogue_refresh;
+use crate::platform::tasks::keep_running;
 use narthex_core::base::id::ContextId;
 use narthex_core::events::sequence::Sequence;
 use narthex_core::http::problem::Problem;
@@ -90,7 +90,7 @@ pub async fn subscribe(
     let filter = SubscriptionFilter { tools_list_changed, task_ids, ..agreed };
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(&responses::event(&acknowledged(request.id, &filter)));
-    call.keep_running(with_refresh(notifications.run(hub, stream, credentials(call, caller))));
+    keep_running(notifications.run(hub, stream, credentials(call, caller)));
     Ok(MethodResponse::Stream(Answer::stream(response)))
 }
 
@@ -121,12 +121,6 @@ pub async fn open_get_stream(
         // Notifications must not be lost from the moment the client has the response.
         notifications.poll_session(&stream).await;
     }
-    call.keep_running(with_refresh(notifications.run(hub, stream, credentials(call, caller))));
+    keep_running(notifications.run(hub, stream, credentials(call, caller)));
     Ok(Answer::stream(response))
-}
-
-/// Runs a stream, then finishes the refresh of catalogues that it has started: other requests wait for that.
-async fn with_refresh(run: impl Future<Output = ()>) {
-    run.await;
-    catalogue_refresh::refreshed().await;
 }

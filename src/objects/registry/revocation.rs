@@ -209,7 +209,7 @@ impl Inner {
             }
         };
         if let Err(failure) = notified.await {
-            log_event!(RemovalNotAnnounced, detail = &failure);
+            log_event!(RemovalNotAnnounced, tenant = &self.tenant(), detail = &failure);
         }
     }
 

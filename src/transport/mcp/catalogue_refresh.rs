@@ -48,8 +48,6 @@ pub struct RefreshResult {
 
 /// The refresh of a service whose server has notified a change.
 struct PendingRefresh {
-    /// The task family that reads the tools.
-    family: u32,
     /// When the refresh counts as lost.
     until: Timestamp,
     /// Another notification has arrived since the refresh began.
@@ -77,7 +75,7 @@ thread_local! {
 }
 
 /// Plans the refresh for a notification. Returns its number, and its delay if this request is to make it.
-fn plan_refresh(name: &str, family: u32, now: Timestamp) -> (u64, Option<u64>) {
+fn plan_refresh(name: &str, now: Timestamp) -> (u64, Option<u64>) {
     REFRESHING.with_borrow_mut(|all| {
         all.retain(|_, state| state.until > now || !state.is_calm(now));
         match all.get_mut(name) {
@@ -88,7 +86,7 @@ fn plan_refresh(name: &str, family: u32, now: Timestamp) -> (u64, Option<u64>) {
             known => {
                 let (pause_ms, begun) = known.map_or((REFRESH_DELAY_MS, 0), |last| (longer(last.pause_ms), last.begun));
                 let until = now.plus_ms(pause_ms + REFRESH_TIMEOUT_MS);
-                all.insert(name.into(), PendingRefresh { family, until, again: false, pause_ms, begun, ended: begun });
+                all.insert(name.into(), PendingRefresh { until, again: false, pause_ms, begun, ended: begun });
                 (begun + 1, Some(pause_ms))
             }
         }
@@ -123,10 +121,10 @@ fn end(name: &str, now: Timestamp) -> Option<u64> {
 /// if another notification arrives in between. Returns the number of the refresh that covers this notification.
 pub fn refresh_soon(tenant: &TenantId, service: &ServiceId) -> u64 {
     let name = format!("{tenant} {service}");
-    let (number, mine) = plan_refresh(&name, tasks::family(), clock::now());
+    let (number, mine) = plan_refresh(&name, clock::now());
     let Some(mut pause_ms) = mine else { return number };
     let (tenant, service) = (tenant.clone(), service.clone());
-    tasks::spawn(async move {
+    tasks::keep_running(async move {
         loop {
             // The delay bounds how often the list of a server that notifies all the time is read.
             clock::pause(pause_ms).await;
@@ -154,19 +152,6 @@ pub async fn refresh_and_wait(tenant: &TenantId, service: &ServiceId) {
     let waits =
         |now| REFRESHING.with_borrow(|all| all.get(&name).is_some_and(|it| it.ended < number && it.until > now));
     while clock::now() < until && waits(clock::now()) {
-        clock::pause(WAIT_POLL_MS).await;
-    }
-}
-
-/// Whether this request refreshes tools. It must not end before that.
-pub fn is_refreshing() -> bool {
-    let (family, now) = (tasks::family(), clock::now());
-    REFRESHING.with_borrow(|all| all.values().any(|state| state.family == family && state.until > now))
-}
-
-/// Passes once this request refreshes no tools.
-pub async fn refreshed() {
-    while is_refreshing() {
         clock::pause(WAIT_POLL_MS).await;
     }
 }
@@ -228,7 +213,7 @@ mod tests {
     #[test]
     fn tools_that_are_said_to_change_all_the_time_are_read_ever_more_rarely() {
         let (name, mut now) = ("tenant all-the-time", Timestamp(1_000_000));
-        let (number, mut pause) = plan_refresh(name, 1, now);
+        let (number, mut pause) = plan_refresh(name, now);
         let mut pauses = Vec::new();
         for reading in number.. {
             let Some(pause_ms) = pause else { break };
@@ -238,7 +223,7 @@ mod tests {
             if reading < number + 9 {
                 // It is covered by the next refresh, however often it is notified.
                 assert_eq!(
-                    (plan_refresh(name, 2, now), plan_refresh(name, 3, now)),
+                    (plan_refresh(name, now), plan_refresh(name, now)),
                     ((reading + 1, None), (reading + 1, None))
                 );
             }
@@ -251,7 +236,7 @@ mod tests {
     fn pauses_between_two_readings_count_until_it_has_been_calm() {
         let (name, now) = ("tenant now-and-then", Timestamp(1_000_000));
         let read = |now: Timestamp| {
-            let (_, pause) = plan_refresh(name, 1, now);
+            let (_, pause) = plan_refresh(name, now);
             begin(name, now);
             assert_eq!(end(name, now), None);
             pause

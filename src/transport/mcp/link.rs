@@ -46,7 +46,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         let Some(peer) = self.ends.take() else { return };
         let (revision, session) = (self.revision.clone(), self.session.take());
-        tasks::spawn(async move { end_session(&peer, &revision, session.as_deref()).await });
+        tasks::keep_running(async move { end_session(&peer, &revision, session.as_deref()).await });
     }
 }
 

@@ -92,7 +92,7 @@ fn tidy(peer: &Peer, now: Timestamp) {
         retire(peer, link);
     }
     for CachedLink { link, peer, .. } in take_where(|cached| now.since(cached.used_at) >= IDLE_MS) {
-        tasks::spawn(async move {
+        tasks::keep_running(async move {
             if shared_sessions::is_over(&peer).await {
                 end(&peer, link).await;
             }
@@ -117,7 +117,7 @@ fn take_excess(links: &mut HashMap<String, CachedLink>) -> Option<CachedLink> {
 
 /// Ends the session of a link that was removed, now or after the last of its requests.
 fn retire(peer: Peer, link: Rc<Link>) {
-    tasks::spawn(async move { end(&peer, link).await });
+    tasks::keep_running(async move { end(&peer, link).await });
 }
 
 async fn end(peer: &Peer, link: Rc<Link>) {

@@ -217,7 +217,7 @@ impl Drop for PendingRequest {
             return;
         }
         let (peer, link, id) = (self.peer.clone(), self.link.clone(), self.id);
-        tasks::spawn(async move {
+        tasks::keep_running(async move {
             let params = json!({"requestId": id, "reason": "the client no longer waits"});
             let body = request::notification("notifications/cancelled", &params);
             let headers = request::about(&link.revision, link.session.as_deref());

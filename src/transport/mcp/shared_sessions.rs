@@ -74,7 +74,7 @@ pub async fn register(peer: &Peer, begun: Rc<Link>) -> Rc<Link> {
         Some(known) if known.session != *session => match link(known) {
             Some(other) => {
                 let peer = peer.clone();
-                tasks::spawn(async move { end_session(&peer, &begun.revision, begun.session.as_deref()).await });
+                tasks::keep_running(async move { end_session(&peer, &begun.revision, begun.session.as_deref()).await });
                 other
             }
             None => begun,

@@ -121,7 +121,7 @@ struct CloseOnDrop(Peer);
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         let peer = self.0.clone();
-        tasks::spawn(async move { link_cache::close(&peer).await });
+        tasks::keep_running(async move { link_cache::close(&peer).await });
     }
 }
 

@@ -170,7 +170,8 @@ impl<O: CallObserver> ToolCall<'_, O> {
         match self.observer.request_input(request).await {
             Ok(input) => input,
             Err(failure) => {
-                log_event!(InputRequestNotMade, context = &self.order.work.admission.id, detail = &failure);
+                let admission = &self.order.work.admission;
+                log_event!(InputRequestNotMade, tenant = &admission.tenant, context = &admission.id, detail = &failure);
                 None
             }
         }
@@ -219,7 +220,14 @@ impl<O: CallObserver> ToolCall<'_, O> {
         let message = Message { principal: admission.owner.clone(), ask: Ask::Note { service, method } };
         let sent = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, PATIENCE_MS).await;
         if let Err(failure) = sent {
-            log_event!(ChangeNotAnnounced, context = &admission.id, service = &admission.service, detail = &failure);
+            let (tenant, service) = (&admission.tenant, &admission.service);
+            log_event!(
+                ChangeNotAnnounced,
+                tenant = tenant,
+                context = &admission.id,
+                service = service,
+                detail = &failure
+            );
         }
     }
 }

@@ -38,7 +38,7 @@ impl Drop for RunningTask {
             return;
         }
         let (peer, params) = (self.peer.clone(), json!({"taskId": self.id}).to_string());
-        tasks::spawn(async move {
+        tasks::keep_running(async move {
             let until = clock::now().plus_ms(NOTIFY_TIMEOUT_MS);
             if let Ok(asked) = ask(&peer, &UpstreamRequest::new("tasks/cancel", &params), &[], until, false).await {
                 let _ = asked.response().await;
