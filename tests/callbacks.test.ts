@@ -5,6 +5,7 @@ import { createHmac } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import {
+  acceptanceRecorded,
   accepted,
   create,
   ended,
@@ -60,12 +61,8 @@ async function takenOn(body: object = {}, answer = status(202)): Promise<{ id: s
 
 const read = async (id: string): Promise<any> => (await gateway.request("GET", `/v1/contexts/${id}`)).json;
 
-/** Waits until a context's worker has recorded the 202: until then it cancels by aborting the call. */
-const recorded = (id: string) =>
-  eventually(async () => {
-    const { updated_at, history } = await read(id);
-    return updated_at > history.at(-1).at;
-  });
+/** Until a context's worker has recorded the 202, it cancels by aborting the call. */
+const recorded = (id: string) => acceptanceRecorded(gateway, id);
 
 test("a_service_that_answers_202_ends_the_context_later", async () => {
   const { id, call } = await takenOn();

@@ -10,7 +10,7 @@ import { interpreter, kinds as python } from "./clients/python.ts";
 import { kinds as typescript } from "./clients/typescript.ts";
 import { capabilities, startJobs } from "./official-suite/jobs.ts";
 import { startUpstream, type Upstream } from "./official-suite/upstream/server.ts";
-import { eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { acceptanceRecorded, eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import type { Service } from "./support/service.ts";
@@ -23,7 +23,7 @@ const credentials: Record<string, Credentials> = {};
 
 before(async () => {
   gateway = await startGateway({ vars: { OAUTH: "true", OAUTH_REGISTRATION: "true" } });
-  jobs = await startJobs();
+  jobs = await startJobs((id) => acceptanceRecorded(gateway, id));
   await register(gateway, "jobs", serviceAt(jobs.url, capabilities));
   url = `${gateway.url}/mcp/jobs`;
   for (const revisions of ["legacy", "modern"] as const) {

@@ -89,15 +89,15 @@ function now({ capability, parameters, input }: any): Report | undefined {
   }
 }
 
-export async function startJobs(): Promise<Service> {
+/** @param accepted settles when the gateway has recorded that this context's work was accepted */
+export async function startJobs(accepted: (context: string) => Promise<unknown>): Promise<Service> {
   const running = new Map<string, AbortController>();
 
   async function work(call: Recorded) {
     const stop = new AbortController();
     running.set(call.json.context_id, stop);
     try {
-      // Lets the gateway read the 202 before the first report.
-      await pause(20, undefined, { signal: stop.signal });
+      await accepted(call.json.context_id);
       const report = async (body: object) => {
         const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
         const { status } = await fetch(call.json.callback_url, request);

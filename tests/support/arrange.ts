@@ -85,6 +85,13 @@ export async function eventually<T>(look: () => T | Promise<T>): Promise<NonNull
   }
 }
 
+/** Waits until the worker of a running context has recorded that its service accepted the work with a 202. */
+export const acceptanceRecorded = (gateway: Gateway, id: string): Promise<unknown> =>
+  eventually(async () => {
+    const { status, updated_at, history } = (await gateway.request("GET", `/v1/contexts/${id}`)).json;
+    return status !== "executing" || updated_at > history.at(-1).at;
+  });
+
 /** Tries this up to three times, until it returns something: for what a busy machine may delay beyond its bound. */
 export async function inThreeTries<T>(attempt: () => Promise<T>): Promise<NonNullable<T>> {
   for (let count = 0; count < 3; count++) {
