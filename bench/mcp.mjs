@@ -58,7 +58,7 @@ async function ask(target, spec) {
 export async function furnish(target, upstreamPort) {
   const capability = (/** @type {number} */ number) => ({
     name: `tool_${number}`,
-    description: `Does what the tool with the number ${number} does, for who asks for it.`,
+    description: `Does what the tool with the number ${number} does, for the caller.`,
     input_schema: {
       type: "object",
       required: ["query"],

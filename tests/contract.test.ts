@@ -241,7 +241,7 @@ test("without_credentials_there_is_only_what_is_public", async () => {
   }
 });
 
-test("a_service_is_not_sent_again_to_who_has_it", async () => {
+test("a_client_with_the_current_version_of_a_service_gets_a_304", async () => {
   await register(gateway, "known", serviceAt("http://127.0.0.1:9/", [{ name: "nothing" }]));
   const first = await gateway.request("GET", "/v1/services/known");
   const tag = first.headers.get("etag")!;
@@ -351,7 +351,7 @@ test("a_list_knows_the_query_that_is_documented_and_nothing_else", async () => {
   }
 });
 
-test("the_console_is_served_by_its_names_and_not_twice_to_who_has_it", async () => {
+test("the_console_is_served_by_its_names_and_a_client_with_the_current_version_gets_a_304", async () => {
   for (const method of ["GET", "HEAD"]) {
     for (const path of ["/", "/style.css"]) {
       const first = await gateway.request(method, path, { key: null });

@@ -87,7 +87,7 @@ test("a_new_key_under_an_old_name_is_found_and_junk_causes_no_fetch", async () =
   for (let at = 0; at < 10; at++)
     refused(await gateway.request("GET", "/v1/whoami", { key: await junk() }), 401, "unauthenticated");
   assert.equal(asked(), 1, "within 12 s, half a minute at this scale, nothing is fetched again");
-  assert.equal(await status(await token(one!)), 200, "and who has a good one is let in");
+  assert.equal(await status(await token(one!)), 200, "and a good token is still accepted");
   const begun = Date.now();
   await eventually(async () => (await status(await token(other!))) === 200);
   assert.equal(asked(), 2, `once, after ${Date.now() - begun} ms`);

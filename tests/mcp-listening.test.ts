@@ -19,7 +19,7 @@ let upstream: Upstream;
 let legacy: Upstream;
 
 before(async () => {
-  gateway = await startGateway({ timeScale: 0.2, vars: { SOCKET_CHECK_SECONDS: "1" } });
+  gateway = await startGateway({ timeScale: 0.2 });
   service = await startService(obedient);
   await register(gateway, "words", serviceAt(service.url, [{ name: "slow", timeout_seconds: 20, idempotent: true }]));
   upstream = await startUpstream({ revisions: "modern" });

@@ -98,7 +98,7 @@ test("everything_that_has_a_secret_is_used", async () => {
   keep("a rotated signing secret", rotated.json.signing_secret, 1);
   const sent = keep("a signing secret that was sent", signing());
   const again = await gateway.request("POST", "/v1/services/made/rotate-secret", { body: { signing_secret: sent } });
-  assert.equal(again.json.signing_secret, sent, "it is shown to who sent it");
+  assert.equal(again.json.signing_secret, sent, "it is shown to its sender");
   await ask("POST", "/v1/contexts", { body: { capability: "other" } });
   for (const id of ["worker", "made"]) await ask("POST", `/v1/services/${id}/check`);
   const wrong = keep("credentials in a wrong document", marker("wrong"));

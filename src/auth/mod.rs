@@ -178,6 +178,17 @@ pub async fn existing_tenant(id: &str) -> Result<Option<TenantId>, Failure> {
     Ok(snapshot::refreshed(&first).await?.tenant(id).cloned())
 }
 
+/// The deployment's admin key, without which no credentials are recognized.
+pub fn admin_key(settings: &Settings) -> Result<&str, Problem> {
+    settings.admin_key.as_deref().ok_or_else(|| {
+        Problem::new(
+            Code::NotConfigured,
+            "The secret ADMIN_KEY is not set or is shorter than 16 characters. Set it with: \
+             npx wrangler secret put ADMIN_KEY",
+        )
+    })
+}
+
 /// Authenticates a request; returns the principal and the snapshot that was used.
 pub async fn authenticate(
     request: &Request,
@@ -185,13 +196,7 @@ pub async fn authenticate(
     age: Age,
 ) -> Result<(Principal, Rc<Snapshot>), Problem> {
     settings.check()?;
-    let Some(admin_key) = &settings.admin_key else {
-        return Err(Problem::new(
-            Code::NotConfigured,
-            "The secret ADMIN_KEY is not set or has less than 16 characters. Set it with: \
-             npx wrangler secret put ADMIN_KEY",
-        ));
-    };
+    let admin_key = admin_key(settings)?;
     let origin = settings.oauth.then(|| origin_of(request, settings));
     let own = origin.as_deref().map(|origin| OwnIssuer { origin, path: resource_path(request) });
     let presented = presented(request).ok_or_else(|| unauthenticated(false, own))?;

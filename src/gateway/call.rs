@@ -250,7 +250,7 @@ impl Call {
         let body = self.request.body(most_bytes, self.settings.body_timeout_ms).await;
         body.map(json::without_mark).map_err(|unread| match unread {
             BodyError::TooLarge => {
-                Problem::new(Code::PayloadTooLarge, format!("The body may have at most {most_bytes} bytes."))
+                Problem::new(Code::PayloadTooLarge, format!("The body must not exceed {most_bytes} bytes."))
             }
             BodyError::TooSlow => {
                 let seconds = self.settings.body_timeout_ms as f64 / 1000.0;

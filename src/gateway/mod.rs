@@ -64,7 +64,7 @@ async fn handle(call: &Call) -> Result<Answer, Problem> {
         return Ok(preflight);
     }
     if call.request.header_bytes() > MAX_HEADER_BYTES {
-        let detail = format!("All headers together may have at most {MAX_HEADER_BYTES} bytes.");
+        let detail = format!("All headers together must not exceed {MAX_HEADER_BYTES} bytes.");
         return Err(Problem::new(Code::HeaderTooLarge, detail));
     }
     routes::dispatch(call).await

@@ -1,6 +1,6 @@
 // @ts-check
 // The thin boundary: one function for each platform operation of the hot path; only strings, numbers and bytes
-// cross it. Its Rust side is `mod.rs`. It makes no decisions.
+// cross it. Its Rust sides are the files beside it. It makes no decisions.
 import { env } from "cloudflare:workers";
 
 /** The Worker's bindings. */
@@ -346,7 +346,7 @@ export function asset(token, request) {
   watch(token, env.ASSETS.fetch(request));
 }
 
-// How a call to a service ended; `mod.rs` has the same numbers.
+// How a call to a service ended; `calls.rs` has the same numbers.
 const ANSWERED = 0;
 const TOO_LARGE = 1;
 const REFUSED = 2;

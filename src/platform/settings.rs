@@ -48,7 +48,7 @@ const MAX_RETRY_MS: u64 = 300_000;
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Settings {
-    /// If absent, the gateway rejects all requests.
+    /// If absent, requests that need credentials are rejected.
     pub admin_key: Option<String>,
     /// For development: services may be on this machine.
     pub allow_loopback: bool,

@@ -187,7 +187,8 @@ impl Creation<'_> {
         self.deliver(caller, plan, reply).await
     }
 
-    /// Asks the store to admit the context; returns the permit and the place in the queue if it does not start here.
+    /// Asks the store to admit the context. Releases the permit if no lease is granted, and leaves the wait queue if
+    /// the context is not admitted.
     async fn admit(&mut self, caller: &Caller, entry: &Entry, plan: &mut AdmissionPlan) -> Result<Reply, Problem> {
         let before = clock::now();
         let admit = Ask::Admit {

@@ -156,7 +156,7 @@ pub async fn call_tool(
         param_headers::check(schema.get(), params.arguments, |name| call.request.header(name))?;
     }
     if params.arguments.len() > MAX_PARAMETERS_BYTES {
-        let message = format!("The arguments may have at most {MAX_PARAMETERS_BYTES} bytes.");
+        let message = format!("The arguments must not exceed {MAX_PARAMETERS_BYTES} bytes.");
         return Ok(MethodResponse::Result(responses::tool_error(legacy, &message, None)));
     }
     let tool_call = ToolCall { call, scope, request, client, params, legacy };

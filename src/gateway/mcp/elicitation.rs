@@ -125,7 +125,9 @@ pub async fn continue_call(
         contexts::visible(call, caller, &state.context, |id| Ask::Get { id }).await.map_err(task_error)?;
     let task = read_task(&found.view)?;
     if !task.asks() || task.question().number != state.question {
-        return Err(Error::Params("The requestState belongs to a question that is no longer open.".into()));
+        return Err(Error::Params(
+            "The requestState belongs to an input request that is already answered or closed.".into(),
+        ));
     }
     match responses {
         Some(responses) => submit_and_wait(call, caller, id, found, responses, seconds).await,
@@ -186,7 +188,7 @@ pub async fn submit_if_open(
     if !task.asks() || task.question().number != question || submit(call, caller, &id, &found, responses).await? {
         return Ok(());
     }
-    Err(Error::Params("The response does not answer the question.".into()))
+    Err(Error::Params("The response does not match the input request.".into()))
 }
 
 /// Submits the responses to a context's elicitation; false if they do not answer all of it.

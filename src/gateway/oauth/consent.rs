@@ -16,7 +16,7 @@ use narthex_core::access::permission::meet_all;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::id::ulid;
 use narthex_core::base::principal_id::PrincipalId;
-use narthex_core::http::problem::{Code, Problem};
+use narthex_core::http::problem::Code;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
@@ -216,9 +216,7 @@ async fn grantor_by_key(
     consent_request: &ConsentRequest,
     client: &ResolvedClient,
 ) -> Result<Result<Grantor, &'static str>, EndpointError> {
-    let Some(admin_key) = &call.settings.admin_key else {
-        return Err(Problem::new(Code::NotConfigured, "The secret ADMIN_KEY is not set.").into());
-    };
+    let admin_key = auth::admin_key(&call.settings)?;
     let key = consent_request.request.get("api_key").unwrap_or_default().trim();
     logins::check(call)?;
     match auth::recognize(key, admin_key, None, Age::Current).await {

@@ -1,4 +1,4 @@
-//! Lists a store's contexts. A head may have a few hundred KiB and a list of two hundred contexts is one message, so a
+//! Lists a store's contexts. A head may be a few hundred KiB and a list of two hundred contexts is one message, so a
 //! list ends early when it becomes too large.
 
 use crate::platform::Failure;

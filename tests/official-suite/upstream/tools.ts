@@ -67,7 +67,7 @@ export function addTools(server: McpServer, stage: Stage) {
     return say("Tool with logging executed successfully");
   });
   server.registerTool("test_logging_tool", { description: "Logs a line.", inputSchema: nothing }, async (_, { mcpReq }) => {
-    await mcpReq.log("info", "Only for who asked for it");
+    await mcpReq.log("info", "For subscribers only");
     return say("logged");
   });
   server.registerTool("test_tool_with_progress", { description: "Reports progress.", inputSchema: nothing }, async (_, { mcpReq }) => {

@@ -1,8 +1,7 @@
 //! Ids of contexts and stores.
 //!
-//! A context's id names its store, so that any isolate finds the object without a lookup: `ctx_` + region (2) + shard
-//! (2)
-//! + a ULID (26), all lower-case. The ULID sorts by the time of creation.
+//! A context's id names its store, so that any isolate finds the object without a lookup: `ctx_`, region (2), shard (2)
+//! and a ULID (26), all lower-case. The ULID sorts by the time of creation.
 
 use std::fmt;
 

@@ -36,18 +36,18 @@ pub(super) struct FailureView<'a> {
 /// too: the call was served, the work failed.
 pub fn of(legacy: bool, id: &str, view: &str, result: Option<&str>) -> String {
     let Ok(seen) = serde_json::from_str::<Seen<'_>>(view) else {
-        return tool_error(legacy, "The outcome cannot be read.", Some(id));
+        return tool_error(legacy, "The gateway could not read the outcome of the call.", Some(id));
     };
     let message = match (seen.status, &seen.error) {
         (Status::Completed, _) if seen.tool_result => return forwarded_result(legacy, result.unwrap_or("{}"), id),
         (Status::Completed, _) => return tool_result(legacy, result, id),
         (Status::InputRequired, _) => {
             format!(
-                "The service asks for input. Answer it with POST /v1/contexts/{id}/input; see input_request in GET /v1/contexts/{id}."
+                "The service requests input: see input_request in GET /v1/contexts/{id}, and answer with POST /v1/contexts/{id}/input."
             )
         }
         (_, Some(error)) => format!("{}: {}", error.code, error.message),
-        (status, None) => format!("The call ended as {}.", status.as_str()),
+        (status, None) => format!("The call ended with the status {}.", status.as_str()),
     };
     tool_error(legacy, &message, Some(id))
 }
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(failed["content"][0]["text"], json!("upstream_timeout: It took too long."));
         assert_eq!(failed["_meta"]["narthex/context"], json!("ctx_1"));
         let cancelled = result(&json!({"status": "cancelled", "error": null}), None);
-        assert_eq!(cancelled["content"][0]["text"], json!("The call ended as cancelled."));
+        assert_eq!(cancelled["content"][0]["text"], json!("The call ended with the status cancelled."));
         let done = result(&json!({"status": "completed", "error": null}), Some(r#"{"a":1}"#));
         assert_eq!((&done["isError"], &done["structuredContent"]), (&json!(false), &json!({"a": 1})));
         assert_eq!(result(&json!({"status": "input_required"}), None)["isError"], json!(true));

@@ -49,7 +49,7 @@ pub struct WebhookState {
     pub owner: Option<PrincipalId>,
     #[serde(default)]
     pub disabled: Option<Disablement>,
-    /// Since when deliveries have failed without a success.
+    /// The time since which every delivery has failed.
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
     #[serde(rename = "resting", default)]

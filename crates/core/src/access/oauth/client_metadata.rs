@@ -40,7 +40,7 @@ impl Metadata {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) if text.len() <= longest => Ok(Some(text)),
-            Some(Value::String(_)) => Err(wrong(&format!("{name} may have at most {longest} bytes"))),
+            Some(Value::String(_)) => Err(wrong(&format!("{name} must not exceed {longest} bytes"))),
             Some(_) => Err(wrong(&format!("{name} must be a string"))),
         }
     }

@@ -43,7 +43,7 @@ pub fn passed(params: Option<&RawValue>) -> Result<Option<Box<RawValue>>, Error>
     }
     let passed = to_raw_value(&passed).ok();
     if passed.as_ref().is_some_and(|passed| passed.get().len() > MAX_META_BYTES) {
-        return Err(Error::Params(format!("_meta may have at most {MAX_META_BYTES} bytes for the server")));
+        return Err(Error::Params(format!("_meta for the server must not exceed {MAX_META_BYTES} bytes")));
     }
     Ok(passed)
 }

@@ -126,7 +126,7 @@ fn a_worker_is_notified_again_unless_it_has_claims() {
     let now = Timestamp(NOTIFY_AGAIN_MS + 1);
     assert_eq!(queue.claim(1, now).len(), 1);
     add(&mut queue, 2, now.0);
-    assert!(!queue.take_notification(now), "who is at it takes the next one too");
+    assert!(!queue.take_notification(now), "the Worker that holds a claim takes the next delivery too");
     assert!(queue.take_notification(now.plus_ms(LEASE_MS)), "a claim that was lost ends");
     assert_eq!(queue.claim(8, now.plus_ms(LEASE_MS)), [claim(1, 1), claim(2, 1)]);
 }
