@@ -9,13 +9,13 @@ import { root } from "./tools.mjs";
 
 /** @type {Record<Group, string>} */
 export const groups = {
-  core: "the core and its simulation, natively: no Wasm, no npm packages",
+  core: "the core, its simulation and its patterns, natively: no Wasm, no npm packages",
   worker: "the built gateway over HTTP, and the native tests of its own crate",
   conformance: "the outside: console, documents, examples, generated clients, official SDKs and suites",
 };
 
 /** The crates whose native tests belong to a group. @type {Record<Group, string[]>} */
-export const PACKAGES = { core: ["narthex-core", "narthex-simulation"], worker: ["narthex"], conformance: [] };
+export const PACKAGES = { core: ["narthex-core", "narthex-simulation", "regex"], worker: ["narthex"], conformance: [] };
 
 /** The files of the group `conformance`, by the beginnings of their names. All others are of the group `worker`. */
 export const CONFORMANCE = [

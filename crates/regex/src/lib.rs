@@ -1,16 +1,20 @@
-//! Stands in for the crate `regex` in `boon`. Patterns of JSON Schema are ECMA-262's (`parse.rs`), which that crate
-//! reads otherwise; here they run as a simulation of all states at once (`program.rs`), so that the time is the number
-//! of states that are alive times the characters of the text, and each of these steps is counted. The caller that
-//! checks a value sets how many it may take ([`metered`]).
+//! Replaces the crate `regex` for `boon`. The patterns of JSON Schema are those of ECMA-262, whose syntax differs from
+//! that of the original crate; `parse.rs` reads them. `program.rs` simulates all states of a pattern at once, so the
+//! time is at most the number of live states times the number of characters in the text. Every step is counted, and
+//! the caller that checks a value sets the limit ([`metered`]).
 //!
-//! boon is not given patterns as they were written, but under keys ([`key`]), for which [`prepared`] has the patterns:
-//! so none is read twice, and none by what boon takes for ECMA-262.
+//! `boon` receives keys ([`key`]) instead of patterns, and [`prepared`] supplies the compiled programs. So each pattern
+//! is parsed once, and never by boon's own approximation of ECMA-262.
+
+#![forbid(unsafe_code)]
 
 mod class;
-mod known;
 mod node;
 mod parse;
 mod program;
+#[cfg(test)]
+mod tests;
+mod transition_cache;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -19,21 +23,21 @@ use std::sync::Arc;
 pub use class::Library;
 pub use program::Program;
 
-/// What the name of a prepared pattern begins with. No pattern that people write does.
+/// The first character of every key. No pattern that people write begins with it.
 const MARK: char = '\u{1}';
-/// What calling a pattern costs by itself, in steps.
-const CALL: u64 = 8;
+/// The cost of each match in steps, before any state is visited.
+const CALL_STEPS: u64 = 8;
 
 /// Why a text cannot be used as a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// It is not an ECMA-262 pattern, or it needs more than linear time.
+    /// It is not an ECMA-262 pattern, or it cannot run in linear time.
     Syntax(&'static str),
     /// A flag that ECMA-262 does not have.
     Flag(char),
-    /// It would have this many states.
+    /// Its program would have this many states, which is more than allowed.
     TooLarge(usize),
-    /// Its classes have more ranges than they may.
+    /// Its classes have more ranges than allowed.
     Classes,
 }
 
@@ -50,20 +54,20 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A pattern, and how it is used in one place.
+/// A pattern together with the limit that applies where it is used.
 #[derive(Debug, Clone)]
 pub struct Regex {
     pattern: Arc<str>,
     program: Arc<Program>,
-    /// A text with more characters is refused without being matched.
-    most_characters: Option<u64>,
+    /// Longer texts are not matched: the `maxLength` of the same schema refuses them anyway.
+    max_characters: Option<u64>,
 }
 
-/// What a check ran out of steps at.
+/// The pattern and text at which a check used up its steps.
 #[derive(Debug, Clone)]
 pub struct Exhausted {
     pub pattern: Arc<str>,
-    /// Where the text is in memory, by which its place in a value is found.
+    /// The address of the text in memory, from which the caller finds its place in the value.
     pub text_at: usize,
     pub characters: usize,
 }
@@ -74,7 +78,7 @@ thread_local! {
     static EXHAUSTED: RefCell<Option<Exhausted>> = const { RefCell::new(None) };
 }
 
-/// Whether a text is a pattern. What begins with a look-around or a back-reference is taken from there on, unread.
+/// Checks that a text is a pattern. From the first look-around or back-reference on, anything is accepted unread.
 pub fn read(text: &str, library: &mut Library) -> Result<(), Error> {
     match parse::parse(text, library) {
         Err(error) if error == parse::NOT_LINEAR => Ok(()),
@@ -82,17 +86,17 @@ pub fn read(text: &str, library: &mut Library) -> Result<(), Error> {
     }
 }
 
-/// The name a prepared pattern is given to boon by.
+/// The key under which boon receives the prepared pattern at this index.
 pub fn key(index: usize) -> String {
     format!("{MARK}{index}")
 }
 
-/// The index of a name, if it is one.
+/// The index in a key; `None` if the text is not a key.
 pub fn index_of(key: &str) -> Option<usize> {
     key.strip_prefix(MARK)?.parse().ok()
 }
 
-/// Works with patterns that are known by their keys.
+/// Runs `work` while [`Regex::new`] resolves keys to these patterns.
 pub fn prepared<T>(patterns: Vec<Regex>, work: impl FnOnce() -> T) -> T {
     PREPARED.with_borrow_mut(|prepared| *prepared = patterns);
     let done = work();
@@ -100,8 +104,8 @@ pub fn prepared<T>(patterns: Vec<Regex>, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Runs `work` with this many steps for all its patterns together. If they do not suffice, also returns the pattern
-/// that could not be matched: then the outcome of the work means nothing.
+/// Runs `work` with a budget of steps for all its patterns together. If they do not suffice, also returns the pattern
+/// that could not be matched; the result of `work` is then meaningless.
 pub fn metered<T>(steps: u64, work: impl FnOnce() -> T) -> (T, Option<Exhausted>) {
     STEPS.set(steps);
     EXHAUSTED.set(None);
@@ -111,7 +115,7 @@ pub fn metered<T>(steps: u64, work: impl FnOnce() -> T) -> (T, Option<Exhausted>
 }
 
 impl Regex {
-    /// What boon asks for.
+    /// Resolves a key; any other text is compiled as a pattern without limits. This is the constructor that boon calls.
     pub fn new(text: &str) -> Result<Self, Error> {
         match index_of(text) {
             Some(index) => {
@@ -122,22 +126,24 @@ impl Regex {
         }
     }
 
-    /// A pattern where it is used.
-    pub fn of(pattern: &str, program: Arc<Program>, most_characters: Option<u64>) -> Self {
-        Self { pattern: pattern.into(), program, most_characters }
+    /// A compiled pattern with the limit that applies where it is used.
+    pub fn of(pattern: &str, program: Arc<Program>, max_characters: Option<u64>) -> Self {
+        Self { pattern: pattern.into(), program, max_characters }
     }
 
+    /// Whether the pattern occurs in the text. Also true if the text is too long or the steps are used up: the value is
+    /// then refused for that reason.
     pub fn is_match(&self, text: &str) -> bool {
-        let longer = |most: u64| {
-            let most = usize::try_from(most).unwrap_or(usize::MAX);
-            text.len() > most && text.chars().nth(most).is_some()
+        let is_longer = |max: u64| {
+            let max = usize::try_from(max).unwrap_or(usize::MAX);
+            text.len() > max && text.chars().nth(max).is_some()
         };
-        // Whatever is said now is not believed.
-        if self.most_characters.is_some_and(longer) || EXHAUSTED.with_borrow(Option::is_some) {
+        // The outcome is discarded once the steps are used up.
+        if self.max_characters.is_some_and(is_longer) || EXHAUSTED.with_borrow(Option::is_some) {
             return true;
         }
         let mut steps = STEPS.get();
-        let matched = match steps.checked_sub(CALL) {
+        let matched = match steps.checked_sub(CALL_STEPS) {
             Some(left) => {
                 steps = left;
                 self.program.is_match(text, &mut steps)
@@ -152,6 +158,7 @@ impl Regex {
         })
     }
 
+    /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.pattern
     }

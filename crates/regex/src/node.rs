@@ -1,7 +1,8 @@
-//! A pattern as it was read.
+//! The syntax tree of a pattern.
 
 use crate::class::Ranges;
 
+/// An assertion about a position, which consumes no character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     Start,
@@ -15,20 +16,21 @@ pub enum Look {
 #[derive(Debug)]
 pub enum Node {
     Empty,
-    /// By its number among all classes of the pattern.
+    /// The index of a class in [`ParsedPattern::classes`].
     Class(u32),
     Look(Look),
     Concat(Vec<Node>),
     Either(Vec<Node>),
     Repeat {
         node: Box<Node>,
-        least: u32,
-        most: Option<u32>,
+        min: u32,
+        /// `None` is without limit.
+        max: Option<u32>,
     },
 }
 
-/// A pattern as it was read.
-pub struct Parsed {
+/// The syntax tree of a pattern, with the classes that its nodes refer to.
+pub struct ParsedPattern {
     pub node: Node,
     pub classes: Vec<Ranges>,
 }

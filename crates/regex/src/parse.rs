@@ -1,16 +1,16 @@
-//! ECMA-262 patterns (§22.2.1), by code points as with the flag `u`, but without `v`: a `[` within a class is an
-//! ordinary character. Where `u` alone would refuse, what is meant without it is taken (Annex B.1.2): `\-`, `{`, `]`,
-//! `[\w-.]`. A few spellings of other engines are taken too that ECMA-262 has no meaning for: `(?i)`, `(?P<name>…)`,
-//! `\A`, `\z`, `\pL`, `\p{Greek}`, `\x{41}`.
+//! Parses ECMA-262 patterns (§22.2.1) by code points, as with the flag `u`, but without the flag `v`: a `[` within a
+//! class is an ordinary character. Spellings that are errors with `u` have the meaning they have without it
+//! (Annex B.1.2): `\-`, `{`, `]`, `[\w-.]`. A few spellings of other engines that have no meaning in ECMA-262 are also
+//! accepted: `(?i)`, `(?P<name>…)`, `\A`, `\z`, `\pL`, `\p{Greek}`, `\x{41}`.
 
 use crate::Error;
 use crate::class::{LAST, Library, Ranges, digits, line_ends, negated, normal, space, word};
-use crate::node::{Look, Node, Parsed};
+use crate::node::{Look, Node, ParsedPattern};
 use std::collections::HashMap;
 
-/// Groups inside each other.
+/// How deeply groups may be nested.
 const MAX_NESTED: usize = 100;
-/// The largest count of a repetition; larger ones make no program anyway.
+/// Larger counts of a repetition are read as this one, which no program has room for anyway.
 const MAX_COUNT: u32 = 1_000_000;
 
 #[derive(Clone, Copy, Default)]
@@ -25,30 +25,32 @@ struct Parser<'p> {
     flags: Flags,
     nested: usize,
     classes: Vec<Ranges>,
-    known: HashMap<Ranges, u32>,
+    numbers: HashMap<Ranges, u32>,
     library: &'p mut Library,
 }
 
-/// What an escape or a class's part stands for.
+/// The meaning of an escape, or of one member of a class.
 enum Part {
     One(u32),
     Set(Ranges),
 }
 
+/// The error of syntax that is valid but cannot run in linear time.
 pub const NOT_LINEAR: Error = Error::Syntax("look-around and back-references do not run in linear time");
 
-pub fn parse(pattern: &str, library: &mut Library) -> Result<Parsed, Error> {
+/// Parses a pattern. The work on its classes counts against the budget of `library`.
+pub fn parse(pattern: &str, library: &mut Library) -> Result<ParsedPattern, Error> {
     let mut parser = Parser {
         rest: pattern.chars(),
         flags: Flags::default(),
         nested: 0,
         classes: Vec::new(),
-        known: HashMap::new(),
+        numbers: HashMap::new(),
         library,
     };
     let node = parser.either()?;
     match parser.rest.next() {
-        None => Ok(Parsed { node, classes: parser.classes }),
+        None => Ok(ParsedPattern { node, classes: parser.classes }),
         Some(_) => Err(Error::Syntax("a ) has no matching (")),
     }
 }
@@ -58,6 +60,7 @@ impl Parser<'_> {
         self.rest.clone().next()
     }
 
+    /// Consumes this text if it comes next; returns whether it does.
     fn takes(&mut self, text: &str) -> bool {
         match self.rest.as_str().strip_prefix(text) {
             Some(rest) => {
@@ -68,7 +71,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A class, as it is when case is ignored or not.
+    /// A node for a class, to which the flag `i` applies.
     fn of_class(&mut self, ranges: Ranges) -> Result<Node, Error> {
         let ranges = self.in_any_case(ranges)?;
         self.as_it_is(ranges)
@@ -78,14 +81,15 @@ impl Parser<'_> {
         if self.flags.ignore_case { self.library.in_any_case(ranges) } else { Ok(ranges) }
     }
 
+    /// A node for exactly these ranges. Equal classes share an index.
     fn as_it_is(&mut self, ranges: Ranges) -> Result<Node, Error> {
         self.library.work(ranges.len() + 1)?;
-        if let Some(number) = self.known.get(&ranges) {
+        if let Some(number) = self.numbers.get(&ranges) {
             return Ok(Node::Class(*number));
         }
         let number = self.classes.len() as u32;
         self.classes.push(ranges.clone());
-        self.known.insert(ranges, number);
+        self.numbers.insert(ranges, number);
         Ok(Node::Class(number))
     }
 
@@ -109,7 +113,7 @@ impl Parser<'_> {
                 '^' | '$' => Node::Look(self.edge(c)),
                 '(' => match self.group()? {
                     Some(group) => group,
-                    // Flags for the rest.
+                    // The flags apply to what follows.
                     None => continue,
                 },
                 '.' => self.as_it_is(if self.flags.dot_all { vec![(0, LAST)] } else { negated(&line_ends()) })?,
@@ -149,7 +153,7 @@ impl Parser<'_> {
     }
 
     fn repeated(&mut self, node: Node) -> Result<Node, Error> {
-        let (least, most) = if self.takes("*") {
+        let (min, max) = if self.takes("*") {
             (0, None)
         } else if self.takes("+") {
             (1, None)
@@ -161,7 +165,7 @@ impl Parser<'_> {
                 None => return Ok(node),
             }
         };
-        // Whether as much or as little as can be is taken decides nothing about whether a text matches.
+        // Greedy and lazy repetition match the same texts.
         self.takes("?");
         if matches!(node, Node::Look(_)) {
             return Err(Error::Syntax("^, $, \\b and \\B cannot be repeated"));
@@ -172,10 +176,10 @@ impl Parser<'_> {
         if again {
             return Err(Error::Syntax("a repetition cannot be repeated"));
         }
-        Ok(Node::Repeat { node: Box::new(node), least, most })
+        Ok(Node::Repeat { node: Box::new(node), min, max })
     }
 
-    /// `{n}`, `{n,}`, `{n,m}`; anything else that begins with `{` is text.
+    /// Reads `{n}`, `{n,}` or `{n,m}`. Anything else that begins with `{` is text, and is left unread.
     fn count(&mut self) -> Result<Option<(u32, Option<u32>)>, Error> {
         let Some(inner) = self.rest.as_str().strip_prefix('{') else { return Ok(None) };
         let Some((counts, after)) = inner.split_once('}') else { return Ok(None) };
@@ -185,18 +189,18 @@ impl Parser<'_> {
         };
         let counts = match counts.split_once(',') {
             None => number(counts).map(|n| (n, Some(n))),
-            Some((least, "")) => number(least).map(|least| (least, None)),
-            Some((least, most)) => number(least).zip(number(most)).map(|(least, most)| (least, Some(most))),
+            Some((min, "")) => number(min).map(|min| (min, None)),
+            Some((min, max)) => number(min).zip(number(max)).map(|(min, max)| (min, Some(max))),
         };
-        let Some((least, most)) = counts else { return Ok(None) };
-        if most.is_some_and(|most| most < least) {
+        let Some((min, max)) = counts else { return Ok(None) };
+        if max.is_some_and(|max| max < min) {
             return Err(Error::Syntax("the bounds of a repetition are out of order"));
         }
         self.rest = after.chars();
-        Ok(Some((least, most)))
+        Ok(Some((min, max)))
     }
 
-    /// A group, its `(` taken; nothing for flags that hold from here on.
+    /// Reads a group after its `(`; `None` if it only sets flags for what follows.
     fn group(&mut self) -> Result<Option<Node>, Error> {
         let before = self.flags;
         if self.takes("?") {
@@ -226,14 +230,15 @@ impl Parser<'_> {
             return Err(Error::Syntax("a ( is not closed"));
         }
         self.flags = before;
-        // So that what it repeats is the whole of it.
+        // A repetition may follow any group, also one that contains only an assertion or nothing.
         Ok(Some(match inner {
             Node::Look(_) | Node::Empty => Node::Concat(vec![inner]),
             inner => inner,
         }))
     }
 
-    /// What stands between `(?` and `:`; false when it ends with `)`, and holds for the rest of the group.
+    /// Reads flags after `(?`. True if they end with `:` and apply to this group; false if they end with `)` and apply
+    /// to the rest of the enclosing one.
     fn flags(&mut self) -> Result<bool, Error> {
         let mut on = true;
         loop {
@@ -244,7 +249,7 @@ impl Parser<'_> {
                 Some('i') => self.flags.ignore_case = on,
                 Some('m') => self.flags.multiline = on,
                 Some('s') => self.flags.dot_all = on,
-                // By code points it is anyway.
+                // Patterns always match by code points.
                 Some('u') if on => {}
                 Some(flag) => return Err(Error::Flag(flag)),
                 None => return Err(Error::Syntax("a ( is not closed")),
@@ -252,7 +257,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Outside of a class, the `\` taken.
+    /// Reads an escape outside a class, after its `\`.
     fn escaped(&mut self) -> Result<Node, Error> {
         match self.peek() {
             Some('b') => self.look(Look::Word),
@@ -272,7 +277,7 @@ impl Parser<'_> {
         Ok(Node::Look(look))
     }
 
-    /// What an escape means in a class and out of one, the `\` taken.
+    /// Reads an escape that means the same inside and outside a class, after its `\`.
     fn escape(&mut self) -> Result<Part, Error> {
         let set = |ranges: Ranges, not: bool| Ok(Part::Set(if not { negated(&ranges) } else { ranges }));
         let Some(c) = self.rest.next() else { return Err(Error::Syntax("it ends with a \\")) };
@@ -304,13 +309,15 @@ impl Parser<'_> {
             },
             'x' => self.hexadecimal(2)?,
             'u' => self.code_unit()?,
-            c if c.is_ascii_alphanumeric() => return Err(Error::Syntax("a \\ precedes a character that needs no escape")),
+            c if c.is_ascii_alphanumeric() => {
+                return Err(Error::Syntax("a \\ precedes a character that needs no escape"));
+            }
             c => u32::from(c),
         };
         Ok(Part::One(one))
     }
 
-    /// So many digits, or any number of them within braces.
+    /// Reads `count` hexadecimal digits, or any number of them in braces.
     fn hexadecimal(&mut self, count: usize) -> Result<u32, Error> {
         let wrong = Error::Syntax("a \\x or \\u is not followed by a character code");
         let digits = if self.takes("{") {
@@ -328,7 +335,7 @@ impl Parser<'_> {
         value.filter(|value| *value <= LAST).ok_or(wrong)
     }
 
-    /// `\u…`: two halves of a pair are one character.
+    /// Reads the code after `\u`. A surrogate pair is one character.
     fn code_unit(&mut self) -> Result<u32, Error> {
         let braced = self.peek() == Some('{');
         let first = self.hexadecimal(4)?;
@@ -346,7 +353,7 @@ impl Parser<'_> {
         Ok(first)
     }
 
-    /// A class, its `[` taken.
+    /// Reads a class after its `[`.
     fn class(&mut self) -> Result<Node, Error> {
         let not = self.takes("^");
         let mut ranges = Ranges::new();
@@ -372,6 +379,7 @@ impl Parser<'_> {
         self.as_it_is(if not { negated(&ranges) } else { ranges })
     }
 
+    /// Reads one member of a class.
     fn part(&mut self) -> Result<Part, Error> {
         match self.rest.next() {
             None => Err(Error::Syntax("a [ is not closed")),

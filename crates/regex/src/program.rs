@@ -1,25 +1,25 @@
-//! A pattern as states, and the simulation of all that are alive (Thompson's). No state is visited twice at a place of
-//! the text, so the time is at most states × characters; each visit is counted.
+//! Compiles a pattern to states, and simulates all live ones at once (Thompson's algorithm). A state is visited at most
+//! once at each position of the text, so the time is at most states × characters. Each visit is counted.
 
 use crate::Error;
 use crate::class::{Library, Ranges, ends_line};
-use crate::known::{FOUND, Known, UNKNOWN};
-use crate::node::{Look, Node, Parsed};
+use crate::node::{Look, Node, ParsedPattern};
 use crate::parse::parse;
+use crate::transition_cache::{FOUND, TransitionCache, UNKNOWN};
 use std::cell::RefCell;
 
 #[derive(Debug)]
 enum State {
-    /// A character of this class, then the next state.
+    /// Consumes a character of this class; the next state follows.
     Class(u32),
-    /// Both.
+    /// Continues at both.
     Fork(u32, u32),
     Jump(u32),
     Look(Look),
     Match,
 }
 
-/// Characters: the first 128 as bits.
+/// A class of characters, with one bit for each of the first 128.
 #[derive(Debug)]
 struct Class {
     ascii: u128,
@@ -43,37 +43,39 @@ fn contains(ranges: &Ranges, c: u32) -> bool {
     after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|(_, to)| c <= *to)
 }
 
+/// A compiled pattern.
 #[derive(Debug)]
 pub struct Program {
     states: Vec<State>,
     classes: Vec<Class>,
-    /// It can only begin where the text does.
+    /// A match can only begin at the start of the text.
     anchored: bool,
-    /// It looks for nothing but the beginning and the end of the text.
+    /// Its only assertions are the start and the end of the text.
     plain: bool,
 }
 
-/// What every run needs, kept so that none has to make room for it anew.
+/// Buffers that runs share, so that none has to allocate its own.
 #[derive(Default)]
 struct Scratch {
-    /// When a state was last visited.
+    /// The turn in which each state was last visited.
     seen: Vec<u64>,
+    /// The number of the current position, across all runs.
     turn: u64,
     alive: Vec<u32>,
     next: Vec<u32>,
     stack: Vec<u32>,
 }
 
-/// A text of so many bytes is worth remembering what comes after what.
-const LONG: usize = 64;
-/// So many characters of which it is known what follows take as long as one step.
-const KNOWN_PER_STEP: usize = 8;
+/// Texts of at least this many bytes use the transition cache.
+const MIN_CACHED_BYTES: usize = 64;
+/// This many transitions from the cache take as long as one step.
+const CACHED_PER_STEP: usize = 8;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// How many states a node becomes.
+/// How many states a node compiles to.
 fn states_of(node: &Node) -> usize {
     match node {
         Node::Empty => 0,
@@ -82,12 +84,12 @@ fn states_of(node: &Node) -> usize {
         Node::Either(branches) => {
             branches.iter().map(|one| states_of(one).saturating_add(2)).fold(0, usize::saturating_add)
         }
-        Node::Repeat { node, least, most } => {
+        Node::Repeat { node, min, max } => {
             let one = states_of(node);
-            let required = one.saturating_mul(*least as usize);
-            match most {
+            let required = one.saturating_mul(*min as usize);
+            match max {
                 None => required.saturating_add(one).saturating_add(2),
-                Some(most) => required.saturating_add(one.saturating_add(1).saturating_mul((most - least) as usize)),
+                Some(max) => required.saturating_add(one.saturating_add(1).saturating_mul((max - min) as usize)),
             }
         }
     }
@@ -125,7 +127,7 @@ impl Builder {
             }
             Node::Concat(parts) => parts.iter().for_each(|part| self.add(part)),
             Node::Either(branches) => self.either(branches),
-            Node::Repeat { node, least, most } => self.repeat(node, *least, *most),
+            Node::Repeat { node, min, max } => self.repeat(node, *min, *max),
         }
     }
 
@@ -146,15 +148,15 @@ impl Builder {
         }
     }
 
-    fn repeat(&mut self, node: &Node, least: u32, most: Option<u32>) {
-        // Nothing, however often.
+    fn repeat(&mut self, node: &Node, min: u32, max: Option<u32>) {
+        // An empty node needs no states, however often it is repeated.
         if states_of(node) == 0 {
             return;
         }
-        for _ in 0..least {
+        for _ in 0..min {
             self.add(node);
         }
-        let Some(most) = most else {
+        let Some(max) = max else {
             let fork = self.push(State::Match);
             self.add(node);
             let again = self.push(State::Match);
@@ -165,7 +167,7 @@ impl Builder {
             return;
         };
         let mut forks = Vec::new();
-        for _ in least..most {
+        for _ in min..max {
             forks.push(self.push(State::Match));
             self.add(node);
         }
@@ -177,11 +179,11 @@ impl Builder {
 }
 
 impl Program {
-    /// Reads a pattern that may have so many states.
-    pub fn new(pattern: &str, most_states: usize, library: &mut Library) -> Result<Self, Error> {
-        let Parsed { node, classes } = parse(pattern, library)?;
+    /// Compiles a pattern to at most this many states.
+    pub fn new(pattern: &str, max_states: usize, library: &mut Library) -> Result<Self, Error> {
+        let ParsedPattern { node, classes } = parse(pattern, library)?;
         let states = states_of(&node).saturating_add(1);
-        if states > most_states.min(u32::MAX as usize / 2) {
+        if states > max_states.min(u32::MAX as usize / 2) {
             return Err(Error::TooLarge(states));
         }
         let mut builder = Builder { states: Vec::with_capacity(states) };
@@ -200,6 +202,7 @@ impl Program {
         self.states.len()
     }
 
+    /// Whether every path from the first state passes the start of the text before it consumes a character or matches.
     fn is_anchored(&self) -> bool {
         let (mut seen, mut stack) = (vec![false; self.states.len()], vec![0u32]);
         while let Some(at) = stack.pop() {
@@ -218,7 +221,7 @@ impl Program {
         true
     }
 
-    /// Whether it is found in a text; nothing when `steps` are not enough to say.
+    /// Whether the pattern occurs in the text; `None` if `steps` do not suffice to decide. Subtracts those it takes.
     pub fn is_match(&self, text: &str, steps: &mut u64) -> Option<bool> {
         SCRATCH.with_borrow_mut(|scratch| {
             if scratch.seen.len() < self.states.len() {
@@ -226,14 +229,15 @@ impl Program {
             }
             scratch.alive.clear();
             scratch.stack.clear();
-            if self.plain && text.len() >= LONG {
-                self.run_long(text, steps, scratch)
+            if self.plain && text.len() >= MIN_CACHED_BYTES {
+                self.run_cached(text, steps, scratch)
             } else {
                 self.run(text, steps, scratch)
             }
         })
     }
 
+    /// Visits the states at each position in turn.
     fn run(&self, text: &str, steps: &mut u64, scratch: &mut Scratch) -> Option<bool> {
         let mut chars = text.chars().map(u32::from);
         let (mut before, mut current) = (None, chars.next());
@@ -268,39 +272,39 @@ impl Program {
         }
     }
 
-    /// As [`Program::run`], for a plain pattern: what is alive at a place follows from what was before it, and the
-    /// character, so it is remembered. That is what makes most patterns cheap on long texts.
-    fn run_long(&self, text: &str, steps: &mut u64, scratch: &mut Scratch) -> Option<bool> {
-        let mut known = Known::default();
+    /// As [`Program::run`], for a plain pattern. The live states at a position depend only on those at the previous one
+    /// and the character between, so these transitions can be cached. This makes most patterns cheap on long texts.
+    fn run_cached(&self, text: &str, steps: &mut u64, scratch: &mut Scratch) -> Option<bool> {
+        let mut cache = TransitionCache::default();
         scratch.turn += 1;
         scratch.stack.push(0);
         if self.follow(None, None, steps, scratch, true)? {
             return Some(true);
         }
         scratch.alive.sort_unstable();
-        let mut here = known.number(&scratch.alive);
+        let mut here = cache.number(&scratch.alive);
         for (at, c) in text.chars().map(u32::from).enumerate() {
-            // What is known takes a fraction of a step.
-            if at % KNOWN_PER_STEP == 0 {
+            // A transition from the cache takes a fraction of a step.
+            if at % CACHED_PER_STEP == 0 {
                 *steps = steps.checked_sub(1)?;
             }
-            let next = match known.follower(here, c) {
+            let next = match cache.next(here, c) {
                 UNKNOWN => {
-                    let set = known.set(here)?;
+                    let set = cache.set(here)?;
                     if set.is_empty() && self.anchored {
                         return Some(false);
                     }
-                    // It is looked at, sorted and looked up.
+                    // The set is visited, sorted and looked up.
                     *steps = steps.checked_sub(3 * set.len() as u64 + 20)?;
                     let next = if self.followed(&set, c, steps, scratch)? { FOUND } else { UNKNOWN };
                     if next == FOUND {
                         next
                     } else {
                         scratch.alive.sort_unstable();
-                        let (before, next) = (known.len(), known.number(&scratch.alive));
-                        // Not when all was forgotten for it.
-                        if known.len() >= before {
-                            known.learn(here, c, next);
+                        let (before, next) = (cache.len(), cache.number(&scratch.alive));
+                        // If adding the set has emptied the cache, `here` is no longer valid.
+                        if cache.len() >= before {
+                            cache.insert(here, c, next);
                         }
                         next
                     }
@@ -312,14 +316,14 @@ impl Program {
             }
             here = next;
         }
-        let set = known.set(here)?;
+        let set = cache.set(here)?;
         scratch.turn += 1;
         let ends = set.iter().filter(|at| matches!(self.states.get(**at as usize), Some(State::Look(_))));
         scratch.stack.extend(ends.map(|at| at + 1));
         self.follow(Some(0), None, steps, scratch, false)
     }
 
-    /// What a set becomes with a character; true when that is the end.
+    /// Computes the live states after a set consumes a character; true if the pattern has matched.
     fn followed(&self, set: &[u32], c: u32, steps: &mut u64, scratch: &mut Scratch) -> Option<bool> {
         scratch.turn += 1;
         scratch.alive.clear();
@@ -334,8 +338,8 @@ impl Program {
         self.follow(Some(c), None, steps, scratch, true)
     }
 
-    /// Visits what can be reached from the states on the stack without a character; true when that is the end. Whether
-    /// the text ends here may be left `open`: then what looks for that stays alive.
+    /// Visits all states that can be reached from those on the stack without consuming a character; true if the pattern
+    /// has matched. With `open` it is undecided whether the text ends here: assertions of its end stay live.
     fn follow(
         &self,
         before: Option<u32>,
@@ -373,6 +377,7 @@ impl Program {
     }
 }
 
+/// Whether an assertion holds between two characters; `None` is the start or the end of the text.
 fn holds(look: Look, before: Option<u32>, current: Option<u32>) -> bool {
     let is_word = |c: Option<u32>| c.is_some_and(|c| matches!(c, 0x30..=0x39 | 0x41..=0x5a | 0x5f | 0x61..=0x7a));
     match look {

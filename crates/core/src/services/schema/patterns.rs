@@ -46,8 +46,8 @@ impl Default for Patterns {
 }
 
 impl Patterns {
-    /// Adds the pattern at a pointer; `most_characters` limits the strings it is applied to.
-    pub fn add(&mut self, at: &str, pattern: &str, most_characters: Option<u64>) {
+    /// Adds the pattern at a pointer; `max_characters` limits the strings it is applied to.
+    pub fn add(&mut self, at: &str, pattern: &str, max_characters: Option<u64>) {
         if !self.programs.contains_key(pattern) {
             let program = self.program(pattern);
             self.programs.insert(pattern.into(), program);
@@ -57,7 +57,7 @@ impl Patterns {
         {
             self.faults.push(fault(at, detail));
         }
-        self.used.push((at.into(), pattern.into(), most_characters));
+        self.used.push((at.into(), pattern.into(), max_characters));
     }
 
     /// A pattern's program or its fault; `Err(None)` if an earlier pattern used up the limit.
@@ -109,10 +109,10 @@ impl Patterns {
             .filter(|at| is_map(at, survey))
             .collect();
         let mut by_place: BTreeMap<&str, usize> = BTreeMap::new();
-        for (at, pattern, most) in &self.used {
+        for (at, pattern, max_characters) in &self.used {
             let Some(Ok(program)) = self.programs.get(pattern) else { continue };
             by_place.insert(at, keyed.patterns.len());
-            keyed.patterns.push(Regex::of(pattern, program.clone(), *most));
+            keyed.patterns.push(Regex::of(pattern, program.clone(), *max_characters));
             keyed.names.push(pattern.clone());
         }
         let renamed = |pointer: &str| {
