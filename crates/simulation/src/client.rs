@@ -10,7 +10,7 @@ use narthex_core::context::status::{Priority, Status};
 use narthex_core::context::{Admission, fixtures};
 use narthex_core::lane::PermitDecision;
 
-use crate::gate::{LANE_PATIENCE_MS, Permit, entrant};
+use crate::gate::{LANE_TIMEOUT_MS, Permit, entrant};
 use crate::lane_actor::LaneAsk;
 use crate::messages::{Actor, Ask, Event, Reply, Work};
 use crate::store::LEASE_MS;
@@ -26,7 +26,7 @@ enum Mode {
     Here,
     Queue,
     /// `durable: false`: run first, recorded after.
-    Unrecorded,
+    WriteBehind,
 }
 
 pub struct Request {
@@ -65,7 +65,7 @@ impl World {
         let waits_ms = dice.chance(120).then(|| dice.between(500, 15_000));
         let mode = match dice.below(10) {
             _ if waits_ms.is_some() => Mode::Queue,
-            0 if key.is_none() => Mode::Unrecorded,
+            0 if key.is_none() => Mode::WriteBehind,
             1..=5 => Mode::Here,
             _ => Mode::Queue,
         };
@@ -130,9 +130,9 @@ impl World {
         let request = &mut self.requests[at];
         request.ids.push(admission.id.clone());
         request.again = false;
-        if request.mode == Mode::Unrecorded {
+        if request.mode == Mode::WriteBehind {
             admission.retry.max_attempts = 1;
-            self.checker.runs_unrecorded(&admission.id);
+            self.checker.expect_write_behind(&admission.id);
             let work = Work { admission, hold: Hold::Leased(LeaseNumber::FIRST), attempt: 1, tried: Vec::new() };
             return self.run_here(at, work, true);
         }
@@ -147,7 +147,7 @@ impl World {
         if self.services[service].lane.is_gated() && !waits {
             self.requests[at].entering = true;
             let ask = LaneAsk::Acquire { who: entrant(&work, false), wait_ms: 0 };
-            self.requests[at].pending = self.ask_lane(Actor::Request(at), service, ask, LANE_PATIENCE_MS);
+            self.requests[at].pending = self.ask_lane(Actor::Request(at), service, ask, LANE_TIMEOUT_MS);
         } else {
             self.admit(at);
         }
@@ -188,10 +188,10 @@ impl World {
     }
 
     /// Runs the context in the isolate of the request, which waits a while for the end.
-    fn run_here(&mut self, at: usize, work: Work, unrecorded: bool) {
+    fn run_here(&mut self, at: usize, work: Work, write_behind: bool) {
         let (store, permit) = (self.requests[at].store, self.requests[at].permit.take());
         let waits_until = self.now + self.dice.between(0, 30_000);
-        self.spawn(NewWorker { work, store, consumer: None, unrecorded, permit, waits_until });
+        self.spawn(NewWorker { work, store, consumer: None, write_behind, permit, waits_until });
     }
 
     pub fn request_replied(&mut self, at: usize, number: u64, reply: Reply) {
@@ -251,7 +251,7 @@ impl World {
             && let Some(Ask::Admit { admission, .. }) = &request.asked
         {
             let (service, context) = (request.service, admission.id.clone());
-            self.ask_lane(Actor::None, service, LaneAsk::Leave { context }, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, LaneAsk::Leave { context }, LANE_TIMEOUT_MS);
         }
     }
 

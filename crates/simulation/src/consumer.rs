@@ -11,7 +11,7 @@ use crate::world::World;
 
 /// How many contexts a consumer runs at a time.
 const AT_ONCE: usize = 3;
-const LOOK_AGAIN_MS: u64 = Timing::DEFAULT.work_poll_ms;
+const WORK_POLL_MS: u64 = Timing::DEFAULT.work_poll_ms;
 
 pub struct Consumer {
     store: usize,
@@ -30,7 +30,7 @@ impl World {
     }
 
     /// The queue delivers a wake-up message for a store.
-    pub fn doorbell(&mut self, store: usize, tries: u64) {
+    pub fn deliver_wakeup(&mut self, store: usize, tries: u64) {
         let key = self.number();
         self.consumers.insert(key, Consumer { store, tries, running: BTreeSet::new(), pending: 0 });
         self.claim(key);
@@ -68,7 +68,7 @@ impl World {
                     work,
                     store,
                     consumer: Some(key),
-                    unrecorded: false,
+                    write_behind: false,
                     permit: None,
                     waits_until: 0,
                 });
@@ -78,13 +78,13 @@ impl World {
                 // The platform delivers the message again, a few times.
                 if let Some(dead) = self.terminate(key).filter(|dead| dead.tries < 3) {
                     let again = self.now + self.dice.between(500, 5_000);
-                    self.schedule(again, Event::Doorbell { store: dead.store, tries: dead.tries + 1 });
+                    self.schedule(again, Event::Wakeup { store: dead.store, tries: dead.tries + 1 });
                 }
             }
             _ if consumer.running.is_empty() => {
                 self.consumers.remove(&key);
             }
-            _ => self.schedule(self.now + LOOK_AGAIN_MS, Event::LookAgain { consumer: key }),
+            _ => self.schedule(self.now + WORK_POLL_MS, Event::LookAgain { consumer: key }),
         }
     }
 }

@@ -10,7 +10,7 @@ pub struct Faults {
     pub delay: u64,
     /// An object crashes in a turn.
     pub crash: u64,
-    /// A worker dies at a step.
+    /// A worker crashes at a step.
     pub die: u64,
     /// A write fails.
     pub disk: u64,

@@ -16,11 +16,11 @@ use crate::messages::{Actor, Ask, Event, Work};
 use crate::worker::State;
 use crate::world::World;
 
-const TURN_MS: u64 = Timing::DEFAULT.queue_wait_ms;
-const LONG_TURN_MS: u64 = Timing::DEFAULT.client_queue_wait_ms;
-const LANE_AWAY_MS: u64 = Timing::DEFAULT.lane_retry_ms;
+const QUEUE_WAIT_MS: u64 = Timing::DEFAULT.queue_wait_ms;
+const CLIENT_QUEUE_WAIT_MS: u64 = Timing::DEFAULT.client_queue_wait_ms;
+const LANE_RETRY_MS: u64 = Timing::DEFAULT.lane_retry_ms;
 /// How long a lane may take to answer beyond the requested wait.
-pub const LANE_PATIENCE_MS: u64 = 5_000;
+pub const LANE_TIMEOUT_MS: u64 = 5_000;
 
 /// A permit for one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl World {
     pub fn release(&mut self, permit: Option<Permit>, sample: CallOutcome) {
         if let Some(Permit { service, number, .. }) = permit {
             let ask = LaneAsk::Release { permit: number, sample };
-            self.ask_lane(Actor::None, service, ask, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, ask, LANE_TIMEOUT_MS);
         }
     }
 
@@ -70,12 +70,12 @@ impl World {
         }
         worker.state = State::Queued;
         worker.step += 1;
-        let turn = if worker.waits_until > now { LONG_TURN_MS } else { TURN_MS };
+        let turn = if worker.waits_until > now { CLIENT_QUEUE_WAIT_MS } else { QUEUE_WAIT_MS };
         let wait_ms = turn.min(worker.work.admission.expires_at.0 - now);
         let (step, service, who) = (worker.step, worker.target, entrant(&worker.work, true));
         self.schedule(now + crate::worker::RENEW_MS, Event::Renew { worker: key, step });
         let ask = LaneAsk::Acquire { who, wait_ms };
-        let number = self.ask_lane(Actor::Worker(key), service, ask, wait_ms + LANE_PATIENCE_MS);
+        let number = self.ask_lane(Actor::Worker(key), service, ask, wait_ms + LANE_TIMEOUT_MS);
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.pending = number;
         }
@@ -114,7 +114,7 @@ impl World {
                 let Some(worker) = self.workers.get_mut(&key) else { return };
                 worker.step += 1;
                 let step = worker.step;
-                self.schedule(now + LANE_AWAY_MS, Event::Paused { worker: key, step });
+                self.schedule(now + LANE_RETRY_MS, Event::Paused { worker: key, step });
             }
         }
     }
@@ -123,7 +123,7 @@ impl World {
     pub fn leave_queue(&mut self, key: u64) {
         if let Some(worker) = self.workers.get(&key) {
             let (service, context) = (worker.target, worker.work.admission.id.clone());
-            self.ask_lane(Actor::None, service, LaneAsk::Leave { context }, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, LaneAsk::Leave { context }, LANE_TIMEOUT_MS);
         }
         self.finish(key);
     }

@@ -22,7 +22,7 @@ use crate::world::{GIVEN, World};
 use narthex_core::context_store::memory::{LiveRow, MemoryStorage};
 
 /// Within this time something must be done about a context that is due; the offer of a retry takes longest.
-const SOON_MS: u64 = 15_200;
+const RECOVERY_MS: u64 = 15_200;
 /// The tolerance for clock differences and rounding.
 const SLACK_MS: u64 = 600;
 /// A context must have ended at most this long after its deadline.
@@ -46,7 +46,7 @@ struct Expected {
     idempotent: bool,
     run_at: Option<Timestamp>,
     expires_at: Timestamp,
-    unrecorded: bool,
+    write_behind: bool,
 }
 
 #[derive(Default)]
@@ -63,13 +63,13 @@ pub struct InvariantChecker {
 impl InvariantChecker {
     pub fn expect(&mut self, admission: &Admission) {
         let Admission { idempotent, run_at, expires_at, .. } = *admission;
-        let expected = Expected { idempotent, run_at, expires_at, unrecorded: false };
+        let expected = Expected { idempotent, run_at, expires_at, write_behind: false };
         self.expected.insert(admission.id.clone(), expected);
     }
 
-    pub fn runs_unrecorded(&mut self, id: &ContextId) {
+    pub fn expect_write_behind(&mut self, id: &ContextId) {
         if let Some(expected) = self.expected.get_mut(id) {
-            expected.unrecorded = true;
+            expected.write_behind = true;
         }
     }
 
@@ -83,7 +83,7 @@ impl InvariantChecker {
 
     /// Whether the context was stored before it ran, so that it must always be found.
     pub fn was_stored_first(&self, id: &ContextId) -> bool {
-        self.is_acknowledged(id) && self.expected.get(id).is_some_and(|expected| !expected.unrecorded)
+        self.is_acknowledged(id) && self.expected.get(id).is_some_and(|expected| !expected.write_behind)
     }
 
     pub fn knows(&self, id: &ContextId) -> bool {
@@ -108,7 +108,7 @@ impl InvariantChecker {
     pub fn execute(&mut self, work: &Work, lease: LeaseNumber, did: bool, now: u64) -> Result<(), String> {
         let id = &work.admission.id;
         let Some(expected) = self.expected.get(id) else { return Err(format!("{id} runs and was never created")) };
-        if !expected.unrecorded && !self.known.contains_key(id) {
+        if !expected.write_behind && !self.known.contains_key(id) {
             return Err(format!("{id} runs and is not on disk"));
         }
         if expected.run_at.is_some_and(|at| now + SLACK_MS < at.0) {
@@ -232,7 +232,7 @@ impl World {
             disk.live.iter().filter(|(key, _)| alarm.is_none() || !disk.done.contains_key(key)).find_map(|(_, row)| {
                 let known = self.checker.known.get(&row.id);
                 let is_the_services = known.is_some_and(|known| known.head.background.is_some());
-                let soon = now.plus_ms(if is_the_services { LEASE_MS } else { SOON_MS });
+                let soon = now.plus_ms(if is_the_services { LEASE_MS } else { RECOVERY_MS });
                 let bound = row.due.max(soon.min(row.expires)).max(now).plus_ms(SLACK_MS);
                 alarm.is_none_or(|alarm| alarm > bound).then(|| {
                     let LiveRow { id, due, expires, .. } = &**row;
@@ -328,7 +328,7 @@ impl World {
 
     fn check_ended(&self, id: &ContextId, known: &KnownContext, checker: &InvariantChecker) -> Result<(), String> {
         let (head, calm) = (&known.head, Timestamp(self.calm_at));
-        let Some(Expected { expires_at, run_at, unrecorded, .. }) = checker.expected.get(id) else {
+        let Some(Expected { expires_at, run_at, write_behind, .. }) = checker.expected.get(id) else {
             return Err(format!("{id} is on disk and was never created"));
         };
         // It may have been admitted after its deadline.
@@ -349,7 +349,7 @@ impl World {
         }
         // A context that was never live has no row for a restarted store to find: all of its events are published, or
         // none.
-        if *unrecorded && logged.is_empty() {
+        if *write_behind && logged.is_empty() {
             return Ok(());
         }
         if logged != published(head) {

@@ -103,7 +103,7 @@ impl World {
         object.lane = Some(lane);
     }
 
-    pub fn lane_dies(&mut self, at: usize) {
+    pub fn lane_crashes(&mut self, at: usize) {
         let object = &mut self.services[at].lane;
         object.lane = None;
         for call in std::mem::take(&mut object.waiters).into_values().flatten() {
@@ -142,8 +142,8 @@ impl World {
         if unwritten {
             object.disk = before;
             self.statistics.crashes += 1;
-            self.note(|| format!("the lane of s{at} dies, and nothing was written"));
-            self.lane_dies(at);
+            self.note(|| format!("the lane of s{at} crashes, and nothing was written"));
+            self.lane_crashes(at);
             return None;
         }
         if measured.version > object.seen.version {
@@ -167,8 +167,8 @@ impl World {
         }
         if crashes {
             self.statistics.crashes += 1;
-            self.note(|| format!("the lane of s{at} dies"));
-            self.lane_dies(at);
+            self.note(|| format!("the lane of s{at} crashes"));
+            self.lane_crashes(at);
             // Its reply may already have been sent.
             return self.dice.chance(500).then_some(decided);
         }

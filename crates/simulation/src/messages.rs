@@ -127,7 +127,7 @@ pub enum Event {
         sending: u64,
         head: Option<u64>,
     },
-    Doorbell {
+    Wakeup {
         store: usize,
         tries: u64,
     },
@@ -174,7 +174,7 @@ pub enum Event {
         service: usize,
         life: u64,
     },
-    LaneDies {
+    LaneCrashes {
         service: usize,
     },
     Sweep,

@@ -10,7 +10,7 @@ use crate::world::World;
 const FIRST: u64 = 1;
 const SEEDS: u64 = 20_000;
 /// A mutant must be found within this many seeds.
-const SOON: u64 = 10_000;
+const MUTANT_SEEDS: u64 = 10_000;
 const THREADS: u64 = 2;
 const PIECE: u64 = 1_000;
 
@@ -80,7 +80,7 @@ fn seeds_hold_all_invariants() {
 }
 
 fn is_caught(mutant: Mutant) {
-    let (statistics, violation) = run(SOON, Some(mutant), false);
+    let (statistics, violation) = run(MUTANT_SEEDS, Some(mutant), false);
     let (seed, violation) = violation.unwrap();
     println!("{mutant:?} is caught by seed {seed}, after {} worlds: {violation}", statistics.worlds);
 }

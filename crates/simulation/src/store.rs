@@ -19,7 +19,7 @@ pub const LEASE_MS: u64 = Timing::DEFAULT.lease_ms;
 const RETENTION_MS: u64 = 30 * 86_400_000;
 /// How long the object gathers events before it publishes them, and how often it tries.
 const GATHER_MS: u64 = 40;
-const TRIES: u64 = 5;
+const MAX_ATTEMPTS: u64 = 5;
 
 pub struct Store {
     pub id: StoreId,
@@ -119,7 +119,7 @@ impl World {
         if let Some(before) = before {
             store.storage.restore(before);
             self.die(at);
-            self.note(|| format!("store {at} dies, and nothing was written"));
+            self.note(|| format!("store {at} crashes, and nothing was written"));
             return None;
         }
         if let Some(alarm) = effects.alarm {
@@ -133,7 +133,7 @@ impl World {
         let done = self.carry_out(at, effects, left);
         if left != u64::MAX {
             self.die(at);
-            self.note(|| format!("store {at} dies after {left} effects"));
+            self.note(|| format!("store {at} crashes after {left} effects"));
         }
         (done < left).then_some(decided)
     }
@@ -144,7 +144,7 @@ impl World {
         for _ in 0..effects.wakeups {
             done += 1;
             if done <= most {
-                self.ring(at);
+                self.enqueue_wakeup(at);
             }
         }
         if effects.publish {
@@ -176,7 +176,7 @@ impl World {
         }
         if self.has_cron && self.dice.chance(self.faults.crash / 4) {
             self.statistics.dead_alarms += 1;
-            self.note(|| format!("the alarm of store {store} dies"));
+            self.note(|| format!("store {store} crashes in its alarm"));
             storage.set_alarm(None);
             self.stores[store].asleep = Some(self.now);
             return;
@@ -270,7 +270,7 @@ impl World {
             return;
         }
         self.stores[store].tries += 1;
-        if self.stores[store].tries < TRIES {
+        if self.stores[store].tries < MAX_ATTEMPTS {
             let pause = 100 << self.stores[store].tries;
             self.schedule(self.now + pause, Event::Flush { store, life });
             return;

@@ -8,7 +8,7 @@ use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 
-use crate::gate::{LANE_PATIENCE_MS, Permit};
+use crate::gate::{LANE_TIMEOUT_MS, Permit};
 use crate::lane_actor::LaneAsk;
 use crate::messages::{Actor, Ask, Event, Reply, Work};
 use crate::service::read;
@@ -16,8 +16,8 @@ use crate::store::LEASE_MS;
 use crate::world::World;
 
 pub const RENEW_MS: u64 = Timing::DEFAULT.renew_ms;
-const STAYS_MS: u64 = Timing::DEFAULT.inline_retry_max_ms;
-const TRIES: u64 = 4;
+const INLINE_RETRY_MAX_MS: u64 = Timing::DEFAULT.inline_retry_max_ms;
+const MAX_RETRIES: u64 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -25,7 +25,7 @@ pub enum State {
     Queued,
     Leasing,
     Calling,
-    /// A context that ran unrecorded and has not ended is admitted now.
+    /// A write-behind context that has not ended is admitted now.
     Admitting,
     Reporting,
     Pausing,
@@ -47,7 +47,7 @@ pub struct Worker {
     started_at: Timestamp,
     pub report: Option<AttemptReport>,
     pub leaving: Option<Ask>,
-    unrecorded: bool,
+    write_behind: bool,
     /// The index of the service to call.
     pub target: usize,
     pub permit: Option<Permit>,
@@ -60,14 +60,14 @@ pub struct NewWorker {
     pub work: Work,
     pub store: usize,
     pub consumer: Option<u64>,
-    pub unrecorded: bool,
+    pub write_behind: bool,
     pub permit: Option<Permit>,
     pub waits_until: u64,
 }
 
 impl World {
     pub fn spawn(&mut self, new: NewWorker) {
-        let NewWorker { work, store, consumer, unrecorded, permit, waits_until } = new;
+        let NewWorker { work, store, consumer, write_behind, permit, waits_until } = new;
         let key = self.number();
         let worker = Worker {
             work,
@@ -81,7 +81,7 @@ impl World {
             started_at: Timestamp(self.now),
             report: None,
             leaving: None,
-            unrecorded,
+            write_behind,
             target: 0,
             permit,
             waits_until,
@@ -93,13 +93,13 @@ impl World {
         self.start(key);
     }
 
-    /// Whether this worker's isolate dies now, with everything else in it.
-    fn dies(&mut self, key: u64) -> bool {
+    /// Whether this worker's isolate crashes now, with everything else in it.
+    fn crashes(&mut self, key: u64) -> bool {
         if !self.dice.chance(self.faults.die) {
             return false;
         }
         self.statistics.deaths += 1;
-        self.note(|| format!("worker {key} dies"));
+        self.note(|| format!("worker {key} crashes"));
         if let Some(worker) = self.workers.remove(&key)
             && let Some(consumer) = worker.consumer
         {
@@ -131,7 +131,7 @@ impl World {
         worker.tries = 0;
         worker.target = target;
         let elsewhere = worker.permit.take_if(|permit| permit.service != target);
-        let passes = worker.permit.is_some() || worker.unrecorded;
+        let passes = worker.permit.is_some() || worker.write_behind;
         self.unused(elsewhere);
         if !passes && self.services[target].lane.is_gated() {
             self.join_queue(key);
@@ -194,10 +194,10 @@ impl World {
     /// Renews the lease or the offer, and the permit.
     pub fn renew(&mut self, key: u64, step: u64) {
         let holds = self.is_at(key, step, State::Calling) || self.is_at(key, step, State::Queued);
-        if !holds || self.dies(key) {
+        if !holds || self.crashes(key) {
             return;
         }
-        let Some(worker) = self.workers.get(&key).filter(|worker| !worker.unrecorded) else { return };
+        let Some(worker) = self.workers.get(&key).filter(|worker| !worker.write_behind) else { return };
         let (store, hold, permit) = (worker.store, worker.work.hold, worker.permit);
         let (id, principal) = (worker.work.admission.id.clone(), worker.work.admission.owner.clone());
         let number = self.ask(Actor::Worker(key), store, Ask::Renew { id, hold });
@@ -206,14 +206,14 @@ impl World {
         }
         if let Some(Permit { service, number, .. }) = permit {
             let ask = LaneAsk::Renew { permit: number, principal };
-            self.ask_lane(Actor::None, service, ask, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, ask, LANE_TIMEOUT_MS);
         }
         self.schedule(self.now + RENEW_MS, Event::Renew { worker: key, step });
     }
 
     /// The service has answered, or the call has failed.
     pub fn answered(&mut self, key: u64, step: u64, answer: CallResult) {
-        if !self.is_at(key, step, State::Calling) || self.dies(key) {
+        if !self.is_at(key, step, State::Calling) || self.crashes(key) {
             return;
         }
         let now = Timestamp(self.now);
@@ -231,7 +231,7 @@ impl World {
         worker.report = Some(report);
         worker.step += 1;
         worker.tries = 0;
-        worker.state = if worker.unrecorded && !ends { State::Admitting } else { State::Reporting };
+        worker.state = if worker.write_behind && !ends { State::Admitting } else { State::Reporting };
         let (target, permit) = (worker.target, worker.permit.take());
         match permit {
             Some(_) => self.release(permit, sample),
@@ -246,7 +246,7 @@ impl World {
         if lane.seen.breaker == BreakerState::Closed
             && let Some(successes) = lane.tally.count(sample, lane.seen.status, &Timing::DEFAULT)
         {
-            self.ask_lane(Actor::None, service, LaneAsk::Report { successes, last: sample }, LANE_PATIENCE_MS);
+            self.ask_lane(Actor::None, service, LaneAsk::Report { successes, last: sample }, LANE_TIMEOUT_MS);
         }
     }
 
@@ -258,19 +258,19 @@ impl World {
         }
         let Some(report) = worker.report.clone() else { return };
         let (store, admission) = (worker.store, worker.work.admission.clone());
-        let ask = match (worker.state, worker.unrecorded) {
+        let ask = match (worker.state, worker.write_behind) {
             (State::Admitting, _) => {
                 Ask::Admit { admission: Box::new(admission), lease_ms: Some(LEASE_MS), offers: false, claim: None }
             }
             (_, true) => Ask::Record { admission: Box::new(admission), report },
-            (_, false) => Ask::Commit { id: admission.id, report, stays_ms: STAYS_MS },
+            (_, false) => Ask::Commit { id: admission.id, report, stays_ms: INLINE_RETRY_MAX_MS },
         };
         self.send(key, store, ask);
     }
 
     pub fn worker_replied(&mut self, key: u64, number: u64, reply: Reply) {
         let is_open = |worker: &Worker| worker.pending == number || worker.renewing == number;
-        if !self.workers.get(&key).is_some_and(is_open) || self.dies(key) {
+        if !self.workers.get(&key).is_some_and(is_open) || self.crashes(key) {
             return;
         }
         let now = self.now;
@@ -294,7 +294,7 @@ impl World {
                 self.finish(key);
             }
             (State::Admitting, Reply::Admitted { lease: Some(LeaseNumber::FIRST) }) => {
-                worker.unrecorded = false;
+                worker.write_behind = false;
                 worker.state = State::Reporting;
                 let id = worker.work.admission.id.clone();
                 self.checker.acknowledge(&id);
@@ -309,7 +309,7 @@ impl World {
                 let step = worker.step;
                 self.schedule(now + ms, Event::Paused { worker: key, step });
             }
-            (State::Reporting | State::Leaving, Reply::Failed) if worker.tries < TRIES => {
+            (State::Reporting | State::Leaving, Reply::Failed) if worker.tries < MAX_RETRIES => {
                 worker.tries += 1;
                 let (step, pause) = (worker.step, 100 << worker.tries);
                 self.schedule(now + pause, Event::Paused { worker: key, step });

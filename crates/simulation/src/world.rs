@@ -25,31 +25,31 @@ pub const PARAMETERS: &str = r#"{"n":1}"#;
 /// The start time of every world.
 const BEGINNING: u64 = 1_700_000_000_000;
 /// How long a caller waits for a reply.
-const PATIENCE_MS: u64 = 10_000;
+const REPLY_TIMEOUT_MS: u64 = 10_000;
 /// A world with more events than this does not settle.
 const MAX_STEPS: u64 = 20_000;
 
-struct Scheduled {
+struct TimedEvent {
     at: u64,
     number: u64,
     event: Event,
 }
 
-impl PartialEq for Scheduled {
+impl PartialEq for TimedEvent {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Scheduled {}
+impl Eq for TimedEvent {}
 
-impl PartialOrd for Scheduled {
+impl PartialOrd for TimedEvent {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Scheduled {
+impl Ord for TimedEvent {
     /// The earliest event is the greatest; among equals, the one scheduled first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
@@ -76,7 +76,7 @@ pub struct World {
     ends_at: u64,
     violation: Option<String>,
     traces: bool,
-    queue: BinaryHeap<Scheduled>,
+    queue: BinaryHeap<TimedEvent>,
     numbers: u64,
 }
 
@@ -152,7 +152,7 @@ impl World {
             self.schedule(at, Event::Die { store });
             let at = self.dice.between(BEGINNING, self.calm_at);
             let service = self.dice.below(self.services.len() as u64) as usize;
-            self.schedule(at, Event::LaneDies { service });
+            self.schedule(at, Event::LaneCrashes { service });
         }
     }
 
@@ -172,7 +172,7 @@ impl World {
 
     pub fn schedule(&mut self, at: u64, event: Event) {
         let number = self.number();
-        self.queue.push(Scheduled { at, number, event });
+        self.queue.push(TimedEvent { at, number, event });
     }
 
     pub fn note(&self, text: impl FnOnce() -> String) {
@@ -189,7 +189,7 @@ impl World {
     /// Runs to the end. Returns the first violation.
     pub fn run(&mut self) -> Option<String> {
         self.note(|| format!("{:?}, {} stores, cron {}", self.faults, self.stores.len(), self.has_cron));
-        while let Some(Scheduled { at, event, .. }) = self.queue.pop() {
+        while let Some(TimedEvent { at, event, .. }) = self.queue.pop() {
             if at > self.ends_at || self.violation.is_some() {
                 break;
             }
@@ -219,7 +219,7 @@ impl World {
             Event::Flush { store, life } => self.flush(store, life),
             Event::ToHub { store, sending, batch } => self.reach_hub(store, sending, &batch),
             Event::HubReplied { store, sending, head } => self.hub_replied(store, sending, head),
-            Event::Doorbell { store, tries } => self.doorbell(store, tries),
+            Event::Wakeup { store, tries } => self.deliver_wakeup(store, tries),
             Event::LookAgain { consumer } => self.look_again(consumer),
             Event::Renew { worker, step } => self.renew(worker, step),
             Event::Paused { worker, step } => self.paused(worker, step),
@@ -230,10 +230,10 @@ impl World {
             Event::TurnOver { service, life, context, call } => self.turn_over(service, life, &context, call),
             Event::LaneTicks { service, life } => self.lane_ticks(service, life),
             Event::LaneRests { service, life } => self.lane_rests(service, life),
-            Event::LaneDies { service } => {
+            Event::LaneCrashes { service } => {
                 self.statistics.crashes += 1;
-                self.note(|| format!("the lane of s{service} dies at rest"));
-                self.lane_dies(service);
+                self.note(|| format!("the lane of s{service} crashes at rest"));
+                self.lane_crashes(service);
             }
             Event::Sweep => {
                 for store in 0..self.stores.len() {
@@ -244,7 +244,7 @@ impl World {
             Event::Jump => self.jump(),
             Event::Die { store } => {
                 self.statistics.crashes += 1;
-                self.note(|| format!("store {store} dies at rest"));
+                self.note(|| format!("store {store} crashes at rest"));
                 self.die(store);
             }
             Event::Calm => {
@@ -308,14 +308,14 @@ impl World {
 
     /// After which time a caller without a reply gives up.
     pub fn patience(&mut self) -> u64 {
-        if self.dice.chance(500) { self.dice.between(1, 300) } else { PATIENCE_MS }
+        if self.dice.chance(500) { self.dice.between(1, 300) } else { REPLY_TIMEOUT_MS }
     }
 
     /// Sends a message to a store. Returns the number that identifies the reply.
     pub fn ask(&mut self, actor: Actor, store: usize, ask: Ask) -> u64 {
         let call = Call { actor, number: self.number() };
         let travels = self.travel();
-        if travels.iter().min().is_none_or(|delay| *delay > PATIENCE_MS) {
+        if travels.iter().min().is_none_or(|delay| *delay > REPLY_TIMEOUT_MS) {
             let patience = self.patience();
             self.schedule(self.now + patience, Event::Replied { call, reply: Reply::Failed });
         }
@@ -332,7 +332,7 @@ impl World {
         }
         let travels = self.travel();
         match travels.first() {
-            Some(delay) => self.schedule(self.now + (*delay).min(PATIENCE_MS), Event::Replied { call, reply }),
+            Some(delay) => self.schedule(self.now + (*delay).min(REPLY_TIMEOUT_MS), Event::Replied { call, reply }),
             None => {
                 let patience = self.patience();
                 self.schedule(self.now + patience, Event::Replied { call, reply: Reply::Failed });
@@ -351,9 +351,9 @@ impl World {
     }
 
     /// Sends a wake-up message; it may be lost, duplicated or late.
-    pub fn ring(&mut self, store: usize) {
+    pub fn enqueue_wakeup(&mut self, store: usize) {
         for delay in self.travel() {
-            self.schedule(self.now + delay, Event::Doorbell { store, tries: 0 });
+            self.schedule(self.now + delay, Event::Wakeup { store, tries: 0 });
         }
     }
 }
