@@ -36,7 +36,10 @@ test("words_to_avoid_are_found_in_texts_of_every_kind", () => {
     assert.deepEqual(faultsIn(path, "ok\nIt is told.\n"), [{ line: 2, text: 'avoid "told"' }], path);
   assert.deepEqual(faultsIn("a.rs", "// It goes\n// on.\n"), [{ line: 1, text: 'avoid "goes on"' }]);
   assert.deepEqual(lines("a.rs", 'fail("Nobody is here");\n'), [1]);
-  assert.deepEqual(lines("a.rs", "fn untold_nobody_knows() {}\n"), []);
+  for (const name of ["nobody_knows", "a_call_that_goes_on_is_a_handle", "ANY_MORE", "it_is_nobodys"])
+    assert.deepEqual(lines("a.rs", `fn ${name}() {}\n`), [1], name);
+  assert.deepEqual(faultsIn("a.rs", "const GOES_ON: u8 = 1;\n"), [{ line: 1, text: 'avoid "GOES ON"' }]);
+  assert.deepEqual(lines("a.rs", "fn untold_tolds_many_more_cargoes_only() {}\n"), []);
 });
 
 test("wire_names_and_the_texts_of_other_servers_stay", () => {

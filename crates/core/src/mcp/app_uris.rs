@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_an_unread_list_may_have_is_nobodys() {
+    fn an_address_that_an_unread_list_may_have_belongs_to_no_service() {
         let services = [service("a", &[], true), service("b", &[], true), service("c", &[], true)];
         let apps = Apps::of(services.iter());
         let named = |ids: &[&str]| services.iter().map(|one| &one.id).filter(|id| ids.contains(&id.as_str())).collect();

@@ -102,8 +102,8 @@ impl Client {
 
 /// Compares a secret with the stored hash in constant time, even if there is none.
 pub fn secret_matches(stored: Option<&str>, secret: &str) -> bool {
-    const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-    digest(secret).as_bytes().ct_eq(stored.unwrap_or(NOBODYS).as_bytes()).into()
+    const NO_SECRETS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+    digest(secret).as_bytes().ct_eq(stored.unwrap_or(NO_SECRETS_HASH).as_bytes()).into()
 }
 
 fn loopback(text: &str) -> Option<Url> {

@@ -115,7 +115,7 @@ const NOT_AFTER: [&str; 13] = [
     "alive",
 ];
 /// How a complete phrase may continue. A noun would be its real subject.
-const GOES_ON: [&str; 36] = [
+const CONTINUATIONS: [&str; 36] = [
     "or",
     "and",
     "for",
@@ -224,8 +224,8 @@ fn is_value(token: Option<&Token>) -> bool {
     word(token).is_some_and(|word| word.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
-fn goes_on(token: Option<&Token>) -> bool {
-    word(token).is_none() || is_one_of(token, &GOES_ON) || is_value(token)
+fn may_continue(token: Option<&Token>) -> bool {
+    word(token).is_none() || is_one_of(token, &CONTINUATIONS) || is_value(token)
 }
 
 /// The rest after the tokens that a test accepts.
@@ -270,14 +270,14 @@ fn says_after(rest: &[Token]) -> bool {
     };
     let rest = skip(rest, |token| is_one_of(token, &AUXILIARY));
     match rest {
-        [first, after @ ..] if is_one_of(Some(first), &AFTER) => goes_on(after.first()),
+        [first, after @ ..] if is_one_of(Some(first), &AFTER) => may_continue(after.first()),
         [first, second, after @ ..] if is_not(Some(first)) => {
             let after =
                 if is_one_of(Some(second), &["a", "been", "be"]) { after } else { rest.get(1..).unwrap_or(&[]) };
-            is_one_of(after.first(), &NOT_AFTER) && goes_on(after.get(1))
+            is_one_of(after.first(), &NOT_AFTER) && may_continue(after.get(1))
         }
         [Token::Word(first), Token::Word(second), after @ ..] => match (first.as_str(), second.as_str()) {
-            ("timed", "out") => goes_on(after.first()),
+            ("timed", "out") => may_continue(after.first()),
             ("no", "longer" | "more") => true,
             _ => false,
         },
@@ -309,7 +309,7 @@ pub fn says_no_session(text: &str) -> bool {
         // The name of an error with more words is about something else: `MongoExpiredSessionError`.
         let is_other =
             is_one_of(rest.first(), &["error", "exception"]) && before.iter().rev().nth(1).is_some_and(is_word);
-        let is_before = says_before(before) && goes_on(rest.first()) && !is_other;
+        let is_before = says_before(before) && may_continue(rest.first()) && !is_other;
         is_before || is_subject(before) && says_after(rest)
     })
 }

@@ -34,7 +34,7 @@ fn every_status_has_its_word() {
 }
 
 #[test]
-fn a_call_that_goes_on_is_a_handle() {
+fn a_running_call_is_a_handle() {
     let text = view("executing", json!({"progress": {"at": "x", "data": {"percent": 4}}}));
     let task: Value = serde_json::from_str(&Task::read(&text).unwrap().created(9)).unwrap();
     assert_eq!((&task["resultType"], &task["taskId"]), (&json!("task"), &json!("ctx_1")));
