@@ -159,7 +159,7 @@ pub enum Age {
 async fn snapshot_of(tenant: &TenantId, age: Age) -> Result<Rc<Snapshot>, Problem> {
     let snapshot = match age {
         Age::Any => snapshot::any(tenant).await,
-        Age::Within(most_ms) => snapshot::within(tenant, most_ms).await,
+        Age::Within(max_ms) => snapshot::within(tenant, max_ms).await,
         Age::Current => snapshot::refreshed(tenant).await,
     };
     snapshot.map_err(|failure| Problem::internal(failure.0))

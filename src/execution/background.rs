@@ -16,7 +16,7 @@ use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::id::StoreId;
@@ -135,7 +135,7 @@ async fn claim(
             without.extend(at_queue_limit(queued));
             let claim = Ask::Claim { lease_ms: settings::timing().lease_ms, gated: gated.collect(), without, again_at };
             let message = Message { revision: snapshot.revision, ask: claim };
-            match objects::send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await? {
+            match objects::send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await? {
                 Reply::Leased(work) | Reply::Offered(work) => return Ok(Some((*work, snapshot))),
                 Reply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await?,
                 _ => break,
@@ -192,7 +192,7 @@ async fn close(tenant: &TenantId) -> Result<(), Failure> {
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
     let message = registry::messages::Message { tenant: tenant.clone(), ask: registry::messages::Ask::Close, by };
     let _: registry::messages::Reply =
-        objects::send(Kind::Registry, &tenant.object(), "", &message, PATIENCE_MS).await?;
+        objects::send(Kind::Registry, &tenant.object(), "", &message, CALL_TIMEOUT_MS).await?;
     Ok(())
 }
 
@@ -203,7 +203,7 @@ async fn sweep_tenant(tenant: &TenantId) -> Result<Vec<(TenantId, StoreId)>, Fai
         let name = store.object_name(tenant);
         let message = Message { revision: snapshot.revision, ask: Ask::Sweep };
         async move {
-            match objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await {
+            match objects::send(Kind::Contexts, &name, "", &message, CALL_TIMEOUT_MS).await {
                 Ok(Reply::Waits) => return Some((tenant.clone(), *store)),
                 Ok(_) => {}
                 Err(failure) => {
@@ -215,7 +215,8 @@ async fn sweep_tenant(tenant: &TenantId) -> Result<Vec<(TenantId, StoreId)>, Fai
     });
     let waiting = join_all(sweeps).await.into_iter().flatten().collect();
     let ask = registry::messages::Message::new(tenant.clone(), registry::messages::Ask::Sweep);
-    let _: registry::messages::Reply = objects::send(Kind::Registry, &tenant.object(), "", &ask, PATIENCE_MS).await?;
+    let _: registry::messages::Reply =
+        objects::send(Kind::Registry, &tenant.object(), "", &ask, CALL_TIMEOUT_MS).await?;
     catalogue_refresh::sweep(tenant, &snapshot).await;
     if snapshot.documents(DocumentKind::Schedule).next().is_some() {
         schedules::configure(tenant, &snapshot).await?;

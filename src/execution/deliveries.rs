@@ -13,7 +13,7 @@ use futures_util::{FutureExt, StreamExt};
 use crate::objects::events::messages::{Ask, DeliveryReport, DueDelivery, Reply, Subscriber};
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{Failure, clock, settings};
 use crate::transport;
 use narthex_core::base::tenant_id::TenantId;
@@ -35,7 +35,7 @@ pub fn read(stored: &StoredDocument) -> Option<Webhook> {
 
 /// Calls the hub of a tenant.
 pub async fn call_hub(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
-    objects::send(Kind::Events, &tenant.object(), "", ask, PATIENCE_MS).await
+    objects::send(Kind::Events, &tenant.object(), "", ask, CALL_TIMEOUT_MS).await
 }
 
 /// Sends the webhooks of a tenant to its hub.

@@ -4,7 +4,7 @@ use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::schedules::messages::{Ask, Reply, ScheduleConfig};
 use crate::platform::Failure;
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::schedules::Schedule;
 
@@ -15,7 +15,7 @@ pub fn read(stored: &StoredDocument) -> Option<Schedule> {
 
 /// Calls the scheduler of a tenant.
 pub async fn call_scheduler(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
-    objects::send(Kind::Schedules, &tenant.object(), "", ask, PATIENCE_MS).await
+    objects::send(Kind::Schedules, &tenant.object(), "", ask, CALL_TIMEOUT_MS).await
 }
 
 /// Sends the schedules of a tenant to its scheduler.

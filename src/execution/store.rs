@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::objects::contexts::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{Failure, clock};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::tenant_id::TenantId;
@@ -20,9 +20,9 @@ pub fn location_hint(store: StoreId) -> &'static str {
 fn timeout_ms(ask: &Ask) -> u64 {
     match ask {
         Ask::Wait { milliseconds, .. } | Ask::Follow { milliseconds, .. } | Ask::Hear { milliseconds, .. } => {
-            PATIENCE_MS + milliseconds
+            CALL_TIMEOUT_MS + milliseconds
         }
-        _ => PATIENCE_MS,
+        _ => CALL_TIMEOUT_MS,
     }
 }
 

@@ -197,13 +197,13 @@ impl Call {
     }
 
     /// As [`Call::json_text`], of at most so many bytes.
-    pub async fn json_text_within(&self, most_bytes: usize) -> Result<String, Problem> {
-        checked_text(self.json_bytes(most_bytes).await?)
+    pub async fn json_text_within(&self, max_bytes: usize) -> Result<String, Problem> {
+        checked_text(self.json_bytes(max_bytes).await?)
     }
 
     /// A body of at most so many bytes from a service: its JSON is repaired as that of its responses is.
-    pub async fn service_body(&self, most_bytes: usize) -> Result<String, Problem> {
-        let body = self.json_bytes(most_bytes).await?;
+    pub async fn service_body(&self, max_bytes: usize) -> Result<String, Problem> {
+        let body = self.json_bytes(max_bytes).await?;
         let repaired = json_repair::json(&body).map(Cow::into_owned);
         repaired.ok_or_else(|| match json::check(&body, MAX_DEPTH) {
             Err(invalid) => invalid_json(&invalid),
@@ -212,9 +212,9 @@ impl Call {
     }
 
     /// The whole body, of a content type that is JSON.
-    pub async fn json_bytes(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
+    pub async fn json_bytes(&self, max_bytes: usize) -> Result<Vec<u8>, Problem> {
         media_type::json_document(self.content_type()).map_err(not_json)?;
-        self.body(most_bytes).await
+        self.body(max_bytes).await
     }
 
     /// A merge patch (RFC 7396), checked.
@@ -242,15 +242,15 @@ impl Call {
     }
 
     /// The whole body.
-    async fn body(&self, most_bytes: usize) -> Result<Vec<u8>, Problem> {
+    async fn body(&self, max_bytes: usize) -> Result<Vec<u8>, Problem> {
         if !self.is_plain() {
             let detail = "Send the body without Content-Encoding.";
             return Err(Problem::new(Code::UnsupportedMediaType, detail).with_header("Accept-Encoding", "identity"));
         }
-        let body = self.request.body(most_bytes, self.settings.body_timeout_ms).await;
+        let body = self.request.body(max_bytes, self.settings.body_timeout_ms).await;
         body.map(json::without_mark).map_err(|unread| match unread {
             BodyError::TooLarge => {
-                Problem::new(Code::PayloadTooLarge, format!("The body must not exceed {most_bytes} bytes."))
+                Problem::new(Code::PayloadTooLarge, format!("The body must not exceed {max_bytes} bytes."))
             }
             BodyError::TooSlow => {
                 let seconds = self.settings.body_timeout_ms as f64 / 1000.0;

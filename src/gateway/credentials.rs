@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::auth;
 use crate::objects::registry::messages::{Ask, Message, RejectedCredentials, Reply};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, Kind, CALL_TIMEOUT_MS};
 use crate::platform::{clock, log_event, tasks};
 use narthex_core::access::api_key;
 use narthex_core::access::audit::Actor;
@@ -41,7 +41,7 @@ fn report(message: Message) {
     tasks::keep_running(async move {
         let tenant = message.tenant.clone();
         let reported: Result<Reply, _> =
-            objects::send(Kind::Registry, &tenant.object(), "", &message, PATIENCE_MS).await;
+            objects::send(Kind::Registry, &tenant.object(), "", &message, CALL_TIMEOUT_MS).await;
         if let Err(failure) = reported {
             log_event!(CredentialUseNotRecorded, tenant = &tenant, detail = &failure);
         }

@@ -11,7 +11,7 @@ use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};
 use crate::objects::events::messages::{Ask, Form, Open, Reply, Viewer, shard_name};
 use crate::objects::registry::snapshot;
 use crate::platform::http::Headers;
-use crate::platform::objects::{self, Kind, PATIENCE_MS, SocketResponse};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind, SocketResponse};
 use crate::platform::sockets::ClientSocket;
 use crate::platform::{clock, random};
 use narthex_core::access::api_key;
@@ -72,7 +72,7 @@ fn by_roles(Caller { principal, snapshot, .. }: &Caller, permission: &str) -> Ve
 }
 
 async fn ask_hub(tenant: &TenantId, ask: &Ask) -> Result<Reply, Problem> {
-    objects::send(Kind::Events, &tenant.object(), "", ask, PATIENCE_MS).await.map_err(internal)
+    objects::send(Kind::Events, &tenant.object(), "", ask, CALL_TIMEOUT_MS).await.map_err(internal)
 }
 
 /// Watches the credentials of a viewer.

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
 use crate::objects::contexts::messages::{Ask, Message, Query, Reply};
-use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::status::Status;
@@ -19,7 +19,7 @@ use super::call::{Call, Caller};
 const DEFAULT_LIMIT: u64 = 50;
 /// The maximum that all stores of a tenant read for a page, and the minimum and maximum of each store, in bytes.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-const LEAST_BYTES: u64 = 64 * 1024;
+const MIN_BYTES: u64 = 64 * 1024;
 const MAX_OF_ONE: u64 = 2 * 1024 * 1024;
 
 fn filters(call: &Call) -> Result<Query, Problem> {
@@ -117,7 +117,7 @@ async fn found(
     }
     let limit = query.limit;
     query.limit += 1;
-    query.most_bytes = Some((MAX_BYTES / caller.snapshot.stores.len().max(1) as u64).clamp(LEAST_BYTES, MAX_OF_ONE));
+    query.most_bytes = Some((MAX_BYTES / caller.snapshot.stores.len().max(1) as u64).clamp(MIN_BYTES, MAX_OF_ONE));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let PagePart { mut items, cut } = merged(ask_all(caller, &query).await?, limit.saturating_add(1));
     let more = cut || items.len() > limit;
@@ -153,7 +153,7 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<PagePart<Box<
         let mut message = Message { revision: caller.snapshot.revision, ask: Ask::List(query.clone()) };
         async move {
             for _ in 0..3 {
-                match send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await? {
+                match send(Kind::Contexts, &name, "", &message, CALL_TIMEOUT_MS).await? {
                     Reply::Page { items, cut } => return Ok((items, cut)),
                     Reply::Stale { revision } => message.revision = revision,
                     _ => break,

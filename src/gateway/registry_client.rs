@@ -8,13 +8,13 @@ use super::answer::internal;
 use super::call::Caller;
 
 /// A write waits until every store has been informed.
-pub const WRITE_PATIENCE_MS: u64 = 15_000;
+pub const WRITE_TIMEOUT_MS: u64 = 15_000;
 
 /// Asks the registry of the caller's tenant.
 pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {
     let tenant = &caller.principal.tenant;
     let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
-    objects::send(Family::Registry, &tenant.object(), "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+    objects::send(Family::Registry, &tenant.object(), "", &message, WRITE_TIMEOUT_MS).await.map_err(internal)
 }
 
 /// The refusals that all writes have in common, as problems.

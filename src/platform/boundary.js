@@ -88,13 +88,13 @@ export function install(callback) {
 
 /** @param {number} token @param {PromiseLike<unknown>} promise */
 export function watch(token, promise) {
-  const born = generation;
+  const startedIn = generation;
   promise.then(
     (value) => {
-      if (born === generation) resume(token, true, value);
+      if (startedIn === generation) resume(token, true, value);
     },
     (error) => {
-      if (born === generation) resume(token, false, error);
+      if (startedIn === generation) resume(token, false, error);
     },
   );
 }
@@ -131,9 +131,9 @@ globalThis.__narthex_abandon = (error) => {
  * @param {number} token @param {number} milliseconds
  */
 export function tick(token, milliseconds) {
-  const born = generation;
+  const startedIn = generation;
   return setTimeout(() => {
-    if (born === generation) resume(token, true, undefined);
+    if (startedIn === generation) resume(token, true, undefined);
   }, milliseconds);
 }
 
@@ -173,18 +173,18 @@ function stub(kind, name, hint) {
  */
 export function ask(token, family, kind, name, hint, message) {
   costs[kind].requests += 1;
-  const born = generation;
+  const startedIn = generation;
   let last = asked.get(family);
   if (last?.kind !== kind || last.name !== name)
     asked.set(family, (last = { kind, name, stub: stub(kind, name, hint) }));
   last.stub.call(message).then(
     (/** @type {string} */ reply) => {
-      if (born === generation) resume(token, true, reply);
+      if (startedIn === generation) resume(token, true, reply);
     },
     (/** @type {unknown} */ error) => {
       // A stub may be broken after a failure.
       asked.delete(family);
-      if (born === generation) resume(token, false, error);
+      if (startedIn === generation) resume(token, false, error);
     },
   );
 }
@@ -709,11 +709,11 @@ export function takeSocket(response) {
   const socket = /** @type {WebSocket} */ (response.webSocket);
   /** @type {ClientSocket} */
   const end = { socket, text: "", ended: false, waiting: 0 };
-  const born = generation;
+  const startedIn = generation;
   const came = () => {
     const token = end.waiting;
     end.waiting = 0;
-    if (token !== 0 && born === generation) give(token, end);
+    if (token !== 0 && startedIn === generation) give(token, end);
   };
   socket.addEventListener("message", ({ data }) => {
     // Everything it sends is relevant, except responses to pings.

@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 /// The default time-out of a call, in milliseconds.
-pub const PATIENCE_MS: u64 = 10_000;
+pub const CALL_TIMEOUT_MS: u64 = 10_000;
 
 /// Sends a message and returns the reply.
 pub async fn send<M: Serialize, R: DeserializeOwned>(

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::objects::contexts::messages::{Ask, CallbackReport, Message, Reply};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{clock, log_event, random, settings};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::response::CallResult;
@@ -98,7 +98,7 @@ async fn report(tenant: &TenantId, order: &Order<'_>, counted: u64, to: u64) {
     let ask = Ask::CallBack { id: id.clone(), lease: order.lease, callback };
     let Some(store) = id.store() else { return };
     let (name, message) = (store.object_name(tenant), Message::unfenced(ask));
-    let sent: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, PATIENCE_MS).await;
+    let sent: Result<Reply, _> = objects::send(Kind::Contexts, &name, "", &message, CALL_TIMEOUT_MS).await;
     if let Err(failure) = sent {
         log_event!(ProgressNotReported, tenant = tenant, context = id, detail = &failure);
     }

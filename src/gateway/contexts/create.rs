@@ -8,7 +8,7 @@ use crate::execution::{gate, location_hint, work_on, write_behind};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit, is_gated};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
-use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use crate::platform::objects::{Kind, CALL_TIMEOUT_MS, send};
 use crate::platform::{clock, log_event, random, settings, tasks};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
@@ -283,7 +283,7 @@ async fn recall(
     }
     let name = store.object_name(tenant);
     let message = Message { revision: caller.snapshot.revision, ask: Ask::Recall { claim: claim.clone() } };
-    match send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
+    match send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await.map_err(internal)? {
         Reply::Replayed { id } => replay(call, caller, &id, mode).await,
         Reply::KeyReused => Err(key_reused()),
         _ => Err(problem),
@@ -314,9 +314,9 @@ async fn admit_with_retry(caller: &Caller, id: &ContextId, admit: Ask) -> Result
     let store = id.store().ok_or_else(|| Problem::internal("the context id names no store"))?;
     let name = store.object_name(&caller.principal.tenant);
     let message = Message { revision: caller.snapshot.revision, ask: admit };
-    match send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await {
+    match send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await {
         Ok(reply) => Ok(reply),
-        Err(_) => send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await.map_err(internal),
+        Err(_) => send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await.map_err(internal),
     }
 }
 

@@ -15,7 +15,7 @@ use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
-use super::super::registry_client::{WRITE_PATIENCE_MS, refusal};
+use super::super::registry_client::{WRITE_TIMEOUT_MS, refusal};
 use super::{Document, Operation};
 
 /// How long a tenant's first key is valid, in milliseconds.
@@ -41,7 +41,7 @@ pub struct View<'a> {
 /// Asks the registry of a tenant that is not the caller's.
 async fn ask(caller: &Caller, tenant: &TenantId, ask: Ask) -> Result<Reply, Problem> {
     let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
-    objects::send(Object::Registry, &tenant.object(), "", &message, WRITE_PATIENCE_MS).await.map_err(internal)
+    objects::send(Object::Registry, &tenant.object(), "", &message, WRITE_TIMEOUT_MS).await.map_err(internal)
 }
 
 async fn has_keys(caller: &Caller, id: &TenantId) -> Result<bool, Problem> {

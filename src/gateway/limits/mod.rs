@@ -38,7 +38,7 @@ use pool_ref::PoolRef;
 /// The maximum number of pools that an isolate knows; beyond it all are forgotten, with their tokens.
 const MAX_LOCAL_QUOTAS: usize = 10_000;
 /// A request that waits for another's lease looks at this interval, and waits for this long at most, in milliseconds.
-const LOOK_MS: u64 = 5;
+const POLL_INTERVAL_MS: u64 = 5;
 const MAX_WAIT_MS: u64 = 8_000;
 /// Tokens that were not used for this long are returned, in milliseconds.
 const IDLE_MS: u64 = 500;
@@ -195,7 +195,7 @@ async fn take(pool: &PoolRef) -> Result<Outcome, Failure> {
             (TakeResult::Exhausted, standing) => return Ok(Outcome::Refused(standing)),
             _ if now >= until => return Err(Failure("no lease of a limit arrived in time".into())),
             // The I/O of another request cannot be awaited, but its result can be polled.
-            (TakeResult::Wait, _) => clock::pause(LOOK_MS).await,
+            (TakeResult::Wait, _) => clock::pause(POLL_INTERVAL_MS).await,
             (TakeResult::Request(request), _) => {
                 if let Some(outcome) = ask(pool, request, now).await? {
                     return Ok(outcome);

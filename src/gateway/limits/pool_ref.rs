@@ -2,7 +2,7 @@
 
 use crate::objects::limits::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::Policy;
-use crate::platform::objects::{self, Kind as Object, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind as Object};
 use crate::platform::{Failure, log_event};
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::tenant_id::TenantId;
@@ -38,7 +38,7 @@ impl PoolRef {
 
     pub async fn ask(&self, ask: Ask) -> Result<Reply, Failure> {
         let message = Message { rule: self.rule, configured_at: self.configured_at, ask };
-        objects::send(Object::Limits, &self.id, "", &message, PATIENCE_MS).await
+        objects::send(Object::Limits, &self.id, "", &message, CALL_TIMEOUT_MS).await
     }
 
     /// Notifies the object, without retries: permits and tokens that it does not get back expire.

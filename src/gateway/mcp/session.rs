@@ -6,7 +6,7 @@
 use serde_json::value::RawValue;
 
 use crate::objects::sessions::messages::{Ask, Message, Reply};
-use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
 use narthex_core::base::json::Object;
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::principal_id::PrincipalId;
@@ -58,7 +58,7 @@ impl Session {
 
 pub async fn ask_object(object: &ObjectName, principal: &PrincipalId, ask: Ask) -> Result<Reply, Problem> {
     let message = Message { principal: principal.clone(), ask };
-    send(Kind::Sessions, object, "", &message, PATIENCE_MS).await.map_err(internal)
+    send(Kind::Sessions, object, "", &message, CALL_TIMEOUT_MS).await.map_err(internal)
 }
 
 pub fn ended() -> Problem {

@@ -10,7 +10,7 @@ use crate::objects::grants::messages::{Ask, Reply};
 use crate::objects::registry::messages::DocumentKind;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::clock;
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use narthex_core::access::issuer::{DocumentVersion, Keys};
 use narthex_core::access::jose::algorithm::Algorithm;
 use narthex_core::access::jose::jwt::{self, SKEW_SECONDS, TokenRequirements, parse};
@@ -301,7 +301,7 @@ async fn check_assertion(
     }
     let object = home.tenant.object_for(format_args!("client/{}", digest(client_id)));
     let once = Ask::UseOnce { name: digest(jti), until };
-    let reply = objects::send(Kind::Grants, &object, "", &once, PATIENCE_MS).await.map_err(internal)?;
+    let reply = objects::send(Kind::Grants, &object, "", &once, CALL_TIMEOUT_MS).await.map_err(internal)?;
     let first = matches!(reply, Reply::Ended(true));
     Ok(if first { Ok(()) } else { Err("the token was used before".into()) })
 }

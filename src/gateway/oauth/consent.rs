@@ -7,7 +7,7 @@
 
 use crate::auth::{self, Age};
 use crate::objects::grants::messages::{Ask, Reply};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{clock, random};
 use narthex_core::access::oauth::form::{Form, is_challenge};
 use narthex_core::access::oauth::grant::{CODE_MS, GRANT_MS, Grant, GrantToken, GrantedAccess};
@@ -264,7 +264,7 @@ async fn store_grant(
         seen: client.seen.clone(),
     };
     let ask = Ask::Begin(Box::new(grant));
-    let reply = objects::send::<_, Reply>(Kind::Grants, &grant_object(realm, &id), "", &ask, PATIENCE_MS).await;
+    let reply = objects::send::<_, Reply>(Kind::Grants, &grant_object(realm, &id), "", &ask, CALL_TIMEOUT_MS).await;
     reply.map_err(internal)?;
     Ok(code)
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::auth::own_tokens;
 use crate::objects::grants::messages::{ActiveGrant, Ask, Reply};
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::grant_list::{GrantEntry, GrantQuery};
@@ -30,7 +30,7 @@ const READ: &str = "grants:read";
 const WRITE: &str = "grants:write";
 
 async fn ask(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
-    objects::send(Kind::Grants, &tenant.object_for("index"), "", ask, PATIENCE_MS).await
+    objects::send(Kind::Grants, &tenant.object_for("index"), "", ask, CALL_TIMEOUT_MS).await
 }
 
 /// Records the use of a grant in the list. If that fails, the use in a later hour repeats it.
@@ -175,7 +175,7 @@ pub async fn delete(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let client = entry.allowed.client;
     let realm = Realm { tenant: tenant.clone(), snapshot: caller.snapshot.clone() };
     let ask = Ask::End { client: client.clone() };
-    objects::send::<_, Reply>(Kind::Grants, &grant_object(&realm, id), "", &ask, PATIENCE_MS)
+    objects::send::<_, Reply>(Kind::Grants, &grant_object(&realm, id), "", &ask, CALL_TIMEOUT_MS)
         .await
         .map_err(internal)?;
     revoke_tokens(caller.by.clone(), &realm, &client, id).await.map_err(|error| match error {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::auth::own_tokens;
 use crate::objects::grants::messages::{Ask, Reply};
 use crate::platform::clock;
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use narthex_core::access::jose::jwt::parse;
 use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::client::AuthMethod;
@@ -46,7 +46,7 @@ pub async fn revoke(call: &Call) -> Result<Answer, EndpointError> {
     {
         let ask = Ask::End { client: client.client_id.clone() };
         let object = grant_object(&realm, &token.grant);
-        let reply = objects::send(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
+        let reply = objects::send(Kind::Grants, &object, "", &ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
         if matches!(reply, Reply::Ended(true)) {
             revoke_tokens(actor(call, &client), &realm, &client.client_id, &token.grant).await?;
             grants::unlist(&realm.tenant, &token.grant).await;
@@ -57,7 +57,7 @@ pub async fn revoke(call: &Call) -> Result<Answer, EndpointError> {
         if let Some(grant) = &claims.grant {
             let ask = Ask::End { client: client.client_id.clone() };
             let object = grant_object(&realm, grant);
-            objects::send::<_, Reply>(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
+            objects::send::<_, Reply>(Kind::Grants, &object, "", &ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
         }
         revoke_tokens(actor(call, &client), &realm, &client.client_id, claims.family()).await?;
         if let Some(grant) = &claims.grant {
@@ -104,7 +104,7 @@ async fn describe_refresh_token(
     let GrantToken::Refresh(place) = token.used else { return Ok(None) };
     let ask = Ask::Look { place, hash: token.hash };
     let object = grant_object(realm, &token.grant);
-    let reply = objects::send(Kind::Grants, &object, "", &ask, PATIENCE_MS).await.map_err(internal)?;
+    let reply = objects::send(Kind::Grants, &object, "", &ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
     let Reply::Looked(Some((allowed, until))) = reply else { return Ok(None) };
     Ok((allowed.client == client.client_id).then(|| {
         json!({

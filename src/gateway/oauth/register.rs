@@ -8,7 +8,7 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use crate::objects::registry::messages::{Ask, Message, Reply};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{clock, random};
 use narthex_core::access::audit::Actor;
 use narthex_core::access::oauth::OAuthErrorCode;
@@ -80,7 +80,7 @@ async fn register(call: &Call) -> Result<Answer, EndpointError> {
         address: call.address().to_string(),
     };
     let message = Message { tenant: first.clone(), ask: Ask::Register { id, document }, by: actor };
-    match objects::send(Kind::Registry, &first.object(), "", &message, PATIENCE_MS).await.map_err(internal)? {
+    match objects::send(Kind::Registry, &first.object(), "", &message, CALL_TIMEOUT_MS).await.map_err(internal)? {
         Reply::Document { stored, .. } => registered(&client, &client_id, stored.created_at.seconds(), secret),
         Reply::AllInUse | Reply::TooLarge(_) => all_in_use(),
         _ => Err(Problem::internal("unexpected reply from the registry").into()),

@@ -7,7 +7,7 @@ use crate::auth::key_sets::own_keys_object;
 use crate::auth::own_tokens;
 use crate::objects::grants::messages::{ActiveGrant, Ask, Reply, TokenOutcome};
 use crate::objects::registry::messages::{self as registry, Condition};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{clock, random};
 use narthex_core::access::audit::Actor;
 use narthex_core::access::oauth::access_token::{AccessTokenClaims, LIFETIME_SECONDS, known_resource};
@@ -134,7 +134,7 @@ pub fn mint(realm: &Realm, grant: &str, used: GrantToken) -> (String, String) {
 pub async fn read_grant(realm: &Realm, grant: &str, client: &str) -> Result<Option<ActiveGrant>, EndpointError> {
     let ask = Ask::Read { client: client.into() };
     let reply =
-        objects::send(Kind::Grants, &grant_object(realm, grant), "", &ask, PATIENCE_MS).await.map_err(internal)?;
+        objects::send(Kind::Grants, &grant_object(realm, grant), "", &ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
     match reply {
         Reply::Read(grant) => Ok(grant.map(|grant| *grant)),
         _ => Err(Problem::internal("unexpected reply from the grant's object").into()),
@@ -224,7 +224,7 @@ async fn use_token(
     ask: &Ask,
 ) -> Result<bool, EndpointError> {
     let reply =
-        objects::send(Kind::Grants, &grant_object(realm, grant), "", ask, PATIENCE_MS).await.map_err(internal)?;
+        objects::send(Kind::Grants, &grant_object(realm, grant), "", ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
     match reply {
         Reply::Token(TokenOutcome::Accepted(_)) => Ok(true),
         Reply::Token(TokenOutcome::Repeated(_)) => Ok(false),
@@ -259,7 +259,7 @@ pub async fn revoke_tokens(actor: Actor, realm: &Realm, client: &str, family: &s
     };
     let message = registry::Message { tenant: realm.tenant.clone(), ask, by: actor };
     let object = realm.tenant.object();
-    let reply = objects::send::<_, registry::Reply>(Kind::Registry, &object, "", &message, PATIENCE_MS);
+    let reply = objects::send::<_, registry::Reply>(Kind::Registry, &object, "", &message, CALL_TIMEOUT_MS);
     match reply.await.map_err(internal)? {
         // RFC 7009 §2.2.1: the token is still valid.
         registry::Reply::TooLarge(_) => {
@@ -303,7 +303,7 @@ fn claims(
 async fn answer(claims: &AccessTokenClaims, refresh: Option<String>) -> Result<Answer, EndpointError> {
     let scope = claims.scope.clone();
     let claims = serde_json::to_string(claims).map_err(|error| Problem::internal(error.to_string()))?;
-    let reply = objects::send(Kind::Grants, &own_keys_object(), "", &Ask::Sign { claims }, PATIENCE_MS)
+    let reply = objects::send(Kind::Grants, &own_keys_object(), "", &Ask::Sign { claims }, CALL_TIMEOUT_MS)
         .await
         .map_err(internal)?;
     let Reply::Signed(token) = reply else {

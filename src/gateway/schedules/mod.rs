@@ -8,7 +8,7 @@ use crate::execution::schedules::{call_scheduler, configure};
 use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::schedules::messages::{Ask, Reply, Run, RunReport};
-use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::canonical;
 use narthex_core::base::id::{ContextId, StoreId};
@@ -104,7 +104,7 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
         };
         let message = Message { revision: snapshot.revision, ask: admit };
         let name = store.object_name(tenant);
-        match send(Kind::Contexts, &name, location_hint(store), &message, PATIENCE_MS).await.map_err(internal)? {
+        match send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await.map_err(internal)? {
             StoreReply::Admitted { .. } => return Ok(Some(id)),
             StoreReply::Replayed { id } => return Ok(Some(id)),
             StoreReply::KeyReused => {
@@ -131,7 +131,7 @@ async fn made_before(
     }
     let mut message = Message { revision: snapshot.revision, ask: StoreAsk::Recall { claim } };
     for _ in 0..3 {
-        match send(Kind::Contexts, &store.object_name(tenant), location_hint(store), &message, PATIENCE_MS).await {
+        match send(Kind::Contexts, &store.object_name(tenant), location_hint(store), &message, CALL_TIMEOUT_MS).await {
             Ok(StoreReply::Replayed { id }) => return Ok(Some(id)),
             // The context of a key does not depend on the revision.
             Ok(StoreReply::Stale { revision }) => message.revision = revision,

@@ -44,7 +44,7 @@ const STATEMENTS: [[&str; 2]; 2] = [
 impl Tables {
     /// Newest first, by id, between two row keys (both exclusive).
     pub fn list(&self, query: &Query, from: &str, to: &str) -> Result<PagePart<Head>, Failure> {
-        let most_bytes = query.most_bytes.unwrap_or(MAX_BYTES);
+        let max_bytes = query.most_bytes.unwrap_or(MAX_BYTES);
         let mut parts = Vec::new();
         for [sizes, heads] in STATEMENTS {
             let values = |limit: u64| -> [Value<'_>; 7] {
@@ -60,7 +60,7 @@ impl Tables {
             };
             let rows = self.0.rows(sizes, &values(query.limit))?;
             let sizes: Vec<u64> = rows.iter().map(|row| row.integer(0).unwrap_or_default()).collect();
-            let fits = fitting(&sizes, most_bytes);
+            let fits = fitting(&sizes, max_bytes);
             let rows = self.0.rows(heads, &values(fits as u64))?;
             let items: Result<Vec<(String, Head)>, StorageError> =
                 rows.iter().map(|row| Ok((row.text(0).unwrap_or_default(), head(row, 1)?))).collect();

@@ -199,7 +199,7 @@ impl Store {
         };
         let ask = registry::messages::Ask::Hello { store };
         let hello = registry::messages::Message::new(tenant.clone(), ask);
-        match objects::send(Kind::Registry, &tenant.object(), "", &hello, objects::PATIENCE_MS).await? {
+        match objects::send(Kind::Registry, &tenant.object(), "", &hello, objects::CALL_TIMEOUT_MS).await? {
             registry::messages::Reply::Revision { revision, context_retention_days } => {
                 self.retain(context_retention_days)?;
                 self.learn_revision(revision);

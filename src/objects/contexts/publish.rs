@@ -13,7 +13,7 @@ use super::{Identity, Store};
 /// Events are collected for this long and sent together, so that they become one row in the hub.
 const GATHER_MS: u64 = 40;
 /// Attempts to reach the hub before the alarm takes over.
-const TRIES: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 
 impl Store {
     pub(super) fn flush_soon(self: &Rc<Self>) {
@@ -60,7 +60,7 @@ impl Store {
                 count: batch.count,
                 bundles,
             });
-            match objects::send(Kind::Events, &tenant.object(), "", &publish, objects::PATIENCE_MS).await {
+            match objects::send(Kind::Events, &tenant.object(), "", &publish, objects::CALL_TIMEOUT_MS).await {
                 Ok(events::messages::Reply::Published { head }) => {
                     if let Err(error) = self.decide(|contexts| contexts.acknowledge(head)) {
                         // The rows stay and are published again after the next restart; the hub recognizes them.
@@ -71,7 +71,7 @@ impl Store {
                 Err(failure) => {
                     log_event!(EventsNotPublished, tenant = &tenant, store = store, detail = &failure);
                     tries += 1;
-                    if tries == TRIES {
+                    if tries == MAX_ATTEMPTS {
                         self.decide(|contexts| contexts.arm_soon(clock::now()));
                         return false;
                     }

@@ -10,7 +10,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::objects::registry::snapshot;
 use crate::objects::reply;
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, settings, tasks};
 use narthex_core::base::time::Timestamp;
@@ -155,7 +155,7 @@ impl Shard {
         if self.reach.borrow().reached().is_none() {
             self.reach.borrow_mut().begin_joining();
             let ask = Ask::Join { shard: open.shard, tenant: open.viewer.tenant.clone() };
-            let joined = objects::send(Kind::Events, &open.viewer.tenant.object(), "", &ask, PATIENCE_MS).await;
+            let joined = objects::send(Kind::Events, &open.viewer.tenant.object(), "", &ask, CALL_TIMEOUT_MS).await;
             let last = match joined {
                 Ok(Reply::Joined { last }) => Some(last),
                 _ => None,
@@ -209,7 +209,7 @@ impl Shard {
             return Ok(LogSpan { batches: Vec::new(), first_kept: Sequence::FIRST });
         }
         let tenant = self.subscribers.tenant().ok_or_else(|| Failure("the shard has no sockets".into()))?;
-        match objects::send(Kind::Events, &tenant.object(), "", &Ask::Read { after }, PATIENCE_MS).await? {
+        match objects::send(Kind::Events, &tenant.object(), "", &Ask::Read { after }, CALL_TIMEOUT_MS).await? {
             Reply::Page(page) => page.span(),
             _ => Err(Failure("unexpected reply from the hub".into())),
         }

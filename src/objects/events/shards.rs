@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use futures_util::future::try_join_all;
 
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::principal_id::PrincipalId;
@@ -16,7 +16,7 @@ use super::Hub;
 use super::messages::{Page, Reply, Revocation, ShardAsk, ShardReply, shard_name};
 
 /// Attempts to reach a shard before the alarm takes over.
-const TRIES: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 /// How long a shard may take to close sockets; the revocation of a key waits for it.
 const REVOKE_TIMEOUT_MS: u64 = 2_000;
 
@@ -66,7 +66,7 @@ impl Hub {
                 let _ = self.log.borrow().remove_shard(number);
             }
             failures = if reply == PushReply::Joining { failures + 1 } else { 0 };
-            if failures == TRIES {
+            if failures == MAX_ATTEMPTS {
                 self.shards.borrow_mut().pause(number);
                 self.push_at.set(Some(clock::now().plus_ms(settings::timing().event_retry_ms)));
                 self.arm();
@@ -89,7 +89,7 @@ impl Hub {
             }
         };
         let ask = ShardAsk::Push { after: push.after, page };
-        objects::send(Kind::Shards, &self.name(number)?, "", &ask, PATIENCE_MS).await
+        objects::send(Kind::Shards, &self.name(number)?, "", &ask, CALL_TIMEOUT_MS).await
     }
 
     /// Closes the sockets of ended credentials, here and at every shard.

@@ -37,7 +37,7 @@ const TIMEOUT_MS: u64 = 5_000;
 /// A probe takes up to 5 s, and the registry is notified of the result.
 const CHECK_TIMEOUT_MS: u64 = 12_000;
 /// Attempts to deliver a message that may be repeated safely.
-const TRIES: u32 = 2;
+const MAX_ATTEMPTS: u32 = 2;
 
 /// Whether a call to this service needs [`acquire`] first: it has a concurrency limit, it connects by itself, or its
 /// breaker is not closed.
@@ -219,18 +219,18 @@ impl Permit {
     /// Extends it by `permit_ms`; due with each renewal of the lease.
     pub async fn renew(&self) {
         let ask = || Ask::Renew { permit: self.number, principal: self.principal.clone() };
-        self.lane.notify(TRIES, ask).await;
+        self.lane.notify(MAX_ATTEMPTS, ask).await;
     }
 
     /// Returns it with the outcome of the call.
     pub async fn release(self, sample: CallOutcome) {
-        self.lane.notify(TRIES, || Ask::Release { permit: self.number, sample }).await;
+        self.lane.notify(MAX_ATTEMPTS, || Ask::Release { permit: self.number, sample }).await;
     }
 }
 
 /// Leaves the wait queue, because the context was cancelled, has ended, or must wait elsewhere.
 pub async fn leave(tenant: &TenantId, entry: &Entry, context: &ContextId) {
-    Lane::of(tenant, entry).notify(TRIES, || Ask::Leave { context: context.clone() }).await;
+    Lane::of(tenant, entry).notify(MAX_ATTEMPTS, || Ask::Leave { context: context.clone() }).await;
 }
 
 /// Reports a service's own status, valid for `lease_ms`; returns until when.
@@ -258,7 +258,7 @@ pub async fn hand(tenant: &TenantId, entry: &Entry, delivery: &Delivery, work: &
 /// Ends the attempt of a context at a service that connects: it was cancelled, of which the service is notified, or
 /// ended by a callback.
 pub async fn withdraw(tenant: &TenantId, entry: &Entry, context: &ContextId, cancelled: bool) {
-    Lane::of(tenant, entry).notify(TRIES, || Ask::Withdraw { context: context.clone(), cancelled }).await;
+    Lane::of(tenant, entry).notify(MAX_ATTEMPTS, || Ask::Withdraw { context: context.clone(), cancelled }).await;
 }
 
 /// The response that opens a connection of a service.

@@ -25,7 +25,7 @@ const TIMEOUT_MS: u64 = 5_000;
 /// The time limit for a delivery whose capability the service no longer offers.
 const USUAL_SECONDS: u64 = 60;
 /// Attempts to reach a store, with increasing pauses.
-const TRIES: u32 = 6;
+const MAX_ATTEMPTS: u32 = 6;
 const FIRST_PAUSE_MS: u64 = 200;
 
 impl Inner {
@@ -111,7 +111,7 @@ impl Inner {
                 Ok(Reply::CalledBack { counts, .. }) => return Ok(counts),
                 // The context does not exist.
                 Ok(_) => return Ok(false),
-                Err(failure) if tries + 1 == TRIES => return Err(failure),
+                Err(failure) if tries + 1 == MAX_ATTEMPTS => return Err(failure),
                 Err(_) => {
                     clock::pause(FIRST_PAUSE_MS << tries).await;
                     tries += 1;

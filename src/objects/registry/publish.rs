@@ -93,7 +93,7 @@ impl Inner {
                 count,
                 bundles,
             });
-            let sent = objects::send(Kind::Events, &tenant.object(), "", &publish, objects::PATIENCE_MS).await;
+            let sent = objects::send(Kind::Events, &tenant.object(), "", &publish, objects::CALL_TIMEOUT_MS).await;
             match sent {
                 Ok(events::messages::Reply::Published { head }) if self.tables.delete_published(head).is_ok() => {}
                 _ => {

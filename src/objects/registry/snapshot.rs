@@ -267,8 +267,8 @@ pub async fn any(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
 }
 
 /// A snapshot of at most this age, in milliseconds.
-pub async fn within(tenant: &TenantId, most_ms: u64) -> Result<Rc<Snapshot>, Failure> {
-    match cached(tenant).filter(|snapshot| snapshot.age_ms() < most_ms) {
+pub async fn within(tenant: &TenantId, max_ms: u64) -> Result<Rc<Snapshot>, Failure> {
+    match cached(tenant).filter(|snapshot| snapshot.age_ms() < max_ms) {
         Some(snapshot) => Ok(snapshot),
         None => refreshed(tenant).await,
     }
@@ -289,7 +289,7 @@ pub async fn refreshed(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
     };
     let message = Message::new(tenant.clone(), ask);
     let asked_at = clock::now();
-    let reply = objects::send(Kind::Registry, &tenant.object(), "", &message, objects::PATIENCE_MS).await;
+    let reply = objects::send(Kind::Registry, &tenant.object(), "", &message, objects::CALL_TIMEOUT_MS).await;
     if let Some(known) = &known {
         known.refreshing.set(false);
     }

@@ -87,9 +87,9 @@ impl<'s> Reader<'s> {
         self.parsed(variable, allowed, parse).unwrap_or(default_ms)
     }
 
-    pub(super) fn spans(&self, variable: &'static str, unit: Unit, default_ms: &[u64], most_ms: u64) -> Vec<u64> {
-        let allowed = || format!("numbers of {} from 0 to {}, separated by commas", unit.name, unit.of(most_ms));
-        let span = |text: &str| unit.milliseconds(text).filter(|ms| *ms <= most_ms);
+    pub(super) fn spans(&self, variable: &'static str, unit: Unit, default_ms: &[u64], max_ms: u64) -> Vec<u64> {
+        let allowed = || format!("numbers of {} from 0 to {}, separated by commas", unit.name, unit.of(max_ms));
+        let span = |text: &str| unit.milliseconds(text).filter(|ms| *ms <= max_ms);
         self.parsed(variable, allowed, |list| list.split(',').map(span).collect())
             .unwrap_or_else(|| default_ms.to_vec())
     }

@@ -11,7 +11,7 @@ use futures_util::stream;
 
 use crate::objects::registry::messages::{Ask, Message, Reply};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::service_id::ServiceId;
@@ -179,7 +179,7 @@ pub async fn refresh(tenant: &TenantId, entry: &Entry) -> Result<Option<RefreshR
     let ask = Ask::RenewTools { id: entry.service().id.clone(), url: upstream.url.clone(), read: read.map(Box::new) };
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
     let message = Message { tenant: tenant.clone(), ask, by };
-    let reply = objects::send(Kind::Registry, &tenant.object(), "", &message, PATIENCE_MS).await?;
+    let reply = objects::send(Kind::Registry, &tenant.object(), "", &message, CALL_TIMEOUT_MS).await?;
     Ok(Some(RefreshResult { reply, error }))
 }
 

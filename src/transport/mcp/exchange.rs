@@ -247,7 +247,7 @@ async fn send_with(
     headers.set("content-type", "application/json");
     headers.set("accept", "application/json, text/event-stream");
     let url = &*peer.secrets.addressed(&peer.address);
-    let (headers, body, max_bytes) = (&headers, Some(body), expected.most_bytes);
+    let (headers, body, max_bytes) = (&headers, Some(body), expected.max_bytes);
     let request = Request { deadline, max_bytes, ..Request::within(milliseconds, Method::Post, url, headers, body) };
     let mut messages = Messages::new(expected);
     match calls::send_in_session(&request).await {

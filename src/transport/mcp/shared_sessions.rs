@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::objects::sessions::messages::{Ask, Message, Reply};
-use crate::platform::objects::{Kind, PATIENCE_MS, send};
+use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
 use crate::platform::{Failure, log_event, tasks};
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::mcp::client::UpstreamRevision;
@@ -18,7 +18,7 @@ use super::link::Link;
 async fn sent(peer: &Peer, session: &ObjectName, ask: Ask) -> Result<Reply, Failure> {
     let principal = peer.principal.clone().ok_or_else(|| Failure("the gateway itself has no sessions".into()))?;
     let message = Message { principal, ask };
-    send(Kind::Sessions, session, "", &message, PATIENCE_MS).await
+    send(Kind::Sessions, session, "", &message, CALL_TIMEOUT_MS).await
 }
 
 /// The request for the session at this server, unless it is the lost one.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::sessions::messages::{Ask, Message, Reply};
-use crate::platform::objects::{self, Kind, PATIENCE_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{clock, log_event, settings};
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
@@ -218,7 +218,7 @@ impl<O: CallObserver> ToolCall<'_, O> {
         let Some(session) = &admission.session else { return };
         let (service, method) = (admission.service.clone(), method.to_string());
         let message = Message { principal: admission.owner.clone(), ask: Ask::Note { service, method } };
-        let sent = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, PATIENCE_MS).await;
+        let sent = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, CALL_TIMEOUT_MS).await;
         if let Err(failure) = sent {
             let (tenant, service) = (&admission.tenant, &admission.service);
             log_event!(

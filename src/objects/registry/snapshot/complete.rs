@@ -14,7 +14,7 @@ pub async fn complete(tenant: &TenantId, known: &Snapshot) -> Result<Rc<Snapshot
     let (mut all, mut after) = (DocumentPage::default(), Some(Default::default()));
     while let Some(from) = after {
         let message = Message::new(tenant.clone(), Ask::Documents { after: from });
-        match objects::send(Kind::Registry, &tenant.object(), "", &message, objects::PATIENCE_MS).await? {
+        match objects::send(Kind::Registry, &tenant.object(), "", &message, objects::CALL_TIMEOUT_MS).await? {
             Reply::Documents { page, next } => {
                 all.services.extend(page.services);
                 all.keys.extend(page.keys);

@@ -20,22 +20,22 @@ const MAX_LIST_BYTES: usize = 4 * MAX_ASIDE_BYTES;
 pub struct ExpectedResponse {
     pub id: u64,
     /// Its maximum size, in bytes.
-    pub most_bytes: usize,
+    pub max_bytes: usize,
 }
 
 impl ExpectedResponse {
     /// A status or a list.
     pub fn small(id: u64) -> Self {
-        Self { id, most_bytes: MAX_ASIDE_BYTES }
+        Self { id, max_bytes: MAX_ASIDE_BYTES }
     }
 
     /// The response to a request with this method: the result of a tool, resource or prompt is as large as a result.
     pub fn of(method: &str, id: u64) -> Self {
         match method {
             "tools/call" | "tasks/result" | "resources/read" | "prompts/get" => {
-                Self { id, most_bytes: MAX_ANSWER_BYTES }
+                Self { id, max_bytes: MAX_ANSWER_BYTES }
             }
-            "tools/list" => Self { id, most_bytes: MAX_LIST_BYTES },
+            "tools/list" => Self { id, max_bytes: MAX_LIST_BYTES },
             _ => Self::small(id),
         }
     }
@@ -235,7 +235,7 @@ impl Messages {
         let is_message = |event: &Event| matches!(event.name.as_str(), "" | "message") && !event.data.trim().is_empty();
         let said = self.events.push(piece).into_iter().filter(is_message).map(|event| event.data);
         self.waiting.extend(said);
-        let most = self.expected.most_bytes;
+        let most = self.expected.max_bytes;
         let large = self.waiting.iter().any(|data| data.len() > most);
         match large || self.bytes > most + MAX_BESIDE_BYTES || self.events.held() > most {
             true => Err(ResponseError::TooLarge),
