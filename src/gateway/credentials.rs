@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::auth;
 use crate::objects::registry::messages::{Ask, Message, RejectedCredentials, Reply};
-use crate::platform::objects::{self, Kind, CALL_TIMEOUT_MS};
+use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{clock, log_event, tasks};
 use narthex_core::access::api_key;
 use narthex_core::access::audit::Actor;

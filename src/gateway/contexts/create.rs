@@ -8,7 +8,7 @@ use crate::execution::{gate, location_hint, work_on, write_behind};
 use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit, is_gated};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
-use crate::platform::objects::{Kind, CALL_TIMEOUT_MS, send};
+use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
 use crate::platform::{clock, log_event, random, settings, tasks};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;

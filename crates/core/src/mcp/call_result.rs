@@ -15,7 +15,7 @@ use crate::context::status::Status;
 use crate::http::problem::{Code, Problem};
 
 #[derive(Deserialize)]
-struct Seen<'a> {
+struct ContextOutcome<'a> {
     status: Status,
     #[serde(borrow, default)]
     error: Option<FailureView<'a>>,
@@ -35,11 +35,11 @@ pub(super) struct FailureView<'a> {
 /// The result of a context that has ended or requests input. `view` is its public view. A failed context is a result
 /// too: the call was served, the work failed.
 pub fn of(legacy: bool, id: &str, view: &str, result: Option<&str>) -> String {
-    let Ok(seen) = serde_json::from_str::<Seen<'_>>(view) else {
+    let Ok(outcome) = serde_json::from_str::<ContextOutcome<'_>>(view) else {
         return tool_error(legacy, "The gateway could not read the outcome of the call.", Some(id));
     };
-    let message = match (seen.status, &seen.error) {
-        (Status::Completed, _) if seen.tool_result => return forwarded_result(legacy, result.unwrap_or("{}"), id),
+    let message = match (outcome.status, &outcome.error) {
+        (Status::Completed, _) if outcome.tool_result => return forwarded_result(legacy, result.unwrap_or("{}"), id),
         (Status::Completed, _) => return tool_result(legacy, result, id),
         (Status::InputRequired, _) => {
             format!(
@@ -56,7 +56,7 @@ pub fn of(legacy: bool, id: &str, view: &str, result: Option<&str>) -> String {
 /// unchanged.
 pub fn refusal_of(legacy: bool, view: &str) -> Option<String> {
     #[derive(Deserialize)]
-    struct Ended<'a> {
+    struct FailedContext<'a> {
         #[serde(borrow, default)]
         error: Option<Details<'a>>,
     }
@@ -65,7 +65,7 @@ pub fn refusal_of(legacy: bool, view: &str) -> Option<String> {
         #[serde(borrow, default)]
         details: Option<&'a RawValue>,
     }
-    let details = serde_json::from_str::<Ended<'_>>(view).ok()?.error?.details?;
+    let details = serde_json::from_str::<FailedContext<'_>>(view).ok()?.error?.details?;
     // For an error status, the whole message is stored.
     let error = RpcError::read(details).or_else(|| RpcError::of_body(details.get().as_bytes()));
     error.and_then(|error| passthrough::error(&error.whole, legacy))

@@ -150,9 +150,10 @@ const PREFERENCES: ValueType = ValueType::Object(&[
     may("speedPriority", ValueType::Share),
     may("intelligencePriority", ValueType::Share),
 ]);
-const SAID: ValueType = ValueType::Object(&[needs("role", ROLE), needs("content", ValueType::OneOrMany(&BLOCK)), META]);
+const SAMPLING_MESSAGE: ValueType =
+    ValueType::Object(&[needs("role", ROLE), needs("content", ValueType::OneOrMany(&BLOCK)), META]);
 const SAMPLING: &[Member] = &[
-    needs("messages", ValueType::List(&SAID)),
+    needs("messages", ValueType::List(&SAMPLING_MESSAGE)),
     may("modelPreferences", PREFERENCES),
     may("systemPrompt", ValueType::Text),
     may("includeContext", ValueType::OneOf(&["none", "thisServer", "allServers"])),

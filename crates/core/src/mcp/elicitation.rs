@@ -12,7 +12,7 @@ use crate::base::json::Object;
 
 /// The members of `input_request.mcp`: the open requests, and the responses to the others.
 const OPEN: &str = "inputRequests";
-const SAID: &str = "inputResponses";
+const RESPONSES: &str = "inputResponses";
 
 type Members = BTreeMap<String, Box<RawValue>>;
 
@@ -130,14 +130,14 @@ impl<'a> Elicitation<'a> {
             requests.iter().filter(|(name, _)| !known.contains_key(*name)).collect();
         let mut request: Members = serde_json::from_str(self.request?.get()).ok()?;
         let mut mcp: Members = serde_json::from_str(request.get("mcp")?.get()).ok()?;
-        let before: Option<Members> = mcp.get(SAID).and_then(|said| serde_json::from_str(said.get()).ok());
+        let before: Option<Members> = mcp.get(RESPONSES).and_then(|said| serde_json::from_str(said.get()).ok());
         known.extend(before.unwrap_or_default());
         let said = to_raw_value(&known).ok()?;
         if open.is_empty() {
-            return Some(ElicitationResponse::Input(format!(r#"{{"{SAID}":{said}}}"#)));
+            return Some(ElicitationResponse::Input(format!(r#"{{"{RESPONSES}":{said}}}"#)));
         }
         mcp.insert(OPEN.into(), to_raw_value(&open).ok()?);
-        mcp.insert(SAID.into(), said);
+        mcp.insert(RESPONSES.into(), said);
         request.insert("mcp".into(), to_raw_value(&mcp).ok()?);
         serde_json::to_string(&request).ok().map(ElicitationResponse::Partial)
     }

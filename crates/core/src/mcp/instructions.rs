@@ -6,7 +6,7 @@ use crate::base::service_id::ServiceId;
 const MAX_BYTES: usize = 16 * 1024;
 const MAX_OF_ONE: usize = 4 * 1024;
 /// The minimum size that is worth including of one server, in bytes.
-const LEAST_OF_ONE: usize = 200;
+const MIN_OF_ONE: usize = 200;
 
 /// The instructions of one server.
 pub struct ServiceInstructions<'a> {
@@ -28,11 +28,11 @@ fn cut(text: &str, most: usize) -> String {
 /// rest is given.
 pub fn combined(all: &[ServiceInstructions<'_>]) -> Option<String> {
     let (mut text, mut silent) = (String::new(), 0);
-    let most_of_one = (MAX_BYTES / all.len().max(1)).clamp(LEAST_OF_ONE, MAX_OF_ONE);
+    let max_of_one = (MAX_BYTES / all.len().max(1)).clamp(MIN_OF_ONE, MAX_OF_ONE);
     for ServiceInstructions { service, name, text: said } in all {
         let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut part = format!("# {name} (`{service}__…`)\n\n");
-        let room = most_of_one.saturating_sub(part.len() + 2).max(LEAST_OF_ONE / 2);
+        let room = max_of_one.saturating_sub(part.len() + 2).max(MIN_OF_ONE / 2);
         part.push_str(&cut(said.trim(), room));
         part.push_str("\n\n");
         if text.len() + part.len() > MAX_BYTES {

@@ -106,13 +106,15 @@ pub fn event(message: &str) -> String {
 /// belongs to, if any.
 pub fn request(id: &str, asked: &RawValue, task: Option<&str>) -> String {
     #[derive(serde::Deserialize)]
-    struct Asked<'a> {
+    struct RequestParts<'a> {
         #[serde(borrow)]
         method: &'a RawValue,
         #[serde(borrow, default)]
         params: Option<&'a RawValue>,
     }
-    let Ok(Asked { method, params }) = serde_json::from_str::<Asked<'_>>(asked.get()) else { return String::new() };
+    let Ok(RequestParts { method, params }) = serde_json::from_str::<RequestParts<'_>>(asked.get()) else {
+        return String::new();
+    };
     let params = params.map_or("{}", RawValue::get);
     let params = task.map_or_else(|| params.into(), |task| related(params, task));
     format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":{method},"params":{params}}}"#)

@@ -28,7 +28,7 @@ pub const MAX_TRIES: u8 = 3;
 /// How long a stored client may be used while its document is unreachable, in milliseconds.
 pub const SEEN_MS: u64 = 86_400_000;
 /// A stored client is updated after this time, in milliseconds.
-const SEE_AGAIN_MS: u64 = 3_600_000;
+const CLIENT_REFRESH_INTERVAL_MS: u64 = 3_600_000;
 
 /// The key that signs codes and refresh tokens. `Debug` does not show it.
 #[derive(Clone)]
@@ -131,7 +131,7 @@ impl SeenClient {
     }
 
     pub fn is_due(&self, now: Timestamp) -> bool {
-        now.since(self.at) >= SEE_AGAIN_MS
+        now.since(self.at) >= CLIENT_REFRESH_INTERVAL_MS
     }
 }
 

@@ -41,12 +41,12 @@ impl Registration {
 
 /// The unused registrations to evict so that another one of `bytes` fits: the oldest of the address that has the most,
 /// so that an address that floods the deployment evicts its own. `None` if too many are in use.
-pub fn displaced(held: &[Registration], bytes: u64, most: usize, most_bytes: u64) -> Option<Vec<String>> {
+pub fn displaced(held: &[Registration], bytes: u64, max_count: usize, max_bytes: u64) -> Option<Vec<String>> {
     let (mut count, mut taken) = (held.len() + 1, bytes + held.iter().map(|one| one.bytes).sum::<u64>());
     let mut unused: Vec<&Registration> = held.iter().filter(|one| one.used_at.is_none()).collect();
     unused.sort_by_key(|one| (one.created_at, one.id.clone()));
     let mut gone = Vec::new();
-    while count > most || taken > most_bytes {
+    while count > max_count || taken > max_bytes {
         let of = |source: &str| unused.iter().filter(|one| one.source == source).count();
         // The first among equals is the oldest.
         let mut chosen: Option<(usize, usize)> = None;
@@ -115,7 +115,7 @@ mod tests {
         #[test]
         fn there_is_room_or_a_refusal(
             held in prop::collection::vec((0_u64..50, any::<bool>(), 0_u8..3, 1_u64..200), 0..30),
-            bytes in 1_u64..200, most in 1_usize..30, most_bytes in 200_u64..3_000,
+            bytes in 1_u64..200, max_count in 1_usize..30, max_bytes in 200_u64..3_000,
         ) {
             let held: Vec<Registration> = held.into_iter().enumerate().map(|(at, (created, used, source, bytes))| {
                 let used = used.then_some(60);
@@ -124,9 +124,9 @@ mod tests {
             let room = |gone: &[String]| {
                 let left = held.iter().filter(|one| !gone.contains(&one.id));
                 let (count, sum) = left.fold((1, bytes), |(count, sum), one| (count + 1, sum + one.bytes));
-                count <= most && sum <= most_bytes
+                count <= max_count && sum <= max_bytes
             };
-            match displaced(&held, bytes, most, most_bytes) {
+            match displaced(&held, bytes, max_count, max_bytes) {
                 Some(gone) => {
                     prop_assert!(room(&gone));
                     prop_assert!(gone.iter().all(|id| held.iter().any(|one| one.id == *id && one.used_at.is_none())));

@@ -59,10 +59,10 @@ fn members(parameters: &str) -> Option<BTreeMap<String, Box<RawValue>>> {
 /// The model named in the parameters.
 pub fn model_of(parameters: &str) -> Option<String> {
     #[derive(Deserialize)]
-    struct Named {
+    struct ModelField {
         model: Option<String>,
     }
-    serde_json::from_str::<Named>(parameters).ok()?.model
+    serde_json::from_str::<ModelField>(parameters).ok()?.model
 }
 
 /// The request's body: the parameters, with the default model if none is named. The gateway decides whether it streams.

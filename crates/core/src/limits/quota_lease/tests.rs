@@ -120,7 +120,7 @@ impl World {
     }
 
     /// The largest number of admitted requests in any window.
-    fn most_in_a_window(&mut self) -> u64 {
+    fn max_in_a_window(&mut self) -> u64 {
         self.admitted.sort();
         let times = &self.admitted;
         let window = self.rule.window_ms;
@@ -173,7 +173,7 @@ proptest! {
                 turn += 1;
                 losses >> (turn % 8) & 1 == 1 && losses % 3 == 0
             });
-            let in_all = world.most_in_a_window();
+            let in_all = world.max_in_a_window();
             prop_assert!(in_all <= quota, "{in_all} within {window_ms} ms of at most {quota}");
         }
     }

@@ -14,7 +14,7 @@ use crate::base::json::Object;
 const MAX_ID_BYTES: usize = 1024;
 /// The polling interval in milliseconds: the default, the minimum and the maximum.
 const USUAL_POLL_MS: u64 = 1_000;
-const LEAST_POLL_MS: u64 = 50;
+const MIN_POLL_MS: u64 = 50;
 const MAX_POLL_MS: u64 = 10_000;
 
 /// The metadata of results and requests that belong to a task.
@@ -58,7 +58,7 @@ impl Job {
         let poll_ms = ["pollInterval", "pollIntervalMs"].into_iter().find_map(|name| members.raw(name));
         let poll_ms = poll_ms.and_then(|raw| raw.get().parse::<f64>().ok());
         let poll_ms = poll_ms.filter(|ms| ms.is_finite() && *ms >= 0.0).map_or(USUAL_POLL_MS, |ms| ms as u64);
-        Some(Self { id, is_ready, poll_ms: poll_ms.clamp(LEAST_POLL_MS, MAX_POLL_MS) })
+        Some(Self { id, is_ready, poll_ms: poll_ms.clamp(MIN_POLL_MS, MAX_POLL_MS) })
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
         let of = |task: Value| Job::begun(&raw(&json!({"task": task})));
         let job = |is_ready, poll_ms| Some(Job { id: "t".into(), is_ready, poll_ms });
         assert_eq!(of(json!({"taskId": "t", "status": "working", "pollInterval": 200})), job(false, 200));
-        assert_eq!(of(json!({"taskId": "t", "status": "working", "pollInterval": 0})), job(false, LEAST_POLL_MS));
+        assert_eq!(of(json!({"taskId": "t", "status": "working", "pollInterval": 0})), job(false, MIN_POLL_MS));
         assert_eq!(of(json!({"taskId": "t", "status": "working", "pollInterval": 1e9})), job(false, MAX_POLL_MS));
         for status in ["input_required", "completed", "failed", "cancelled"] {
             assert_eq!(of(json!({"taskId": "t", "status": status})), job(true, USUAL_POLL_MS));

@@ -23,7 +23,8 @@ fn claiming(version: Value) -> Value {
     json!({"_meta": {VERSION: version, CAPABILITIES: {}}})
 }
 
-const SAID: Headers<'static> = Headers { version: Some("2026-07-28"), method: Some("tools/list"), name: None };
+const MODERN_HEADERS: Headers<'static> =
+    Headers { version: Some("2026-07-28"), method: Some("tools/list"), name: None };
 
 #[test]
 fn every_request_has_the_expected_revision() {
@@ -39,22 +40,26 @@ fn every_request_has_the_expected_revision() {
         (request("initialize", claiming(json!("2026-07-28"))), none, Err((-32601, 404))),
         (request("initialize", claiming(json!("2027-01-01"))), none, Err((-32601, 404))),
         // 5. A claim
-        (list(claiming(json!("2026-07-28"))), SAID, Ok("modern")),
-        (list(claiming(json!(7))), SAID, Err((-32602, 400))),
-        (list(claiming(json!(null))), SAID, Err((-32602, 400))),
-        (list(json!({"_meta": {VERSION: "2026-07-28"}})), SAID, Err((-32602, 400))),
-        (list(json!({"_meta": {VERSION: "2026-07-28", CAPABILITIES: []}})), SAID, Err((-32602, 400))),
-        (list(json!({"_meta": {VERSION: "2026-07-28", CAPABILITIES: {}, CLIENT: 1}})), SAID, Err((-32602, 400))),
+        (list(claiming(json!("2026-07-28"))), MODERN_HEADERS, Ok("modern")),
+        (list(claiming(json!(7))), MODERN_HEADERS, Err((-32602, 400))),
+        (list(claiming(json!(null))), MODERN_HEADERS, Err((-32602, 400))),
+        (list(json!({"_meta": {VERSION: "2026-07-28"}})), MODERN_HEADERS, Err((-32602, 400))),
+        (list(json!({"_meta": {VERSION: "2026-07-28", CAPABILITIES: []}})), MODERN_HEADERS, Err((-32602, 400))),
+        (
+            list(json!({"_meta": {VERSION: "2026-07-28", CAPABILITIES: {}, CLIENT: 1}})),
+            MODERN_HEADERS,
+            Err((-32602, 400)),
+        ),
         (list(claiming(json!("2026-07-28"))), says("2025-11-25"), Err((-32020, 400))),
-        (list(claiming(json!("2027-01-01"))), SAID, Err((-32020, 400))),
+        (list(claiming(json!("2027-01-01"))), MODERN_HEADERS, Err((-32020, 400))),
         (list(claiming(json!("2027-01-01"))), says("2027-01-01"), Err((-32022, 400))),
         (list(claiming(json!("2025-11-25"))), none, Err((-32022, 400))),
         (list(claiming(json!("soon"))), none, Err((-32022, 400))),
         (list(claiming(json!("2026-07-28"))), none, Err((-32020, 400))),
         (list(claiming(json!("2026-07-28"))), says("2026-07-28"), Err((-32020, 400))),
         // 6. Only a header
-        (list(json!({})), SAID, Err((-32602, 400))),
-        (list(json!({"_meta": {}})), SAID, Err((-32602, 400))),
+        (list(json!({})), MODERN_HEADERS, Err((-32602, 400))),
+        (list(json!({"_meta": {}})), MODERN_HEADERS, Err((-32602, 400))),
         (list(json!({"_meta": {CAPABILITIES: {}}})), says("2099-01-01"), Err((-32602, 400))),
         // 7. All else
         (list(json!({})), none, Ok("legacy")),
@@ -70,7 +75,7 @@ fn every_request_has_the_expected_revision() {
         assert_eq!(decide(&body, headers), expected, "{body} with {headers:?}");
     }
     let bare = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
-    assert_eq!(decide(&bare, SAID), Err((-32602, 400)));
+    assert_eq!(decide(&bare, MODERN_HEADERS), Err((-32602, 400)));
     assert_eq!(decide(&bare, none), Ok("legacy"));
 }
 
@@ -79,7 +84,7 @@ fn a_name_in_the_header_is_the_name_in_the_body() {
     let mut params = claiming(json!("2026-07-28"));
     params["name"] = json!("echo");
     let body = request("tools/call", params);
-    let says = |name| Headers { method: Some("tools/call"), name, ..SAID };
+    let says = |name| Headers { method: Some("tools/call"), name, ..MODERN_HEADERS };
     assert_eq!(decide(&body, says(Some("echo"))), Ok("modern"));
     assert_eq!(decide(&body, says(Some("other"))), Err((-32020, 400)));
     assert_eq!(decide(&body, says(None)), Err((-32020, 400)));
@@ -90,7 +95,7 @@ fn an_envelope_has_the_clients_capabilities() {
     let read_envelope = |capabilities: Value| {
         let text = request("tools/list", json!({"_meta": {VERSION: MODERN, CAPABILITIES: capabilities}})).to_string();
         let Ok(Body::One(Message::Request(request))) = read(text.as_bytes()) else { panic!("{text}") };
-        match of(&request, SAID) {
+        match of(&request, MODERN_HEADERS) {
             Ok(Revision::Modern(envelope)) => envelope,
             other => panic!("{other:?}"),
         }

@@ -16,7 +16,7 @@ pub(super) enum Dialect {
 }
 
 /// The kind of value a keyword has.
-pub(super) enum Holds {
+pub(super) enum KeywordValue {
     Schema,
     List,
     Map,
@@ -112,9 +112,9 @@ impl Dialect {
 }
 
 /// The kind of value that a keyword has in any draft that has it.
-pub(super) fn holds(keyword: &str, value: &Value) -> Option<Holds> {
+pub(super) fn keyword_value(keyword: &str, value: &Value) -> Option<KeywordValue> {
     match keyword {
-        "items" if value.is_array() => Some(Holds::List),
+        "items" if value.is_array() => Some(KeywordValue::List),
         "not"
         | "if"
         | "then"
@@ -126,10 +126,10 @@ pub(super) fn holds(keyword: &str, value: &Value) -> Option<Holds> {
         | "additionalProperties"
         | "unevaluatedProperties"
         | "propertyNames"
-        | "contentSchema" => Some(Holds::Schema),
-        "allOf" | "anyOf" | "oneOf" | "prefixItems" => Some(Holds::List),
+        | "contentSchema" => Some(KeywordValue::Schema),
+        "allOf" | "anyOf" | "oneOf" | "prefixItems" => Some(KeywordValue::List),
         "properties" | "patternProperties" | "dependentSchemas" | "dependencies" | "$defs" | "definitions" => {
-            Some(Holds::Map)
+            Some(KeywordValue::Map)
         }
         _ => None,
     }

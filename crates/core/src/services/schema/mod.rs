@@ -25,7 +25,7 @@ use crate::base::exact_json::{self, Numbers};
 use crate::base::json::Fault;
 use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader};
 use cost::Scale;
-use dialect::{Dialect, Holds, holds};
+use dialect::{Dialect, KeywordValue, keyword_value};
 use numbers::Checks;
 use patterns::KeyedDocument;
 use report::Report;

@@ -1,8 +1,8 @@
 //! Turns boon's tree of errors into a flat list of useful faults.
 
 use super::numbers::{Unmet, written};
-use super::{BASE, Fault, Holds, MAX_FAULTS};
-use super::{child, clip, fragment, holds};
+use super::{BASE, Fault, KeywordValue, MAX_FAULTS};
+use super::{child, clip, fragment, keyword_value};
 use boon::{ErrorKind, InstanceToken, Type, ValidationError};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -141,7 +141,7 @@ impl<'a> Report<'a> {
                 *index += before.len();
             }
             let mut pointer = format!("/{keyword}");
-            if let Some(Holds::List | Holds::Map) = holds(keyword, inner) {
+            if let Some(KeywordValue::List | KeywordValue::Map) = keyword_value(keyword, inner) {
                 pointer = format!("{pointer}/{}", tokens.next().unwrap_or_default());
             }
             schema = here.pointer(&pointer);

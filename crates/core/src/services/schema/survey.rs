@@ -2,8 +2,8 @@
 //! (JSON Schema Core 2020-12 §8), the targets of its references, and its patterns.
 
 use super::patterns::Patterns;
-use super::{BASE, Dialect, Fault, Holds, MAX_FAULTS, MAX_SUBSCHEMAS};
-use super::{child, cost, fault, fragment, holds, refuse};
+use super::{BASE, Dialect, Fault, KeywordValue, MAX_FAULTS, MAX_SUBSCHEMAS};
+use super::{child, cost, fault, fragment, keyword_value, refuse};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 use url::Url;
@@ -104,14 +104,14 @@ impl<'a> Survey<'a> {
             if !self.dialect.knows(keyword) {
                 continue;
             }
-            match (holds(keyword, value), value) {
-                (Some(Holds::Schema), inner) => self.walk(inner, here, resource),
-                (Some(Holds::List), Value::Array(list)) => {
+            match (keyword_value(keyword, value), value) {
+                (Some(KeywordValue::Schema), inner) => self.walk(inner, here, resource),
+                (Some(KeywordValue::List), Value::Array(list)) => {
                     for (index, inner) in list.iter().enumerate() {
                         self.walk(inner, format!("{here}/{index}"), resource);
                     }
                 }
-                (Some(Holds::Map), Value::Object(map)) => {
+                (Some(KeywordValue::Map), Value::Object(map)) => {
                     for (name, inner) in map {
                         self.walk(inner, child(&here, name), resource);
                     }
