@@ -1,7 +1,8 @@
-//! Calls to the registry of the caller's tenant, and its refusals as problems.
+//! Calls to the registry of the caller's tenant, the ids in them, and its refusals as problems.
 
 use crate::objects::registry::messages::{Ask, Message, Refusal, Reply};
 use crate::platform::objects::{self, Kind as Family};
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::problem::{Code, Problem};
 
 use super::answer::internal;
@@ -9,6 +10,11 @@ use super::call::Caller;
 
 /// A write waits until every store has been informed.
 pub const WRITE_TIMEOUT_MS: u64 = 15_000;
+
+/// The id of a service that a request names; not found if no service can have it.
+pub fn service_id(caller: &Caller, id: &str) -> Result<ServiceId, Problem> {
+    caller.snapshot.service_id(id).ok_or_else(|| Problem::not_found("service"))
+}
 
 /// Asks the registry of the caller's tenant.
 pub async fn ask_registry(caller: &Caller, ask: Ask) -> Result<Reply, Problem> {

@@ -7,7 +7,6 @@ use crate::platform::{secret_box, tasks};
 use crate::transport;
 use narthex_core::base::json::Fault;
 use narthex_core::base::names::valid_id;
-use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::etag;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::services::{self, ServiceKind};
@@ -15,10 +14,9 @@ use narthex_core::services::{self, ServiceKind};
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::lists::page;
+use super::registry_client::{ask_registry, refusal, service_id};
 use super::service_view::{etag, view, written};
 use super::tools;
-
-use super::registry_client::{ask_registry, refusal};
 
 const STATUSES: [&str; 5] = ["online", "degraded", "offline", "draining", "unknown"];
 /// How long an old signing secret remains valid by default, and at most, in seconds.
@@ -31,11 +29,6 @@ pub fn check_id(id: &str) -> Result<(), Problem> {
     }
     let detail = "must be 1 to 64 lower-case letters, digits, - or _, beginning with a letter or digit";
     Err(Problem::invalid(vec![Fault::new("#/id", detail)]))
-}
-
-/// The id of a service that a request names; not found if no service can have it.
-pub fn service_id(caller: &Caller, id: &str) -> Result<ServiceId, Problem> {
-    caller.snapshot.service_id(id).ok_or_else(|| Problem::not_found("service"))
 }
 
 /// Secrets are stored encrypted or not at all.

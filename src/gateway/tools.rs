@@ -8,9 +8,8 @@ use narthex_core::http::problem::Problem;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
-use super::registry_client::ask_registry;
+use super::registry_client::{ask_registry, service_id};
 use super::service_view::written;
-use super::services::service_id;
 
 /// Reads the tools of a service that was just written. If that fails, the response is that of the write.
 pub async fn after_write(caller: &Caller, reply: Reply) -> Result<Reply, Problem> {

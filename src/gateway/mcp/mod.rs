@@ -44,7 +44,7 @@ use super::answer::{Answer, JSON};
 use super::authenticate::authenticated;
 use super::call::{Call, Caller, MAX_BODY_BYTES};
 use super::limits;
-use super::services::service_id;
+use super::registry_client::service_id;
 use calls::ResponseMode;
 use session::Session;
 
