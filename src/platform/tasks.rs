@@ -10,6 +10,9 @@
 //! A task and all tasks that it spawns, directly or not, are a family. A family has at most one timer of the platform,
 //! for all of its time-outs: most operations end before its first tick, and a timer for each was a twentieth of all CPU
 //! time of a request.
+//!
+//! In a Worker a family handles one event, and the platform ends its I/O together with the event, except for what
+//! [`keep_running`] has registered.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
