@@ -61,7 +61,9 @@ if (unknown !== undefined) {
   say(`no group of checks is named ${unknown}; there are ${Object.keys(steps).join(", ")}`);
   process.exit(2);
 }
-const groups = /** @type {(keyof typeof steps)[]} */ (words.length > 0 ? words : ["core", "worker", "sources"]);
+const groups = /** @type {(keyof typeof steps)[]} */ (
+  words.length > 0 ? words : Object.keys(steps).filter((group) => group !== "advisories")
+);
 
 const rows = [];
 if (groups.includes("worker")) await prepare();

@@ -98,6 +98,7 @@ export async function startJobs(accepted: (context: string) => Promise<unknown>)
     running.set(call.json.context_id, stop);
     try {
       await accepted(call.json.context_id);
+      stop.signal.throwIfAborted();
       const report = async (body: object) => {
         const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
         const { status } = await fetch(call.json.callback_url, request);

@@ -220,12 +220,11 @@ impl<O: CallObserver> ToolCall<'_, O> {
         let message = Message { principal: admission.owner.clone(), ask: Ask::Note { service, method } };
         let sent = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, CALL_TIMEOUT_MS).await;
         if let Err(failure) = sent {
-            let (tenant, service) = (&admission.tenant, &admission.service);
             log_event!(
                 ChangeNotAnnounced,
-                tenant = tenant,
+                tenant = &admission.tenant,
                 context = &admission.id,
-                service = service,
+                service = &admission.service,
                 detail = &failure
             );
         }
