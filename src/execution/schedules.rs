@@ -1,21 +1,16 @@
-//! Calls of the scheduler. The gateway makes the runs, since they are made like requests.
+//! The schedules of a tenant, as its scheduler gets them. The gateway makes the runs, since they are made like requests.
 
+use crate::objects::protocol::call;
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
-use crate::objects::schedules::messages::{Ask, Reply, ScheduleConfig};
+use crate::objects::schedules::messages::{Configure, ScheduleConfig, Schedules};
 use crate::platform::Failure;
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::schedules::Schedule;
 
 /// Reads the stored document of a schedule.
 pub fn read(stored: &StoredDocument) -> Option<Schedule> {
     serde_json::from_str(stored.document.get()).ok()
-}
-
-/// Calls the scheduler of a tenant.
-pub async fn call_scheduler(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
-    objects::send(Kind::Schedules, &tenant.object(), "", ask, CALL_TIMEOUT_MS).await
 }
 
 /// Sends the schedules of a tenant to its scheduler.
@@ -26,7 +21,7 @@ pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Fai
         Some(ScheduleConfig { id: stored.id.clone(), generation: stored.generation(), plan, missed, enabled })
     };
     let schedules = snapshot.documents(DocumentKind::Schedule).filter_map(planned).collect();
-    let ask = Ask::Configure { tenant: tenant.clone(), revision: snapshot.revision, schedules };
-    call_scheduler(tenant, &ask).await?;
+    let configure = Configure { tenant: tenant.clone(), revision: snapshot.revision, schedules };
+    call(&Schedules::of(tenant), &configure).await?;
     Ok(())
 }

@@ -4,7 +4,6 @@ use serde::Serialize;
 use wasm_bindgen::JsValue;
 
 use crate::execution::Timings;
-use crate::platform::Failure;
 use crate::platform::http::{self, Headers};
 use narthex_core::base::id::ContextId;
 use narthex_core::http::media_type::EVENT_STREAM;
@@ -111,6 +110,6 @@ impl Answer {
     }
 }
 
-pub fn internal(failure: Failure) -> Problem {
-    Problem::internal(failure.0)
+pub fn internal(failure: impl std::fmt::Display) -> Problem {
+    Problem::internal(failure.to_string())
 }

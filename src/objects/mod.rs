@@ -10,10 +10,15 @@ pub mod events;
 pub mod grants;
 pub mod lanes;
 pub mod limits;
+pub mod protocol;
 pub mod registry;
+pub mod reply;
 pub mod schedules;
 pub mod secrets;
 pub mod sessions;
+pub mod shell;
+#[cfg(test)]
+mod wire_tests;
 
 use serde::Serialize;
 use wasm_bindgen::JsValue;

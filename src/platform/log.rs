@@ -13,6 +13,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context_store::StorageError;
 
 use super::Failure;
+use super::objects::CallError;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -164,6 +165,7 @@ value_from! {
     &'a ServiceId: |service| Value::Text(service.as_str());
     &'a PrincipalId: |principal| Value::Text(principal.as_str());
     &'a ObjectName: |name| Value::Text(name.as_str());
+    &'a CallError: |error| Value::Owned(error.to_string());
     &'a Failure: |failure| Value::Text(&failure.0);
     &'a StorageError: |broken| Value::Text(&broken.0);
     u64: |number| Value::Number(number);

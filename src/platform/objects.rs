@@ -41,6 +41,80 @@ pub enum Kind {
 /// The default time-out of a call, in milliseconds.
 pub const CALL_TIMEOUT_MS: u64 = 10_000;
 
+/// Why a call of an object has failed. Whether the object has acted is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    #[error("no reply from {object} within {timeout_ms} ms")]
+    TimedOut { object: String, timeout_ms: u64 },
+    /// It has more requests than it can handle: another one would make it worse.
+    #[error("{0}")]
+    Overloaded(String),
+    /// The connection was lost, or the object was starting or moving. The platform has already repeated the call as
+    /// often as is safe, which excludes requests that the object may have received.
+    #[error("{0}")]
+    Retryable(String),
+    /// The object failed, or the message could not be sent.
+    #[error("{0}")]
+    Failed(String),
+    /// It replied, but the reply cannot be read.
+    #[error("unreadable reply from {object}: {detail}")]
+    Malformed { object: String, detail: String },
+}
+
+impl CallError {
+    fn of(error: &JsValue) -> Self {
+        let has = |name: &str| {
+            let value = js_sys::Reflect::get(error, &JsValue::from_str(name));
+            value.is_ok_and(|value| value.is_truthy())
+        };
+        let Failure(text) = Failure::from(error.clone());
+        Self::classified(text, has("overloaded"), has("retryable"))
+    }
+
+    fn classified(text: String, overloaded: bool, retryable: bool) -> Self {
+        match (overloaded, retryable) {
+            (true, _) => Self::Overloaded(text),
+            (false, true) => Self::Retryable(text),
+            (false, false) => Self::Failed(text),
+        }
+    }
+
+    /// Whether a request that has no effect when repeated may be sent again, after `done` of `max` repetitions.
+    pub fn allows_retry(&self, done: u32, max: u32) -> bool {
+        match self {
+            Self::Overloaded(_) | Self::Malformed { .. } => false,
+            // Once, because the platform does not repeat a request that the object may have received.
+            Self::Retryable(_) => done == 0 && max > 0,
+            Self::TimedOut { .. } | Self::Failed(_) => done < max,
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Failure(error.to_string())
+    }
+}
+
+/// Sends a message and returns the reply, both as JSON.
+pub async fn exchange(
+    kind: Kind,
+    name: &ObjectName,
+    hint: &str,
+    message: String,
+    timeout_ms: u64,
+) -> Result<String, CallError> {
+    let began = |token| ask(token, tasks::family(), kind as u32, name.as_str(), hint, &message);
+    let asked = PlatformCall::within(timeout_ms as f64, began);
+    // The platform has a copy, and the text may be large.
+    drop(message);
+    let reply = asked.await.map_err(|error| match error.is_undefined() {
+        true => CallError::TimedOut { object: name.to_string(), timeout_ms },
+        false => CallError::of(&error),
+    })?;
+    reply.as_string().ok_or_else(|| CallError::Malformed { object: name.to_string(), detail: "it is not text".into() })
+}
+
 /// Sends a message and returns the reply.
 pub async fn send<M: Serialize, R: DeserializeOwned>(
     kind: Kind,
@@ -49,16 +123,7 @@ pub async fn send<M: Serialize, R: DeserializeOwned>(
     message: &M,
     timeout_ms: u64,
 ) -> Result<R, Failure> {
-    let text = written(message)?;
-    let began = |token| ask(token, tasks::family(), kind as u32, name.as_str(), hint, &text);
-    let asked = PlatformCall::within(timeout_ms as f64, began);
-    // The platform has a copy, and the text may be large.
-    drop(text);
-    let reply = asked.await.map_err(|error| match error.is_undefined() {
-        true => Failure(format!("no reply from {name} within {timeout_ms} ms")),
-        false => error.into(),
-    })?;
-    let reply = reply.as_string().ok_or_else(|| Failure("an object's reply is not text".into()))?;
+    let reply = exchange(kind, name, hint, written(message)?, timeout_ms).await?;
     Ok(serde_json::from_str(&reply)?)
 }
 
@@ -98,4 +163,34 @@ pub async fn enqueue_schedule_wakeup(tenant: &TenantId) -> Result<(), Failure> {
 /// The costs of the objects of this isolate so far, as JSON.
 pub fn costs() -> String {
     costs_text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overloaded_object_is_not_called_again() {
+        let error = CallError::classified("too many requests".into(), true, true);
+        assert_eq!(error, CallError::Overloaded("too many requests".into()));
+        assert!(!error.allows_retry(0, 4));
+    }
+
+    #[test]
+    fn what_the_platform_has_repeated_is_sent_once_more() {
+        let error = CallError::classified("Network connection lost.".into(), false, true);
+        assert_eq!(error, CallError::Retryable("Network connection lost.".into()));
+        assert!(error.allows_retry(0, 4) && !error.allows_retry(1, 4) && !error.allows_retry(0, 0));
+    }
+
+    #[test]
+    fn other_failures_are_retried_up_to_the_maximum() {
+        let failed = CallError::classified("the Wasm instance died".into(), false, false);
+        let timed_out = CallError::TimedOut { object: "default".into(), timeout_ms: 10 };
+        for error in [failed, timed_out] {
+            assert!(error.allows_retry(3, 4) && !error.allows_retry(4, 4));
+        }
+        let malformed = CallError::Malformed { object: "default".into(), detail: "expected value".into() };
+        assert!(!malformed.allows_retry(0, 4));
+    }
 }

@@ -4,10 +4,11 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::execution::schedules::{call_scheduler, configure};
+use crate::execution::schedules::configure;
+use crate::objects::protocol::call;
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot;
-use crate::objects::schedules::messages::{Ask as SchedulerAsk, Reply as SchedulerReply};
+use crate::objects::schedules::messages::{Past, ReadPast, Schedules};
 use crate::platform::{clock, log_event, zones};
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::time::{Timestamp, as_text};
@@ -152,11 +153,9 @@ impl Document for Schedule {
 
     async fn extras(caller: &Caller, id: Option<&str>) -> Result<Self::Extras, Problem> {
         let Some(id) = id else { return Ok(None) };
-        let ask = SchedulerAsk::Past { schedule: id.into() };
-        match call_scheduler(&caller.principal.tenant, &ask).await.map_err(internal)? {
-            SchedulerReply::Past(past) => Ok(Some(past)),
-            _ => Err(Problem::internal("unexpected reply from the scheduler")),
-        }
+        let scheduler = Schedules::of(&caller.principal.tenant);
+        let Past::Past(past) = call(&scheduler, &ReadPast { schedule: id.into() }).await.map_err(internal)?;
+        Ok(Some(past))
     }
 
     async fn accept(call: &Call, caller: &Caller, id: &str, body: &str) -> Result<(Self, Self::Extras), Problem> {

@@ -4,10 +4,11 @@
 use futures_util::{StreamExt, stream};
 
 use crate::execution::location_hint;
-use crate::execution::schedules::{call_scheduler, configure};
+use crate::execution::schedules::configure;
 use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
+use crate::objects::protocol::call;
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::objects::schedules::messages::{Ask, Reply, Run, RunReport};
+use crate::objects::schedules::messages::{ClaimRuns, DueRuns, Run, RunReport, Schedules};
 use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::canonical;
@@ -32,9 +33,7 @@ const MAX_CONCURRENT: usize = 8;
 pub async fn run(tenant: &TenantId) -> Result<(), Failure> {
     let mut ran = Vec::new();
     loop {
-        let Reply::Runs(runs) = call_scheduler(tenant, &Ask::Run { ran }).await? else {
-            return Err(Failure("unexpected reply from the scheduler".into()));
-        };
+        let DueRuns::Runs(runs) = call(&Schedules::of(tenant), &ClaimRuns { ran }).await?;
         if runs.is_empty() {
             return Ok(());
         }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::objects::protocol::{Address, Done, Object, requests};
+use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::version::Generation;
@@ -9,15 +11,57 @@ use narthex_core::registry::revision::Revision;
 use narthex_core::schedules::next_run::{MissedRuns, Plan};
 use narthex_core::schedules::run_state::{ClaimedRun, PastRun, RunOutcome};
 
+pub struct Schedules;
+
+impl Object for Schedules {
+    const KIND: Kind = Kind::Schedules;
+}
+
+impl Schedules {
+    pub fn of(tenant: &TenantId) -> Address<Self> {
+        Address::new(tenant.object())
+    }
+}
+
+requests! {
+    pub enum Ask of Schedules {
+        "configure": Configure => Done, Handle, |_| CALL_TIMEOUT_MS;
+        "run": ClaimRuns => DueRuns, Handle, |_| CALL_TIMEOUT_MS;
+        "past": ReadPast => Past, Handle, |_| CALL_TIMEOUT_MS;
+    }
+    units {}
+}
+
+/// All schedules of the tenant, as configured under this revision.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Configure {
+    pub tenant: TenantId,
+    pub revision: Revision,
+    pub schedules: Vec<ScheduleConfig>,
+}
+
+/// Reports finished runs, and claims those that are due.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ClaimRuns {
+    pub ran: Vec<RunReport>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ask {
-    /// All schedules of the tenant, as configured under this revision.
-    Configure { tenant: TenantId, revision: Revision, schedules: Vec<ScheduleConfig> },
-    /// Reports finished runs, and claims those that are due.
-    Run { ran: Vec<RunReport> },
-    /// The past runs of a schedule.
-    Past { schedule: String },
+pub enum DueRuns {
+    Runs(Vec<Run>),
+}
+
+/// Reads the past runs of a schedule.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadPast {
+    pub schedule: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Past {
+    Past(Vec<PastRun>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,27 +101,13 @@ pub struct RunReport {
     pub later: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reply {
-    Done,
-    Runs(Vec<Run>),
-    Past(Vec<PastRun>),
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use serde_json::json;
+    use super::Ask;
+    use crate::objects::wire_tests::assert_pinned;
 
-    // Other versions of the Worker send and read these forms during a deployment.
     #[test]
-    fn a_schedule_is_configured_under_a_revision_and_its_generation() {
-        let sent = json!({"configure": {"tenant": "default", "revision": 3, "schedules": [
-            {"id": "a", "version": 1_764_547_200_123_001_u64, "plan": {"every": {"seconds": 60, "from": 0}},
-             "missed": "skip", "enabled": true}
-        ]}});
-        let ask: Ask = serde_json::from_value(sent.clone()).unwrap();
-        assert_eq!(serde_json::to_value(&ask).unwrap(), sent);
+    fn other_versions_read_the_messages() {
+        assert_pinned::<Ask>(include_str!("wire.json"));
     }
 }

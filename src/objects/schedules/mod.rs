@@ -10,9 +10,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use wasm_bindgen::prelude::*;
+use wasm_bindgen::JsValue;
 
-use crate::objects::reply;
+use crate::objects::protocol::Done;
+use crate::objects::shell::{Handle, Shell, WrittenAnswer, durable_object};
 use crate::platform::objects::{self, Kind};
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks, zones};
@@ -21,7 +22,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::registry::revision::Revision;
 use narthex_core::schedules::run_state::{ClaimedRun, RunState};
 
-use messages::{Ask, Reply, Run, RunReport, ScheduleConfig};
+use messages::{Ask, ClaimRuns, Configure, DueRuns, Past, ReadPast, Run, RunReport, ScheduleConfig};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS schedules (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, \
                       book TEXT NOT NULL) STRICT, WITHOUT ROWID";
@@ -35,31 +36,12 @@ struct Inner {
     alarm_at: Cell<Option<Timestamp>>,
 }
 
-#[wasm_bindgen]
-pub struct Scheduler(Rc<Inner>);
+durable_object!(Scheduler: Inner);
 
-#[wasm_bindgen]
-impl Scheduler {
-    #[wasm_bindgen(constructor)]
-    pub fn new(state: &JsValue, _env: &JsValue) -> Result<Scheduler, JsValue> {
-        let inner = Inner::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
-        Ok(Self(Rc::new(inner)))
-    }
+impl Shell for Inner {
+    type Message = Ask;
 
-    /// `message` is an [`Ask`].
-    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
-        let ask: Ask = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
-        tasks::turn(|| reply(self.0.answer(ask)))
-    }
-
-    pub fn alarm(&self) -> Result<(), JsValue> {
-        self.0.alarm_at.set(None);
-        tasks::turn(|| self.0.settle()).map_err(|failure| js_sys::Error::new(&failure.0).into())
-    }
-}
-
-impl Inner {
-    fn open(state: &JsValue) -> Result<Self, Failure> {
+    fn open(state: &JsValue, _env: &JsValue) -> Result<Rc<Self>, Failure> {
         let sql = Sql::of(state, Kind::Schedules);
         sql.run(CREATE, &[])?;
         let (mut states, mut tenant) = (BTreeMap::new(), None);
@@ -67,39 +49,54 @@ impl Inner {
             tenant = row.text(1).map(TenantId::from_stored);
             states.insert(row.text(0).unwrap_or_default(), serde_json::from_str(&row.text(2).unwrap_or_default())?);
         }
-        Ok(Self {
+        Ok(Rc::new(Self {
             sql,
             states: RefCell::new(states),
             tenant: RefCell::new(tenant),
             revision: Cell::new(Revision::INITIAL),
             alarm_at: Cell::new(None),
-        })
+        }))
     }
 
-    fn answer(&self, ask: Ask) -> Result<Reply, Failure> {
-        match ask {
-            Ask::Configure { tenant, revision, schedules } => {
-                if revision >= self.revision.get() {
-                    self.revision.set(revision);
-                    *self.tenant.borrow_mut() = Some(tenant);
-                    self.configure(schedules)?;
-                }
-                self.settle()?;
-                Ok(Reply::Done)
-            }
-            Ask::Run { ran } => {
-                self.record_reports(ran)?;
-                let runs = self.claim()?;
-                self.settle()?;
-                Ok(Reply::Runs(runs))
-            }
-            Ask::Past { schedule } => {
-                let states = self.states.borrow();
-                Ok(Reply::Past(states.get(&schedule).map(|state| state.past.clone()).unwrap_or_default()))
-            }
+    fn answer(self: &Rc<Self>, ask: Ask) -> WrittenAnswer {
+        ask.dispatch(&**self)
+    }
+
+    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+        self.alarm_at.set(None);
+        self.settle().map(|()| Done::Done).into()
+    }
+}
+
+impl Handle<Configure> for &Inner {
+    fn handle(self, Configure { tenant, revision, schedules }: Configure) -> Result<Done, Failure> {
+        if revision >= self.revision.get() {
+            self.revision.set(revision);
+            *self.tenant.borrow_mut() = Some(tenant);
+            self.configure(schedules)?;
         }
+        self.settle()?;
+        Ok(Done::Done)
     }
+}
 
+impl Handle<ClaimRuns> for &Inner {
+    fn handle(self, ClaimRuns { ran }: ClaimRuns) -> Result<DueRuns, Failure> {
+        self.record_reports(ran)?;
+        let runs = self.claim()?;
+        self.settle()?;
+        Ok(DueRuns::Runs(runs))
+    }
+}
+
+impl Handle<ReadPast> for &Inner {
+    fn handle(self, ReadPast { schedule }: ReadPast) -> Result<Past, Failure> {
+        let states = self.states.borrow();
+        Ok(Past::Past(states.get(&schedule).map(|state| state.past.clone()).unwrap_or_default()))
+    }
+}
+
+impl Inner {
     fn store_state(&self, id: &str, state: &RunState) -> Result<(), Failure> {
         self.sql.run(
             "INSERT INTO schedules (id, tenant, book) VALUES (?, ?, ?) \
