@@ -12,10 +12,12 @@ use futures_util::future::{join_all, select};
 use futures_util::stream::FuturesUnordered;
 
 use crate::auth::key_sets;
-use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
+use crate::objects::contexts::client::{call_store, call_under};
+use crate::objects::contexts::messages::{ClaimReply, ClaimWork, Contexts, Stale, Sweep, SweepReply, Work};
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
+use crate::objects::reply::Reply;
 use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::audit::Actor;
@@ -26,7 +28,7 @@ use narthex_core::base::tenant_id::TenantId;
 use super::deliveries;
 use super::schedules;
 use super::selection;
-use super::{WaitingClient, location_hint, work_on};
+use super::{WaitingClient, work_on};
 use crate::objects::lanes::client::is_gated;
 use crate::transport::mcp::catalogue_refresh;
 
@@ -123,7 +125,7 @@ async fn claim(
         stores.extend(snapshot.stores.iter().copied().filter(|other| *other != store));
     }
     for store in stores {
-        let name = store.object_name(tenant);
+        let address = Contexts::of(tenant, store);
         loop {
             let gated = snapshot
                 .services
@@ -133,12 +135,11 @@ async fn claim(
             // Contexts for an unavailable service would be claimed and put back again and again.
             let (mut without, again_at) = selection::unavailable_services(&snapshot, clock::now());
             without.extend(at_queue_limit(queued));
-            let claim = Ask::Claim { lease_ms: settings::timing().lease_ms, gated: gated.collect(), without, again_at };
-            let message = Message { revision: snapshot.revision, ask: claim };
-            match objects::send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await? {
-                Reply::Leased(work) | Reply::Offered(work) => return Ok(Some((*work, snapshot))),
-                Reply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await?,
-                _ => break,
+            let claim = ClaimWork { lease_ms: settings::timing().lease_ms, gated: gated.collect(), without, again_at };
+            match call_under(&address, snapshot.revision, &claim).await? {
+                Reply(Ok(ClaimReply::Leased(work) | ClaimReply::Offered(work))) => return Ok(Some((*work, snapshot))),
+                Reply(Ok(ClaimReply::Nothing)) => break,
+                Reply(Err(Stale::Stale { .. })) => snapshot = snapshot::refreshed(tenant).await?,
             }
         }
     }
@@ -200,12 +201,11 @@ async fn close(tenant: &TenantId) -> Result<(), Failure> {
 async fn sweep_tenant(tenant: &TenantId) -> Result<Vec<(TenantId, StoreId)>, Failure> {
     let snapshot = snapshot::refreshed(tenant).await?;
     let sweeps = snapshot.stores.iter().map(|store| {
-        let name = store.object_name(tenant);
-        let message = Message { revision: snapshot.revision, ask: Ask::Sweep };
+        let address = Contexts::of(tenant, *store);
         async move {
-            match objects::send(Kind::Contexts, &name, "", &message, CALL_TIMEOUT_MS).await {
-                Ok(Reply::Waits) => return Some((tenant.clone(), *store)),
-                Ok(_) => {}
+            match call_store(&address, &Sweep).await {
+                Ok(SweepReply::Waits) => return Some((tenant.clone(), *store)),
+                Ok(SweepReply::Done) => {}
                 Err(failure) => {
                     log_event!(StoreNotSwept, tenant = tenant, store = *store, detail = &failure);
                 }

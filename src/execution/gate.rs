@@ -3,7 +3,8 @@
 //! A context in the wait queue is `queued`, and offered to the worker that waits for its permit. The worker renews the
 //! offer and the lease, if it has one. If the worker dies, the store offers the context to another.
 
-use crate::objects::contexts::messages::{Ask, Reply, Work};
+use crate::objects::contexts::client::call_with_retry;
+use crate::objects::contexts::messages::{ChangeReply, PutBack, Refuse, Work};
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{Failure, clock, log_event, random, settings};
 use narthex_core::base::tenant_id::TenantId;
@@ -12,7 +13,7 @@ use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 
-use super::{Completion, Timings, WaitOutcome, WaitingClient, call_with_retry, with_renewal};
+use super::{Completion, Timings, WaitOutcome, WaitingClient, with_renewal};
 use crate::objects::lanes::client::{self as lanes, AcquireResult, Permit, PermitRequest};
 
 pub enum Gate {
@@ -112,8 +113,9 @@ fn error(code: ErrorCode, message: &str, entry: &Entry) -> ContextError {
 }
 
 async fn put_back(tenant: &TenantId, work: &Work, until: Option<Timestamp>) -> Result<(), Failure> {
-    let put_back = Ask::PutBack { id: work.admission.id.clone(), until };
-    call_with_retry(tenant, &work.admission.id, put_back).await.map(drop)
+    let id = &work.admission.id;
+    call_with_retry(tenant, id, &PutBack { id: id.clone(), until }).await?;
+    Ok(())
 }
 
 async fn refuse(
@@ -126,11 +128,13 @@ async fn refuse(
         return Ok(Gate::Refused(error));
     }
     let id = &work.admission.id;
-    match call_with_retry(tenant, id, Ask::Refuse { id: id.clone(), error }).await? {
-        Reply::Changed { view, ended: true } => {
+    match call_with_retry(tenant, id, &Refuse { id: id.clone(), error }).await? {
+        ChangeReply::Changed { view, ended: true } => {
             waiter.answer(WaitOutcome::Ended(Completion { view, result: None, timings: Timings::default() }));
         }
-        _ => waiter.answer(WaitOutcome::Continues),
+        ChangeReply::Changed { ended: false, .. } | ChangeReply::Refused { .. } | ChangeReply::Nothing => {
+            waiter.answer(WaitOutcome::Continues)
+        }
     }
     Ok(Gate::Blocked)
 }

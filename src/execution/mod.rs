@@ -15,7 +15,6 @@ mod redaction;
 mod retry;
 pub mod schedules;
 mod selection;
-mod store;
 mod waiting_client;
 pub mod write_behind;
 
@@ -24,9 +23,11 @@ use std::rc::Rc;
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::{Ask, Reply, Work};
+use crate::objects::contexts::client::{call_store, call_with_retry, call_with_revision};
+use crate::objects::contexts::messages::{Commit, CommitReply, Contexts, Lease, LeaseReply, Renew, RenewReply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
+use crate::platform::objects::CallError;
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
@@ -42,7 +43,6 @@ use gate::Gate;
 use selection::Selection;
 
 pub use attempt::resolve_destination;
-pub use store::{call_store, call_with_retry, call_with_revision, is_store_of, location_hint};
 pub use waiting_client::{WaitOutcome, WaitingClient};
 
 /// The path where services call back.
@@ -86,11 +86,10 @@ async fn with_renewal<T>(
         if clock::now() < renew_at {
             continue;
         }
-        let renew = Ask::Renew { id: admission.id.clone(), hold, lease_ms };
-        match call_store(tenant, &admission.id, renew).await {
+        match renew(tenant, admission, hold, lease_ms).await {
             // Cancelled, or the lease is lost: the result of this attempt no longer counts.
-            Ok(Reply::Renewed { cancel: true } | Reply::Nothing) => return None,
-            Ok(_) => {}
+            Ok(RenewReply::Renewed { cancel: true } | RenewReply::Nothing) => return None,
+            Ok(RenewReply::Renewed { cancel: false }) => {}
             Err(failure) => {
                 log_event!(LeaseNotRenewed, tenant = tenant, context = &admission.id, detail = &failure);
             }
@@ -100,6 +99,11 @@ async fn with_renewal<T>(
         }
         renew_at = clock::now().plus_ms(renew_ms);
     }
+}
+
+async fn renew(tenant: &TenantId, admission: &Admission, hold: Hold, lease_ms: u64) -> Result<RenewReply, CallError> {
+    let store = Contexts::holding(tenant, &admission.id)?;
+    call_store(&store, &Renew { id: admission.id.clone(), hold, lease_ms }).await
 }
 
 /// A context that is leased or offered to this worker.
@@ -198,9 +202,9 @@ impl Worker {
             return Ok(Some(lease));
         }
         let id = &self.work.admission.id;
-        let lease = Ask::Lease { id: id.clone(), lease_ms: settings::timing().lease_ms };
-        match call_with_revision(&self.tenant, id, &mut self.snapshot.clone(), lease).await {
-            Ok(Reply::Leased(leased)) if !leased.hold.is_offered() => {
+        let lease = Lease { id: id.clone(), lease_ms: settings::timing().lease_ms };
+        match call_with_revision(&self.tenant, id, &mut self.snapshot.clone(), &lease).await {
+            Ok(LeaseReply::Leased(leased)) if !leased.hold.is_offered() => {
                 self.work = *leased;
                 Ok(self.work.hold.lease())
             }
@@ -283,17 +287,17 @@ async fn commit(
 ) -> Result<Option<u64>, Failure> {
     let before = clock::now();
     let AttemptResult { report, result, .. } = attempted;
-    let commit = Ask::Commit { id: id.clone(), report, result, stays_ms };
-    // The result is not copied, as it may be large and many may be in progress.
-    let (reply, commit) = store::call_keeping_request(tenant, id, commit).await?;
-    let result = if let Ask::Commit { result, .. } = commit { result } else { None };
+    let commit = Commit { id: id.clone(), report, result, stays_ms };
+    let reply = call_with_retry(tenant, id, &commit).await?;
     timings.commit += clock::now().since(before);
     match reply {
-        Reply::Committed { retry_ms: Some(ms), .. } => return Ok(Some(ms)),
-        Reply::Committed { view, ended: true, .. } => {
-            waiter.answer(WaitOutcome::Ended(Completion { view, result, timings }))
+        CommitReply::Committed { retry_ms: Some(ms), .. } => return Ok(Some(ms)),
+        CommitReply::Committed { view, ended: true, .. } => {
+            waiter.answer(WaitOutcome::Ended(Completion { view, result: commit.result, timings }))
         }
-        _ => waiter.answer(WaitOutcome::Continues),
+        CommitReply::Committed { ended: false, .. } | CommitReply::Refused { .. } => {
+            waiter.answer(WaitOutcome::Continues)
+        }
     }
     Ok(None)
 }

@@ -3,7 +3,10 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::{Ask, CallbackReport, Reply};
+use crate::objects::contexts::client::{call_store, call_with_retry};
+use crate::objects::contexts::messages::{
+    AwaitInput, CallBack, CallbackReport, ChangeReply, Contexts, InputReply, RequestInput,
+};
 use crate::platform::{Failure, clock, settings};
 use crate::transport::observer::{CallObserver, Notification};
 use narthex_core::base::id::ContextId;
@@ -11,7 +14,6 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::LeaseNumber;
 
 use super::notifications::Publisher;
-use super::store::{call_store, call_with_retry};
 use super::waiting_client::{Client, WaitOutcome};
 
 /// How long one request for the answer to an input request waits at the store, in milliseconds.
@@ -59,18 +61,19 @@ impl CallObserver for Observer<'_> {
 
     async fn request_input(&self, request: Box<RawValue>) -> Result<Option<Box<RawValue>>, Failure> {
         let (id, lease) = (self.id, self.lease);
-        let asked = call_with_retry(self.tenant, id, Ask::AskFor { id: id.clone(), lease, request }).await?;
-        if !matches!(asked, Reply::Changed { .. }) {
-            return Ok(None);
+        match call_with_retry(self.tenant, id, &RequestInput { id: id.clone(), lease, request }).await? {
+            ChangeReply::Changed { .. } => {}
+            ChangeReply::Refused { .. } | ChangeReply::Nothing => return Ok(None),
         }
         // A waiting client finds the input request at the store.
         self.client.answer(WaitOutcome::Continues);
+        let store = Contexts::holding(self.tenant, id)?;
+        let wait = AwaitInput { id: id.clone(), lease, milliseconds: WAIT_MS };
         loop {
-            let hear = Ask::Hear { id: id.clone(), lease, milliseconds: WAIT_MS };
-            match call_store(self.tenant, id, hear).await {
-                Ok(Reply::Heard { input: Some(input) }) => return Ok(Some(input)),
-                Ok(Reply::Heard { input: None }) => {}
-                Ok(_) => return Ok(None),
+            match call_store(&store, &wait).await {
+                Ok(InputReply::Heard { input: Some(input) }) => return Ok(Some(input)),
+                Ok(InputReply::Heard { input: None }) => {}
+                Ok(InputReply::Nothing) => return Ok(None),
                 Err(_) => clock::pause(settings::timing().input_retry_ms).await,
             }
         }
@@ -79,7 +82,8 @@ impl CallObserver for Observer<'_> {
     async fn progress(&self, data: Box<RawValue>) {
         let (id, lease) = (self.id, self.lease);
         let callback = CallbackReport::Beat { lease_ms: None, progress: Some(data) };
-        // The next progress replaces it.
-        let _ = call_store(self.tenant, id, Ask::CallBack { id: id.clone(), lease, callback }).await;
+        let Ok(store) = Contexts::holding(self.tenant, id) else { return };
+        // If it is lost, the next progress replaces it.
+        let _ = call_store(&store, &CallBack { id: id.clone(), lease, callback }).await;
     }
 }

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::{Ask, Reply, Work};
+use crate::objects::contexts::client::{call_with_retry, call_with_revision};
+use crate::objects::contexts::messages::{Admit, AdmitReply, Record, Work};
 use crate::objects::contexts::view;
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
@@ -17,10 +18,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::{Admission, Head};
 
-use super::{
-    AttemptResult, Completion, Timings, WaitOutcome, WaitingClient, attempt, call_with_retry, call_with_revision,
-    cancelled, commit, with_renewal,
-};
+use super::{AttemptResult, Completion, Timings, WaitOutcome, WaitingClient, attempt, cancelled, commit, with_renewal};
 
 /// The first and only lease. The store that is to admit the context gives it the same number.
 const LEASE: LeaseNumber = LeaseNumber::FIRST;
@@ -79,7 +77,7 @@ pub async fn run(
 
 /// Admits the running context, under the lease that its worker already holds.
 async fn admit(tenant: &TenantId, work: &Work, snapshot: &mut Rc<Snapshot>) -> Result<(), Failure> {
-    let admit = Ask::Admit {
+    let admit = Admit {
         admission: Box::new(work.admission.clone()),
         parameters: work.parameters.clone(),
         lease_ms: Some(settings::timing().lease_ms),
@@ -87,9 +85,11 @@ async fn admit(tenant: &TenantId, work: &Work, snapshot: &mut Rc<Snapshot>) -> R
         show: false,
         claim: None,
     };
-    match call_with_revision(tenant, &work.admission.id, snapshot, admit).await? {
-        Reply::Admitted { lease: Some(LEASE), .. } => Ok(()),
-        _ => Err(Failure("a context that runs could not be admitted".into())),
+    match call_with_revision(tenant, &work.admission.id, snapshot, &admit).await? {
+        AdmitReply::Admitted { lease: Some(LEASE), .. } => Ok(()),
+        AdmitReply::Admitted { .. } | AdmitReply::Taken | AdmitReply::Replayed { .. } | AdmitReply::KeyReused => {
+            Err(Failure("a context that runs could not be admitted".into()))
+        }
     }
 }
 
@@ -107,6 +107,7 @@ async fn record(
     let timings = Timings { upstream, ..Timings::default() };
     waiter.answer(WaitOutcome::Ended(Completion { view: view::to_view(&head)?, result: result.clone(), timings }));
     let id = admission.id.clone();
-    let record = Ask::Record { admission: Box::new(admission), parameters, report, result };
-    call_with_retry(tenant, &id, record).await.map(drop)
+    let record = Record { admission: Box::new(admission), parameters, report, result };
+    call_with_retry(tenant, &id, &record).await?;
+    Ok(())
 }

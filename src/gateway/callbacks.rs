@@ -7,8 +7,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::auth;
-use crate::execution::{call_store, call_with_revision};
-use crate::objects::contexts::messages::{Ask, CallbackReport, ContextDetails, Reply};
+use crate::objects::contexts::client::{call_store, call_with_revision};
+use crate::objects::contexts::messages::{CallBack, CallbackReply, CallbackReport, ContextDetails, Contexts, Get};
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use narthex_core::base::id::ContextId;
@@ -49,27 +49,27 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
             outcome(&snapshot, &found, body.into_bytes())?
         }
     };
-    match call_store(tenant, &id, Ask::CallBack { id: id.clone(), lease, callback }).await.map_err(internal)? {
-        Reply::CalledBack { status, counts: true } => {
+    let store = Contexts::holding(tenant, &id).map_err(internal)?;
+    match call_store(&store, &CallBack { id: id.clone(), lease, callback }).await.map_err(internal)? {
+        CallbackReply::CalledBack { status, counts: true } => {
             // Its connection can take other work now.
             if let Some(entry) = connected {
                 lanes::withdraw(tenant, entry, &id, false).await;
             }
             Answer::json(200, &json!({"id": id, "status": status}))
         }
-        Reply::CalledBack { .. } => Err(Problem::new(
+        CallbackReply::CalledBack { counts: false, .. } => Err(Problem::new(
             Code::Conflict,
             "This callback is no longer valid: the context has ended, or another attempt has begun. Stop working on it.",
         )),
-        _ => Err(unknown()),
+        CallbackReply::Nothing => Err(unknown()),
     }
 }
 
 async fn found(tenant: &TenantId, id: &ContextId, mut snapshot: Rc<Snapshot>) -> Result<Box<ContextDetails>, Problem> {
-    match call_with_revision(tenant, id, &mut snapshot, Ask::Get { id: id.clone() }).await.map_err(internal)? {
-        Reply::Context(found) => Ok(found),
-        _ => Err(unknown()),
-    }
+    let get = Get { id: id.clone() };
+    let reply = call_with_revision(tenant, id, &mut snapshot, &get).await.map_err(internal)?;
+    reply.found().ok_or_else(unknown)
 }
 
 /// Reads a result, an error or a request for input as a response of the service.

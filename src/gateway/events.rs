@@ -6,8 +6,8 @@ use wasm_bindgen::JsValue;
 
 use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::auth::{self, Age};
-use crate::execution::{call_with_revision, is_store_of};
-use crate::objects::contexts::messages::{Ask as StoreAsk, Reply as StoreReply};
+use crate::objects::contexts::client::{call_store, call_with_revision, is_store_of};
+use crate::objects::contexts::messages::{Contexts, Flush, Get};
 use crate::objects::events::messages::{Ask, Form, Open, Reply, Viewer, shard_name};
 use crate::objects::registry::snapshot;
 use crate::platform::http::Headers;
@@ -267,8 +267,8 @@ pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
         return open_context(call, viewer, &id, (delivery, Some(watched))).await;
     }
     // The list includes events that are still on their way to the hub.
-    let mut snapshot = caller.snapshot.clone();
-    call_with_revision(&viewer.tenant, &id, &mut snapshot, StoreAsk::Flush).await.map_err(internal)?;
+    let store = Contexts::holding(&viewer.tenant, &id).map_err(internal)?;
+    call_store(&store, &Flush).await.map_err(internal)?;
     let since = Timestamp(created_at.0.saturating_sub(CLOCKS_DIFFER_MS));
     let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
     list(call, &caller, viewer, filter, Some(since)).await
@@ -280,11 +280,10 @@ async fn seen_by(viewer: &Viewer, id: &ContextId) -> Result<Timestamp, Problem> 
     if !is_store_of(&viewer.tenant, id, &mut snapshot).await.map_err(internal)? {
         return Err(Problem::not_found("context"));
     }
-    let get = StoreAsk::Get { id: id.clone() };
-    match call_with_revision(&viewer.tenant, id, &mut snapshot, get).await.map_err(internal)? {
-        StoreReply::Context(found) if found.owner == viewer.principal || viewer.sees_all => Ok(found.created_at),
-        _ => Err(Problem::not_found("context")),
-    }
+    let get = Get { id: id.clone() };
+    let found = call_with_revision(&viewer.tenant, id, &mut snapshot, &get).await.map_err(internal)?.found();
+    let visible = found.filter(|found| found.owner == viewer.principal || viewer.sees_all);
+    visible.map(|found| found.created_at).ok_or_else(|| Problem::not_found("context"))
 }
 
 async fn open_context(

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::{Ask, Message, Query, Reply};
-use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
+use crate::objects::contexts::client::call_under_any;
+use crate::objects::contexts::messages::{Contexts, ListReply, Query};
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::status::Status;
@@ -148,23 +148,15 @@ pub fn page<T: serde::Serialize>(call: &Call, data: &[T], next: Option<String>) 
 /// Asks every store of the tenant at once.
 async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<PagePart<Box<RawValue>>>, Problem> {
     let tenant = &caller.principal.tenant;
-    let asks = caller.snapshot.stores.iter().map(|store| {
-        let name = store.object_name(tenant);
-        let mut message = Message { revision: caller.snapshot.revision, ask: Ask::List(query.clone()) };
-        async move {
-            for _ in 0..3 {
-                match send(Kind::Contexts, &name, "", &message, CALL_TIMEOUT_MS).await? {
-                    Reply::Page { items, cut } => return Ok((items, cut)),
-                    Reply::Stale { revision } => message.revision = revision,
-                    _ => break,
-                }
-            }
-            Err(crate::platform::Failure(format!("{name} returned no list")))
-        }
-    });
+    let revision = caller.snapshot.revision;
+    let lists = caller
+        .snapshot
+        .stores
+        .iter()
+        .map(|store| async move { call_under_any(&Contexts::of(tenant, *store), revision, query).await });
     let mut found = Vec::new();
-    for part in join_all(asks).await {
-        let (items, cut) = part.map_err(internal)?;
+    for part in join_all(lists).await {
+        let ListReply::Page { items, cut } = part.map_err(internal)?;
         let items = items.into_iter().map(|item| (item.id.sort_key().into(), item.view)).collect();
         found.push(PagePart { items, cut });
     }

@@ -48,8 +48,7 @@ impl<T: Serialize> Answer<T> {
     }
 
     pub fn later(reply: impl Future<Output = Result<T, Failure>> + 'static) -> Self {
-        let text = async move { write(reply.await) };
-        Self(WrittenAnswer::Later(text.boxed_local()), PhantomData)
+        Self(WrittenAnswer::later(async move { write(reply.await) }), PhantomData)
     }
 }
 
@@ -60,6 +59,10 @@ pub enum WrittenAnswer {
 }
 
 impl WrittenAnswer {
+    pub fn later(text: impl Future<Output = Result<String, Failure>> + 'static) -> Self {
+        Self::Later(text.boxed_local())
+    }
+
     /// The reply, when it is there.
     pub async fn text(self) -> Result<String, Failure> {
         match self {

@@ -4,8 +4,9 @@ use futures_channel::oneshot;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
-use crate::execution::{Timings, WaitOutcome, WaitingClient, call_with_revision};
-use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
+use crate::execution::{Timings, WaitOutcome, WaitingClient};
+use crate::objects::contexts::client::call_with_revision;
+use crate::objects::contexts::messages::{ContextDetails, Wait};
 use crate::platform::clock;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
@@ -154,26 +155,15 @@ pub(super) async fn wait_in_store(
 ) -> Result<Option<ContextState>, Problem> {
     let milliseconds = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
     let mut snapshot = caller.snapshot.clone();
-    let wait = Ask::Wait { id: id.clone(), milliseconds, to_the_end: false, news_after: None };
-    let reply = call_with_revision(&caller.principal.tenant, id, &mut snapshot, wait);
-    match call.while_good(&caller.principal, RequiredPermissions::ToCreate, reply).await?.map_err(internal)? {
-        Reply::Context(found) => {
-            let ContextDetails { view, parameters, result, ended, run_at, .. } = *found;
-            let (id, timings) = (id.clone(), Timings::default());
-            Ok(Some(ContextState {
-                id,
-                view,
-                parameters,
-                result,
-                ended,
-                run_at,
-                timings,
-                replayed: false,
-                waited: Some(seconds),
-            }))
-        }
-        _ => Ok(None),
-    }
+    let wait = Wait { id: id.clone(), milliseconds, to_the_end: false, news_after: None };
+    let reply = call_with_revision(&caller.principal.tenant, id, &mut snapshot, &wait);
+    let reply = call.while_good(&caller.principal, RequiredPermissions::ToCreate, reply).await?.map_err(internal)?;
+    Ok(reply.found().map(|found| {
+        let ContextDetails { view, parameters, result, ended, run_at, .. } = *found;
+        let (id, timings) = (id.clone(), Timings::default());
+        let (replayed, waited) = (false, Some(seconds));
+        ContextState { id, view, parameters, result, ended, run_at, timings, replayed, waited }
+    }))
 }
 
 /// Waits for an accepted context that is not run by this request.

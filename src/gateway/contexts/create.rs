@@ -4,11 +4,13 @@ use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
-use crate::execution::{gate, location_hint, work_on, write_behind};
-use crate::objects::contexts::messages::{Ask, Message, Reply, Work};
+use crate::execution::{gate, work_on, write_behind};
+use crate::objects::contexts::client::{call_under, call_under_any, has_store};
+use crate::objects::contexts::messages::{Admit, AdmitReply, Contexts, Recall, RecallReply, Stale, Work};
 use crate::objects::lanes::client::{self as lanes, Permit, is_gated};
+use crate::objects::protocol::with_retries;
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
-use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
+use crate::objects::reply::Reply;
 use crate::platform::{clock, log_event, random, settings, tasks};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
@@ -94,6 +96,8 @@ struct Creation<'a> {
     /// The duration of the admission, in milliseconds.
     admit_ms: u64,
 }
+
+type Admitted = Reply<AdmitReply, Stale>;
 
 /// How the context is admitted.
 struct AdmissionPlan {
@@ -189,9 +193,9 @@ impl Creation<'_> {
 
     /// Asks the store to admit the context. Releases the permit if no lease is granted, and leaves the wait queue if
     /// the context is not admitted.
-    async fn admit(&mut self, caller: &Caller, entry: &Entry, plan: &mut AdmissionPlan) -> Result<Reply, Problem> {
+    async fn admit(&mut self, caller: &Caller, entry: &Entry, plan: &mut AdmissionPlan) -> Result<Admitted, Problem> {
         let before = clock::now();
-        let admit = Ask::Admit {
+        let admit = Admit {
             admission: Box::new(plan.admission.clone()),
             parameters: self.parameters.clone(),
             lease_ms: (plan.here && !plan.queued).then(|| settings::timing().lease_ms),
@@ -200,13 +204,13 @@ impl Creation<'_> {
             claim: self.claim.as_ref().map(|(_, claim)| claim.clone()),
         };
         let id = &plan.admission.id;
-        let reply = admit_with_retry(caller, id, admit).await;
+        let reply = admit_with_retry(caller, id, &admit).await;
         self.admit_ms += clock::now().since(before);
-        if !matches!(reply, Ok(Reply::Admitted { lease: Some(_), .. })) {
+        if !matches!(reply, Ok(Reply(Ok(AdmitReply::Admitted { lease: Some(_), .. })))) {
             // Nothing runs under this permit: another call may have it.
             gate::release_unused(plan.permit.take()).await;
         }
-        if plan.queued && !matches!(reply, Ok(Reply::Admitted { .. })) {
+        if plan.queued && !matches!(reply, Ok(Reply(Ok(AdmitReply::Admitted { .. })))) {
             lanes::leave(&caller.principal.tenant, entry, id).await;
         }
         reply
@@ -217,34 +221,39 @@ impl Creation<'_> {
         &mut self,
         caller: &mut Caller,
         plan: AdmissionPlan,
-        reply: Reply,
+        Reply(reply): Admitted,
     ) -> Result<Option<CreationOutput>, Problem> {
         let Self { call, mode, admit_ms, .. } = *self;
         let offers = plan.offers();
         let AdmissionPlan { admission, permit, starts_later, .. } = plan;
-        let created = match reply {
-            Reply::Stale { .. } => {
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(Stale::Stale { .. }) => {
                 caller.snapshot = snapshot::refreshed(&caller.principal.tenant).await.map_err(internal)?;
                 caller.authenticate_again(call).await?;
                 return Ok(None);
             }
-            Reply::Admitted { lease, view } if lease.is_some() || offers => {
+        };
+        let created = match reply {
+            AdmitReply::Admitted { lease, view } if lease.is_some() || offers => {
                 let parameters = std::mem::take(&mut self.parameters);
                 let work = first_attempt(admission, parameters, lease.into());
                 run_here(call, caller, work, permit, view, mode, admit_ms).await?
             }
-            Reply::Admitted { lease: None, .. } if mode.streams && !starts_later => {
+            AdmitReply::Admitted { .. } if mode.streams && !starts_later => {
                 CreationOutput::Stream(stream_context(call, caller, &admission.id, create_permission(&admission)))
             }
-            Reply::Admitted { lease: None, view: Some(view) } => {
+            AdmitReply::Admitted { view: Some(view), .. } => {
                 let accepted = ContextState::accepted(&admission.id, view, &self.parameters, admit_ms);
                 let state = wait_for_context(call, caller, accepted, mode.preference, starts_later).await?;
                 CreationOutput::State(state.running_at(self.new.run_at))
             }
-            Reply::Replayed { id } => replay(call, caller, &id, mode).await?,
-            Reply::KeyReused => return Err(key_reused()),
-            Reply::Taken => return Ok(None),
-            _ => return Err(Problem::internal("unexpected reply from the store")),
+            AdmitReply::Admitted { view: None, .. } => {
+                return Err(Problem::internal("the store did not show an admitted context"));
+            }
+            AdmitReply::Replayed { id } => replay(call, caller, &id, mode).await?,
+            AdmitReply::KeyReused => return Err(key_reused()),
+            AdmitReply::Taken => return Ok(None),
         };
         Ok(Some(created))
     }
@@ -276,17 +285,16 @@ async fn recall(
     let store = claim.store(call.settings.home_region);
     let tenant = &caller.principal.tenant;
     // A store without contexts has no keys either, and a rejected request must not create it.
-    let store_exists = caller.snapshot.stores.contains(&store)
-        || snapshot::refreshed(tenant).await.map_err(internal)?.stores.contains(&store);
-    if !store_exists {
+    if !has_store(tenant, store, &mut caller.snapshot.clone()).await.map_err(internal)? {
         return Err(problem);
     }
-    let name = store.object_name(tenant);
-    let message = Message { revision: caller.snapshot.revision, ask: Ask::Recall { claim: claim.clone() } };
-    match send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await.map_err(internal)? {
-        Reply::Replayed { id } => replay(call, caller, &id, mode).await,
-        Reply::KeyReused => Err(key_reused()),
-        _ => Err(problem),
+    let recall = Recall { claim: claim.clone() };
+    // The context of a key does not depend on the revision.
+    let recalled = call_under_any(&Contexts::of(tenant, store), caller.snapshot.revision, &recall).await;
+    match recalled.map_err(internal)? {
+        RecallReply::Replayed { id } => replay(call, caller, &id, mode).await,
+        RecallReply::KeyReused => Err(key_reused()),
+        RecallReply::Nothing => Err(problem),
     }
 }
 
@@ -310,14 +318,9 @@ async fn replay(
 }
 
 /// Admits a context, and asks once more if the first reply was lost: the store recognizes the id.
-async fn admit_with_retry(caller: &Caller, id: &ContextId, admit: Ask) -> Result<Reply, Problem> {
-    let store = id.store().ok_or_else(|| Problem::internal("the context id names no store"))?;
-    let name = store.object_name(&caller.principal.tenant);
-    let message = Message { revision: caller.snapshot.revision, ask: admit };
-    match send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await {
-        Ok(reply) => Ok(reply),
-        Err(_) => send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await.map_err(internal),
-    }
+async fn admit_with_retry(caller: &Caller, id: &ContextId, admit: &Admit) -> Result<Admitted, Problem> {
+    let store = Contexts::holding(&caller.principal.tenant, id).map_err(internal)?;
+    with_retries(1, || call_under(&store, caller.snapshot.revision, admit)).await.map_err(internal)
 }
 
 /// Runs a leased or queued context in this Worker, for as long as the client waits and a while beyond.

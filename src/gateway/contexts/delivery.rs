@@ -12,8 +12,9 @@ use wasm_bindgen::JsValue;
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::client_stream::ClientStream;
 use crate::execution::notifications::Notifications;
-use crate::execution::{WaitOutcome, WaitingClient, call_with_revision};
-use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
+use crate::execution::{WaitOutcome, WaitingClient};
+use crate::objects::contexts::client::call_with_revision;
+use crate::objects::contexts::messages::{ContextDetails, Wait};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, settings, tasks};
@@ -194,10 +195,7 @@ impl Follower {
         let id = self.id.clone();
         let to_the_end = published == Some(Status::InputRequired);
         let milliseconds = if published.is_none() { 0 } else { settings::timing().keep_alive_ms };
-        let wait = Ask::Wait { id, milliseconds, to_the_end, news_after: None };
-        match call_with_revision(&self.tenant, &self.id, &mut self.snapshot, wait).await? {
-            Reply::Context(found) => Ok(Some(found)),
-            _ => Ok(None),
-        }
+        let wait = Wait { id, milliseconds, to_the_end, news_after: None };
+        Ok(call_with_revision(&self.tenant, &self.id, &mut self.snapshot, &wait).await?.found())
     }
 }

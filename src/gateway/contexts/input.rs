@@ -2,8 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use crate::execution::call_with_revision;
-use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
+use crate::objects::contexts::client::call_with_revision;
+use crate::objects::contexts::messages::{AnswerInput, ChangeReply, ContextDetails, Get};
 use narthex_core::access::principal::denied;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::{Fault, Object};
@@ -59,7 +59,7 @@ pub async fn input(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, 
     let preference = prefer::parse(call.request.header("prefer"));
     let body = call.json_text().await?;
     let input = read(&body)?;
-    let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    let (id, found) = visible(call, &mut caller, id, |id| Get { id }).await?;
     caller.principal.require(&format!("contexts:create:{}.{}", found.service, found.capability))?;
     let view = submit_input(&mut caller, &id, &found, input).await?;
     let accepted = ContextState::accepted(&id, view, &found.parameters, 0);
@@ -90,10 +90,10 @@ pub async fn submit_input(
         return Err(Problem::invalid(faults));
     }
     let tenant = caller.principal.tenant.clone();
-    let answer = Ask::Answer { id: id.clone(), input: input.to_owned() };
-    match call_with_revision(&tenant, id, &mut caller.snapshot, answer).await.map_err(internal)? {
-        Reply::Changed { view, .. } => Ok(view),
-        Reply::Refused { .. } => Err(no_input_request(found)),
-        _ => Err(Problem::not_found("context")),
+    let answer = AnswerInput { id: id.clone(), input: input.to_owned() };
+    match call_with_revision(&tenant, id, &mut caller.snapshot, &answer).await.map_err(internal)? {
+        ChangeReply::Changed { view, .. } => Ok(view),
+        ChangeReply::Refused { .. } => Err(no_input_request(found)),
+        ChangeReply::Nothing => Err(Problem::not_found("context")),
     }
 }

@@ -11,8 +11,11 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
-use crate::execution::{call_with_revision, is_store_of};
-use crate::objects::contexts::messages::{Ask, CancelOutcome, ContextDetails, Reply};
+use crate::objects::contexts::client::{call_with_revision, is_store_of};
+use crate::objects::contexts::messages::{
+    Cancel, CancelOutcome, CancelReply, ContextDetails, ContextReply, Get, GetOrigin, OriginReply, Wait,
+};
+use crate::objects::contexts::preconditions::{KnownRevision, StoreRequest};
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::settings::Settings;
@@ -38,28 +41,32 @@ pub use create::{create, create_and_wait};
 pub use input::{input, submit_input};
 
 /// The context if the caller has access to it; else the same problem as for an unknown id.
-pub async fn visible(
+pub async fn visible<R>(
     call: &Call,
     caller: &mut Caller,
     id: &str,
-    ask: impl Fn(ContextId) -> Ask,
-) -> Result<(ContextId, Box<ContextDetails>), Problem> {
+    request: impl Fn(ContextId) -> R,
+) -> Result<(ContextId, Box<ContextDetails>), Problem>
+where
+    R: StoreRequest<Fence = KnownRevision, Reply = ContextReply>,
+{
     let id = ContextId::parse(id).ok_or_else(|| Problem::not_found("context"))?;
     let tenant = caller.principal.tenant.clone();
     let revision = caller.snapshot.revision;
     if !is_store_of(&tenant, &id, &mut caller.snapshot).await.map_err(internal)? {
         return Err(Problem::not_found("context"));
     }
-    let reply = call_with_revision(&tenant, &id, &mut caller.snapshot, ask(id.clone())).await.map_err(internal)?;
+    let request = request(id.clone());
+    let reply = call_with_revision(&tenant, &id, &mut caller.snapshot, &request).await.map_err(internal)?;
     if caller.snapshot.revision != revision {
         // The store knew a newer revision, in which the caller's credentials may have ended.
         caller.authenticate_again(call).await?;
     }
-    match reply {
-        Reply::Context(found) if found.owner == caller.principal.principal || caller.principal.sees_all_contexts() => {
-            Ok((id, found))
-        }
-        _ => Err(Problem::not_found("context")),
+    let may_see =
+        |found: &ContextDetails| found.owner == caller.principal.principal || caller.principal.sees_all_contexts();
+    match reply.found().filter(|found| may_see(found)) {
+        Some(found) => Ok((id, found)),
+        None => Err(Problem::not_found("context")),
     }
 }
 
@@ -67,12 +74,12 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
     let preference = prefer::parse(call.request.header("prefer"));
     // HEAD does not wait.
     let seconds = preference.wait_seconds.map(|seconds| seconds.min(MAX_WAIT)).filter(|_| !call.is_head());
-    let (id, mut found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    let (id, mut found) = visible(call, &mut caller, id, |id| Get { id }).await?;
     caller.principal.require("contexts:read")?;
     if let Some(seconds) = seconds.filter(|seconds| *seconds > 0 && !found.ended) {
         let milliseconds = u64::from(seconds) * 1000;
         let (principal, needed) = (caller.principal.clone(), RequiredPermissions::one("contexts:read"));
-        let wait = |id| Ask::Wait { id, milliseconds, to_the_end: true, news_after: None };
+        let wait = |id| Wait { id, milliseconds, to_the_end: true, news_after: None };
         (_, found) = call.while_good(&principal, needed, visible(call, &mut caller, id.as_str(), wait)).await??;
     }
     let result = found.result.as_deref().map(RawValue::get);
@@ -84,12 +91,12 @@ pub async fn get(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Pr
 }
 
 pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer, Problem> {
-    let (id, found) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    let (id, found) = visible(call, &mut caller, id, |id| Get { id }).await?;
     caller.principal.require("contexts:cancel")?;
     let tenant = caller.principal.tenant.clone();
-    let cancel = Ask::Cancel { id: id.clone() };
-    match call_with_revision(&tenant, &id, &mut caller.snapshot, cancel).await.map_err(internal)? {
-        Reply::Cancelled { view, outcome, background } => match outcome {
+    let cancel = Cancel { id: id.clone() };
+    match call_with_revision(&tenant, &id, &mut caller.snapshot, &cancel).await.map_err(internal)? {
+        CancelReply::Cancelled { view, outcome, background } => match outcome {
             CancelOutcome::Now => {
                 if let Some(background) = background {
                     notify_service(call, &caller, id, background);
@@ -101,7 +108,7 @@ pub async fn cancel(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
                 .with("retry-after", "1")),
             CancelOutcome::Ended => Err(Problem::new(Code::Conflict, "The context has already ended.")),
         },
-        _ => Err(Problem::not_found("context")),
+        CancelReply::Nothing => Err(Problem::not_found("context")),
     }
 }
 
@@ -167,14 +174,14 @@ impl Canceller {
 
     /// Cancels a context and notifies its service; nothing if the store does not know the context.
     pub async fn cancel(&self, snapshot: &mut Rc<Snapshot>, id: &ContextId) -> Result<Option<CancelOutcome>, Failure> {
-        match call_with_revision(&self.tenant, id, snapshot, Ask::Cancel { id: id.clone() }).await? {
-            Reply::Cancelled { outcome, background, .. } => {
+        match call_with_revision(&self.tenant, id, snapshot, &Cancel { id: id.clone() }).await? {
+            CancelReply::Cancelled { outcome, background, .. } => {
                 if let Some(background) = background {
                     self.notify(snapshot, id, &background).await;
                 }
                 Ok(Some(outcome))
             }
-            _ => Ok(None),
+            CancelReply::Nothing => Ok(None),
         }
     }
 }
@@ -189,12 +196,12 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
-    let (id, _) = visible(call, &mut caller, id, |id| Ask::Get { id }).await?;
+    let (id, _) = visible(call, &mut caller, id, |id| Get { id }).await?;
     let tenant = caller.principal.tenant.clone();
-    let ask = Ask::Origin { id: id.clone() };
-    let origin = match call_with_revision(&tenant, &id, &mut caller.snapshot, ask).await.map_err(internal)? {
-        Reply::Origin(origin) => origin,
-        _ => return Err(Problem::not_found("context")),
+    let request = GetOrigin { id: id.clone() };
+    let origin = match call_with_revision(&tenant, &id, &mut caller.snapshot, &request).await.map_err(internal)? {
+        OriginReply::Origin(origin) => origin,
+        OriginReply::Nothing => return Err(Problem::not_found("context")),
     };
     if !origin.ended {
         return Err(Problem::new(Code::Conflict, "The context has not ended yet. Wait until it ends, or cancel it."));

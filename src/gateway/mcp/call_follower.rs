@@ -11,9 +11,9 @@ use serde_json::value::RawValue;
 
 use crate::auth;
 use crate::auth::credential_watch::CredentialWatch;
-use crate::execution::call_with_revision;
 use crate::execution::notifications::Notifications;
-use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
+use crate::objects::contexts::client::call_with_revision;
+use crate::objects::contexts::messages::{ContextDetails, Follow};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::streams::Stream;
 use crate::platform::{clock, log_event, settings};
@@ -85,14 +85,10 @@ impl CallFollower {
     async fn next_state(&mut self) -> Result<Box<ContextDetails>, Problem> {
         let StreamPosition { event, asked, .. } = self.position;
         let (id, news_after) = (self.id.clone(), self.progress_token.is_some().then_some(event));
-        let follow = Ask::Follow { id, milliseconds: STORE_WAIT_MS, asked, news_after, taken: false };
-        match call_with_revision(&self.canceller.tenant, &self.id, &mut self.snapshot, follow)
-            .await
-            .map_err(internal)?
-        {
-            Reply::Context(found) => Ok(found),
-            _ => Err(Problem::internal("the store does not know an admitted context")),
-        }
+        let follow = Follow { id, milliseconds: STORE_WAIT_MS, asked, news_after, taken: false };
+        let reply = call_with_revision(&self.canceller.tenant, &self.id, &mut self.snapshot, &follow).await;
+        let found = reply.map_err(internal)?.found();
+        found.ok_or_else(|| Problem::internal("the store does not know an admitted context"))
     }
 
     /// Whether the wait is over: the context has ended, or has a new elicitation.

@@ -1,6 +1,6 @@
 //! Three tools at `/mcp` for clients without tasks: they read the status and the result of a context, and cancel it.
 
-use crate::objects::contexts::messages::{Ask, CancelOutcome, ContextDetails};
+use crate::objects::contexts::messages::{CancelOutcome, ContextDetails, Get, Wait};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
 use narthex_core::http::problem::{Code, Problem};
@@ -82,8 +82,8 @@ pub async fn serve(
 }
 
 async fn call_tool(call: &Call, caller: &mut Caller, name: &str, id: &str, legacy: bool) -> Result<String, Problem> {
-    let get = |id: ContextId| Ask::Get { id };
-    let wait = |id: ContextId| Ask::Wait { id, milliseconds: WAIT_MS, to_the_end: false, news_after: None };
+    let get = |id: ContextId| Get { id };
+    let wait = |id: ContextId| Wait { id, milliseconds: WAIT_MS, to_the_end: false, news_after: None };
     match name {
         CANCEL => {
             caller.principal.require("contexts:cancel")?;

@@ -4,8 +4,9 @@
 
 use serde_json::value::RawValue;
 
-use crate::execution::{Timings, call_with_revision};
-use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
+use crate::execution::Timings;
+use crate::objects::contexts::client::call_with_revision;
+use crate::objects::contexts::messages::{ContextDetails, Follow, Get};
 use crate::platform::clock;
 use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::base::id::ContextId;
@@ -121,8 +122,7 @@ pub async fn continue_call(
     let Some(state) = State::verify(&key, signed, identity, clock::now()) else {
         return Err(Error::Params("The requestState does not belong to this call, or it has expired.".into()));
     };
-    let (id, found) =
-        contexts::visible(call, caller, &state.context, |id| Ask::Get { id }).await.map_err(task_error)?;
+    let (id, found) = contexts::visible(call, caller, &state.context, |id| Get { id }).await.map_err(task_error)?;
     let task = read_task(&found.view)?;
     if !task.asks() || task.question().number != state.question {
         return Err(Error::Params(
@@ -139,12 +139,11 @@ pub async fn continue_call(
 /// latest after `seconds`.
 pub async fn wait_until_accepted(caller: &mut Caller, id: ContextId, seconds: u32) -> Result<CallState, Problem> {
     let milliseconds = u64::from(seconds) * 1000;
-    let follow = Ask::Follow { id: id.clone(), milliseconds, asked: 0, news_after: None, taken: true };
+    let follow = Follow { id: id.clone(), milliseconds, asked: 0, news_after: None, taken: true };
     let tenant = caller.principal.tenant.clone();
-    match call_with_revision(&tenant, &id, &mut caller.snapshot, follow).await.map_err(internal)? {
-        Reply::Context(found) => Ok(CallState::of_found(id, *found)),
-        _ => Err(Problem::internal("the store does not know an admitted context")),
-    }
+    let found = call_with_revision(&tenant, &id, &mut caller.snapshot, &follow).await.map_err(internal)?.found();
+    let found = found.ok_or_else(|| Problem::internal("the store does not know an admitted context"))?;
+    Ok(CallState::of_found(id, *found))
 }
 
 /// Submits responses that came with the first call, as far as they fit the elicitation.
@@ -155,8 +154,7 @@ pub async fn apply_early_responses(
     responses: &RawValue,
     seconds: u32,
 ) -> Result<CallState, Error> {
-    let (id, found) =
-        contexts::visible(call, caller, state.id.as_str(), |id| Ask::Get { id }).await.map_err(task_error)?;
+    let (id, found) = contexts::visible(call, caller, state.id.as_str(), |id| Get { id }).await.map_err(task_error)?;
     submit_and_wait(call, caller, id, found, responses, seconds).await
 }
 
@@ -183,7 +181,7 @@ pub async fn submit_if_open(
     question: usize,
     responses: &RawValue,
 ) -> Result<(), Error> {
-    let (id, found) = contexts::visible(call, caller, context, |id| Ask::Get { id }).await?;
+    let (id, found) = contexts::visible(call, caller, context, |id| Get { id }).await?;
     let task = read_task(&found.view)?;
     if !task.asks() || task.question().number != question || submit(call, caller, &id, &found, responses).await? {
         return Ok(());

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
-use crate::objects::contexts::messages::{Ask, CancelOutcome, ContextDetails};
+use crate::objects::contexts::messages::{CancelOutcome, ContextDetails, Get, Wait};
 use crate::platform::streams::Stream;
 use crate::platform::tasks::keep_running;
 use narthex_core::base::id::ContextId;
@@ -69,7 +69,7 @@ pub async fn serve(
 
 async fn find(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId, Box<ContextDetails>), Error> {
     caller.principal.require("contexts:read")?;
-    let found = contexts::visible(call, caller, id, |id| Ask::Get { id }).await.map_err(task_error)?;
+    let found = contexts::visible(call, caller, id, |id| Get { id }).await.map_err(task_error)?;
     caller.principal.require("contexts:read")?;
     Ok(found)
 }
@@ -82,7 +82,7 @@ async fn cancel(call: &Call, caller: &mut Caller, id: &str) -> Result<String, Er
     if matches!(outcome, Some(CancelOutcome::Ended) | None) {
         return Err(Error::Params("The task has already ended.".into()));
     }
-    let wait = |id| Ask::Wait { id, milliseconds: CANCEL_WAIT_MS, to_the_end: true, news_after: None };
+    let wait = |id| Wait { id, milliseconds: CANCEL_WAIT_MS, to_the_end: true, news_after: None };
     let (_, found) = contexts::visible(call, caller, id.as_str(), wait).await.map_err(task_error)?;
     Ok(result(true, &[&task_json(call, &found)?]))
 }

@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::CredentialWatch;
-use crate::execution::call_with_revision;
-use crate::objects::contexts::messages::{Ask, ContextDetails, Reply};
+use crate::objects::contexts::client::call_with_revision;
+use crate::objects::contexts::messages::{ContextDetails, ContextReply, Get};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
 use crate::platform::sockets::ClientSocket;
@@ -299,9 +299,9 @@ impl NotificationStream {
 
     /// Writes the state of a task; `only_ended`: if it has ended.
     async fn write_task(&mut self, stream: &Stream, id: &ContextId, only_ended: bool) {
-        let get = Ask::Get { id: id.clone() };
-        let reply = call_with_revision(&self.principal.tenant, id, &mut self.snapshot, get).await;
-        let Ok(Reply::Context(found)) = reply else { return };
+        let get = Get { id: id.clone() };
+        let reply = call_with_revision(&self.principal.tenant, id, &mut self.snapshot, &get).await;
+        let Ok(Some(found)) = reply.map(ContextReply::found) else { return };
         if only_ended && !found.ended {
             return;
         }

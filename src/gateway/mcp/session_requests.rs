@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
-use crate::objects::contexts::messages::Ask as StoreAsk;
+use crate::objects::contexts::messages::Get;
 use crate::objects::sessions::messages::{Ask, Reply};
 use crate::platform::streams::Stream;
 use crate::platform::{random, tasks};
@@ -136,7 +136,7 @@ pub async fn cancel(
 }
 
 async fn cancel_context(call: &Call, caller: &mut Caller, context: &str) -> Result<(), Problem> {
-    let (id, _) = contexts::visible(call, caller, context, |id| StoreAsk::Get { id }).await?;
+    let (id, _) = contexts::visible(call, caller, context, |id| Get { id }).await?;
     contexts::Canceller::new(call, caller).cancel(&mut caller.snapshot, &id).await.map(drop).map_err(internal)
 }
 
@@ -160,7 +160,7 @@ pub async fn resume(
     else {
         return Err(unknown());
     };
-    let (id, _) = contexts::visible(call, caller, &begun.context, |id| StoreAsk::Get { id }).await?;
+    let (id, _) = contexts::visible(call, caller, &begun.context, |id| Get { id }).await?;
     let raw = |text: String| RawValue::from_string(text).map_err(|error| Problem::internal(error.to_string()));
     let channel = Channel::resumable(stream, session.clone(), number, turn);
     for (number, text) in events {

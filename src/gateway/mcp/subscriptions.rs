@@ -2,7 +2,7 @@
 //! servers. In the modern revision `subscriptions/listen` opens one, in a legacy session a `GET` request does.
 
 use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
-use crate::objects::contexts::messages::Ask;
+use crate::objects::contexts::messages::Get;
 use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
 use crate::platform::streams::Stream;
 use crate::platform::tasks::keep_running;
@@ -41,7 +41,7 @@ async fn permitted(
     let mut tasks = Vec::new();
     if caller.principal.may("contexts:read") {
         for id in &filter.task_ids {
-            match contexts::visible(call, caller, id, |id| Ask::Get { id }).await.map_err(task_error) {
+            match contexts::visible(call, caller, id, |id| Get { id }).await.map_err(task_error) {
                 Ok((id, _)) => tasks.push(id),
                 // The acknowledgement omits unknown tasks.
                 Err(Error::Params(_)) => {}

@@ -2,8 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use crate::execution::call_with_revision;
-use crate::objects::contexts::messages::{Ask, ContextDetails};
+use crate::objects::contexts::client::call_with_revision;
+use crate::objects::contexts::messages::{ContextDetails, Get, NarrowInput};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Object;
 use narthex_core::http::problem::{Code, Problem};
@@ -73,7 +73,7 @@ pub(super) fn task_error(problem: Problem) -> Error {
 }
 
 async fn find(call: &Call, caller: &mut Caller, id: &str) -> Result<(ContextId, Box<ContextDetails>), Problem> {
-    contexts::visible(call, caller, id, |id| Ask::Get { id }).await
+    contexts::visible(call, caller, id, |id| Get { id }).await
 }
 
 async fn get(
@@ -116,8 +116,8 @@ async fn store_partial(
     let Some(from) = found.input_request.clone() else { return Ok(()) };
     let to = RawValue::from_string(rest).map_err(|error| Problem::internal(error.to_string()))?;
     let tenant = caller.principal.tenant.clone();
-    let ask = Ask::Narrow { id: id.clone(), from, to };
-    call_with_revision(&tenant, id, &mut caller.snapshot, ask).await.map(drop).map_err(internal)
+    let narrow = NarrowInput { id: id.clone(), from, to };
+    call_with_revision(&tenant, id, &mut caller.snapshot, &narrow).await.map(drop).map_err(internal)
 }
 
 async fn update(call: &Call, caller: &mut Caller, id: &str, responses: &RawValue) -> Result<(), Problem> {

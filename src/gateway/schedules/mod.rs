@@ -3,13 +3,13 @@
 
 use futures_util::{StreamExt, stream};
 
-use crate::execution::location_hint;
 use crate::execution::schedules::configure;
-use crate::objects::contexts::messages::{Ask as StoreAsk, Message, Reply as StoreReply};
+use crate::objects::contexts::client::{call_under, call_under_any};
+use crate::objects::contexts::messages::{Admit, AdmitReply, Contexts, Recall, RecallReply, Stale};
 use crate::objects::protocol::call;
 use crate::objects::registry::snapshot::{self, Snapshot};
+use crate::objects::reply::Reply;
 use crate::objects::schedules::messages::{ClaimRuns, DueRuns, Run, RunReport, Schedules};
-use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::canonical;
 use narthex_core::base::id::{ContextId, StoreId};
@@ -92,7 +92,7 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
         admission.id = ContextId::new(store, admission.created_at, random::bytes());
         admission.idempotency_key = Some(key);
         let id = admission.id.clone();
-        let admit = StoreAsk::Admit {
+        let admit = Admit {
             admission: Box::new(admission),
             parameters: serde_json::value::RawValue::from_string(new.parameters.into())
                 .map_err(|error| Problem::internal(error.to_string()))?,
@@ -101,18 +101,15 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
             show: false,
             claim: Some(claim),
         };
-        let message = Message { revision: snapshot.revision, ask: admit };
-        let name = store.object_name(tenant);
-        match send(Kind::Contexts, &name, location_hint(store), &message, CALL_TIMEOUT_MS).await.map_err(internal)? {
-            StoreReply::Admitted { .. } => return Ok(Some(id)),
-            StoreReply::Replayed { id } => return Ok(Some(id)),
-            StoreReply::KeyReused => {
+        match call_under(&Contexts::of(tenant, store), snapshot.revision, &admit).await.map_err(internal)? {
+            Reply(Ok(AdmitReply::Admitted { .. })) => return Ok(Some(id)),
+            Reply(Ok(AdmitReply::Replayed { id })) => return Ok(Some(id)),
+            Reply(Ok(AdmitReply::KeyReused)) => {
                 let detail = "This run was created before the schedule was changed.";
                 return Err(Problem::new(Code::IdempotencyKeyReused, detail));
             }
-            StoreReply::Stale { .. } => snapshot = snapshot::refreshed(tenant).await.map_err(internal)?,
-            StoreReply::Taken => {}
-            _ => return Err(Problem::internal("unexpected reply from the store")),
+            Reply(Ok(AdmitReply::Taken)) => {}
+            Reply(Err(Stale::Stale { .. })) => snapshot = snapshot::refreshed(tenant).await.map_err(internal)?,
         }
     }
     Err(Problem::internal("the registry changes faster than it can be read"))
@@ -128,17 +125,12 @@ async fn made_before(
     if !snapshot.stores.contains(&store) {
         return Ok(None);
     }
-    let mut message = Message { revision: snapshot.revision, ask: StoreAsk::Recall { claim } };
-    for _ in 0..3 {
-        match send(Kind::Contexts, &store.object_name(tenant), location_hint(store), &message, CALL_TIMEOUT_MS).await {
-            Ok(StoreReply::Replayed { id }) => return Ok(Some(id)),
-            // The context of a key does not depend on the revision.
-            Ok(StoreReply::Stale { revision }) => message.revision = revision,
-            Ok(_) => return Ok(None),
-            Err(failure) => return Err(internal(failure)),
-        }
-    }
-    Err(Problem::internal("the registry changes faster than it can be read"))
+    // The context of a key does not depend on the revision.
+    let recalled = call_under_any(&Contexts::of(tenant, store), snapshot.revision, &Recall { claim }).await;
+    Ok(match recalled.map_err(internal)? {
+        RecallReply::Replayed { id } => Some(id),
+        RecallReply::KeyReused | RecallReply::Nothing => None,
+    })
 }
 
 fn origin(schedule: &Schedule, store: StoreId) -> RequestOrigin {

@@ -4,11 +4,13 @@
 //! service. Every reply means "on disk": the platform holds a reply back until the writes before it are durable. The
 //! core (`narthex_core::context_store`) decides; this module passes messages to it and carries out its effects.
 
+pub mod client;
+mod handlers;
 mod list;
 pub mod messages;
-mod preconditions;
+pub mod preconditions;
 mod publish;
-mod requests;
+mod replies;
 mod result_rows;
 mod tables;
 pub mod view;
@@ -19,20 +21,23 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
-use wasm_bindgen::prelude::*;
+use wasm_bindgen::JsValue;
 
-use crate::objects::{registry, reply};
+use crate::objects::protocol::Done;
+use crate::objects::registry;
+use crate::objects::shell::{Answer, Shell, WrittenAnswer, durable_object};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
-use narthex_core::context_store::{self, Effects, StorageError, WaitCondition};
+use narthex_core::context_store::{self, Effects, StorageError};
 use narthex_core::registry::revision::Revision;
 
-use messages::{Ask, Message, Reply};
-use preconditions::Freshness;
+use handlers::Turn;
+use messages::{Admit, Ask, Message, Record, Stale};
+use preconditions::{Fence, Freshness};
 use tables::Tables;
 
 /// Attempts of a store to register with its registry after it stored a context, with increasing pauses.
@@ -58,38 +63,12 @@ struct Store {
     default_days: u64,
 }
 
-#[wasm_bindgen]
-pub struct ContextStore(Rc<Store>);
+durable_object!(ContextStore: Store);
 
-#[wasm_bindgen]
-impl ContextStore {
-    #[wasm_bindgen(constructor)]
-    pub fn new(state: &JsValue, env: &JsValue) -> Result<ContextStore, JsValue> {
-        let store = Store::open(state, env).map_err(|failure| js_sys::Error::new(&failure.0))?;
-        let store = Rc::new(store);
-        store.decide(|_| ());
-        Ok(Self(store))
-    }
+impl Shell for Store {
+    type Message = Message<Ask>;
 
-    /// One message, one reply; answered synchronously unless the reply must wait.
-    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
-        let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
-        let store = self.0.clone();
-        if store.is_current(&message) && !message.ask.waits() {
-            return tasks::turn(|| reply(store.answer(message)));
-        }
-        let answer = tasks::promise(async move { reply(store.answer_later(message).await) });
-        Ok(answer)
-    }
-
-    /// Does not wait: a slow publication must not delay the next alarm.
-    pub fn alarm(&self) {
-        tasks::turn(|| self.0.handle_due(true));
-    }
-}
-
-impl Store {
-    fn open(state: &JsValue, env: &JsValue) -> Result<Self, Failure> {
+    fn open(state: &JsValue, env: &JsValue) -> Result<Rc<Self>, Failure> {
         let tables = Tables::open(state)?;
         let identity = match (tables.meta("tenant")?, tables.meta("store")?.as_deref().and_then(StoreId::parse)) {
             (Some(tenant), Some(store)) => Some(Identity { tenant: TenantId::from_stored(tenant), store }),
@@ -98,13 +77,9 @@ impl Store {
         let settings = settings::of(env);
         let own_days = tables.meta(RETENTION)?.and_then(|days| days.parse().ok());
         let retention_ms = own_days.unwrap_or(settings.context_retention_days) * DAY_MS;
-        Ok(Self {
-            contexts: RefCell::new(context_store::ContextStore::open(
-                tables.clone(),
-                retention_ms,
-                settings::of(env).timing,
-                clock::now(),
-            )?),
+        let contexts = context_store::ContextStore::open(tables.clone(), retention_ms, settings.timing, clock::now())?;
+        let store = Rc::new(Self {
+            contexts: RefCell::new(contexts),
             tables,
             identity: RefCell::new(identity),
             waiters: RefCell::default(),
@@ -112,7 +87,42 @@ impl Store {
             revision_checked_at: Cell::new(Timestamp(0)),
             own_days: Cell::new(own_days),
             default_days: settings.context_retention_days,
+        });
+        store.decide(|_| ());
+        Ok(store)
+    }
+
+    /// Answers at once unless the reply must wait or the registry must be asked first.
+    fn answer(self: &Rc<Self>, message: Message<Ask>) -> WrittenAnswer {
+        if self.is_current(&message.ask) {
+            return self.answer_now(message);
+        }
+        let store = self.clone();
+        WrittenAnswer::later(async move {
+            store.become_current(&message.ask).await?;
+            store.answer_now(message).text().await
         })
+    }
+
+    /// Does not wait: a slow publication must not delay the next alarm.
+    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+        self.handle_due(true);
+        Answer::now(Ok(Done::Done)).into()
+    }
+}
+
+impl Store {
+    /// Answers a message with the revision that the store knows.
+    fn answer_now(self: &Rc<Self>, Message { revision, ask }: Message<Ask>) -> WrittenAnswer {
+        let own = self.revision.get();
+        match ask.fence() {
+            Fence::AnyRevision => {}
+            Fence::KnownRevision if revision < own => {
+                return Answer::now(Ok(Stale::Stale { revision: own })).into();
+            }
+            Fence::KnownRevision => self.revision.set(revision),
+        }
+        ask.dispatch(Turn { store: self, revision, now: clock::now() })
     }
 
     /// Lets the core decide, then carries out the effects.
@@ -181,10 +191,24 @@ impl Store {
         self.flush_soon();
     }
 
-    fn is_current(&self, message: &Message) -> bool {
-        message.ask.freshness() == Freshness::None
+    fn is_current(&self, ask: &Ask) -> bool {
+        ask.freshness() == Freshness::None
             || (self.identity.borrow().is_some()
                 && clock::now().since(self.revision_checked_at.get()) < settings::timing().registry_silence_ms)
+    }
+
+    /// Learns what the store must know before it answers a request.
+    async fn become_current(self: &Rc<Self>, ask: &Ask) -> Result<(), Failure> {
+        if let Ask::Admit(Admit { admission, .. }) | Ask::Record(Record { admission, .. }) = ask {
+            self.remember_identity(admission)?;
+        }
+        if !self.is_current(ask) {
+            match (self.check_revision().await, ask.freshness()) {
+                (Err(_), Freshness::Wanted) => self.register_later(),
+                (checked, _) => checked?,
+            }
+        }
+        Ok(())
     }
 
     fn learn_revision(&self, revision: Revision) {
@@ -235,51 +259,6 @@ impl Store {
         Ok(())
     }
 
-    async fn answer_later(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
-        if let Ask::Admit { admission, .. } | Ask::Record { admission, .. } = &message.ask {
-            self.remember_identity(admission)?;
-        }
-        if !self.is_current(&message) {
-            let checked = self.check_revision().await;
-            match (checked, message.ask.freshness()) {
-                (Err(_), Freshness::Wanted) => self.register_later(),
-                (checked, _) => checked?,
-            }
-        }
-        match message.ask {
-            Ask::Flush => {
-                self.flush().await;
-                Ok(Reply::Done)
-            }
-            Ask::Wait { id, milliseconds, to_the_end, news_after } if message.revision >= self.revision.get() => {
-                let input_requests = (!to_the_end).then_some(0);
-                self.wait_and_get(
-                    id,
-                    milliseconds,
-                    WaitCondition { progress_after: news_after, input_requests, accepted: false },
-                )
-                .await
-            }
-            Ask::Follow { id, milliseconds, asked, news_after, taken } if message.revision >= self.revision.get() => {
-                self.wait_and_get(
-                    id,
-                    milliseconds,
-                    WaitCondition { progress_after: news_after, input_requests: Some(asked), accepted: taken },
-                )
-                .await
-            }
-            Ask::Hear { ref id, lease, milliseconds } => {
-                self.wait(id, milliseconds, |contexts| contexts.awaits_input(id, lease)).await?;
-                let contexts = self.contexts.borrow();
-                Ok(match contexts.input_for(id, lease)? {
-                    Some(input) => Reply::Heard { input },
-                    None => Reply::Nothing,
-                })
-            }
-            _ => self.answer(message),
-        }
-    }
-
     /// Stores the tenant and the store's id on first use.
     fn remember_identity(&self, admission: &Admission) -> Result<(), Failure> {
         if self.identity.borrow().is_some() {
@@ -290,18 +269,6 @@ impl Store {
         self.tables.set_meta("store", &store.code())?;
         *self.identity.borrow_mut() = Some(Identity { tenant: admission.tenant.clone(), store });
         Ok(())
-    }
-
-    /// Returns the context when the wait is over.
-    async fn wait_and_get(
-        self: &Rc<Self>,
-        id: ContextId,
-        milliseconds: u64,
-        until: WaitCondition,
-    ) -> Result<Reply, Failure> {
-        self.wait(&id, milliseconds, |contexts| contexts.should_wait(&id, until)).await?;
-        // The revision was checked when the wait began.
-        self.answer(Message { revision: self.revision.get(), ask: Ask::Get { id } })
     }
 
     async fn wait(

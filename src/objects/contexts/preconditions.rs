@@ -1,14 +1,27 @@
-//! The conditions under which a store answers: the sender's revision, and the age of its own.
+//! The conditions under which a store answers a request: the revision of the sender, and the age of its own.
 
-use super::messages::Ask;
+use crate::objects::protocol::Request;
 
-/// The condition on a message's revision.
+use super::messages::*;
+
+/// A request to a store.
+pub trait StoreRequest: Request<Object = Contexts> {
+    /// [`AnyRevision`] or [`KnownRevision`].
+    type Fence;
+}
+
+/// The fence of requests that a store answers under any revision: they concern past events, or what a lease permits.
+pub struct AnyRevision;
+
+/// The fence of requests that a store answers unless it knows a newer revision than the sender, which then decides
+/// again with a newer snapshot.
+pub struct KnownRevision;
+
+/// The condition on the revision of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fence {
-    /// Nothing: the message concerns past events, or what a lease permits, whatever the registry's state.
-    None,
-    /// The store must not know a newer one. Otherwise the sender decides again with a newer snapshot.
-    Revision,
+    AnyRevision,
+    KnownRevision,
 }
 
 /// How recently a store must have asked the registry for its revision before it answers.
@@ -22,67 +35,52 @@ pub enum Freshness {
     Needed,
 }
 
-impl Ask {
-    pub fn fence(&self) -> Fence {
-        match self {
-            Self::Revision
-            | Self::Retain { .. }
-            | Self::Commit { .. }
-            | Self::Record { .. }
-            | Self::Renew { .. }
-            | Self::CallBack { .. }
-            | Self::PutBack { .. }
-            | Self::Refuse { .. }
-            | Self::AskFor { .. }
-            | Self::Hear { .. }
-            | Self::Flush
-            | Self::Sweep => Fence::None,
-            Self::Admit { .. }
-            | Self::Recall { .. }
-            | Self::Lease { .. }
-            | Self::Claim { .. }
-            | Self::Get { .. }
-            | Self::Origin { .. }
-            | Self::Wait { .. }
-            | Self::Follow { .. }
-            | Self::Cancel { .. }
-            | Self::Narrow { .. }
-            | Self::Answer { .. }
-            | Self::List(_) => Fence::Revision,
-        }
-    }
+macro_rules! preconditions {
+    ($($Request:ident: $Fence:ident, $Freshness:ident;)*) => {
+        $(impl StoreRequest for $Request {
+            type Fence = $Fence;
+        })*
 
-    pub fn freshness(&self) -> Freshness {
-        match self {
-            Self::Revision
-            | Self::Retain { .. }
-            | Self::Commit { .. }
-            | Self::Renew { .. }
-            | Self::AskFor { .. }
-            | Self::Hear { .. } => Freshness::None,
-            // The outcome of an execution is stored, whether or not the registry can be reached.
-            Self::Record { .. } | Self::CallBack { .. } => Freshness::Wanted,
-            Self::Admit { .. }
-            | Self::Recall { .. }
-            | Self::Lease { .. }
-            | Self::Claim { .. }
-            | Self::PutBack { .. }
-            | Self::Refuse { .. }
-            | Self::Get { .. }
-            | Self::Origin { .. }
-            | Self::Wait { .. }
-            | Self::Follow { .. }
-            | Self::Cancel { .. }
-            | Self::Narrow { .. }
-            | Self::Answer { .. }
-            | Self::List(_)
-            | Self::Flush
-            | Self::Sweep => Freshness::Needed,
-        }
-    }
+        impl Ask {
+            pub fn fence(&self) -> Fence {
+                match self {
+                    $(Self::$Request { .. } => Fence::$Fence,)*
+                }
+            }
 
-    /// Whether the reply may be delayed.
-    pub fn waits(&self) -> bool {
-        matches!(self, Self::Wait { .. } | Self::Follow { .. } | Self::Hear { .. } | Self::Flush)
-    }
+            pub fn freshness(&self) -> Freshness {
+                match self {
+                    $(Self::$Request { .. } => Freshness::$Freshness,)*
+                }
+            }
+        }
+    };
+}
+
+preconditions! {
+    Admit: KnownRevision, Needed;
+    Recall: KnownRevision, Needed;
+    Commit: AnyRevision, None;
+    // The outcome of an execution is stored, whether or not the registry can be reached.
+    Record: AnyRevision, Wanted;
+    Lease: KnownRevision, Needed;
+    Renew: AnyRevision, None;
+    ClaimWork: KnownRevision, Needed;
+    PutBack: AnyRevision, Needed;
+    Refuse: AnyRevision, Needed;
+    CallBack: AnyRevision, Wanted;
+    RequestInput: AnyRevision, None;
+    AwaitInput: AnyRevision, None;
+    AnswerInput: KnownRevision, Needed;
+    NarrowInput: KnownRevision, Needed;
+    Get: KnownRevision, Needed;
+    GetOrigin: KnownRevision, Needed;
+    Wait: KnownRevision, Needed;
+    Follow: KnownRevision, Needed;
+    Cancel: KnownRevision, Needed;
+    Query: KnownRevision, Needed;
+    Retain: AnyRevision, None;
+    LearnRevision: AnyRevision, None;
+    Flush: AnyRevision, Needed;
+    Sweep: AnyRevision, Needed;
 }

@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::{Ask, CallbackReport, Message, Reply};
+use crate::objects::contexts::client::call_store;
+use crate::objects::contexts::messages::{CallBack, CallbackReply, CallbackReport, Contexts};
+use crate::objects::protocol::with_retries;
 use crate::objects::registry::snapshot;
-use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log, random, tasks};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::connection::close_code::ConnectionCloseCode;
@@ -20,13 +21,10 @@ use narthex_core::services::capability::Capability;
 use super::Inner;
 use super::state::Identity;
 
-/// How long a store may take, in milliseconds.
-const TIMEOUT_MS: u64 = 5_000;
 /// The time limit for a delivery whose capability the service no longer offers.
 const USUAL_SECONDS: u64 = 60;
-/// Attempts to reach a store, with increasing pauses.
-const MAX_ATTEMPTS: u32 = 6;
-const FIRST_PAUSE_MS: u64 = 200;
+/// How often a report to a store is repeated.
+const MAX_RETRIES: u32 = 5;
 
 impl Inner {
     /// Handles the outcome of an attempt, or an input request.
@@ -102,22 +100,14 @@ impl Inner {
         delivery: &Delivery,
         callback: CallbackReport,
     ) -> Result<bool, Failure> {
-        let store = delivery.context.store().ok_or_else(|| Failure("a context without a store".into()))?;
-        let ask = Ask::CallBack { id: delivery.context.clone(), lease: delivery.lease, callback };
-        let (name, message) = (store.object_name(tenant), Message::unfenced(ask));
-        let mut tries = 0;
-        loop {
-            match objects::send::<_, Reply>(Kind::Contexts, &name, "", &message, TIMEOUT_MS).await {
-                Ok(Reply::CalledBack { counts, .. }) => return Ok(counts),
-                // The context does not exist.
-                Ok(_) => return Ok(false),
-                Err(failure) if tries + 1 == MAX_ATTEMPTS => return Err(failure),
-                Err(_) => {
-                    clock::pause(FIRST_PAUSE_MS << tries).await;
-                    tries += 1;
-                }
-            }
-        }
+        let id = &delivery.context;
+        let report = CallBack { id: id.clone(), lease: delivery.lease, callback };
+        let store = Contexts::holding(tenant, id)?;
+        Ok(match with_retries(MAX_RETRIES, || call_store(&store, &report)).await? {
+            CallbackReply::CalledBack { counts, .. } => counts,
+            // The context does not exist.
+            CallbackReply::Nothing => false,
+        })
     }
 
     /// Reports progress, best effort.

@@ -3,37 +3,31 @@
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
-use crate::objects::{contexts, events};
+use crate::objects::contexts::client::push;
+use crate::objects::contexts::messages::{Contexts, LearnRevision};
+use crate::objects::events;
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 
-use super::{Inner, PUSH_TIMEOUT_MS};
+use super::Inner;
 
 impl Inner {
     /// Pushes the revision to every store, and waits for all of them.
     pub(super) async fn push(&self) {
         let Ok(stores) = self.tables.stores() else { return };
         let tenant = self.tenant();
-        let message =
-            contexts::messages::Message { revision: self.revision.get(), ask: contexts::messages::Ask::Revision };
+        let revision = self.revision.get();
         let pushes = stores.iter().map(|store| {
-            let (name, message, tenant) = (store.object_name(&tenant), &message, &tenant);
+            let (address, tenant) = (Contexts::of(&tenant, *store), &tenant);
             async move {
-                for _ in 0..2 {
-                    let pushed = objects::send::<_, contexts::messages::Reply>(
-                        Kind::Contexts,
-                        &name,
-                        "",
-                        message,
-                        PUSH_TIMEOUT_MS,
-                    );
-                    match pushed.await {
-                        Ok(_) => return,
-                        Err(failure) => {
-                            log_event!(RevisionNotPushed, tenant = tenant, store = *store, detail = &failure);
-                        }
+                let mut done = 0;
+                while let Err(error) = push(&address, revision, &LearnRevision).await {
+                    log_event!(RevisionNotPushed, tenant = tenant, store = *store, detail = &error);
+                    if !error.allows_retry(done, 1) {
+                        return;
                     }
+                    done += 1;
                 }
             }
         });

@@ -3,8 +3,10 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::objects::contexts::client::call_store;
+use crate::objects::contexts::messages::{Contexts, Retain};
+use crate::objects::events;
 use crate::objects::events::messages::Revocation;
-use crate::objects::{contexts, events};
 use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, log_event};
 use narthex_core::access::audit::{Actor, changes};
@@ -49,15 +51,12 @@ impl Inner {
     /// The write fails unless the hub learns the new retention now; a store that cannot be reached asks for it later.
     async fn push_retention(&self, retention: Retention) -> Result<(), Failure> {
         let tenant = self.tenant();
-        let ask = contexts::messages::Ask::Retain { days: retention.context_retention_days };
-        let message = contexts::messages::Message { revision: self.revision.get(), ask };
+        let retain = Retain { days: retention.context_retention_days };
         let stores = self.tables.stores()?;
         let pushes = stores.iter().map(|store| {
-            let (name, message, tenant) = (store.object_name(&tenant), &message, &tenant);
+            let (address, retain, tenant) = (Contexts::of(&tenant, *store), &retain, &tenant);
             async move {
-                let reply: Result<contexts::messages::Reply, _> =
-                    objects::send(Kind::Contexts, &name, "", message, PUSH_TIMEOUT_MS).await;
-                if let Err(failure) = reply {
+                if let Err(failure) = call_store(&address, retain).await {
                     log_event!(RetentionNotPushed, tenant = tenant, store = *store, detail = &failure);
                 }
             }
