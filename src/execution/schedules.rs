@@ -1,4 +1,4 @@
-//! The schedules of a tenant, as its scheduler gets them. The gateway makes the runs, since they are made like requests.
+//! The schedules of a tenant, as its scheduler gets them. The gateway makes the runs, as it makes contexts for requests.
 
 use crate::objects::protocol::call;
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};

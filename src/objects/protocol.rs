@@ -1,7 +1,7 @@
 //! The typed protocol of objects: what may be asked of an object, and what it replies.
 //!
 //! A request is a type. It knows the class of objects that answer it, its reply, its name in messages, and how long the
-//! reply may take. Each class lists its requests once, with [`requests!`]. The list makes the enum that an object reads,
+//! reply may take. Each class lists its requests once, with `requests!`. The list makes the enum that an object reads,
 //! and a dispatch that compiles only if the object has a handler for each request that returns the reply of that
 //! request.
 //!

@@ -27,6 +27,8 @@ export type GatewayOptions = {
   tellsAwaking?: boolean;
   /** True: `POST /panic/worker|object|alarm` and the socket message `die` panic there (tests/support/panics.mjs). */
   crashes?: boolean;
+  /** True: calls of objects fail as `POST /failing` says (tests/support/failing-objects.mjs). */
+  objectsFail?: boolean;
   /** True: a dataset is bound as `USAGE`; its data points are written to `logs` as `point: {…}`. */
   dataset?: boolean;
   /** Other Workers, as modules, by the names of their service bindings. */
@@ -257,12 +259,12 @@ const DATASET = {
 };
 
 /** The module that goes before the built Worker, or stands in its place. */
-async function before({ tellsAwaking, crashes }: GatewayOptions): Promise<string | undefined> {
+async function before({ tellsAwaking, crashes, objectsFail }: GatewayOptions): Promise<string | undefined> {
   if (tellsAwaking) return AWAKING;
-  if (!crashes) return undefined;
+  if (!crashes && !objectsFail) return undefined;
   const { outputFiles } = await build({
     tsconfigRaw: "{}",
-    entryPoints: [join(root, "tests/support/panics.mjs")],
+    entryPoints: [join(root, "tests/support", crashes ? "panics.mjs" : "failing-objects.mjs")],
     bundle: true,
     write: false,
     format: "esm",

@@ -1,0 +1,76 @@
+// What the gateway does when the platform cannot deliver a call to an object.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { create, register, serviceAt } from "./support/arrange.ts";
+import { type Gateway, startGateway } from "./support/gateway.ts";
+import { echo, type Service, startService } from "./support/service.ts";
+
+let gateway: Gateway;
+let service: Service;
+
+before(async () => {
+  gateway = await startGateway({ objectsFail: true, timeScale: 0.2, vars: { CONTEXT_SHARDS: "1" } });
+  service = await startService(echo);
+  await register(gateway, "worker", serviceAt(service.url, [{ idempotent: true }]));
+});
+after(async () => {
+  await gateway?.stop();
+  await service?.stop();
+});
+
+type Failing = { containing: string; times: number; properties?: Record<string, boolean> };
+
+async function fail(failing: Failing): Promise<void> {
+  const body = { properties: {}, ...failing };
+  assert.equal((await gateway.request("POST", "/failing", { body, contract: false })).status, 200);
+}
+
+/** How many calls were made that were to fail. */
+async function calls(): Promise<number> {
+  return (await gateway.request("GET", "/failing", { contract: false })).json.calls;
+}
+
+/** The text by which the calls of one kind of request are known. */
+const ADMIT = '{"admit":';
+const COMMIT = '{"commit":';
+const ALWAYS = 1_000;
+
+test("an_overloaded_store_is_not_called_again", async () => {
+  await fail({ containing: ADMIT, times: ALWAYS, properties: { overloaded: true, retryable: true } });
+  const answer = await gateway.request("POST", "/v1/contexts", { body: { capability: "work", parameters: {} } });
+  assert.equal(answer.status, 500, answer.text);
+  assert.equal(answer.json.code, "internal");
+  assert.equal(await calls(), 1);
+});
+
+test("an_admission_that_a_lost_connection_has_swallowed_is_sent_once_more", async () => {
+  await fail({ containing: ADMIT, times: 1, properties: { retryable: true } });
+  const { json } = await create(gateway, { parameters: { a: 1 } });
+  assert.equal(json.status, "completed");
+  assert.equal(await calls(), 2);
+});
+
+test("what_the_platform_itself_repeats_is_sent_once_more_and_not_five_times", async () => {
+  await fail({ containing: COMMIT, times: 2, properties: { retryable: true } });
+  const { json } = await create(gateway, { parameters: { a: 1 } });
+  assert.equal(json.status, "completed");
+  // The first attempt could not be reported; its lease expired.
+  assert.equal(json.attempts.length, 2);
+  assert.equal(await calls(), 3);
+});
+
+test("an_outcome_reaches_its_store_after_failures_that_the_platform_does_not_repeat", async () => {
+  await fail({ containing: COMMIT, times: 3 });
+  const { json } = await create(gateway, { parameters: { a: 1 } });
+  assert.equal(json.status, "completed");
+  assert.equal(json.attempts.length, 1);
+  assert.equal(await calls(), 4);
+});
+
+test("an_outcome_for_an_overloaded_store_is_left_to_the_next_lease", async () => {
+  await fail({ containing: COMMIT, times: 1, properties: { overloaded: true } });
+  const { json } = await create(gateway, { parameters: { a: 1 } });
+  assert.equal(json.status, "completed");
+  assert.equal(json.attempts.length, 2);
+  assert.equal(await calls(), 2);
+});
