@@ -4,26 +4,20 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use crate::objects::grants::messages::{Ask, PublicKey, Reply};
-use crate::platform::objects::{self, Kind};
+use crate::objects::grants::messages::{Grants, Keys as OwnKeys, PublicKey, READ_KEYS_TIMEOUT_MS, ReadKeys};
+use crate::objects::protocol::call;
 use crate::platform::{Failure, calls, clock, crypto, log_event, settings};
 use narthex_core::access::issuer::{DocumentVersion, Keys};
 use narthex_core::access::jose::algorithm::{Algorithm, KeyKind};
 use narthex_core::access::jose::jwk::{self, Jwk, MAX_SET_BYTES, choose};
 use narthex_core::access::jose::jwt::{Token, TokenError};
 use narthex_core::access::jose::key_set_cache::{CachedKeySet, KeyLookup, max_age};
-use narthex_core::base::object_name::ObjectName;
-use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 
 /// The key set of the gateway's own authorization server.
 pub const OWN: &str = "own";
-/// The object that stores it.
-pub fn own_keys_object() -> ObjectName {
-    TenantId::first().object_for("keys")
-}
 /// How long a server may take, in milliseconds.
-const FETCH_TIMEOUT_MS: u64 = 5_000;
+const FETCH_TIMEOUT_MS: u64 = READ_KEYS_TIMEOUT_MS;
 /// The interval at which a request checks whether another's fetch has finished, in milliseconds.
 const POLL_INTERVAL_MS: u64 = 20;
 
@@ -159,16 +153,12 @@ async fn own() -> FetchResult {
 
 /// The public keys of the gateway's own authorization server, as they are now.
 pub async fn own_keys() -> Result<Vec<Jwk>, Failure> {
-    match objects::send(Kind::Grants, &own_keys_object(), "", &Ask::Keys, FETCH_TIMEOUT_MS).await? {
-        Reply::Keys(keys) => {
-            let jwk = |key: PublicKey| Jwk {
-                kid: Some(key.kid),
-                kind: KeyKind::P256,
-                algorithm: Some(Algorithm::Es256),
-                text: key.public,
-            };
-            Ok(keys.into_iter().map(jwk).collect())
-        }
-        _ => Err(Failure("unexpected reply from the object with the keys".into())),
-    }
+    let OwnKeys::Keys(keys) = call(&Grants::own_keys(), &ReadKeys).await?;
+    let jwk = |key: PublicKey| Jwk {
+        kid: Some(key.kid),
+        kind: KeyKind::P256,
+        algorithm: Some(Algorithm::Es256),
+        text: key.public,
+    };
+    Ok(keys.into_iter().map(jwk).collect())
 }

@@ -1,7 +1,7 @@
 //! The channel for a call's messages: the stream of its request. In a session the messages are also stored, so that an
 //! interrupted stream resumes where it stopped.
 
-use crate::objects::sessions::messages::{Ask, Reply};
+use crate::objects::sessions::messages::{BeginCall, Begun, Gone, SendMessages, Sent};
 use crate::platform::http::Headers;
 use crate::platform::log_event;
 use crate::platform::streams::Stream;
@@ -64,15 +64,15 @@ impl Channel {
             }
             return true;
         };
-        let ask = Ask::Send { call: stored.call, turn: stored.turn, texts: texts.clone(), reached, requests };
-        match stored.session.ask(ask).await {
-            Ok(Reply::Sent { first }) => {
-                for (number, text) in (first..).zip(&texts) {
+        let message = SendMessages { call: stored.call, turn: stored.turn, texts, reached, requests };
+        match stored.session.ask(&message).await {
+            Ok(Ok(Sent::Sent { first })) => {
+                for (number, text) in (first..).zip(&message.texts) {
                     self.write_numbered(number, text);
                 }
                 true
             }
-            Ok(_) => false,
+            Ok(Ok(Sent::Replaced) | Err(Gone::Gone)) => false,
             Err(problem) => {
                 let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
                 log_event!(SessionNotWritten, object = stored.session.name(), detail = cause);
@@ -102,16 +102,12 @@ impl Channel {
 impl Session {
     /// Begins a call that is answered with a stream, whose messages the session stores.
     pub async fn begin_call(&self, info: CallInfo, stream: Stream) -> Result<Channel, Problem> {
-        match self.ask(Ask::Begin(info)).await? {
-            Reply::Begun { call } => {
-                let channel = Channel::resumable(stream, self.clone(), call, 1);
-                if self.opener.version == "2025-11-25" {
-                    // Earlier revisions do not allow an event without a message.
-                    channel.prime();
-                }
-                Ok(channel)
-            }
-            _ => Err(ended()),
+        let Begun::Begun { call } = self.ask(&BeginCall(info)).await?.map_err(ended)?;
+        let channel = Channel::resumable(stream, self.clone(), call, 1);
+        if self.opener.version == "2025-11-25" {
+            // Earlier revisions do not allow an event without a message.
+            channel.prime();
         }
+        Ok(channel)
     }
 }

@@ -19,7 +19,7 @@ use crate::auth::credential_watch::CredentialWatch;
 use crate::objects::contexts::client::call_with_revision;
 use crate::objects::contexts::messages::{ContextDetails, ContextReply, Get};
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
+use crate::objects::sessions::messages::{CheckStream, StreamState};
 use crate::platform::sockets::ClientSocket;
 use crate::platform::streams::Stream;
 use crate::platform::{Failure, clock, settings};
@@ -285,8 +285,8 @@ impl NotificationStream {
             server.refresh_permissions(principal, snapshot.service(server.service.as_str()), in_session)
         });
         if let Reader::Session(session, number) = &self.reader {
-            let reply = session.ask(SessionAsk::Listens { number: *number, takes: false }).await;
-            if !matches!(reply, Ok(SessionReply::Listens { .. })) {
+            let state = session.ask(&CheckStream { number: *number, takes: false }).await;
+            if !matches!(state, Ok(Ok(StreamState::Current { .. }))) {
                 return Ok(None);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use crate::objects::sessions::messages::{Ask, Reply};
+use crate::objects::sessions::messages::{CheckStream, Gone, StreamState};
 use crate::platform::streams::Stream;
 use crate::transport::mcp::catalogue_refresh;
 use crate::transport::mcp::services_of;
@@ -26,9 +26,9 @@ impl NotificationStream {
     /// notifications. False if the stream is over.
     pub(super) async fn poll_session(&mut self, stream: &Stream) -> bool {
         let Reader::Session(session, number) = &self.reader else { return true };
-        let (watched, noted, services) = match session.ask(Ask::Listens { number: *number, takes: true }).await {
-            Ok(Reply::Listens { watched, noted, services }) => (watched, noted, services),
-            Ok(_) => return false,
+        let (watched, noted, services) = match session.ask(&CheckStream { number: *number, takes: true }).await {
+            Ok(Ok(StreamState::Current { watched, noted, services })) => (watched, noted, services),
+            Ok(Ok(StreamState::Replaced) | Err(Gone::Gone)) => return false,
             Err(_) => return true,
         };
         for id in self.missing_servers(session, services) {

@@ -5,11 +5,11 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::sessions::messages::{Ask, Message, Reply};
-use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
+use crate::objects::protocol;
+use crate::objects::reply::Reply;
+use crate::objects::sessions::messages::{Gone, Sessions, SetLevel, SetWatched, Watching, call};
 use narthex_core::base::json::Object;
 use narthex_core::base::object_name::ObjectName;
-use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::mcp::client_capabilities::ClientCapabilities;
 use narthex_core::mcp::error::Error;
@@ -38,30 +38,29 @@ impl Session {
         ClientCapabilities::read(&self.opener.client)
     }
 
-    pub async fn ask(&self, ask: Ask) -> Result<Reply, Problem> {
-        ask_object(&self.object, &self.opener.principal, ask).await
+    /// Calls the session, which may have ended in the meantime.
+    pub async fn ask<T>(
+        &self,
+        request: &impl protocol::Request<Object = Sessions, Reply = Reply<T, Gone>>,
+    ) -> Result<Result<T, Gone>, Problem> {
+        let Reply(reply) = call(&self.object, &self.opener.principal, request).await.map_err(internal)?;
+        Ok(reply)
     }
 
     pub async fn set_level(&self, level: &str) -> Result<(), Problem> {
-        self.ask(Ask::SetLevel { level: level.into() }).await.map(drop)
+        self.ask(&SetLevel { level: level.into() }).await?.map(drop).map_err(ended)
     }
 
     /// Subscribes to a resource, or ends the subscription.
     pub async fn set_watched(&self, uri: String, on: bool) -> Result<(), Error> {
-        match self.ask(Ask::Watch { uri, on }).await? {
-            Reply::Done => Ok(()),
-            Reply::Full => Err(Error::Params("A session may subscribe to at most 50 resources.".into())),
-            _ => Err(ended().into()),
+        match self.ask(&SetWatched { uri, on }).await?.map_err(ended)? {
+            Watching::Done => Ok(()),
+            Watching::Full => Err(Error::Params("A session may subscribe to at most 50 resources.".into())),
         }
     }
 }
 
-pub async fn ask_object(object: &ObjectName, principal: &PrincipalId, ask: Ask) -> Result<Reply, Problem> {
-    let message = Message { principal: principal.clone(), ask };
-    send(Kind::Sessions, object, "", &message, CALL_TIMEOUT_MS).await.map_err(internal)
-}
-
-pub fn ended() -> Problem {
+pub fn ended(_: Gone) -> Problem {
     Problem::new(Code::NotFound, "The session is unknown or has ended. Open another with initialize.")
 }
 

@@ -8,7 +8,11 @@ use serde_json::value::RawValue;
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
 use crate::objects::contexts::messages::Get;
-use crate::objects::sessions::messages::{Ask, Reply};
+use crate::objects::reply::Reply;
+use crate::objects::sessions::messages::{
+    self as sessions, End, Ended, FindContext, Found, Gone, Open, Respond, ResponseEffect, Resume, Resumed, Sessions,
+    Use, Used,
+};
 use crate::platform::streams::Stream;
 use crate::platform::{random, tasks};
 use crate::transport::mcp::{close_session, end_upstream};
@@ -26,7 +30,7 @@ use super::super::contexts;
 use super::call_follower::CallFollower;
 use super::channel::{Channel, stream_headers};
 use super::elicitation::{self, ElicitationMode};
-use super::session::{HEADER, Session, ask_object, ended};
+use super::session::{HEADER, Session, ended};
 use super::upstream::ClientProfile;
 use super::{EndpointScope, relay, server_features};
 
@@ -59,7 +63,8 @@ pub async fn open(
         client: ClientCapabilities::storable(client)
             .ok_or_else(|| Problem::internal("the capabilities cannot be stored"))?,
     };
-    ask_object(&caller.principal.tenant.object_for(&name), &principal, Ask::Open(opener)).await?;
+    let object = Sessions::object(&caller.principal.tenant, &name);
+    sessions::call(&object, &principal, &Open(opener)).await.map_err(internal)?;
     Ok(Some(page_cursor::write(&caller.snapshot.cursor_key, &name, &id_binding(caller, scope))))
 }
 
@@ -69,19 +74,19 @@ pub async fn open(
 /// 404 if the session has ended or belongs to another principal; the client then opens a new one.
 pub async fn find(call: &Call, caller: &Caller, scope: EndpointScope<'_>) -> Result<Option<Session>, Problem> {
     let Some(id) = call.request.header(HEADER) else { return Ok(None) };
-    let name = page_cursor::read(&caller.snapshot.cursor_key, id, &id_binding(caller, scope)).ok_or_else(ended)?;
-    let object = caller.principal.tenant.object_for(name);
-    match ask_object(&object, &caller.principal.principal, Ask::Use).await? {
-        Reply::Used { opener, level } => Ok(Some(Session { object, opener, level })),
-        _ => Err(ended()),
-    }
+    let name = page_cursor::read(&caller.snapshot.cursor_key, id, &id_binding(caller, scope));
+    let name = name.ok_or(Gone::Gone).map_err(ended)?;
+    let object = Sessions::object(&caller.principal.tenant, &name);
+    let Reply(used) = sessions::call(&object, &caller.principal.principal, &Use).await.map_err(internal)?;
+    let Used::Used { opener, level } = used.map_err(ended)?;
+    Ok(Some(Session { object, opener, level }))
 }
 
 /// Ends a session, and its sessions at servers.
 pub async fn end(call: &Call, caller: &Caller, session: &Session) -> Result<Answer, Problem> {
-    let ended = session.ask(Ask::End).await?;
+    let ended = session.ask(&End).await?;
     let closed = close_session(session.name()).await;
-    if let Reply::Ended { upstreams } = ended {
+    if let Ok(Ended::Ended { upstreams }) = ended {
         // Sessions that other isolates opened.
         let others = upstreams.into_iter().filter(|(_, upstream)| !closed.contains(&upstream.session));
         join_all(others.map(|(service, upstream)| async move {
@@ -104,8 +109,8 @@ pub async fn respond(
     result: Option<&RawValue>,
 ) -> Result<(), Error> {
     let response = result.filter(|result| result.get().starts_with('{')).map(RawValue::to_owned);
-    match session.ask(Ask::Respond { id: id.get().into(), response }).await? {
-        Reply::Answered { context, question, responses } => {
+    match session.ask(&Respond { id: id.get().into(), response }).await? {
+        Ok(ResponseEffect::Answered { context, question, responses }) => {
             let responses = RawValue::from_string(responses).map_err(|error| Problem::internal(error.to_string()))?;
             let submitted = elicitation::submit_if_open(call, caller, &context, question, &responses).await;
             if matches!(submitted, Err(Error::Params(_))) {
@@ -114,9 +119,9 @@ pub async fn respond(
             }
             submitted
         }
-        Reply::Refused { context } => Ok(cancel_context(call, caller, &context).await?),
-        // The elicitation has been answered before, or is closed.
-        _ => Ok(()),
+        Ok(ResponseEffect::Refused { context }) => Ok(cancel_context(call, caller, &context).await?),
+        // It waits for other responses, or the elicitation has been answered before or is closed.
+        Ok(ResponseEffect::Done) | Err(Gone::Gone) => Ok(()),
     }
 }
 
@@ -129,9 +134,9 @@ pub async fn cancel(
 ) -> Result<(), Problem> {
     let request = params.and_then(|params| Object::new(params.get(), "#").ok()?.raw("requestId"));
     let Some(request) = request else { return Ok(()) };
-    match session.ask(Ask::Find { request: request.get().into() }).await? {
-        Reply::Found { context: Some(context) } => cancel_context(call, caller, &context).await,
-        _ => Ok(()),
+    match session.ask(&FindContext { request: request.get().into() }).await? {
+        Ok(Found::Found { context: Some(context) }) => cancel_context(call, caller, &context).await,
+        Ok(Found::Found { context: None }) | Err(Gone::Gone) => Ok(()),
     }
 }
 
@@ -156,8 +161,8 @@ pub async fn resume(
         stream.close();
         return Ok(Answer::stream(response));
     };
-    let Reply::Resumed { begun, turn, reached, events } = session.ask(Ask::Resume { call: number, after }).await?
-    else {
+    let resumed = session.ask(&Resume { call: number, after }).await?;
+    let Ok(Resumed::Resumed { begun, turn, reached, events }) = resumed else {
         return Err(unknown());
     };
     let (id, _) = contexts::visible(call, caller, &begun.context, |id| Get { id }).await?;

@@ -3,12 +3,11 @@
 
 use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::objects::contexts::messages::Get;
-use crate::objects::sessions::messages::{Ask as SessionAsk, Reply as SessionReply};
+use crate::objects::sessions::messages::{Listen, Listening};
 use crate::platform::streams::Stream;
 use crate::platform::tasks::keep_running;
 use narthex_core::base::id::ContextId;
 use narthex_core::events::sequence::Sequence;
-use narthex_core::http::problem::Problem;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
 use narthex_core::mcp::responses::{self, KEEP_ALIVE};
@@ -22,7 +21,7 @@ use super::super::contexts;
 use super::channel::stream_headers;
 use super::notification_stream::{GET_EVENT_PREFIX, NotificationStream, Reader, Topics};
 use super::server_listener::ServerListener;
-use super::session::Session;
+use super::session::{Session, ended};
 use super::tasks::task_error;
 use super::upstream::ClientProfile;
 use super::{EndpointScope, MethodResponse, server_features};
@@ -103,9 +102,7 @@ pub async fn open_get_stream(
 ) -> Result<Answer, Error> {
     let last_event = call.request.header("last-event-id").and_then(|text| text.trim().strip_prefix(GET_EVENT_PREFIX));
     let after = last_event.and_then(Sequence::parse);
-    let SessionReply::Listening { number } = session.ask(SessionAsk::Listen).await? else {
-        return Err(Problem::not_found("session").into());
-    };
+    let Listening::Listening { number } = session.ask(&Listen).await?.map_err(ended)?;
     let topics = Topics { tools: true, tasks: Vec::new(), after };
     let reader = Reader::Session(session, number);
     let (hub, mut notifications) = NotificationStream::open(call, caller, scope, reader, topics).await?;

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use crate::auth::existing_tenant;
 use crate::auth::key_sets::{self, Owner};
-use crate::objects::grants::messages::{Ask, Reply};
+use crate::objects::grants::messages::{FirstUse, Grants, UseOnce};
+use crate::objects::protocol;
 use crate::objects::registry::messages::DocumentKind;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::clock;
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use narthex_core::access::issuer::{DocumentVersion, Keys};
 use narthex_core::access::jose::algorithm::Algorithm;
 use narthex_core::access::jose::jwt::{self, SKEW_SECONDS, TokenRequirements, parse};
@@ -299,9 +299,8 @@ async fn check_assertion(
     if let Err(error) = key_sets::verify(&token, keys, Owner { path: &path, written }).await {
         return Ok(Err(error.to_string()));
     }
-    let object = home.tenant.object_for(format_args!("client/{}", digest(client_id)));
-    let once = Ask::UseOnce { name: digest(jti), until };
-    let reply = objects::send(Kind::Grants, &object, "", &once, CALL_TIMEOUT_MS).await.map_err(internal)?;
-    let first = matches!(reply, Reply::Ended(true));
-    Ok(if first { Ok(()) } else { Err("the token was used before".into()) })
+    let used = Grants::used_once(&home.tenant, client_id);
+    let once = UseOnce { name: digest(jti), until };
+    let FirstUse::IsFirst(is_first) = protocol::call(&used, &once).await.map_err(internal)?;
+    Ok(if is_first { Ok(()) } else { Err("the token was used before".into()) })
 }

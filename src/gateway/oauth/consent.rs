@@ -6,8 +6,8 @@
 //! sign-in is bound to the person's browser.
 
 use crate::auth::{self, Age};
-use crate::objects::grants::messages::{Ask, Reply};
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
+use crate::objects::grants::messages::{Begin, Grants};
+use crate::objects::protocol;
 use crate::platform::{clock, random};
 use narthex_core::access::oauth::form::{Form, is_challenge};
 use narthex_core::access::oauth::grant::{CODE_MS, GRANT_MS, Grant, GrantToken, GrantedAccess};
@@ -27,7 +27,7 @@ use super::clients::{Realm, ResolvedClient};
 use super::page::{self, ConsentPage, failure};
 use super::redirect::ClientRedirect;
 use super::sign_in::{self, SignedInPerson};
-use super::token::{grant_object, mint, requested_scope, resource};
+use super::token::{mint, requested_scope, resource};
 
 /// A request for consent, and the person who has just signed in for it.
 pub struct ConsentRequest {
@@ -263,8 +263,7 @@ async fn store_grant(
         last: None,
         seen: client.seen.clone(),
     };
-    let ask = Ask::Begin(Box::new(grant));
-    let reply = objects::send::<_, Reply>(Kind::Grants, &grant_object(realm, &id), "", &ask, CALL_TIMEOUT_MS).await;
-    reply.map_err(internal)?;
+    let begin = Begin(Box::new(grant));
+    protocol::call(&Grants::grant(&realm.tenant, &id), &begin).await.map_err(internal)?;
     Ok(code)
 }

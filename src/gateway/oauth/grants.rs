@@ -4,10 +4,10 @@
 use serde::Serialize;
 
 use crate::auth::own_tokens;
-use crate::objects::grants::messages::{ActiveGrant, Ask, Reply};
+use crate::objects::grants::messages::{ActiveGrant, End, Find, Grants, List, Listed, ReadList, Unlist};
+use crate::objects::protocol;
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
-use crate::platform::{Failure, clock, log_event};
+use crate::platform::{clock, log_event};
 use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::grant_list::{GrantEntry, GrantQuery};
 use narthex_core::base::json::Fault;
@@ -22,16 +22,12 @@ use super::super::call::{Call, Caller};
 use super::super::lists::{bad_cursor, limit, page};
 use super::EndpointError;
 use super::clients::{Realm, ResolvedClient};
-use super::token::{grant_object, revoke_tokens};
+use super::token::revoke_tokens;
 
 const DEFAULT_LIMIT: u64 = 50;
 const MAX_LIMIT: u64 = 200;
 const READ: &str = "grants:read";
 const WRITE: &str = "grants:write";
-
-async fn ask(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
-    objects::send(Kind::Grants, &tenant.object_for("index"), "", ask, CALL_TIMEOUT_MS).await
-}
 
 /// Records the use of a grant in the list. If that fails, the use in a later hour repeats it.
 pub async fn record_use(client: &ResolvedClient, realm: &Realm, grant: &str, active: &ActiveGrant) {
@@ -44,14 +40,16 @@ pub async fn record_use(client: &ResolvedClient, realm: &Realm, grant: &str, act
         used_at: now,
         until: active.until,
     };
-    if let Err(failure) = ask(&realm.tenant, &Ask::List(Box::new(entry.used(now)))).await {
+    let list = List(Box::new(entry.used(now)));
+    if let Err(failure) = protocol::call(&Grants::index(&realm.tenant), &list).await {
         log_event!(GrantNotListed, tenant = &realm.tenant, grant = grant, detail = &failure);
     }
 }
 
 /// Removes an ended grant from the list.
 pub async fn unlist(tenant: &TenantId, grant: &str) {
-    if let Err(failure) = ask(tenant, &Ask::Unlist { grant: grant.into() }).await {
+    let unlist = Unlist { grant: grant.into() };
+    if let Err(failure) = protocol::call(&Grants::index(tenant), &unlist).await {
         log_event!(GrantNotUnlisted, tenant = tenant, grant = grant, detail = &failure);
     }
 }
@@ -147,9 +145,8 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     }
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     query.limit += 1;
-    let Reply::Listed(mut entries) = ask(tenant, &Ask::Listed(query)).await.map_err(internal)? else {
-        return Err(Problem::internal("unexpected reply from the list's object"));
-    };
+    let read = protocol::call(&Grants::index(tenant), &ReadList(query)).await;
+    let Listed::Entries(mut entries) = read.map_err(internal)?;
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next = entries.last().filter(|_| more).map(|entry| page_cursor::write(key, &entry.id, &digest));
@@ -161,10 +158,8 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
 
 pub async fn delete(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let tenant = &caller.principal.tenant;
-    let find = Ask::Find { grant: id.into() };
-    let Reply::Listed(found) = ask(tenant, &find).await.map_err(internal)? else {
-        return Err(Problem::internal("unexpected reply from the list's object"));
-    };
+    let find = Find { grant: id.into() };
+    let Listed::Entries(found) = protocol::call(&Grants::index(tenant), &find).await.map_err(internal)?;
     let entry = found.into_iter().next();
     let me = &caller.principal.principal;
     let own = entry.as_ref().is_some_and(|entry| entry.allowed.subject == *me) && acts_for_itself(caller);
@@ -174,10 +169,8 @@ pub async fn delete(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let entry = entry.ok_or_else(|| Problem::not_found("grant"))?;
     let client = entry.allowed.client;
     let realm = Realm { tenant: tenant.clone(), snapshot: caller.snapshot.clone() };
-    let ask = Ask::End { client: client.clone() };
-    objects::send::<_, Reply>(Kind::Grants, &grant_object(&realm, id), "", &ask, CALL_TIMEOUT_MS)
-        .await
-        .map_err(internal)?;
+    let end = End { client: client.clone() };
+    protocol::call(&Grants::grant(tenant, id), &end).await.map_err(internal)?;
     revoke_tokens(caller.by.clone(), &realm, &client, id).await.map_err(|error| match error {
         EndpointError::Problem(problem) => problem,
         EndpointError::OAuth(error) => Problem::internal(error.description),

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::auth::own_tokens;
-use crate::objects::grants::messages::{Ask, Reply};
+use crate::objects::grants::messages::{CheckToken, CheckedToken, End, Ended, Grants};
+use crate::objects::protocol;
 use crate::platform::clock;
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use narthex_core::access::jose::jwt::parse;
 use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::client::AuthMethod;
@@ -16,7 +16,7 @@ use narthex_core::base::time::Timestamp;
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::clients::{Realm, ResolvedClient, authenticate};
-use super::token::{actor, grant_object, read_presented, revoke_tokens};
+use super::token::{actor, read_presented, revoke_tokens};
 use super::{EndpointError, form, grants, origin};
 
 /// An access token of this gateway, for any resource: of the client's tenant, or its own if the client serves all
@@ -44,10 +44,10 @@ pub async fn revoke(call: &Call) -> Result<Answer, EndpointError> {
     if let Some((realm, token)) =
         read_presented(&client, text).await?.filter(|(_, token)| token.used != GrantToken::Code)
     {
-        let ask = Ask::End { client: client.client_id.clone() };
-        let object = grant_object(&realm, &token.grant);
-        let reply = objects::send(Kind::Grants, &object, "", &ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
-        if matches!(reply, Reply::Ended(true)) {
+        let end = End { client: client.client_id.clone() };
+        let grant = Grants::grant(&realm.tenant, &token.grant);
+        let Ended::Ended(has_ended) = protocol::call(&grant, &end).await.map_err(internal)?;
+        if has_ended {
             revoke_tokens(actor(call, &client), &realm, &client.client_id, &token.grant).await?;
             grants::unlist(&realm.tenant, &token.grant).await;
         }
@@ -55,9 +55,8 @@ pub async fn revoke(call: &Call) -> Result<Answer, EndpointError> {
         && claims.client_id == client.client_id
     {
         if let Some(grant) = &claims.grant {
-            let ask = Ask::End { client: client.client_id.clone() };
-            let object = grant_object(&realm, grant);
-            objects::send::<_, Reply>(Kind::Grants, &object, "", &ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
+            let end = End { client: client.client_id.clone() };
+            protocol::call(&Grants::grant(&realm.tenant, grant), &end).await.map_err(internal)?;
         }
         revoke_tokens(actor(call, &client), &realm, &client.client_id, claims.family()).await?;
         if let Some(grant) = &claims.grant {
@@ -102,10 +101,10 @@ async fn describe_refresh_token(
     token: PresentedToken,
 ) -> Result<Option<Value>, EndpointError> {
     let GrantToken::Refresh(place) = token.used else { return Ok(None) };
-    let ask = Ask::Look { place, hash: token.hash };
-    let object = grant_object(realm, &token.grant);
-    let reply = objects::send(Kind::Grants, &object, "", &ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
-    let Reply::Looked(Some((allowed, until))) = reply else { return Ok(None) };
+    let check = CheckToken { place, hash: token.hash };
+    let grant = Grants::grant(&realm.tenant, &token.grant);
+    let CheckedToken::Access(access) = protocol::call(&grant, &check).await.map_err(internal)?;
+    let Some((allowed, until)) = access else { return Ok(None) };
     Ok((allowed.client == client.client_id).then(|| {
         json!({
             "active": true, "scope": allowed.scope.join(" "), "client_id": allowed.client,

@@ -3,9 +3,11 @@
 use futures_util::future::join;
 use serde::Serialize;
 
-use crate::auth::key_sets::own_keys_object;
 use crate::auth::own_tokens;
-use crate::objects::grants::messages::{ActiveGrant, Ask, Reply, TokenOutcome};
+use crate::objects::grants::messages::{
+    ActiveGrant, FoundGrant, Grants, ReadGrant, Redeem, RefreshGrant, Sign, Signed, TokenOutcome, TokenUse,
+};
+use crate::objects::protocol::{self, Request};
 use crate::objects::registry::messages::{self as registry, Condition};
 use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{clock, random};
@@ -19,7 +21,6 @@ use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
 use narthex_core::access::permission::{self, meet_all};
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ulid;
-use narthex_core::base::object_name::ObjectName;
 use narthex_core::http::problem::Problem;
 
 use super::super::answer::{Answer, internal};
@@ -118,11 +119,6 @@ pub async fn read_presented(
     Ok(realm.and_then(|realm| realm.snapshot.grant_key.read(text).map(|presented| (realm, presented))))
 }
 
-/// The name of a grant's object.
-pub fn grant_object(realm: &Realm, grant: &str) -> ObjectName {
-    realm.tenant.object_for(grant)
-}
-
 /// A new token of a grant, and its hash.
 pub fn mint(realm: &Realm, grant: &str, used: GrantToken) -> (String, String) {
     let text = realm.snapshot.grant_key.write(&realm.tenant, grant, used, &random::bytes());
@@ -132,13 +128,10 @@ pub fn mint(realm: &Realm, grant: &str, used: GrantToken) -> (String, String) {
 
 /// The grant, if it is active and belongs to this client.
 pub async fn read_grant(realm: &Realm, grant: &str, client: &str) -> Result<Option<ActiveGrant>, EndpointError> {
-    let ask = Ask::Read { client: client.into() };
-    let reply =
-        objects::send(Kind::Grants, &grant_object(realm, grant), "", &ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
-    match reply {
-        Reply::Read(grant) => Ok(grant.map(|grant| *grant)),
-        _ => Err(Problem::internal("unexpected reply from the grant's object").into()),
-    }
+    let read = ReadGrant { client: client.into() };
+    let found = protocol::call(&Grants::grant(&realm.tenant, grant), &read).await;
+    let FoundGrant::Grant(grant) = found.map_err(internal)?;
+    Ok(grant.map(|grant| *grant))
 }
 
 /// The token that succeeds `text` in its grant, and its hash. The same input gives the same token.
@@ -160,14 +153,14 @@ async fn by_code(call: &Call, form: &Form, client: &ResolvedClient) -> Result<An
     let claims = claims(call, client, &realm, &grant.allowed, Some(&code.grant))?;
     let refreshes = client.registration.may(GrantType::RefreshToken);
     let next = refreshes.then(|| next_token(&realm, &code.grant, GrantToken::Refresh(1), text));
-    let ask = Ask::Redeem {
+    let redeem = Redeem {
         hash: code.hash.clone(),
         client: client.client_id.clone(),
         redirect_uri: form.get("redirect_uri").map(Into::into),
         verifier: verifier.into(),
         next: next.as_ref().map(|(_, hash)| hash.clone()),
     };
-    let is_first = use_token(call, client, &realm, &code.grant, &ask).await?;
+    let is_first = use_token(call, client, &realm, &code.grant, &redeem).await?;
     let recording = async {
         if is_first {
             grants::record_use(client, &realm, &code.grant, &grant).await;
@@ -196,8 +189,9 @@ async fn by_refresh(call: &Call, form: &Form, client: &ResolvedClient) -> Result
             .is_none_or(|stored| stored.at < seen.at && (stored.is_due(now) || stored.client != seen.client))
     });
     let client_id = client.client_id.clone();
-    let ask = Ask::Refresh { place, hash: token.hash.clone(), client: client_id, next: hash, seen: seen.map(Box::new) };
-    let is_first = use_token(call, client, &realm, &token.grant, &ask).await?;
+    let seen = seen.map(Box::new);
+    let refresh = RefreshGrant { place, hash: token.hash.clone(), client: client_id, next: hash, seen };
+    let is_first = use_token(call, client, &realm, &token.grant, &refresh).await?;
     let recording = async {
         if is_first && is_due(grant.used_at, now) {
             grants::record_use(client, &realm, &token.grant, &grant).await;
@@ -221,19 +215,19 @@ async fn use_token(
     client: &ResolvedClient,
     realm: &Realm,
     grant: &str,
-    ask: &Ask,
+    request: &impl Request<Object = Grants, Reply = TokenUse>,
 ) -> Result<bool, EndpointError> {
-    let reply =
-        objects::send(Kind::Grants, &grant_object(realm, grant), "", ask, CALL_TIMEOUT_MS).await.map_err(internal)?;
-    match reply {
-        Reply::Token(TokenOutcome::Accepted(_)) => Ok(true),
-        Reply::Token(TokenOutcome::Repeated(_)) => Ok(false),
-        Reply::Token(TokenOutcome::Replayed) => {
+    let used = protocol::call(&Grants::grant(&realm.tenant, grant), request).await;
+    let TokenUse::Token(outcome) = used.map_err(internal)?;
+    match outcome {
+        TokenOutcome::Accepted(_) => Ok(true),
+        TokenOutcome::Repeated(_) => Ok(false),
+        TokenOutcome::Replayed => {
             revoke_tokens(actor(call, client), realm, &client.client_id, grant).await?;
             grants::unlist(&realm.tenant, grant).await;
             Err(invalid_grant())
         }
-        _ => Err(invalid_grant()),
+        TokenOutcome::Rejected => Err(invalid_grant()),
     }
 }
 
@@ -303,12 +297,7 @@ fn claims(
 async fn answer(claims: &AccessTokenClaims, refresh: Option<String>) -> Result<Answer, EndpointError> {
     let scope = claims.scope.clone();
     let claims = serde_json::to_string(claims).map_err(|error| Problem::internal(error.to_string()))?;
-    let reply = objects::send(Kind::Grants, &own_keys_object(), "", &Ask::Sign { claims }, CALL_TIMEOUT_MS)
-        .await
-        .map_err(internal)?;
-    let Reply::Signed(token) = reply else {
-        return Err(Problem::internal("unexpected reply from the keys' object").into());
-    };
+    let Signed::Token(token) = protocol::call(&Grants::own_keys(), &Sign { claims }).await.map_err(internal)?;
     let body = Tokens {
         access_token: &token,
         token_type: "Bearer",

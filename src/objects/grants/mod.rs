@@ -10,10 +10,11 @@ mod tables;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use wasm_bindgen::prelude::*;
+use wasm_bindgen::JsValue;
 
-use crate::objects::reply;
-use crate::platform::{Failure, clock, crypto, secret_box, settings, tasks};
+use crate::objects::protocol::Done;
+use crate::objects::shell::{Answer, Handle, HandleLater, Shell, WrittenAnswer, durable_object};
+use crate::platform::{Failure, clock, crypto, secret_box, settings};
 use narthex_core::access::encrypted_secret::AssociatedData;
 use narthex_core::access::issuer::ACCESS_TOKEN;
 use narthex_core::access::oauth::grant::{Grant, Redemption, Refresh, RetryWindow, TokenResult};
@@ -21,7 +22,11 @@ use narthex_core::access::oauth::signing_keys::{self, SigningKeyPair};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 
-use messages::{ActiveGrant, Ask, PublicKey, Reply, TokenOutcome};
+use messages::{
+    ActiveGrant, Ask, Begin, CheckToken, CheckedToken, End, Ended, Find, FirstUse, FoundGrant, Keys, List, Listed,
+    PublicKey, ReadGrant, ReadKeys, ReadList, Redeem, RefreshGrant, Sign, Signed, TokenOutcome, TokenUse, Unlist,
+    UseOnce,
+};
 use tables::{GRANT, PAIRS, Tables};
 
 /// An ended grant is kept for this long, so that a late replay is distinguished from an unknown token, in milliseconds.
@@ -38,32 +43,25 @@ struct Inner {
     code_retry_ms: u64,
 }
 
-#[wasm_bindgen]
-pub struct GrantStore(Rc<Inner>);
+durable_object!(GrantStore: Inner);
 
-#[wasm_bindgen]
-impl GrantStore {
-    #[wasm_bindgen(constructor)]
-    pub fn new(state: &JsValue, env: &JsValue) -> Result<GrantStore, JsValue> {
-        let tables = Tables::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
+impl Shell for Inner {
+    type Message = Ask;
+
+    fn open(state: &JsValue, env: &JsValue) -> Result<Rc<Self>, Failure> {
+        let tables = Tables::open(state)?;
         let settings = settings::of(env);
         let (retry_ms, code_retry_ms) = (settings.oauth_retry_ms, settings.oauth_code_retry_ms);
         let (signing, life_ms) = (RefCell::default(), settings.oauth_key_ms);
-        Ok(Self(Rc::new(Inner { tables, signing, life_ms, retry_ms, code_retry_ms })))
+        Ok(Rc::new(Self { tables, signing, life_ms, retry_ms, code_retry_ms }))
     }
 
-    /// `message` is a [`messages::Ask`].
-    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
-        let ask: Ask = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
-        let inner = self.0.clone();
-        Ok(tasks::promise(async move { reply(inner.answer(ask).await) }))
+    fn answer(self: &Rc<Self>, ask: Ask) -> WrittenAnswer {
+        ask.dispatch(self)
     }
 
-    pub fn alarm(&self) -> JsValue {
-        let inner = self.0.clone();
-        tasks::promise(
-            async move { inner.delete_ended().map(|()| JsValue::UNDEFINED).map_err(|failure| failure.0.into()) },
-        )
+    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+        self.delete_ended().map(|()| Done::Done).into()
     }
 }
 
@@ -79,64 +77,128 @@ async fn new_pair(now: Timestamp) -> Result<SigningKeyPair, Failure> {
     Ok(SigningKeyPair { kid, public: public.text, private, made_at: now })
 }
 
-impl Inner {
-    async fn answer(&self, ask: Ask) -> Result<Reply, Failure> {
-        match ask {
-            Ask::Begin(grant) => self.begin(&grant),
-            Ask::Redeem { hash, client, redirect_uri, verifier, next } => self.decide(|grant, now| {
-                let (redirect_uri, next) = (redirect_uri.as_deref(), next.as_deref());
-                let redemption = Redemption { hash: &hash, client: &client, redirect_uri, verifier: &verifier, next };
-                grant.redeem(&redemption, RetryWindow { now, retry_ms: self.code_retry_ms })
-            }),
-            Ask::Refresh { place, hash, client, next, seen } => self.decide(|grant, now| {
-                let refresh = Refresh { place, hash: &hash, client: &client, next: &next };
-                let outcome = grant.refresh(&refresh, RetryWindow { now, retry_ms: self.retry_ms });
-                if let (TokenResult::Accepted, Some(seen)) = (outcome, seen) {
-                    grant.seen = Some(*seen);
-                }
-                outcome
-            }),
-            Ask::Read { client } => {
-                let grant = self.tables.get::<Grant>(GRANT)?.filter(|grant| grant.is_open_to(&client, clock::now()));
-                Ok(Reply::Read(grant.map(|grant| {
-                    let used_at = grant.used_at();
-                    let Grant { allowed, until, seen, .. } = grant;
-                    Box::new(ActiveGrant { allowed, until, used_at, seen })
-                })))
-            }
-            Ask::Look { place, hash } => {
-                let grant = self.tables.get::<Grant>(GRANT)?;
-                let grant = grant.filter(|grant| grant.is_current(place, &hash, clock::now()));
-                Ok(Reply::Looked(grant.map(|grant| (grant.allowed, grant.until))))
-            }
-            Ask::End { client } => self.end(&client),
-            Ask::UseOnce { name, until } => self.use_once(&name, until),
-            Ask::Keys => {
-                let keys = self.pairs().await?.into_iter();
-                Ok(Reply::Keys(keys.map(|pair| PublicKey { kid: pair.kid, public: pair.public }).collect()))
-            }
-            Ask::Sign { claims } => self.sign(&claims).await,
-            Ask::List(entry) => self.tables.list(&entry, clock::now()).map(|()| Reply::Done),
-            Ask::Unlist { grant } => self.tables.unlist(&grant).map(|()| Reply::Done),
-            Ask::Listed(query) => self.tables.listed(&query, clock::now()).map(Reply::Listed),
-            Ask::Find { grant } => {
-                let entry = self.tables.find(&grant, clock::now())?;
-                Ok(Reply::Listed(entry.into_iter().collect()))
-            }
-        }
-    }
-
-    fn begin(&self, grant: &Grant) -> Result<Reply, Failure> {
-        self.tables.put(GRANT, grant, grant.until)?;
+impl Handle<Begin> for &Rc<Inner> {
+    fn handle(self, Begin(grant): Begin) -> Result<Done, Failure> {
+        self.tables.put(GRANT, &*grant, grant.until)?;
         // A grant whose code is never redeemed is deleted soon.
         self.tables.set_alarm(grant.code_until.plus_ms(ENDED_RETENTION_MS));
-        Ok(Reply::Done)
+        Ok(Done::Done)
     }
+}
 
+impl Handle<Redeem> for &Rc<Inner> {
+    fn handle(self, Redeem { hash, client, redirect_uri, verifier, next }: Redeem) -> Result<TokenUse, Failure> {
+        self.decide(|grant, now| {
+            let (redirect_uri, next) = (redirect_uri.as_deref(), next.as_deref());
+            let redemption = Redemption { hash: &hash, client: &client, redirect_uri, verifier: &verifier, next };
+            grant.redeem(&redemption, RetryWindow { now, retry_ms: self.code_retry_ms })
+        })
+    }
+}
+
+impl Handle<RefreshGrant> for &Rc<Inner> {
+    fn handle(self, RefreshGrant { place, hash, client, next, seen }: RefreshGrant) -> Result<TokenUse, Failure> {
+        self.decide(|grant, now| {
+            let refresh = Refresh { place, hash: &hash, client: &client, next: &next };
+            let outcome = grant.refresh(&refresh, RetryWindow { now, retry_ms: self.retry_ms });
+            if let (TokenResult::Accepted, Some(seen)) = (outcome, seen) {
+                grant.seen = Some(*seen);
+            }
+            outcome
+        })
+    }
+}
+
+impl Handle<ReadGrant> for &Rc<Inner> {
+    fn handle(self, ReadGrant { client }: ReadGrant) -> Result<FoundGrant, Failure> {
+        let grant = self.tables.get::<Grant>(GRANT)?.filter(|grant| grant.is_open_to(&client, clock::now()));
+        Ok(FoundGrant::Grant(grant.map(|grant| {
+            let used_at = grant.used_at();
+            let Grant { allowed, until, seen, .. } = grant;
+            Box::new(ActiveGrant { allowed, until, used_at, seen })
+        })))
+    }
+}
+
+impl Handle<CheckToken> for &Rc<Inner> {
+    fn handle(self, CheckToken { place, hash }: CheckToken) -> Result<CheckedToken, Failure> {
+        let grant = self.tables.get::<Grant>(GRANT)?;
+        let grant = grant.filter(|grant| grant.is_current(place, &hash, clock::now()));
+        Ok(CheckedToken::Access(grant.map(|grant| (grant.allowed, grant.until))))
+    }
+}
+
+impl Handle<End> for &Rc<Inner> {
+    fn handle(self, End { client }: End) -> Result<Ended, Failure> {
+        let Some(mut grant) = self.tables.get::<Grant>(GRANT)?.filter(|grant| grant.allowed.client == client) else {
+            return Ok(Ended::Ended(false));
+        };
+        grant.ended = true;
+        self.tables.put(GRANT, &grant, grant.until)?;
+        self.tables.set_alarm(clock::now().plus_ms(ENDED_RETENTION_MS));
+        Ok(Ended::Ended(true))
+    }
+}
+
+impl Handle<UseOnce> for &Rc<Inner> {
+    fn handle(self, UseOnce { name, until }: UseOnce) -> Result<FirstUse, Failure> {
+        let name = format!("once {name}");
+        if self.tables.get::<bool>(&name)?.is_some() {
+            return Ok(FirstUse::IsFirst(false));
+        }
+        self.tables.put(&name, &true, until)?;
+        self.tables.set_alarm(clock::now().plus_ms(ENDED_RETENTION_MS));
+        Ok(FirstUse::IsFirst(true))
+    }
+}
+
+impl HandleLater<ReadKeys> for &Rc<Inner> {
+    fn handle(self, ReadKeys: ReadKeys) -> Answer<Keys> {
+        let inner = self.clone();
+        Answer::later(async move {
+            let keys = inner.pairs().await?.into_iter();
+            Ok(Keys::Keys(keys.map(|pair| PublicKey { kid: pair.kid, public: pair.public }).collect()))
+        })
+    }
+}
+
+impl HandleLater<Sign> for &Rc<Inner> {
+    fn handle(self, Sign { claims }: Sign) -> Answer<Signed> {
+        let inner = self.clone();
+        Answer::later(async move { inner.sign(&claims).await.map(Signed::Token) })
+    }
+}
+
+impl Handle<List> for &Rc<Inner> {
+    fn handle(self, List(entry): List) -> Result<Done, Failure> {
+        self.tables.list(&entry, clock::now()).map(|()| Done::Done)
+    }
+}
+
+impl Handle<Unlist> for &Rc<Inner> {
+    fn handle(self, Unlist { grant }: Unlist) -> Result<Done, Failure> {
+        self.tables.unlist(&grant).map(|()| Done::Done)
+    }
+}
+
+impl Handle<ReadList> for &Rc<Inner> {
+    fn handle(self, ReadList(query): ReadList) -> Result<Listed, Failure> {
+        self.tables.listed(&query, clock::now()).map(Listed::Entries)
+    }
+}
+
+impl Handle<Find> for &Rc<Inner> {
+    fn handle(self, Find { grant }: Find) -> Result<Listed, Failure> {
+        let entry = self.tables.find(&grant, clock::now())?;
+        Ok(Listed::Entries(entry.into_iter().collect()))
+    }
+}
+
+impl Inner {
     /// Lets the core decide and stores the result, without another request in between.
-    fn decide(&self, decision: impl FnOnce(&mut Grant, Timestamp) -> TokenResult) -> Result<Reply, Failure> {
+    fn decide(&self, decision: impl FnOnce(&mut Grant, Timestamp) -> TokenResult) -> Result<TokenUse, Failure> {
         let Some(mut grant) = self.tables.get::<Grant>(GRANT)? else {
-            return Ok(Reply::Token(TokenOutcome::Rejected));
+            return Ok(TokenUse::Token(TokenOutcome::Rejected));
         };
         let (before, now) = (grant.clone(), clock::now());
         let outcome = decision(&mut grant, now);
@@ -145,32 +207,12 @@ impl Inner {
             let until = if grant.ended { now } else { grant.until };
             self.tables.set_alarm(until.plus_ms(ENDED_RETENTION_MS));
         }
-        Ok(Reply::Token(match outcome {
+        Ok(TokenUse::Token(match outcome {
             TokenResult::Accepted => TokenOutcome::Accepted(grant.allowed),
             TokenResult::Repeated => TokenOutcome::Repeated(grant.allowed),
             TokenResult::Rejected => TokenOutcome::Rejected,
             TokenResult::Replayed => TokenOutcome::Replayed,
         }))
-    }
-
-    fn end(&self, client: &str) -> Result<Reply, Failure> {
-        let Some(mut grant) = self.tables.get::<Grant>(GRANT)?.filter(|grant| grant.allowed.client == client) else {
-            return Ok(Reply::Ended(false));
-        };
-        grant.ended = true;
-        self.tables.put(GRANT, &grant, grant.until)?;
-        self.tables.set_alarm(clock::now().plus_ms(ENDED_RETENTION_MS));
-        Ok(Reply::Ended(true))
-    }
-
-    fn use_once(&self, name: &str, until: Timestamp) -> Result<Reply, Failure> {
-        let name = format!("once {name}");
-        if self.tables.get::<bool>(&name)?.is_some() {
-            return Ok(Reply::Ended(false));
-        }
-        self.tables.put(&name, &true, until)?;
-        self.tables.set_alarm(clock::now().plus_ms(ENDED_RETENTION_MS));
-        Ok(Reply::Ended(true))
     }
 
     /// The signing keys, after adding another one if that is due.
@@ -198,7 +240,7 @@ impl Inner {
         Ok(pairs)
     }
 
-    async fn sign(&self, claims: &str) -> Result<Reply, Failure> {
+    async fn sign(&self, claims: &str) -> Result<String, Failure> {
         let pairs = self.pairs().await?;
         let signer = signing_keys::signer(&pairs, self.life_ms, clock::now())
             .ok_or_else(|| Failure("there is no signing key".into()))?;
@@ -212,7 +254,7 @@ impl Inner {
         };
         let signed = crypto::sign(&kid, &private, ACCESS_TOKEN, claims).await?;
         *self.signing.borrow_mut() = Some((kid, private));
-        Ok(Reply::Signed(signed))
+        Ok(signed)
     }
 
     /// Re-encrypts private parts that are not under the newest key.

@@ -3,8 +3,9 @@
 
 use std::rc::Rc;
 
-use crate::objects::sessions::messages::{Ask, Message, Reply};
-use crate::platform::objects::{CALL_TIMEOUT_MS, Kind, send};
+use crate::objects::protocol::Request;
+use crate::objects::reply::Reply;
+use crate::objects::sessions::messages::{AddUpstream, FindUpstream, Gone, Sessions, Upstream, call};
 use crate::platform::{Failure, log_event, tasks};
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::mcp::client::UpstreamRevision;
@@ -15,22 +16,29 @@ use super::exchange::end_session;
 use super::link::Link;
 
 /// Calls the session at the gateway.
-async fn sent(peer: &Peer, session: &ObjectName, ask: Ask) -> Result<Reply, Failure> {
-    let principal = peer.principal.clone().ok_or_else(|| Failure("the gateway itself has no sessions".into()))?;
-    let message = Message { principal, ask };
-    send(Kind::Sessions, session, "", &message, CALL_TIMEOUT_MS).await
+async fn sent(
+    peer: &Peer,
+    session: &ObjectName,
+    request: &impl Request<Object = Sessions, Reply = Reply<Upstream, Gone>>,
+) -> Result<Result<Upstream, Gone>, Failure> {
+    let principal = peer.principal.as_ref().ok_or_else(|| Failure("the gateway itself has no sessions".into()))?;
+    let Reply(reply) = call(session, principal, request).await?;
+    Ok(reply)
 }
 
 /// The request for the session at this server, unless it is the lost one.
-fn lookup(peer: &Peer, gone: Option<&str>) -> Ask {
-    Ask::Upstream { service: peer.service.clone(), place: peer.config_key.clone(), gone: gone.map(Into::into) }
+fn lookup(peer: &Peer, gone: Option<&str>) -> FindUpstream {
+    FindUpstream { service: peer.service.clone(), place: peer.config_key.clone(), gone: gone.map(Into::into) }
 }
 
 /// The session that is stored. `None` if there is none, or the call fails: then each isolate uses its own.
-async fn asked(peer: &Peer, ask: Ask) -> Option<UpstreamSession> {
-    match sent(peer, peer.session.as_deref()?, ask).await {
-        Ok(Reply::Upstream { known }) => known,
-        Ok(_) => None,
+async fn asked(
+    peer: &Peer,
+    request: &impl Request<Object = Sessions, Reply = Reply<Upstream, Gone>>,
+) -> Option<UpstreamSession> {
+    match sent(peer, peer.session.as_deref()?, request).await {
+        Ok(Ok(Upstream::Upstream { known })) => known,
+        Ok(Err(Gone::Gone)) => None,
         Err(failure) => {
             log_event!(SessionNotReached, tenant = &peer.tenant, service = &peer.service, detail = &failure);
             None
@@ -45,14 +53,14 @@ fn link(known: UpstreamSession) -> Option<Rc<Link>> {
 
 /// The session at this server, unless it is the lost one.
 pub async fn find(peer: &Peer, gone: Option<&str>) -> Option<Rc<Link>> {
-    asked(peer, lookup(peer, gone)).await.and_then(link)
+    asked(peer, &lookup(peer, gone)).await.and_then(link)
 }
 
 /// Whether a session that this isolate has not used for long is unused elsewhere too: the session at the gateway has
 /// ended, or the session is not shared.
 pub async fn is_over(peer: &Peer) -> bool {
     let Some(session) = peer.session.as_deref() else { return true };
-    matches!(sent(peer, session, lookup(peer, None)).await, Ok(Reply::Gone))
+    matches!(sent(peer, session, &lookup(peer, None)).await, Ok(Err(Gone::Gone)))
 }
 
 /// Ends a session that another isolate may have created.
@@ -70,7 +78,7 @@ pub async fn register(peer: &Peer, begun: Rc<Link>) -> Rc<Link> {
     let (Some(session), true) = (&begun.session, peer.session.is_some()) else { return begun };
     let (service, place, version) = (peer.service.clone(), peer.config_key.clone(), begun.revision.version().into());
     let upstream = UpstreamSession { place, version, session: session.clone() };
-    match asked(peer, Ask::Begun { service, upstream }).await {
+    match asked(peer, &AddUpstream { service, upstream }).await {
         Some(known) if known.session != *session => match link(known) {
             Some(other) => {
                 let peer = peer.clone();

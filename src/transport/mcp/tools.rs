@@ -6,8 +6,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::Entry;
-use crate::objects::sessions::messages::{Ask, Message, Reply};
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
+use crate::objects::sessions::messages::{self as sessions, NoteChange};
 use crate::platform::{clock, log_event, settings};
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
@@ -216,10 +215,8 @@ impl<O: CallObserver> ToolCall<'_, O> {
     async fn note(&self, method: &str) {
         let admission = &self.order.work.admission;
         let Some(session) = &admission.session else { return };
-        let (service, method) = (admission.service.clone(), method.to_string());
-        let message = Message { principal: admission.owner.clone(), ask: Ask::Note { service, method } };
-        let sent = objects::send::<_, Reply>(Kind::Sessions, session, "", &message, CALL_TIMEOUT_MS).await;
-        if let Err(failure) = sent {
+        let change = NoteChange { service: admission.service.clone(), method: method.into() };
+        if let Err(failure) = sessions::call(session, &admission.owner, &change).await {
             log_event!(
                 ChangeNotAnnounced,
                 tenant = &admission.tenant,
