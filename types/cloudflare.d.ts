@@ -24,7 +24,7 @@ declare namespace Cloudflare {
   }
 }
 
-/** Breaks what an instance that died has promised: boundary.js sets it, entry.mjs calls it. */
+/** Breaks what an instance that died has promised: src/platform/tasks.js sets it, entry.mjs calls it. */
 declare var __narthex_abandon: (error: Error) => void;
 
 declare function addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;

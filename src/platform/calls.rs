@@ -12,7 +12,7 @@ use narthex_core::context::http_status;
 use narthex_core::http::egress_address::Address;
 use narthex_core::http::{media_type, retry_after};
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/calls.js")]
 extern "C" {
     type Reply;
     #[wasm_bindgen(method, getter)]
@@ -126,7 +126,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// How the response is read. `boundary.js` has the same numbers.
+/// How the response is read. `calls.js` has the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     Whole = 0,

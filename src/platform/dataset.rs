@@ -4,7 +4,7 @@ use wasm_bindgen::prelude::*;
 
 use super::Failure;
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/dataset.js")]
 extern "C" {
     #[wasm_bindgen(js_name = hasDataset)]
     fn has_dataset() -> bool;

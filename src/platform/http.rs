@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::*;
 use super::Failure;
 use super::tasks::PlatformCall;
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/http.js")]
 extern "C" {
     fn describe(request: &JsValue) -> String;
     #[wasm_bindgen(js_name = readBody)]

@@ -1,7 +1,8 @@
 //! The boundary to the platform, one function per operation.
 //!
-//! A crossing from Wasm costs more than most operations, so each operation is one import with flat data (`boundary.js`)
-//! instead of objects of the platform that are built step by step. Functions that can fail return a [`Failure`].
+//! A crossing from Wasm costs more than most operations, so each operation is one import with flat data, from the
+//! JavaScript file beside the Rust file, instead of objects of the platform that are built step by step. Functions that
+//! can fail return a [`Failure`].
 //!
 //! Nothing here makes decisions: rules belong in the core, and what calls services or objects in which order in
 //! `execution`, `transport` and `objects`.

@@ -10,7 +10,7 @@ use narthex_core::base::json_writer::written;
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::tenant_id::TenantId;
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/objects.js")]
 extern "C" {
     fn ask(token: u32, family: u32, kind: u32, name: &str, hint: &str, message: &str);
     fn connect(token: u32, kind: u32, name: &str, message: &str);
@@ -24,7 +24,7 @@ extern "C" {
     fn enqueue_schedule(token: u32, message: &str);
 }
 
-/// The classes of objects. `boundary.js` has the same numbers.
+/// The classes of objects. `objects.js` has the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Registry = 0,

@@ -7,7 +7,7 @@ use super::{Failure, log_event, random, tasks};
 use narthex_core::access::encrypted_secret::{AssociatedData, EncryptedSecret, KEK, KeyRing, Parts};
 use narthex_core::base::time::Timestamp;
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/settings.js")]
 extern "C" {
     #[wasm_bindgen(js_name = secretsNamed)]
     fn secrets_named(prefix: &str) -> Array;

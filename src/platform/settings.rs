@@ -28,7 +28,7 @@ use super::log_event;
 pub use reader::ConfigError;
 use reader::{DAYS, HOURS, Reader, SECONDS};
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/settings.js")]
 extern "C" {
     fn environment() -> JsValue;
     #[wasm_bindgen(js_name = serviceBindings)]

@@ -7,7 +7,7 @@ use super::http::Headers;
 use super::tasks::PlatformCall;
 use narthex_core::base::time::Timestamp;
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/sockets.js")]
 extern "C" {
     #[wasm_bindgen(js_name = restoreSockets)]
     fn restore_sockets(state: &JsValue) -> Array;

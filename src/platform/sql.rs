@@ -14,7 +14,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::sequence::Sequence;
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/sql.js")]
 extern "C" {
     #[wasm_bindgen(catch)]
     fn sql(storage: &JsValue, kind: u32, statement: &JsString, parameters: &Array) -> Result<Array, JsValue>;

@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 use super::http::Headers;
 use super::tasks::PlatformCall;
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/streams.js")]
 extern "C" {
     #[wasm_bindgen(js_name = openStream)]
     fn open_stream(token: u32, status: u16, headers: &str) -> JsValue;

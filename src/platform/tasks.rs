@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use wasm_bindgen::prelude::*;
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/tasks.js")]
 extern "C" {
     fn install(resume: &Closure<dyn Fn(u32, bool, JsValue)>);
     fn promised(token: u32) -> JsValue;

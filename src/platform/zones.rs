@@ -4,7 +4,7 @@ use wasm_bindgen::prelude::*;
 
 use narthex_core::base::time::Timestamp;
 
-#[wasm_bindgen(module = "/src/platform/boundary.js")]
+#[wasm_bindgen(module = "/src/platform/zones.js")]
 extern "C" {
     #[wasm_bindgen(js_name = zoneOffset)]
     fn zone_offset(zone: &str, time: f64) -> f64;

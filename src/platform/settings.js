@@ -1,0 +1,21 @@
+// @ts-check
+// The Worker's bindings and secrets, for `settings.rs` and `secret_box.rs`.
+import { env } from "cloudflare:workers";
+
+/** The Worker's bindings. */
+export function environment() {
+  return env;
+}
+
+/** The service bindings to other Workers, without its own files. @param {Record<string, unknown>} bound */
+export function serviceBindings(bound) {
+  const isService = (/** @type {unknown} */ value) => Object.prototype.toString.call(value) === "[object Fetcher]";
+  return Object.keys(bound).filter((name) => name !== "ASSETS" && isService(bound[name]));
+}
+
+/** The Worker's secrets whose names begin with `prefix`: [name, value, …]. @param {string} prefix */
+export function secretsNamed(prefix) {
+  return Object.entries(env).flatMap(([name, value]) =>
+    name.startsWith(prefix) && typeof value === "string" ? [name, value] : [],
+  );
+}
