@@ -10,10 +10,13 @@ use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
-use crate::objects::events::messages::{Ask, DeliveryReport, DueDelivery, Reply, Subscriber};
+use crate::objects::events::messages::Events;
+use crate::objects::events::messages::webhooks::{
+    ClaimDeliveries, ConfigureWebhooks, DeliveryReport, DueDeliveries, DueDelivery, Subscriber,
+};
+use crate::objects::protocol::{call, with_retries};
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{Failure, clock, settings};
 use crate::transport;
 use narthex_core::base::tenant_id::TenantId;
@@ -33,11 +36,6 @@ pub fn read(stored: &StoredDocument) -> Option<Webhook> {
     serde_json::from_str(stored.document.get()).ok()
 }
 
-/// Calls the hub of a tenant.
-pub async fn call_hub(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
-    objects::send(Kind::Events, &tenant.object(), "", ask, CALL_TIMEOUT_MS).await
-}
-
 /// Sends the webhooks of a tenant to its hub.
 pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Failure> {
     let subscriber = |stored: &StoredDocument| {
@@ -46,7 +44,8 @@ pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Fai
         Some(Subscriber { id: stored.id.clone(), generation: stored.generation(), filter, enabled, owner })
     };
     let webhooks = snapshot.documents(DocumentKind::Webhook).filter_map(subscriber).collect();
-    call_hub(tenant, &Ask::Webhooks { tenant: tenant.clone(), revision: snapshot.revision, webhooks }).await?;
+    let configure = ConfigureWebhooks { tenant: tenant.clone(), revision: snapshot.revision, webhooks };
+    call(&Events::of(tenant), &configure).await?;
     Ok(())
 }
 
@@ -54,14 +53,14 @@ pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Fai
 pub async fn deliver(tenant: &TenantId) -> Result<(), Failure> {
     let began = clock::now();
     let (mut running, mut made, mut tried) = (FuturesUnordered::new(), 0, Vec::new());
+    let hub = Events::of(tenant);
     loop {
         let over = made >= MAX_DELIVERIES || clock::now().since(began) >= MAX_RUN_MS;
         let room = if over { 0 } else { MAX_CONCURRENT.saturating_sub(running.len()) };
         if room > 0 || !tried.is_empty() {
-            let ask = Ask::Deliver { tried: std::mem::take(&mut tried), most: room };
-            let Reply::Due(due) = call_with_retry(tenant, &ask).await? else {
-                return Err(Failure("unexpected reply from the hub".into()));
-            };
+            let claim = ClaimDeliveries { tried: std::mem::take(&mut tried), most: room };
+            // If a report is lost, its event is sent once more.
+            let DueDeliveries::Due(due) = with_retries(MAX_RETRIES, || call(&hub, &claim)).await?;
             made += due.len();
             for one in due {
                 running.push(send(tenant, webhook(tenant, &one.webhook).await?, one));
@@ -95,19 +94,4 @@ async fn webhook(tenant: &TenantId, id: &str) -> Result<Option<Rc<Webhook>>, Fai
 async fn send(tenant: &TenantId, webhook: Option<Rc<Webhook>>, due: DueDelivery) -> Option<DeliveryReport> {
     let attempt = transport::webhook::send(tenant, &due.webhook, &*webhook?, &due.event_id, due.event.get()).await;
     Some(DeliveryReport { webhook: due.webhook, number: due.number, attempt })
-}
-
-/// Reports with retries: if a report is lost, its event is sent once more.
-async fn call_with_retry(tenant: &TenantId, ask: &Ask) -> Result<Reply, Failure> {
-    let mut tries = 0;
-    loop {
-        match call_hub(tenant, ask).await {
-            Ok(reply) => return Ok(reply),
-            Err(failure) if tries == MAX_RETRIES => return Err(failure),
-            Err(_) => {
-                tries += 1;
-                clock::pause(100 << tries).await;
-            }
-        }
-    }
 }

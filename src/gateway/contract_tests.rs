@@ -88,7 +88,7 @@ fn views_are_as_the_contract_describes_them() {
         view::<measured::CheckView>(&["Check"], &mut held),
         view::<capabilities::CapabilityView>(&["OfferedCapability"], &mut held),
         view::<service_view::CreatedService>(&["Service", "RegisteredService", "RotatedService"], &mut held),
-        view::<events::Ticket>(&["Ticket"], &mut held),
+        view::<events::TicketView>(&["Ticket"], &mut held),
         view::<oauth::grants::GrantView>(&["Grant"], &mut held),
         view::<oauth::token::Tokens>(&["Tokens"], &mut held),
         view::<contexts::view::View>(&["ContextSummary"], &mut held),

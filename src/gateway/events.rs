@@ -2,16 +2,17 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use wasm_bindgen::JsValue;
 
 use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::auth::{self, Age};
 use crate::objects::contexts::client::{call_store, call_with_revision, is_store_of};
 use crate::objects::contexts::messages::{Contexts, Flush, Get};
-use crate::objects::events::messages::{Ask, Form, Open, Reply, Viewer, shard_name};
+use crate::objects::events::client::open_socket;
+use crate::objects::events::messages::sockets::{Form, Open};
+use crate::objects::events::messages::{EventList, Events, ListEvents, MakeTicket, Ticket, UseTicket, Viewer};
+use crate::objects::protocol::{self, Request};
 use crate::objects::registry::snapshot;
 use crate::platform::http::Headers;
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind, SocketResponse};
 use crate::platform::sockets::ClientSocket;
 use crate::platform::{clock, random};
 use narthex_core::access::api_key;
@@ -71,8 +72,11 @@ fn by_roles(Caller { principal, snapshot, .. }: &Caller, permission: &str) -> Ve
     roles.iter().filter(grants).map(|role| (role.clone(), permission.to_string())).collect()
 }
 
-async fn ask_hub(tenant: &TenantId, ask: &Ask) -> Result<Reply, Problem> {
-    objects::send(Kind::Events, &tenant.object(), "", ask, CALL_TIMEOUT_MS).await.map_err(internal)
+async fn call_hub<R>(tenant: &TenantId, request: &R) -> Result<R::Reply, Problem>
+where
+    R: Request<Object = Events>,
+{
+    protocol::call(&Events::of(tenant), request).await.map_err(internal)
 }
 
 /// Watches the credentials of a viewer.
@@ -98,7 +102,7 @@ async fn identify_viewer(call: &Call) -> Result<(Viewer, Option<CredentialWatch>
     logins::check(call)?;
     if let Some(tenant) = tenant
         && let Some(tenant) = auth::existing_tenant(tenant).await.map_err(internal)?
-        && let Reply::Ticket(Some(viewer)) = ask_hub(&tenant, &Ask::UseTicket { ticket_hash: digest(&ticket) }).await?
+        && let Ticket::Ticket(Some(viewer)) = call_hub(&tenant, &UseTicket { ticket_hash: digest(&ticket) }).await?
     {
         return Ok((viewer, None));
     }
@@ -186,42 +190,25 @@ async fn open(
         Delivery::WebSocket | Delivery::Page => (Form::Message, after(call)?),
     };
     let headers = headers.as_str().to_string();
-    let response = opened(Open { viewer, filter, after, bound_to, form, shard: 0, headers }).await?;
+    let open = Open { viewer, filter, after, bound_to, form, shard: None, headers };
+    let response = open_socket(open).await.map_err(internal)?;
     Ok(match form {
         Form::Message => Answer::made(101, response),
         Form::Frame => sse::answer(&response, watched),
     })
 }
 
-/// The response to an opening, by the hub or the shard that it names.
-async fn opened(mut open: Open) -> Result<JsValue, Problem> {
-    let (tenant, after) = (open.viewer.tenant.clone(), open.after);
-    let mut opened = objects::open_socket(Kind::Events, &tenant.object(), &open).await.map_err(internal)?;
-    if let SocketResponse::Elsewhere(place) = &opened {
-        let place = place.split_once(' ').and_then(|(shard, last)| Some((shard.parse().ok()?, Sequence::parse(last)?)));
-        let (shard, last): (u16, Sequence) = place.ok_or_else(|| Problem::internal("the hub named no shard"))?;
-        open.shard = shard;
-        // The shard may lag behind the hub, which therefore determines the position.
-        open.after = Some(after.map_or(last, |after| after.min(last)));
-        opened = objects::open_socket(Kind::Shards, &shard_name(&tenant, shard), &open).await.map_err(internal)?;
-    }
-    match opened {
-        SocketResponse::Elsewhere(_) => Err(Problem::internal("a shard redirected a socket")),
-        SocketResponse::Here(response) => Ok(response),
-    }
-}
-
 /// A socket for a reader that is only notified of events, and then looks itself.
 pub async fn held(caller: &Caller, filter: Filter, after: Option<Sequence>) -> Result<ClientSocket, Problem> {
     let viewer = Viewer { notify_only: true, by: Vec::new(), ..viewer(caller, "contexts:read") };
     let headers = Headers::default().as_str().to_string();
-    let open = Open { viewer, filter, after, bound_to: None, form: Form::Frame, shard: 0, headers };
-    Ok(ClientSocket::take(&opened(open).await?))
+    let open = Open { viewer, filter, after, bound_to: None, form: Form::Frame, shard: None, headers };
+    Ok(ClientSocket::take(&open_socket(open).await.map_err(internal)?))
 }
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Ticket<'a> {
+pub(super) struct TicketView<'a> {
     ticket: &'a str,
     #[serde(serialize_with = "as_text")]
     #[cfg_attr(test, schemars(with = "String"))]
@@ -235,9 +222,9 @@ pub async fn ticket(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     let secret = minted.secret.rsplit('_').next().unwrap_or_default();
     let ticket = format!("{TICKET_PREFIX}{}_{secret}", caller.principal.tenant);
     let until = clock::now().plus_ms(TICKET_MS);
-    let ask = Ask::MakeTicket { ticket_hash: digest(&ticket), viewer: viewer(&caller, "events:read"), until };
-    ask_hub(&caller.principal.tenant, &ask).await?;
-    Answer::json(201, &Ticket { ticket: &ticket, expires_at: until })
+    let make = MakeTicket { ticket_hash: digest(&ticket), viewer: viewer(&caller, "events:read"), until };
+    call_hub(&caller.principal.tenant, &make).await?;
+    Answer::json(201, &TicketView { ticket: &ticket, expires_at: until })
 }
 
 /// The events of a context: a list, or a socket or a stream if the client requests one.
@@ -320,15 +307,11 @@ async fn list(
         None => after(call)?,
     };
     let tenant = viewer.tenant.clone();
-    let ask = Ask::List { viewer, filter, after: from.unwrap_or_default(), since, limit };
-    match ask_hub(&tenant, &ask).await? {
-        Reply::Events { mut events, next, gap } => {
-            if let Some(first) = gap.filter(|_| since.is_none()) {
-                let gap = gap_event(&tenant, clock::now(), from.unwrap_or_default(), first);
-                events.insert(0, RawValue::from_string(gap).map_err(|error| Problem::internal(error.to_string()))?);
-            }
-            page(call, &events, next.map(|last| page_cursor::write(key, &last.to_string(), &digest)))
-        }
-        _ => Err(Problem::internal("unexpected reply from the hub")),
+    let list = ListEvents { viewer, filter, after: from.unwrap_or_default(), since, limit };
+    let EventList::Events { mut events, next, gap } = call_hub(&tenant, &list).await?;
+    if let Some(first) = gap.filter(|_| since.is_none()) {
+        let gap = gap_event(&tenant, clock::now(), from.unwrap_or_default(), first);
+        events.insert(0, RawValue::from_string(gap).map_err(|error| Problem::internal(error.to_string()))?);
     }
+    page(call, &events, next.map(|last| page_cursor::write(key, &last.to_string(), &digest)))
 }

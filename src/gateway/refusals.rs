@@ -3,8 +3,8 @@
 
 use std::cell::RefCell;
 
-use crate::execution::deliveries::call_hub;
-use crate::objects::events::messages::Ask;
+use crate::objects::events::messages::{CountRejections, Events};
+use crate::objects::protocol;
 use crate::platform::{clock, log_event, tasks};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::usage::rejection_counter::{Codes, RejectionCounter};
@@ -16,12 +16,10 @@ thread_local! {
 }
 
 async fn report(tenant: &TenantId, codes: Codes) {
-    let ask = Ask::Refused { codes };
-    if let Err(failure) = call_hub(tenant, &ask).await {
-        log_event!(RefusalsNotCounted, tenant = tenant, detail = &failure);
-        if let Ask::Refused { codes } = ask {
-            REFUSALS.with_borrow_mut(|refusals| refusals.put_back(tenant, codes));
-        }
+    let count = CountRejections { codes };
+    if let Err(error) = protocol::call(&Events::of(tenant), &count).await {
+        log_event!(RefusalsNotCounted, tenant = tenant, detail = &error);
+        REFUSALS.with_borrow_mut(|refusals| refusals.put_back(tenant, count.codes));
     }
 }
 

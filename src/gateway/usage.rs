@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::auth;
-use crate::execution::deliveries::call_hub;
-use crate::objects::events::messages::{Ask, Reply, UsageQuery};
+use crate::objects::events::messages::{Events, ReadTotals, UsageGroups, UsageQuery, UsageTotals};
+use crate::objects::protocol;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
 use narthex_core::base::json::Fault;
@@ -144,18 +144,17 @@ fn query(call: &Call) -> Result<UsageQuery, Problem> {
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     call.only_query(&["group_by", "bucket", "after", "before"])?;
     let query = query(call)?;
-    let ask = Ask::Usage(query.clone());
-    match call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
-        Reply::Usage(Some(groups)) => {
+    let hub = Events::of(&caller.principal.tenant);
+    match protocol::call(&hub, &query).await.map_err(internal)? {
+        UsageGroups::Usage(Some(groups)) => {
             let data: Vec<View<'_>> =
                 groups.iter().map(|(key, counts)| view(&query, &caller.snapshot, key, counts)).collect();
             page(call, &data, None)
         }
-        Reply::Usage(None) => {
+        UsageGroups::Usage(None) => {
             let detail = "returns more than 1,000 groups: shorten the period or group by fewer fields";
             Err(Problem::invalid(vec![Fault::new("?group_by", detail)]))
         }
-        _ => Err(Problem::internal("unexpected reply from the hub")),
     }
 }
 
@@ -163,11 +162,8 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
 pub async fn metrics(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     refusals::flush(&caller.principal.tenant).await;
     let format = Format::accepted(call.request.header("accept").unwrap_or_default());
-    match call_hub(&caller.principal.tenant, &Ask::UsageTotals).await.map_err(internal)? {
-        Reply::Totals { rows, refused } => {
-            let text = metrics::text(&Totals { rows, refused }, format);
-            Ok(Answer::text(200, format.content_type(), text))
-        }
-        _ => Err(Problem::internal("unexpected reply from the hub")),
-    }
+    let hub = Events::of(&caller.principal.tenant);
+    let UsageTotals::Totals { rows, refused } = protocol::call(&hub, &ReadTotals).await.map_err(internal)?;
+    let text = metrics::text(&Totals { rows, refused }, format);
+    Ok(Answer::text(200, format.content_type(), text))
 }

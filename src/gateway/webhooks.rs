@@ -2,8 +2,12 @@
 
 use serde::Serialize;
 
-use crate::execution::deliveries::{call_hub, read};
-use crate::objects::events::messages::{Ask as HubAsk, Delivery, DeliveryState, Reply as HubReply};
+use crate::execution::deliveries::read;
+use crate::objects::events::messages::Events;
+use crate::objects::events::messages::webhooks::{
+    Delivery, DeliveryList, DeliveryState, ListDeliveries, Redeliver, Redelivered,
+};
+use crate::objects::protocol;
 use crate::objects::registry::messages::{Ask, Reply};
 use crate::platform::{clock, random};
 use crate::transport;
@@ -123,15 +127,14 @@ pub async fn redeliver(call: &Call, caller: &Caller, name: &str) -> Result<Answe
         })
         .await?;
     known::<Webhook>(&caller.snapshot, name)?;
-    let ask = HubAsk::Redeliver { webhook: name.into(), event_id };
-    match call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? {
-        HubReply::Delivery(delivery) => Answer::json(202, &delivery_view(&delivery)),
-        HubReply::Absent => Err(Problem::not_found("event")),
-        HubReply::Idle => Err(Problem::new(
+    let redeliver = Redeliver { webhook: name.into(), event_id };
+    match protocol::call(&Events::of(&caller.principal.tenant), &redeliver).await.map_err(internal)? {
+        Redelivered::Queued(delivery) => Answer::json(202, &delivery_view(&delivery)),
+        Redelivered::Absent => Err(Problem::not_found("event")),
+        Redelivered::Idle => Err(Problem::new(
             Code::Conflict,
             "This webhook is paused or disabled. Write it again with enabled: true first.",
         )),
-        _ => Err(Problem::internal("unexpected reply from the hub")),
     }
 }
 
@@ -148,10 +151,9 @@ pub async fn deliveries(call: &Call, caller: &Caller, name: &str) -> Result<Answ
             last.ok_or_else(bad_cursor)?
         }
     };
-    let ask = HubAsk::Deliveries { webhook: name.into(), below, limit: limit + 1 };
-    let HubReply::Deliveries(mut found) = call_hub(&caller.principal.tenant, &ask).await.map_err(internal)? else {
-        return Err(Problem::internal("unexpected reply from the hub"));
-    };
+    let list = ListDeliveries { webhook: name.into(), below, limit: limit + 1 };
+    let hub = Events::of(&caller.principal.tenant);
+    let DeliveryList::Deliveries(mut found) = protocol::call(&hub, &list).await.map_err(internal)?;
     let more = found.len() as u64 > limit;
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next = found.last().filter(|_| more).map(|(number, _)| page_cursor::write(key, &number.to_string(), &digest));

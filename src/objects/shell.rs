@@ -29,6 +29,39 @@ pub trait Shell: Sized + 'static {
     fn alarm(self: &Rc<Self>) -> WrittenAnswer;
 }
 
+/// An object that accepts WebSockets. [`socket_object!`] makes its class.
+pub trait SocketShell: Shell {
+    /// The message that opens a socket, sent with the upgrade.
+    type Open: DeserializeOwned;
+
+    fn open_socket(self: &Rc<Self>, open: Self::Open) -> SocketAnswer;
+
+    /// The number of a socket; `None` if it was closed in the meantime.
+    fn slot(&self, socket: &JsValue) -> Option<u32>;
+
+    /// Handles a client's message; `None` if it is not text.
+    fn handle_message(self: &Rc<Self>, slot: u32, text: Option<&str>);
+
+    fn handle_close(self: &Rc<Self>, slot: u32);
+}
+
+/// The response to an upgrade, or the future of one.
+pub enum SocketAnswer {
+    Now(Result<JsValue, Failure>),
+    Later(LocalBoxFuture<'static, Result<JsValue, Failure>>),
+}
+
+impl SocketAnswer {
+    fn into_platform(self) -> Result<JsValue, JsValue> {
+        match self {
+            Self::Now(response) => response.map_err(|failure| to_error(&failure)),
+            Self::Later(response) => {
+                Ok(tasks::promise(async move { response.await.map_err(|failure| to_error(&failure)) }))
+            }
+        }
+    }
+}
+
 /// A handler of a request that is answered at once.
 pub trait Handle<R: Request> {
     fn handle(self, request: R) -> Result<R::Reply, Failure>;
@@ -120,6 +153,23 @@ pub fn wake<S: Shell>(shell: &Rc<S>) -> Result<JsValue, JsValue> {
     tasks::turn(|| shell.alarm().to_platform())
 }
 
+pub fn open_socket<S: SocketShell>(shell: &Rc<S>, message: &str) -> Result<JsValue, JsValue> {
+    let open = read(message)?;
+    tasks::turn(|| shell.open_socket(open).into_platform())
+}
+
+pub fn handle_message<S: SocketShell>(shell: &Rc<S>, socket: &JsValue, text: Option<&str>) {
+    if let Some(slot) = shell.slot(socket) {
+        tasks::turn(|| shell.handle_message(slot, text));
+    }
+}
+
+pub fn handle_close<S: SocketShell>(shell: &Rc<S>, socket: &JsValue) {
+    if let Some(slot) = shell.slot(socket) {
+        tasks::turn(|| shell.handle_close(slot));
+    }
+}
+
 /// Reads a message of the platform's.
 pub fn read<M: DeserializeOwned>(message: &str) -> Result<M, JsValue> {
     serde_json::from_str(message).map_err(|error| to_error(&error.into()))
@@ -157,4 +207,26 @@ macro_rules! durable_object {
     };
 }
 
-pub(crate) use durable_object;
+/// Makes the class of an object that accepts WebSockets, around its [`SocketShell`].
+macro_rules! socket_object {
+    ($(#[$attribute:meta])* $Class:ident: $Shell:ty) => {
+        $crate::objects::shell::durable_object!($(#[$attribute])* $Class: $Shell);
+
+        #[wasm_bindgen::prelude::wasm_bindgen]
+        impl $Class {
+            pub fn open(&self, message: &str) -> Result<wasm_bindgen::JsValue, wasm_bindgen::JsValue> {
+                $crate::objects::shell::open_socket(&self.0, message)
+            }
+
+            pub fn message(&self, socket: &wasm_bindgen::JsValue, text: Option<String>) {
+                $crate::objects::shell::handle_message(&self.0, socket, text.as_deref());
+            }
+
+            pub fn closed(&self, socket: &wasm_bindgen::JsValue) {
+                $crate::objects::shell::handle_close(&self.0, socket);
+            }
+        }
+    };
+}
+
+pub(crate) use {durable_object, socket_object};

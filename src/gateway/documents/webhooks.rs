@@ -3,8 +3,10 @@
 
 use serde::Serialize;
 
-use crate::execution::deliveries::{call_hub, configure};
-use crate::objects::events::messages::{Ask as HubAsk, HookState, Reply as HubReply};
+use crate::execution::deliveries::configure;
+use crate::objects::events::messages::Events;
+use crate::objects::events::messages::webhooks::{HookState, ReadWebhookStates, WebhookStates};
+use crate::objects::protocol::call;
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot;
 use crate::platform::{clock, log_event, random};
@@ -111,10 +113,9 @@ fn view<'a>(
 }
 
 async fn states(caller: &Caller) -> Result<Vec<(String, HookState)>, Problem> {
-    match call_hub(&caller.principal.tenant, &HubAsk::WebhookStates).await.map_err(internal)? {
-        HubReply::WebhookStates(states) => Ok(states),
-        _ => Err(Problem::internal("unexpected reply from the hub")),
-    }
+    let hub = Events::of(&caller.principal.tenant);
+    let WebhookStates::WebhookStates(states) = call(&hub, &ReadWebhookStates).await.map_err(internal)?;
+    Ok(states)
 }
 
 /// Notifies the hub before the writer gets a response; when it cannot be reached, the next sweep does.

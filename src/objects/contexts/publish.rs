@@ -4,16 +4,16 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::objects::events;
-use crate::platform::objects::{self, Kind};
+use crate::objects::events::messages::{Events, Publish, Published};
+use crate::objects::protocol::call;
 use crate::platform::{clock, log_event, tasks};
 
 use super::{Identity, Store};
 
 /// Events are collected for this long and sent together, so that they become one row in the hub.
 const GATHER_MS: u64 = 40;
-/// Attempts to reach the hub before the alarm takes over.
-const MAX_ATTEMPTS: u32 = 5;
+/// How often an unreachable hub is tried again before the alarm takes over.
+const MAX_RETRIES: u32 = 4;
 
 impl Store {
     pub(super) fn flush_soon(self: &Rc<Self>) {
@@ -48,34 +48,33 @@ impl Store {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return false;
         };
-        let mut tries = 0;
+        let mut retries = 0;
         loop {
             let Some(batch) = self.contexts.borrow().outbox.batch() else { return true };
             let Ok(bundles) = RawValue::from_string(batch.bundles) else { return false };
-            let publish = events::messages::Ask::Publish(events::messages::Publish {
+            let publish = Publish {
                 tenant: tenant.clone(),
                 publisher: store.code(),
                 first: batch.first,
                 last: batch.last,
                 count: batch.count,
                 bundles,
-            });
-            match objects::send(Kind::Events, &tenant.object(), "", &publish, objects::CALL_TIMEOUT_MS).await {
-                Ok(events::messages::Reply::Published { head }) => {
+            };
+            match call(&Events::of(&tenant), &publish).await {
+                Ok(Published::Published { head }) => {
                     if let Err(error) = self.decide(|contexts| contexts.acknowledge(head)) {
                         // The rows stay and are published again after the next restart; the hub recognizes them.
                         log_event!(PublishedEventsNotDeleted, tenant = &tenant, store = store, detail = &error);
                     }
                 }
-                Ok(_) => return false,
-                Err(failure) => {
-                    log_event!(EventsNotPublished, tenant = &tenant, store = store, detail = &failure);
-                    tries += 1;
-                    if tries == MAX_ATTEMPTS {
+                Err(error) => {
+                    log_event!(EventsNotPublished, tenant = &tenant, store = store, detail = &error);
+                    if !error.allows_retry(retries, MAX_RETRIES) {
                         self.decide(|contexts| contexts.arm_soon(clock::now()));
                         return false;
                     }
-                    clock::pause(100 << tries).await;
+                    retries += 1;
+                    clock::pause(100 << retries).await;
                 }
             }
         }

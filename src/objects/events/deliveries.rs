@@ -16,7 +16,7 @@ use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
 use narthex_core::webhooks::delivery_queue::{Claim, DeliveryQueue, Disposition, MAX_WAITING, PendingDelivery};
 
 use super::log::Batch;
-use super::messages::{Delivery, DeliveryReport, DeliveryState, DueDelivery, HookState, Subscriber};
+use super::messages::webhooks::{Delivery, DeliveryReport, DeliveryState, DueDelivery, HookState, Subscriber};
 
 const CREATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, document TEXT NOT NULL) \

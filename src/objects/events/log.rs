@@ -17,9 +17,11 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::{Bundle, Item, newer_than};
 use narthex_core::events::cloud_event::cloud_event;
+use narthex_core::events::fanout::ShardNumber;
 use narthex_core::events::sequence::Sequence;
 
-use super::messages::{Page, Publish, StoredBatch, Viewer};
+use super::messages::shards::{Page, StoredBatch};
+use super::messages::{Publish, Viewer};
 
 const CREATE: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS log (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL, \
@@ -246,21 +248,22 @@ impl Log {
     }
 
     /// The registered shards, and their tenant if there are any.
-    pub fn shards(&self) -> Result<(Vec<u16>, Option<TenantId>), Failure> {
+    pub fn shards(&self) -> Result<(Vec<ShardNumber>, Option<TenantId>), Failure> {
         let rows = self.sql.rows("SELECT number, tenant FROM shards", &[])?;
         let tenant = rows.first().map(tenant_in);
-        Ok((rows.iter().filter_map(|row| u16::try_from(row.integer(0)?).ok()).collect(), tenant))
+        let number = |row: &Row| ShardNumber::new(row.integer(0)?.try_into().ok()?);
+        Ok((rows.iter().filter_map(number).collect(), tenant))
     }
 
-    pub fn add_shard(&self, number: u16, tenant: &TenantId) -> Result<(), Failure> {
+    pub fn add_shard(&self, number: ShardNumber, tenant: &TenantId) -> Result<(), Failure> {
         self.sql.run(
             "INSERT OR IGNORE INTO shards (number, tenant) VALUES (CAST(? AS INTEGER), ?)",
-            &[u64::from(number).into(), tenant.into()],
+            &[u64::from(number.get()).into(), tenant.into()],
         )
     }
 
-    pub fn remove_shard(&self, number: u16) -> Result<(), Failure> {
-        self.sql.run("DELETE FROM shards WHERE number = CAST(? AS INTEGER)", &[u64::from(number).into()])
+    pub fn remove_shard(&self, number: ShardNumber) -> Result<(), Failure> {
+        self.sql.run("DELETE FROM shards WHERE number = CAST(? AS INTEGER)", &[u64::from(number.get()).into()])
     }
 
     /// The sequence before the first event received at this time or later; `at` grows with `first`.

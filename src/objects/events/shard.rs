@@ -6,18 +6,24 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use wasm_bindgen::prelude::*;
+use futures_util::FutureExt;
+use wasm_bindgen::JsValue;
 
+use crate::objects::protocol::{Done, call};
 use crate::objects::registry::snapshot;
-use crate::objects::reply;
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
+use crate::objects::shell::{Handle, Shell, SocketAnswer, SocketShell, WrittenAnswer, socket_object};
+use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::fanout::{PushDecision, ShardPosition};
 use narthex_core::events::sequence::Sequence;
 
-use super::messages::{Ask, Open, Page, Reply, ShardAsk, ShardReply};
+use super::messages::Events;
+use super::messages::shards::{
+    CloseDependents, CloseSockets, JoinShard, Joined, LogPage, Page, PushPage, Pushed, ReadLog, ShardAsk,
+};
+use super::messages::sockets::Open;
 use super::subscribers::{FeedResult, LogSpan, MAX_SOCKETS, SLOW_READER_PAUSE_MS, Subscribers};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS reach (one INTEGER PRIMARY KEY, reached INTEGER NOT NULL) STRICT";
@@ -31,83 +37,81 @@ struct Shard {
     check_ms: u64,
 }
 
-#[wasm_bindgen]
-pub struct EventShard(Rc<Shard>);
+socket_object!(EventShard: Shard);
 
-#[wasm_bindgen]
-impl EventShard {
-    #[wasm_bindgen(constructor)]
-    pub fn new(state: &JsValue, env: &JsValue) -> Result<EventShard, JsValue> {
-        let open = || {
-            let sql = Sql::of(state, Kind::Shards);
-            sql.run(CREATE, &[])?;
-            let reached = sql.first("SELECT reached FROM reach", &[])?.and_then(|row| row.sequence(0));
-            Ok((sql, reached))
-        };
-        let (sql, reached) = open().map_err(|failure: Failure| js_sys::Error::new(&failure.0))?;
-        let settings = settings::of(env);
-        let shard = Rc::new(Shard {
+impl Shell for Shard {
+    type Message = ShardAsk;
+
+    fn open(state: &JsValue, env: &JsValue) -> Result<Rc<Self>, Failure> {
+        let sql = Sql::of(state, Kind::Shards);
+        sql.run(CREATE, &[])?;
+        let reached = sql.first("SELECT reached FROM reach", &[])?.and_then(|row| row.sequence(0));
+        let shard = Rc::new(Self {
             sql,
             subscribers: Subscribers::restore(state),
             reach: RefCell::new(ShardPosition::restore(reached)),
             alarm_at: Cell::new(None),
             checked_at: Cell::new(clock::now()),
-            check_ms: settings.socket_check_ms,
+            check_ms: settings::of(env).socket_check_ms,
         });
         shard.feed_all();
-        Ok(Self(shard))
+        Ok(shard)
     }
 
-    /// `message` is a [`ShardAsk`].
-    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
-        let ask: ShardAsk = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
-        tasks::turn(|| reply(self.0.answer(ask)))
+    fn answer(self: &Rc<Self>, ask: ShardAsk) -> WrittenAnswer {
+        ask.dispatch(self)
     }
 
-    /// Opens a socket; `message` is an [`Open`].
-    pub fn open(&self, message: &str) -> Result<JsValue, JsValue> {
-        let open: Open = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
-        let shard = self.0.clone();
-        Ok(tasks::promise(
-            async move { shard.open(open).await.map_err(|failure| js_sys::Error::new(&failure.0).into()) },
-        ))
+    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+        self.alarm_at.set(None);
+        self.subscribers.close_expired(clock::now());
+        self.arm();
+        Ok(Done::Done).into()
+    }
+}
+
+impl SocketShell for Shard {
+    type Open = Open;
+
+    fn open_socket(self: &Rc<Self>, open: Open) -> SocketAnswer {
+        SocketAnswer::Later(self.clone().accept(open).boxed_local())
     }
 
-    pub fn message(&self, socket: &JsValue, text: Option<String>) {
-        if let Some(slot) = self.0.subscribers.slot(socket) {
-            tasks::turn(|| self.0.subscribers.message(slot, text.as_deref()));
-        }
+    fn slot(&self, socket: &JsValue) -> Option<u32> {
+        self.subscribers.slot(socket)
     }
 
-    pub fn closed(&self, socket: &JsValue) {
-        if let Some(slot) = self.0.subscribers.slot(socket) {
-            self.0.subscribers.closed(slot);
-        }
+    fn handle_message(self: &Rc<Self>, slot: u32, text: Option<&str>) {
+        self.subscribers.message(slot, text);
     }
 
-    pub fn alarm(&self) {
-        self.0.alarm_at.set(None);
-        self.0.subscribers.close_expired(clock::now());
-        self.0.arm();
+    fn handle_close(self: &Rc<Self>, slot: u32) {
+        self.subscribers.closed(slot);
+    }
+}
+
+impl Handle<PushPage> for &Rc<Shard> {
+    fn handle(self, PushPage { after, page }: PushPage) -> Result<Pushed, Failure> {
+        self.handle_push(after, &page)
+    }
+}
+
+impl Handle<CloseSockets> for &Rc<Shard> {
+    fn handle(self, CloseSockets { principal }: CloseSockets) -> Result<Done, Failure> {
+        self.subscribers.revoke(&principal);
+        Ok(Done::Done)
+    }
+}
+
+impl Handle<CloseDependents> for &Rc<Shard> {
+    fn handle(self, CloseDependents(revocation): CloseDependents) -> Result<Done, Failure> {
+        self.subscribers.revoke_dependents(&revocation);
+        Ok(Done::Done)
     }
 }
 
 impl Shard {
-    fn answer(self: &Rc<Self>, ask: ShardAsk) -> Result<ShardReply, Failure> {
-        match ask {
-            ShardAsk::Push { after, page } => self.handle_push(after, &page),
-            ShardAsk::Revoke { principal } => {
-                self.subscribers.revoke(&principal);
-                Ok(ShardReply::Done)
-            }
-            ShardAsk::End(revocation) => {
-                self.subscribers.revoke_dependents(&revocation);
-                Ok(ShardReply::Done)
-            }
-        }
-    }
-
-    fn handle_push(self: &Rc<Self>, after: Option<Sequence>, page: &Page) -> Result<ShardReply, Failure> {
+    fn handle_push(self: &Rc<Self>, after: Option<Sequence>, page: &Page) -> Result<Pushed, Failure> {
         let span = page.span()?;
         let reached = self.reach.borrow().reached();
         if let Some(reached) = reached.filter(|reached| reached.next() < page.first_kept) {
@@ -128,13 +132,13 @@ impl Shard {
                     self.feed_all();
                     self.check_again();
                 }
-                Ok(ShardReply::Reached { reached: from.max(page.last), sockets })
+                Ok(Pushed::Reached { reached: from.max(page.last), sockets })
             }
-            PushDecision::Missing(reached) => Ok(ShardReply::Reached { reached, sockets }),
-            PushDecision::Joining => Ok(ShardReply::Joining),
+            PushDecision::Missing(reached) => Ok(Pushed::Reached { reached, sockets }),
+            PushDecision::Joining => Ok(Pushed::Joining),
             PushDecision::Gone => {
                 self.store_position()?;
-                Ok(ShardReply::Gone)
+                Ok(Pushed::Gone)
             }
         }
     }
@@ -151,15 +155,13 @@ impl Shard {
         }
     }
 
-    async fn open(self: Rc<Self>, open: Open) -> Result<JsValue, Failure> {
+    async fn accept(self: Rc<Self>, open: Open) -> Result<JsValue, Failure> {
         if self.reach.borrow().reached().is_none() {
+            let shard = open.shard.ok_or_else(|| Failure("a socket was opened without the shard's number".into()))?;
+            let tenant = open.viewer.tenant.clone();
             self.reach.borrow_mut().begin_joining();
-            let ask = Ask::Join { shard: open.shard, tenant: open.viewer.tenant.clone() };
-            let joined = objects::send(Kind::Events, &open.viewer.tenant.object(), "", &ask, CALL_TIMEOUT_MS).await;
-            let last = match joined {
-                Ok(Reply::Joined { last }) => Some(last),
-                _ => None,
-            };
+            let joined = call(&Events::of(&tenant), &JoinShard { shard, tenant: tenant.clone() }).await;
+            let last = joined.ok().map(|Joined::Joined { last }| last);
             self.reach.borrow_mut().end_joining(last);
             self.store_position()?;
         }
@@ -209,10 +211,8 @@ impl Shard {
             return Ok(LogSpan { batches: Vec::new(), first_kept: Sequence::FIRST });
         }
         let tenant = self.subscribers.tenant().ok_or_else(|| Failure("the shard has no sockets".into()))?;
-        match objects::send(Kind::Events, &tenant.object(), "", &Ask::Read { after }, CALL_TIMEOUT_MS).await? {
-            Reply::Page(page) => page.span(),
-            _ => Err(Failure("unexpected reply from the hub".into())),
-        }
+        let LogPage::Page(page) = call(&Events::of(&tenant), &ReadLog { after }).await?;
+        page.span()
     }
 
     /// Checks from time to time whether all viewers still have their permissions.

@@ -28,7 +28,8 @@ use narthex_core::events::filter::Filter;
 use narthex_core::events::sequence::Sequence;
 
 use super::log::Batch;
-use super::messages::{Form, Open, Revocation, Viewer};
+use super::messages::sockets::{Form, Open};
+use super::messages::{Revocation, Viewer};
 
 pub use catch_up::{FeedResult, LogSpan};
 

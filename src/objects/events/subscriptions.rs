@@ -2,15 +2,17 @@
 
 use std::rc::Rc;
 
-use wasm_bindgen::prelude::*;
+use wasm_bindgen::JsValue;
 
 use crate::objects::registry::snapshot;
+use crate::objects::shell::{SocketAnswer, SocketShell};
 use crate::platform::http::{Headers, answer};
 use crate::platform::{Failure, clock, tasks};
 use narthex_core::events::fanout::Placement;
 
 use super::Hub;
-use super::messages::{Open, Page};
+use super::messages::shards::{Page, StoredBatch};
+use super::messages::sockets::{Open, Redirection};
 use super::subscribers::{FeedResult, LogSpan, SLOW_READER_PAUSE_MS};
 
 /// The status that sends the caller to a shard (RFC 9110 §15.5.20).
@@ -20,18 +22,38 @@ const MAX_APPENDED: u64 = 100;
 
 impl Page {
     pub(super) fn span(&self) -> Result<LogSpan, Failure> {
-        let batches = self.batches.iter().map(super::messages::StoredBatch::batch).collect::<Result<_, _>>()?;
+        let batches = self.batches.iter().map(StoredBatch::batch).collect::<Result<_, _>>()?;
         Ok(LogSpan { batches, first_kept: self.first_kept })
     }
 }
 
+impl SocketShell for Hub {
+    type Open = Open;
+
+    fn open_socket(self: &Rc<Self>, open: Open) -> SocketAnswer {
+        SocketAnswer::Now(Ok(self.accept(open)))
+    }
+
+    fn slot(&self, socket: &JsValue) -> Option<u32> {
+        self.subscribers.slot(socket)
+    }
+
+    fn handle_message(self: &Rc<Self>, slot: u32, text: Option<&str>) {
+        self.subscribers.message(slot, text);
+    }
+
+    fn handle_close(self: &Rc<Self>, slot: u32) {
+        self.subscribers.closed(slot);
+    }
+}
+
 impl Hub {
-    pub(super) fn open(self: &Rc<Self>, open: Open) -> JsValue {
+    fn accept(self: &Rc<Self>, open: Open) -> JsValue {
         let last = self.sent_up_to.get();
         let place = self.shards.borrow_mut().place(self.subscribers.len());
-        if let Placement::Shard(number) = place {
+        if let Placement::Shard(shard) = place {
             let mut headers = Headers::default();
-            headers.set("x-elsewhere", &format!("{number} {last}"));
+            headers.set("x-elsewhere", &Redirection { shard, last }.to_string());
             return answer(MISDIRECTED, &headers, None);
         }
         // A sequence in the future cannot be resumed from: such a client starts at the end.

@@ -6,42 +6,61 @@ use std::rc::Rc;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::platform::objects;
-use crate::platform::{Failure, clock, log_event, tasks};
+use crate::objects::protocol::Done;
+use crate::objects::shell::Handle;
+use crate::platform::{Failure, clock, log_event, objects, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 use narthex_core::webhooks::delivery::{DisableReason, WebhookState};
 
 use super::Hub;
-use super::messages::{Ask, DeliveryReport, Publish, Reply};
+use super::messages::Publish;
+use super::messages::webhooks::{
+    ClaimDeliveries, ConfigureWebhooks, DeliveryList, DeliveryReport, DueDeliveries, ListDeliveries, ReadWebhookStates,
+    Redeliver, Redelivered, WebhookStates,
+};
 
 /// The publisher name of the hub's own events.
 const HUB: &str = "hub";
 
-impl Hub {
-    pub(super) fn answer_webhooks(self: &Rc<Self>, ask: Ask) -> Result<Reply, Failure> {
-        let now = clock::now();
-        match ask {
-            Ask::Webhooks { tenant, revision, webhooks } => {
-                self.deliveries.borrow_mut().configure(tenant, revision, webhooks, now)?;
-                self.sweep()?;
-                Ok(Reply::Done)
-            }
-            Ask::WebhookStates => Ok(Reply::WebhookStates(self.deliveries.borrow().states())),
-            Ask::Deliver { tried, most } => {
-                self.record_reports(tried, now)?;
-                let due = self.deliveries.borrow_mut().claim(most, now)?;
-                self.settle();
-                Ok(Reply::Due(due))
-            }
-            Ask::Redeliver { webhook, event_id } => self.redeliver(&webhook, &event_id, now),
-            Ask::Deliveries { webhook, below, limit } => {
-                Ok(Reply::Deliveries(self.deliveries.borrow().list(&webhook, below, limit)?))
-            }
-            _ => Err(Failure("not a request about webhooks".into())),
-        }
+impl Handle<ConfigureWebhooks> for &Rc<Hub> {
+    fn handle(self, configure: ConfigureWebhooks) -> Result<Done, Failure> {
+        let ConfigureWebhooks { tenant, revision, webhooks } = configure;
+        self.deliveries.borrow_mut().configure(tenant, revision, webhooks, clock::now())?;
+        self.sweep()?;
+        Ok(Done::Done)
     }
+}
 
+impl Handle<ReadWebhookStates> for &Rc<Hub> {
+    fn handle(self, ReadWebhookStates: ReadWebhookStates) -> Result<WebhookStates, Failure> {
+        Ok(WebhookStates::WebhookStates(self.deliveries.borrow().states()))
+    }
+}
+
+impl Handle<ClaimDeliveries> for &Rc<Hub> {
+    fn handle(self, ClaimDeliveries { tried, most }: ClaimDeliveries) -> Result<DueDeliveries, Failure> {
+        let now = clock::now();
+        self.record_reports(tried, now)?;
+        let due = self.deliveries.borrow_mut().claim(most, now)?;
+        self.settle();
+        Ok(DueDeliveries::Due(due))
+    }
+}
+
+impl Handle<Redeliver> for &Rc<Hub> {
+    fn handle(self, Redeliver { webhook, event_id }: Redeliver) -> Result<Redelivered, Failure> {
+        self.redeliver(&webhook, &event_id, clock::now())
+    }
+}
+
+impl Handle<ListDeliveries> for &Rc<Hub> {
+    fn handle(self, ListDeliveries { webhook, below, limit }: ListDeliveries) -> Result<DeliveryList, Failure> {
+        Ok(DeliveryList::Deliveries(self.deliveries.borrow().list(&webhook, below, limit)?))
+    }
+}
+
+impl Hub {
     /// Appends a batch and its deliveries in one transaction.
     pub(super) fn append_for_webhooks(self: &Rc<Self>, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
         let (sql, mark) = (self.log.borrow().sql(), self.log.borrow().mark());
@@ -90,16 +109,16 @@ impl Hub {
         self.publish(&Publish { tenant, publisher: HUB.into(), first: number, last: number, count: 1, bundles })
     }
 
-    fn redeliver(self: &Rc<Self>, webhook: &str, event_id: &str, now: Timestamp) -> Result<Reply, Failure> {
+    fn redeliver(self: &Rc<Self>, webhook: &str, event_id: &str, now: Timestamp) -> Result<Redelivered, Failure> {
         if !self.deliveries.borrow().queue.hook(webhook).is_some_and(WebhookState::is_live) {
-            return Ok(Reply::Idle);
+            return Ok(Redelivered::Idle);
         }
         let parts = event_id.rsplit_once('-').and_then(|(publisher, number)| Some((publisher, number.parse().ok()?)));
-        let Some((publisher, number)) = parts else { return Ok(Reply::Absent) };
+        let Some((publisher, number)) = parts else { return Ok(Redelivered::Absent) };
         let batches = self.log.borrow().batches_with(publisher, number)?;
         let delivery = self.deliveries.borrow_mut().enqueue_again(webhook, &batches, event_id, now)?;
         self.settle();
-        Ok(delivery.map_or(Reply::Absent, |delivery| Reply::Delivery(Box::new(delivery))))
+        Ok(delivery.map_or(Redelivered::Absent, |delivery| Redelivered::Queued(Box::new(delivery))))
     }
 
     pub(super) fn notify_consumers(&self) {

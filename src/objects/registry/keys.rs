@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::objects::{events, lanes};
-use crate::platform::objects::{self, Kind};
+use crate::objects::events::messages::{Events, Revoke};
+use crate::objects::lanes;
+use crate::objects::protocol::call;
 use crate::platform::{clock, log_event};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::json::Fault;
@@ -11,11 +12,11 @@ use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::Reach;
 
+use super::Inner;
 use super::audit::Change;
 use super::capacity::WriteError;
 use super::messages::{Key, KeySecret, NewKey, Refusal, Reply};
 use super::tables::KEY;
-use super::{Inner, PUSH_TIMEOUT_MS};
 
 fn as_changes(members: &Value) -> Map<String, Value> {
     narthex_core::access::audit::changes(&Value::Null, members)
@@ -96,11 +97,8 @@ impl Inner {
     pub(super) async fn close_sockets_of(&self, id: &str) {
         let principal = PrincipalId::of_key(id);
         self.notify_lanes(&self.tenant(), || lanes::messages::Ask::Revoke { principal: principal.clone() }).await;
-        let revoke = events::messages::Ask::Revoke { principal };
-        let reply: Result<events::messages::Reply, _> =
-            objects::send(Kind::Events, &self.tenant().object(), "", &revoke, PUSH_TIMEOUT_MS).await;
-        if let Err(failure) = reply {
-            log_event!(SocketsNotClosed, tenant = &self.tenant(), object = object(id), detail = &failure);
+        if let Err(error) = call(&Events::of(&self.tenant()), &Revoke { principal }).await {
+            log_event!(SocketsNotClosed, tenant = &self.tenant(), object = object(id), detail = &error);
         }
     }
 }

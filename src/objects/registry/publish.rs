@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::objects::contexts::client::push;
 use crate::objects::contexts::messages::{Contexts, LearnRevision};
-use crate::objects::events;
-use crate::platform::objects::{self, Kind};
+use crate::objects::events::messages::{Events, Publish, Published};
+use crate::objects::protocol::call;
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 
@@ -79,17 +79,10 @@ impl Inner {
                 break;
             };
             let tenant = self.tenant();
-            let publish = events::messages::Ask::Publish(events::messages::Publish {
-                tenant: tenant.clone(),
-                publisher: "registry".into(),
-                first,
-                last,
-                count,
-                bundles,
-            });
-            let sent = objects::send(Kind::Events, &tenant.object(), "", &publish, objects::CALL_TIMEOUT_MS).await;
-            match sent {
-                Ok(events::messages::Reply::Published { head }) if self.tables.delete_published(head).is_ok() => {}
+            let events = Events::of(&tenant);
+            let publish = Publish { tenant, publisher: "registry".into(), first, last, count, bundles };
+            match call(&events, &publish).await {
+                Ok(Published::Published { head }) if self.tables.delete_published(head).is_ok() => {}
                 _ => {
                     self.tables.set_alarm(clock::now().plus_ms(settings::timing().event_retry_ms));
                     break;

@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::events::messages::{Ask, Reply as HubReply, Revocation};
+use crate::objects::events::messages::{Events, Revocation, RevokeDependents};
 use crate::objects::lanes::messages::Ask as LaneAsk;
+use crate::objects::protocol::call;
 use crate::objects::registry::snapshot;
-use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::audit::Actor;
 use narthex_core::access::issuer::Issuer;
@@ -18,9 +18,9 @@ use narthex_core::access::permission::allows;
 use narthex_core::access::role::{self, Role};
 use narthex_core::base::tenant_id::TenantId;
 
+use super::Inner;
 use super::capacity::WriteError;
 use super::messages::{Condition, DocumentKind, Reply, StoredDocument, StoredService};
-use super::{Inner, PUSH_TIMEOUT_MS};
 
 /// Hubs notified at a time.
 const AT_ONCE: usize = 50;
@@ -234,13 +234,11 @@ impl Inner {
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| self.notify_lanes(tenant, || LaneAsk::End(revocation.clone())))).await;
         }
-        let ask = &Ask::End(revocation);
+        let revoke = &RevokeDependents(revocation);
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| async move {
-                let reply: Result<HubReply, _> =
-                    objects::send(Kind::Events, &tenant.object(), "", ask, PUSH_TIMEOUT_MS).await;
-                if let Err(failure) = reply {
-                    log_event!(SocketsNotClosed, tenant = tenant, detail = &failure);
+                if let Err(error) = call(&Events::of(tenant), revoke).await {
+                    log_event!(SocketsNotClosed, tenant = tenant, detail = &error);
                 }
             }))
             .await;

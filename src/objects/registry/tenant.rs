@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 
 use crate::objects::contexts::client::call_store;
 use crate::objects::contexts::messages::{Contexts, Retain};
-use crate::objects::events;
-use crate::objects::events::messages::Revocation;
-use crate::platform::objects::{self, Kind};
+use crate::objects::events::messages::{Events, Revocation, SetRetention};
+use crate::objects::protocol::call;
 use crate::platform::{Failure, log_event};
 use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::tenant::Retention;
@@ -16,7 +15,7 @@ use super::audit::Change;
 use super::capacity::WriteError;
 use super::messages::{NewKey, Reply};
 use super::tables::{KEY, SERVICE};
-use super::{Inner, PUSH_TIMEOUT_MS, as_value};
+use super::{Inner, as_value};
 
 const RETENTION: &str = "retention";
 const CLOSED: &str = "closed";
@@ -62,9 +61,7 @@ impl Inner {
             }
         });
         join_all(pushes).await;
-        let ask = events::messages::Ask::Retain { hours: retention.event_retention_hours };
-        let _: events::messages::Reply =
-            objects::send(Kind::Events, &tenant.object(), "", &ask, PUSH_TIMEOUT_MS).await?;
+        call(&Events::of(&tenant), &SetRetention { hours: retention.event_retention_hours }).await?;
         Ok(())
     }
 

@@ -8,17 +8,46 @@
 //! generation; replies of an older generation are ignored.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU16;
+
+use serde::{Deserialize, Serialize};
 
 use super::sequence::Sequence;
 
 /// The maximum number of shards of a tenant.
 pub const MAX_SHARDS: u16 = 15;
 
+/// The number of a shard, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ShardNumber(NonZeroU16);
+
+impl ShardNumber {
+    pub fn new(number: u16) -> Option<Self> {
+        NonZeroU16::new(number).map(Self)
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for ShardNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Which object a new socket goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     Hub,
-    Shard(u16),
+    Shard(ShardNumber),
     Nowhere,
 }
 
@@ -55,7 +84,7 @@ struct Shard {
 /// The shards as the hub knows them.
 #[derive(Debug)]
 pub struct Shards {
-    known: BTreeMap<u16, Shard>,
+    known: BTreeMap<ShardNumber, Shard>,
     /// The maximum number of sockets in one object.
     bound: usize,
     generations: u64,
@@ -63,7 +92,7 @@ pub struct Shards {
 
 impl Shards {
     /// Restores the shards that had joined.
-    pub fn restore(bound: usize, joined: impl IntoIterator<Item = u16>) -> Self {
+    pub fn restore(bound: usize, joined: impl IntoIterator<Item = ShardNumber>) -> Self {
         let mut shards = Self { known: BTreeMap::new(), bound, generations: 0 };
         for number in joined {
             let generation = shards.next_era();
@@ -87,7 +116,7 @@ impl Shards {
             shard.sockets += 1;
             return Placement::Shard(*number);
         }
-        match (1..=MAX_SHARDS).find(|number| !self.known.contains_key(number)) {
+        match (1..=MAX_SHARDS).filter_map(ShardNumber::new).find(|number| !self.known.contains_key(number)) {
             Some(number) => {
                 self.known.insert(number, Shard { sockets: 1, ..Shard::default() });
                 Placement::Shard(number)
@@ -97,7 +126,7 @@ impl Shards {
     }
 
     /// Records that a shard joined. It may have joined before, so only the shard knows its position.
-    pub fn join(&mut self, number: u16) {
+    pub fn join(&mut self, number: ShardNumber) {
         let generation = self.next_era();
         let shard = self.known.entry(number).or_default();
         shard.generation = Some(generation);
@@ -105,13 +134,13 @@ impl Shards {
     }
 
     /// The numbers of the shards that have joined.
-    pub fn joined(&self) -> impl Iterator<Item = u16> {
+    pub fn joined(&self) -> impl Iterator<Item = ShardNumber> {
         self.known.iter().filter(|(_, shard)| shard.generation.is_some()).map(|(number, _)| *number)
     }
 
     /// The shards that lack events of a log that ends with `last` and are not being pushed to; the caller must push to
     /// them now.
-    pub fn shards_behind(&mut self, last: Sequence) -> Vec<u16> {
+    pub fn shards_behind(&mut self, last: Sequence) -> Vec<ShardNumber> {
         let lacks = |shard: &Shard| shard.generation.is_some() && !shard.pushing && shard.reached != Some(last);
         let shards_behind = self.known.iter_mut().filter(|(_, shard)| lacks(shard));
         shards_behind
@@ -123,7 +152,7 @@ impl Shards {
     }
 
     /// The next push to a shard; `None` if it has everything or is gone.
-    pub fn next(&mut self, number: u16, last: Sequence) -> Option<Push> {
+    pub fn next(&mut self, number: ShardNumber, last: Sequence) -> Option<Push> {
         let shard = self.known.get_mut(&number)?;
         shard.pushing = false;
         let generation = shard.generation?;
@@ -135,7 +164,7 @@ impl Shards {
     }
 
     /// Handles a shard's reply to a push; true if the shard was removed.
-    pub fn handle_reply(&mut self, number: u16, generation: u64, reply: PushReply) -> bool {
+    pub fn handle_reply(&mut self, number: ShardNumber, generation: u64, reply: PushReply) -> bool {
         let Some(shard) = self.known.get_mut(&number).filter(|shard| shard.generation == Some(generation)) else {
             return false;
         };
@@ -154,7 +183,7 @@ impl Shards {
     }
 
     /// Stops pushing to a shard for now.
-    pub fn pause(&mut self, number: u16) {
+    pub fn pause(&mut self, number: ShardNumber) {
         if let Some(shard) = self.known.get_mut(&number) {
             shard.pushing = false;
         }

@@ -6,30 +6,34 @@ fn at(sequence: u64) -> Sequence {
     Sequence::from_stored(sequence)
 }
 
+fn shard(number: u16) -> ShardNumber {
+    ShardNumber::new(number).unwrap()
+}
+
 #[test]
 fn a_hub_with_room_needs_no_shard() {
     let mut shards = Shards::restore(2, []);
     assert_eq!(shards.place(0), Placement::Hub);
     assert_eq!(shards.place(1), Placement::Hub);
-    assert_eq!(shards.place(2), Placement::Shard(1));
+    assert_eq!(shards.place(2), Placement::Shard(shard(1)));
 }
 
 #[test]
 fn shards_are_filled_evenly_and_opened_when_all_are_full() {
     let mut shards = Shards::restore(2, []);
     let placed: Vec<Placement> = (0..6).map(|_| shards.place(2)).collect();
-    assert_eq!(placed, [1, 1, 2, 2, 3, 3].map(Placement::Shard));
-    shards.join(2);
-    let push = shards.next(2, at(1)).unwrap();
-    shards.handle_reply(2, push.generation, PushReply::Reached { reached: at(1), sockets: 0 });
-    assert_eq!(shards.place(2), Placement::Shard(2), "some of its sockets have closed");
+    assert_eq!(placed, [1, 1, 2, 2, 3, 3].map(|number| Placement::Shard(shard(number))));
+    shards.join(shard(2));
+    let push = shards.next(shard(2), at(1)).unwrap();
+    shards.handle_reply(shard(2), push.generation, PushReply::Reached { reached: at(1), sockets: 0 });
+    assert_eq!(shards.place(2), Placement::Shard(shard(2)), "some of its sockets have closed");
 }
 
 #[test]
 fn when_all_are_full_a_socket_goes_nowhere() {
     let mut shards = Shards::restore(1, []);
     for number in 1..=MAX_SHARDS {
-        assert_eq!(shards.place(1), Placement::Shard(number));
+        assert_eq!(shards.place(1), Placement::Shard(shard(number)));
     }
     assert_eq!(shards.place(1), Placement::Nowhere);
     assert_eq!(shards.place(0), Placement::Hub);
@@ -38,23 +42,23 @@ fn when_all_are_full_a_socket_goes_nowhere() {
 #[test]
 fn a_shard_that_was_let_go_while_it_joined_again_stays() {
     let mut shards = Shards::restore(1, []);
-    shards.join(1);
-    let push = shards.next(1, at(6)).unwrap();
-    shards.join(1);
-    assert!(!shards.handle_reply(1, push.generation, PushReply::Gone), "said before it joined again");
-    assert_eq!(shards.joined().collect::<Vec<_>>(), [1]);
+    shards.join(shard(1));
+    let push = shards.next(shard(1), at(6)).unwrap();
+    shards.join(shard(1));
+    assert!(!shards.handle_reply(shard(1), push.generation, PushReply::Gone), "said before it joined again");
+    assert_eq!(shards.joined().collect::<Vec<_>>(), [shard(1)]);
 }
 
 #[test]
 fn after_a_restart_a_shard_is_asked_for_its_position() {
-    let mut shards = Shards::restore(1, [3]);
-    assert_eq!(shards.shards_behind(at(9)), [3]);
-    let push = shards.next(3, at(9)).unwrap();
+    let mut shards = Shards::restore(1, [shard(3)]);
+    assert_eq!(shards.shards_behind(at(9)), [shard(3)]);
+    let push = shards.next(shard(3), at(9)).unwrap();
     assert_eq!(push.after, None);
     let mut reach = ShardPosition::restore(Some(at(7)));
     assert_eq!(reach.take(push.after, at(9), true), PushDecision::Missing(at(7)));
-    shards.handle_reply(3, push.generation, PushReply::Reached { reached: at(7), sockets: 1 });
-    assert_eq!(shards.next(3, at(9)).unwrap().after, Some(at(7)));
+    shards.handle_reply(shard(3), push.generation, PushReply::Reached { reached: at(7), sockets: 1 });
+    assert_eq!(shards.next(shard(3), at(9)).unwrap().after, Some(at(7)));
 }
 
 /// The sequences after `from` up to `end`.
@@ -67,7 +71,7 @@ fn between(from: Sequence, end: Sequence) -> impl Iterator<Item = Sequence> {
 struct World {
     last: Sequence,
     /// On the hub's disk.
-    kept: Vec<u16>,
+    kept: Vec<ShardNumber>,
     reach: ShardPosition,
     /// Live sockets: where each began, and what it received.
     sockets: Vec<(Sequence, Vec<Sequence>)>,
@@ -145,7 +149,7 @@ impl World {
                 }
             }
             Move::Push => {
-                if let Some(push) = shards.next(1, self.last) {
+                if let Some(push) = shards.next(shard(1), self.last) {
                     self.pushes.push((push, self.last));
                 }
             }
@@ -159,7 +163,7 @@ impl World {
             Move::DeliverReply(index) => {
                 if let Some(index) = at(index, self.said.len()) {
                     let (generation, handle_reply) = self.said.remove(index);
-                    if shards.handle_reply(1, generation, handle_reply) {
+                    if shards.handle_reply(shard(1), generation, handle_reply) {
                         self.kept.clear();
                     }
                 }
@@ -167,8 +171,8 @@ impl World {
             Move::ArriveJoin => {
                 if self.joins > 0 {
                     self.joins -= 1;
-                    shards.join(1);
-                    self.kept = vec![1];
+                    shards.join(shard(1));
+                    self.kept = vec![shard(1)];
                     self.joined.push(self.last);
                 }
             }
