@@ -18,8 +18,8 @@ use super::{Envelope, Order};
 
 /// How long an attempt looks for a connection after the one that had room has dropped, in milliseconds.
 const CONNECTION_TIMEOUT_MS: u64 = 15_000;
-/// How many calls of the lane may fail. A repeated call hands the work over once.
-const MAX_FAILURES: u32 = 4;
+/// Repetitions of calls of the lane that failed. A repeated call hands the work over once.
+const MAX_RETRIES: u32 = 3;
 
 /// Hands the work over to a connection with room.
 pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallResult {
@@ -36,7 +36,7 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
         connection: String::new(),
     };
     let until = order.now.plus_ms(CONNECTION_TIMEOUT_MS);
-    let mut failures = 0;
+    let mut retries = 0;
     loop {
         let now = clock::now();
         if now >= admission.expires_at {
@@ -46,20 +46,20 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
             Ok(true) => return CallResult::Accepted,
             Ok(false) if now >= until => return CallResult::Refused,
             Ok(false) => {}
-            Err(failure) => {
+            Err(error) => {
                 let service = &entry.service().id;
                 log_event!(
                     LaneNotReached,
                     tenant = tenant,
                     context = &admission.id,
                     service = service,
-                    detail = &failure
+                    detail = &error
                 );
-                failures += 1;
                 // It may have been handed over, and the reply lost.
-                if failures == MAX_FAILURES {
+                if !error.allows_retry(retries, MAX_RETRIES) {
                     return CallResult::Lost;
                 }
+                retries += 1;
             }
         }
         clock::pause(settings::timing().connection_poll_ms).await;

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use futures_channel::oneshot;
 use futures_util::future::{join_all, select};
 
-use crate::objects::limits::messages::{Ask, Reply};
+use crate::objects::limits::messages::{Acquire, AcquireReply, Release, Renew, Report, Take, TakeReply};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock, random, settings, tasks};
 use narthex_core::access::principal::Principal;
@@ -114,15 +114,14 @@ pub async fn scheduled(
     for policy in snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests) {
         let Some(value) = policy.limit.pool_of_work(service, capability) else { continue };
         let pool = PoolRef::of(policy, tenant, &value);
-        match pool.ask(Ask::Take { wanted: 1, reports: Vec::new() }).await.map_err(internal)? {
-            Reply::Given { portion, .. } => taken.push((pool, portion.number)),
-            Reply::Refused { standing } => {
+        match pool.call(&Take { wanted: 1, reports: Vec::new() }).await.map_err(internal)? {
+            TakeReply::Given { lease, .. } => taken.push((pool, lease.number)),
+            TakeReply::Refused { state } => {
                 for (pool, number) in taken {
-                    pool.notify(Ask::Report(LeaseReport { number, used: 0 })).await;
+                    pool.notify(&Report(LeaseReport { number, used: 0 })).await;
                 }
-                return Err(exceeded(vec![(pool.name, standing.reset_ms)]));
+                return Err(exceeded(vec![(pool.name, state.reset_ms)]));
             }
-            _ => return Err(Problem::internal("unexpected reply from the limit")),
         }
     }
     Ok(())
@@ -181,11 +180,10 @@ pub fn exceeded(refused: Vec<(String, u64)>) -> Problem {
 
 async fn take(pool: &PoolRef) -> Result<Outcome, Failure> {
     if pool.kind == LimitKind::Concurrent {
-        return match pool.ask(Ask::Acquire).await? {
-            Reply::Permit { permit, standing } => Ok(Outcome::Permit(permit, standing)),
-            Reply::Refused { standing } => Ok(Outcome::Refused(standing)),
-            _ => Err(Failure("unexpected reply from the limit".into())),
-        };
+        return Ok(match pool.call(&Acquire).await? {
+            AcquireReply::Permit { permit, state } => Outcome::Permit(permit, state),
+            AcquireReply::Refused { state } => Outcome::Refused(state),
+        });
     }
     let until = clock::now().plus_ms(MAX_WAIT_MS);
     loop {
@@ -208,25 +206,25 @@ async fn take(pool: &PoolRef) -> Result<Outcome, Failure> {
 /// Asks the object for tokens. `None` if they arrived too late to be used.
 async fn ask(pool: &PoolRef, request: LeaseRequest, asked_at: Timestamp) -> Result<Option<Outcome>, Failure> {
     let LeaseRequest { wanted, reports } = request;
-    let reply = pool.ask(Ask::Take { wanted, reports }).await;
+    let reply = pool.call(&Take { wanted, reports }).await;
     let now = clock::now();
     match reply {
-        Ok(Reply::Given { portion, standing }) => {
-            if portion.tokens > 1 {
-                watch(pool, portion.number);
+        Ok(TakeReply::Given { lease, state }) => {
+            if lease.tokens > 1 {
+                watch(pool, lease.number);
             }
             Ok(with_local_quota(&pool.id, |local| {
-                let usable = local.receive(portion, standing, asked_at, now);
-                usable.then(|| Outcome::Token(portion.number, local.state(now)))
+                let usable = local.receive(lease, state, asked_at, now);
+                usable.then(|| Outcome::Token(lease.number, local.state(now)))
             }))
         }
-        Ok(Reply::Refused { standing }) => {
-            with_local_quota(&pool.id, |local| local.block(standing, now));
-            Ok(Some(Outcome::Refused(standing)))
+        Ok(TakeReply::Refused { state }) => {
+            with_local_quota(&pool.id, |local| local.block(state, now));
+            Ok(Some(Outcome::Refused(state)))
         }
-        other => {
+        Err(error) => {
             with_local_quota(&pool.id, LocalQuota::request_failed);
-            other.and_then(|_| Err(Failure("unexpected reply from the limit".into())))
+            Err(error.into())
         }
     }
 }
@@ -241,7 +239,7 @@ fn watch(pool: &PoolRef, number: QuotaLeaseNumber) {
             let (report, has) =
                 with_local_quota(&pool.id, |local| (local.release_unused(number, now), local.has_unreported(number)));
             match report {
-                Some(report) => return pool.notify(Ask::Report(report)).await,
+                Some(report) => return pool.notify(&Report(report)).await,
                 None if has => {}
                 None => return,
             }
@@ -253,7 +251,7 @@ fn put_back(pool: &PoolRef, number: QuotaLeaseNumber) {
     let report: Option<LeaseReport> = with_local_quota(&pool.id, |local| local.return_token(number));
     if let Some(report) = report {
         let pool = pool.clone();
-        tasks::keep_running(async move { pool.notify(Ask::Report(report)).await });
+        tasks::keep_running(async move { pool.notify(&Report(report)).await });
     }
 }
 
@@ -267,8 +265,8 @@ fn keep_permit(call: &Call, pool: &PoolRef, permit: LimitPermitNumber, granted: 
     tasks::keep_running(async move {
         loop {
             match select(&mut answered, std::pin::pin!(clock::pause(settings::timing().renew_ms))).await {
-                futures_util::future::Either::Left(_) => return pool.notify(Ask::Release { permit }).await,
-                futures_util::future::Either::Right(_) => pool.notify(Ask::Renew { permit }).await,
+                futures_util::future::Either::Left(_) => return pool.notify(&Release { permit }).await,
+                futures_util::future::Either::Right(_) => pool.notify(&Renew { permit }).await,
             }
         }
     });

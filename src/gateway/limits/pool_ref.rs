@@ -1,9 +1,10 @@
 //! The quota pool that one limit has for a request, and the object that counts it.
 
-use crate::objects::limits::messages::{Ask, Message, Reply};
+use crate::objects::limits::messages::{self, Limits};
+use crate::objects::protocol::{Done, Request};
 use crate::objects::registry::snapshot::Policy;
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind as Object};
-use crate::platform::{Failure, log_event};
+use crate::platform::log_event;
+use crate::platform::objects::CallError;
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
@@ -36,15 +37,15 @@ impl PoolRef {
         }
     }
 
-    pub async fn ask(&self, ask: Ask) -> Result<Reply, Failure> {
-        let message = Message { rule: self.rule, configured_at: self.configured_at, ask };
-        objects::send(Object::Limits, &self.id, "", &message, CALL_TIMEOUT_MS).await
+    /// Sends a request to the object.
+    pub async fn call<R: Request<Object = Limits>>(&self, request: &R) -> Result<R::Reply, CallError> {
+        messages::call(&Limits::of(&self.id), self.rule, self.configured_at, request).await
     }
 
     /// Notifies the object, without retries: permits and tokens that it does not get back expire.
-    pub async fn notify(&self, ask: Ask) {
-        if let Err(failure) = self.ask(ask).await {
-            log_event!(LimitNotNotified, bucket = &self.id, detail = &failure);
+    pub async fn notify(&self, request: &impl Request<Object = Limits, Reply = Done>) {
+        if let Err(error) = self.call(request).await {
+            log_event!(LimitNotNotified, bucket = &self.id, detail = &error);
         }
     }
 }

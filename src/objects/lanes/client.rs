@@ -9,16 +9,14 @@ use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::objects::events::messages::Viewer;
-use crate::objects::registry::messages::StoredService;
+use crate::objects::protocol::{Done, Named, Request, exchange, open_socket};
 use crate::objects::registry::snapshot::{Entry, Live};
 use crate::objects::registry::target;
 use crate::platform::http::Headers;
-use crate::platform::objects::{self, Kind, SocketResponse};
+use crate::platform::objects::{CallError, SocketResponse};
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::base::id::ContextId;
-use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::principal_id::PrincipalId;
-use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -30,14 +28,13 @@ use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::lane::permit_number::PermitNumber;
 
-use super::messages::{self, Ask, Message, ProbeReport, Reply};
+use super::messages::{
+    Acquire, CheckConnection, Dispatch, DispatchReply, Heartbeat, HeartbeatReply, LaneReply, Lanes, Leave, Message,
+    Open, PermitReply, Probe, ProbeReply, ProbeReport, Release, Renew, ReportCalls, Withdraw,
+};
 
-/// How long a lane may take beyond the wait, in milliseconds.
-const TIMEOUT_MS: u64 = 5_000;
-/// A probe takes up to 5 s, and the registry is notified of the result.
-const CHECK_TIMEOUT_MS: u64 = 12_000;
-/// Attempts to deliver a message that may be repeated safely.
-const MAX_ATTEMPTS: u32 = 2;
+/// Repetitions of a message that may be repeated safely.
+const MAX_RETRIES: u32 = 1;
 
 /// Whether a call to this service needs [`acquire`] first: it has a concurrency limit, it connects by itself, or its
 /// breaker is not closed.
@@ -101,67 +98,43 @@ pub struct Permit {
     principal: PrincipalId,
 }
 
-/// A lane, with the fields of its messages.
+/// Sends a request to the lane of a service.
+pub async fn call<R: Request<Object = Lanes>>(
+    about: &Message<()>,
+    request: &R,
+) -> Result<LaneReply<R::Reply>, CallError> {
+    let address = Lanes::of(&about.tenant, &about.service);
+    exchange(&address, &about.with(Named(request)), request.timeout_ms()).await
+}
+
+/// A lane, with what comes with each request.
 struct Lane {
-    tenant: TenantId,
-    service: ServiceId,
-    configured_at: Timestamp,
-    moved_at: Timestamp,
-    max_concurrency: Option<u64>,
-    max_queue: u64,
-    grace_ms: Option<u64>,
+    about: Message<()>,
     live: Rc<Live>,
 }
 
 impl Lane {
     fn of(tenant: &TenantId, entry: &Entry) -> Self {
-        let StoredService { service, updated_at, moved_at, .. } = &entry.registered;
-        Self {
-            tenant: tenant.clone(),
-            service: service.id.clone(),
-            configured_at: *updated_at,
-            moved_at: *moved_at,
-            max_concurrency: service.limits.max_concurrency,
-            max_queue: service.limits.max_queue,
-            grace_ms: service.transport.grace_ms(),
-            live: entry.live.clone(),
-        }
-    }
-
-    fn name(&self) -> ObjectName {
-        self.tenant.object_for(&self.service)
-    }
-
-    fn message(&self, ask: Ask) -> Message {
-        Message {
-            tenant: self.tenant.clone(),
-            service: self.service.clone(),
-            configured_at: self.configured_at,
-            moved_at: self.moved_at,
-            max_concurrency: self.max_concurrency,
-            max_queue: self.max_queue,
-            grace_ms: self.grace_ms,
-            ask,
-        }
+        Self { about: Message::about(tenant, &entry.registered), live: entry.live.clone() }
     }
 
     /// Sends a request and records the status in the reply.
-    async fn ask(&self, ask: Ask, patience_ms: u64) -> Result<messages::LaneResult, Failure> {
-        let message = self.message(ask);
-        let reply: Reply = objects::send(Kind::Lanes, &self.name(), "", &message, patience_ms).await?;
-        self.live.update_observed(reply.observed);
-        Ok(reply.result)
+    async fn call<R: Request<Object = Lanes>>(&self, request: &R) -> Result<R::Reply, CallError> {
+        let LaneReply { observed, reply } = call(&self.about, request).await?;
+        self.live.update_observed(observed);
+        Ok(reply)
     }
 
-    /// As [`Lane::ask`], with retries; a final failure is only logged, because the lane recovers by itself.
-    async fn notify(&self, tries: u32, mut make: impl FnMut() -> Ask) {
-        for _ in 0..tries {
-            match self.ask(make(), TIMEOUT_MS).await {
-                Ok(_) => return,
-                Err(failure) => {
-                    log_event!(LaneNotNotified, tenant = &self.tenant, service = &self.service, detail = &failure);
-                }
+    /// As [`Lane::call`], with retries; a failure is only logged, because the lane recovers by itself.
+    async fn notify(&self, max_retries: u32, request: &impl Request<Object = Lanes, Reply = Done>) {
+        let mut retries = 0;
+        while let Err(error) = self.call(request).await {
+            let Message { tenant, service, .. } = &self.about;
+            log_event!(LaneNotNotified, tenant = tenant, service = service, detail = &error);
+            if !error.allows_retry(retries, max_retries) {
+                return;
             }
+            retries += 1;
         }
     }
 }
@@ -171,13 +144,13 @@ impl Lane {
 /// # Errors
 /// The lane cannot be reached. A service without a limit may be called anyway: its breaker is only advice then. With a
 /// limit the call must not be made; it is retried later, as after [`AcquireResult::Waiting`].
-pub async fn acquire(request: &PermitRequest<'_>, wait_ms: u64) -> Result<AcquireResult, Failure> {
+pub async fn acquire(request: &PermitRequest<'_>, wait_ms: u64) -> Result<AcquireResult, CallError> {
     let measured = request.entry.measured();
     if let Some(until) = measured.breaker_until.filter(|until| *until > clock::now()) {
         return Ok(AcquireResult::Open { until });
     }
     let lane = Lane::of(request.tenant, request.entry);
-    let ask = Ask::Acquire {
+    let acquire = Acquire {
         context: request.context.clone(),
         principal: request.principal.clone(),
         priority: request.priority,
@@ -185,9 +158,7 @@ pub async fn acquire(request: &PermitRequest<'_>, wait_ms: u64) -> Result<Acquir
         admitted: request.admitted,
         wait_ms,
     };
-    let messages::LaneResult::Permit(decision) = lane.ask(ask, wait_ms + TIMEOUT_MS).await? else {
-        return Err(Failure("unexpected reply from the lane".into()));
-    };
+    let PermitReply::Decision(decision) = lane.call(&acquire).await?;
     Ok(match decision {
         PermitDecision::Free => AcquireResult::Free,
         PermitDecision::Permit { number, probe } => {
@@ -218,19 +189,19 @@ impl Permit {
 
     /// Extends it by `permit_ms`; due with each renewal of the lease.
     pub async fn renew(&self) {
-        let ask = || Ask::Renew { permit: self.number, principal: self.principal.clone() };
-        self.lane.notify(MAX_ATTEMPTS, ask).await;
+        let renew = Renew { permit: self.number, principal: self.principal.clone() };
+        self.lane.notify(MAX_RETRIES, &renew).await;
     }
 
     /// Returns it with the outcome of the call.
     pub async fn release(self, sample: CallOutcome) {
-        self.lane.notify(MAX_ATTEMPTS, || Ask::Release { permit: self.number, sample }).await;
+        self.lane.notify(MAX_RETRIES, &Release { permit: self.number, sample }).await;
     }
 }
 
 /// Leaves the wait queue, because the context was cancelled, has ended, or must wait elsewhere.
 pub async fn leave(tenant: &TenantId, entry: &Entry, context: &ContextId) {
-    Lane::of(tenant, entry).notify(MAX_ATTEMPTS, || Ask::Leave { context: context.clone() }).await;
+    Lane::of(tenant, entry).notify(MAX_RETRIES, &Leave { context: context.clone() }).await;
 }
 
 /// Reports a service's own status, valid for `lease_ms`; returns until when.
@@ -239,53 +210,47 @@ pub async fn heartbeat(
     entry: &Entry,
     status: HealthStatus,
     lease_ms: u64,
-) -> Result<Timestamp, Failure> {
-    match Lane::of(tenant, entry).ask(Ask::Heartbeat { status, lease_ms }, TIMEOUT_MS).await? {
-        messages::LaneResult::Heartbeat { until } => Ok(until),
-        _ => Err(Failure("unexpected reply from the lane".into())),
-    }
+) -> Result<Timestamp, CallError> {
+    let HeartbeatReply::Valid { until } = Lane::of(tenant, entry).call(&Heartbeat { status, lease_ms }).await?;
+    Ok(until)
 }
 
 /// Dispatches work to a connection of a service that connects; returns false if none has capacity. Safe to repeat.
-pub async fn hand(tenant: &TenantId, entry: &Entry, delivery: &Delivery, work: &RawValue) -> Result<bool, Failure> {
-    let ask = Ask::Hand { delivery: delivery.clone(), work: work.to_owned() };
-    match Lane::of(tenant, entry).ask(ask, TIMEOUT_MS).await? {
-        messages::LaneResult::Dispatched(dispatched) => Ok(dispatched),
-        _ => Err(Failure("unexpected reply from the lane".into())),
-    }
+pub async fn hand(tenant: &TenantId, entry: &Entry, delivery: &Delivery, work: &RawValue) -> Result<bool, CallError> {
+    let dispatch = Dispatch { delivery: delivery.clone(), work: work.to_owned() };
+    let DispatchReply::Dispatched(dispatched) = Lane::of(tenant, entry).call(&dispatch).await?;
+    Ok(dispatched)
 }
 
 /// Ends the attempt of a context at a service that connects: it was cancelled, of which the service is notified, or
 /// ended by a callback.
 pub async fn withdraw(tenant: &TenantId, entry: &Entry, context: &ContextId, cancelled: bool) {
-    Lane::of(tenant, entry).notify(MAX_ATTEMPTS, || Ask::Withdraw { context: context.clone(), cancelled }).await;
+    Lane::of(tenant, entry).notify(MAX_RETRIES, &Withdraw { context: context.clone(), cancelled }).await;
 }
 
 /// The response that opens a connection of a service.
 pub async fn connect(tenant: &TenantId, entry: &Entry, viewer: Viewer, headers: &Headers) -> Result<JsValue, Failure> {
-    let lane = Lane::of(tenant, entry);
-    let message = lane.message(Ask::Connect { viewer, headers: headers.as_str().into() });
-    match objects::open_socket(Kind::Lanes, &lane.name(), &message).await? {
+    let address = Lanes::of(tenant, &entry.service().id);
+    let open = Open::Connect { viewer, headers: headers.as_str().into() };
+    match open_socket(&address, &Message::about(tenant, &entry.registered).with(open)).await? {
         SocketResponse::Here(response) => Ok(response),
         SocketResponse::Elsewhere(_) => Err(Failure("a lane redirected a connection".into())),
     }
 }
 
 /// Probes a service now, and returns the result.
-pub async fn check(tenant: &TenantId, entry: &Entry) -> Result<ProbeReport, Failure> {
-    let (ask, patience_ms) = match target(&entry.registered) {
-        Some(target) => (Ask::Check(target), CHECK_TIMEOUT_MS),
-        None if entry.service().transport.connects() => (Ask::Look, TIMEOUT_MS),
+pub async fn check(tenant: &TenantId, entry: &Entry) -> Result<ProbeReport, CallError> {
+    let lane = Lane::of(tenant, entry);
+    let ProbeReply::Report(report) = match target(&entry.registered) {
+        Some(target) => lane.call(&Probe(target)).await?,
+        None if entry.service().transport.connects() => lane.call(&CheckConnection).await?,
         // The service is part of the gateway, which is evidently running.
         None => {
             let (status_code, error, at) = (None, None, clock::now());
             return Ok(ProbeReport { good: true, unmeasured: false, status_code, error, latency_ms: 0, at });
         }
     };
-    match Lane::of(tenant, entry).ask(ask, patience_ms).await? {
-        messages::LaneResult::Probe(report) => Ok(report),
-        _ => Err(Failure("unexpected reply from the lane".into())),
-    }
+    Ok(report)
 }
 
 /// Counts a call without a permit. If the lane must be notified now, returns that work, to be done after the response.
@@ -301,7 +266,7 @@ pub fn note(tenant: &TenantId, entry: &Entry, sample: CallOutcome) -> Option<imp
     let successes = due?;
     let lane = Lane::of(tenant, entry);
     // Sent once: a repeated message would count twice.
-    Some(async move { lane.notify(1, || Ask::Report { successes, last: sample }).await })
+    Some(async move { lane.notify(0, &ReportCalls { successes, last: sample }).await })
 }
 
 /// Records the start of an attempt at this service: the context's first one anywhere, or at a service it has not tried

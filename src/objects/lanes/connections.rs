@@ -15,6 +15,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::objects::events::messages::{Revocation, Viewer};
 use crate::objects::registry::snapshot;
+use crate::objects::shell::{read, to_error};
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use crate::platform::{Failure, clock, log, random, tasks};
@@ -31,7 +32,7 @@ use narthex_core::calling::connection::pool::{ConnectionPool, Delivery};
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::lane::queue::QueueLimits;
 
-use super::messages::{Ask, Message, ProbeError, ProbeReport};
+use super::messages::{Message, Open, ProbeError, ProbeReport};
 use super::state::Identity;
 use super::tables::Tables;
 use super::{Inner, ServiceLane};
@@ -120,13 +121,11 @@ impl Connections {
 impl ServiceLane {
     /// Opens a connection of the service; `message` is a [`Message`].
     pub fn open(&self, message: &str) -> Result<JsValue, JsValue> {
-        let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
+        let message: Message<Open> = read(message)?;
         tasks::turn(|| {
-            self.0.learn_configuration(&message).map_err(|failure| js_sys::Error::new(&failure.0))?;
-            match message.ask {
-                Ask::Connect { viewer, headers } => Ok(self.0.connect(viewer, &headers)),
-                _ => Err(js_sys::Error::new("only connections can be opened here").into()),
-            }
+            self.0.learn_configuration(&message).map_err(|failure| to_error(&failure))?;
+            let Open::Connect { viewer, headers } = message.ask;
+            Ok(self.0.connect(viewer, &headers))
         })
     }
 

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::objects::events::messages::{Revocation, Viewer};
+use crate::objects::protocol::{Address, Done, Object, requests};
+use crate::objects::registry::messages::StoredService;
+use crate::platform::objects::Kind;
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
@@ -19,9 +22,28 @@ use narthex_core::lane::permit_number::PermitNumber;
 use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::EncryptedCredentials;
 
-/// Carries the sender's view of the service's configuration.
+/// How long a lane may take beyond the wait for a permit, in milliseconds.
+const TIMEOUT_MS: u64 = 5_000;
+/// A probe takes up to 5 s, and the registry is notified of the result.
+const PROBE_TIMEOUT_MS: u64 = 12_000;
+/// How long the registry waits for a lane, in milliseconds.
+const REGISTRY_TIMEOUT_MS: u64 = 2_000;
+
+pub struct Lanes;
+
+impl Object for Lanes {
+    const KIND: Kind = Kind::Lanes;
+}
+
+impl Lanes {
+    pub fn of(tenant: &TenantId, service: &ServiceId) -> Address<Self> {
+        Address::new(tenant.object_for(service))
+    }
+}
+
+/// A request, with the sender's view of the service's configuration.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Message {
+pub struct Message<A> {
     pub tenant: TenantId,
     pub service: ServiceId,
     /// When that configuration was written; the newest counts.
@@ -36,77 +58,192 @@ pub struct Message {
     /// For a service that connects: how long a dropped connection's deliveries are kept for it.
     #[serde(default)]
     pub grace_ms: Option<u64>,
-    pub ask: Ask,
+    pub ask: A,
+}
+
+impl Message<()> {
+    /// A message about a service, without a request.
+    pub fn about(tenant: &TenantId, registered: &StoredService) -> Self {
+        let StoredService { service, updated_at, moved_at, .. } = registered;
+        Self {
+            tenant: tenant.clone(),
+            service: service.id.clone(),
+            configured_at: *updated_at,
+            moved_at: *moved_at,
+            max_concurrency: service.limits.max_concurrency,
+            max_queue: service.limits.max_queue,
+            grace_ms: service.transport.grace_ms(),
+            ask: (),
+        }
+    }
+
+    pub fn with<A>(&self, ask: A) -> Message<A> {
+        Message {
+            tenant: self.tenant.clone(),
+            service: self.service.clone(),
+            configured_at: self.configured_at,
+            moved_at: self.moved_at,
+            max_concurrency: self.max_concurrency,
+            max_queue: self.max_queue,
+            grace_ms: self.grace_ms,
+            ask,
+        }
+    }
+}
+
+/// A reply, and the service's present status.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LaneReply<T> {
+    #[serde(rename = "measured")]
+    pub observed: ObservedStatus,
+    #[serde(rename = "told")]
+    pub reply: T,
+}
+
+requests! {
+    pub enum Ask of Lanes {
+        "configure": Configure => Done, Handle, |_| REGISTRY_TIMEOUT_MS;
+        "acquire": Acquire => PermitReply, HandleLater, |acquire| acquire.wait_ms + TIMEOUT_MS;
+        "renew": Renew => Done, Handle, |_| TIMEOUT_MS;
+        "release": Release => Done, Handle, |_| TIMEOUT_MS;
+        "report": ReportCalls => Done, Handle, |_| TIMEOUT_MS;
+        "leave": Leave => Done, Handle, |_| TIMEOUT_MS;
+        "heartbeat": Heartbeat => HeartbeatReply, Handle, |_| TIMEOUT_MS;
+        "check": Probe => ProbeReply, HandleLater, |_| PROBE_TIMEOUT_MS;
+        "hand": Dispatch => DispatchReply, Handle, |_| TIMEOUT_MS;
+        "withdraw": Withdraw => Done, Handle, |_| TIMEOUT_MS;
+        "revoke": Revoke => Done, Handle, |_| REGISTRY_TIMEOUT_MS;
+        "end": RevokeDependents => Done, Handle, |_| REGISTRY_TIMEOUT_MS;
+    }
+    units {
+        "connects": Connects => Done, Handle, |_| REGISTRY_TIMEOUT_MS;
+        "forget": Forget => Done, Handle, |_| REGISTRY_TIMEOUT_MS;
+        "look": CheckConnection => ProbeReply, Handle, |_| TIMEOUT_MS;
+    }
+}
+
+/// From the registry: how the service is reached and probed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Configure(pub Target);
+
+/// From the registry: the service connects; the fields beside `ask` say how.
+#[derive(Debug, Serialize)]
+pub struct Connects;
+
+/// From the registry: the service was deleted.
+#[derive(Debug, Serialize)]
+pub struct Forget;
+
+/// Requests a permit, and waits for it up to `wait_ms`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Acquire {
+    pub context: ContextId,
+    pub principal: PrincipalId,
+    pub priority: Priority,
+    pub deadline: Timestamp,
+    /// The context was admitted before, so a full queue does not reject it.
+    #[serde(default)]
+    pub admitted: bool,
+    pub wait_ms: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+pub enum PermitReply {
+    #[serde(rename = "entered")]
+    Decision(PermitDecision),
+}
+
+/// Extends a permit.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Renew {
+    pub permit: PermitNumber,
+    pub principal: PrincipalId,
+}
+
+/// Returns a permit.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Release {
+    pub permit: PermitNumber,
+    pub sample: CallOutcome,
+}
+
+/// Reports calls without a permit: the number of successes, and then the last outcome.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReportCalls {
+    pub successes: u64,
+    pub last: CallOutcome,
+}
+
+/// Leaves the wait queue.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Leave {
+    pub context: ContextId,
+}
+
+/// Reports the service's own status, valid for `lease_ms`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Heartbeat {
+    pub status: HealthStatus,
+    pub lease_ms: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum HeartbeatReply {
+    #[serde(rename = "beats")]
+    Valid { until: Timestamp },
+}
+
+/// Probes now.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Probe(pub Target);
+
+/// Asks whether the service is connected.
+#[derive(Debug, Serialize)]
+pub struct CheckConnection;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ProbeReply {
+    #[serde(rename = "seen")]
+    Report(ProbeReport),
+}
+
+/// Dispatches work to a connection with free capacity.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Dispatch {
+    pub delivery: Delivery,
+    pub work: Box<RawValue>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum DispatchReply {
+    /// False if no connection has capacity.
+    #[serde(rename = "handed")]
+    Dispatched(bool),
+}
+
+/// The attempt of this context is over. If `cancelled`, the service is notified.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Withdraw {
+    pub context: ContextId,
+    pub cancelled: bool,
+}
+
+/// Closes the connections of ended credentials.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Revoke {
+    pub principal: PrincipalId,
+}
+
+/// Closes the connections whose credentials depend on what was revoked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RevokeDependents(pub Revocation);
+
+/// What the message that opens a WebSocket asks for.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ask {
-    /// From the registry: how the service is reached and probed.
-    Configure(Target),
-    /// From the registry: the service was deleted.
-    Forget,
-    /// Requests a permit, and waits for it up to `wait_ms`.
-    Acquire {
-        context: ContextId,
-        principal: PrincipalId,
-        priority: Priority,
-        deadline: Timestamp,
-        /// The context was admitted before, so a full queue does not reject it.
-        #[serde(default)]
-        admitted: bool,
-        wait_ms: u64,
-    },
-    /// Extends a permit.
-    Renew {
-        permit: PermitNumber,
-        principal: PrincipalId,
-    },
-    /// Returns a permit.
-    Release {
-        permit: PermitNumber,
-        sample: CallOutcome,
-    },
-    /// Outcomes of calls without a permit: the number of successes, and then the last outcome.
-    Report {
-        successes: u64,
-        last: CallOutcome,
-    },
-    /// Leaves the wait queue.
-    Leave {
-        context: ContextId,
-    },
-    Heartbeat {
-        status: HealthStatus,
-        lease_ms: u64,
-    },
-    /// Probes now.
-    Check(Target),
-    /// From the registry: the service connects; the fields beside `ask` say how.
-    Connects,
+pub enum Open {
     /// Opens a connection of the service; `headers` are those of the response.
-    Connect {
-        viewer: Viewer,
-        headers: String,
-    },
-    /// Dispatches work to a connection with free capacity.
-    Hand {
-        delivery: Delivery,
-        work: Box<RawValue>,
-    },
-    /// The attempt of this context is over. If `cancelled`, the service is notified.
-    Withdraw {
-        context: ContextId,
-        cancelled: bool,
-    },
-    /// Asks whether the service is connected.
-    Look,
-    /// Closes the connections of ended credentials.
-    Revoke {
-        principal: PrincipalId,
-    },
-    /// Closes the connections whose credentials depend on what was revoked.
-    End(Revocation),
+    Connect { viewer: Viewer, headers: String },
 }
 
 /// Where and how a service is probed.
@@ -129,31 +266,6 @@ pub struct Target {
     pub signing_secret: EncryptedSecret,
     #[serde(default)]
     pub retiring: Option<RetiringSecret>,
-}
-
-/// The result of a request, and the service's present status.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Reply {
-    #[serde(rename = "measured")]
-    pub observed: ObservedStatus,
-    #[serde(rename = "told")]
-    pub result: LaneResult,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LaneResult {
-    Done,
-    #[serde(rename = "entered")]
-    Permit(PermitDecision),
-    #[serde(rename = "beats")]
-    Heartbeat {
-        until: Timestamp,
-    },
-    #[serde(rename = "handed")]
-    Dispatched(bool),
-    #[serde(rename = "seen")]
-    Probe(ProbeReport),
 }
 
 /// The result of a probe.
@@ -186,4 +298,45 @@ pub enum ProbeError {
     CredentialsRefused,
     /// It responded with something other than what the probe asked for, which does not show its health.
     NotMeasured,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, from_value, to_value};
+
+    use super::{Ask, CheckConnection, Done, LaneReply, Message, Open, ProbeReply};
+    use crate::objects::protocol::Named;
+    use crate::objects::wire_tests::assert_pinned;
+
+    #[test]
+    fn other_versions_read_the_messages() {
+        assert_pinned::<Ask>(include_str!("wire.json"));
+    }
+
+    fn read<T: DeserializeOwned>(example: &Value) -> T {
+        from_value(example.clone()).unwrap()
+    }
+
+    fn assert_unchanged<T: Serialize + DeserializeOwned>(example: &Value) {
+        assert_eq!(to_value(read::<T>(example)).unwrap(), *example);
+    }
+
+    #[test]
+    fn other_versions_read_what_comes_with_requests_and_replies() {
+        let examples: Value = serde_json::from_str(include_str!("envelopes.json")).unwrap();
+        let message: Message<Ask> = read(&examples["message"]);
+        assert!(matches!(message.ask, Ask::CheckConnection));
+        let Message { tenant, service, configured_at, moved_at, max_concurrency, max_queue, grace_ms, .. } = message;
+        let ask = Named(&CheckConnection);
+        let again = Message { tenant, service, configured_at, moved_at, max_concurrency, max_queue, grace_ms, ask };
+        assert_eq!(to_value(again).unwrap(), examples["message"]);
+        let older: Message<Ask> = read(&examples["older_message"]);
+        assert!(matches!(older.ask, Ask::Forget));
+        assert_unchanged::<Message<Open>>(&examples["open"]);
+        assert_unchanged::<LaneReply<Done>>(&examples["reply"]);
+        let LaneReply { reply: ProbeReply::Report(report), .. } = read(&examples["older_reply"]);
+        assert!(report.good);
+    }
 }

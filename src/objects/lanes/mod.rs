@@ -7,6 +7,7 @@
 mod alarm;
 pub mod client;
 mod connections;
+mod handlers;
 pub mod messages;
 mod permit_waits;
 mod probe;
@@ -18,23 +19,21 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use futures_channel::oneshot;
-use wasm_bindgen::prelude::*;
+use serde_json::value::RawValue;
+use wasm_bindgen::JsValue;
 
-use crate::objects::reply;
+use crate::objects::protocol::Done;
+use crate::objects::shell::{Answer, Shell, WrittenAnswer, durable_object};
 use crate::platform::{Failure, clock, log, random, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
-use narthex_core::calling::connection::frame::WithdrawalReason;
 use narthex_core::lane::queue::Waiter;
 use narthex_core::lane::{Lane, LaneRecord, PermitDecision};
 
 use connections::Connections;
-use messages::{Ask, LaneResult, Message, ProbeReport, Reply, Target};
+use messages::{Ask, LaneReply, Message, ProbeReport, Target};
 use state::{Identity, ServiceState, StoredState};
 use tables::{BUSY_UNTIL, STATE, TARGET, Tables};
-
-/// The longest wait for a permit in one request, in milliseconds.
-const MAX_WAIT_MS: u64 = 30_000;
 
 struct Inner {
     tables: Tables,
@@ -51,48 +50,12 @@ struct Inner {
     timing: Timing,
 }
 
-#[wasm_bindgen]
-pub struct ServiceLane(Rc<Inner>);
+durable_object!(ServiceLane: Inner);
 
-#[wasm_bindgen]
-impl ServiceLane {
-    #[wasm_bindgen(constructor)]
-    pub fn new(state: &JsValue, env: &JsValue) -> Result<ServiceLane, JsValue> {
-        let inner = Inner::open(state, env).map_err(|failure| js_sys::Error::new(&failure.0))?;
-        Ok(Self(Rc::new(inner)))
-    }
+impl Shell for Inner {
+    type Message = Message<Ask>;
 
-    /// One message, one reply; answered synchronously unless the reply must wait or the registry must be notified
-    /// first.
-    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
-        let message: Message = serde_json::from_str(message).map_err(|e| js_sys::Error::new(&e.to_string()))?;
-        let inner = self.0.clone();
-        if matches!(message.ask, Ask::Acquire { wait_ms: 1.., .. } | Ask::Check(_)) {
-            return Ok(tasks::promise(async move { reply(inner.answer_later(message).await) }));
-        }
-        tasks::turn(|| {
-            let result = inner.learn_configuration(&message).and_then(|()| inner.answer(message.ask));
-            match result {
-                Ok(result) if inner.settle() => Ok(tasks::promise(async move {
-                    inner.notify_registry().await;
-                    reply(Ok(inner.reply(result)))
-                })),
-                result => reply(result.map(|result| inner.reply(result))),
-            }
-        })
-    }
-
-    pub fn alarm(&self) -> JsValue {
-        let inner = self.0.clone();
-        tasks::promise(async move {
-            inner.wake().await;
-            Ok(JsValue::UNDEFINED)
-        })
-    }
-}
-
-impl Inner {
-    fn open(object: &JsValue, env: &JsValue) -> Result<Self, Failure> {
+    fn open(object: &JsValue, env: &JsValue) -> Result<Rc<Self>, Failure> {
         let tables = Tables::open(object)?;
         let now = clock::now();
         let timing = settings::of(env).timing;
@@ -141,18 +104,55 @@ impl Inner {
         // dropped with the last instance.
         let is_idle = inner.connections.pool.borrow().in_flight() == 0;
         inner.state.alarm_at.set(inner.due(now).filter(|_| is_idle));
-        Ok(inner)
+        Ok(Rc::new(inner))
     }
 
-    fn reply(&self, result: LaneResult) -> Reply {
-        Reply { observed: self.lane.borrow().observed(), result }
+    /// The reply is written after the effects of the request have settled, and the registry has been notified of a
+    /// change.
+    fn answer(self: &Rc<Self>, message: Message<Ask>) -> WrittenAnswer {
+        // A deleted service has no configuration to learn.
+        if !matches!(message.ask, Ask::Forget)
+            && let Err(failure) = self.learn_configuration(&message)
+        {
+            return WrittenAnswer::Now(Err(failure));
+        }
+        let inner = self.clone();
+        match message.ask.dispatch(self) {
+            WrittenAnswer::Now(Ok(text)) if self.settle() => Answer::later(async move {
+                inner.notify_registry().await;
+                inner.reply(text)
+            })
+            .into(),
+            WrittenAnswer::Now(text) => text.and_then(|text| self.reply(text)).into(),
+            WrittenAnswer::Later(text) => Answer::later(async move {
+                let text = text.await?;
+                if inner.settle() {
+                    inner.notify_registry().await;
+                }
+                inner.reply(text)
+            })
+            .into(),
+        }
+    }
+
+    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+        let inner = self.clone();
+        Answer::later(async move {
+            inner.wake().await;
+            Ok(Done::Done)
+        })
+        .into()
+    }
+}
+
+impl Inner {
+    /// A reply, written already, with the present status.
+    fn reply(&self, text: String) -> Result<LaneReply<Box<RawValue>>, Failure> {
+        Ok(LaneReply { observed: self.lane.borrow().observed(), reply: RawValue::from_string(text)? })
     }
 
     /// Learns the identity of the lane, and the sender's limits unless newer ones are known.
-    fn learn_configuration(&self, message: &Message) -> Result<(), Failure> {
-        if matches!(message.ask, Ask::Forget) {
-            return Ok(());
-        }
+    fn learn_configuration<A>(&self, message: &Message<A>) -> Result<(), Failure> {
         if self.state.identity.borrow().is_none() {
             let (tenant, service) = (message.tenant.clone(), message.service.clone());
             *self.state.identity.borrow_mut() = Some(Identity { tenant, service });
@@ -176,72 +176,6 @@ impl Inner {
             self.apply_limits();
         }
         Ok(())
-    }
-
-    async fn answer_later(self: &Rc<Self>, message: Message) -> Result<Reply, Failure> {
-        self.learn_configuration(&message)?;
-        let result = match message.ask {
-            Ask::Check(target) => {
-                let report = self.probe(&target).await?;
-                if self.state.probe_at.get().is_some() {
-                    self.store()?;
-                }
-                LaneResult::Probe(report)
-            }
-            Ask::Acquire { context, principal, priority, deadline, admitted, wait_ms } => {
-                let waiter = Waiter { context, principal, priority, deadline, admitted };
-                LaneResult::Permit(self.wait_for_permit(waiter, wait_ms.min(MAX_WAIT_MS)).await?)
-            }
-            ask => self.answer(ask)?,
-        };
-        if self.settle() {
-            self.notify_registry().await;
-        }
-        Ok(self.reply(result))
-    }
-
-    fn answer(self: &Rc<Self>, ask: Ask) -> Result<LaneResult, Failure> {
-        let now = clock::now();
-        match ask {
-            Ask::Acquire { context, principal, priority, deadline, admitted, .. } => {
-                return Ok(LaneResult::Permit(self.acquire(Waiter {
-                    context,
-                    principal,
-                    priority,
-                    deadline,
-                    admitted,
-                })?));
-            }
-            Ask::Renew { permit, principal } => self.lane.borrow_mut().renew(permit, &principal, now),
-            Ask::Release { permit, sample } => self.lane.borrow_mut().release(permit, sample, now, random::number()),
-            Ask::Report { successes, last } => self.lane.borrow_mut().report(successes, last, now, random::number()),
-            Ask::Leave { context } => {
-                self.state.waiters.borrow_mut().remove(context.as_str());
-                self.lane.borrow_mut().leave(&context);
-            }
-            Ask::Heartbeat { status, lease_ms } => {
-                self.lane.borrow_mut().heartbeat(status, lease_ms, now);
-                let until = now.plus_ms(lease_ms);
-                if until > self.state.stored_heartbeat.get() {
-                    self.store()?;
-                }
-                return Ok(LaneResult::Heartbeat { until });
-            }
-            Ask::Configure(target) => self.configure(target, now)?,
-            Ask::Connects => self.rearm_if_missed(now),
-            Ask::Hand { delivery, work } => return Ok(LaneResult::Dispatched(self.dispatch(delivery, &work)?)),
-            Ask::Withdraw { context, cancelled } => {
-                let numbers = self.connections.pool.borrow().of_context(&context);
-                self.withdraw(&numbers, cancelled.then_some(WithdrawalReason::Cancelled))?;
-            }
-            Ask::Look => return Ok(LaneResult::Probe(self.is_connected(now))),
-            Ask::Revoke { principal } => self.revoke(|viewer| viewer.principal == principal),
-            Ask::End(revocation) => self.revoke_dependents(&revocation),
-            Ask::Connect { .. } => return Err(Failure("a connection was passed to `call`".into())),
-            Ask::Forget => self.delete()?,
-            Ask::Check(_) => return Err(Failure("a probe was passed to the synchronous path".into())),
-        }
-        Ok(LaneResult::Done)
     }
 
     fn acquire(&self, waiter: Waiter) -> Result<PermitDecision, Failure> {

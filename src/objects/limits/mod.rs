@@ -11,9 +11,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use wasm_bindgen::prelude::*;
+use wasm_bindgen::JsValue;
 
-use crate::objects::reply;
+use crate::objects::protocol::Done;
+use crate::objects::shell::{Answer, Handle, HandleLater, Shell, WrittenAnswer, durable_object};
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks};
@@ -21,7 +22,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::limits::concurrency::Permits;
 use narthex_core::limits::quota_pool::{QUOTA_LEASE_MS, QuotaPool, QuotaRule, QuotaState, StoredPool};
 
-use messages::{Ask, Message, Reply};
+use messages::{Acquire, AcquireReply, Ask, Message, Release, Renew, Report, Take, TakeReply};
 
 /// A request that finds nothing left waits this long for what others do not use, in milliseconds.
 const MAX_WAIT_MS: u64 = QUOTA_LEASE_MS + 1_000;
@@ -61,45 +62,12 @@ struct Inner {
     is_settling: Cell<bool>,
 }
 
-#[wasm_bindgen]
-pub struct RateLimiter(Rc<Inner>);
+durable_object!(RateLimiter: Inner);
 
-#[wasm_bindgen]
-impl RateLimiter {
-    #[wasm_bindgen(constructor)]
-    pub fn new(state: &JsValue, _env: &JsValue) -> Result<RateLimiter, JsValue> {
-        let inner = Inner::open(state).map_err(|failure| js_sys::Error::new(&failure.0))?;
-        Ok(Self(Rc::new(inner)))
-    }
+impl Shell for Inner {
+    type Message = Message<Ask>;
 
-    /// `message` is a [`messages::Message`]. Answered at once, except where waiting for other leases may help.
-    pub fn call(&self, message: &str) -> Result<JsValue, JsValue> {
-        let Message { rule, configured_at, ask } =
-            serde_json::from_str(message).map_err(|error| js_sys::Error::new(&error.to_string()))?;
-        let inner = self.0.clone();
-        inner.learn_rule(rule, configured_at);
-        let takes = matches!(ask, Ask::Take { .. });
-        match tasks::turn(|| inner.answer(ask)) {
-            Ok(Reply::Refused { .. }) if takes && inner.is_worth_waiting() => {
-                inner.waiting.set(inner.waiting.get() + 1);
-                Ok(tasks::promise(async move {
-                    let answered = inner.answer_later().await;
-                    inner.waiting.set(inner.waiting.get() - 1);
-                    reply(answered)
-                }))
-            }
-            answered => reply(answered),
-        }
-    }
-
-    pub fn alarm(&self) -> JsValue {
-        let woken = self.0.wake().map(|()| JsValue::UNDEFINED).map_err(|failure| JsValue::from_str(&failure.0));
-        tasks::promise(async move { woken })
-    }
-}
-
-impl Inner {
-    fn open(state: &JsValue) -> Result<Self, Failure> {
+    fn open(state: &JsValue, _env: &JsValue) -> Result<Rc<Self>, Failure> {
         let sql = Sql::of(state, Kind::Limits);
         sql.run(CREATE, &[])?;
         let row = sql.first("SELECT document FROM kept WHERE name = 'state'", &[])?;
@@ -114,7 +82,7 @@ impl Inner {
             None => QuotaPool::new(rule, now),
         };
         let permits = Permits::restore(state.permits, now, &settings::timing());
-        Ok(Self {
+        Ok(Rc::new(Self {
             sql,
             rule: Cell::new(rule),
             configured_at: Cell::default(),
@@ -124,9 +92,72 @@ impl Inner {
             armed,
             waiting: Cell::new(0),
             is_settling: Cell::new(false),
-        })
+        }))
     }
 
+    fn answer(self: &Rc<Self>, Message { rule, configured_at, ask }: Message<Ask>) -> WrittenAnswer {
+        self.learn_rule(rule, configured_at);
+        ask.dispatch(self)
+    }
+
+    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+        self.delete_idle().map(|()| Done::Done).into()
+    }
+}
+
+impl HandleLater<Take> for &Rc<Inner> {
+    fn handle(self, Take { wanted, reports }: Take) -> Answer<TakeReply> {
+        let now = clock::now();
+        for report in reports {
+            self.pool.borrow_mut().report(report, now);
+        }
+        match self.take(wanted, now) {
+            Ok(TakeReply::Refused { .. }) if self.is_worth_waiting() => self.take_later(),
+            reply => Answer::now(reply),
+        }
+    }
+}
+
+impl Handle<Report> for &Rc<Inner> {
+    fn handle(self, Report(report): Report) -> Result<Done, Failure> {
+        self.pool.borrow_mut().report(report, clock::now());
+        Ok(Done::Done)
+    }
+}
+
+impl Handle<Acquire> for &Rc<Inner> {
+    fn handle(self, _: Acquire) -> Result<AcquireReply, Failure> {
+        let now = clock::now();
+        let mut permits = self.permits.borrow_mut();
+        let quota = self.rule.get().quota;
+        let Some(permit) = permits.acquire(quota, now) else {
+            let state = QuotaState { left: 0, reset_ms: permits.next_end_ms(now) };
+            return Ok(AcquireReply::Refused { state });
+        };
+        let state = QuotaState { left: permits.left(quota, now), reset_ms: 0 };
+        if let Some(out) = permits.to_store(quota) {
+            self.state.borrow_mut().permits = out;
+            self.store(now)?;
+        }
+        Ok(AcquireReply::Permit { permit, state })
+    }
+}
+
+impl Handle<Renew> for &Rc<Inner> {
+    fn handle(self, Renew { permit }: Renew) -> Result<Done, Failure> {
+        self.permits.borrow_mut().renew(permit, clock::now());
+        Ok(Done::Done)
+    }
+}
+
+impl Handle<Release> for &Rc<Inner> {
+    fn handle(self, Release { permit }: Release) -> Result<Done, Failure> {
+        self.permits.borrow_mut().release(permit);
+        Ok(Done::Done)
+    }
+}
+
+impl Inner {
     fn learn_rule(&self, rule: QuotaRule, configured_at: Timestamp) {
         if configured_at >= self.configured_at.get() {
             self.configured_at.set(configured_at);
@@ -135,38 +166,13 @@ impl Inner {
         }
     }
 
-    fn answer(self: &Rc<Self>, ask: Ask) -> Result<Reply, Failure> {
-        let now = clock::now();
-        match ask {
-            Ask::Take { wanted, reports } => {
-                for report in reports {
-                    self.pool.borrow_mut().report(report, now);
-                }
-                self.take(wanted, now)
-            }
-            Ask::Report(report) => {
-                self.pool.borrow_mut().report(report, now);
-                Ok(Reply::Done)
-            }
-            Ask::Acquire => self.acquire(now),
-            Ask::Renew { permit } => {
-                self.permits.borrow_mut().renew(permit, now);
-                Ok(Reply::Done)
-            }
-            Ask::Release { permit } => {
-                self.permits.borrow_mut().release(permit);
-                Ok(Reply::Done)
-            }
-        }
-    }
-
-    fn take(self: &Rc<Self>, wanted: u64, now: Timestamp) -> Result<Reply, Failure> {
-        let (portion, standing, stored, all_back) = {
+    fn take(self: &Rc<Self>, wanted: u64, now: Timestamp) -> Result<TakeReply, Failure> {
+        let (lease, state, stored, all_back) = {
             let mut pool = self.pool.borrow_mut();
-            let portion = pool.take(wanted, now);
-            (portion, pool.state(now), pool.to_store(), pool.full_at(now))
+            let lease = pool.take(wanted, now);
+            (lease, pool.state(now), pool.to_store(), pool.full_at(now))
         };
-        let Some(portion) = portion else { return Ok(Reply::Refused { standing }) };
+        let Some(lease) = lease else { return Ok(TakeReply::Refused { state }) };
         if let Some(stored) = stored {
             let is_settling = stored.ahead > 0;
             self.state.borrow_mut().tokens = Some(stored);
@@ -175,7 +181,7 @@ impl Inner {
                 self.settle_soon();
             }
         }
-        Ok(Reply::Given { portion, standing })
+        Ok(TakeReply::Given { lease, state })
     }
 
     /// When the pool has been idle for a while: stores the exact state, so that a restart loses nothing.
@@ -203,32 +209,28 @@ impl Inner {
         self.waiting.get() < MAX_WAITING && self.pool.borrow().has_open_leases()
     }
 
-    /// Waits until unused tokens are returned.
-    async fn answer_later(self: &Rc<Self>) -> Result<Reply, Failure> {
+    /// Takes a token when unused ones are returned.
+    fn take_later(self: &Rc<Self>) -> Answer<TakeReply> {
+        let inner = self.clone();
+        inner.waiting.set(inner.waiting.get() + 1);
+        Answer::later(async move {
+            let reply = inner.wait_for_token().await;
+            inner.waiting.set(inner.waiting.get() - 1);
+            reply
+        })
+    }
+
+    async fn wait_for_token(self: &Rc<Self>) -> Result<TakeReply, Failure> {
         let until = clock::now().plus_ms(MAX_WAIT_MS);
         loop {
             clock::pause(CHECK_INTERVAL_MS).await;
             let now = clock::now();
             let reply = self.take(1, now)?;
-            let waits = matches!(reply, Reply::Refused { .. }) && self.pool.borrow().has_open_leases();
+            let waits = matches!(reply, TakeReply::Refused { .. }) && self.pool.borrow().has_open_leases();
             if !waits || now >= until {
                 return Ok(reply);
             }
         }
-    }
-
-    fn acquire(&self, now: Timestamp) -> Result<Reply, Failure> {
-        let mut permits = self.permits.borrow_mut();
-        let quota = self.rule.get().quota;
-        let Some(permit) = permits.acquire(quota, now) else {
-            return Ok(Reply::Refused { standing: QuotaState { left: 0, reset_ms: permits.next_end_ms(now) } });
-        };
-        let standing = QuotaState { left: permits.left(quota, now), reset_ms: 0 };
-        if let Some(out) = permits.to_store(quota) {
-            self.state.borrow_mut().permits = out;
-            self.store(now)?;
-        }
-        Ok(Reply::Permit { permit, standing })
     }
 
     /// Writes the row; the platform holds the reply back until it is on disk.
@@ -245,8 +247,8 @@ impl Inner {
         Ok(())
     }
 
-    /// The alarm: deletes the row unless it is still needed.
-    fn wake(&self) -> Result<(), Failure> {
+    /// Deletes the row unless it is still needed.
+    fn delete_idle(&self) -> Result<(), Failure> {
         let now = clock::now();
         let all_back = self.pool.borrow_mut().full_at(now);
         let idle = self.permits.borrow_mut().is_idle(now);

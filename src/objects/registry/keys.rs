@@ -96,7 +96,8 @@ impl Inner {
 
     pub(super) async fn close_sockets_of(&self, id: &str) {
         let principal = PrincipalId::of_key(id);
-        self.notify_lanes(&self.tenant(), || lanes::messages::Ask::Revoke { principal: principal.clone() }).await;
+        let revoke = lanes::messages::Revoke { principal: principal.clone() };
+        self.notify_lanes(&self.tenant(), &revoke).await;
         if let Err(error) = call(&Events::of(&self.tenant()), &Revoke { principal }).await {
             log_event!(SocketsNotClosed, tenant = &self.tenant(), object = object(id), detail = &error);
         }

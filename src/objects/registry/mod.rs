@@ -49,8 +49,6 @@ use messages::{Ask, Condition, Refusal, Reply, SnapshotData};
 pub use observed::target;
 use tables::Tables;
 
-/// How long a store may take to confirm a new revision, in milliseconds.
-const PUSH_TIMEOUT_MS: u64 = 2_000;
 
 struct Inner {
     tables: Tables,

@@ -6,8 +6,9 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::objects::lanes::messages::{self, Target};
-use crate::platform::objects::{self, Kind};
+use crate::objects::lanes::client as lanes;
+use crate::objects::lanes::messages::{Configure, Connects, Forget, Lanes, Message, Target};
+use crate::objects::protocol::{Done, Request};
 use crate::platform::{Failure, clock, log_event};
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
@@ -18,28 +19,13 @@ use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::services::Service;
 use narthex_core::services::transport::Transport;
 
+use super::Inner;
 use super::messages::{Reply, StoredService};
 use super::tables::SERVICE;
-use super::{Inner, PUSH_TIMEOUT_MS};
 
 /// Whether a service's lane has work or state independent of requests.
 pub(super) fn needs_lane(service: &Service) -> bool {
     service.health.is_some() || service.limits.max_concurrency.is_some() || service.transport.connects()
-}
-
-/// A message from the registry to a service's lane.
-fn message(tenant: &TenantId, registered: &StoredService, ask: messages::Ask) -> messages::Message {
-    let limits = &registered.service.limits;
-    messages::Message {
-        tenant: tenant.clone(),
-        service: registered.service.id.clone(),
-        configured_at: registered.updated_at,
-        moved_at: registered.moved_at,
-        max_concurrency: limits.max_concurrency,
-        max_queue: limits.max_queue,
-        grace_ms: registered.service.transport.grace_ms(),
-        ask,
-    }
 }
 
 impl Inner {
@@ -84,26 +70,18 @@ impl Inner {
 
     /// Sends a service's configuration to its lane and waits for the reply. The sweep repeats what fails.
     pub(super) async fn configure_lane(&self, registered: &StoredService) {
-        let ask = match target(registered) {
-            Some(target) => messages::Ask::Configure(target),
-            None if registered.service.transport.connects() => messages::Ask::Connects,
-            None => return,
-        };
-        self.notify_lane(&self.tenant(), registered, ask).await;
-    }
-
-    pub(super) async fn notify_lane(&self, tenant: &TenantId, registered: &StoredService, ask: messages::Ask) {
-        let message = message(tenant, registered, ask);
-        let name = tenant.object_for(&registered.service.id);
-        let reply: Result<messages::Reply, _> = objects::send(Kind::Lanes, &name, "", &message, PUSH_TIMEOUT_MS).await;
-        if let Err(failure) = reply {
-            log_event!(LaneNotConfigured, tenant = tenant, service = &registered.service.id, detail = &failure);
+        match target(registered) {
+            Some(target) => notify_lane(&self.tenant(), registered, &Configure(target)).await,
+            None if registered.service.transport.connects() => {
+                notify_lane(&self.tenant(), registered, &Connects).await;
+            }
+            None => {}
         }
     }
 
     /// Tells a deleted service's lane to delete its state.
     pub(super) async fn delete_lane(&self, registered: &StoredService) {
-        self.notify_lane(&self.tenant(), registered, messages::Ask::Forget).await;
+        notify_lane(&self.tenant(), registered, &Forget).await;
     }
 
     /// Configures every lane that probes or has connections, in case it missed a message or its alarm was lost.
@@ -115,6 +93,17 @@ impl Inner {
             .filter(|registered| works_by_itself(&registered.service))
             .map(|registered| self.configure_lane(registered));
         join_all(pushes).await;
+    }
+}
+
+/// Sends a request to a service's lane. A failure is only logged.
+pub(super) async fn notify_lane(
+    tenant: &TenantId,
+    registered: &StoredService,
+    request: &impl Request<Object = Lanes, Reply = Done>,
+) {
+    if let Err(error) = lanes::call(&Message::about(tenant, registered), request).await {
+        log_event!(LaneNotConfigured, tenant = tenant, service = &registered.service.id, detail = &error);
     }
 }
 

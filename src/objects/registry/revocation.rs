@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::events::messages::{Events, Revocation, RevokeDependents};
-use crate::objects::lanes::messages::Ask as LaneAsk;
-use crate::objects::protocol::call;
+use crate::objects::events::messages::{self as events, Events, Revocation};
+use crate::objects::lanes::messages::{self as lanes, Lanes};
+use crate::objects::protocol::{Done, Request, call};
 use crate::objects::registry::snapshot;
 use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::audit::Actor;
@@ -21,6 +21,7 @@ use narthex_core::base::tenant_id::TenantId;
 use super::Inner;
 use super::capacity::WriteError;
 use super::messages::{Condition, DocumentKind, Reply, StoredDocument, StoredService};
+use super::observed::notify_lane;
 
 /// Hubs notified at a time.
 const AT_ONCE: usize = 50;
@@ -224,17 +225,18 @@ impl Inner {
     }
 
     /// Notifies the lanes of services that connect.
-    pub(super) async fn notify_lanes(&self, tenant: &TenantId, ask: impl Fn() -> LaneAsk) {
+    pub(super) async fn notify_lanes(&self, tenant: &TenantId, request: &impl Request<Object = Lanes, Reply = Done>) {
         let connecting = self.connecting(tenant).await;
-        join_all(connecting.iter().map(|registered| self.notify_lane(tenant, registered, ask()))).await;
+        join_all(connecting.iter().map(|registered| notify_lane(tenant, registered, request))).await;
     }
 
     /// A hub or a lane that cannot be reached keeps its sockets until their credentials expire.
     pub(super) async fn notify_revocation(&self, tenants: &[TenantId], revocation: Revocation) {
+        let revoke = lanes::RevokeDependents(revocation.clone());
         for some in tenants.chunks(AT_ONCE) {
-            join_all(some.iter().map(|tenant| self.notify_lanes(tenant, || LaneAsk::End(revocation.clone())))).await;
+            join_all(some.iter().map(|tenant| self.notify_lanes(tenant, &revoke))).await;
         }
-        let revoke = &RevokeDependents(revocation);
+        let revoke = &events::RevokeDependents(revocation);
         for some in tenants.chunks(AT_ONCE) {
             join_all(some.iter().map(|tenant| async move {
                 if let Err(error) = call(&Events::of(tenant), revoke).await {
