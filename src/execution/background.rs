@@ -14,11 +14,10 @@ use futures_util::stream::FuturesUnordered;
 use crate::auth::key_sets;
 use crate::objects::contexts::client::{call_store, call_under};
 use crate::objects::contexts::messages::{ClaimReply, ClaimWork, Contexts, Stale, Sweep, SweepReply, Work};
-use crate::objects::registry::messages::{DocumentKind, StoredDocument};
+use crate::objects::registry::messages::{self as requests, Close, DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::objects::reply::Reply;
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
 use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::id::StoreId;
@@ -191,9 +190,8 @@ pub async fn sweep() -> Result<(), Failure> {
 /// Ends a deleted tenant, in case that failed at its deletion.
 async fn close(tenant: &TenantId) -> Result<(), Failure> {
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
-    let message = registry::messages::Message { tenant: tenant.clone(), ask: registry::messages::Ask::Close, by };
-    let _: registry::messages::Reply =
-        objects::send(Kind::Registry, &tenant.object(), "", &message, CALL_TIMEOUT_MS).await?;
+    // The deletion of a tenant is never refused.
+    registry::client::ask_as(tenant, &by, &Close).await?;
     Ok(())
 }
 
@@ -214,9 +212,7 @@ async fn sweep_tenant(tenant: &TenantId) -> Result<Vec<(TenantId, StoreId)>, Fai
         }
     });
     let waiting = join_all(sweeps).await.into_iter().flatten().collect();
-    let ask = registry::messages::Message::new(tenant.clone(), registry::messages::Ask::Sweep);
-    let _: registry::messages::Reply =
-        objects::send(Kind::Registry, &tenant.object(), "", &ask, CALL_TIMEOUT_MS).await?;
+    registry::client::ask(tenant, &requests::Sweep).await?;
     catalogue_refresh::sweep(tenant, &snapshot).await;
     if snapshot.documents(DocumentKind::Schedule).next().is_some() {
         schedules::configure(tenant, &snapshot).await?;

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::registry::messages::{Ask, AuditQuery, Reply};
+use crate::objects::registry::messages::{AuditEntries, AuditQuery};
 use narthex_core::base::json::Fault;
 use narthex_core::http::page_cursor;
 use narthex_core::http::problem::Problem;
@@ -55,9 +55,7 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     }
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     query.limit += 1;
-    let Reply::Audit { mut entries } = ask_registry(caller, Ask::Audit(query)).await? else {
-        return Err(Problem::internal("unexpected reply from the registry"));
-    };
+    let AuditEntries::Audit { mut entries } = ask_registry(caller, &query).await?;
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next = entries.last().filter(|_| more).map(|(number, _)| page_cursor::write(key, &number.to_string(), &digest));

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::auth;
-use crate::objects::registry::messages::{Ask, Message, RejectedCredentials, Reply};
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
+use crate::objects::protocol::Request;
+use crate::objects::registry::client::ask_as;
+use crate::objects::registry::messages::{RecordClientUse, RecordKeyUse, Registry, RejectedCredentials};
 use crate::platform::{clock, log_event, tasks};
 use narthex_core::access::api_key;
 use narthex_core::access::audit::Actor;
@@ -37,12 +38,9 @@ thread_local! {
     static REFUSED: RefCell<RepeatSuppressor> = const { RefCell::new(RepeatSuppressor::new(REFUSALS_MS, MAX_REFUSALS)) };
 }
 
-fn report(message: Message) {
+fn report<R: Request<Object = Registry> + 'static>(tenant: TenantId, by: Actor, request: R) {
     tasks::keep_running(async move {
-        let tenant = message.tenant.clone();
-        let reported: Result<Reply, _> =
-            objects::send(Kind::Registry, &tenant.object(), "", &message, CALL_TIMEOUT_MS).await;
-        if let Err(failure) = reported {
+        if let Err(failure) = ask_as(&tenant, &by, &request).await {
             log_event!(CredentialUseNotRecorded, tenant = &tenant, detail = &failure);
         }
     });
@@ -68,8 +66,8 @@ pub fn used(call: &Call, principal: &Principal) {
     let (Some(id), Some(_)) = (principal.principal.key(), principal.until) else { return };
     let hour = call.began.0 / HOUR_MS;
     if is_news(&principal.principal, hour) {
-        let ask = Ask::Used { key: id.into(), at: Timestamp(hour * HOUR_MS) };
-        report(Message::new(principal.tenant.clone(), ask));
+        let request = RecordKeyUse { key: id.into(), at: Timestamp(hour * HOUR_MS) };
+        report(principal.tenant.clone(), Actor::default(), request);
     }
 }
 
@@ -77,8 +75,8 @@ pub fn used(call: &Call, principal: &Principal) {
 pub fn used_client(call: &Call, tenant: &TenantId, id: &str) {
     let hour = call.began.0 / HOUR_MS;
     if is_news(&PrincipalId::of_client(&client_id(tenant, id)), hour) {
-        let ask = Ask::UsedClient { client: id.into(), at: Timestamp(hour * HOUR_MS) };
-        report(Message::new(tenant.clone(), ask));
+        let request = RecordClientUse { client: id.into(), at: Timestamp(hour * HOUR_MS) };
+        report(tenant.clone(), Actor::default(), request);
     }
 }
 
@@ -137,6 +135,6 @@ async fn report_rejection(call: &Call, tenant: Option<&str>, refused: RejectedCr
         // There were too many to report them one by one.
         let tenant = if tenant.is_empty() { TenantId::first() } else { TenantId::from_stored(tenant) };
         let by = Actor { actor: String::new(), name: None, request_id: call.request_id.clone(), address };
-        report(Message { tenant, ask: Ask::Refused(refused), by });
+        report(tenant, by, refused);
     }
 }

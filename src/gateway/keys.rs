@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::objects::registry::messages::{Ask, Key, NewKey, Reply};
+use crate::objects::protocol::Done;
+use crate::objects::registry::messages::{
+    CreateKey, Key, KeyReply, LastUsed, NewKey, ReadLastUsed, RevokeKey, RotateKey,
+};
 use crate::platform::{clock, random};
 use narthex_core::access::api_key;
 use narthex_core::access::role;
@@ -15,7 +18,7 @@ use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::documents::may_grant;
 use super::lists::page;
-use super::registry_client::{ask_registry, refusal};
+use super::registry_client::{self, ask_registry};
 
 const DAY_MS: u64 = 86_400_000;
 const DEFAULT_DAYS: u64 = 90;
@@ -97,7 +100,8 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         created_by: caller.principal.principal.clone(),
         expires_at: clock::now().plus_ms(days * DAY_MS),
     };
-    made(ask_registry(caller, Ask::CreateKey(new)).await?, &minted.secret, &[])
+    let KeyReply::Key(key) = registry_client::write(caller, &CreateKey(new), "key").await?;
+    made(&key, &minted.secret, &[])
 }
 
 /// All that a key with this role and these permissions may do.
@@ -105,14 +109,9 @@ fn granted<'a>(caller: &'a Caller, role: &str, permissions: &'a [String]) -> imp
     caller.snapshot.role(role).into_iter().flatten().chain(permissions.iter().map(String::as_str))
 }
 
-fn made(reply: Reply, secret: &str, used: &[(String, Timestamp)]) -> Result<Answer, Problem> {
-    match reply {
-        Reply::Key(key) => {
-            let answer = Answer::json(201, &view(&key, Some(secret), used))?;
-            Ok(answer.with("location", &format!("/v1/keys/{}", key.id)))
-        }
-        other => Err(refusal(other, "key")),
-    }
+fn made(key: &Key, secret: &str, used: &[(String, Timestamp)]) -> Result<Answer, Problem> {
+    let answer = Answer::json(201, &view(key, Some(secret), used))?;
+    Ok(answer.with("location", &format!("/v1/keys/{}", key.id)))
 }
 
 pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
@@ -122,8 +121,9 @@ pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
     let known = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
     may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
     let minted = api_key::mint_again(id.into(), &random::bytes::<32>());
-    let ask = Ask::RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
-    made(ask_registry(caller, ask).await?, &minted.secret, &last_used(caller).await?)
+    let rotate = RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
+    let KeyReply::Key(key) = registry_client::write(caller, &rotate, "key").await?;
+    made(&key, &minted.secret, &last_used(caller).await?)
 }
 
 pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
@@ -131,18 +131,14 @@ pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     if let Some(known) = caller.snapshot.key(id).filter(|_| caller.principal.principal.key() != Some(id)) {
         may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
     }
-    match ask_registry(caller, Ask::RevokeKey { id: id.into() }).await? {
-        Reply::Done => Ok(Answer::empty(204)),
-        other => Err(refusal(other, "key")),
-    }
+    let Done::Done = registry_client::write(caller, &RevokeKey { id: id.into() }, "key").await?;
+    Ok(Answer::empty(204))
 }
 
 /// When keys and clients were last used, which snapshots do not include.
 pub async fn last_used(caller: &Caller) -> Result<Vec<(String, Timestamp)>, Problem> {
-    match ask_registry(caller, Ask::LastUsed).await? {
-        Reply::LastUsed(used) => Ok(used),
-        _ => Err(Problem::internal("unexpected reply from the registry")),
-    }
+    let LastUsed::LastUsed(used) = ask_registry(caller, &ReadLastUsed).await?;
+    Ok(used)
 }
 
 pub async fn get(caller: &Caller, id: &str) -> Result<Answer, Problem> {

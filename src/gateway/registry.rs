@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::objects::registry::messages::{Ask, DocumentSize, Reply};
+use crate::objects::registry::messages::{DocumentSize, ReadSize, SizeReply};
 use crate::objects::registry::snapshot;
 use narthex_core::access::oauth::registrations::MAX_REGISTRATIONS;
 use narthex_core::http::problem::Problem;
@@ -57,22 +57,20 @@ fn shown(weighed: &DocumentSize) -> SizedDocument<'_> {
 
 pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     call.only_query(&[])?;
-    let Reply::Room(room) = ask_registry(caller, Ask::Room).await? else {
-        return Err(Problem::internal("unexpected reply from the registry"));
-    };
+    let SizeReply::Size(size) = ask_registry(caller, &ReadSize).await?;
     let view = View {
         revision: caller.snapshot.revision,
-        bytes: room.bytes,
+        bytes: size.bytes,
         limit_bytes: MAX_BYTES,
         document_limit_bytes: MAX_DOCUMENT_BYTES,
-        documents: room.kinds.iter().map(|(kind, held)| (plural(kind), *held)).collect(),
+        documents: size.kinds.iter().map(|(kind, held)| (plural(kind), *held)).collect(),
         registrations: Registrations {
-            count: room.registrations.count,
+            count: size.registrations.count,
             limit: MAX_REGISTRATIONS,
-            bytes: room.registrations.bytes,
+            bytes: size.registrations.bytes,
             limit_bytes: MAX_REGISTRATION_BYTES,
         },
-        largest: room.largest.iter().map(shown).collect(),
+        largest: size.largest.iter().map(shown).collect(),
         left_out: caller.snapshot.left_out.iter().map(shown).collect(),
     };
     Answer::json(200, &view)

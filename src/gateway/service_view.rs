@@ -2,14 +2,13 @@
 
 use serde::Serialize;
 
-use crate::objects::registry::messages::{Reply, StoredService};
+use crate::objects::registry::messages::{StoredService, WrittenService};
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::services::ServiceView;
 use narthex_core::services::credentials::EncryptedCredentials;
 
 use super::answer::Answer;
-use super::registry_client::refusal;
 
 pub fn view<'r>(registered: &'r StoredService, measured: &ObservedStatus) -> ServiceView<'r> {
     let credentials = registered.credentials.as_ref().map(EncryptedCredentials::names).unwrap_or_default();
@@ -40,18 +39,14 @@ pub(super) struct CreatedService<'a> {
     overlap_until: Option<String>,
 }
 
-pub fn written(reply: Reply) -> Result<Answer, Problem> {
-    match reply {
-        Reply::Service { service, created, measured, signing_secret, .. } => {
-            let until = service.retiring.as_ref().filter(|_| signing_secret.is_some()).map(|old| old.until.text());
-            let body = CreatedService {
-                view: view(&service, &measured),
-                signing_secret: signing_secret.as_deref(),
-                overlap_until: until,
-            };
-            let answer = Answer::json(if created { 201 } else { 200 }, &body)?.with("etag", &etag(&service, &measured));
-            Ok(if created { answer.with("location", &format!("/v1/services/{}", service.service.id)) } else { answer })
-        }
-        other => Err(refusal(other, "service")),
-    }
+pub fn written(written: &WrittenService) -> Result<Answer, Problem> {
+    let WrittenService { service, created, measured, signing_secret, .. } = written;
+    let until = service.retiring.as_ref().filter(|_| signing_secret.is_some()).map(|old| old.until.text());
+    let body = CreatedService {
+        view: view(service, measured),
+        signing_secret: signing_secret.as_deref(),
+        overlap_until: until,
+    };
+    let answer = Answer::json(if *created { 201 } else { 200 }, &body)?.with("etag", &etag(service, measured));
+    Ok(if *created { answer.with("location", &format!("/v1/services/{}", service.service.id)) } else { answer })
 }

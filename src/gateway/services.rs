@@ -2,7 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::registry::messages::{Ask, Reply};
+use crate::objects::protocol::Done;
+use crate::objects::registry::messages::{DeleteService, PatchService, PutService, RotateSecret, ServiceReply};
 use crate::platform::{secret_box, tasks};
 use crate::transport;
 use narthex_core::base::json::Fault;
@@ -14,7 +15,7 @@ use narthex_core::services::{self, ServiceKind};
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::lists::page;
-use super::registry_client::{ask_registry, refusal, service_id};
+use super::registry_client::{self, service_id};
 use super::service_view::{etag, view, written};
 use super::tools;
 
@@ -47,16 +48,18 @@ pub async fn put(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Probl
     check_id(id)?;
     let condition = call.condition()?;
     let document = call.json_text().await?;
-    let ask = Ask::PutService { id: service_id(caller, id)?, document, condition, rules: call.write_rules() };
-    written(tools::after_write(caller, ask_registry(caller, ask).await?).await?)
+    let put = PutService { id: service_id(caller, id)?, document, condition, rules: call.write_rules() };
+    let ServiceReply::Service(service) = registry_client::write(caller, &put, "service").await?;
+    written(&tools::after_write(caller, service).await?)
 }
 
 pub async fn patch(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     require_key()?;
     let condition = call.condition()?;
     let patch = call.merge_patch().await?;
-    let ask = Ask::PatchService { id: service_id(caller, id)?, patch, condition, rules: call.write_rules() };
-    written(tools::after_write(caller, ask_registry(caller, ask).await?).await?)
+    let patch = PatchService { id: service_id(caller, id)?, patch, condition, rules: call.write_rules() };
+    let ServiceReply::Service(service) = registry_client::write(caller, &patch, "service").await?;
+    written(&tools::after_write(caller, service).await?)
 }
 
 /// Another signing secret. For a while the old one signs too, so that there is time to give the new one to the service.
@@ -68,20 +71,18 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, id: &str) -> Result<Ans
             (overlap_seconds, services::read_signing_secret(body))
         })
         .await?;
-    let ask = Ask::RotateSecret { id: service_id(caller, id)?, overlap_seconds, signing_secret };
-    written(ask_registry(caller, ask).await?)
+    let rotate = RotateSecret { id: service_id(caller, id)?, overlap_seconds, signing_secret };
+    let ServiceReply::Service(service) = registry_client::write(caller, &rotate, "service").await?;
+    written(&service)
 }
 
 pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let (condition, id) = (call.condition()?, service_id(caller, id)?);
-    match ask_registry(caller, Ask::DeleteService { id: id.clone(), condition }).await? {
-        Reply::Done => {
-            let tenant = caller.principal.tenant.clone();
-            tasks::keep_running(async move { transport::mcp::close_service(&tenant, &id).await });
-            Ok(Answer::empty(204))
-        }
-        other => Err(refusal(other, "service")),
-    }
+    let delete = DeleteService { id: id.clone(), condition };
+    let Done::Done = registry_client::write(caller, &delete, "service").await?;
+    let tenant = caller.principal.tenant.clone();
+    tasks::keep_running(async move { transport::mcp::close_service(&tenant, &id).await });
+    Ok(Answer::empty(204))
 }
 
 pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {

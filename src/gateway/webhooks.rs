@@ -8,7 +8,7 @@ use crate::objects::events::messages::webhooks::{
     Delivery, DeliveryList, DeliveryState, ListDeliveries, Redeliver, Redelivered,
 };
 use crate::objects::protocol;
-use crate::objects::registry::messages::{Ask, Reply};
+use crate::objects::registry::messages::{DocumentReply, RotateWebhookSecret, WrittenDocument};
 use crate::platform::{clock, random};
 use crate::transport;
 use narthex_core::access::webhook_signature::Secret;
@@ -25,7 +25,7 @@ use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
 use super::documents::{known, notify_hub, rotated};
 use super::lists::{bad_cursor, limit, page};
-use super::registry_client::{ask_registry, refusal};
+use super::registry_client;
 use super::services::{DEFAULT_OVERLAP, MAX_OVERLAP, require_key};
 
 #[derive(Serialize)]
@@ -89,15 +89,12 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, name: &str) -> Result<A
         .await?;
     let made = given.is_none().then(|| Secret::from_random(random::bytes()).text());
     let secret = given.or_else(|| made.clone()).unwrap_or_default();
-    let ask = Ask::RotateWebhookSecret { id: name.into(), overlap_seconds, secret };
-    match ask_registry(caller, ask).await? {
-        Reply::Document { stored, .. } => {
-            notify_hub(caller).await;
-            let webhook = read(&stored).ok_or_else(|| Problem::internal("the webhook cannot be read"))?;
-            rotated(&stored, &webhook, made.as_deref())
-        }
-        other => Err(refusal(other, "webhook")),
-    }
+    let rotate = RotateWebhookSecret { id: name.into(), overlap_seconds, secret };
+    let DocumentReply::Document(WrittenDocument { stored, .. }) =
+        registry_client::write(caller, &rotate, "webhook").await?;
+    notify_hub(caller).await;
+    let webhook = read(&stored).ok_or_else(|| Problem::internal("the webhook cannot be read"))?;
+    rotated(&stored, &webhook, made.as_deref())
 }
 
 #[derive(Serialize)]

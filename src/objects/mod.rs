@@ -19,21 +19,3 @@ pub mod sessions;
 pub mod shell;
 #[cfg(test)]
 mod wire_tests;
-
-use serde::Serialize;
-use wasm_bindgen::JsValue;
-
-use crate::platform::Failure;
-use narthex_core::base::json_writer::written;
-use narthex_core::registry::size::{SAFE_BYTES, sent};
-
-/// Serializes a reply; a large one in the encoding that takes the fewest bytes.
-fn reply<R: Serialize>(reply: Result<R, Failure>) -> Result<JsValue, JsValue> {
-    reply
-        .and_then(|reply| Ok(written(&reply)?))
-        .map(|text| match text.len() as u64 > SAFE_BYTES {
-            true => JsValue::from_str(&sent(&text)),
-            false => JsValue::from_str(&text),
-        })
-        .map_err(|failure| js_sys::Error::new(&failure.0).into())
-}

@@ -52,7 +52,7 @@ pub enum SocketAnswer {
 }
 
 impl SocketAnswer {
-    fn into_platform(self) -> Result<JsValue, JsValue> {
+    fn ininto_platform(self) -> Result<JsValue, JsValue> {
         match self {
             Self::Now(response) => response.map_err(|failure| to_error(&failure)),
             Self::Later(response) => {
@@ -105,7 +105,7 @@ impl WrittenAnswer {
     }
 
     /// The value that an object returns to the platform: the text or a promise of it.
-    pub fn to_platform(self) -> Result<JsValue, JsValue> {
+    pub fn into_platform(self) -> Result<JsValue, JsValue> {
         match self {
             Self::Now(text) => to_js(text),
             Self::Later(text) => Ok(tasks::promise(async move { to_js(text.await) })),
@@ -146,16 +146,16 @@ pub fn open<S: Shell>(state: &JsValue, env: &JsValue) -> Result<Rc<S>, JsValue> 
 /// One message, one reply.
 pub fn serve<S: Shell>(shell: &Rc<S>, message: &str) -> Result<JsValue, JsValue> {
     let message = read(message)?;
-    tasks::turn(|| shell.answer(message).to_platform())
+    tasks::turn(|| shell.answer(message).into_platform())
 }
 
 pub fn wake<S: Shell>(shell: &Rc<S>) -> Result<JsValue, JsValue> {
-    tasks::turn(|| shell.alarm().to_platform())
+    tasks::turn(|| shell.alarm().into_platform())
 }
 
 pub fn open_socket<S: SocketShell>(shell: &Rc<S>, message: &str) -> Result<JsValue, JsValue> {
     let open = read(message)?;
-    tasks::turn(|| shell.open_socket(open).into_platform())
+    tasks::turn(|| shell.open_socket(open).ininto_platform())
 }
 
 pub fn handle_message<S: SocketShell>(shell: &Rc<S>, socket: &JsValue, text: Option<&str>) {

@@ -1,12 +1,10 @@
 //! Calling Durable Objects: typed messages as JSON, one reply, always with a time-out.
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 
 use super::Failure;
 use super::tasks::{self, PlatformCall};
-use narthex_core::base::json_writer::written;
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::tenant_id::TenantId;
 
@@ -113,18 +111,6 @@ pub async fn exchange(
         false => CallError::of(&error),
     })?;
     reply.as_string().ok_or_else(|| CallError::Malformed { object: name.to_string(), detail: "it is not text".into() })
-}
-
-/// Sends a message and returns the reply.
-pub async fn send<M: Serialize, R: DeserializeOwned>(
-    kind: Kind,
-    name: &ObjectName,
-    hint: &str,
-    message: &M,
-    timeout_ms: u64,
-) -> Result<R, Failure> {
-    let reply = exchange(kind, name, hint, written(message)?, timeout_ms).await?;
-    Ok(serde_json::from_str(&reply)?)
 }
 
 /// The response of an object to a WebSocket upgrade.

@@ -15,14 +15,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::to_raw_value;
 
-use crate::objects::registry::messages::{Ask, DocumentKind, Reply, StoredDocument};
+use crate::objects::protocol::Done;
+use crate::objects::registry::messages::{
+    DeleteDocument, DocumentKind, DocumentReply, PutDocument, StoredDocument, WriteRefusal, WrittenDocument,
+};
 use crate::objects::registry::snapshot::Snapshot;
+use crate::objects::reply::Reply;
 use narthex_core::http::problem::Problem;
 
 use super::answer::Answer;
 use super::call::{Call, Caller};
 use super::lists::page;
-use super::registry_client::{ask_registry, refusal};
+use super::registry_client::{self, ask_registry};
 use super::services::{check_id, unchanged};
 
 pub use clients::new_secret;
@@ -78,8 +82,8 @@ pub trait Document: Serialize + DeserializeOwned {
     async fn accept(call: &Call, caller: &Caller, id: &str, body: &str) -> Result<(Self, Self::Extras), Problem>;
 
     /// What a `PUT` was refused with.
-    fn refusal(reply: Reply) -> Problem {
-        refusal(reply, Self::KIND.as_str())
+    fn refusal(refusal: WriteRefusal) -> Problem {
+        registry_client::refusal(refusal, Self::KIND.as_str())
     }
 
     /// Follows a `PUT`, before its response.
@@ -158,11 +162,9 @@ pub async fn put<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<
     let body = call.json_text().await?;
     let (document, extras) = D::accept(call, caller, id, &body).await?;
     let raw = to_raw_value(&document).map_err(|error| Problem::internal(error.to_string()))?;
-    let put = Ask::Put { kind: D::KIND, id: id.into(), document: raw, condition };
-    let (stored, created) = match ask_registry(caller, put).await? {
-        Reply::Document { stored, created } => (stored, created),
-        other => return Err(D::refusal(other)),
-    };
+    let put = PutDocument { kind: D::KIND, id: id.into(), document: raw, condition };
+    let Reply(outcome) = ask_registry(caller, &put).await?;
+    let DocumentReply::Document(WrittenDocument { stored, created }) = outcome.map_err(D::refusal)?;
     let extras = D::written(caller, &stored, &document, created, extras).await?;
     let view = D::view(caller, &stored, &document, &extras);
     let answer = Answer::json(if created { 201 } else { 200 }, &view)?.with("etag", &etag(&stored));
@@ -172,11 +174,8 @@ pub async fn put<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<
 pub async fn delete<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     D::allow(caller, Operation::Delete)?;
     D::may_delete(call, caller, id).await?;
-    let delete = Ask::Delete { kind: D::KIND, id: id.into(), condition: call.condition()? };
-    match ask_registry(caller, delete).await? {
-        Reply::Done => {}
-        other => return Err(refusal(other, D::KIND.as_str())),
-    }
+    let delete = DeleteDocument { kind: D::KIND, id: id.into(), condition: call.condition()? };
+    let Done::Done = registry_client::write(caller, &delete, D::KIND.as_str()).await?;
     D::deleted(caller, id).await?;
     Ok(Answer::empty(204))
 }

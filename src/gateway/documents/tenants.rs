@@ -3,8 +3,13 @@
 
 use serde::Serialize;
 
-use crate::objects::registry::messages::{Ask, DocumentKind, Message, NewKey, Refusal, Reply, StoredDocument};
-use crate::platform::objects::{self, Kind as Object};
+use crate::objects::protocol::{Done, Request};
+use crate::objects::registry::client::ask_as;
+use crate::objects::registry::messages::{
+    Close, DocumentKind, Establish, EstablishReply, Holdings, ListHoldings, NewKey, Refusal, Registry, StoredDocument,
+    WriteRefusal,
+};
+use crate::objects::reply::Reply;
 use crate::platform::{clock, random};
 use narthex_core::access::api_key;
 use narthex_core::access::tenant::{self, Tenant};
@@ -15,7 +20,7 @@ use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
-use super::super::registry_client::{WRITE_TIMEOUT_MS, refusal};
+use super::super::registry_client::refusal;
 use super::{Document, Operation};
 
 /// How long a tenant's first key is valid, in milliseconds.
@@ -39,16 +44,17 @@ pub struct View<'a> {
 }
 
 /// Asks the registry of a tenant that is not the caller's.
-async fn ask(caller: &Caller, tenant: &TenantId, ask: Ask) -> Result<Reply, Problem> {
-    let message = Message { tenant: tenant.clone(), ask, by: caller.by.clone() };
-    objects::send(Object::Registry, &tenant.object(), "", &message, WRITE_TIMEOUT_MS).await.map_err(internal)
+async fn ask<R: Request<Object = Registry>>(
+    caller: &Caller,
+    tenant: &TenantId,
+    request: &R,
+) -> Result<R::Reply, Problem> {
+    ask_as(tenant, &caller.by, request).await.map_err(internal)
 }
 
 async fn has_keys(caller: &Caller, id: &TenantId) -> Result<bool, Problem> {
-    match ask(caller, id, Ask::Holdings).await? {
-        Reply::InUse { by } => Ok(by.iter().any(|one| one.starts_with("keys/"))),
-        other => Err(refusal(other, "tenant")),
-    }
+    let Holdings::Holdings { objects } = ask(caller, id, &ListHoldings).await?;
+    Ok(objects.iter().any(|object| object.starts_with("keys/")))
 }
 
 fn first_key(caller: &Caller, minted: &api_key::NewKey) -> NewKey {
@@ -111,12 +117,12 @@ impl Document for Tenant {
         Ok((tenant, None))
     }
 
-    fn refusal(reply: Reply) -> Problem {
-        if matches!(reply, Reply::Refused(Refusal::Conflict)) {
+    fn refusal(reason: WriteRefusal) -> Problem {
+        if matches!(reason, WriteRefusal::Refused(Refusal::Conflict)) {
             let detail = "This id belonged to a deleted tenant and cannot be used again. Choose another id.";
             return Problem::new(Code::Conflict, detail);
         }
-        refusal(reply, "tenant")
+        refusal(reason, "tenant")
     }
 
     async fn written(
@@ -131,9 +137,10 @@ impl Document for Tenant {
         let needs_key = created || !has_keys(caller, id).await?;
         let minted = needs_key.then(|| api_key::mint(id, random::bytes()));
         let key = minted.as_ref().map(|minted| first_key(caller, minted));
-        match ask(caller, id, Ask::Establish { retention: tenant.retention, key }).await? {
-            Reply::Key(_) | Reply::Done => Ok(minted.map(|minted| minted.secret)),
-            other => Err(refusal(other, "tenant")),
+        let Reply(outcome) = ask(caller, id, &Establish { retention: tenant.retention, key }).await?;
+        match outcome {
+            Ok(EstablishReply::Key(_) | EstablishReply::Done) => Ok(minted.map(|minted| minted.secret)),
+            Err(reason) => Err(refusal(reason, "tenant")),
         }
     }
 
@@ -144,24 +151,23 @@ impl Document for Tenant {
         let stored = caller.snapshot.documents(Self::KIND).find(|stored| stored.id == id);
         let tenant =
             stored.map(|stored| TenantId::from_stored(&*stored.id)).ok_or_else(|| Problem::not_found("tenant"))?;
-        if !force
-            && let Reply::InUse { by } = ask(caller, &tenant, Ask::Holdings).await?
-            && !by.is_empty()
-        {
-            let count = by.len();
-            let detail =
-                format!("This tenant has services or keys, {count} in all. Delete them first, or add ?force=true.");
-            return Err(Problem::new(Code::Conflict, detail));
+        if force {
+            return Ok(());
         }
-        Ok(())
+        let Holdings::Holdings { objects } = ask(caller, &tenant, &ListHoldings).await?;
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let count = objects.len();
+        let detail =
+            format!("This tenant has services or keys, {count} in all. Delete them first, or add ?force=true.");
+        Err(Problem::new(Code::Conflict, detail))
     }
 
     /// What is not ended here, the sweep ends.
     async fn deleted(caller: &Caller, id: &str) -> Result<(), Problem> {
         // Its document was there until now.
-        match ask(caller, &TenantId::from_stored(id), Ask::Close).await? {
-            Reply::Done => Ok(()),
-            other => Err(refusal(other, "tenant")),
-        }
+        let Reply(outcome) = ask(caller, &TenantId::from_stored(id), &Close).await?;
+        outcome.map(|Done::Done| ()).map_err(|reason| refusal(reason, "tenant"))
     }
 }

@@ -7,8 +7,9 @@
 use serde_json::json;
 use serde_json::value::to_raw_value;
 
-use crate::objects::registry::messages::{Ask, Message, Reply};
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
+use crate::objects::registry::client::ask_as;
+use crate::objects::registry::messages::{RegisterClient, RegisterReply, WriteRefusal, WrittenDocument};
+use crate::objects::reply::Reply;
 use crate::platform::{clock, random};
 use narthex_core::access::audit::Actor;
 use narthex_core::access::oauth::OAuthErrorCode;
@@ -79,11 +80,19 @@ async fn register(call: &Call) -> Result<Answer, EndpointError> {
         request_id: call.request_id.clone(),
         address: call.address().to_string(),
     };
-    let message = Message { tenant: first.clone(), ask: Ask::Register { id, document }, by: actor };
-    match objects::send(Kind::Registry, &first.object(), "", &message, CALL_TIMEOUT_MS).await.map_err(internal)? {
-        Reply::Document { stored, .. } => registered(&client, &client_id, stored.created_at.seconds(), secret),
-        Reply::AllInUse | Reply::TooLarge(_) => all_in_use(),
-        _ => Err(Problem::internal("unexpected reply from the registry").into()),
+    let Reply(outcome) = ask_as(&first, &actor, &RegisterClient { id, document }).await.map_err(internal)?;
+    match outcome {
+        Ok(RegisterReply::Client(WrittenDocument { stored, .. })) => {
+            registered(&client, &client_id, stored.created_at.seconds(), secret)
+        }
+        Ok(RegisterReply::AllInUse) | Err(WriteRefusal::TooLarge(_)) => all_in_use(),
+        // The id is new, and the first tenant cannot be deleted.
+        Err(
+            refusal @ (WriteRefusal::Absent
+            | WriteRefusal::InUse { .. }
+            | WriteRefusal::Faults(_)
+            | WriteRefusal::Refused(_)),
+        ) => Err(Problem::internal(format!("the registration was refused: {refusal:?}")).into()),
     }
 }
 

@@ -8,8 +8,9 @@ use crate::objects::grants::messages::{
     ActiveGrant, FoundGrant, Grants, ReadGrant, Redeem, RefreshGrant, Sign, Signed, TokenOutcome, TokenUse,
 };
 use crate::objects::protocol::{self, Request};
-use crate::objects::registry::messages::{self as registry, Condition};
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
+use crate::objects::registry::client::ask_as;
+use crate::objects::registry::messages::{Condition, DocumentKind, DocumentReply, PutDocument, Refusal, WriteRefusal};
+use crate::objects::reply;
 use crate::platform::{clock, random};
 use narthex_core::access::audit::Actor;
 use narthex_core::access::oauth::access_token::{AccessTokenClaims, LIFETIME_SECONDS, known_resource};
@@ -244,22 +245,25 @@ pub fn actor(call: &Call, client: &ResolvedClient) -> Actor {
 /// Revokes the access tokens of a grant, or a single one: no isolate accepts them after the reply.
 pub async fn revoke_tokens(actor: Actor, realm: &Realm, client: &str, family: &str) -> Result<(), EndpointError> {
     let document = serde_json::value::to_raw_value(&serde_json::json!({"client": client}));
-    let ask = registry::Ask::Put {
-        kind: registry::DocumentKind::Revocation,
+    let put = PutDocument {
+        kind: DocumentKind::Revocation,
         id: family.into(),
         document: document.map_err(|error| Problem::internal(error.to_string()))?,
         // A second revocation has no effect.
         condition: Condition::Absent,
     };
-    let message = registry::Message { tenant: realm.tenant.clone(), ask, by: actor };
-    let object = realm.tenant.object();
-    let reply = objects::send::<_, registry::Reply>(Kind::Registry, &object, "", &message, CALL_TIMEOUT_MS);
-    match reply.await.map_err(internal)? {
+    let reply::Reply(outcome) = ask_as(&realm.tenant, &actor, &put).await.map_err(internal)?;
+    match outcome {
+        Ok(DocumentReply::Document(_)) => Ok(()),
         // RFC 7009 §2.2.1: the token is still valid.
-        registry::Reply::TooLarge(_) => {
+        Err(WriteRefusal::TooLarge(_)) => {
             Err(OAuthError::new(OAuthErrorCode::TemporarilyUnavailable, "try again in a minute").into())
         }
-        _ => Ok(()),
+        // It was revoked before, or the tenant was deleted.
+        Err(WriteRefusal::Refused(Refusal::PreconditionFailed) | WriteRefusal::Absent) => Ok(()),
+        Err(refusal @ (WriteRefusal::Refused(_) | WriteRefusal::Faults(_) | WriteRefusal::InUse { .. })) => {
+            Err(Problem::internal(format!("the revocation was refused: {refusal:?}")).into())
+        }
     }
 }
 

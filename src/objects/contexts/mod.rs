@@ -26,7 +26,7 @@ use wasm_bindgen::JsValue;
 use crate::objects::protocol::Done;
 use crate::objects::registry;
 use crate::objects::shell::{Answer, Shell, WrittenAnswer, durable_object};
-use crate::platform::objects::{self, Kind};
+use crate::platform::objects;
 use crate::platform::{Failure, clock, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::tenant_id::TenantId;
@@ -221,15 +221,11 @@ impl Store {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return Ok(());
         };
-        let ask = registry::messages::Ask::Hello { store };
-        let hello = registry::messages::Message::new(tenant.clone(), ask);
-        match objects::send(Kind::Registry, &tenant.object(), "", &hello, objects::CALL_TIMEOUT_MS).await? {
-            registry::messages::Reply::Revision { revision, context_retention_days } => {
-                self.retain(context_retention_days)?;
-                self.learn_revision(revision);
-            }
-            _ => return Err(Failure("unexpected reply from the registry".into())),
-        }
+        let hello = registry::messages::Hello { store };
+        let registry::messages::HelloReply::Revision { revision, context_retention_days } =
+            registry::client::ask(&tenant, &hello).await?;
+        self.retain(context_retention_days)?;
+        self.learn_revision(revision);
         Ok(())
     }
 

@@ -5,9 +5,9 @@
 
 use std::rc::Rc;
 
-use crate::objects::registry::messages as registry;
+use crate::objects::registry::client;
+use crate::objects::registry::messages::{ReportStatus, StatusReply};
 use crate::platform::log::{self, Field, Message};
-use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, random, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::lane::health::StatusReason;
@@ -16,8 +16,6 @@ use super::Inner;
 use super::state::Identity;
 use super::tables::BUSY_UNTIL;
 
-/// How long the registry may take, in milliseconds.
-const REGISTRY_TIMEOUT_MS: u64 = 2_000;
 /// An alarm this close to the wanted time is not moved, in milliseconds.
 const SLACK_MS: u64 = 50;
 /// An alarm overdue by this much was missed, in milliseconds.
@@ -85,19 +83,19 @@ impl Inner {
         let version = self.lane.borrow().observed().version;
         match self.send_status(Some(reason)).await {
             // The service was deleted.
-            Ok(registry::Reply::Absent) => {
+            Ok(StatusReply::Absent) => {
                 if let Err(failure) = self.delete() {
                     self.log(log::Message::LaneNotDeleted, &failure);
                 }
             }
-            Ok(_) if self.lane.borrow().observed().version == version => {
+            Ok(StatusReply::Recorded) if self.lane.borrow().observed().version == version => {
                 self.state.unreported.set(None);
                 if let Err(failure) = self.store() {
                     self.log(log::Message::LaneNotSaved, &failure);
                 }
             }
             // The status has changed again, and another task reports it.
-            Ok(_) => {}
+            Ok(StatusReply::Recorded) => {}
             Err(failure) => {
                 self.log(log::Message::RegistryNotNotified, &failure);
                 self.arm(clock::now());
@@ -112,14 +110,12 @@ impl Inner {
         }
     }
 
-    async fn send_status(&self, reason: Option<StatusReason>) -> Result<registry::Reply, Failure> {
+    async fn send_status(&self, reason: Option<StatusReason>) -> Result<StatusReply, Failure> {
         let Some(Identity { tenant, service }) = self.state.identity.borrow().clone() else {
-            return Ok(registry::Reply::Done);
+            return Ok(StatusReply::Recorded);
         };
         let measured = self.lane.borrow().observed();
-        let ask = registry::Ask::Measured { service, measured, reason };
-        let message = registry::Message::new(tenant.clone(), ask);
-        objects::send(Kind::Registry, &tenant.object(), "", &message, REGISTRY_TIMEOUT_MS).await
+        Ok(client::ask(&tenant, &ReportStatus { service, measured, reason }).await?)
     }
 
     /// While requests wait: checks again when a permit expires, and from time to time.

@@ -11,11 +11,11 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use wasm_bindgen::prelude::*;
+use wasm_bindgen::JsValue;
 
 use crate::objects::events::messages::{Revocation, Viewer};
 use crate::objects::registry::snapshot;
-use crate::objects::shell::{read, to_error};
+use crate::objects::shell::{SocketAnswer, SocketShell};
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use crate::platform::{Failure, clock, log, random, tasks};
@@ -32,10 +32,10 @@ use narthex_core::calling::connection::pool::{ConnectionPool, Delivery};
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::lane::queue::QueueLimits;
 
+use super::Inner;
 use super::messages::{Message, Open, ProbeError, ProbeReport};
 use super::state::Identity;
 use super::tables::Tables;
-use super::{Inner, ServiceLane};
 
 /// Connections per service at most.
 const MAX_CONNECTIONS: usize = 100;
@@ -117,31 +117,27 @@ impl Connections {
     }
 }
 
-#[wasm_bindgen]
-impl ServiceLane {
-    /// Opens a connection of the service; `message` is a [`Message`].
-    pub fn open(&self, message: &str) -> Result<JsValue, JsValue> {
-        let message: Message<Open> = read(message)?;
-        tasks::turn(|| {
-            self.0.learn_configuration(&message).map_err(|failure| to_error(&failure))?;
-            let Open::Connect { viewer, headers } = message.ask;
-            Ok(self.0.connect(viewer, &headers))
-        })
+impl SocketShell for Inner {
+    type Open = Message<Open>;
+
+    /// Opens a connection of the service.
+    fn open_socket(self: &Rc<Self>, message: Message<Open>) -> SocketAnswer {
+        let learned = self.learn_configuration(&message);
+        let Open::Connect { viewer, headers } = message.ask;
+        SocketAnswer::Now(learned.map(|()| self.connect(viewer, &headers)))
     }
 
-    pub fn message(&self, socket: &JsValue, text: Option<String>) {
-        if let Some(slot) = self.0.connections.slot(socket) {
-            tasks::turn(|| self.0.handle_message(slot, text.as_deref()));
-        }
+    fn slot(&self, socket: &JsValue) -> Option<u32> {
+        self.connections.slot(socket)
     }
 
-    pub fn closed(&self, socket: &JsValue) {
-        if let Some(slot) = self.0.connections.slot(socket) {
-            tasks::turn(|| {
-                self.0.dropped(slot);
-                self.0.settle_and_notify();
-            });
-        }
+    fn handle_message(self: &Rc<Self>, slot: u32, text: Option<&str>) {
+        self.handle_frame(slot, text);
+    }
+
+    fn handle_close(self: &Rc<Self>, slot: u32) {
+        self.dropped(slot);
+        self.settle_and_notify();
     }
 }
 
@@ -206,7 +202,7 @@ impl Inner {
     }
 
     /// Handles a message of a connection.
-    pub(super) fn handle_message(self: &Rc<Self>, slot: u32, text: Option<&str>) {
+    pub(super) fn handle_frame(self: &Rc<Self>, slot: u32, text: Option<&str>) {
         if !self.connections.by_slot.borrow().contains_key(&slot) {
             return;
         }

@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::objects::protocol::Done;
-use crate::objects::shell::{Answer, Shell, WrittenAnswer, durable_object};
+use crate::objects::shell::{Answer, Shell, WrittenAnswer, socket_object};
 use crate::platform::{Failure, clock, log, random, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
@@ -50,7 +50,7 @@ struct Inner {
     timing: Timing,
 }
 
-durable_object!(ServiceLane: Inner);
+socket_object!(ServiceLane: Inner);
 
 impl Shell for Inner {
     type Message = Message<Ask>;

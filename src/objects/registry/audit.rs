@@ -12,9 +12,9 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::registry::size::Reach;
 
 use super::Inner;
-use super::capacity::WriteError;
-use super::messages::{AuditQuery, Key, RejectedCredentials, Reply};
+use super::messages::{Key, RejectedCredentials};
 use super::tables::KEY;
+use super::writes::WriteError;
 
 const DAY_MS: u64 = 86_400_000;
 /// The same rejection is logged again after this, in milliseconds.
@@ -68,7 +68,7 @@ impl Inner {
         let done = self.tables.transaction(|| {
             let done = work()?;
             let after = self.tables.used()?;
-            after.check(&before, reach).map_err(WriteError::TooLarge)?;
+            after.check(&before, reach)?;
             self.warn(&after)?;
             self.tables.set_meta("revision", &next.to_string())?;
             self.add_audit_entry(change, AuditOutcome::Done)?;
@@ -89,13 +89,9 @@ impl Inner {
         self.tables.add_audit(&entry)
     }
 
-    pub(super) fn audit(&self, query: &AuditQuery) -> Result<Reply, Failure> {
-        Ok(Reply::Audit { entries: self.tables.audit(query)? })
-    }
-
     /// Logs rejected credentials with the actual reason.
-    pub(super) fn record_rejection(&self, by: &Actor, refused: &RejectedCredentials) -> Result<Reply, Failure> {
-        let Some(reason) = self.reason(refused)? else { return Ok(Reply::Done) };
+    pub(super) fn record_rejection(&self, by: &Actor, refused: &RejectedCredentials) -> Result<(), Failure> {
+        let Some(reason) = self.reason(refused)? else { return Ok(()) };
         // Without an address, these are rejections that an isolate did not keep apart.
         let key = match by.address.as_str() {
             "" => RepeatKey::default(),
@@ -105,7 +101,7 @@ impl Inner {
         if let Some((key, count)) = repeated {
             self.log_rejection(&key, count, &by.request_id)?;
         }
-        Ok(Reply::Done)
+        Ok(())
     }
 
     /// Logs collected rejections that are due.

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::platform::{Failure, log_event};
 use narthex_core::events::bundle::RegistryEvent;
-use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, StoredSizes, TooLarge, cost};
+use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, StoredSizes, cost};
 
 use super::Inner;
-use super::messages::{DocumentKind, DocumentPage, DocumentSize, RegistrySize, Reply, SnapshotData};
+use super::messages::{DocumentKind, DocumentPage, DocumentSize, Documents, RegistrySize, SnapshotData};
 use super::tables::{DocumentKey, KEY, SERVICE, registered_itself};
 
 /// Set while the tenant has been warned that the registry is nearly full.
@@ -24,25 +24,6 @@ const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 const PAGE_DOCUMENTS: u64 = 2_000;
 /// Documents whose sizes are read at a time.
 const AT_ONCE: u64 = 5_000;
-
-/// Why a write failed.
-#[derive(Debug)]
-pub(super) enum WriteError {
-    Failure(Failure),
-    TooLarge(TooLarge),
-}
-
-impl From<Failure> for WriteError {
-    fn from(failure: Failure) -> Self {
-        WriteError::Failure(failure)
-    }
-}
-
-impl From<serde_json::Error> for WriteError {
-    fn from(error: serde_json::Error) -> Self {
-        WriteError::Failure(error.into())
-    }
-}
 
 /// The order in which documents go into a snapshot that cannot hold all: first those that deny access, then those that
 /// identify callers, then those that serve requests; clients that registered themselves come last, and the unused ones
@@ -93,17 +74,17 @@ impl Inner {
         self.queue_event("registry", RegistryEvent::RegistryFilling, &data)
     }
 
-    pub(super) fn room(&self) -> Result<Reply, Failure> {
+    pub(super) fn size(&self) -> Result<RegistrySize, Failure> {
         let used = self.tables.used()?;
         let kinds = used.kinds().map(|(kind, size)| (kind.to_string(), size)).collect();
         let largest = self.tables.largest(MAX_LARGEST)?.into_iter();
         let largest = largest.map(|((kind, id), bytes)| DocumentSize { kind, id, bytes }).collect();
         let bytes = used.of(Share::Documents);
-        Ok(Reply::Room(Box::new(RegistrySize { kinds, registrations: used.registrations(), bytes, largest })))
+        Ok(RegistrySize { kinds, registrations: used.registrations(), bytes, largest })
     }
 
     /// A page of all documents, ordered by kind and id.
-    pub(super) fn documents(&self, after: &DocumentKey) -> Result<Reply, Failure> {
+    pub(super) fn documents(&self, after: &DocumentKey) -> Result<Documents, Failure> {
         let sizes = self.tables.sizes(after, PAGE_DOCUMENTS)?;
         let (mut page, mut bytes, mut next) = (DocumentPage::default(), 0, None);
         let mut more = sizes.len() as u64 == PAGE_DOCUMENTS;
@@ -118,7 +99,7 @@ impl Inner {
             }
             next = Some((kind, id));
         }
-        Ok(Reply::Documents { page: Box::new(page), next: next.filter(|_| more) })
+        Ok(Documents::Documents { page: Box::new(page), next: next.filter(|_| more) })
     }
 
     /// Selects the documents of a snapshot when not all fit into one message.

@@ -11,9 +11,9 @@ use narthex_core::services::tool_catalogue::{Catalogue, CatalogueUpdate, ToolsRe
 use narthex_core::services::transport::ChangedTools;
 
 use super::audit::Change;
-use super::capacity::WriteError;
-use super::messages::{Reply, StoredService};
+use super::messages::{StoredService, ToolsReply, WriteRefusal, WrittenService};
 use super::tables::SERVICE;
+use super::writes::WriteError;
 use super::{Inner, as_value};
 
 impl Inner {
@@ -24,13 +24,13 @@ impl Inner {
         id: &ServiceId,
         url: &str,
         read: Result<ToolsRead, String>,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<ToolsReply, WriteError> {
         let Some(registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
-            return Ok(Reply::Absent);
+            return Err(WriteRefusal::Absent.into());
         };
         let Some(upstream) = registered.service.transport.upstream().filter(|upstream| upstream.url == url) else {
             // The service has another address in the meantime.
-            return Ok(Reply::Unchanged);
+            return Ok(ToolsReply::Unchanged);
         };
         let holds = upstream.changed_tools == ChangedTools::Hold;
         let known = registered.service.catalogue.as_deref().cloned().unwrap_or_default();
@@ -44,9 +44,11 @@ impl Inner {
                 changes: Vec::new(),
             }),
         };
-        let Some(renewed) = renewed else { return Ok(Reply::Unchanged) };
+        let Some(renewed) = renewed else { return Ok(ToolsReply::Unchanged) };
         match self.store_catalogue(by, registered.clone(), renewed, "service.tools_read", Reach::Limit) {
-            Err(WriteError::TooLarge(too_large)) => self.record_oversized(by, registered, &too_large),
+            Err(WriteError::Refused(WriteRefusal::TooLarge(too_large))) => {
+                self.record_oversized(by, registered, &too_large)
+            }
             result => result,
         }
     }
@@ -57,7 +59,7 @@ impl Inner {
         by: &Actor,
         registered: StoredService,
         too_large: &TooLarge,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<ToolsReply, WriteError> {
         let (tenant, id) = (self.tenant(), &registered.service.id);
         log_event!(ToolsDoNotFit, tenant = &tenant, service = id, detail = too_large.to_string());
         let reason = match too_large {
@@ -65,7 +67,7 @@ impl Inner {
             TooLarge::Share { .. } => "its tools exceed the space left in the registry: see GET /v1/registry",
         };
         let known = registered.service.catalogue.as_deref().cloned().unwrap_or_default();
-        let Some(catalogue) = known.record_failure(reason, clock::now()) else { return Ok(Reply::Unchanged) };
+        let Some(catalogue) = known.record_failure(reason, clock::now()) else { return Ok(ToolsReply::Unchanged) };
         let offered = registered.service.capabilities.clone();
         let renewed = CatalogueUpdate { catalogue, offered, changes: Vec::new() };
         self.store_catalogue(by, registered, renewed, "service.tools_read", Reach::Reserve)
@@ -77,15 +79,15 @@ impl Inner {
         by: &Actor,
         id: &ServiceId,
         names: Option<&[String]>,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<ToolsReply, WriteError> {
         let Some(registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
-            return Ok(Reply::Absent);
+            return Err(WriteRefusal::Absent.into());
         };
         let catalogue = registered.service.catalogue.as_deref();
         let offered = &registered.service.capabilities;
         match catalogue.and_then(|catalogue| catalogue.accept(offered, names, clock::now())) {
             Some(renewed) => self.store_catalogue(by, registered, renewed, "service.tools_accepted", Reach::Limit),
-            None => Ok(Reply::Unchanged),
+            None => Ok(ToolsReply::Unchanged),
         }
     }
 
@@ -96,7 +98,7 @@ impl Inner {
         renewed: CatalogueUpdate,
         action: &'static str,
         reach: Reach,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<ToolsReply, WriteError> {
         let CatalogueUpdate { catalogue, offered, changes } = renewed;
         let service = &mut registered.service;
         let before = service.catalogue.take().map(|known| *known).unwrap_or_default();
@@ -127,7 +129,8 @@ impl Inner {
         })?;
         let measured = self.measured_of(&id);
         let service = Box::new(registered);
-        Ok(Reply::Service { created: false, service, measured, has_lane: false, signing_secret: None })
+        let written = WrittenService { created: false, service, measured, has_lane: false, signing_secret: None };
+        Ok(ToolsReply::Service(written))
     }
 }
 

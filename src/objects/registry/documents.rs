@@ -12,10 +12,10 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::version::VersionNumber;
 
 use super::audit::Change;
-use super::capacity::WriteError;
 use super::encryption::{RETIRING, retiring_of, secret_field, secret_of};
-use super::messages::{Condition, DocumentKind, Refusal, Reply, StoredDocument};
-use super::{Inner, failed_precondition};
+use super::messages::{Condition, DocumentKind, Refusal, StoredDocument, WriteRefusal, WrittenDocument};
+use super::writes::WriteError;
+use super::{Inner, check_precondition};
 
 pub(super) fn object(kind: DocumentKind, id: &str) -> String {
     format!("{}s/{id}", kind.as_str())
@@ -88,14 +88,12 @@ impl Inner {
         id: &str,
         document: Box<RawValue>,
         condition: &Condition,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<WrittenDocument, WriteError> {
         let known: Option<StoredDocument> = self.tables.get(kind.as_str(), id)?;
         if known.as_ref().is_some_and(|known| known.deleted_at.is_some()) {
-            return Ok(Reply::Refused(Refusal::Conflict));
+            return Err(WriteRefusal::Refused(Refusal::Conflict).into());
         }
-        if let Some(refusal) = failed_precondition(known.as_ref().map(|known| known.version), condition) {
-            return Ok(Reply::Refused(refusal));
-        }
+        check_precondition(known.as_ref().map(|known| known.version), condition)?;
         let document = with_known_secret(document, known.as_ref())?;
         let now = clock::now();
         let created = known.is_none();
@@ -111,7 +109,7 @@ impl Inner {
         };
         if kind == DocumentKind::Webhook && secret_of(&stored).is_none() {
             // Deleted since the writer saw it with a secret.
-            return Ok(Reply::Absent);
+            return Err(WriteRefusal::Absent.into());
         }
         let change = Change {
             by,
@@ -128,7 +126,7 @@ impl Inner {
             }
             self.tables.put(kind.as_str(), id, &stored)
         })?;
-        Ok(Reply::Document { stored: Box::new(stored), created })
+        Ok(WrittenDocument { stored: Box::new(stored), created })
     }
 
     pub(super) fn delete(
@@ -137,17 +135,15 @@ impl Inner {
         kind: DocumentKind,
         id: &str,
         condition: &Condition,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<(), WriteError> {
         let known = self.tables.get::<StoredDocument>(kind.as_str(), id)?.filter(|known| known.deleted_at.is_none());
         let Some(known) = known else {
-            return Ok(Reply::Absent);
+            return Err(WriteRefusal::Absent.into());
         };
-        if let Some(refusal) = failed_precondition(Some(known.version), condition) {
-            return Ok(Reply::Refused(refusal));
-        }
+        check_precondition(Some(known.version), condition)?;
         let needed_by = self.needed_by(kind, id)?;
         if !needed_by.is_empty() {
-            return Ok(Reply::InUse { by: needed_by });
+            return Err(WriteRefusal::InUse { by: needed_by }.into());
         }
         let change = Change {
             by,
@@ -177,8 +173,7 @@ impl Inner {
                     &StoredDocument { deleted_at: Some(clock::now()), document, ..known.clone() },
                 )
             }
-        })?;
-        Ok(Reply::Done)
+        })
     }
 
     /// Documents that would change their meaning, or lose it, without this one.

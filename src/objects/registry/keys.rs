@@ -14,21 +14,22 @@ use narthex_core::registry::size::Reach;
 
 use super::Inner;
 use super::audit::Change;
-use super::capacity::WriteError;
-use super::messages::{Key, KeySecret, NewKey, Refusal, Reply};
+use super::messages::{Key, KeySecret, NewKey, Refusal, RotateKey, WriteRefusal};
 use super::tables::KEY;
+use super::writes::WriteError;
 
 fn as_changes(members: &Value) -> Map<String, Value> {
     narthex_core::access::audit::changes(&Value::Null, members)
 }
 
 impl Inner {
-    pub(super) fn create_key(&self, by: &Actor, new: NewKey) -> Result<Reply, WriteError> {
+    pub(super) fn create_key(&self, by: &Actor, new: NewKey) -> Result<Box<Key>, WriteError> {
         if self.tables.get::<Key>(KEY, &new.id)?.is_some() {
-            return Ok(Reply::Refused(Refusal::Conflict));
+            return Err(WriteRefusal::Refused(Refusal::Conflict).into());
         }
         if !self.has_role(&new.role)? {
-            return Ok(Reply::Faults(vec![Fault::new("#/role", "must be an existing role")]));
+            let fault = Fault::new("#/role", "must be an existing role");
+            return Err(WriteRefusal::Faults(vec![fault]).into());
         }
         let key = Key {
             id: new.id,
@@ -49,20 +50,12 @@ impl Inner {
             self.tables.put(KEY, &key.id, &key)?;
             self.queue_event(&key.id, RegistryEvent::KeyCreated, &event)
         })?;
-        Ok(Reply::Key(Box::new(key)))
+        Ok(Box::new(key))
     }
 
-    pub(super) fn rotate_key(
-        &self,
-        by: &Actor,
-        id: &str,
-        overlap_seconds: u64,
-        hash: String,
-        last_four: String,
-    ) -> Result<Reply, WriteError> {
-        let Some(mut key) = self.tables.get::<Key>(KEY, id)? else {
-            return Ok(Reply::Absent);
-        };
+    pub(super) fn rotate_key(&self, by: &Actor, request: RotateKey) -> Result<Box<Key>, WriteError> {
+        let RotateKey { id, overlap_seconds, hash, last_four } = request;
+        let mut key = self.tables.get::<Key>(KEY, &id)?.ok_or(WriteRefusal::Absent)?;
         let now = clock::now();
         let until = now.plus_ms(overlap_seconds * 1000);
         let changes = as_changes(&json!({"last_four": last_four, "overlap_seconds": overlap_seconds}));
@@ -72,15 +65,13 @@ impl Inner {
         }
         key.secrets.retain(|secret| secret.until.is_none_or(|until| until > now));
         key.secrets.push(KeySecret { hash, last_four, until: None });
-        let change = Change { by, action: "key.rotated", object: &object(id), changes };
-        self.write_within(Reach::Reserve, &change, || self.tables.put(KEY, id, &key))?;
-        Ok(Reply::Key(Box::new(key)))
+        let change = Change { by, action: "key.rotated", object: &object(&id), changes };
+        self.write_within(Reach::Reserve, &change, || self.tables.put(KEY, &id, &key))?;
+        Ok(Box::new(key))
     }
 
-    pub(super) async fn revoke_key(&self, by: &Actor, id: &str) -> Result<Reply, WriteError> {
-        let Some(key) = self.tables.get::<Key>(KEY, id)? else {
-            return Ok(Reply::Absent);
-        };
+    pub(super) async fn revoke_key(&self, by: &Actor, id: &str) -> Result<(), WriteError> {
+        let key = self.tables.get::<Key>(KEY, id)?.ok_or(WriteRefusal::Absent)?;
         let known = json!({"name": key.name, "role": key.role, "permissions": key.permissions});
         let changes = narthex_core::access::audit::changes(&known, &Value::Null);
         let change = Change { by, action: "key.revoked", object: &object(id), changes };
@@ -91,7 +82,7 @@ impl Inner {
             self.queue_event(id, RegistryEvent::KeyRevoked, &json!({"id": id}))
         })?;
         self.close_sockets_of(id).await;
-        Ok(Reply::Done)
+        Ok(())
     }
 
     pub(super) async fn close_sockets_of(&self, id: &str) {

@@ -1,243 +1,232 @@
-//! The messages of a tenant's registry: its requests and replies.
+//! The messages of a tenant's registry: its requests, and the replies in `replies.rs`.
 
 use serde::{Deserialize, Serialize};
-
 use serde_json::value::RawValue;
 
+use crate::objects::protocol::{Address, Done, Object, requests};
+use crate::objects::reply::Reply;
+use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::access::audit::Actor;
 use narthex_core::access::tenant::Retention;
 use narthex_core::base::id::StoreId;
-use narthex_core::base::json::Fault;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::base::version::{Generation, VersionNumber};
+use narthex_core::base::version::VersionNumber;
 use narthex_core::http::egress_address::Policy;
 use narthex_core::lane::health::StatusReason;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::revision::Revision;
-use narthex_core::registry::size::TooLarge;
 use narthex_core::services::tool_catalogue::ToolsRead;
 
-pub use super::records::{DocumentPage, DocumentSize, Key, KeySecret, RegistrySize, SnapshotData, StoredService};
+pub use super::records::{
+    DocumentKind, DocumentPage, DocumentSize, Key, KeySecret, RegistrySize, SnapshotData, StoredDocument, StoredService,
+};
+pub use super::replies::{
+    AuditEntries, DocumentReply, Documents, EstablishReply, HelloReply, Holdings, KeyReply, LastUsed, Refusal,
+    RegisterReply, ServiceReply, SizeReply, SnapshotReply, StatusReply, ToolsReply, WriteRefusal, WrittenDocument,
+    WrittenService,
+};
+
+/// How long a write may take, in milliseconds: it waits until every store has been informed.
+const WRITE_TIMEOUT_MS: u64 = 15_000;
+/// How long the report of a lane may take, in milliseconds. Requests may be waiting for it.
+const STATUS_TIMEOUT_MS: u64 = 2_000;
+
+/// The class of the registries.
+pub struct Registry;
+
+impl Object for Registry {
+    const KIND: Kind = Kind::Registry;
+}
+
+impl Registry {
+    pub(super) fn of(tenant: &TenantId) -> Address<Self> {
+        Address::new(tenant.object())
+    }
+}
 
 /// A request, with the tenant of the registry.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Message {
+pub struct Message<A> {
     pub tenant: TenantId,
-    pub ask: Ask,
+    pub ask: A,
     /// The actor of a write, if there is one.
     #[serde(default)]
     pub by: Actor,
 }
 
-impl Message {
-    /// A request that the gateway makes by itself, without an actor.
-    pub fn new(tenant: TenantId, ask: Ask) -> Self {
-        Self { tenant, ask, by: Actor::default() }
+requests! {
+    pub enum Ask of Registry {
+        "hello": Hello => HelloReply, HandleLater, |_| CALL_TIMEOUT_MS;
+        "snapshot": ReadSnapshot => SnapshotReply, HandleLater, |_| CALL_TIMEOUT_MS;
+        "put_service": PutService => Reply<ServiceReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "patch_service": PatchService => Reply<ServiceReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "rotate_secret": RotateSecret => Reply<ServiceReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "renew_tools": RenewTools => Reply<ToolsReply, WriteRefusal>, HandleLater, |_| CALL_TIMEOUT_MS;
+        "accept_tools": AcceptTools => Reply<ToolsReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "delete_service": DeleteService => Reply<Done, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "rotate_webhook_secret": RotateWebhookSecret => Reply<DocumentReply, WriteRefusal>, HandleLater,
+            |_| WRITE_TIMEOUT_MS;
+        "put": PutDocument => Reply<DocumentReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "delete": DeleteDocument => Reply<Done, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "create_key": CreateKey => Reply<KeyReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "rotate_key": RotateKey => Reply<KeyReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "revoke_key": RevokeKey => Reply<Done, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "register": RegisterClient => Reply<RegisterReply, WriteRefusal>, HandleLater, |_| CALL_TIMEOUT_MS;
+        "used": RecordKeyUse => Done, HandleLater, |_| CALL_TIMEOUT_MS;
+        "used_client": RecordClientUse => Done, HandleLater, |_| CALL_TIMEOUT_MS;
+        "documents": ReadDocuments => Documents, HandleLater, |_| CALL_TIMEOUT_MS;
+        "audit": AuditQuery => AuditEntries, HandleLater, |_| CALL_TIMEOUT_MS;
+        "refused": RejectedCredentials => Done, HandleLater, |_| CALL_TIMEOUT_MS;
+        "establish": Establish => Reply<EstablishReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "measured": ReportStatus => StatusReply, HandleLater, |_| STATUS_TIMEOUT_MS;
     }
+    units {
+        "last_used": ReadLastUsed => LastUsed, HandleLater, |_| CALL_TIMEOUT_MS;
+        "room": ReadSize => SizeReply, HandleLater, |_| CALL_TIMEOUT_MS;
+        "holdings": ListHoldings => Holdings, HandleLater, |_| CALL_TIMEOUT_MS;
+        "close": Close => Reply<Done, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
+        "sweep": Sweep => Done, HandleLater, |_| CALL_TIMEOUT_MS;
+    }
+}
+
+/// Registers a store, and asks for the revision.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Hello {
+    pub store: StoreId,
+}
+
+/// Fetches the configuration, unless the sender has this revision.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadSnapshot {
+    pub known: Option<Revision>,
+    /// How many stores the sender knows.
+    #[serde(default)]
+    pub stores: usize,
+    /// The sender's counter of observed statuses; `None`: not requested.
+    #[serde(default)]
+    pub soft: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ask {
-    /// Registers a store, and asks for the revision.
-    Hello {
-        store: StoreId,
-    },
-    /// Fetches the configuration, unless the sender has this revision.
-    Snapshot {
-        known: Option<Revision>,
-        /// How many stores the sender knows.
-        #[serde(default)]
-        stores: usize,
-        /// The sender's counter of observed statuses; `None`: not requested.
-        #[serde(default)]
-        soft: Option<u64>,
-    },
-    PutService {
-        id: ServiceId,
-        document: String,
-        condition: Condition,
-        rules: WriteRules,
-    },
-    /// A merge patch (RFC 7396).
-    PatchService {
-        id: ServiceId,
-        patch: String,
-        condition: Condition,
-        rules: WriteRules,
-    },
-    /// Replaces a service's signing secret by this one, or by a generated one. The old one also signs until the overlap
-    /// is over.
-    RotateSecret {
-        id: ServiceId,
-        overlap_seconds: u64,
-        #[serde(default)]
-        signing_secret: Option<String>,
-    },
-    /// The tools read from an MCP server at this URL, or why reading failed.
-    RenewTools {
-        id: ServiceId,
-        url: String,
-        read: Result<Box<ToolsRead>, String>,
-    },
-    /// Accepts tools that are held back: the named ones, or all.
-    AcceptTools {
-        id: ServiceId,
-        #[serde(default)]
-        names: Option<Vec<String>>,
-    },
-    DeleteService {
-        id: ServiceId,
-        condition: Condition,
-    },
-    /// Replaces a webhook's secret. The old one also signs until the overlap is over.
-    RotateWebhookSecret {
-        id: String,
-        overlap_seconds: u64,
-        secret: String,
-    },
-    /// Creates or replaces a document that the sender has validated.
-    Put {
-        kind: DocumentKind,
-        id: String,
-        document: Box<RawValue>,
-        condition: Condition,
-    },
-    Delete {
-        kind: DocumentKind,
-        id: String,
-        condition: Condition,
-    },
-    CreateKey(NewKey),
-    RotateKey {
-        id: String,
-        overlap_seconds: u64,
-        hash: String,
-        last_four: String,
-    },
-    RevokeKey {
-        id: String,
-    },
-    /// Registers a client dynamically; unused registrations make room for it.
-    Register {
-        id: String,
-        document: Box<RawValue>,
-    },
-    /// The last use of a key; sent at most once an hour, and without a new revision.
-    Used {
-        key: String,
-        at: Timestamp,
-    },
-    /// The last token for a client; sent at most once an hour, and without a new revision.
-    UsedClient {
-        client: String,
-        at: Timestamp,
-    },
-    /// When keys and clients were last used.
-    LastUsed,
-    /// The size of the documents.
-    Room,
-    /// A page of all documents, after this kind and id.
-    Documents {
-        after: (String, String),
-    },
-    /// Entries of the audit log, newest first.
-    Audit(AuditQuery),
-    /// Credentials were rejected.
-    Refused(RejectedCredentials),
-    /// Creates the tenant, or changes its retention.
-    Establish {
-        retention: Retention,
-        key: Option<NewKey>,
-    },
-    /// Lists the tenant's services and keys.
-    Holdings,
-    /// Deletes the tenant.
-    Close,
-    /// From a lane: the observed status of its service.
-    Measured {
-        service: ServiceId,
-        measured: ObservedStatus,
-        /// The cause of the change; `None` if only a figure changed.
-        reason: Option<StatusReason>,
-    },
-    /// Periodic maintenance: pushes the revision to the stores again, among other things.
-    Sweep,
+pub struct PutService {
+    pub id: ServiceId,
+    pub document: String,
+    pub condition: Condition,
+    pub rules: WriteRules,
 }
 
-/// The kinds of configuration besides services and keys: documents with an id and a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DocumentKind {
-    Role,
-    Issuer,
-    Client,
-    Limit,
-    /// A grant or token revoked before its expiry.
-    Revocation,
-    /// Only in the registry of the deployment's own tenant.
-    Tenant,
-    /// A URL that events are delivered to.
-    Webhook,
-    /// A rule that creates contexts.
-    Schedule,
+/// A merge patch (RFC 7396).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PatchService {
+    pub id: ServiceId,
+    pub patch: String,
+    pub condition: Condition,
+    pub rules: WriteRules,
 }
 
-impl DocumentKind {
-    pub const ALL: [DocumentKind; 8] = [
-        DocumentKind::Role,
-        DocumentKind::Issuer,
-        DocumentKind::Client,
-        DocumentKind::Limit,
-        DocumentKind::Revocation,
-        DocumentKind::Tenant,
-        DocumentKind::Webhook,
-        DocumentKind::Schedule,
-    ];
-
-    /// The name in rows, events and the audit log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DocumentKind::Role => "role",
-            DocumentKind::Issuer => "issuer",
-            DocumentKind::Client => "client",
-            DocumentKind::Limit => "limit",
-            DocumentKind::Revocation => "revocation",
-            DocumentKind::Tenant => "tenant",
-            DocumentKind::Webhook => "webhook",
-            DocumentKind::Schedule => "schedule",
-        }
-    }
+/// Replaces a service's signing secret by this one, or by a generated one. The old one also signs until the overlap is
+/// over.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RotateSecret {
+    pub id: ServiceId,
+    pub overlap_seconds: u64,
+    #[serde(default)]
+    pub signing_secret: Option<String>,
 }
 
-/// A document in the registry.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct StoredDocument {
+/// The tools read from an MCP server at this URL, or why reading failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RenewTools {
+    pub id: ServiceId,
+    pub url: String,
+    pub read: Result<Box<ToolsRead>, String>,
+}
+
+/// Accepts tools that are held back: the named ones, or all.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AcceptTools {
+    pub id: ServiceId,
+    #[serde(default)]
+    pub names: Option<Vec<String>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeleteService {
+    pub id: ServiceId,
+    pub condition: Condition,
+}
+
+/// Replaces a webhook's secret. The old one also signs until the overlap is over.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RotateWebhookSecret {
+    pub id: String,
+    pub overlap_seconds: u64,
+    pub secret: String,
+}
+
+/// Creates or replaces a document that the sender has validated.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PutDocument {
     pub kind: DocumentKind,
     pub id: String,
     pub document: Box<RawValue>,
-    /// Incremented by every change; the entity tag.
-    pub version: VersionNumber,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-    /// Set on a deleted document that reserves its id.
-    #[serde(default)]
-    pub deleted_at: Option<Timestamp>,
-    /// For a client that registered itself: a fingerprint of its address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub condition: Condition,
 }
 
-impl StoredDocument {
-    pub fn generation(&self) -> Generation {
-        Generation::of(self.version, self.updated_at)
-    }
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeleteDocument {
+    pub kind: DocumentKind,
+    pub id: String,
+    pub condition: Condition,
 }
 
-/// Filters of the audit log; unset ones match everything.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CreateKey(pub NewKey);
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RotateKey {
+    pub id: String,
+    pub overlap_seconds: u64,
+    pub hash: String,
+    pub last_four: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RevokeKey {
+    pub id: String,
+}
+
+/// Registers a client dynamically; unused registrations make room for it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RegisterClient {
+    pub id: String,
+    pub document: Box<RawValue>,
+}
+
+/// The last use of a key; sent at most once an hour, and without a new revision.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RecordKeyUse {
+    pub key: String,
+    pub at: Timestamp,
+}
+
+/// The last token for a client; sent at most once an hour, and without a new revision.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RecordClientUse {
+    pub client: String,
+    pub at: Timestamp,
+}
+
+/// A page of all documents, after this kind and id.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadDocuments {
+    pub after: (String, String),
+}
+
+/// Reads entries of the audit log, newest first. Unset filters match everything.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AuditQuery {
     pub actor: Option<String>,
@@ -251,7 +240,7 @@ pub struct AuditQuery {
     pub limit: u64,
 }
 
-/// Rejected credentials.
+/// Reports rejected credentials.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RejectedCredentials {
     /// The key's id, if the text had the form of a key.
@@ -267,6 +256,42 @@ pub struct RejectedCredentials {
     #[serde(default)]
     pub reason: Option<String>,
 }
+
+/// Creates the tenant, or changes its retention.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Establish {
+    pub retention: Retention,
+    pub key: Option<NewKey>,
+}
+
+/// From a lane: the observed status of its service.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReportStatus {
+    pub service: ServiceId,
+    pub measured: ObservedStatus,
+    /// The cause of the change; `None` if only a figure changed.
+    pub reason: Option<StatusReason>,
+}
+
+/// Reads when keys and clients were last used.
+#[derive(Debug, Serialize)]
+pub struct ReadLastUsed;
+
+/// Reads the size of the documents.
+#[derive(Debug, Serialize)]
+pub struct ReadSize;
+
+/// Lists the tenant's services and keys.
+#[derive(Debug, Serialize)]
+pub struct ListHoldings;
+
+/// Deletes the tenant.
+#[derive(Debug, Serialize)]
+pub struct Close;
+
+/// Periodic maintenance: pushes the revision to the stores again, among other things.
+#[derive(Debug, Serialize)]
+pub struct Sweep;
 
 /// The precondition of a write (RFC 9110 §13).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -316,71 +341,35 @@ pub struct NewKey {
     pub expires_at: Timestamp,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reply {
-    Revision {
-        revision: Revision,
-        #[serde(default)]
-        context_retention_days: Option<u64>,
-    },
-    Unchanged,
-    /// Only observed statuses have changed.
-    Measured {
-        soft: u64,
-        measured: Vec<(ServiceId, ObservedStatus)>,
-    },
-    Snapshot(Box<SnapshotData>),
-    Service {
-        service: Box<StoredService>,
-        created: bool,
-        #[serde(default)]
-        measured: ObservedStatus,
-        /// Its lane must be notified.
-        #[serde(default)]
-        has_lane: bool,
-        #[serde(default)]
-        signing_secret: Option<String>,
-    },
-    Key(Box<Key>),
-    #[serde(rename = "kept")]
-    Document {
-        #[serde(rename = "kept")]
-        stored: Box<StoredDocument>,
-        created: bool,
-    },
-    /// The document cannot be deleted because these depend on it.
-    InUse {
-        by: Vec<String>,
-    },
-    Audit {
-        entries: Vec<(u64, Box<RawValue>)>,
-    },
-    /// A client is named `clients/{id}`.
-    LastUsed(Vec<(String, Timestamp)>),
-    Room(Box<RegistrySize>),
-    Documents {
-        page: Box<DocumentPage>,
-        /// The last document of this page; `None` on the last page.
-        next: Option<(String, String)>,
-    },
-    /// The write exceeds a limit.
-    TooLarge(TooLarge),
-    /// All registrations are in use, so another one does not fit.
-    AllInUse,
-    Done,
-    Absent,
-    Faults(Vec<Fault>),
-    Refused(Refusal),
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// 428: an existing document is only changed with `If-Match`.
-    PreconditionRequired,
-    /// 412.
-    PreconditionFailed,
-    /// 409.
-    Conflict,
+    use super::{Ask, Message, ReadSize};
+    use crate::objects::protocol::Named;
+    use crate::objects::wire_tests::assert_pinned;
+    use narthex_core::access::audit::Actor;
+    use narthex_core::base::tenant_id::TenantId;
+
+    #[test]
+    fn other_versions_read_the_messages() {
+        assert_pinned::<Ask>(include_str!("wire.json"));
+    }
+
+    #[test]
+    fn other_versions_read_what_a_request_is_sent_with() {
+        let by = Actor { actor: "key:ci".into(), name: Some("CI".into()), ..Actor::default() };
+        let message = Message { tenant: TenantId::first(), ask: Named(&ReadSize), by: by.clone() };
+        let sent: Value = serde_json::to_value(&message).unwrap();
+        let form = json!({
+            "tenant": "default",
+            "ask": "room",
+            "by": {"actor": "key:ci", "name": "CI", "request_id": "", "address": ""},
+        });
+        assert_eq!(sent, form);
+        let read: Message<Ask> = serde_json::from_value(form).unwrap();
+        assert!(matches!(read, Message { ask: Ask::ReadSize, by: actor, .. } if actor == by));
+        let older: Message<Ask> = serde_json::from_value(json!({"tenant": "default", "ask": "sweep"})).unwrap();
+        assert!(matches!(older, Message { ask: Ask::Sweep, by: actor, .. } if actor == Actor::default()));
+    }
 }

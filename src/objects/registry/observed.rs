@@ -20,7 +20,7 @@ use narthex_core::services::Service;
 use narthex_core::services::transport::Transport;
 
 use super::Inner;
-use super::messages::{Reply, StoredService};
+use super::messages::{StatusReply, StoredService};
 use super::tables::SERVICE;
 
 /// Whether a service's lane has work or state independent of requests.
@@ -39,14 +39,14 @@ impl Inner {
         id: &ServiceId,
         measured: ObservedStatus,
         reason: Option<StatusReason>,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<StatusReply, Failure> {
         let Some(registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
-            return Ok(Reply::Absent);
+            return Ok(StatusReply::Absent);
         };
         let known = self.measured_of(id);
         if measured.version <= known.version {
             // Repeated, or overtaken by a newer report.
-            return Ok(Reply::Done);
+            return Ok(StatusReply::Recorded);
         }
         let changed = (measured.status, measured.breaker, measured.breaker_until)
             != (known.status, known.breaker, known.breaker_until);
@@ -65,7 +65,7 @@ impl Inner {
             if changed { self.queue_event(id.as_str(), RegistryEvent::ServiceStatus, &data) } else { Ok(()) }
         })?;
         self.soft.set(self.soft.get() + 1);
-        Ok(Reply::Done)
+        Ok(StatusReply::Recorded)
     }
 
     /// Sends a service's configuration to its lane and waits for the reply. The sweep repeats what fails.

@@ -1,20 +1,19 @@
-//! Services and keys as the registry stores them, and the forms in which it sends its contents.
+//! Services, keys and other documents as the registry stores them, and the forms in which it sends its contents.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::base::version::VersionNumber;
+use narthex_core::base::version::{Generation, VersionNumber};
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::revision::Revision;
 use narthex_core::registry::size::KindSize;
 use narthex_core::services::credentials::EncryptedCredentials;
 use narthex_core::services::{RetiringSecret, Service};
-
-use super::messages::StoredDocument;
 
 /// A tenant's whole configuration, as isolates cache it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -102,4 +101,73 @@ pub struct KeySecret {
     /// Set when a newer secret replaces it.
     #[serde(default)]
     pub until: Option<Timestamp>,
+}
+
+/// The kinds of configuration besides services and keys: documents with an id and a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentKind {
+    Role,
+    Issuer,
+    Client,
+    Limit,
+    /// A grant or token revoked before its expiry.
+    Revocation,
+    /// Only in the registry of the deployment's own tenant.
+    Tenant,
+    /// A URL that events are delivered to.
+    Webhook,
+    /// A rule that creates contexts.
+    Schedule,
+}
+
+impl DocumentKind {
+    pub const ALL: [DocumentKind; 8] = [
+        DocumentKind::Role,
+        DocumentKind::Issuer,
+        DocumentKind::Client,
+        DocumentKind::Limit,
+        DocumentKind::Revocation,
+        DocumentKind::Tenant,
+        DocumentKind::Webhook,
+        DocumentKind::Schedule,
+    ];
+
+    /// The name in rows, events and the audit log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DocumentKind::Role => "role",
+            DocumentKind::Issuer => "issuer",
+            DocumentKind::Client => "client",
+            DocumentKind::Limit => "limit",
+            DocumentKind::Revocation => "revocation",
+            DocumentKind::Tenant => "tenant",
+            DocumentKind::Webhook => "webhook",
+            DocumentKind::Schedule => "schedule",
+        }
+    }
+}
+
+/// A document in the registry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoredDocument {
+    pub kind: DocumentKind,
+    pub id: String,
+    pub document: Box<RawValue>,
+    /// Incremented by every change; the entity tag.
+    pub version: VersionNumber,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Set on a deleted document that reserves its id.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
+    /// For a client that registered itself: a fingerprint of its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+impl StoredDocument {
+    pub fn generation(&self) -> Generation {
+        Generation::of(self.version, self.updated_at)
+    }
 }

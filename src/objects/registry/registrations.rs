@@ -14,19 +14,19 @@ use narthex_core::registry::size::{MAX_REGISTRATION_BYTES, weight};
 
 use super::Inner;
 use super::audit::Change;
-use super::capacity::WriteError;
 use super::documents::object;
-use super::messages::{Condition, DocumentKind, Refusal, Reply, StoredDocument};
+use super::messages::{Condition, DocumentKind, Refusal, RegisterReply, StoredDocument, WriteRefusal, WrittenDocument};
+use super::writes::WriteError;
 
 /// Registrations deleted per sweep at most: for each one that was used, all tenants may have to be notified.
 const AT_ONCE: usize = 10;
 
 impl Inner {
     /// Adds a client that registers itself. Unused registrations are deleted to make room.
-    pub(super) fn register(&self, by: &Actor, id: &str, document: Box<RawValue>) -> Result<Reply, WriteError> {
+    pub(super) fn register(&self, by: &Actor, id: &str, document: Box<RawValue>) -> Result<RegisterReply, WriteError> {
         let kind = DocumentKind::Client.as_str();
         if self.tables.get::<StoredDocument>(kind, id)?.is_some() {
-            return Ok(Reply::Refused(Refusal::Conflict));
+            return Err(WriteRefusal::Refused(Refusal::Conflict).into());
         }
         let now = clock::now();
         let stored = StoredDocument {
@@ -42,7 +42,7 @@ impl Inner {
         let bytes = weight(kind, serde_json::to_string(&stored)?.len() as u64);
         let registrations = self.tables.registrations()?;
         let Some(displaced_ids) = displaced(&registrations, bytes, MAX_REGISTRATIONS, MAX_REGISTRATION_BYTES) else {
-            return Ok(Reply::AllInUse);
+            return Ok(RegisterReply::AllInUse);
         };
         let change = Change {
             by,
@@ -54,7 +54,7 @@ impl Inner {
             displaced_ids.iter().try_for_each(|id| self.delete_unused(id, now))?;
             self.tables.put(kind, id, &stored)
         })?;
-        Ok(Reply::Document { stored: Box::new(stored), created: true })
+        Ok(RegisterReply::Client(WrittenDocument { stored: Box::new(stored), created: true }))
     }
 
     /// Deletes a registration that never received a token, so that nothing depends on it.
@@ -89,10 +89,10 @@ impl Inner {
                 .delete_and_revoke(&Actor::default(), DocumentKind::Client, &registration.id, &Condition::Exists)
                 .await;
             match deleted {
-                Ok(reply) => any |= matches!(reply, Reply::Done),
+                Ok(()) => any = true,
                 Err(WriteError::Failure(failure)) => return Err(failure),
-                // A deletion never exceeds a limit.
-                Err(WriteError::TooLarge(_)) => {}
+                // It was deleted in the meantime.
+                Err(WriteError::Refused(_)) => {}
             }
         }
         if any {

@@ -19,9 +19,9 @@ use narthex_core::access::role::{self, Role};
 use narthex_core::base::tenant_id::TenantId;
 
 use super::Inner;
-use super::capacity::WriteError;
-use super::messages::{Condition, DocumentKind, Reply, StoredDocument, StoredService};
+use super::messages::{Condition, DocumentKind, StoredDocument, StoredService, WrittenDocument};
 use super::observed::notify_lane;
+use super::writes::WriteError;
 
 /// Hubs notified at a time.
 const AT_ONCE: usize = 50;
@@ -79,13 +79,11 @@ impl Inner {
         id: &str,
         document: Box<RawValue>,
         condition: &Condition,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<WrittenDocument, WriteError> {
         let before = self.tables.get::<StoredDocument>(kind.as_str(), id)?.map(|stored| stored.document);
-        let reply = self.put(by, kind, id, document, condition)?;
-        if let Reply::Document { stored, .. } = &reply {
-            self.revoke(kind, id, before.as_deref(), Some(&stored.document)).await?;
-        }
-        Ok(reply)
+        let written = self.put(by, kind, id, document, condition)?;
+        self.revoke(kind, id, before.as_deref(), Some(&written.stored.document)).await?;
+        Ok(written)
     }
 
     pub(super) async fn delete_and_revoke(
@@ -94,13 +92,11 @@ impl Inner {
         kind: DocumentKind,
         id: &str,
         condition: &Condition,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<(), WriteError> {
         let before = self.tables.get::<StoredDocument>(kind.as_str(), id)?.map(|stored| stored.document);
-        let reply = self.delete(by, kind, id, condition)?;
-        if matches!(reply, Reply::Done) {
-            self.revoke(kind, id, before.as_deref(), None).await?;
-        }
-        Ok(reply)
+        self.delete(by, kind, id, condition)?;
+        self.revoke(kind, id, before.as_deref(), None).await?;
+        Ok(())
     }
 
     async fn revoke(

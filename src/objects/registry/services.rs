@@ -19,12 +19,12 @@ use narthex_core::services::transport::Rules;
 use narthex_core::services::{self, Registration, RetiringSecret};
 
 use super::audit::Change;
-use super::capacity::WriteError;
 use super::encryption::NewSecrets;
-use super::messages::{Condition, Reply, StoredService, WriteRules};
+use super::messages::{Condition, PatchService, PutService, StoredService, WriteRefusal, WriteRules, WrittenService};
 use super::observed::needs_lane;
 use super::tables::SERVICE;
-use super::{Inner, as_value, failed_precondition};
+use super::writes::WriteError;
+use super::{Inner, as_value, check_precondition};
 
 /// A document to store in place of the known one.
 struct Write<'a> {
@@ -96,16 +96,12 @@ impl Inner {
     pub(super) fn put_service(
         &self,
         by: &Actor,
-        id: &ServiceId,
-        document: &str,
+        request: &PutService,
         fresh: NewSecrets,
-        condition: &Condition,
-        rules: &WriteRules,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<WrittenService, WriteError> {
+        let PutService { id, document, condition, rules } = request;
         let known: Option<StoredService> = self.tables.get(SERVICE, id.as_str())?;
-        if let Some(refusal) = failed_precondition(known.as_ref().map(|known| known.version), condition) {
-            return Ok(Reply::Refused(refusal));
-        }
+        check_precondition(known.as_ref().map(|known| known.version), condition)?;
         let write = Write { id, document, fresh, known, keeps: false };
         self.store_service(by, write, rules)
     }
@@ -113,20 +109,14 @@ impl Inner {
     pub(super) fn patch_service(
         &self,
         by: &Actor,
-        id: &ServiceId,
-        patch: &str,
+        request: &PatchService,
         fresh: NewSecrets,
-        condition: &Condition,
-        rules: &WriteRules,
-    ) -> Result<Reply, WriteError> {
-        let Some(known) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
-            return Ok(Reply::Absent);
-        };
-        if let Some(refusal) = failed_precondition(Some(known.version), condition) {
-            return Ok(Reply::Refused(refusal));
-        }
+    ) -> Result<WrittenService, WriteError> {
+        let PatchService { id, patch, condition, rules } = request;
+        let known = self.tables.get::<StoredService>(SERVICE, id.as_str())?.ok_or(WriteRefusal::Absent)?;
+        check_precondition(Some(known.version), condition)?;
         let Some(named) = members(patch) else {
-            return Ok(Reply::Faults(vec![Fault::new("#", "must be a JSON object")]));
+            return Err(WriteRefusal::Faults(vec![Fault::new("#", "must be a JSON object")]).into());
         };
         let removes_credentials = named.iter().any(|member| member.name == "credentials" && member.value == "null");
         let view = known.service.view(&self.measured_of(id), known.created_at, known.updated_at);
@@ -135,11 +125,8 @@ impl Inner {
         self.store_service(by, write, rules)
     }
 
-    fn store_service(&self, by: &Actor, write: Write<'_>, rules: &WriteRules) -> Result<Reply, WriteError> {
-        let registration = match self.read_service(&write, rules) {
-            Ok(registration) => registration,
-            Err(faults) => return Ok(Reply::Faults(faults)),
-        };
+    fn store_service(&self, by: &Actor, write: Write<'_>, rules: &WriteRules) -> Result<WrittenService, WriteError> {
+        let registration = self.read_service(&write, rules).map_err(WriteRefusal::Faults)?;
         let Write { id, fresh, known, keeps, .. } = write;
         // The gateway generates a secret only for a new service.
         let made = known.is_none() && registration.signing_secret.is_none();
@@ -166,7 +153,7 @@ impl Inner {
         })?;
         let signing_secret = made.then_some(plain);
         let service = Box::new(registered);
-        Ok(Reply::Service { created: known.is_none(), service, measured, has_lane, signing_secret })
+        Ok(WrittenService { created: known.is_none(), service, measured, has_lane, signing_secret })
     }
 
     /// Validates a service's document; returns all faults.
@@ -226,10 +213,8 @@ impl Inner {
         id: &ServiceId,
         overlap_seconds: u64,
         (plain, secret): (String, EncryptedSecret),
-    ) -> Result<Reply, WriteError> {
-        let Some(mut registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
-            return Ok(Reply::Absent);
-        };
+    ) -> Result<WrittenService, WriteError> {
+        let mut registered = self.tables.get::<StoredService>(SERVICE, id.as_str())?.ok_or(WriteRefusal::Absent)?;
         let now = clock::now();
         let old = std::mem::replace(&mut registered.signing_secret, secret);
         let from_to =
@@ -254,7 +239,7 @@ impl Inner {
         })?;
         let has_lane = measured.version > 0 || needs_lane(&registered.service);
         let service = Box::new(registered);
-        Ok(Reply::Service { created: false, service, measured, has_lane, signing_secret: Some(plain) })
+        Ok(WrittenService { created: false, service, measured, has_lane, signing_secret: Some(plain) })
     }
 
     pub(super) async fn delete_service(
@@ -262,13 +247,9 @@ impl Inner {
         by: &Actor,
         id: &ServiceId,
         condition: &Condition,
-    ) -> Result<Reply, WriteError> {
-        let Some(known) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
-            return Ok(Reply::Absent);
-        };
-        if let Some(refusal) = failed_precondition(Some(known.version), condition) {
-            return Ok(Reply::Refused(refusal));
-        }
+    ) -> Result<(), WriteError> {
+        let known = self.tables.get::<StoredService>(SERVICE, id.as_str())?.ok_or(WriteRefusal::Absent)?;
+        check_precondition(Some(known.version), condition)?;
         let had_lane = needs_lane(&known.service) || self.measured_of(id).version > 0;
         let change = Change {
             by,
@@ -284,6 +265,6 @@ impl Inner {
         if had_lane {
             self.delete_lane(&known).await;
         }
-        Ok(Reply::Done)
+        Ok(())
     }
 }

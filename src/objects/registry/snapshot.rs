@@ -12,7 +12,6 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::objects::secrets::StoredSecrets;
-use crate::platform::objects::{self, Kind};
 use crate::platform::{Failure, clock, secret_box, settings};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::issuer::Issuer;
@@ -31,10 +30,11 @@ use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::limits::policy::Limit;
 use narthex_core::registry::revision::Revision;
 
+use super::client::ask;
 use super::compiled_schemas::{Schemas, have_same_schemas};
 use super::encryption::tenant_secret_data;
 use super::messages::{
-    Ask, DocumentKind, DocumentSize, Key, Message, Reply, SnapshotData, StoredDocument, StoredService,
+    DocumentKind, DocumentSize, Key, ReadSnapshot, SnapshotData, SnapshotReply, StoredDocument, StoredService,
 };
 
 pub use complete::complete;
@@ -282,28 +282,29 @@ pub async fn fresh(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
 /// Fetches or revalidates the snapshot now.
 pub async fn refreshed(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
     let known = cached(tenant);
-    let ask = Ask::Snapshot {
+    let request = ReadSnapshot {
         known: known.as_ref().map(|snapshot| snapshot.revision),
         stores: known.as_ref().map_or(0, |snapshot| snapshot.stores.len()),
         soft: known.as_ref().map(|snapshot| snapshot.soft.get()),
     };
-    let message = Message::new(tenant.clone(), ask);
     let asked_at = clock::now();
-    let reply = objects::send(Kind::Registry, &tenant.object(), "", &message, objects::CALL_TIMEOUT_MS).await;
+    let reply = ask(tenant, &request).await;
     if let Some(known) = &known {
         known.refreshing.set(false);
     }
     let snapshot = match (reply?, known) {
-        (Reply::Unchanged, Some(known)) => known,
-        (Reply::Measured { soft, measured }, Some(known)) => {
+        (SnapshotReply::Unchanged, Some(known)) => known,
+        (SnapshotReply::Measured { soft, measured }, Some(known)) => {
             known.update_observed(soft, &measured);
             known
         }
-        (Reply::Snapshot(data), known) => {
+        (SnapshotReply::Snapshot(data), known) => {
             let own = Snapshot::own_keys(tenant, &data.cursor_secret, known.as_deref()).await?;
             Rc::new(Snapshot::new(*data, own, known.as_deref()))
         }
-        _ => return Err(Failure("unexpected reply from the registry".into())),
+        (SnapshotReply::Unchanged | SnapshotReply::Measured { .. }, None) => {
+            return Err(Failure("the registry has left out the snapshot, though none is cached".into()));
+        }
     };
     // Its age counts from the request, not from the reply.
     snapshot.fetched_at.set(asked_at);

@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use crate::objects::contexts::client::call_store;
 use crate::objects::contexts::messages::{Contexts, Retain};
 use crate::objects::events::messages::{Events, Revocation, SetRetention};
-use crate::objects::protocol::call;
+use crate::objects::protocol::{Done, call};
 use crate::platform::{Failure, log_event};
 use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::tenant::Retention;
 
 use super::audit::Change;
-use super::capacity::WriteError;
-use super::messages::{NewKey, Reply};
+use super::messages::{Key, NewKey};
 use super::tables::{KEY, SERVICE};
+use super::writes::WriteError;
 use super::{Inner, as_value};
 
 const RETENTION: &str = "retention";
@@ -37,14 +37,14 @@ impl Inner {
         by: &Actor,
         retention: Retention,
         key: Option<NewKey>,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<Option<Box<Key>>, WriteError> {
         if retention != self.retention() {
             let changes = changes(&as_value(&self.retention()), &as_value(&retention));
             let change = Change { by, action: "tenant.updated", object: "tenant", changes };
             self.write(&change, || self.tables.set_meta(RETENTION, &serde_json::to_string(&retention)?))?;
             self.push_retention(retention).await?;
         }
-        key.map_or(Ok(Reply::Done), |key| self.create_key(by, key))
+        key.map(|key| self.create_key(by, key)).transpose()
     }
 
     /// The write fails unless the hub learns the new retention now; a store that cannot be reached asks for it later.
@@ -66,15 +66,15 @@ impl Inner {
     }
 
     /// The services and keys that would be lost with the tenant.
-    pub(super) fn holdings(&self) -> Result<Reply, Failure> {
+    pub(super) fn holdings(&self) -> Result<Vec<String>, Failure> {
         let services = self.tables.services()?.into_iter().map(|service| format!("services/{}", service.service.id));
         let keys = self.tables.keys()?.into_iter().map(|key| format!("keys/{}", key.id));
-        Ok(Reply::InUse { by: services.chain(keys).collect() })
+        Ok(services.chain(keys).collect())
     }
 
     /// Deletes the tenant: its keys stop working, its services are removed, and the rest is deleted soon. Repeating the
     /// request completes an unfinished deletion.
-    pub(super) async fn close(&self, by: &Actor) -> Result<Reply, WriteError> {
+    pub(super) async fn close(&self, by: &Actor) -> Result<Done, WriteError> {
         let (services, keys) = (self.tables.services()?, self.tables.keys()?);
         if !self.is_closed()? {
             let contents = json!({"services": services.len(), "keys": keys.len()});
@@ -93,6 +93,6 @@ impl Inner {
             self.notify_revocation(&[self.tenant()], Revocation::Tenant).await;
         }
         self.push_retention(Retention::ENDED).await?;
-        Ok(Reply::Done)
+        Ok(Done::Done)
     }
 }

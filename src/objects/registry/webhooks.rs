@@ -12,8 +12,8 @@ use narthex_core::webhooks::Webhook;
 
 use super::Inner;
 use super::audit::Change;
-use super::capacity::WriteError;
-use super::messages::{DocumentKind, Reply, StoredDocument};
+use super::messages::{DocumentKind, StoredDocument, WriteRefusal, WrittenDocument};
+use super::writes::WriteError;
 
 impl Inner {
     pub(super) fn rotate_webhook_secret(
@@ -22,9 +22,9 @@ impl Inner {
         id: &str,
         overlap_seconds: u64,
         secret: EncryptedSecret,
-    ) -> Result<Reply, WriteError> {
+    ) -> Result<WrittenDocument, WriteError> {
         let kind = DocumentKind::Webhook.as_str();
-        let Some(known) = self.tables.get::<StoredDocument>(kind, id)? else { return Ok(Reply::Absent) };
+        let known = self.tables.get::<StoredDocument>(kind, id)?.ok_or(WriteRefusal::Absent)?;
         let mut webhook: Webhook = serde_json::from_str(known.document.get())?;
         let now = clock::now();
         let to = json!(self.audit_fingerprint(&secret));
@@ -45,6 +45,6 @@ impl Inner {
             changes: changes.map(|(name, value)| (name.to_string(), value)).into_iter().collect(),
         };
         self.write_within(Reach::Reserve, &change, || self.tables.put(kind, id, &stored))?;
-        Ok(Reply::Document { stored: Box::new(stored), created: false })
+        Ok(WrittenDocument { stored: Box::new(stored), created: false })
     }
 }

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::objects::registry::messages::{Ask, Message, Reply};
+use crate::objects::registry::client::ask_as;
+use crate::objects::registry::messages::{RenewTools, StoredService, ToolsReply};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
-use crate::platform::objects::{self, CALL_TIMEOUT_MS, Kind};
+use crate::objects::reply::Reply;
 use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::service_id::ServiceId;
@@ -40,8 +41,8 @@ const WAIT_POLL_MS: u64 = 50;
 
 /// The result of a refresh.
 pub struct RefreshResult {
-    /// The reply of the registry: the service, if something has changed.
-    pub reply: Reply,
+    /// The service, if something has changed.
+    pub service: Option<Box<StoredService>>,
     /// Why the list could not be read completely.
     pub error: Option<String>,
 }
@@ -176,11 +177,15 @@ pub async fn refresh(tenant: &TenantId, entry: &Entry) -> Result<Option<RefreshR
         Ok(seen) => seen.unread.clone(),
         Err(reason) => Some(reason.clone()),
     };
-    let ask = Ask::RenewTools { id: entry.service().id.clone(), url: upstream.url.clone(), read: read.map(Box::new) };
+    let request = RenewTools { id: entry.service().id.clone(), url: upstream.url.clone(), read: read.map(Box::new) };
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
-    let message = Message { tenant: tenant.clone(), ask, by };
-    let reply = objects::send(Kind::Registry, &tenant.object(), "", &message, CALL_TIMEOUT_MS).await?;
-    Ok(Some(RefreshResult { reply, error }))
+    let Reply(outcome) = ask_as(tenant, &by, &request).await?;
+    let service = match outcome {
+        Ok(ToolsReply::Service(written)) => Some(written.service),
+        // A refusal means that the service was deleted, or that there is no space left.
+        Ok(ToolsReply::Unchanged) | Err(_) => None,
+    };
+    Ok(Some(RefreshResult { service, error }))
 }
 
 /// Whether the service is due in this minute: services with equal intervals are spread over them.

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use super::super::messages::{Ask, DocumentPage, Message, Reply, SnapshotData};
+use super::super::client::ask;
+use super::super::messages::{DocumentPage, Documents, ReadDocuments, SnapshotData};
 use super::Snapshot;
 use crate::platform::Failure;
-use crate::platform::objects::{self, Kind};
 use narthex_core::base::tenant_id::TenantId;
 
 /// Reads all documents of a registry that is too large for one message, page by page, so that documents missing in the
@@ -13,16 +13,11 @@ use narthex_core::base::tenant_id::TenantId;
 pub async fn complete(tenant: &TenantId, known: &Snapshot) -> Result<Rc<Snapshot>, Failure> {
     let (mut all, mut after) = (DocumentPage::default(), Some(Default::default()));
     while let Some(from) = after {
-        let message = Message::new(tenant.clone(), Ask::Documents { after: from });
-        match objects::send(Kind::Registry, &tenant.object(), "", &message, objects::CALL_TIMEOUT_MS).await? {
-            Reply::Documents { page, next } => {
-                all.services.extend(page.services);
-                all.keys.extend(page.keys);
-                all.documents.extend(page.documents);
-                after = next;
-            }
-            _ => return Err(Failure("unexpected reply from the registry".into())),
-        }
+        let Documents::Documents { page, next } = ask(tenant, &ReadDocuments { after: from }).await?;
+        all.services.extend(page.services);
+        all.keys.extend(page.keys);
+        all.documents.extend(page.documents);
+        after = next;
     }
     let data = SnapshotData {
         revision: known.revision,

@@ -1,0 +1,179 @@
+//! The replies of a tenant's registry. A reply to a write may instead be a [`WriteRefusal`].
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::objects::reply::Variants;
+use narthex_core::base::json::Fault;
+use narthex_core::base::service_id::ServiceId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::lane::observed::ObservedStatus;
+use narthex_core::registry::revision::Revision;
+use narthex_core::registry::size::TooLarge;
+
+use super::records::{DocumentPage, Key, RegistrySize, SnapshotData, StoredDocument, StoredService};
+
+/// Why a write was refused.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteRefusal {
+    /// What it refers to does not exist, or the tenant was deleted.
+    Absent,
+    /// The document cannot be deleted because these depend on it.
+    InUse {
+        by: Vec<String>,
+    },
+    Faults(Vec<Fault>),
+    Refused(Refusal),
+    /// It exceeds a limit.
+    TooLarge(TooLarge),
+}
+
+impl Variants for WriteRefusal {
+    const NAMES: &'static [&'static str] = &["absent", "in_use", "faults", "refused", "too_large"];
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// 428: an existing document is only changed with `If-Match`.
+    PreconditionRequired,
+    /// 412.
+    PreconditionFailed,
+    /// 409.
+    Conflict,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HelloReply {
+    Revision {
+        revision: Revision,
+        #[serde(default)]
+        context_retention_days: Option<u64>,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotReply {
+    Unchanged,
+    /// Only observed statuses have changed.
+    Measured {
+        soft: u64,
+        measured: Vec<(ServiceId, ObservedStatus)>,
+    },
+    Snapshot(Box<SnapshotData>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceReply {
+    Service(WrittenService),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolsReply {
+    Service(WrittenService),
+    Unchanged,
+}
+
+/// A service after a write.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WrittenService {
+    pub service: Box<StoredService>,
+    pub created: bool,
+    #[serde(default)]
+    pub measured: ObservedStatus,
+    /// Its lane must be notified.
+    #[serde(default)]
+    pub has_lane: bool,
+    #[serde(default)]
+    pub signing_secret: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum DocumentReply {
+    #[serde(rename = "kept")]
+    Document(WrittenDocument),
+}
+
+/// A document after a write.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WrittenDocument {
+    #[serde(rename = "kept")]
+    pub stored: Box<StoredDocument>,
+    pub created: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisterReply {
+    #[serde(rename = "kept")]
+    Client(WrittenDocument),
+    /// All registrations are in use, so another one does not fit.
+    AllInUse,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyReply {
+    Key(Box<Key>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EstablishReply {
+    /// No key was given.
+    Done,
+    Key(Box<Key>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusReply {
+    #[serde(rename = "done")]
+    Recorded,
+    /// The service was deleted.
+    Absent,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LastUsed {
+    /// A client is named `clients/{id}`.
+    LastUsed(Vec<(String, Timestamp)>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SizeReply {
+    #[serde(rename = "room")]
+    Size(Box<RegistrySize>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Documents {
+    Documents {
+        page: Box<DocumentPage>,
+        /// The last document of this page; `None` on the last page.
+        next: Option<(String, String)>,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditEntries {
+    Audit { entries: Vec<(u64, Box<RawValue>)> },
+}
+
+/// The services and keys that would be lost with the tenant, as paths below `/v1`.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Holdings {
+    #[serde(rename = "in_use")]
+    Holdings {
+        #[serde(rename = "by")]
+        objects: Vec<String>,
+    },
+}
