@@ -4,12 +4,13 @@ import { after, before, test } from "node:test";
 import { create, register, serviceAt } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { echo, type Service, startService } from "./support/service.ts";
+import { openEvents } from "./support/socket.ts";
 
 let gateway: Gateway;
 let service: Service;
 
 before(async () => {
-  gateway = await startGateway({ objectsFail: true, timeScale: 0.2, vars: { CONTEXT_SHARDS: "1" } });
+  gateway = await startGateway({ objectsFail: true, timeScale: 0.2, vars: { CONTEXT_SHARDS: "1", HUB_SOCKETS: "1" } });
   service = await startService(echo);
   await register(gateway, "worker", serviceAt(service.url, [{ idempotent: true }]));
 });
@@ -73,4 +74,14 @@ test("an_outcome_for_an_overloaded_store_is_left_to_the_next_lease", async () =>
   assert.equal(json.status, "completed");
   assert.equal(json.attempts.length, 2);
   assert.equal(await calls(), 2);
+});
+
+test("the_alarm_of_the_hub_reaches_a_shard_that_could_not_be_reached", async () => {
+  // The hub has room for the first socket, so the second is at a shard.
+  const sockets = [await openEvents(gateway), await openEvents(gateway)];
+  await fail({ containing: '{"push":', times: 5 });
+  const { json: context } = await create(gateway);
+  for (const socket of sockets) await socket.next((event) => event.subject === context.id);
+  assert.equal(gateway.logs.filter((line) => line.startsWith("panicked at")).length, 0);
+  for (const socket of sockets) socket.close();
 });

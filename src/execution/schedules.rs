@@ -1,4 +1,5 @@
-//! The schedules of a tenant, as its scheduler gets them. The gateway makes the runs, as it makes contexts for requests.
+//! The schedules of a tenant, as its scheduler gets them. The gateway makes the runs, because they are made like
+//! requests.
 
 use crate::objects::protocol::call;
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};

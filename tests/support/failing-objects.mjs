@@ -30,7 +30,7 @@ function failingStub(stub) {
   };
 }
 
-for (const name of ["CONTEXTS", "EVENTS", "REGISTRY", "LANES"]) {
+for (const name of ["CONTEXTS", "EVENTS", "REGISTRY", "LANES", "SHARDS"]) {
   const namespace = /** @type {any} */ (env)[name];
   /** @type {any} */ (env)[name] = {
     /** @param {string} text */
