@@ -14,9 +14,10 @@ use crate::objects::events::messages::Events;
 use crate::objects::events::messages::webhooks::{
     ClaimDeliveries, ConfigureWebhooks, DeliveryReport, DueDeliveries, DueDelivery, Subscriber,
 };
-use crate::objects::protocol::{call, with_retries};
+use crate::objects::protocol::call;
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::{self, Snapshot};
+use crate::objects::retries::with_retries;
 use crate::platform::{Failure, clock, settings};
 use crate::transport;
 use narthex_core::base::tenant_id::TenantId;

@@ -13,7 +13,7 @@ use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 
-use super::{Completion, Timings, WaitOutcome, WaitingClient, with_renewal};
+use super::{Completion, MAX_DOUBLINGS, Timings, WaitOutcome, WaitingClient, with_renewal};
 use crate::objects::lanes::client::{self as lanes, AcquireResult, Permit, PermitRequest};
 
 pub enum Gate {
@@ -29,6 +29,7 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
     let (admission, service) = (&work.admission, &entry.service().id);
     let request = PermitRequest::new(tenant, entry, admission, true);
     let timing = settings::timing();
+    let mut failures = 0;
     loop {
         let turn = if waiter.waits() { timing.client_queue_wait_ms } else { timing.queue_wait_ms };
         let turn = turn.min(admission.expires_at.since(clock::now()));
@@ -71,7 +72,8 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
                     service = service,
                     detail = &failure
                 );
-                waiter.pause(timing.lane_retry_ms).await;
+                waiter.pause(timing.lane_retry_ms << failures).await;
+                failures = MAX_DOUBLINGS.min(failures + 1);
             }
         }
         if admission.expires_at <= clock::now() {

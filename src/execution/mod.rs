@@ -23,11 +23,10 @@ use std::rc::Rc;
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::client::{call_store, call_with_retry, call_with_revision};
-use crate::objects::contexts::messages::{Commit, CommitReply, Contexts, Lease, LeaseReply, Renew, RenewReply, Work};
+use crate::objects::contexts::client::{call, call_with_retry, call_with_revision};
+use crate::objects::contexts::messages::{Commit, CommitReply, Lease, LeaseReply, Renew, RenewReply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
-use crate::platform::objects::CallError;
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
@@ -47,6 +46,10 @@ pub use waiting_client::{WaitOutcome, WaitingClient};
 
 /// The path where services call back.
 pub const CALLBACK_PATH: &str = "/v1/callbacks/";
+
+/// A wait for an object goes on after a failed call, with a pause that is doubled up to this many times: the object may
+/// be overloaded.
+const MAX_DOUBLINGS: u32 = 5;
 
 /// A context that has ended.
 pub struct Completion {
@@ -86,7 +89,8 @@ async fn with_renewal<T>(
         if clock::now() < renew_at {
             continue;
         }
-        match renew(tenant, admission, hold, lease_ms).await {
+        let renew = Renew { id: admission.id.clone(), hold, lease_ms };
+        match call(tenant, &admission.id, &renew).await {
             // Cancelled, or the lease is lost: the result of this attempt no longer counts.
             Ok(RenewReply::Renewed { cancel: true } | RenewReply::Nothing) => return None,
             Ok(RenewReply::Renewed { cancel: false }) => {}
@@ -99,11 +103,6 @@ async fn with_renewal<T>(
         }
         renew_at = clock::now().plus_ms(renew_ms);
     }
-}
-
-async fn renew(tenant: &TenantId, admission: &Admission, hold: Hold, lease_ms: u64) -> Result<RenewReply, CallError> {
-    let store = Contexts::holding(tenant, &admission.id)?;
-    call_store(&store, &Renew { id: admission.id.clone(), hold, lease_ms }).await
 }
 
 /// A context that is leased or offered to this worker.

@@ -3,16 +3,15 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::client::{call_store, call_with_retry};
-use crate::objects::contexts::messages::{
-    AwaitInput, CallBack, CallbackReport, ChangeReply, Contexts, InputReply, RequestInput,
-};
+use crate::objects::contexts::client::{call, call_with_retry};
+use crate::objects::contexts::messages::{AwaitInput, CallBack, CallbackReport, ChangeReply, InputReply, RequestInput};
 use crate::platform::{Failure, clock, settings};
 use crate::transport::observer::{CallObserver, Notification};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::LeaseNumber;
 
+use super::MAX_DOUBLINGS;
 use super::notifications::Publisher;
 use super::waiting_client::{Client, WaitOutcome};
 
@@ -67,14 +66,17 @@ impl CallObserver for Observer<'_> {
         }
         // A waiting client finds the input request at the store.
         self.client.answer(WaitOutcome::Continues);
-        let store = Contexts::holding(self.tenant, id)?;
         let wait = AwaitInput { id: id.clone(), lease, milliseconds: WAIT_MS };
+        let mut failures = 0;
         loop {
-            match call_store(&store, &wait).await {
+            match call(self.tenant, id, &wait).await {
                 Ok(InputReply::Heard { input: Some(input) }) => return Ok(Some(input)),
-                Ok(InputReply::Heard { input: None }) => {}
+                Ok(InputReply::Heard { input: None }) => failures = 0,
                 Ok(InputReply::Nothing) => return Ok(None),
-                Err(_) => clock::pause(settings::timing().input_retry_ms).await,
+                Err(_) => {
+                    clock::pause(settings::timing().input_retry_ms << failures).await;
+                    failures = MAX_DOUBLINGS.min(failures + 1);
+                }
             }
         }
     }
@@ -82,8 +84,7 @@ impl CallObserver for Observer<'_> {
     async fn progress(&self, data: Box<RawValue>) {
         let (id, lease) = (self.id, self.lease);
         let callback = CallbackReport::Beat { lease_ms: None, progress: Some(data) };
-        let Ok(store) = Contexts::holding(self.tenant, id) else { return };
         // If it is lost, the next progress replaces it.
-        let _ = call_store(&store, &CallBack { id: id.clone(), lease, callback }).await;
+        let _ = call(self.tenant, id, &CallBack { id: id.clone(), lease, callback }).await;
     }
 }

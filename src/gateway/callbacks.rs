@@ -7,8 +7,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::auth;
-use crate::objects::contexts::client::{call_store, call_with_revision};
-use crate::objects::contexts::messages::{CallBack, CallbackReply, CallbackReport, ContextDetails, Contexts, Get};
+use crate::objects::contexts::client::{self as contexts, call_with_revision};
+use crate::objects::contexts::messages::{CallBack, CallbackReply, CallbackReport, ContextDetails, Get};
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use narthex_core::base::id::ContextId;
@@ -49,8 +49,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
             outcome(&snapshot, &found, body.into_bytes())?
         }
     };
-    let store = Contexts::holding(tenant, &id).map_err(internal)?;
-    match call_store(&store, &CallBack { id: id.clone(), lease, callback }).await.map_err(internal)? {
+    match contexts::call(tenant, &id, &CallBack { id: id.clone(), lease, callback }).await.map_err(internal)? {
         CallbackReply::CalledBack { status, counts: true } => {
             // Its connection can take other work now.
             if let Some(entry) = connected {

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::auth::{self, Age};
-use crate::objects::contexts::client::{call_store, call_with_revision, is_store_of};
-use crate::objects::contexts::messages::{Contexts, Flush, Get};
+use crate::objects::contexts::client::{self as contexts, call_with_revision, is_store_of};
+use crate::objects::contexts::messages::{Flush, Get};
 use crate::objects::events::client::open_socket;
 use crate::objects::events::messages::sockets::{Form, Open};
 use crate::objects::events::messages::{EventList, Events, ListEvents, MakeTicket, Ticket, UseTicket, Viewer};
@@ -254,8 +254,7 @@ pub async fn of_context(call: &Call, id: &str) -> Result<Answer, Problem> {
         return open_context(call, viewer, &id, (delivery, Some(watched))).await;
     }
     // The list includes events that are still on their way to the hub.
-    let store = Contexts::holding(&viewer.tenant, &id).map_err(internal)?;
-    call_store(&store, &Flush).await.map_err(internal)?;
+    contexts::call(&viewer.tenant, &id, &Flush).await.map_err(internal)?;
     let since = Timestamp(created_at.0.saturating_sub(CLOCKS_DIFFER_MS));
     let filter = Filter { subject: Some(id.to_string()), ..Filter::default() };
     list(call, &caller, viewer, filter, Some(since)).await

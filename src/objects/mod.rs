@@ -13,6 +13,7 @@ pub mod limits;
 pub mod protocol;
 pub mod registry;
 pub mod reply;
+pub mod retries;
 pub mod schedules;
 pub mod secrets;
 pub mod sessions;

@@ -10,14 +10,20 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize, Serializer};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use serde::ser::Error;
+use serde::{Deserialize, Serialize};
 
+use crate::platform::Failure;
 use crate::platform::objects::{self, CallError, Kind, SocketResponse};
-use crate::platform::{Failure, clock};
-use narthex_core::base::json_writer::written;
+use narthex_core::base::json_writer::JsonText;
 use narthex_core::base::object_name::ObjectName;
+
+use super::reply::ReadReply;
 
 /// A class of objects.
 pub trait Object {
@@ -43,46 +49,93 @@ impl<O: Object> Address<O> {
 }
 
 /// A request to objects of one class.
-pub trait Request: Serialize {
+pub trait Request: WriteRequest {
     type Object: Object;
-    type Reply: Serialize + DeserializeOwned;
+    type Reply: Serialize + ReadReply;
     /// Its name in messages.
     const NAME: &'static str;
-    /// Whether it has no members.
-    const IS_UNIT: bool;
 
     /// How long the reply may take, in milliseconds.
     fn timeout_ms(&self) -> u64;
 }
 
-/// A request as it is sent, under its name.
-pub struct Named<'a, R>(pub &'a R);
+/// The form in which a request is sent.
+pub trait WriteRequest {
+    fn write(&self, text: &mut JsonText) -> Result<(), serde_json::Error>;
+}
 
-impl<R: Request> Serialize for Named<'_, R> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match R::IS_UNIT {
-            true => serializer.serialize_unit_variant("Request", 0, R::NAME),
-            false => serializer.serialize_newtype_variant("Request", 0, R::NAME, self.0),
-        }
+/// A message that consists of a request.
+pub fn bare(request: &dyn WriteRequest) -> Result<String, serde_json::Error> {
+    let mut text = JsonText::default();
+    request.write(&mut text)?;
+    text.finish()
+}
+
+/// A message that carries more than a request. The last member of `envelope` is the place of the request, and is null.
+pub(super) fn enclosed(envelope: &impl Serialize, request: &dyn WriteRequest) -> Result<String, serde_json::Error> {
+    let mut text = JsonText::default();
+    text.push_value(envelope)?;
+    if !text.strip_suffix("null}") {
+        return Err(Error::custom("the envelope has no place for a request"));
     }
+    request.write(&mut text)?;
+    text.push("}");
+    text.finish()
 }
 
 /// Calls an object whose messages are bare requests.
-pub async fn call<R: Request>(address: &Address<R::Object>, request: &R) -> Result<R::Reply, CallError> {
-    exchange(address, &Named(request), request.timeout_ms()).await
+pub fn call<R: Request>(address: &Address<R::Object>, request: &R) -> Pending<R::Reply> {
+    Pending::new(send(address, bare(request), request.timeout_ms()))
 }
 
-/// Sends a message to an object, and reads its reply.
-pub(super) async fn exchange<O: Object, T: DeserializeOwned>(
+/// Sends a message to an object.
+pub(super) fn send<O: Object>(
     address: &Address<O>,
-    message: &impl Serialize,
+    message: Result<String, serde_json::Error>,
     timeout_ms: u64,
-) -> Result<T, CallError> {
-    let Address { name, location_hint, .. } = address;
-    let message = written(message).map_err(|error| CallError::Failed(error.to_string()))?;
-    let reply = objects::exchange(O::KIND, name, location_hint, message, timeout_ms).await?;
-    serde_json::from_str(&reply)
-        .map_err(|error| CallError::Malformed { object: name.to_string(), detail: error.to_string() })
+) -> PendingText {
+    let (name, location_hint) = (address.name.clone(), address.location_hint);
+    exchange(O::KIND, name, location_hint, message, timeout_ms).boxed_local()
+}
+
+async fn exchange(
+    kind: Kind,
+    name: ObjectName,
+    location_hint: &'static str,
+    message: Result<String, serde_json::Error>,
+    timeout_ms: u64,
+) -> Result<String, CallError> {
+    let message = message.map_err(|error| CallError::Failed(error.to_string()))?;
+    objects::exchange(kind, &name, location_hint, message, timeout_ms).await
+}
+
+/// A reply as text, to be awaited.
+pub(super) type PendingText = LocalBoxFuture<'static, Result<String, CallError>>;
+
+/// The reply to a call, to be awaited. Only the reading of the reply depends on its type, which keeps the program small.
+#[must_use]
+pub struct Pending<T> {
+    text: PendingText,
+    reply: PhantomData<fn() -> T>,
+}
+
+impl<T> Pending<T> {
+    pub(super) fn new(text: PendingText) -> Self {
+        Self { text, reply: PhantomData }
+    }
+}
+
+impl<T: ReadReply> Future for Pending<T> {
+    type Output = Result<T, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.text.as_mut().poll(context).map(|text| read_reply(&text?))
+    }
+}
+
+/// Reads a reply.
+pub(super) fn read_reply<T: ReadReply>(text: &str) -> Result<T, CallError> {
+    T::read(text).map_err(|error| CallError::Malformed(error.to_string()))
 }
 
 /// Opens a WebSocket at an object.
@@ -91,23 +144,6 @@ pub(super) async fn open_socket<O: Object>(
     message: &impl Serialize,
 ) -> Result<SocketResponse, Failure> {
     objects::open_socket(O::KIND, &address.name, message).await
-}
-
-/// Repeats a call that has no effect when repeated, with increasing pauses.
-pub async fn with_retries<T, F>(max: u32, mut call: impl FnMut() -> F) -> Result<T, CallError>
-where
-    F: Future<Output = Result<T, CallError>>,
-{
-    let mut done = 0;
-    loop {
-        match call().await {
-            Err(error) if error.allows_retry(done, max) => {
-                done += 1;
-                clock::pause(100 << done).await;
-            }
-            outcome => return outcome,
-        }
-    }
 }
 
 /// The reply to a request that changes something and returns nothing.
@@ -137,8 +173,8 @@ macro_rules! requests {
             $(#[serde(rename = $unit_name)] $Unit,)*
         }
 
-        $($crate::objects::protocol::request!($name: $Request of $Object => $Reply, false, $timeout);)*
-        $($crate::objects::protocol::request!($unit_name: $Unit of $Object => $UnitReply, true, $unit_timeout);)*
+        $($crate::objects::protocol::request!($name: $Request of $Object => $Reply, members, $timeout);)*
+        $($crate::objects::protocol::request!($unit_name: $Unit of $Object => $UnitReply, unit, $unit_timeout);)*
 
         impl $Ask {
             /// Passes the request to its handler.
@@ -180,12 +216,17 @@ macro_rules! requests {
 
 /// Implements [`Request`] for a type.
 macro_rules! request {
-    ($name:literal: $Request:ident of $Object:ident => $Reply:ty, $is_unit:literal, $timeout:expr) => {
+    ($name:literal: $Request:ident of $Object:ident => $Reply:ty, $form:ident, $timeout:expr) => {
+        impl $crate::objects::protocol::WriteRequest for $Request {
+            fn write(&self, text: &mut narthex_core::base::json_writer::JsonText) -> Result<(), serde_json::Error> {
+                $crate::objects::protocol::write_request!(self, text, $name, $form)
+            }
+        }
+
         impl $crate::objects::protocol::Request for $Request {
             type Object = $Object;
             type Reply = $Reply;
             const NAME: &'static str = $name;
-            const IS_UNIT: bool = $is_unit;
 
             fn timeout_ms(&self) -> u64 {
                 let timeout: fn(&Self) -> u64 = $timeout;
@@ -195,4 +236,18 @@ macro_rules! request {
     };
 }
 
-pub(crate) use {request, requests};
+/// Writes a request under its name.
+macro_rules! write_request {
+    ($request:ident, $text:ident, $name:literal, members) => {{
+        $text.push(concat!("{\"", $name, "\":"));
+        $text.push_value($request)?;
+        $text.push("}");
+        Ok(())
+    }};
+    ($request:ident, $text:ident, $name:literal, unit) => {{
+        $text.push(concat!("\"", $name, "\""));
+        Ok(())
+    }};
+}
+
+pub(crate) use {request, requests, write_request};

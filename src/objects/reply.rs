@@ -1,11 +1,18 @@
-//! Replies that several requests of a class have in common.
+//! How replies are read, and what several requests of a class have in common in them.
 
-use std::fmt;
-use std::marker::PhantomData;
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+/// A reply as it is read from a message.
+pub trait ReadReply: Sized {
+    fn read(text: &str) -> Result<Self, serde_json::Error>;
+}
+
+impl<T: DeserializeOwned> ReadReply for T {
+    fn read(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+}
 
 /// The variants of an enum of replies, by their names in messages.
 pub trait Variants {
@@ -15,6 +22,7 @@ pub trait Variants {
 /// A reply, or one of the refusals that several requests have in common. In messages the variants of both are side by
 /// side, so `T` must have no variant that is named like one of `E`.
 #[derive(Debug)]
+#[must_use]
 pub struct Reply<T, E>(pub Result<T, E>);
 
 impl<T, E> Reply<T, E> {
@@ -38,63 +46,30 @@ impl<T: Serialize, E: Serialize> Serialize for Reply<T, E> {
     }
 }
 
-impl<'de, T: Deserialize<'de>, E: Deserialize<'de> + Variants> Deserialize<'de> for Reply<T, E> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ReplyVisitor(PhantomData))
-    }
-}
-
-/// Decides by the name of the variant which enum to read.
-struct ReplyVisitor<T, E>(PhantomData<(T, E)>);
-
-impl<'de, T: Deserialize<'de>, E: Deserialize<'de> + Variants> Visitor<'de> for ReplyVisitor<T, E> {
-    type Value = Reply<T, E>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a reply")
-    }
-
-    fn visit_str<Error: de::Error>(self, name: &str) -> Result<Self::Value, Error> {
-        Ok(Reply(match E::NAMES.contains(&name) {
-            true => Err(E::deserialize(name.into_deserializer())?),
-            false => Ok(T::deserialize(name.into_deserializer())?),
-        }))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let name: String = map.next_key()?.ok_or_else(|| de::Error::custom("an empty reply"))?;
-        let is_refusal = E::NAMES.contains(&name.as_str());
-        let variant = MapAccessDeserializer::new(Variant { name: Some(name), map });
-        Ok(Reply(match is_refusal {
-            true => Err(E::deserialize(variant)?),
-            false => Ok(T::deserialize(variant)?),
+impl<T: DeserializeOwned, E: DeserializeOwned + Variants> ReadReply for Reply<T, E> {
+    fn read(text: &str) -> Result<Self, serde_json::Error> {
+        Ok(Self(match refusal(text) {
+            Some(refusal) => Err(refusal?),
+            None => Ok(serde_json::from_str(text)?),
         }))
     }
 }
 
-/// A map whose first key was already read.
-struct Variant<A> {
-    name: Option<String>,
-    map: A,
+/// The refusal that a reply consists of, if it is one.
+pub fn refusal<E: DeserializeOwned + Variants>(text: &str) -> Option<Result<E, serde_json::Error>> {
+    variant(text).is_some_and(|name| E::NAMES.contains(&name)).then(|| serde_json::from_str(text))
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Variant<A> {
-    type Error = A::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        match self.name.take() {
-            Some(name) => seed.deserialize(name.into_deserializer()).map(Some),
-            None => self.map.next_key_seed(seed),
-        }
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        self.map.next_value_seed(seed)
-    }
+/// The name of the variant that a reply begins with.
+fn variant(text: &str) -> Option<&str> {
+    let text = text.trim_start();
+    let text = text.strip_prefix('{').map_or(text, str::trim_start);
+    text.strip_prefix('"')?.split('"').next()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
     use serde_json::value::RawValue;
 
     use super::*;
@@ -118,7 +93,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Reply<Found, Refusal>, serde_json::Error> {
-        serde_json::from_str(text)
+        Reply::read(text)
     }
 
     #[test]

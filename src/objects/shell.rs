@@ -26,7 +26,7 @@ pub trait Shell: Sized + 'static {
     fn answer(self: &Rc<Self>, message: Self::Message) -> WrittenAnswer;
 
     /// Does what is due. The platform repeats an alarm that fails.
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer;
+    fn alarm(self: &Rc<Self>) -> Outcome<()>;
 }
 
 /// An object that accepts WebSockets. [`socket_object!`] makes its class.
@@ -34,7 +34,7 @@ pub trait SocketShell: Shell {
     /// The message that opens a socket, sent with the upgrade.
     type Open: DeserializeOwned;
 
-    fn open_socket(self: &Rc<Self>, open: Self::Open) -> SocketAnswer;
+    fn open_socket(self: &Rc<Self>, open: Self::Open) -> Outcome<JsValue>;
 
     /// The number of a socket; `None` if it was closed in the meantime.
     fn slot(&self, socket: &JsValue) -> Option<u32>;
@@ -45,21 +45,65 @@ pub trait SocketShell: Shell {
     fn handle_close(self: &Rc<Self>, slot: u32);
 }
 
-/// The response to an upgrade, or the future of one.
-pub enum SocketAnswer {
-    Now(Result<JsValue, Failure>),
-    Later(LocalBoxFuture<'static, Result<JsValue, Failure>>),
+/// What an object does for the platform, or the future of it.
+pub enum Outcome<T> {
+    Now(Result<T, Failure>),
+    Later(LocalBoxFuture<'static, Result<T, Failure>>),
 }
 
-impl SocketAnswer {
-    fn ininto_platform(self) -> Result<JsValue, JsValue> {
+impl<T> Outcome<T> {
+    pub fn later(outcome: impl Future<Output = Result<T, Failure>> + 'static) -> Self {
+        Self::Later(outcome.boxed_local())
+    }
+
+    /// Waits for the outcome.
+    pub async fn get(self) -> Result<T, Failure> {
         match self {
-            Self::Now(response) => response.map_err(|failure| to_error(&failure)),
-            Self::Later(response) => {
-                Ok(tasks::promise(async move { response.await.map_err(|failure| to_error(&failure)) }))
-            }
+            Self::Now(outcome) => outcome,
+            Self::Later(outcome) => outcome.await,
         }
     }
+}
+
+impl<T: IntoJs + 'static> Outcome<T> {
+    /// The value that an object returns to the platform: the outcome or a promise of it.
+    fn into_platform(self) -> Result<JsValue, JsValue> {
+        match self {
+            Self::Now(outcome) => to_js(outcome),
+            Self::Later(outcome) => Ok(tasks::promise(async move { to_js(outcome.await) })),
+        }
+    }
+}
+
+/// An outcome as the platform gets it.
+trait IntoJs {
+    fn into_js(self) -> JsValue;
+}
+
+impl IntoJs for () {
+    fn into_js(self) -> JsValue {
+        JsValue::UNDEFINED
+    }
+}
+
+impl IntoJs for JsValue {
+    fn into_js(self) -> JsValue {
+        self
+    }
+}
+
+/// A large text is sent in the encoding that takes the fewest bytes.
+impl IntoJs for String {
+    fn into_js(self) -> JsValue {
+        match self.len() as u64 > SAFE_BYTES {
+            true => JsValue::from_str(&sent(&self)),
+            false => JsValue::from_str(&self),
+        }
+    }
+}
+
+fn to_js<T: IntoJs>(outcome: Result<T, Failure>) -> Result<JsValue, JsValue> {
+    outcome.map(IntoJs::into_js).map_err(|failure| to_error(&failure))
 }
 
 /// A handler of a request that is answered at once.
@@ -86,32 +130,7 @@ impl<T: Serialize> Answer<T> {
 }
 
 /// An answer as JSON: what all requests of a class have in common.
-pub enum WrittenAnswer {
-    Now(Result<String, Failure>),
-    Later(LocalBoxFuture<'static, Result<String, Failure>>),
-}
-
-impl WrittenAnswer {
-    pub fn later(text: impl Future<Output = Result<String, Failure>> + 'static) -> Self {
-        Self::Later(text.boxed_local())
-    }
-
-    /// The reply, when it is there.
-    pub async fn text(self) -> Result<String, Failure> {
-        match self {
-            Self::Now(text) => text,
-            Self::Later(text) => text.await,
-        }
-    }
-
-    /// The value that an object returns to the platform: the text or a promise of it.
-    pub fn into_platform(self) -> Result<JsValue, JsValue> {
-        match self {
-            Self::Now(text) => to_js(text),
-            Self::Later(text) => Ok(tasks::promise(async move { to_js(text.await) })),
-        }
-    }
-}
+pub type WrittenAnswer = Outcome<String>;
 
 impl<T: Serialize> From<Result<T, Failure>> for WrittenAnswer {
     fn from(reply: Result<T, Failure>) -> Self {
@@ -129,21 +148,12 @@ fn write<T: Serialize>(reply: Result<T, Failure>) -> Result<String, Failure> {
     reply.and_then(|reply| Ok(written(&reply)?))
 }
 
-/// A large text is sent in the encoding that takes the fewest bytes.
-fn to_js(text: Result<String, Failure>) -> Result<JsValue, JsValue> {
-    match text {
-        Ok(text) if text.len() as u64 > SAFE_BYTES => Ok(JsValue::from_str(&sent(&text))),
-        Ok(text) => Ok(JsValue::from_str(&text)),
-        Err(failure) => Err(to_error(&failure)),
-    }
-}
-
 /// Opens the object.
 pub fn open<S: Shell>(state: &JsValue, env: &JsValue) -> Result<Rc<S>, JsValue> {
     S::open(state, env).map_err(|failure| to_error(&failure))
 }
 
-/// One message, one reply.
+/// Answers a message.
 pub fn serve<S: Shell>(shell: &Rc<S>, message: &str) -> Result<JsValue, JsValue> {
     let message = read(message)?;
     tasks::turn(|| shell.answer(message).into_platform())
@@ -155,7 +165,7 @@ pub fn wake<S: Shell>(shell: &Rc<S>) -> Result<JsValue, JsValue> {
 
 pub fn open_socket<S: SocketShell>(shell: &Rc<S>, message: &str) -> Result<JsValue, JsValue> {
     let open = read(message)?;
-    tasks::turn(|| shell.open_socket(open).ininto_platform())
+    tasks::turn(|| shell.open_socket(open).into_platform())
 }
 
 pub fn handle_message<S: SocketShell>(shell: &Rc<S>, socket: &JsValue, text: Option<&str>) {
@@ -170,12 +180,12 @@ pub fn handle_close<S: SocketShell>(shell: &Rc<S>, socket: &JsValue) {
     }
 }
 
-/// Reads a message of the platform's.
-pub fn read<M: DeserializeOwned>(message: &str) -> Result<M, JsValue> {
+/// Parses a message.
+fn read<M: DeserializeOwned>(message: &str) -> Result<M, JsValue> {
     serde_json::from_str(message).map_err(|error| to_error(&error.into()))
 }
 
-pub fn to_error(failure: &Failure) -> JsValue {
+fn to_error(failure: &Failure) -> JsValue {
     js_sys::Error::new(&failure.0).into()
 }
 

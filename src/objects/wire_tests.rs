@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::protocol::{Named, Request};
+use super::protocol::{Request, bare};
+use super::reply::ReadReply;
 use narthex_core::base::json_writer::written;
 
 /// An enum of requests whose forms are pinned.
@@ -35,12 +36,12 @@ struct Examples {
 
 /// A request as it is sent.
 pub fn request<R: Request>(request: &R) -> String {
-    written(&Named(request)).unwrap()
+    bare(request).unwrap()
 }
 
 /// A reply read and written again.
-pub fn reply<T: Serialize + DeserializeOwned>(text: &str) -> Result<String, serde_json::Error> {
-    written(&serde_json::from_str::<T>(text)?)
+pub fn reply<T: Serialize + ReadReply>(text: &str) -> Result<String, serde_json::Error> {
+    written(&T::read(text)?)
 }
 
 fn value(text: &str) -> Value {

@@ -55,8 +55,8 @@ pub enum CallError {
     #[error("{0}")]
     Failed(String),
     /// It replied, but the reply cannot be read.
-    #[error("unreadable reply from {object}: {detail}")]
-    Malformed { object: String, detail: String },
+    #[error("unreadable reply: {0}")]
+    Malformed(String),
 }
 
 impl CallError {
@@ -74,16 +74,6 @@ impl CallError {
             (true, _) => Self::Overloaded(text),
             (false, true) => Self::Retryable(text),
             (false, false) => Self::Failed(text),
-        }
-    }
-
-    /// Whether a request that has no effect when repeated may be sent again, after `done` of `max` repetitions.
-    pub fn allows_retry(&self, done: u32, max: u32) -> bool {
-        match self {
-            Self::Overloaded(_) | Self::Malformed { .. } => false,
-            // Once, because the platform does not repeat a request that the object may have received.
-            Self::Retryable(_) => done == 0 && max > 0,
-            Self::TimedOut { .. } | Self::Failed(_) => done < max,
         }
     }
 }
@@ -110,7 +100,7 @@ pub async fn exchange(
         true => CallError::TimedOut { object: name.to_string(), timeout_ms },
         false => CallError::of(&error),
     })?;
-    reply.as_string().ok_or_else(|| CallError::Malformed { object: name.to_string(), detail: "it is not text".into() })
+    reply.as_string().ok_or_else(|| CallError::Malformed("it is not text".into()))
 }
 
 /// The response of an object to a WebSocket upgrade.
@@ -156,27 +146,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_overloaded_object_is_not_called_again() {
-        let error = CallError::classified("too many requests".into(), true, true);
-        assert_eq!(error, CallError::Overloaded("too many requests".into()));
-        assert!(!error.allows_retry(0, 4));
-    }
-
-    #[test]
-    fn what_the_platform_has_repeated_is_sent_once_more() {
-        let error = CallError::classified("Network connection lost.".into(), false, true);
-        assert_eq!(error, CallError::Retryable("Network connection lost.".into()));
-        assert!(error.allows_retry(0, 4) && !error.allows_retry(1, 4) && !error.allows_retry(0, 0));
-    }
-
-    #[test]
-    fn other_failures_are_retried_up_to_the_maximum() {
-        let failed = CallError::classified("the Wasm instance died".into(), false, false);
-        let timed_out = CallError::TimedOut { object: "default".into(), timeout_ms: 10 };
-        for error in [failed, timed_out] {
-            assert!(error.allows_retry(3, 4) && !error.allows_retry(4, 4));
-        }
-        let malformed = CallError::Malformed { object: "default".into(), detail: "expected value".into() };
-        assert!(!malformed.allows_retry(0, 4));
+    fn an_error_keeps_what_the_platform_says() {
+        let text = || String::from("The object cannot be reached.");
+        assert_eq!(CallError::classified(text(), true, false), CallError::Overloaded(text()));
+        assert_eq!(CallError::classified(text(), false, true), CallError::Retryable(text()));
+        assert_eq!(CallError::classified(text(), false, false), CallError::Failed(text()));
+        // An overloaded object must not be called again, even if the failure is said to be temporary.
+        assert_eq!(CallError::classified(text(), true, true), CallError::Overloaded(text()));
     }
 }

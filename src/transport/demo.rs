@@ -4,8 +4,8 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::objects::contexts::client::call_store;
-use crate::objects::contexts::messages::{CallBack, CallbackReport, Contexts};
+use crate::objects::contexts::client as contexts;
+use crate::objects::contexts::messages::{CallBack, CallbackReport};
 use crate::platform::{clock, log_event, random, settings};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::response::CallResult;
@@ -95,9 +95,8 @@ async fn report(tenant: &TenantId, order: &Order<'_>, counted: u64, to: u64) {
     let id = &order.work.admission.id;
     let Ok(progress) = serde_json::value::to_raw_value(&json!({"counted": counted, "to": to})) else { return };
     let callback = CallbackReport::Beat { lease_ms: None, progress: Some(progress) };
-    let Ok(store) = Contexts::holding(tenant, id) else { return };
     let report = CallBack { id: id.clone(), lease: order.lease, callback };
-    if let Err(failure) = call_store(&store, &report).await {
+    if let Err(failure) = contexts::call(tenant, id, &report).await {
         log_event!(ProgressNotReported, tenant = tenant, context = id, detail = &failure);
     }
 }

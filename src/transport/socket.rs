@@ -8,6 +8,7 @@ use serde_json::value::to_raw_value;
 
 use crate::objects::lanes::client;
 use crate::objects::registry::snapshot::Entry;
+use crate::objects::retries::Retries;
 use crate::platform::{clock, log_event, settings};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
@@ -18,7 +19,7 @@ use super::{Envelope, Order};
 
 /// How long an attempt looks for a connection after the one that had room has dropped, in milliseconds.
 const CONNECTION_TIMEOUT_MS: u64 = 15_000;
-/// Repetitions of calls of the lane that failed. A repeated call hands the work over once.
+/// How many times a failed call to the lane is retried. A retry does not hand the work over twice.
 const MAX_RETRIES: u32 = 3;
 
 /// Hands the work over to a connection with room.
@@ -36,7 +37,7 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
         connection: String::new(),
     };
     let until = order.now.plus_ms(CONNECTION_TIMEOUT_MS);
-    let mut retries = 0;
+    let mut retries = Retries::up_to(MAX_RETRIES);
     loop {
         let now = clock::now();
         if now >= admission.expires_at {
@@ -45,7 +46,7 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
         match client::hand(tenant, entry, &delivery, &work).await {
             Ok(true) => return CallResult::Accepted,
             Ok(false) if now >= until => return CallResult::Refused,
-            Ok(false) => {}
+            Ok(false) => retries = Retries::up_to(MAX_RETRIES),
             Err(error) => {
                 let service = &entry.service().id;
                 log_event!(
@@ -56,10 +57,9 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
                     detail = &error
                 );
                 // It may have been handed over, and the reply lost.
-                if !error.allows_retry(retries, MAX_RETRIES) {
+                if !retries.allow(&error) {
                     return CallResult::Lost;
                 }
-                retries += 1;
             }
         }
         clock::pause(settings::timing().connection_poll_ms).await;

@@ -5,12 +5,12 @@ use serde_json::value::RawValue;
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
 use crate::execution::{gate, work_on, write_behind};
-use crate::objects::contexts::client::{call_under, call_under_any, has_store};
+use crate::objects::contexts::client::{call_under, has_store};
 use crate::objects::contexts::messages::{Admit, AdmitReply, Contexts, Recall, RecallReply, Stale, Work};
 use crate::objects::lanes::client::{self as lanes, Permit, is_gated};
-use crate::objects::protocol::with_retries;
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::reply::Reply;
+use crate::objects::retries::Retries;
 use crate::platform::{clock, log_event, random, settings, tasks};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
@@ -289,12 +289,12 @@ async fn recall(
         return Err(problem);
     }
     let recall = Recall { claim: claim.clone() };
-    // The context of a key does not depend on the revision.
-    let recalled = call_under_any(&Contexts::of(tenant, store), caller.snapshot.revision, &recall).await;
+    let recalled = call_under(&Contexts::of(tenant, store), caller.snapshot.revision, &recall).await;
     match recalled.map_err(internal)? {
-        RecallReply::Replayed { id } => replay(call, caller, &id, mode).await,
-        RecallReply::KeyReused => Err(key_reused()),
-        RecallReply::Nothing => Err(problem),
+        Reply(Ok(RecallReply::Replayed { id })) => replay(call, caller, &id, mode).await,
+        Reply(Ok(RecallReply::KeyReused)) => Err(key_reused()),
+        // A caller whose credentials may have ended gets no context.
+        Reply(Ok(RecallReply::Nothing) | Err(Stale::Stale { .. })) => Err(problem),
     }
 }
 
@@ -320,7 +320,12 @@ async fn replay(
 /// Admits a context, and asks once more if the first reply was lost: the store recognizes the id.
 async fn admit_with_retry(caller: &Caller, id: &ContextId, admit: &Admit) -> Result<Admitted, Problem> {
     let store = Contexts::holding(&caller.principal.tenant, id).map_err(internal)?;
-    with_retries(1, || call_under(&store, caller.snapshot.revision, admit)).await.map_err(internal)
+    let admitted = match call_under(&store, caller.snapshot.revision, admit).await {
+        // At once, because the client waits.
+        Err(error) if Retries::up_to(1).allow(&error) => call_under(&store, caller.snapshot.revision, admit).await,
+        admitted => admitted,
+    };
+    admitted.map_err(internal)
 }
 
 /// Runs a leased or queued context in this Worker, for as long as the client waits and a while beyond.

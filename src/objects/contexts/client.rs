@@ -2,59 +2,68 @@
 
 use std::rc::Rc;
 
-use crate::objects::protocol::{Address, Named, exchange, with_retries};
+use crate::objects::protocol::{Address, Done, Pending, Request, WriteRequest, enclosed, read_reply, send};
 use crate::objects::registry::snapshot::{self, Snapshot};
-use crate::objects::reply::Reply;
+use crate::objects::reply::{ReadReply, Reply, refusal};
+use crate::objects::retries::with_retries;
 use crate::platform::Failure;
 use crate::platform::objects::CallError;
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::registry::revision::Revision;
 
-use super::messages::{Contexts, Message, Stale};
+use super::messages::{Contexts, LearnRevision, Message, Stale};
 use super::preconditions::{AnyRevision, KnownRevision, StoreRequest};
 
-/// How often a commit is retried before its lease expires.
+/// How many times a commit is retried before its lease expires.
 const MAX_RETRIES: u32 = 4;
-/// How often a request is sent again because the registry has changed.
+/// How many times a request is sent at most while the registry changes.
 const MAX_REVISIONS: u32 = 3;
 
-/// Calls a store with a request that it answers under any revision.
-pub async fn call_store<R>(store: &Address<Contexts>, request: &R) -> Result<R::Reply, CallError>
+fn message(revision: Revision, request: &dyn WriteRequest) -> Result<String, serde_json::Error> {
+    enclosed(&Message { revision, ask: () }, request)
+}
+
+/// Sends a request to a store, which answers it under any revision.
+pub fn call_store<R>(store: &Address<Contexts>, request: &R) -> Pending<R::Reply>
 where
     R: StoreRequest<Fence = AnyRevision>,
 {
-    send(store, Revision::INITIAL, request).await
+    Pending::new(send(store, message(Revision::INITIAL, request), request.timeout_ms()))
 }
 
-/// Informs a store of this revision.
-pub async fn push<R>(store: &Address<Contexts>, revision: Revision, request: &R) -> Result<R::Reply, CallError>
+/// As [`call_store`], for the store of a context.
+pub async fn call<R>(tenant: &TenantId, id: &ContextId, request: &R) -> Result<R::Reply, CallError>
 where
     R: StoreRequest<Fence = AnyRevision>,
 {
-    send(store, revision, request).await
+    call_store(&Contexts::holding(tenant, id)?, request).await
 }
 
-async fn send<R>(store: &Address<Contexts>, revision: Revision, request: &R) -> Result<R::Reply, CallError>
+/// As [`call`], until the store replies. For requests that must not be lost and have no effect when repeated.
+pub async fn call_with_retry<R>(tenant: &TenantId, id: &ContextId, request: &R) -> Result<R::Reply, CallError>
 where
-    R: StoreRequest,
+    R: StoreRequest<Fence = AnyRevision>,
 {
-    exchange(store, &Message { revision, ask: Named(request) }, request.timeout_ms()).await
+    let store = Contexts::holding(tenant, id)?;
+    with_retries(MAX_RETRIES, || call_store(&store, request)).await
 }
 
-/// Calls a store with a request that was decided under this revision.
-pub async fn call_under<R>(
-    store: &Address<Contexts>,
-    revision: Revision,
-    request: &R,
-) -> Result<Reply<R::Reply, Stale>, CallError>
+/// Informs a store of the revision of its registry.
+pub fn push(store: &Address<Contexts>, revision: Revision) -> Pending<Done> {
+    Pending::new(send(store, message(revision, &LearnRevision), LearnRevision.timeout_ms()))
+}
+
+/// Sends a request that was decided under this revision.
+pub fn call_under<R>(store: &Address<Contexts>, revision: Revision, request: &R) -> Pending<Reply<R::Reply, Stale>>
 where
     R: StoreRequest<Fence = KnownRevision>,
+    Reply<R::Reply, Stale>: ReadReply,
 {
-    exchange(store, &Message { revision, ask: Named(request) }, request.timeout_ms()).await
+    Pending::new(send(store, message(revision, request), request.timeout_ms()))
 }
 
-/// Calls a store with a request that depends neither on the registry's content nor on the credentials of the caller.
+/// Sends a request that depends neither on the registry's content nor on the credentials of a caller.
 pub async fn call_under_any<R>(
     store: &Address<Contexts>,
     mut revision: Revision,
@@ -64,16 +73,16 @@ where
     R: StoreRequest<Fence = KnownRevision>,
 {
     for _ in 0..MAX_REVISIONS {
-        match call_under(store, revision, request).await? {
-            Reply(Ok(reply)) => return Ok(reply),
-            Reply(Err(Stale::Stale { revision: newer })) => revision = newer,
+        match reply_or_revision(store, revision, request, request.timeout_ms()).await? {
+            Ok(reply) => return Ok(read_reply(&reply)?),
+            Err(newer) => revision = newer,
         }
     }
     Err(changes_too_fast())
 }
 
-/// Calls the store of a context with a request that does not depend on the registry's content. Fetches a new snapshot
-/// if the store knows a newer one.
+/// Sends a request that does not depend on the registry's content to the store of a context. Fetches a new snapshot if
+/// the store knows a newer one.
 pub async fn call_with_revision<R>(
     tenant: &TenantId,
     id: &ContextId,
@@ -83,27 +92,46 @@ pub async fn call_with_revision<R>(
 where
     R: StoreRequest<Fence = KnownRevision>,
 {
+    let reply = reply_under_current(tenant, id, snapshot, request, request.timeout_ms()).await?;
+    Ok(read_reply(&reply)?)
+}
+
+async fn reply_under_current(
+    tenant: &TenantId,
+    id: &ContextId,
+    snapshot: &mut Rc<Snapshot>,
+    request: &dyn WriteRequest,
+    timeout_ms: u64,
+) -> Result<String, Failure> {
     let store = Contexts::holding(tenant, id)?;
     for _ in 0..MAX_REVISIONS {
-        match call_under(&store, snapshot.revision, request).await? {
-            Reply(Ok(reply)) => return Ok(reply),
-            Reply(Err(Stale::Stale { .. })) => *snapshot = snapshot::refreshed(tenant).await?,
+        match reply_or_revision(&store, snapshot.revision, request, timeout_ms).await? {
+            Ok(reply) => return Ok(reply),
+            Err(_) => *snapshot = snapshot::refreshed(tenant).await?,
         }
     }
     Err(changes_too_fast())
 }
 
-fn changes_too_fast() -> Failure {
-    Failure("the registry changes faster than it can be read".into())
+/// The reply as text, or the revision of a store that knows a newer one.
+async fn reply_or_revision(
+    store: &Address<Contexts>,
+    revision: Revision,
+    request: &dyn WriteRequest,
+    timeout_ms: u64,
+) -> Result<Result<String, Revision>, CallError> {
+    let reply = send(store, message(revision, request), timeout_ms).await?;
+    Ok(match refusal::<Stale>(&reply) {
+        Some(stale) => {
+            let Stale::Stale { revision } = stale.map_err(|error| CallError::Malformed(error.to_string()))?;
+            Err(revision)
+        }
+        None => Ok(reply),
+    })
 }
 
-/// Calls the store of a context until it replies. For requests that must not be lost and have no effect when repeated.
-pub async fn call_with_retry<R>(tenant: &TenantId, id: &ContextId, request: &R) -> Result<R::Reply, CallError>
-where
-    R: StoreRequest<Fence = AnyRevision>,
-{
-    let store = Contexts::holding(tenant, id)?;
-    with_retries(MAX_RETRIES, || call_store(&store, request)).await
+fn changes_too_fast() -> Failure {
+    Failure("the registry changes faster than it can be read".into())
 }
 
 /// Whether the store that an id names has ever held a context of this tenant. Every id from outside must be checked

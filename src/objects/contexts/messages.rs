@@ -15,6 +15,12 @@ use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
 use narthex_core::registry::revision::Revision;
 
+pub use super::replies::{
+    AdmitReply, CallbackReply, CancelOutcome, CancelReply, ChangeReply, ClaimReply, CommitReply, ContextDetails,
+    ContextReply, ContextSummary, InputReply, LeaseReply, ListReply, Origin, OriginReply, RecallReply, RenewReply,
+    Stale, SweepReply, Work,
+};
+
 /// How long a store may take to confirm what its registry pushes, in milliseconds.
 const PUSH_TIMEOUT_MS: u64 = 2_000;
 
@@ -44,12 +50,6 @@ pub struct Message<A> {
     pub revision: Revision,
     pub ask: A,
 }
-
-pub use super::replies::{
-    AdmitReply, CallbackReply, CancelOutcome, CancelReply, ChangeReply, ClaimReply, CommitReply, ContextDetails,
-    ContextReply, ContextSummary, InputReply, LeaseReply, ListReply, Origin, OriginReply, RecallReply, RenewReply,
-    Stale, SweepReply, Work,
-};
 
 requests! {
     pub enum Ask of Contexts {
@@ -257,7 +257,7 @@ pub struct Cancel {
 }
 
 /// The registry has changed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct LearnRevision;
 
 /// From the registry: how many days ended contexts are kept; `None` means the deployment's default.
@@ -267,11 +267,11 @@ pub struct Retain {
 }
 
 /// Publishes all queued events.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Flush;
 
 /// Handles everything that is due, and sets the alarm again.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Sweep;
 
 /// A service's report about a context in progress.
@@ -318,10 +318,9 @@ pub struct Query {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::protocol::Named;
-    use crate::objects::reply::Reply;
+    use crate::objects::protocol::enclosed;
+    use crate::objects::reply::{ReadReply, Reply};
     use crate::objects::wire_tests::assert_pinned;
-    use serde_json::json;
 
     #[test]
     fn other_versions_read_the_messages() {
@@ -330,19 +329,17 @@ mod tests {
 
     #[test]
     fn a_request_comes_with_the_revision_of_its_sender() {
-        let sent = json!({"revision": 3, "ask": "sweep"});
-        assert_eq!(
-            serde_json::to_value(Message { revision: Revision::INITIAL, ask: Named(&Sweep) }).unwrap()["ask"],
-            "sweep"
-        );
-        let read: Message<Ask> = serde_json::from_value(sent).unwrap();
-        assert!(matches!(read, Message { revision, ask: Ask::Sweep } if revision == Revision::parse("3").unwrap()));
+        let revision = Revision::parse("3").unwrap();
+        let sent = enclosed(&Message { revision, ask: () }, &Sweep).unwrap();
+        assert_eq!(sent, r#"{"revision":3,"ask":"sweep"}"#);
+        let read: Message<Ask> = serde_json::from_str(&sent).unwrap();
+        assert!(matches!(read, Message { revision: read, ask: Ask::Sweep } if read == revision));
     }
 
     #[test]
     fn every_fenced_reply_may_say_that_the_sender_is_behind() {
         let sent = r#"{"stale":{"revision":9}}"#;
-        let read: Reply<ContextReply, Stale> = serde_json::from_str(sent).unwrap();
+        let read = Reply::<ContextReply, Stale>::read(sent).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), sent);
         assert!(matches!(read, Reply(Err(Stale::Stale { .. }))));
     }

@@ -23,10 +23,10 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
-use crate::objects::protocol::Done;
 use crate::objects::registry;
-use crate::objects::shell::{Answer, Shell, WrittenAnswer, durable_object};
-use crate::platform::objects;
+use crate::objects::retries::Retries;
+use crate::objects::shell::{Outcome, Shell, WrittenAnswer, durable_object};
+use crate::platform::objects::{self, CallError};
 use crate::platform::{Failure, clock, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::tenant_id::TenantId;
@@ -40,8 +40,10 @@ use messages::{Admit, Ask, Message, Record, Stale};
 use preconditions::{Fence, Freshness};
 use tables::Tables;
 
-/// Attempts of a store to register with its registry after it stored a context, with increasing pauses.
-const REGISTRATION_ATTEMPTS: u32 = 5;
+/// How many times a store retries to register with its registry after it stored a context.
+const MAX_REGISTRATION_RETRIES: u32 = 4;
+/// The pause before it registers, in milliseconds; the pauses before it retries are longer.
+const REGISTRATION_PAUSE_MS: u64 = 1_000;
 const DAY_MS: u64 = 86_400_000;
 const RETENTION: &str = "retention_days";
 
@@ -100,14 +102,14 @@ impl Shell for Store {
         let store = self.clone();
         WrittenAnswer::later(async move {
             store.become_current(&message.ask).await?;
-            store.answer_now(message).text().await
+            store.answer_now(message).get().await
         })
     }
 
     /// Does not wait: a slow publication must not delay the next alarm.
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+    fn alarm(self: &Rc<Self>) -> Outcome<()> {
         self.handle_due(true);
-        Answer::now(Ok(Done::Done)).into()
+        Outcome::Now(Ok(()))
     }
 }
 
@@ -116,9 +118,9 @@ impl Store {
     fn answer_now(self: &Rc<Self>, Message { revision, ask }: Message<Ask>) -> WrittenAnswer {
         let own = self.revision.get();
         match ask.fence() {
-            Fence::AnyRevision => {}
+            Fence::AnyRevision | Fence::Pushed => {}
             Fence::KnownRevision if revision < own => {
-                return Answer::now(Ok(Stale::Stale { revision: own })).into();
+                return Ok(Stale::Stale { revision: own }).into();
             }
             Fence::KnownRevision => self.revision.set(revision),
         }
@@ -217,14 +219,14 @@ impl Store {
     }
 
     /// Gets the registry's revision and registers this store with it.
-    async fn check_revision(&self) -> Result<(), Failure> {
+    async fn check_revision(&self) -> Result<(), CallError> {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return Ok(());
         };
         let hello = registry::messages::Hello { store };
         let registry::messages::HelloReply::Revision { revision, context_retention_days } =
             registry::client::ask(&tenant, &hello).await?;
-        self.retain(context_retention_days)?;
+        self.retain(context_retention_days).map_err(|Failure(text)| CallError::Failed(text))?;
         self.learn_revision(revision);
         Ok(())
     }
@@ -233,10 +235,13 @@ impl Store {
     fn register_later(self: &Rc<Self>) {
         let store = self.clone();
         tasks::spawn(async move {
-            for tries in 0..REGISTRATION_ATTEMPTS {
-                clock::pause(1_000 << tries).await;
-                if store.check_revision().await.is_ok() {
-                    return;
+            let mut retries = Retries::up_to(MAX_REGISTRATION_RETRIES);
+            clock::pause(REGISTRATION_PAUSE_MS).await;
+            loop {
+                match store.check_revision().await {
+                    Ok(()) => return,
+                    Err(error) if retries.allow(&error) => clock::pause(10 * retries.pause_ms()).await,
+                    Err(_) => break,
                 }
             }
             let identity = store.identity.borrow();

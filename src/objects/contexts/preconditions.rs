@@ -6,12 +6,15 @@ use super::messages::*;
 
 /// A request to a store.
 pub trait StoreRequest: Request<Object = Contexts> {
-    /// [`AnyRevision`] or [`KnownRevision`].
+    /// [`AnyRevision`], [`KnownRevision`] or [`Pushed`].
     type Fence;
 }
 
 /// The fence of requests that a store answers under any revision: they concern past events, or what a lease permits.
 pub struct AnyRevision;
+
+/// The fence of what a registry pushes: the revision is the content.
+pub struct Pushed;
 
 /// The fence of requests that a store answers unless it knows a newer revision than the sender, which then decides
 /// again with a newer snapshot.
@@ -21,6 +24,7 @@ pub struct KnownRevision;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fence {
     AnyRevision,
+    Pushed,
     KnownRevision,
 }
 
@@ -80,7 +84,7 @@ preconditions! {
     Cancel: KnownRevision, Needed;
     Query: KnownRevision, Needed;
     Retain: AnyRevision, None;
-    LearnRevision: AnyRevision, None;
+    LearnRevision: Pushed, None;
     Flush: AnyRevision, Needed;
     Sweep: AnyRevision, Needed;
 }

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::events::messages::{Events, Publish, Published};
 use crate::objects::protocol::call;
+use crate::objects::retries::Retries;
 use crate::platform::{clock, log_event, tasks};
 
 use super::{Identity, Store};
@@ -48,7 +49,7 @@ impl Store {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return false;
         };
-        let mut retries = 0;
+        let mut retries = Retries::up_to(MAX_RETRIES);
         loop {
             let Some(batch) = self.contexts.borrow().outbox.batch() else { return true };
             let Ok(bundles) = RawValue::from_string(batch.bundles) else { return false };
@@ -62,6 +63,7 @@ impl Store {
             };
             match call(&Events::of(&tenant), &publish).await {
                 Ok(Published::Published { head }) => {
+                    retries = Retries::up_to(MAX_RETRIES);
                     if let Err(error) = self.decide(|contexts| contexts.acknowledge(head)) {
                         // The rows stay and are published again after the next restart; the hub recognizes them.
                         log_event!(PublishedEventsNotDeleted, tenant = &tenant, store = store, detail = &error);
@@ -69,12 +71,11 @@ impl Store {
                 }
                 Err(error) => {
                     log_event!(EventsNotPublished, tenant = &tenant, store = store, detail = &error);
-                    if !error.allows_retry(retries, MAX_RETRIES) {
+                    if !retries.allow(&error) {
                         self.decide(|contexts| contexts.arm_soon(clock::now()));
                         return false;
                     }
-                    retries += 1;
-                    clock::pause(100 << retries).await;
+                    clock::pause(retries.pause_ms()).await;
                 }
             }
         }

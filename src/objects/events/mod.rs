@@ -20,11 +20,9 @@ mod webhooks;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use futures_util::FutureExt;
 use wasm_bindgen::JsValue;
 
-use crate::objects::protocol::Done;
-use crate::objects::shell::{Shell, WrittenAnswer, socket_object};
+use crate::objects::shell::{Outcome, Shell, WrittenAnswer, socket_object};
 use crate::platform::{Failure, clock, settings};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
@@ -97,11 +95,11 @@ impl Shell for Hub {
     fn answer(self: &Rc<Self>, ask: Ask) -> WrittenAnswer {
         let hub = self.clone();
         // Within a task, so that the tasks that it spawns begin after it.
-        WrittenAnswer::Later(async move { ask.dispatch(&hub).text().await }.boxed_local())
+        WrittenAnswer::later(async move { ask.dispatch(&hub).get().await })
     }
 
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
-        self.wake().map(|()| Done::Done).into()
+    fn alarm(self: &Rc<Self>) -> Outcome<()> {
+        Outcome::Now(self.wake())
     }
 }
 

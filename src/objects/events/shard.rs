@@ -6,12 +6,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use futures_util::FutureExt;
 use wasm_bindgen::JsValue;
 
 use crate::objects::protocol::{Done, call};
 use crate::objects::registry::snapshot;
-use crate::objects::shell::{Handle, Shell, SocketAnswer, SocketShell, WrittenAnswer, socket_object};
+use crate::objects::shell::{Handle, Outcome, Shell, SocketShell, WrittenAnswer, socket_object};
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, settings, tasks};
@@ -62,19 +61,19 @@ impl Shell for Shard {
         ask.dispatch(self)
     }
 
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+    fn alarm(self: &Rc<Self>) -> Outcome<()> {
         self.alarm_at.set(None);
         self.subscribers.close_expired(clock::now());
         self.arm();
-        Ok(Done::Done).into()
+        Outcome::Now(Ok(()))
     }
 }
 
 impl SocketShell for Shard {
     type Open = Open;
 
-    fn open_socket(self: &Rc<Self>, open: Open) -> SocketAnswer {
-        SocketAnswer::Later(self.clone().accept(open).boxed_local())
+    fn open_socket(self: &Rc<Self>, open: Open) -> Outcome<JsValue> {
+        Outcome::later(self.clone().accept(open))
     }
 
     fn slot(&self, socket: &JsValue) -> Option<u32> {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use futures_util::future::try_join_all;
 
 use crate::objects::protocol::{Address, Done, Request, call};
+use crate::objects::retries::Retries;
 use crate::objects::shell::{Answer, Handle, HandleLater};
 use crate::platform::objects::CallError;
 use crate::platform::{Failure, clock, log_event, settings, tasks};
@@ -76,7 +77,7 @@ impl Hub {
     }
 
     async fn push_to(self: Rc<Self>, number: ShardNumber) {
-        let mut failures = 0;
+        let mut retries = Retries::up_to(MAX_RETRIES);
         loop {
             let last = self.log.borrow().last();
             let Some(push) = self.shards.borrow_mut().next(number, last) else { return };
@@ -84,11 +85,11 @@ impl Hub {
             let (reply, may_retry) = match self.push(number, push).await {
                 Ok(Pushed::Reached { reached, sockets }) => (PushReply::Reached { reached, sockets }, true),
                 Ok(Pushed::Gone) => (PushReply::Gone, true),
-                Ok(Pushed::Joining) => (PushReply::Joining, failures < MAX_RETRIES),
+                Ok(Pushed::Joining) => (PushReply::Joining, retries.allow_another()),
                 Err(error) => {
                     let tenant = self.tenant.borrow();
                     log_event!(ShardNotReached, tenant = tenant.as_ref(), shard = number.get(), detail = &error);
-                    (PushReply::Joining, error.allows_retry(failures, MAX_RETRIES))
+                    (PushReply::Joining, retries.allow(&error))
                 }
             };
             if self.shards.borrow_mut().handle_reply(number, generation, reply) {
@@ -101,9 +102,9 @@ impl Hub {
                 self.arm();
                 return;
             }
-            failures = if reply == PushReply::Joining { failures + 1 } else { 0 };
-            if failures > 0 {
-                clock::pause(25 << failures).await;
+            match reply {
+                PushReply::Joining => clock::pause(retries.pause_ms()).await,
+                PushReply::Reached { .. } | PushReply::Gone => retries = Retries::up_to(MAX_RETRIES),
             }
         }
     }

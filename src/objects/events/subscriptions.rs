@@ -5,7 +5,7 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 use crate::objects::registry::snapshot;
-use crate::objects::shell::{SocketAnswer, SocketShell};
+use crate::objects::shell::{Outcome, SocketShell};
 use crate::platform::http::{Headers, answer};
 use crate::platform::{Failure, clock, tasks};
 use narthex_core::events::fanout::Placement;
@@ -30,8 +30,8 @@ impl Page {
 impl SocketShell for Hub {
     type Open = Open;
 
-    fn open_socket(self: &Rc<Self>, open: Open) -> SocketAnswer {
-        SocketAnswer::Now(Ok(self.accept(open)))
+    fn open_socket(self: &Rc<Self>, open: Open) -> Outcome<JsValue> {
+        Outcome::Now(Ok(self.accept(open)))
     }
 
     fn slot(&self, socket: &JsValue) -> Option<u32> {

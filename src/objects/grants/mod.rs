@@ -13,7 +13,7 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 use crate::objects::protocol::Done;
-use crate::objects::shell::{Answer, Handle, HandleLater, Shell, WrittenAnswer, durable_object};
+use crate::objects::shell::{Answer, Handle, HandleLater, Outcome, Shell, WrittenAnswer, durable_object};
 use crate::platform::{Failure, clock, crypto, secret_box, settings};
 use narthex_core::access::encrypted_secret::AssociatedData;
 use narthex_core::access::issuer::ACCESS_TOKEN;
@@ -60,8 +60,8 @@ impl Shell for Inner {
         ask.dispatch(self)
     }
 
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
-        self.delete_ended().map(|()| Done::Done).into()
+    fn alarm(self: &Rc<Self>) -> Outcome<()> {
+        Outcome::Now(self.delete_ended())
     }
 }
 

@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::objects::events::messages::Viewer;
-use crate::objects::protocol::{Done, Named, Request, exchange, open_socket};
+use crate::objects::protocol::{Done, Pending, Request, enclosed, open_socket, send};
 use crate::objects::registry::snapshot::{Entry, Live};
 use crate::objects::registry::target;
+use crate::objects::retries::Retries;
 use crate::platform::http::Headers;
 use crate::platform::objects::{CallError, SocketResponse};
 use crate::platform::{Failure, clock, log_event, settings};
@@ -99,12 +100,9 @@ pub struct Permit {
 }
 
 /// Sends a request to the lane of a service.
-pub async fn call<R: Request<Object = Lanes>>(
-    about: &Message<()>,
-    request: &R,
-) -> Result<LaneReply<R::Reply>, CallError> {
+pub fn call<R: Request<Object = Lanes>>(about: &Message<()>, request: &R) -> Pending<LaneReply<R::Reply>> {
     let address = Lanes::of(&about.tenant, &about.service);
-    exchange(&address, &about.with(Named(request)), request.timeout_ms()).await
+    Pending::new(send(&address, enclosed(about, request), request.timeout_ms()))
 }
 
 /// A lane, with what comes with each request.
@@ -127,14 +125,13 @@ impl Lane {
 
     /// As [`Lane::call`], with retries; a failure is only logged, because the lane recovers by itself.
     async fn notify(&self, max_retries: u32, request: &impl Request<Object = Lanes, Reply = Done>) {
-        let mut retries = 0;
+        let mut retries = Retries::up_to(max_retries);
         while let Err(error) = self.call(request).await {
             let Message { tenant, service, .. } = &self.about;
             log_event!(LaneNotNotified, tenant = tenant, service = service, detail = &error);
-            if !error.allows_retry(retries, max_retries) {
+            if !retries.allow(&error) {
                 return;
             }
-            retries += 1;
         }
     }
 }

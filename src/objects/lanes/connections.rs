@@ -15,7 +15,7 @@ use wasm_bindgen::JsValue;
 
 use crate::objects::events::messages::{Revocation, Viewer};
 use crate::objects::registry::snapshot;
-use crate::objects::shell::{SocketAnswer, SocketShell};
+use crate::objects::shell::{Outcome, SocketShell};
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use crate::platform::{Failure, clock, log, random, tasks};
@@ -121,10 +121,10 @@ impl SocketShell for Inner {
     type Open = Message<Open>;
 
     /// Opens a connection of the service.
-    fn open_socket(self: &Rc<Self>, message: Message<Open>) -> SocketAnswer {
+    fn open_socket(self: &Rc<Self>, message: Message<Open>) -> Outcome<JsValue> {
         let learned = self.learn_configuration(&message);
         let Open::Connect { viewer, headers } = message.ask;
-        SocketAnswer::Now(learned.map(|()| self.connect(viewer, &headers)))
+        Outcome::Now(learned.map(|()| self.connect(viewer, &headers)))
     }
 
     fn slot(&self, socket: &JsValue) -> Option<u32> {

@@ -22,8 +22,7 @@ use futures_channel::oneshot;
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::objects::protocol::Done;
-use crate::objects::shell::{Answer, Shell, WrittenAnswer, socket_object};
+use crate::objects::shell::{Answer, Outcome, Shell, WrittenAnswer, socket_object};
 use crate::platform::{Failure, clock, log, random, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
@@ -135,13 +134,12 @@ impl Shell for Inner {
         }
     }
 
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+    fn alarm(self: &Rc<Self>) -> Outcome<()> {
         let inner = self.clone();
-        Answer::later(async move {
+        Outcome::later(async move {
             inner.wake().await;
-            Ok(Done::Done)
+            Ok(())
         })
-        .into()
     }
 }
 

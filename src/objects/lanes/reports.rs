@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use crate::objects::contexts::client::call_store;
 use crate::objects::contexts::messages::{CallBack, CallbackReply, CallbackReport, Contexts};
-use crate::objects::protocol::with_retries;
 use crate::objects::registry::snapshot;
+use crate::objects::retries::with_retries;
 use crate::platform::{Failure, clock, log, random, tasks};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::connection::close_code::ConnectionCloseCode;

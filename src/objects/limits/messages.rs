@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objects::protocol::{Address, Done, Named, Object, Request, exchange, requests};
-use crate::platform::objects::{CALL_TIMEOUT_MS, CallError, Kind};
+use crate::objects::protocol::{Address, Done, Object, Pending, Request, enclosed, requests, send};
+use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::time::Timestamp;
 use narthex_core::limits::concurrency::LimitPermitNumber;
@@ -32,13 +32,14 @@ pub struct Message<A> {
 }
 
 /// Calls the object of a limit. `configured_at` is the time of the rule.
-pub async fn call<R: Request<Object = Limits>>(
+pub fn call<R: Request<Object = Limits>>(
     address: &Address<Limits>,
     rule: QuotaRule,
     configured_at: Timestamp,
     request: &R,
-) -> Result<R::Reply, CallError> {
-    exchange(address, &Message { rule, configured_at, ask: Named(request) }, request.timeout_ms()).await
+) -> Pending<R::Reply> {
+    let envelope = Message { rule, configured_at, ask: () };
+    Pending::new(send(address, enclosed(&envelope, request), request.timeout_ms()))
 }
 
 requests! {
@@ -112,10 +113,9 @@ pub struct Release {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::{Acquire, Ask, Message};
-    use crate::objects::protocol::Named;
+    use super::{Acquire, Ask, Message, enclosed};
     use crate::objects::wire_tests::assert_pinned;
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         let sent = json!({"rule": {"quota": 100, "window_ms": 60000}, "configured_at": 3, "ask": "acquire"});
         let Message { rule, configured_at, ask } = serde_json::from_value(sent.clone()).unwrap();
         assert!(matches!(ask, Ask::Acquire));
-        let again = Message { rule, configured_at, ask: Named(&Acquire) };
-        assert_eq!(serde_json::to_value(again).unwrap(), sent);
+        let again = enclosed(&Message { rule, configured_at, ask: () }, &Acquire).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&again).unwrap(), sent);
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 
 use crate::objects::protocol::Done;
-use crate::objects::shell::{Answer, Handle, HandleLater, Shell, WrittenAnswer, durable_object};
+use crate::objects::shell::{Answer, Handle, HandleLater, Outcome, Shell, WrittenAnswer, durable_object};
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks};
@@ -100,8 +100,8 @@ impl Shell for Inner {
         ask.dispatch(self)
     }
 
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
-        self.delete_idle().map(|()| Done::Done).into()
+    fn alarm(self: &Rc<Self>) -> Outcome<()> {
+        Outcome::Now(self.delete_idle())
     }
 }
 

@@ -51,10 +51,10 @@ impl Registry {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message<A> {
     pub tenant: TenantId,
-    pub ask: A,
     /// The actor of a write, if there is one.
     #[serde(default)]
     pub by: Actor,
+    pub ask: A,
 }
 
 requests! {
@@ -346,7 +346,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Ask, Message, ReadSize};
-    use crate::objects::protocol::Named;
+    use crate::objects::protocol::enclosed;
     use crate::objects::wire_tests::assert_pinned;
     use narthex_core::access::audit::Actor;
     use narthex_core::base::tenant_id::TenantId;
@@ -359,8 +359,8 @@ mod tests {
     #[test]
     fn other_versions_read_what_a_request_is_sent_with() {
         let by = Actor { actor: "key:ci".into(), name: Some("CI".into()), ..Actor::default() };
-        let message = Message { tenant: TenantId::first(), ask: Named(&ReadSize), by: by.clone() };
-        let sent: Value = serde_json::to_value(&message).unwrap();
+        let envelope = Message { tenant: TenantId::first(), by: by.clone(), ask: () };
+        let sent: Value = serde_json::from_str(&enclosed(&envelope, &ReadSize).unwrap()).unwrap();
         let form = json!({
             "tenant": "default",
             "ask": "room",

@@ -33,8 +33,7 @@ use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 
-use crate::objects::protocol::Done;
-use crate::objects::shell::{Answer, Shell, WrittenAnswer, durable_object};
+use crate::objects::shell::{Outcome, Shell, WrittenAnswer, durable_object};
 use crate::platform::{Failure, clock, settings};
 use narthex_core::access::repeat_suppressor::RepeatSuppressor;
 use narthex_core::base::exact_json::with_texts;
@@ -98,14 +97,13 @@ impl Shell for Inner {
         ask.dispatch(Received { inner: self.clone(), tenant, by })
     }
 
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+    fn alarm(self: &Rc<Self>) -> Outcome<()> {
         let inner = self.clone();
-        let done = Answer::later(async move {
+        Outcome::later(async move {
             inner.publish_events().await;
             inner.continue_revocations().await;
-            Ok(Done::Done)
-        });
-        done.into()
+            Ok(())
+        })
     }
 }
 

@@ -4,9 +4,10 @@ use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
 use crate::objects::contexts::client::push;
-use crate::objects::contexts::messages::{Contexts, LearnRevision};
+use crate::objects::contexts::messages::Contexts;
 use crate::objects::events::messages::{Events, Publish, Published};
 use crate::objects::protocol::call;
+use crate::objects::retries::Retries;
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 
@@ -21,13 +22,12 @@ impl Inner {
         let pushes = stores.iter().map(|store| {
             let (address, tenant) = (Contexts::of(&tenant, *store), &tenant);
             async move {
-                let mut done = 0;
-                while let Err(error) = push(&address, revision, &LearnRevision).await {
+                let mut retries = Retries::up_to(1);
+                while let Err(error) = push(&address, revision).await {
                     log_event!(RevisionNotPushed, tenant = tenant, store = *store, detail = &error);
-                    if !error.allows_retry(done, 1) {
+                    if !retries.allow(&error) {
                         return;
                     }
-                    done += 1;
                 }
             }
         });

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
 use crate::objects::protocol::Done;
-use crate::objects::shell::{Handle, Shell, WrittenAnswer, durable_object};
+use crate::objects::shell::{Handle, Outcome, Shell, WrittenAnswer, durable_object};
 use crate::platform::objects::{self, Kind};
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks, zones};
@@ -62,9 +62,9 @@ impl Shell for Inner {
         ask.dispatch(&**self)
     }
 
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
+    fn alarm(self: &Rc<Self>) -> Outcome<()> {
         self.alarm_at.set(None);
-        self.settle().map(|()| Done::Done).into()
+        Outcome::Now(self.settle())
     }
 }
 

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::protocol::{self, Address, Done, Named, Object, requests};
+use crate::objects::protocol::{self, Address, Done, Object, Pending, enclosed, requests, send};
 use crate::objects::reply::{Reply, Variants};
-use crate::platform::objects::{CALL_TIMEOUT_MS, CallError, Kind};
+use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::service_id::ServiceId;
@@ -37,13 +37,13 @@ pub struct Message<A> {
 }
 
 /// Calls a session on behalf of a principal.
-pub async fn call<R: protocol::Request<Object = Sessions>>(
+pub fn call<R: protocol::Request<Object = Sessions>>(
     object: &ObjectName,
     principal: &PrincipalId,
     request: &R,
-) -> Result<R::Reply, CallError> {
-    let message = Message { principal: principal.clone(), ask: Named(request) };
-    protocol::exchange(&Sessions::at(object), &message, request.timeout_ms()).await
+) -> Pending<R::Reply> {
+    let envelope = Message { principal: principal.clone(), ask: () };
+    Pending::new(send(&Sessions::at(object), enclosed(&envelope, request), request.timeout_ms()))
 }
 
 requests! {
@@ -290,7 +290,6 @@ pub enum Ended {
 mod tests {
     use super::*;
     use crate::objects::wire_tests::assert_pinned;
-    use narthex_core::base::json_writer::written;
 
     #[test]
     fn other_versions_read_the_messages() {
@@ -300,8 +299,8 @@ mod tests {
     #[test]
     fn a_message_names_its_caller() {
         let text = r#"{"principal":"key:k1","ask":"use"}"#;
-        let message = Message { principal: PrincipalId::of_key("k1"), ask: Named(&Use) };
-        assert_eq!(written(&message).unwrap(), text);
+        let envelope = Message { principal: PrincipalId::of_key("k1"), ask: () };
+        assert_eq!(enclosed(&envelope, &Use).unwrap(), text);
         assert!(matches!(serde_json::from_str::<Message<Ask>>(text).unwrap().ask, Ask::Use));
     }
 }

@@ -11,9 +11,8 @@ use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 
-use crate::objects::protocol::Done;
 use crate::objects::reply::Reply;
-use crate::objects::shell::{Shell, WrittenAnswer, durable_object};
+use crate::objects::shell::{Outcome, Shell, WrittenAnswer, durable_object};
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock};
@@ -49,8 +48,8 @@ impl Shell for Inner {
         ask.dispatch(Caller { inner: self, principal: &principal })
     }
 
-    fn alarm(self: &Rc<Self>) -> WrittenAnswer {
-        self.wake().map(|()| Done::Done).into()
+    fn alarm(self: &Rc<Self>) -> Outcome<()> {
+        Outcome::Now(self.wake())
     }
 }
 

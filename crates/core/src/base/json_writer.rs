@@ -10,9 +10,40 @@ const LARGE: usize = 64 * 1024;
 /// How many bytes may follow a large part without another copy of it.
 const ROOM: usize = 4 * 1024;
 
-struct Buffer(Vec<u8>);
+/// A JSON text that is written piece by piece.
+pub struct JsonText(Vec<u8>);
 
-impl Write for Buffer {
+impl Default for JsonText {
+    fn default() -> Self {
+        Self(Vec::with_capacity(256))
+    }
+}
+
+impl JsonText {
+    pub fn push_value<T: Serialize>(&mut self, value: &T) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(self, value)
+    }
+
+    /// Appends text as it is.
+    pub fn push(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    /// Removes this text from the end; returns false if it is not there.
+    pub fn strip_suffix(&mut self, suffix: &str) -> bool {
+        let stripped = self.0.strip_suffix(suffix.as_bytes()).map(<[u8]>::len);
+        if let Some(length) = stripped {
+            self.0.truncate(length);
+        }
+        stripped.is_some()
+    }
+
+    pub fn finish(self) -> Result<String, serde_json::Error> {
+        String::from_utf8(self.0).map_err(serde_json::Error::custom)
+    }
+}
+
+impl Write for JsonText {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
         if part.len() >= LARGE {
             self.0.reserve_exact(part.len() + ROOM);
@@ -28,9 +59,9 @@ impl Write for Buffer {
 
 /// Like `serde_json::to_string`, but without a buffer of twice the size of a large part.
 pub fn written<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
-    let mut text = Buffer(Vec::with_capacity(256));
-    serde_json::to_writer(&mut text, value)?;
-    String::from_utf8(text.0).map_err(serde_json::Error::custom)
+    let mut text = JsonText::default();
+    text.push_value(value)?;
+    text.finish()
 }
 
 #[cfg(test)]
