@@ -16,8 +16,8 @@ use narthex_core::base::time::Timestamp;
 
 /// The key set of the gateway's own authorization server.
 pub const OWN: &str = "own";
-/// How long a server may take, in milliseconds.
-const FETCH_TIMEOUT_MS: u64 = READ_KEYS_TIMEOUT_MS;
+/// How long the server of an issuer or a client may take to send its key set, in milliseconds.
+const FETCH_TIMEOUT_MS: u64 = 5_000;
 /// The interval at which a request checks whether another's fetch has finished, in milliseconds.
 const POLL_INTERVAL_MS: u64 = 20;
 
@@ -118,7 +118,7 @@ async fn any_verifies(token: &Token<'_>, keys: Vec<Jwk>) -> bool {
 async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
     // If the document was replaced in the meantime, its present URL is fetched.
     let (url, written) = with_entry(owner, url, |entry| {
-        entry.keys.begin_fetch(now.plus_ms(FETCH_TIMEOUT_MS + 1_000));
+        entry.keys.begin_fetch(now.plus_ms(FETCH_TIMEOUT_MS.max(READ_KEYS_TIMEOUT_MS) + 1_000));
         (entry.url.clone(), entry.written)
     });
     let fetched = if url == OWN { own().await } else { published(&url).await };

@@ -191,7 +191,8 @@ pub async fn sweep() -> Result<(), Failure> {
 async fn close(tenant: &TenantId) -> Result<(), Failure> {
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
     // The deletion of a tenant is never refused.
-    registry::client::ask_as(tenant, &by, &Close).await?;
+    let Reply(closed) = registry::client::ask_as(tenant, &by, &Close).await?;
+    closed.map_err(|refusal| Failure(format!("the registry refused: {refusal:?}")))?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::auth;
 use crate::objects::protocol::Request;
 use crate::objects::registry::client::ask_as;
-use crate::objects::registry::messages::{RecordClientUse, RecordKeyUse, Registry, RejectedCredentials};
+use crate::objects::registry::messages::{RecordClientUse, RecordKeyUse, Registries, RejectedCredentials};
 use crate::platform::{clock, log_event, tasks};
 use narthex_core::access::api_key;
 use narthex_core::access::audit::Actor;
@@ -38,7 +38,7 @@ thread_local! {
     static REFUSED: RefCell<RepeatSuppressor> = const { RefCell::new(RepeatSuppressor::new(REFUSALS_MS, MAX_REFUSALS)) };
 }
 
-fn report<R: Request<Object = Registry> + 'static>(tenant: TenantId, by: Actor, request: R) {
+fn report<R: Request<Object = Registries> + 'static>(tenant: TenantId, by: Actor, request: R) {
     tasks::keep_running(async move {
         if let Err(failure) = ask_as(&tenant, &by, &request).await {
             log_event!(CredentialUseNotRecorded, tenant = &tenant, detail = &failure);

@@ -2,7 +2,7 @@
 
 use crate::objects::protocol::Request;
 use crate::objects::registry::client::ask_as;
-use crate::objects::registry::messages::{Refusal, Registry, WriteRefusal};
+use crate::objects::registry::messages::{Refusal, Registries, WriteRefusal};
 use crate::objects::reply::Reply;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::problem::{Code, Problem};
@@ -16,14 +16,14 @@ pub fn service_id(caller: &Caller, id: &str) -> Result<ServiceId, Problem> {
 }
 
 /// Asks the registry of the caller's tenant.
-pub async fn ask_registry<R: Request<Object = Registry>>(caller: &Caller, request: &R) -> Result<R::Reply, Problem> {
+pub async fn ask_registry<R: Request<Object = Registries>>(caller: &Caller, request: &R) -> Result<R::Reply, Problem> {
     ask_as(&caller.principal.tenant, &caller.by, request).await.map_err(internal)
 }
 
 /// Writes in the registry of the caller's tenant. `what` is what the request refers to.
 pub async fn write<R, T>(caller: &Caller, request: &R, what: &str) -> Result<T, Problem>
 where
-    R: Request<Object = Registry, Reply = Reply<T, WriteRefusal>>,
+    R: Request<Object = Registries, Reply = Reply<T, WriteRefusal>>,
 {
     let Reply(outcome) = ask_registry(caller, request).await?;
     outcome.map_err(|reason| refusal(reason, what))

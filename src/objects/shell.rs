@@ -76,7 +76,7 @@ impl<T: IntoJs + 'static> Outcome<T> {
 }
 
 /// An outcome as the platform gets it.
-trait IntoJs {
+pub trait IntoJs {
     fn into_js(self) -> JsValue;
 }
 

@@ -1,4 +1,4 @@
-//! Calling Durable Objects: typed messages as JSON, one reply, always with a time-out.
+//! Calls of Durable Objects, with a message and its reply as text, and messages to the queues.
 
 use serde::Serialize;
 use wasm_bindgen::prelude::*;

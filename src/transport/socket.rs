@@ -43,7 +43,7 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
         if now >= admission.expires_at {
             return CallResult::TimedOut { deadline: true };
         }
-        match client::hand(tenant, entry, &delivery, &work).await {
+        match client::dispatch(tenant, entry, &delivery, &work).await {
             Ok(true) => return CallResult::Accepted,
             Ok(false) if now >= until => return CallResult::Refused,
             Ok(false) => retries = Retries::up_to(MAX_RETRIES),

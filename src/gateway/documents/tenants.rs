@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::objects::protocol::{Done, Request};
 use crate::objects::registry::client::ask_as;
 use crate::objects::registry::messages::{
-    Close, DocumentKind, Establish, EstablishReply, Holdings, ListHoldings, NewKey, Refusal, Registry, StoredDocument,
-    WriteRefusal,
+    Close, DocumentKind, Establish, EstablishReply, Holdings, ListHoldings, NewKey, Refusal, Registries,
+    StoredDocument, WriteRefusal,
 };
 use crate::objects::reply::Reply;
 use crate::platform::{clock, random};
@@ -44,7 +44,7 @@ pub struct View<'a> {
 }
 
 /// Asks the registry of a tenant that is not the caller's.
-async fn ask<R: Request<Object = Registry>>(
+async fn ask<R: Request<Object = Registries>>(
     caller: &Caller,
     tenant: &TenantId,
     request: &R,

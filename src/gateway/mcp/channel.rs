@@ -102,7 +102,7 @@ impl Channel {
 impl Session {
     /// Begins a call that is answered with a stream, whose messages the session stores.
     pub async fn begin_call(&self, info: CallInfo, stream: Stream) -> Result<Channel, Problem> {
-        let Begun::Begun { call } = self.ask(&BeginCall(info)).await?.map_err(ended)?;
+        let Begun::Begun { call } = self.ask(&BeginCall(info)).await?.map_err(|Gone::Gone| ended())?;
         let channel = Channel::resumable(stream, self.clone(), call, 1);
         if self.opener.version == "2025-11-25" {
             // Earlier revisions do not allow an event without a message.

@@ -3,6 +3,7 @@
 //!
 //! A session id names its object under a signature for one principal at one endpoint, so a forged id costs no look-up.
 
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::objects::protocol;
@@ -39,7 +40,7 @@ impl Session {
     }
 
     /// Calls the session, which may have ended in the meantime.
-    pub async fn ask<T>(
+    pub async fn ask<T: DeserializeOwned>(
         &self,
         request: &impl protocol::Request<Object = Sessions, Reply = Reply<T, Gone>>,
     ) -> Result<Result<T, Gone>, Problem> {
@@ -48,19 +49,19 @@ impl Session {
     }
 
     pub async fn set_level(&self, level: &str) -> Result<(), Problem> {
-        self.ask(&SetLevel { level: level.into() }).await?.map(drop).map_err(ended)
+        self.ask(&SetLevel { level: level.into() }).await?.map(drop).map_err(|Gone::Gone| ended())
     }
 
     /// Subscribes to a resource, or ends the subscription.
     pub async fn set_watched(&self, uri: String, on: bool) -> Result<(), Error> {
-        match self.ask(&SetWatched { uri, on }).await?.map_err(ended)? {
+        match self.ask(&SetWatched { uri, on }).await?.map_err(|Gone::Gone| ended())? {
             Watching::Done => Ok(()),
             Watching::Full => Err(Error::Params("A session may subscribe to at most 50 resources.".into())),
         }
     }
 }
 
-pub fn ended(_: Gone) -> Problem {
+pub fn ended() -> Problem {
     Problem::new(Code::NotFound, "The session is unknown or has ended. Open another with initialize.")
 }
 

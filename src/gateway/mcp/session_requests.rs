@@ -75,10 +75,10 @@ pub async fn open(
 pub async fn find(call: &Call, caller: &Caller, scope: EndpointScope<'_>) -> Result<Option<Session>, Problem> {
     let Some(id) = call.request.header(HEADER) else { return Ok(None) };
     let name = page_cursor::read(&caller.snapshot.cursor_key, id, &id_binding(caller, scope));
-    let name = name.ok_or(Gone::Gone).map_err(ended)?;
+    let name = name.ok_or_else(ended)?;
     let object = Sessions::object(&caller.principal.tenant, &name);
     let Reply(used) = sessions::call(&object, &caller.principal.principal, &Use).await.map_err(internal)?;
-    let Used::Used { opener, level } = used.map_err(ended)?;
+    let Used::Used { opener, level } = used.map_err(|Gone::Gone| ended())?;
     Ok(Some(Session { object, opener, level }))
 }
 

@@ -3,7 +3,7 @@
 
 use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::objects::contexts::messages::Get;
-use crate::objects::sessions::messages::{Listen, Listening};
+use crate::objects::sessions::messages::{Gone, Listen, Listening};
 use crate::platform::streams::Stream;
 use crate::platform::tasks::keep_running;
 use narthex_core::base::id::ContextId;
@@ -102,7 +102,7 @@ pub async fn open_get_stream(
 ) -> Result<Answer, Error> {
     let last_event = call.request.header("last-event-id").and_then(|text| text.trim().strip_prefix(GET_EVENT_PREFIX));
     let after = last_event.and_then(Sequence::parse);
-    let Listening::Listening { number } = session.ask(&Listen).await?.map_err(ended)?;
+    let Listening::Listening { number } = session.ask(&Listen).await?.map_err(|Gone::Gone| ended())?;
     let topics = Topics { tools: true, tasks: Vec::new(), after };
     let reader = Reader::Session(session, number);
     let (hub, mut notifications) = NotificationStream::open(call, caller, scope, reader, topics).await?;

@@ -13,7 +13,7 @@ use super::{Identity, Store};
 
 /// Events are collected for this long and sent together, so that they become one row in the hub.
 const GATHER_MS: u64 = 40;
-/// How often an unreachable hub is tried again before the alarm takes over.
+/// How many times an unreachable hub is tried again before the alarm takes over.
 const MAX_RETRIES: u32 = 4;
 
 impl Store {

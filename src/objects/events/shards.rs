@@ -19,7 +19,7 @@ use super::messages::shards::{
 };
 use super::messages::{Revoke, RevokeDependents};
 
-/// How often an unreachable shard is tried again before the alarm takes over.
+/// How many times an unreachable shard is tried again before the alarm takes over.
 const MAX_RETRIES: u32 = 4;
 
 impl Handle<JoinShard> for &Rc<Hub> {

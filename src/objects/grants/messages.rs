@@ -13,7 +13,7 @@ use narthex_core::base::canonical::digest;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 
-/// How long the reading of the signing keys may take, in milliseconds. It is also the limit for other key sets.
+/// How long the reading of the public signing keys may take, in milliseconds. Requests wait for it.
 pub const READ_KEYS_TIMEOUT_MS: u64 = 5_000;
 
 pub struct Grants;
@@ -90,7 +90,6 @@ pub struct RefreshGrant {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum TokenUse {
     #[serde(rename = "taken")]
     Token(TokenOutcome),
@@ -116,7 +115,6 @@ pub struct ReadGrant {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum FoundGrant {
     #[serde(rename = "read")]
     Grant(Option<Box<ActiveGrant>>),
@@ -142,7 +140,6 @@ pub struct CheckToken {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum CheckedToken {
     /// The access of the grant, and when it ends; `None` if the token would not be accepted.
     #[serde(rename = "looked")]
@@ -170,7 +167,6 @@ pub struct UseOnce {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum FirstUse {
     /// Whether the name was free.
     #[serde(rename = "ended")]
@@ -178,7 +174,7 @@ pub enum FirstUse {
 }
 
 /// Reads the public signing keys.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct ReadKeys;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -201,7 +197,6 @@ pub struct Sign {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum Signed {
     #[serde(rename = "signed")]
     Token(String),
@@ -228,7 +223,6 @@ pub struct Find {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum Listed {
     #[serde(rename = "listed")]
     Entries(Vec<GrantEntry>),

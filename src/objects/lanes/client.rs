@@ -34,7 +34,7 @@ use super::messages::{
     Open, PermitReply, Probe, ProbeReply, ProbeReport, Release, Renew, ReportCalls, Withdraw,
 };
 
-/// Repetitions of a message that may be repeated safely.
+/// How many times a message is retried that is safe to repeat.
 const MAX_RETRIES: u32 = 1;
 
 /// Whether a call to this service needs [`acquire`] first: it has a concurrency limit, it connects by itself, or its
@@ -213,7 +213,12 @@ pub async fn heartbeat(
 }
 
 /// Dispatches work to a connection of a service that connects; returns false if none has capacity. Safe to repeat.
-pub async fn hand(tenant: &TenantId, entry: &Entry, delivery: &Delivery, work: &RawValue) -> Result<bool, CallError> {
+pub async fn dispatch(
+    tenant: &TenantId,
+    entry: &Entry,
+    delivery: &Delivery,
+    work: &RawValue,
+) -> Result<bool, CallError> {
     let dispatch = Dispatch { delivery: delivery.clone(), work: work.to_owned() };
     let DispatchReply::Dispatched(dispatched) = Lane::of(tenant, entry).call(&dispatch).await?;
     Ok(dispatched)

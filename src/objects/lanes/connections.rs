@@ -202,7 +202,7 @@ impl Inner {
     }
 
     /// Handles a message of a connection.
-    pub(super) fn handle_frame(self: &Rc<Self>, slot: u32, text: Option<&str>) {
+    fn handle_frame(self: &Rc<Self>, slot: u32, text: Option<&str>) {
         if !self.connections.by_slot.borrow().contains_key(&slot) {
             return;
         }

@@ -31,17 +31,19 @@ pub use super::replies::{
 
 /// How long a write may take, in milliseconds: it waits until every store has been informed.
 const WRITE_TIMEOUT_MS: u64 = 15_000;
+/// How long a read for a request to the API may take, in milliseconds.
+const API_READ_TIMEOUT_MS: u64 = 15_000;
 /// How long the report of a lane may take, in milliseconds. Requests may be waiting for it.
 const STATUS_TIMEOUT_MS: u64 = 2_000;
 
 /// The class of the registries.
-pub struct Registry;
+pub struct Registries;
 
-impl Object for Registry {
+impl Object for Registries {
     const KIND: Kind = Kind::Registry;
 }
 
-impl Registry {
+impl Registries {
     pub(super) fn of(tenant: &TenantId) -> Address<Self> {
         Address::new(tenant.object())
     }
@@ -58,7 +60,7 @@ pub struct Message<A> {
 }
 
 requests! {
-    pub enum Ask of Registry {
+    pub enum Ask of Registries {
         "hello": Hello => HelloReply, HandleLater, |_| CALL_TIMEOUT_MS;
         "snapshot": ReadSnapshot => SnapshotReply, HandleLater, |_| CALL_TIMEOUT_MS;
         "put_service": PutService => Reply<ServiceReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
@@ -78,15 +80,15 @@ requests! {
         "used": RecordKeyUse => Done, HandleLater, |_| CALL_TIMEOUT_MS;
         "used_client": RecordClientUse => Done, HandleLater, |_| CALL_TIMEOUT_MS;
         "documents": ReadDocuments => Documents, HandleLater, |_| CALL_TIMEOUT_MS;
-        "audit": AuditQuery => AuditEntries, HandleLater, |_| CALL_TIMEOUT_MS;
+        "audit": AuditQuery => AuditEntries, HandleLater, |_| API_READ_TIMEOUT_MS;
         "refused": RejectedCredentials => Done, HandleLater, |_| CALL_TIMEOUT_MS;
         "establish": Establish => Reply<EstablishReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
         "measured": ReportStatus => StatusReply, HandleLater, |_| STATUS_TIMEOUT_MS;
     }
     units {
-        "last_used": ReadLastUsed => LastUsed, HandleLater, |_| CALL_TIMEOUT_MS;
-        "room": ReadSize => SizeReply, HandleLater, |_| CALL_TIMEOUT_MS;
-        "holdings": ListHoldings => Holdings, HandleLater, |_| CALL_TIMEOUT_MS;
+        "last_used": ReadLastUsed => LastUsed, HandleLater, |_| API_READ_TIMEOUT_MS;
+        "room": ReadSize => SizeReply, HandleLater, |_| API_READ_TIMEOUT_MS;
+        "holdings": ListHoldings => Holdings, HandleLater, |_| API_READ_TIMEOUT_MS;
         "close": Close => Reply<Done, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
         "sweep": Sweep => Done, HandleLater, |_| CALL_TIMEOUT_MS;
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::platform::{Failure, clock, settings};
+use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::access::audit::{Actor, AuditOutcome, changes};
 use narthex_core::access::oauth::client::SELF_REGISTERED;
 use narthex_core::access::oauth::registrations::{Lifetimes, MAX_REGISTRATIONS, displaced};
@@ -92,7 +92,12 @@ impl Inner {
                 Ok(()) => any = true,
                 Err(WriteError::Failure(failure)) => return Err(failure),
                 // It was deleted in the meantime.
-                Err(WriteError::Refused(_)) => {}
+                Err(WriteError::Refused(WriteRefusal::Absent)) => {}
+                // Not expected: no document depends on a client, and a deletion exceeds no limit.
+                Err(WriteError::Refused(refusal)) => {
+                    let detail = format!("{}: {refusal:?}", object(DocumentKind::Client, &registration.id));
+                    log_event!(RegistrationsNotDeleted, tenant = &self.tenant(), detail = &detail);
+                }
             }
         }
         if any {

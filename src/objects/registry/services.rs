@@ -27,7 +27,7 @@ use super::writes::WriteError;
 use super::{Inner, as_value, check_precondition};
 
 /// A document to store in place of the known one.
-struct Write<'a> {
+struct ServiceWrite<'a> {
     id: &'a ServiceId,
     document: &'a str,
     fresh: NewSecrets,
@@ -102,7 +102,7 @@ impl Inner {
         let PutService { id, document, condition, rules } = request;
         let known: Option<StoredService> = self.tables.get(SERVICE, id.as_str())?;
         check_precondition(known.as_ref().map(|known| known.version), condition)?;
-        let write = Write { id, document, fresh, known, keeps: false };
+        let write = ServiceWrite { id, document, fresh, known, keeps: false };
         self.store_service(by, write, rules)
     }
 
@@ -121,13 +121,18 @@ impl Inner {
         let removes_credentials = named.iter().any(|member| member.name == "credentials" && member.value == "null");
         let view = known.service.view(&self.measured_of(id), known.created_at, known.updated_at);
         let document = merged(&serde_json::to_string(&view)?, patch);
-        let write = Write { id, document: &document, fresh, known: Some(known), keeps: !removes_credentials };
+        let write = ServiceWrite { id, document: &document, fresh, known: Some(known), keeps: !removes_credentials };
         self.store_service(by, write, rules)
     }
 
-    fn store_service(&self, by: &Actor, write: Write<'_>, rules: &WriteRules) -> Result<WrittenService, WriteError> {
+    fn store_service(
+        &self,
+        by: &Actor,
+        write: ServiceWrite<'_>,
+        rules: &WriteRules,
+    ) -> Result<WrittenService, WriteError> {
         let registration = self.read_service(&write, rules).map_err(WriteRefusal::Faults)?;
-        let Write { id, fresh, known, keeps, .. } = write;
+        let ServiceWrite { id, fresh, known, keeps, .. } = write;
         // The gateway generates a secret only for a new service.
         let made = known.is_none() && registration.signing_secret.is_none();
         let (registered, plain) = registered(known.as_ref(), registration, fresh, keeps);
@@ -157,7 +162,7 @@ impl Inner {
     }
 
     /// Validates a service's document; returns all faults.
-    fn read_service(&self, write: &Write<'_>, rules: &WriteRules) -> Result<Registration, Vec<Fault>> {
+    fn read_service(&self, write: &ServiceWrite<'_>, rules: &WriteRules) -> Result<Registration, Vec<Fault>> {
         let known = write.known.as_ref();
         let text = check(write.document.as_bytes(), MAX_DEPTH).map_err(|invalid| vec![invalid.fault()])?;
         let own_hosts = rules.own_hosts();

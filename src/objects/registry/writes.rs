@@ -94,7 +94,7 @@ impl HandleLater<Close> for Received {
 }
 
 impl Inner {
-    /// Informs others of a write.
+    /// Replies to a write once others have been informed of it.
     async fn conclude<T: Written>(
         self: &Rc<Self>,
         outcome: Result<T, WriteError>,
@@ -104,8 +104,13 @@ impl Inner {
             Err(WriteError::Refused(refusal)) => return Ok(refusal.into()),
             Err(WriteError::Failure(failure)) => return Err(failure),
         };
-        match written.effect() {
-            Effect::None => return Ok(Reply::ok(written)),
+        self.inform(written.effect()).await;
+        Ok(Reply::ok(written))
+    }
+
+    async fn inform(self: &Rc<Self>, effect: Effect<'_>) {
+        match effect {
+            Effect::None => return,
             Effect::Stores => self.push().await,
             Effect::StoresAndLane(service) => {
                 join(self.push(), self.configure_lane(service)).await;
@@ -113,7 +118,6 @@ impl Inner {
         }
         let inner = self.clone();
         tasks::spawn(async move { inner.publish_events().await });
-        Ok(Reply::ok(written))
     }
 }
 

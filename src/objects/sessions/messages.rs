@@ -84,7 +84,7 @@ impl Variants for Gone {
 pub struct Open(pub Opener);
 
 /// Reads the session before a request is handled.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Use;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -190,7 +190,7 @@ pub enum Found {
 }
 
 /// Opens another stream by GET.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Listen;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -273,7 +273,7 @@ pub enum Watching {
     Full,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct End;
 
 #[derive(Debug, Serialize, Deserialize)]
