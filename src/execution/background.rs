@@ -190,7 +190,6 @@ pub async fn sweep() -> Result<(), Failure> {
 /// Ends a deleted tenant, in case that failed at its deletion.
 async fn close(tenant: &TenantId) -> Result<(), Failure> {
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
-    // The deletion of a tenant is never refused.
     let Reply(closed) = registry::client::ask_as(tenant, &by, &Close).await?;
     closed.map_err(|refusal| Failure(format!("the registry refused: {refusal:?}")))?;
     Ok(())

@@ -347,15 +347,16 @@ pub struct NewKey {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Ask, Message, ReadSize};
+    use super::{Ask, Message, ReadSize, WriteRefusal};
     use crate::objects::protocol::enclosed;
-    use crate::objects::wire_tests::assert_pinned;
+    use crate::objects::wire_tests::{assert_pinned, assert_refusals_pinned};
     use narthex_core::access::audit::Actor;
     use narthex_core::base::tenant_id::TenantId;
 
     #[test]
     fn other_versions_read_the_messages() {
         assert_pinned::<Ask>(include_str!("wire.json"));
+        assert_refusals_pinned::<WriteRefusal>(include_str!("wire.json"));
     }
 
     #[test]

@@ -289,11 +289,12 @@ pub enum Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::wire_tests::assert_pinned;
+    use crate::objects::wire_tests::{assert_pinned, assert_refusals_pinned};
 
     #[test]
     fn other_versions_read_the_messages() {
         assert_pinned::<Ask>(include_str!("wire.json"));
+        assert_refusals_pinned::<Gone>(include_str!("wire.json"));
     }
 
     #[test]
