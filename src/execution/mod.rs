@@ -47,8 +47,8 @@ pub use waiting_client::{WaitOutcome, WaitingClient};
 /// The path where services call back.
 pub const CALLBACK_PATH: &str = "/v1/callbacks/";
 
-/// A wait for an object goes on after a failed call, with a pause that is doubled up to this many times: the object may
-/// be overloaded.
+/// Work that waits for an object asks again after a failed call. Its pause doubles up to this many times, because the
+/// object may be overloaded.
 const MAX_DOUBLINGS: u32 = 5;
 
 /// A context that has ended.

@@ -85,7 +85,7 @@ pub(super) fn enclosed(envelope: &impl Serialize, request: &dyn WriteRequest) ->
 
 /// Calls an object whose messages are bare requests.
 pub fn call<R: Request>(address: &Address<R::Object>, request: &R) -> Pending<R::Reply> {
-    Pending::new(send(address, bare(request), request.timeout_ms()))
+    Pending::new(R::NAME, send(address, bare(request), request.timeout_ms()))
 }
 
 /// Sends a message to an object.
@@ -112,16 +112,18 @@ async fn exchange(
 /// A reply as text, to be awaited.
 pub(super) type PendingText = LocalBoxFuture<'static, Result<String, CallError>>;
 
-/// The reply to a call, to be awaited. Only the reading of the reply depends on its type, which keeps the program small.
+/// The reply to a call, to be awaited. Only reading it depends on its type, which keeps the program small.
 #[must_use]
 pub struct Pending<T> {
+    /// The name of the request.
+    request: &'static str,
     text: PendingText,
     reply: PhantomData<fn() -> T>,
 }
 
 impl<T> Pending<T> {
-    pub(super) fn new(text: PendingText) -> Self {
-        Self { text, reply: PhantomData }
+    pub(super) fn new(request: &'static str, text: PendingText) -> Self {
+        Self { request, text, reply: PhantomData }
     }
 }
 
@@ -129,13 +131,14 @@ impl<T: ReadReply> Future for Pending<T> {
     type Output = Result<T, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.text.as_mut().poll(context).map(|text| read_reply(&text?))
+        let request = self.request;
+        self.text.as_mut().poll(context).map(|text| read_reply(request, &text?))
     }
 }
 
-/// Reads a reply.
-pub(super) fn read_reply<T: ReadReply>(text: &str) -> Result<T, CallError> {
-    T::read(text).map_err(|error| CallError::Malformed(error.to_string()))
+/// Reads the reply to a request.
+pub(super) fn read_reply<T: ReadReply>(request: &'static str, text: &str) -> Result<T, CallError> {
+    T::read(text).map_err(|error| CallError::Malformed { request, detail: error.to_string() })
 }
 
 /// Opens a WebSocket at an object.

@@ -5,8 +5,8 @@ use std::future::Future;
 use crate::platform::clock;
 use crate::platform::objects::CallError;
 
-/// The pause before a request is repeated that the platform has repeated itself, in milliseconds: the object is starting
-/// or moving.
+/// The pause before a request is repeated that the platform has repeated itself, in milliseconds. The object is
+/// starting or moving.
 const RETRYABLE_PAUSE_MS: u64 = 1_000;
 
 /// The repetitions of a call that has no effect when repeated.
@@ -28,7 +28,7 @@ impl Retries {
     pub fn allow(&mut self, error: &CallError) -> bool {
         let is_retryable = matches!(error, CallError::Retryable(_));
         let is_allowed = match error {
-            CallError::Overloaded(_) | CallError::Malformed(_) => false,
+            CallError::Overloaded(_) | CallError::Malformed { .. } => false,
             // Once, because the platform does not repeat a request that the object may have received.
             CallError::Retryable(_) => !self.after_retryable,
             CallError::TimedOut { .. } | CallError::Failed(_) => true,
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_reply_is_not_asked_for_again() {
-        assert!(!Retries::up_to(4).allow(&CallError::Malformed("expected value".into())));
+        assert!(!Retries::up_to(4).allow(&CallError::Malformed { request: "get", detail: "expected value".into() }));
     }
 
     #[test]

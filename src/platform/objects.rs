@@ -55,8 +55,8 @@ pub enum CallError {
     #[error("{0}")]
     Failed(String),
     /// It replied, but the reply cannot be read.
-    #[error("unreadable reply: {0}")]
-    Malformed(String),
+    #[error("unreadable reply to `{request}`: {detail}")]
+    Malformed { request: &'static str, detail: String },
 }
 
 impl CallError {
@@ -100,7 +100,7 @@ pub async fn exchange(
         true => CallError::TimedOut { object: name.to_string(), timeout_ms },
         false => CallError::of(&error),
     })?;
-    reply.as_string().ok_or_else(|| CallError::Malformed("it is not text".into()))
+    reply.as_string().ok_or_else(|| CallError::Failed("the reply is not text".into()))
 }
 
 /// The response of an object to a WebSocket upgrade.

@@ -62,7 +62,7 @@ pub fn takes_rest(pattern: &str) -> bool {
 }
 
 /// Clients append a slash to the address of an MCP server; then there is one behind its metadata too.
-fn without_slash(path: &str, features: Features) -> &str {
+pub fn without_slash(path: &str, features: Features) -> &str {
     let may_end_in_one =
         |before: &str| before == "/mcp" || before.starts_with("/mcp/") || features.oauth && path.starts_with(RESOURCES);
     path.strip_suffix('/').filter(|before| may_end_in_one(before)).unwrap_or(path)

@@ -29,7 +29,7 @@ pub fn call_store<R>(store: &Address<Contexts>, request: &R) -> Pending<R::Reply
 where
     R: StoreRequest<Fence = AnyRevision>,
 {
-    Pending::new(send(store, message(Revision::INITIAL, request), request.timeout_ms()))
+    Pending::new(R::NAME, send(store, message(Revision::INITIAL, request), request.timeout_ms()))
 }
 
 /// As [`call_store`], for the store of a context.
@@ -51,7 +51,7 @@ where
 
 /// Informs a store of the revision of its registry.
 pub fn push(store: &Address<Contexts>, revision: Revision) -> Pending<Done> {
-    Pending::new(send(store, message(revision, &LearnRevision), LearnRevision.timeout_ms()))
+    Pending::new(LearnRevision::NAME, send(store, message(revision, &LearnRevision), LearnRevision.timeout_ms()))
 }
 
 /// Sends a request that was decided under this revision.
@@ -60,7 +60,7 @@ where
     R: StoreRequest<Fence = KnownRevision>,
     Reply<R::Reply, Stale>: ReadReply,
 {
-    Pending::new(send(store, message(revision, request), request.timeout_ms()))
+    Pending::new(R::NAME, send(store, message(revision, request), request.timeout_ms()))
 }
 
 /// Sends a request that depends neither on the registry's content nor on the credentials of a caller.
@@ -74,7 +74,7 @@ where
 {
     for _ in 0..MAX_REVISIONS {
         match reply_or_revision(store, revision, request, request.timeout_ms()).await? {
-            Ok(reply) => return Ok(read_reply(&reply)?),
+            Ok(reply) => return Ok(read_reply(R::NAME, &reply)?),
             Err(newer) => revision = newer,
         }
     }
@@ -93,7 +93,7 @@ where
     R: StoreRequest<Fence = KnownRevision>,
 {
     let reply = reply_under_current(tenant, id, snapshot, request, request.timeout_ms()).await?;
-    Ok(read_reply(&reply)?)
+    Ok(read_reply(R::NAME, &reply)?)
 }
 
 async fn reply_under_current(
@@ -122,11 +122,8 @@ async fn reply_or_revision(
 ) -> Result<Result<String, Revision>, CallError> {
     let reply = send(store, message(revision, request), timeout_ms).await?;
     Ok(match refusal::<Stale>(&reply) {
-        Some(stale) => {
-            let Stale::Stale { revision } = stale.map_err(|error| CallError::Malformed(error.to_string()))?;
-            Err(revision)
-        }
-        None => Ok(reply),
+        Some(Ok(Stale::Stale { revision })) => Err(revision),
+        Some(Err(_)) | None => Ok(reply),
     })
 }
 

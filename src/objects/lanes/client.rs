@@ -102,7 +102,7 @@ pub struct Permit {
 /// Sends a request to the lane of a service.
 pub fn call<R: Request<Object = Lanes>>(about: &Message<()>, request: &R) -> Pending<LaneReply<R::Reply>> {
     let address = Lanes::of(&about.tenant, &about.service);
-    Pending::new(send(&address, enclosed(about, request), request.timeout_ms()))
+    Pending::new(R::NAME, send(&address, enclosed(about, request), request.timeout_ms()))
 }
 
 /// A lane, with what comes with each request.

@@ -39,7 +39,7 @@ pub fn call<R: Request<Object = Limits>>(
     request: &R,
 ) -> Pending<R::Reply> {
     let envelope = Message { rule, configured_at, ask: () };
-    Pending::new(send(address, enclosed(&envelope, request), request.timeout_ms()))
+    Pending::new(R::NAME, send(address, enclosed(&envelope, request), request.timeout_ms()))
 }
 
 requests! {

@@ -14,5 +14,5 @@ pub fn ask<R: Request<Object = Registries>>(tenant: &TenantId, request: &R) -> P
 /// Sends a request on behalf of an actor.
 pub fn ask_as<R: Request<Object = Registries>>(tenant: &TenantId, by: &Actor, request: &R) -> Pending<R::Reply> {
     let envelope = Message { tenant: tenant.clone(), by: by.clone(), ask: () };
-    Pending::new(send(&Registries::of(tenant), enclosed(&envelope, request), request.timeout_ms()))
+    Pending::new(R::NAME, send(&Registries::of(tenant), enclosed(&envelope, request), request.timeout_ms()))
 }

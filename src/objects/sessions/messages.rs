@@ -43,7 +43,7 @@ pub fn call<R: protocol::Request<Object = Sessions>>(
     request: &R,
 ) -> Pending<R::Reply> {
     let envelope = Message { principal: principal.clone(), ask: () };
-    Pending::new(send(&Sessions::at(object), enclosed(&envelope, request), request.timeout_ms()))
+    Pending::new(R::NAME, send(&Sessions::at(object), enclosed(&envelope, request), request.timeout_ms()))
 }
 
 requests! {
