@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::objects::registry::messages::{DocumentSize, ReadSize, SizeReply};
 use crate::objects::registry::snapshot;
 use narthex_core::access::oauth::registrations::MAX_REGISTRATIONS;
+use narthex_core::base::order;
 use narthex_core::http::problem::Problem;
 use narthex_core::registry::revision::Revision;
 use narthex_core::registry::size::{KindSize, MAX_BYTES, MAX_DOCUMENT_BYTES, MAX_REGISTRATION_BYTES};
@@ -63,7 +64,7 @@ pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         bytes: size.bytes,
         limit_bytes: MAX_BYTES,
         document_limit_bytes: MAX_DOCUMENT_BYTES,
-        documents: size.kinds.iter().map(|(kind, held)| (plural(kind), *held)).collect(),
+        documents: order::insert_all(size.kinds.iter().map(|(kind, held)| (plural(kind), *held))),
         registrations: Registrations {
             count: size.registrations.count,
             limit: MAX_REGISTRATIONS,

@@ -14,6 +14,7 @@ use crate::platform::clock;
 use crate::transport::mcp::Peer;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::json::Object;
+use narthex_core::base::order;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::page_cursor;
 use narthex_core::mcp::app_uris::{self, Apps, Claim};
@@ -180,7 +181,7 @@ pub async fn combined_list(
     });
     let after = after.transpose()?;
     let is_single = entries.len() == 1;
-    entries.sort_unstable_by(|a, b| a.service().id.cmp(&b.service().id));
+    order::sort_by(&mut entries, |a, b| a.service().id.cmp(&b.service().id));
     let mut from = None;
     if let Some(after) = &after {
         let (service, cursor) = placed(after);
@@ -250,7 +251,7 @@ pub async fn app_owner(
         return Ok(service.clone());
     }
     let has_resources = |service: &&ServiceId| servers.iter().any(|entry| entry.service().id == **service);
-    let mut claimants: BTreeSet<&ServiceId> = apps.claimants(uri).filter(has_resources).collect();
+    let mut claimants: BTreeSet<&ServiceId> = order::insert_all(apps.claimants(uri).filter(has_resources));
     let mut unread = BTreeSet::new();
     if claimants.is_empty() {
         if let [only] = servers {

@@ -9,6 +9,7 @@ use crate::platform::streams::Stream;
 use crate::transport::mcp::catalogue_refresh;
 use crate::transport::mcp::services_of;
 use narthex_core::base::json::Object;
+use narthex_core::base::order;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::mcp::responses;
 use narthex_core::mcp::subscription::{SubscriptionFilter, notification, notification_outside};
@@ -59,7 +60,7 @@ impl NotificationStream {
             Some(id) => vec![id.clone()],
             None => {
                 let here = services_of(session.name());
-                let more: BTreeSet<ServiceId> = here.into_iter().filter(|id| !services.contains(id)).collect();
+                let more: BTreeSet<ServiceId> = order::insert_all(here.into_iter().filter(|id| !services.contains(id)));
                 services.into_iter().chain(more).collect()
             }
         };

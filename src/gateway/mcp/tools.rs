@@ -8,6 +8,7 @@ use crate::objects::registry::snapshot::{Entry, Snapshot};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::json::Object;
+use narthex_core::base::order;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::page_cursor;
 use narthex_core::http::problem::Problem;
@@ -94,7 +95,7 @@ pub fn instructions(scope: EndpointScope<'_>, caller: &Caller) -> String {
         }),
         None => {
             let mut services: Vec<&Service> = caller.snapshot.services.iter().map(Entry::service).filter(may).collect();
-            services.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            order::sort_by(&mut services, |a, b| a.id.cmp(&b.id));
             combined(&services.into_iter().filter_map(named_instructions).collect::<Vec<_>>())
         }
     };
@@ -152,7 +153,7 @@ fn links<'a>(scope: EndpointScope<'_>, apps: &'a Apps<'a>, service: &'a Service)
 /// A digest of all tools that a principal sees at an endpoint.
 pub fn visible_digest(snapshot: &Snapshot, principal: &Principal, scope: EndpointScope<'_>) -> String {
     let mut services: Vec<&Service> = snapshot.services.iter().map(Entry::service).collect();
-    services.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    order::sort_by(&mut services, |a, b| a.id.cmp(&b.id));
     let mut all = String::new();
     let apps = apps(scope, snapshot);
     for service in services {
@@ -184,7 +185,7 @@ fn page(
     let mut last = None;
     let apps = apps(scope, &caller.snapshot);
     let mut services: Vec<&Service> = caller.snapshot.services.iter().map(Entry::service).collect();
-    services.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    order::sort_by(&mut services, |a, b| a.id.cmp(&b.id));
     for service in services {
         let past = after.is_some_and(|(id, _)| service.id.as_str() < id);
         if past || service.draining || scope.0.is_some_and(|id| *id != service.id) {

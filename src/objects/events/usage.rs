@@ -7,6 +7,7 @@ use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::Sql;
 use crate::platform::{dataset, log_event};
+use narthex_core::base::order;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::sequence::Sequence;
 use narthex_core::usage::data_point::data_point;
@@ -144,7 +145,8 @@ impl Usage {
     /// Rejected requests since the tenant was created, by code.
     pub fn refused(&self) -> Result<BTreeMap<String, u64>, Failure> {
         let rows = self.0.rows("SELECT code, count FROM refused", &[])?;
-        Ok(rows.iter().map(|row| (row.text(0).unwrap_or_default(), row.integer(1).unwrap_or_default())).collect())
+        let counts = rows.iter().map(|row| (row.text(0).unwrap_or_default(), row.integer(1).unwrap_or_default()));
+        Ok(order::insert_all(counts))
     }
 
     pub fn count_refused(&self, codes: &BTreeMap<String, u64>) -> Result<(), Failure> {

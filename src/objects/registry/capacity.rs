@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use crate::platform::{Failure, log_event};
+use narthex_core::base::order;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, StoredSizes, cost};
 
@@ -116,7 +117,7 @@ impl Inner {
                 (rank, kind, id, bytes)
             }));
         }
-        ordered.sort();
+        order::sort_by(&mut ordered, Ord::cmp);
         let (mut room, mut page) = (MAX_SENT, DocumentPage::default());
         for (_, kind, id, bytes) in ordered {
             let Some(text) = self.tables.text(&kind, &id)? else { continue };

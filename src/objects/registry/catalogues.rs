@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::platform::{clock, log_event};
 use narthex_core::access::audit::Actor;
+use narthex_core::base::order;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::events::bundle::RegistryEvent;
 use narthex_core::registry::size::{Reach, TooLarge};
@@ -114,7 +115,9 @@ impl Inner {
             by,
             action,
             object: &format!("services/{id}"),
-            changes: fields.map(|(name, from, to)| (name.to_string(), json!({"from": from, "to": to}))).collect(),
+            changes: order::insert_all(
+                fields.map(|(name, from, to)| (name.to_string(), json!({"from": from, "to": to}))),
+            ),
         };
         self.write_within(reach, &change, || {
             self.tables.put(SERVICE, id.as_str(), &registered)?;

@@ -7,6 +7,7 @@ use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::access::audit::{Actor, AuditOutcome, changes};
 use narthex_core::access::oauth::client::SELF_REGISTERED;
 use narthex_core::access::oauth::registrations::{Lifetimes, MAX_REGISTRATIONS, displaced};
+use narthex_core::base::order;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::version::VersionNumber;
 use narthex_core::http::client_address::source;
@@ -62,7 +63,7 @@ impl Inner {
         let (kind, name) = (DocumentKind::Client.as_str(), object(DocumentKind::Client, id));
         self.tables.delete(kind, id)?;
         self.tables.record_revoked(&name, now)?;
-        let changes = [("reason".to_string(), Value::from("unused"))].into_iter().collect();
+        let changes = order::insert_all([("reason".to_string(), Value::from("unused"))]);
         self.add_audit_entry(
             &Change { by: &Actor::default(), action: "client.deleted", object: &name, changes },
             AuditOutcome::Done,

@@ -16,6 +16,7 @@ use narthex_core::access::issuer::Issuer;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id};
 use narthex_core::access::permission::allows;
 use narthex_core::access::role::{self, Role};
+use narthex_core::base::order;
 use narthex_core::base::tenant_id::TenantId;
 
 use super::Inner;
@@ -44,7 +45,7 @@ struct PendingRevocation {
 /// The next tenants to notify, and whether there are more.
 fn next_tenants(mut tenants: Vec<TenantId>, last_notified: &str, most: usize) -> (Vec<TenantId>, bool) {
     tenants.retain(|tenant| tenant.as_str() > last_notified);
-    tenants.sort_unstable();
+    order::sort_by(&mut tenants, Ord::cmp);
     let follow = tenants.len() > most;
     tenants.truncate(most);
     (tenants, follow)

@@ -8,6 +8,7 @@ use narthex_core::access::audit::{Actor, changes};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::base::json::{Fault, MAX_DEPTH, check};
 use narthex_core::base::json_parts::members;
+use narthex_core::base::order;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::version::VersionNumber;
 use narthex_core::events::bundle::RegistryEvent;
@@ -234,7 +235,7 @@ impl Inner {
             by,
             action: "service.secret_rotated",
             object: &format!("services/{id}"),
-            changes: changes.map(|(name, value)| (name.to_string(), value)).into_iter().collect(),
+            changes: order::insert_all(changes.map(|(name, value)| (name.to_string(), value))),
         };
         let measured = self.measured_of(id);
         let data = event_data(&registered, &measured);

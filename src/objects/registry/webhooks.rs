@@ -6,6 +6,7 @@ use serde_json::value::to_raw_value;
 use crate::platform::clock;
 use narthex_core::access::audit::Actor;
 use narthex_core::access::encrypted_secret::EncryptedSecret;
+use narthex_core::base::order;
 use narthex_core::registry::size::Reach;
 use narthex_core::services::RetiringSecret;
 use narthex_core::webhooks::Webhook;
@@ -42,7 +43,7 @@ impl Inner {
             by,
             action: "webhook.secret_rotated",
             object: &format!("webhooks/{id}"),
-            changes: changes.map(|(name, value)| (name.to_string(), value)).into_iter().collect(),
+            changes: order::insert_all(changes.map(|(name, value)| (name.to_string(), value))),
         };
         self.write_within(Reach::Reserve, &change, || self.tables.put(kind, id, &stored))?;
         Ok(WrittenDocument { stored: Box::new(stored), created: false })

@@ -12,6 +12,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+use crate::base::order;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 
@@ -110,7 +111,7 @@ impl KeyRing {
             Some((number, bytes.try_into().ok()?))
         };
         let mut keys: Vec<(u32, [u8; 32])> = secrets.filter_map(key).collect();
-        keys.sort_by_key(|(number, _)| *number);
+        order::sort_by_key(&mut keys, |(number, _)| *number);
         Self(keys)
     }
 

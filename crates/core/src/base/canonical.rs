@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::decimal::Decimal;
 use super::exact_json::{self, NumberLists, Numbers, TreeNumber};
+use super::order;
 
 /// Writes the canonical form of a text that has passed `json::check`.
 fn canonical(text: &str) -> Option<String> {
@@ -39,7 +40,7 @@ fn write(value: &Value, numbers: NumberLists<'_>, out: &mut String) {
         Value::Object(members) => {
             // RFC 8785 §3.2.3: by UTF-16 code units, which differs from UTF-8 order beyond the basic plane.
             let mut names: Vec<&String> = members.keys().collect();
-            names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
+            order::sort_by(&mut names, |a, b| a.encode_utf16().cmp(b.encode_utf16()));
             out.push('{');
             for (at, name) in names.into_iter().enumerate() {
                 if at > 0 {

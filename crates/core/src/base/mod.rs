@@ -15,6 +15,7 @@ pub mod keyed_mac;
 pub mod names;
 pub mod object_name;
 pub mod opaque_token;
+pub mod order;
 pub mod principal_id;
 pub mod service_id;
 pub mod sliding_window;

@@ -26,6 +26,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::base::id::ContextId;
+use crate::base::order;
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 use crate::context::status::Status;
@@ -144,7 +145,7 @@ impl<S: Storage> ContextStore<S> {
         }
         // One bundle per item, in the order of the numbers: the hub accepts them in no other order.
         let mut bundles: Vec<bundle::Bundle> = Vec::new();
-        unpublished.sort_by_key(|(head, ..)| last_number(head));
+        order::sort_by_key(&mut unpublished, |(head, ..)| last_number(head));
         for (head, small, has_ended) in &unpublished {
             let whole = bundle::bundle(head, EventResult::stored(head, small.as_deref()), 0);
             let mut after = None;
@@ -156,7 +157,7 @@ impl<S: Storage> ContextStore<S> {
                 self.outbox.context_ended(last_number(head), head.id().clone());
             }
         }
-        bundles.sort_by_key(|bundle| bundle.items.first().map(|item| item.number));
+        order::sort_by_key(&mut bundles, |bundle| bundle.items.first().map(|item| item.number));
         for bundle in bundles {
             self.outbox.push(&bundle)?;
         }

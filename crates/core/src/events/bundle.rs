@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::base::order;
 use crate::base::principal_id::PrincipalId;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
@@ -180,7 +181,7 @@ pub fn bundle(head: &Head, result: EventResult<'_>, known: u64) -> Bundle {
             kind: EventKind::Progress { data: progress.data.clone() },
         }))
         .collect();
-    items.sort_by_key(|item| item.number);
+    order::sort_by_key(&mut items, |item| item.number);
     Bundle {
         subject: head.admission.id.to_string(),
         owner: Some(head.admission.owner.clone()),

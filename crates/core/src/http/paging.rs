@@ -1,5 +1,7 @@
 //! Pages merged from several lists, each of which may be cut because of its size.
 
+use crate::base::order;
+
 /// The newest items of a list by their sort keys, the newest first.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PagePart<T> {
@@ -28,7 +30,7 @@ pub fn merged<T>(parts: Vec<PagePart<T>>, limit: usize) -> PagePart<T> {
     if let Some(from) = from {
         items.retain(|(key, _)| *key >= from);
     }
-    items.sort_by(|(a, _), (b, _)| b.cmp(a));
+    order::sort_by(&mut items, |(a, _), (b, _)| b.cmp(a));
     items.truncate(limit);
     PagePart { items, cut }
 }

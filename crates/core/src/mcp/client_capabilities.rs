@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::base::json::Object;
+use crate::base::order;
 
 /// The extension for tasks.
 pub const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -62,7 +63,8 @@ impl ClientCapabilities {
         let mut all = serde_json::Map::new();
         if self.form || self.url {
             let kinds = [("form", self.form), ("url", self.url)].into_iter().filter(|(_, can)| *can);
-            let kinds: serde_json::Map<String, Value> = kinds.map(|(kind, _)| (kind.into(), json!({}))).collect();
+            let kinds: serde_json::Map<String, Value> =
+                order::insert_all(kinds.map(|(kind, _)| (kind.into(), json!({}))));
             all.insert("elicitation".into(), kinds.into());
         }
         for (name, can) in [("sampling", self.sampling), ("roots", self.roots)] {

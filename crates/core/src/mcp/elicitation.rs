@@ -9,6 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::responses::quoted;
 use crate::base::json::Object;
+use crate::base::order;
 
 /// The members of `input_request.mcp`: the open requests, and the responses to the others.
 const OPEN: &str = "inputRequests";
@@ -115,8 +116,8 @@ impl<'a> Elicitation<'a> {
             };
         }
         if self.passed().is_some() {
-            let known = known.into_iter().map(|(name, response)| (name.clone(), (*response).to_owned())).collect();
-            return self.in_its_terms(&requests, known).unwrap_or(ElicitationResponse::Unanswered);
+            let known = known.into_iter().map(|(name, response)| (name.clone(), (*response).to_owned()));
+            return self.in_its_terms(&requests, order::insert_all(known)).unwrap_or(ElicitationResponse::Unanswered);
         }
         known.values().next().map_or(ElicitationResponse::Unanswered, |response| self.filled_in(response))
     }
@@ -126,8 +127,8 @@ impl<'a> Elicitation<'a> {
         if known.is_empty() {
             return Some(ElicitationResponse::Unanswered);
         }
-        let open: BTreeMap<&String, &&RawValue> =
-            requests.iter().filter(|(name, _)| !known.contains_key(*name)).collect();
+        let open = requests.iter().filter(|(name, _)| !known.contains_key(*name));
+        let open: BTreeMap<&str, &RawValue> = order::insert_all(open.map(|(name, request)| (name.as_str(), *request)));
         let mut request: Members = serde_json::from_str(self.request?.get()).ok()?;
         let mut mcp: Members = serde_json::from_str(request.get("mcp")?.get()).ok()?;
         let before: Option<Members> = mcp.get(RESPONSES).and_then(|said| serde_json::from_str(said.get()).ok());

@@ -1,9 +1,12 @@
 //! `x-mcp-header`: tool parameters that a modern client repeats as `Mcp-Param-…` headers.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::error::Error;
 use super::request_headers::{decoded, encoded};
+use crate::base::order;
 
 const MARK: &str = "x-mcp-header";
 /// How many levels of properties are searched.
@@ -125,7 +128,7 @@ pub fn is_valid(schema: &str) -> bool {
         let of_type = property.and_then(|property| property.get("type")).and_then(Value::as_str);
         matches!(of_type, Some("string" | "integer" | "boolean"))
     };
-    let names: std::collections::BTreeSet<&str> = found.iter().map(|mirrored| mirrored.header.as_str()).collect();
+    let names: BTreeSet<&str> = order::insert_all(found.iter().map(|mirrored| mirrored.header.as_str()));
     names.len() == found.len() && found.len() == marks(&schema) && found.iter().all(primitive)
 }
 

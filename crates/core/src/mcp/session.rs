@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::base::order;
 use crate::base::principal_id::PrincipalId;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
@@ -294,8 +295,9 @@ impl Session {
                 return ResponseEffect::Refused { context };
             }
         };
-        let given: Option<BTreeMap<&str, &RawValue>> =
-            call.requests.iter().map(|request| Some((request.name.as_str(), request.response.as_deref()?))).collect();
+        let given = call.requests.iter().map(|request| Some((request.name.as_str(), request.response.as_deref()?)));
+        let given: Option<Vec<(&str, &RawValue)>> = given.collect();
+        let given: Option<BTreeMap<&str, &RawValue>> = given.map(order::insert_all);
         match given.and_then(|given| serde_json::to_string(&given).ok()) {
             Some(responses) => {
                 call.requests.clear();

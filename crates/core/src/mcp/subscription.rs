@@ -8,6 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::error::Error;
 use crate::base::json::Object;
+use crate::base::order;
 
 const ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// The longest name of a forwarded notification without the common prefix, in bytes.
@@ -49,7 +50,7 @@ impl SubscriptionFilter {
             let list = list.filter(|list| list.len() <= MAX_WATCHED && list.iter().all(|text| text.len() <= 2048));
             let mut list =
                 list.ok_or_else(|| Error::Params(format!("{name} must be at most {MAX_WATCHED} strings")))?;
-            list.sort_unstable();
+            order::sort_by(&mut list, Ord::cmp);
             list.dedup();
             Ok(list)
         };

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::base::order;
 use crate::base::time::Timestamp;
 use crate::services::capability::Capability;
 
@@ -165,7 +166,7 @@ impl Catalogue {
             ..Catalogue::default()
         };
         let mut capabilities = Vec::with_capacity(seen.tools.len());
-        let names: BTreeSet<String> = seen.tools.iter().map(|tool| tool.capability.name.clone()).collect();
+        let names: BTreeSet<String> = order::insert_all(seen.tools.iter().map(|tool| tool.capability.name.clone()));
         for tool in seen.tools {
             let name = &tool.capability.name;
             let pinned = self.pins.get(name);

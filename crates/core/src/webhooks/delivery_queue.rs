@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::order;
 use crate::base::principal_id::PrincipalId;
 use crate::base::time::Timestamp;
 use crate::base::version::Generation;
@@ -237,7 +238,7 @@ impl DeliveryQueue {
                 Some((webhook.due(now).map(|(_, one)| webhook.ready_at(one)).min()?, id, webhook))
             })
             .collect();
-        webhooks.sort_by_key(|(due, ..)| *due);
+        order::sort_by_key(&mut webhooks, |(due, ..)| *due);
         let mut claims = Vec::new();
         for (_, id, webhook) in webhooks {
             let is_probe = webhook.hook.cool_down.is_some();

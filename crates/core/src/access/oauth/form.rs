@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 
 use super::super::permission;
 use super::{OAuthError, OAuthErrorCode};
+use crate::base::order;
 
 /// Maximum number of permissions in a scope.
 const MAX_SCOPE: usize = 50;
@@ -69,7 +70,7 @@ pub fn scope(text: &str) -> Result<Vec<String>, OAuthError> {
             scope.push(word.into());
         }
     }
-    if words().collect::<BTreeSet<_>>().len() > MAX_SCOPE {
+    if order::insert_all::<BTreeSet<_>, _>(words()).len() > MAX_SCOPE {
         return Err(OAuthError::new(
             OAuthErrorCode::InvalidScope,
             format!("a scope may have at most {MAX_SCOPE} permissions"),

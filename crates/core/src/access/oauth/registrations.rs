@@ -1,5 +1,6 @@
 //! Clients that registered themselves: their lifetime, and their eviction.
 
+use crate::base::order;
 use crate::base::time::Timestamp;
 
 /// Maximum number of registrations.
@@ -44,7 +45,7 @@ impl Registration {
 pub fn displaced(held: &[Registration], bytes: u64, max_count: usize, max_bytes: u64) -> Option<Vec<String>> {
     let (mut count, mut taken) = (held.len() + 1, bytes + held.iter().map(|one| one.bytes).sum::<u64>());
     let mut unused: Vec<&Registration> = held.iter().filter(|one| one.used_at.is_none()).collect();
-    unused.sort_by_key(|one| (one.created_at, one.id.clone()));
+    order::sort_by(&mut unused, |a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let mut gone = Vec::new();
     while count > max_count || taken > max_bytes {
         let of = |source: &str| unused.iter().filter(|one| one.source == source).count();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::node::{self, HeldSize, Members, Node, Parts, Repetition, grow_top};
+use crate::base::order;
 
 /// Calls in the order they began. A piece names its call by `index`, by `id`, by both or, at some servers, by neither.
 #[derive(Debug, Default)]
@@ -100,7 +101,7 @@ impl Calls {
 
     /// Writes the calls as in a message: ordered by index, without it.
     pub fn write(&mut self, to: &mut String) {
-        self.calls.sort_by_key(|call| call.index.unwrap_or(u64::MAX));
+        order::sort_by_key(&mut self.calls, |call| call.index.unwrap_or(u64::MAX));
         to.push('[');
         for (place, call) in self.calls.iter_mut().enumerate() {
             if place > 0 {

@@ -12,6 +12,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::super::definitions::tidy;
 use crate::base::json::{self, Fault, Object};
+use crate::base::order;
 use crate::services::schema::Schema;
 
 /// The largest question, in bytes: sampling requests include the conversation so far.
@@ -81,16 +82,14 @@ fn tidied(request: &RawValue) -> Option<Box<RawValue>> {
 
 /// The input request of a context for these requests of an upstream.
 fn question(requests: &Requests<'_>) -> Result<Box<RawValue>, &'static str> {
-    let tidied: BTreeMap<&String, Box<RawValue>> = requests
-        .iter()
-        .filter(|(_, request)| request.get().contains("null"))
-        .filter_map(|(name, request)| Some((name, tidied(request)?)))
-        .collect();
+    let with_null = requests.iter().filter(|(_, request)| request.get().contains("null"));
+    let tidied: BTreeMap<&str, Box<RawValue>> =
+        order::insert_all(with_null.filter_map(|(name, request)| Some((name.as_str(), tidied(request)?))));
     let as_sent = requests.iter().map(|(name, request)| {
-        let request: &RawValue = tidied.get(name).map_or(*request, |tidied| &**tidied);
+        let request: &RawValue = tidied.get(name.as_str()).map_or(*request, |tidied| &**tidied);
         (name.clone(), request)
     });
-    let requests: &Requests<'_> = &as_sent.collect();
+    let requests: &Requests<'_> = &order::insert_all(as_sent);
     if requests.is_empty() || requests.len() > MAX_REQUESTS {
         return Err("The server's request for input is empty, or asks for too much at once.");
     }

@@ -89,9 +89,9 @@ impl<'a> UpstreamRequest<'a> {
 /// The capabilities of another client, as declared for it: those that are exercised by requests, which are forwarded.
 /// The others are between it and the gateway.
 pub fn forwarded_capabilities(capabilities: &RawValue) -> Option<Box<RawValue>> {
-    let all: BTreeMap<String, &RawValue> = serde_json::from_str(capabilities.get()).ok()?;
-    let asked = all.into_iter().filter(|(name, _)| matches!(name.as_str(), "elicitation" | "sampling" | "roots"));
-    let passed = to_raw_value(&asked.collect::<BTreeMap<_, _>>()).ok()?;
+    let mut asked: BTreeMap<String, &RawValue> = serde_json::from_str(capabilities.get()).ok()?;
+    asked.retain(|name, _| matches!(name.as_str(), "elicitation" | "sampling" | "roots"));
+    let passed = to_raw_value(&asked).ok()?;
     if passed.get().len() > MAX_CAPABILITIES_BYTES {
         ClientCapabilities::read(capabilities).declaration()
     } else {

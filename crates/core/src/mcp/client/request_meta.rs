@@ -32,12 +32,13 @@ const GATEWAYS: &str = "narthex/";
 /// # Errors
 /// It is too large.
 pub fn passed(params: Option<&RawValue>) -> Result<Option<Box<RawValue>>, Error> {
-    let Some(all) = meta(params).and_then(|meta| serde_json::from_str::<BTreeMap<String, &RawValue>>(meta.get()).ok())
+    let Some(mut passed) =
+        meta(params).and_then(|meta| serde_json::from_str::<BTreeMap<String, &RawValue>>(meta.get()).ok())
     else {
         return Ok(None);
     };
     let theirs = |name: &str| !OWN.contains(&name) && !name.starts_with(GATEWAYS);
-    let passed: BTreeMap<String, &RawValue> = all.into_iter().filter(|(name, _)| theirs(name)).collect();
+    passed.retain(|name, _| theirs(name));
     if passed.is_empty() {
         return Ok(None);
     }

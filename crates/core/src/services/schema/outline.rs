@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::base::order;
+
 /// Keywords that do not constrain a value.
 const ANNOTATIONS: [&str; 7] = ["$schema", "$id", "$comment", "title", "description", "deprecated", "examples"];
 
@@ -47,7 +49,8 @@ pub fn outline(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(empty(text));
     }
     let Ok(members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) else { return Cow::Borrowed(text) };
-    let members: BTreeMap<&str, &RawValue> = members.iter().map(|(name, raw)| (name.as_str(), stub(raw))).collect();
+    let members = members.iter().map(|(name, raw)| (name.as_str(), stub(raw)));
+    let members: BTreeMap<&str, &RawValue> = order::insert_all(members);
     serde_json::to_string(&members).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 

@@ -3,6 +3,7 @@
 
 use super::survey::{Reference, Survey};
 use super::{Fault, MAX_FAULTS, child, clip, fault, fragment};
+use crate::base::order;
 use regex::{Error, Exhausted, Library, Program, Regex};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -133,7 +134,7 @@ impl Patterns {
         }
         // Innermost first, so that the names on the way to the others are unchanged.
         let mut places: Vec<(&str, usize)> = by_place.iter().map(|(at, index)| (*at, *index)).collect();
-        places.sort_by_key(|(at, _)| std::cmp::Reverse(at.matches('/').count()));
+        order::sort_by_key(&mut places, |(at, _)| std::cmp::Reverse(at.matches('/').count()));
         let mut done = HashSet::new();
         for (at, index) in places {
             let Some((holder, _)) = at.rsplit_once('/') else { continue };
@@ -148,7 +149,7 @@ impl Patterns {
                     let key = by_place.get(child(holder, &name).as_str()).map_or(name, |index| regex::key(*index));
                     (key, schema)
                 });
-                *map = inside.collect::<Map<_, _>>();
+                *map = order::insert_all::<Map<_, _>, _>(inside);
             }
         }
         keyed
@@ -198,12 +199,8 @@ impl KeyedDocument {
     /// The document with each reference replaced by pointers to its possible targets.
     pub fn with_targets(&self, survey: &Survey<'_>) -> Value {
         let mut document = self.document.clone();
-        let own: BTreeMap<String, String> = survey
-            .references
-            .iter()
-            .flat_map(|reference| &reference.targets)
-            .map(|at| (at.clone(), self.keyed(at)))
-            .collect();
+        let targets = survey.references.iter().flat_map(|reference| &reference.targets);
+        let own: BTreeMap<String, String> = order::insert_all(targets.map(|at| (at.clone(), self.keyed(at))));
         for reference in &survey.references {
             let targets: Vec<&String> = reference.targets.iter().filter_map(|at| own.get(at)).collect();
             let schema = document.pointer_mut(&self.keyed(&reference.at)).and_then(Value::as_object_mut);

@@ -3,6 +3,7 @@
 use super::numbers::{Unmet, written};
 use super::{BASE, Fault, KeywordValue, MAX_FAULTS};
 use super::{child, clip, fragment, keyword_value};
+use crate::base::order;
 use boon::{ErrorKind, InstanceToken, Type, ValidationError};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -177,7 +178,7 @@ impl<'a> Report<'a> {
     fn faults(mut self) -> Vec<Fault> {
         let (instance, mut places) = (self.instance, Places::new());
         self.found.truncate(2 * MAX_GATHERED);
-        self.found.sort_by_cached_key(|(at, _)| rank(instance, at, &mut places));
+        order::sort_by_key(&mut self.found, |(at, _)| rank(instance, at, &mut places));
         let mut seen = HashSet::new();
         self.found
             .into_iter()
