@@ -29,7 +29,7 @@ const MAX_CONCURRENT: usize = 32;
 const MAX_DELIVERIES: usize = 400;
 /// A consumer starts no more deliveries after this time, in milliseconds.
 const MAX_RUN_MS: u64 = 5 * 60 * 1000;
-/// How often a report is retried before its claim expires.
+/// How many times a report is retried before its claim expires.
 const MAX_RETRIES: u32 = 4;
 
 /// Reads the stored document of a webhook.

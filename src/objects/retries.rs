@@ -1,4 +1,4 @@
-//! How often a failed call of an object is made again.
+//! When a failed call of an object is made again.
 
 use std::future::Future;
 

@@ -33,7 +33,7 @@ use super::delivery::{CreationOutput, Delivery, DeliveryMode, create_permission,
 /// A context with a longer timeout does not run after the response, but from the queue.
 const MAX_BACKGROUND_SECONDS: u64 = 25;
 
-/// How often the creation is decided again when the registry changes under it.
+/// How many times the creation is decided at most, if the registry changes under it.
 const MAX_DECISIONS: u32 = 3;
 
 /// The idempotency key of a request, with its claim.

@@ -23,7 +23,7 @@ use super::state::Identity;
 
 /// The time limit for a delivery whose capability the service no longer offers.
 const USUAL_SECONDS: u64 = 60;
-/// How often a report to a store is repeated.
+/// How many times a report to a store is retried.
 const MAX_RETRIES: u32 = 5;
 
 impl Inner {
