@@ -29,11 +29,17 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
     let (admission, service) = (&work.admission, &entry.service().id);
     let request = PermitRequest::new(tenant, entry, admission, true);
     let timing = settings::timing();
-    let mut failures = 0;
+    let (mut failures, mut pause_ms) = (0, 0);
     loop {
         let turn = if waiter.waits() { timing.client_queue_wait_ms } else { timing.queue_wait_ms };
         let turn = turn.min(admission.expires_at.since(clock::now()));
-        let acquiring = lanes::acquire(&request, turn);
+        // Within the renewal, so that the pause costs neither the offer nor the lease.
+        let acquiring = async {
+            if pause_ms > 0 {
+                clock::pause(std::mem::take(&mut pause_ms)).await;
+            }
+            lanes::acquire(&request, turn).await
+        };
         let Some(entered) = with_renewal(tenant, admission, work.hold, None, waiter, acquiring).await else {
             // Cancelled, ended, or taken by another worker.
             lanes::leave(tenant, entry, &admission.id).await;
@@ -43,7 +49,9 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
         match entered {
             Ok(AcquireResult::Free) => return Ok(Gate::Open(None)),
             Ok(AcquireResult::Permit(permit)) => return Ok(Gate::Open(Some(permit))),
-            Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) if waiter.waits() || !work.hold.is_offered() => {}
+            Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) if waiter.waits() || !work.hold.is_offered() => {
+                failures = 0;
+            }
             Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) => {
                 put_back(tenant, work, None).await?;
                 return Ok(Gate::Blocked);
@@ -53,17 +61,6 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
                 let message = "The remaining time is shorter than a typical call to this service.";
                 return refuse(tenant, work, error(ErrorCode::DeadlineExceeded, message, entry), waiter).await;
             }
-            // Without a limit the permit is advisory.
-            Err(failure) if !lanes::is_limited(entry) => {
-                log_event!(
-                    LaneNotReached,
-                    tenant = tenant,
-                    context = &admission.id,
-                    service = service,
-                    detail = &failure
-                );
-                return Ok(Gate::Open(None));
-            }
             Err(failure) => {
                 log_event!(
                     LaneNotReached,
@@ -72,7 +69,11 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
                     service = service,
                     detail = &failure
                 );
-                waiter.pause(timing.lane_retry_ms << failures).await;
+                // Without a limit the permit is advisory.
+                if !lanes::is_limited(entry) {
+                    return Ok(Gate::Open(None));
+                }
+                pause_ms = admission.expires_at.since(clock::now()).min(timing.lane_retry_ms << failures);
                 failures = MAX_DOUBLINGS.min(failures + 1);
             }
         }

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::contexts::client::{call, call_with_retry};
 use crate::objects::contexts::messages::{AwaitInput, CallBack, CallbackReport, ChangeReply, InputReply, RequestInput};
+use crate::platform::objects::CallError;
 use crate::platform::{Failure, clock, settings};
 use crate::transport::observer::{CallObserver, Notification};
 use narthex_core::base::id::ContextId;
@@ -73,6 +74,7 @@ impl CallObserver for Observer<'_> {
                 Ok(InputReply::Heard { input: Some(input) }) => return Ok(Some(input)),
                 Ok(InputReply::Heard { input: None }) => failures = 0,
                 Ok(InputReply::Nothing) => return Ok(None),
+                Err(error @ CallError::Malformed { .. }) => return Err(error.into()),
                 Err(_) => {
                     clock::pause(settings::timing().input_retry_ms << failures).await;
                     failures = MAX_DOUBLINGS.min(failures + 1);

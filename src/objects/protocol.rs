@@ -30,6 +30,9 @@ pub trait Object {
     const KIND: Kind;
 }
 
+/// A class of objects whose messages consist of a request.
+pub trait BareObject: Object {}
+
 /// An object of a class: its name, and the region in which its first call creates it.
 pub struct Address<O> {
     name: ObjectName,
@@ -71,20 +74,22 @@ pub fn bare(request: &dyn WriteRequest) -> Result<String, serde_json::Error> {
     text.finish()
 }
 
-/// A message that carries more than a request. The last member of `envelope` is the place of the request, and is null.
+/// A message that carries more than a request. The last member of `envelope` is the place of the request:
+/// `ask`, which is null.
 pub(super) fn enclosed(envelope: &impl Serialize, request: &dyn WriteRequest) -> Result<String, serde_json::Error> {
     let mut text = JsonText::default();
     text.push_value(envelope)?;
-    if !text.strip_suffix("null}") {
+    if !text.strip_suffix("\"ask\":null}") {
         return Err(Error::custom("the envelope has no place for a request"));
     }
+    text.push("\"ask\":");
     request.write(&mut text)?;
     text.push("}");
     text.finish()
 }
 
-/// Calls an object whose messages are bare requests.
-pub fn call<R: Request>(address: &Address<R::Object>, request: &R) -> Pending<R::Reply> {
+/// Calls an object whose messages consist of a request.
+pub fn call<R: Request<Object: BareObject>>(address: &Address<R::Object>, request: &R) -> Pending<R::Reply> {
     Pending::new(R::NAME, send(address, bare(request), request.timeout_ms()))
 }
 

@@ -10,7 +10,7 @@ use crate::platform::objects::CallError;
 const RETRYABLE_PAUSE_MS: u64 = 1_000;
 
 /// The repetitions of a call that has no effect when repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Retries {
     max: u32,
     done: u32,

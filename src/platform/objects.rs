@@ -51,7 +51,7 @@ pub enum CallError {
     /// often as is safe, which excludes requests that the object may have received.
     #[error("{0}")]
     Retryable(String),
-    /// The object failed, or the message could not be sent.
+    /// The object failed, the message could not be sent, or the reply is not text.
     #[error("{0}")]
     Failed(String),
     /// It replied, but the reply cannot be read.

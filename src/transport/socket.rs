@@ -60,6 +60,7 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
                 if !retries.allow(&error) {
                     return CallResult::Lost;
                 }
+                clock::pause(retries.pause_ms()).await;
             }
         }
         clock::pause(settings::timing().connection_poll_ms).await;

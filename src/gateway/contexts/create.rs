@@ -150,7 +150,7 @@ impl Creation<'_> {
     }
 
     /// A request that was accepted once under its idempotency key stays accepted; any other is rejected with `problem`.
-    async fn recall_or_reject(&self, caller: &Caller, problem: Problem) -> Result<CreationOutput, Problem> {
+    async fn recall_or_reject(&self, caller: &mut Caller, problem: Problem) -> Result<CreationOutput, Problem> {
         match &self.claim {
             Some((_, claim)) => recall(self.call, caller, claim, self.mode, problem).await,
             None => Err(problem),
@@ -277,25 +277,32 @@ fn key_reused() -> Problem {
 /// The context that the idempotency key stands for, if the store knows the key; else `problem`.
 async fn recall(
     call: &Call,
-    caller: &Caller,
+    caller: &mut Caller,
     claim: &Claim,
     mode: DeliveryMode<'_>,
     problem: Problem,
 ) -> Result<CreationOutput, Problem> {
     let store = claim.store(call.settings.home_region);
-    let tenant = &caller.principal.tenant;
+    let tenant = caller.principal.tenant.clone();
     // A store without contexts has no keys either, and a rejected request must not create it.
-    if !has_store(tenant, store, &mut caller.snapshot.clone()).await.map_err(internal)? {
+    if !has_store(&tenant, store, &mut caller.snapshot.clone()).await.map_err(internal)? {
         return Err(problem);
     }
     let recall = Recall { claim: claim.clone() };
-    let recalled = call_under(&Contexts::of(tenant, store), caller.snapshot.revision, &recall).await;
-    match recalled.map_err(internal)? {
-        Reply(Ok(RecallReply::Replayed { id })) => replay(call, caller, &id, mode).await,
-        Reply(Ok(RecallReply::KeyReused)) => Err(key_reused()),
-        // A caller whose credentials may have ended gets no context.
-        Reply(Ok(RecallReply::Nothing) | Err(Stale::Stale { .. })) => Err(problem),
+    let address = Contexts::of(&tenant, store);
+    for _ in 0..MAX_DECISIONS {
+        match call_under(&address, caller.snapshot.revision, &recall).await.map_err(internal)? {
+            Reply(Ok(RecallReply::Replayed { id })) => return replay(call, caller, &id, mode).await,
+            Reply(Ok(RecallReply::KeyReused)) => return Err(key_reused()),
+            Reply(Ok(RecallReply::Nothing)) => return Err(problem),
+            Reply(Err(Stale::Stale { .. })) => {
+                caller.snapshot = snapshot::refreshed(&tenant).await.map_err(internal)?;
+                // The credentials of the caller may have ended.
+                caller.authenticate_again(call).await?;
+            }
+        }
     }
+    Err(problem)
 }
 
 /// The response to a repeated request: the context that the first one created, with the wait that this one asks for.

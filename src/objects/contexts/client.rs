@@ -40,7 +40,7 @@ where
     call_store(&Contexts::holding(tenant, id)?, request).await
 }
 
-/// As [`call`], until the store replies. For requests that must not be lost and have no effect when repeated.
+/// As [`call`], with retries. For requests that must not be lost and have no effect when repeated.
 pub async fn call_with_retry<R>(tenant: &TenantId, id: &ContextId, request: &R) -> Result<R::Reply, CallError>
 where
     R: StoreRequest<Fence = AnyRevision>,

@@ -26,7 +26,7 @@ use wasm_bindgen::JsValue;
 use crate::objects::registry;
 use crate::objects::retries::Retries;
 use crate::objects::shell::{Outcome, Shell, WrittenAnswer, durable_object};
-use crate::platform::objects::{self, CallError};
+use crate::platform::objects;
 use crate::platform::{Failure, clock, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::tenant_id::TenantId;
@@ -219,14 +219,14 @@ impl Store {
     }
 
     /// Gets the registry's revision and registers this store with it.
-    async fn check_revision(&self) -> Result<(), CallError> {
+    async fn check_revision(&self) -> Result<(), Failure> {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return Ok(());
         };
         let hello = registry::messages::Hello { store };
         let registry::messages::HelloReply::Revision { revision, context_retention_days } =
             registry::client::ask(&tenant, &hello).await?;
-        self.retain(context_retention_days).map_err(|Failure(text)| CallError::Failed(text))?;
+        self.retain(context_retention_days)?;
         self.learn_revision(revision);
         Ok(())
     }
@@ -237,16 +237,16 @@ impl Store {
         tasks::spawn(async move {
             let mut retries = Retries::up_to(MAX_REGISTRATION_RETRIES);
             clock::pause(REGISTRATION_PAUSE_MS).await;
-            loop {
-                match store.check_revision().await {
-                    Ok(()) => return,
-                    Err(error) if retries.allow(&error) => clock::pause(10 * retries.pause_ms()).await,
-                    Err(_) => break,
+            while store.check_revision().await.is_err() {
+                // Whatever the error: nothing else makes the store known, and the pauses are long.
+                if !retries.allow_another() {
+                    let identity = store.identity.borrow();
+                    let (tenant, own) = identity.as_ref().map(|own| (&own.tenant, own.store)).unzip();
+                    log_event!(StoreNotRegistered, tenant = tenant, store = own);
+                    return;
                 }
+                clock::pause(10 * retries.pause_ms()).await;
             }
-            let identity = store.identity.borrow();
-            let (tenant, own) = identity.as_ref().map(|own| (&own.tenant, own.store)).unzip();
-            log_event!(StoreNotRegistered, tenant = tenant, store = own);
         });
     }
 

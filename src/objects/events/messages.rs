@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::protocol::{Address, Done, Object, requests};
+use crate::objects::protocol::{Address, BareObject, Done, Object, requests};
 use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
@@ -32,6 +32,8 @@ pub struct Events;
 impl Object for Events {
     const KIND: Kind = Kind::Events;
 }
+
+impl BareObject for Events {}
 
 impl Events {
     pub fn of(tenant: &TenantId) -> Address<Self> {

@@ -82,14 +82,15 @@ impl Hub {
             let last = self.log.borrow().last();
             let Some(push) = self.shards.borrow_mut().next(number, last) else { return };
             let generation = push.generation;
-            let (reply, may_retry) = match self.push(number, push).await {
-                Ok(Pushed::Reached { reached, sockets }) => (PushReply::Reached { reached, sockets }, true),
-                Ok(Pushed::Gone) => (PushReply::Gone, true),
-                Ok(Pushed::Joining) => (PushReply::Joining, retries.allow_another()),
+            let (reply, may_retry, pause_ms) = match self.push(number, push).await {
+                Ok(Pushed::Reached { reached, sockets }) => (PushReply::Reached { reached, sockets }, true, 0),
+                Ok(Pushed::Gone) => (PushReply::Gone, true, 0),
+                // A shard joins within milliseconds.
+                Ok(Pushed::Joining) => (PushReply::Joining, retries.allow_another(), retries.pause_ms() / 4),
                 Err(error) => {
                     let tenant = self.tenant.borrow();
                     log_event!(ShardNotReached, tenant = tenant.as_ref(), shard = number.get(), detail = &error);
-                    (PushReply::Joining, retries.allow(&error))
+                    (PushReply::Joining, retries.allow(&error), retries.pause_ms())
                 }
             };
             if self.shards.borrow_mut().handle_reply(number, generation, reply) {
@@ -103,7 +104,7 @@ impl Hub {
                 return;
             }
             match reply {
-                PushReply::Joining => clock::pause(retries.pause_ms()).await,
+                PushReply::Joining => clock::pause(pause_ms).await,
                 PushReply::Reached { .. } | PushReply::Gone => retries = Retries::up_to(MAX_RETRIES),
             }
         }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objects::protocol::{Address, Done, Object, requests};
+use crate::objects::protocol::{Address, BareObject, Done, Object, requests};
 use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::access::oauth::grant::{Grant, GrantedAccess, SeenClient};
 use narthex_core::access::oauth::grant_list::{GrantEntry, GrantQuery};
@@ -21,6 +21,8 @@ pub struct Grants;
 impl Object for Grants {
     const KIND: Kind = Kind::Grants;
 }
+
+impl BareObject for Grants {}
 
 impl Grants {
     /// The object of a grant.

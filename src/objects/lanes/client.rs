@@ -132,6 +132,7 @@ impl Lane {
             if !retries.allow(&error) {
                 return;
             }
+            clock::pause(retries.pause_ms()).await;
         }
     }
 }

@@ -28,6 +28,7 @@ impl Inner {
                     if !retries.allow(&error) {
                         return;
                     }
+                    clock::pause(retries.pause_ms()).await;
                 }
             }
         });

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objects::protocol::{Address, Done, Object, requests};
+use crate::objects::protocol::{Address, BareObject, Done, Object, requests};
 use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
@@ -16,6 +16,8 @@ pub struct Schedules;
 impl Object for Schedules {
     const KIND: Kind = Kind::Schedules;
 }
+
+impl BareObject for Schedules {}
 
 impl Schedules {
     pub fn of(tenant: &TenantId) -> Address<Self> {

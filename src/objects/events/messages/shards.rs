@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::protocol::{Address, Done, Object, requests};
+use crate::objects::protocol::{Address, BareObject, Done, Object, requests};
 use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
@@ -20,6 +20,8 @@ pub struct EventShards;
 impl Object for EventShards {
     const KIND: Kind = Kind::Shards;
 }
+
+impl BareObject for EventShards {}
 
 impl EventShards {
     pub fn of(tenant: &TenantId, number: ShardNumber) -> Address<Self> {
