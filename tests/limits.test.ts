@@ -211,6 +211,25 @@ test("a_repeated_request_is_answered_even_when_the_limit_is_reached", async () =
   });
 });
 
+test("a_repeat_beyond_a_limit_gets_its_context_while_the_registry_changes", async () => {
+  await limited("changing", { quota: 1, binds: { capability: "work" } }, async () => {
+    const headers = { "idempotency-key": '"changing"' };
+    const first = await create(gateway, {}, { headers });
+    assert.equal(first.status, 200, first.text);
+    // A write from another isolate: this one has the older snapshot, and the store knows the newer revision.
+    const role = { permissions: ["contexts:read"] };
+    assert.equal(await gateway.askElsewhere("PUT", "/v1/roles/passing", gateway.adminKey, role), 201);
+    const again = await create(gateway, {}, { headers });
+    assert.equal(again.status, 200, again.text);
+    assert.equal(again.json.id, first.json.id);
+    assert.equal(again.headers.get("idempotency-replayed"), "true");
+    assert.equal(
+      await gateway.askElsewhere("DELETE", "/v1/roles/passing", gateway.adminKey, undefined, { "if-match": "*" }),
+      204,
+    );
+  });
+});
+
 test("contexts_of_schedules_count_too", async () => {
   await limited("plan", { quota: 1, binds: { capability: "work" } }, async () => {
     assert.equal((await create(gateway)).status, 200);

@@ -76,6 +76,17 @@ test("an_outcome_for_an_overloaded_store_is_left_to_the_next_lease", async () =>
   assert.equal(await calls(), 2);
 });
 
+test("a_context_is_offered_to_its_worker_while_the_lane_of_its_service_is_overloaded", async () => {
+  const single = { ...serviceAt(service.url, [{ name: "solo" }]), limits: { max_concurrency: 1 } };
+  await register(gateway, "single", single);
+  // The pauses between these calls are longer than an offer that is not renewed.
+  await fail({ containing: '"acquire":', times: 5, properties: { overloaded: true } });
+  const { json } = await create(gateway, { capability: "solo", parameters: { a: 1 } });
+  assert.equal(json.status, "completed");
+  assert.equal(json.attempts.length, 1);
+  assert.equal(await calls(), 6);
+});
+
 test("the_alarm_of_the_hub_reaches_a_shard_that_could_not_be_reached", async () => {
   // The hub has room for the first socket, so the second is at a shard.
   const sockets = [await openEvents(gateway), await openEvents(gateway)];
