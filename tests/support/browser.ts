@@ -1,7 +1,9 @@
 // Chromium for the console's tests: CHROME_PATH, the machine's own, or the one from the npm packages, in this order.
+import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
+import { promisify } from "node:util";
 import { type Browser, chromium } from "playwright-core";
 import { root } from "./configuration.ts";
 
@@ -31,6 +33,14 @@ ${Object.entries({ "system-ui": "Open Sans", "sans-serif": "Open Sans", monospac
   .join("\n")}
 </fontconfig>`;
 
+/**
+ * The package always unpacks into the folder for temporary files. This runs in a process of its own, as that folder is
+ * one for a whole process, and gateways that start at the same time have their state in it.
+ */
+const UNPACK = `import { inflate } from "@sparticuz/chromium";
+for (const part of process.argv.slice(1)) await inflate(part);`;
+const run = promisify(execFile);
+
 /** The package, unpacked once for this machine, with libraries and fonts that a machine without a browser may lack. */
 async function packaged(): Promise<Program> {
   const home = join(root, "node_modules/@sparticuz/chromium");
@@ -41,16 +51,9 @@ async function packaged(): Promise<Program> {
     console.error(`unpacking Chromium ${version}, once for this machine …`);
     mkdirSync(caches, { recursive: true });
     const fresh = mkdtempSync(join(caches, "unpacking-"));
-    const { inflate } = await import("@sparticuz/chromium");
-    const { TMPDIR } = process.env;
-    // The package always unpacks into the folder for temporary files.
-    process.env.TMPDIR = fresh;
-    try {
-      for (const part of ["chromium.br", "fonts.tar.br", "al2023.tar.br"]) await inflate(join(home, "bin", part));
-    } finally {
-      if (TMPDIR === undefined) delete process.env.TMPDIR;
-      else process.env.TMPDIR = TMPDIR;
-    }
+    const parts = ["chromium.br", "fonts.tar.br", "al2023.tar.br"].map((part) => join(home, "bin", part));
+    const env = { ...process.env, TMPDIR: fresh };
+    await run(process.execPath, ["--input-type=module", "-e", UNPACK, ...parts], { cwd: root, env });
     writeFileSync(join(fresh, "fonts/fonts.conf"), fontsOf(join(folder, "fonts")));
     // Complete or not at all, even if two processes do it at once.
     if (existsSync(folder)) rmSync(fresh, { recursive: true });
