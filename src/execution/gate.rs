@@ -13,7 +13,7 @@ use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 
-use super::{Completion, MAX_DOUBLINGS, Timings, WaitOutcome, WaitingClient, with_renewal};
+use super::{Backoff, Completion, Timings, WaitOutcome, WaitingClient, with_renewal};
 use crate::objects::lanes::client::{self as lanes, AcquireResult, Permit, PermitRequest};
 
 pub enum Gate {
@@ -29,7 +29,7 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
     let (admission, service) = (&work.admission, &entry.service().id);
     let request = PermitRequest::new(tenant, entry, admission, true);
     let timing = settings::timing();
-    let (mut failures, mut pause_ms) = (0, 0);
+    let (mut backoff, mut pause_ms) = (Backoff::default(), 0);
     loop {
         let turn = if waiter.waits() { timing.client_queue_wait_ms } else { timing.queue_wait_ms };
         let turn = turn.min(admission.expires_at.since(clock::now()));
@@ -50,7 +50,7 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
             Ok(AcquireResult::Free) => return Ok(Gate::Open(None)),
             Ok(AcquireResult::Permit(permit)) => return Ok(Gate::Open(Some(permit))),
             Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) if waiter.waits() || !work.hold.is_offered() => {
-                failures = 0;
+                backoff = Backoff::default();
             }
             Ok(AcquireResult::Waiting | AcquireResult::Full { .. }) => {
                 put_back(tenant, work, None).await?;
@@ -73,8 +73,7 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
                 if !lanes::is_limited(entry) {
                     return Ok(Gate::Open(None));
                 }
-                pause_ms = admission.expires_at.since(clock::now()).min(timing.lane_retry_ms << failures);
-                failures = MAX_DOUBLINGS.min(failures + 1);
+                pause_ms = admission.expires_at.since(clock::now()).min(backoff.next_ms(timing.lane_retry_ms));
             }
         }
         if admission.expires_at <= clock::now() {

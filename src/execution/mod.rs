@@ -47,9 +47,22 @@ pub use waiting_client::{WaitOutcome, WaitingClient};
 /// The path where services call back.
 pub const CALLBACK_PATH: &str = "/v1/callbacks/";
 
-/// Work that waits for an object asks again after a failed call. Its pause doubles up to this many times, because the
-/// object may be overloaded.
-const MAX_DOUBLINGS: u32 = 5;
+/// The pauses of work that waits for an object and asks again after failed calls. They double, because the object may
+/// be overloaded.
+#[derive(Default)]
+struct Backoff {
+    doublings: u32,
+}
+
+impl Backoff {
+    const MAX_DOUBLINGS: u32 = 5;
+
+    fn next_ms(&mut self, first_ms: u64) -> u64 {
+        let pause_ms = first_ms << self.doublings;
+        self.doublings = Self::MAX_DOUBLINGS.min(self.doublings + 1);
+        pause_ms
+    }
+}
 
 /// A context that has ended.
 pub struct Completion {

@@ -12,7 +12,7 @@ use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::LeaseNumber;
 
-use super::MAX_DOUBLINGS;
+use super::Backoff;
 use super::notifications::Publisher;
 use super::waiting_client::{Client, WaitOutcome};
 
@@ -68,17 +68,14 @@ impl CallObserver for Observer<'_> {
         // A waiting client finds the input request at the store.
         self.client.answer(WaitOutcome::Continues);
         let wait = AwaitInput { id: id.clone(), lease, milliseconds: WAIT_MS };
-        let mut failures = 0;
+        let mut backoff = Backoff::default();
         loop {
             match call(self.tenant, id, &wait).await {
                 Ok(InputReply::Heard { input: Some(input) }) => return Ok(Some(input)),
-                Ok(InputReply::Heard { input: None }) => failures = 0,
+                Ok(InputReply::Heard { input: None }) => backoff = Backoff::default(),
                 Ok(InputReply::Nothing) => return Ok(None),
                 Err(error @ CallError::Malformed { .. }) => return Err(error.into()),
-                Err(_) => {
-                    clock::pause(settings::timing().input_retry_ms << failures).await;
-                    failures = MAX_DOUBLINGS.min(failures + 1);
-                }
+                Err(_) => clock::pause(backoff.next_ms(settings::timing().input_retry_ms)).await,
             }
         }
     }

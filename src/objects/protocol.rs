@@ -93,6 +93,16 @@ pub fn call<R: Request<Object: BareObject>>(address: &Address<R::Object>, reques
     Pending::new(R::NAME, send(address, bare(request), request.timeout_ms()))
 }
 
+/// Calls an object whose messages carry more than a request, see [`enclosed`]. `T` is the reply, with what comes with
+/// it.
+pub(super) fn call_enclosed<R: Request, T>(
+    address: &Address<R::Object>,
+    envelope: &impl Serialize,
+    request: &R,
+) -> Pending<T> {
+    Pending::new(R::NAME, send(address, enclosed(envelope, request), request.timeout_ms()))
+}
+
 /// Sends a message to an object.
 pub(super) fn send<O: Object>(
     address: &Address<O>,
@@ -127,7 +137,7 @@ pub struct Pending<T> {
 }
 
 impl<T> Pending<T> {
-    pub(super) fn new(request: &'static str, text: PendingText) -> Self {
+    fn new(request: &'static str, text: PendingText) -> Self {
         Self { request, text, reply: PhantomData }
     }
 }

@@ -53,6 +53,15 @@ impl Retries {
         is_allowed
     }
 
+    /// As [`Retries::allow`], after the pause before the call is made again.
+    pub async fn pause_after(&mut self, error: &CallError) -> bool {
+        let is_allowed = self.allow(error);
+        if is_allowed {
+            clock::pause(self.pause_ms).await;
+        }
+        is_allowed
+    }
+
     /// The pause before the call that was allowed last, in milliseconds: it doubles each time.
     pub fn pause_ms(&self) -> u64 {
         self.pause_ms
@@ -67,8 +76,12 @@ where
     let mut retries = Retries::up_to(max);
     loop {
         match call().await {
-            Err(error) if retries.allow(&error) => clock::pause(retries.pause_ms()).await,
-            outcome => return outcome,
+            Err(error) => {
+                if !retries.pause_after(&error).await {
+                    return Err(error);
+                }
+            }
+            reply => return reply,
         }
     }
 }

@@ -57,10 +57,9 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
                     detail = &error
                 );
                 // It may have been handed over, and the reply lost.
-                if !retries.allow(&error) {
+                if !retries.pause_after(&error).await {
                     return CallResult::Lost;
                 }
-                clock::pause(retries.pause_ms()).await;
             }
         }
         clock::pause(settings::timing().connection_poll_ms).await;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::objects::protocol::{Address, Done, Pending, Request, WriteRequest, enclosed, read_reply, send};
+use crate::objects::protocol::{Address, Done, Pending, WriteRequest, call_enclosed, enclosed, read_reply, send};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::reply::{ReadReply, Reply, refusal};
 use crate::objects::retries::with_retries;
@@ -20,8 +20,8 @@ const MAX_RETRIES: u32 = 4;
 /// How many times a request is sent at most while the registry changes.
 const MAX_REVISIONS: u32 = 3;
 
-fn message(revision: Revision, request: &dyn WriteRequest) -> Result<String, serde_json::Error> {
-    enclosed(&Message { revision, ask: () }, request)
+fn envelope(revision: Revision) -> Message<()> {
+    Message { revision, ask: () }
 }
 
 /// Sends a request to a store, which answers it under any revision.
@@ -29,7 +29,7 @@ pub fn call_store<R>(store: &Address<Contexts>, request: &R) -> Pending<R::Reply
 where
     R: StoreRequest<Fence = AnyRevision>,
 {
-    Pending::new(R::NAME, send(store, message(Revision::INITIAL, request), request.timeout_ms()))
+    call_enclosed(store, &envelope(Revision::INITIAL), request)
 }
 
 /// As [`call_store`], for the store of a context.
@@ -51,7 +51,7 @@ where
 
 /// Informs a store of the revision of its registry.
 pub fn push(store: &Address<Contexts>, revision: Revision) -> Pending<Done> {
-    Pending::new(LearnRevision::NAME, send(store, message(revision, &LearnRevision), LearnRevision.timeout_ms()))
+    call_enclosed(store, &envelope(revision), &LearnRevision)
 }
 
 /// Sends a request that was decided under this revision.
@@ -60,7 +60,7 @@ where
     R: StoreRequest<Fence = KnownRevision>,
     Reply<R::Reply, Stale>: ReadReply,
 {
-    Pending::new(R::NAME, send(store, message(revision, request), request.timeout_ms()))
+    call_enclosed(store, &envelope(revision), request)
 }
 
 /// Sends a request that depends neither on the registry's content nor on the credentials of a caller.
@@ -120,7 +120,7 @@ async fn reply_or_revision(
     request: &dyn WriteRequest,
     timeout_ms: u64,
 ) -> Result<Result<String, Revision>, CallError> {
-    let reply = send(store, message(revision, request), timeout_ms).await?;
+    let reply = send(store, enclosed(&envelope(revision), request), timeout_ms).await?;
     Ok(match refusal::<Stale>(&reply) {
         Some(Ok(Stale::Stale { revision })) => Err(revision),
         Some(Err(_)) | None => Ok(reply),

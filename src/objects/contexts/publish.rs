@@ -71,11 +71,10 @@ impl Store {
                 }
                 Err(error) => {
                     log_event!(EventsNotPublished, tenant = &tenant, store = store, detail = &error);
-                    if !retries.allow(&error) {
+                    if !retries.pause_after(&error).await {
                         self.decide(|contexts| contexts.arm_soon(clock::now()));
                         return false;
                     }
-                    clock::pause(retries.pause_ms()).await;
                 }
             }
         }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
 use crate::objects::events::messages::Viewer;
-use crate::objects::protocol::{Done, Pending, Request, enclosed, open_socket, send};
+use crate::objects::protocol::{Done, Pending, Request, call_enclosed, open_socket};
 use crate::objects::registry::snapshot::{Entry, Live};
 use crate::objects::registry::target;
 use crate::objects::retries::Retries;
@@ -101,8 +101,7 @@ pub struct Permit {
 
 /// Sends a request to the lane of a service.
 pub fn call<R: Request<Object = Lanes>>(about: &Message<()>, request: &R) -> Pending<LaneReply<R::Reply>> {
-    let address = Lanes::of(&about.tenant, &about.service);
-    Pending::new(R::NAME, send(&address, enclosed(about, request), request.timeout_ms()))
+    call_enclosed(&Lanes::of(&about.tenant, &about.service), about, request)
 }
 
 /// A lane, with what comes with each request.
@@ -129,10 +128,9 @@ impl Lane {
         while let Err(error) = self.call(request).await {
             let Message { tenant, service, .. } = &self.about;
             log_event!(LaneNotNotified, tenant = tenant, service = service, detail = &error);
-            if !retries.allow(&error) {
+            if !retries.pause_after(&error).await {
                 return;
             }
-            clock::pause(retries.pause_ms()).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objects::protocol::{Address, Done, Object, Pending, Request, enclosed, requests, send};
+use crate::objects::protocol::{Address, Done, Object, Pending, Request, call_enclosed, requests};
 use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::time::Timestamp;
@@ -38,8 +38,7 @@ pub fn call<R: Request<Object = Limits>>(
     configured_at: Timestamp,
     request: &R,
 ) -> Pending<R::Reply> {
-    let envelope = Message { rule, configured_at, ask: () };
-    Pending::new(R::NAME, send(address, enclosed(&envelope, request), request.timeout_ms()))
+    call_enclosed(address, &Message { rule, configured_at, ask: () }, request)
 }
 
 requests! {
@@ -115,7 +114,8 @@ pub struct Release {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Acquire, Ask, Message, enclosed};
+    use super::{Acquire, Ask, Message};
+    use crate::objects::protocol::enclosed;
     use crate::objects::wire_tests::assert_pinned;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Calls of a tenant's registry.
 
-use crate::objects::protocol::{Pending, Request, enclosed, send};
+use crate::objects::protocol::{Pending, Request, call_enclosed};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::tenant_id::TenantId;
 
@@ -14,5 +14,5 @@ pub fn ask<R: Request<Object = Registries>>(tenant: &TenantId, request: &R) -> P
 /// Sends a request on behalf of an actor.
 pub fn ask_as<R: Request<Object = Registries>>(tenant: &TenantId, by: &Actor, request: &R) -> Pending<R::Reply> {
     let envelope = Message { tenant: tenant.clone(), by: by.clone(), ask: () };
-    Pending::new(R::NAME, send(&Registries::of(tenant), enclosed(&envelope, request), request.timeout_ms()))
+    call_enclosed(&Registries::of(tenant), &envelope, request)
 }

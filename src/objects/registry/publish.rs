@@ -25,10 +25,9 @@ impl Inner {
                 let mut retries = Retries::up_to(1);
                 while let Err(error) = push(&address, revision).await {
                     log_event!(RevisionNotPushed, tenant = tenant, store = *store, detail = &error);
-                    if !retries.allow(&error) {
+                    if !retries.pause_after(&error).await {
                         return;
                     }
-                    clock::pause(retries.pause_ms()).await;
                 }
             }
         });

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::protocol::{self, Address, Done, Object, Pending, enclosed, requests, send};
+use crate::objects::protocol::{self, Address, Done, Object, Pending, call_enclosed, requests};
 use crate::objects::reply::{Reply, Variants};
 use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
 use narthex_core::base::object_name::ObjectName;
@@ -42,8 +42,7 @@ pub fn call<R: protocol::Request<Object = Sessions>>(
     principal: &PrincipalId,
     request: &R,
 ) -> Pending<R::Reply> {
-    let envelope = Message { principal: principal.clone(), ask: () };
-    Pending::new(R::NAME, send(&Sessions::at(object), enclosed(&envelope, request), request.timeout_ms()))
+    call_enclosed(&Sessions::at(object), &Message { principal: principal.clone(), ask: () }, request)
 }
 
 requests! {
@@ -289,6 +288,7 @@ pub enum Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::protocol::enclosed;
     use crate::objects::wire_tests::{assert_pinned, assert_refusals_pinned};
 
     #[test]
