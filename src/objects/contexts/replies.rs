@@ -9,9 +9,10 @@ use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::context::lease::{Hold, LeaseNumber};
+use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, Background, Progress};
+pub use narthex_core::context_store::replies::Work;
 use narthex_core::registry::revision::Revision;
 
 /// The sender's revision is older than this one: it must decide again.
@@ -194,29 +195,6 @@ pub enum CancelOutcome {
     Now,
     Asked,
     Ended,
-}
-
-/// An attempt to run.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Work {
-    pub admission: Admission,
-    pub parameters: Box<RawValue>,
-    #[serde(rename = "lease")]
-    pub hold: Hold,
-    /// Number of this attempt, from 1.
-    pub attempt: u64,
-    /// Services that already failed this context.
-    #[serde(default)]
-    pub tried: Vec<ServiceId>,
-    /// The subset of these that would fail it again in the same way.
-    #[serde(default)]
-    pub hopeless: Vec<ServiceId>,
-    /// The answer to the service's input request.
-    #[serde(default)]
-    pub input: Option<Box<RawValue>>,
-    /// State that the service wants returned with the answer.
-    #[serde(default)]
-    pub input_state: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ mod callbacks;
 pub mod memory;
 mod outbox;
 mod outcome;
+pub mod replies;
 pub mod result_pieces;
 mod storage;
 mod timers;
