@@ -5,7 +5,6 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::objects::contexts::messages::Work;
-use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::{clock, log_event, random, settings};
@@ -14,57 +13,24 @@ use crate::transport::openai::Endpoint;
 use crate::transport::{self, Order};
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
-use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::{self, CallResult, NotCalled, Verdict};
+use narthex_core::context::AttemptReport;
 use narthex_core::context::lease::LeaseNumber;
-use narthex_core::context::status::ErrorCode;
-use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
+use narthex_core::execution::attempt_result::{AttemptResult, ServiceEvidence};
+use narthex_core::execution::retry;
 use narthex_core::http::egress_address::{Address, AddressError};
 use narthex_core::http::trace_context::TraceContext;
-use narthex_core::lane::call_outcome::{CallOutcome, Signal, fair_ms};
+use narthex_core::lane::call_outcome::fair_ms;
 use narthex_core::mcp::client::result::{self, RequestOutcome};
 use narthex_core::services::schema::Schema;
 use narthex_core::services::transport::{Transport, Upstream};
 
 use super::observer::Observer;
 use super::waiting_client::Client;
-use super::{CALLBACK_PATH, redaction, retry};
+use super::{CALLBACK_PATH, redaction};
 
 /// The timeout of a capability that is no longer offered, in seconds.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
-
-/// The result of an attempt.
-pub struct AttemptResult {
-    pub report: AttemptReport,
-    pub result: Option<Box<RawValue>>,
-    /// Only another service could complete the work.
-    pub needs_other_service: bool,
-    pub evidence: ServiceEvidence,
-}
-
-/// What an attempt shows about its service, besides its outcome: see `narthex_core::lane::call_outcome`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ServiceEvidence {
-    pub fair_ms: u64,
-    pub unhealthy: bool,
-}
-
-impl AttemptResult {
-    /// The outcome for the lane. The lane itself judges deliveries to a connection when they end, except for a probe,
-    /// which shows whether the service accepts any.
-    pub fn sample(&self, entry: Option<&Entry>, permit: Option<&Permit>) -> CallOutcome {
-        let Self { report, evidence, .. } = self;
-        let sample = CallOutcome::of(report, evidence.fair_ms, evidence.unhealthy);
-        let connects = entry.is_some_and(|entry| entry.service().transport.connects());
-        if connects
-            && matches!(report.outcome, ReportedOutcome::Accepted { .. })
-            && !permit.is_some_and(Permit::is_probe)
-        {
-            return CallOutcome { outcome: Signal::Ignored, ..sample };
-        }
-        sample
-    }
-}
 
 /// The response of a service, by the kind of its transport.
 enum ServiceResponse {
@@ -95,12 +61,12 @@ pub async fn attempt(
 ) -> AttemptResult {
     let started_at = clock::now();
     let (service, admission) = (entry.service(), &work.admission);
-    lanes::attempt_began(entry, !work.tried.contains(&service.id), started_at);
+    entry.live.attempt_began(!work.tried.contains(&service.id), started_at);
     let trace = TraceContext::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
     let token = snapshot.callback_key.token(tenant, &admission.id, lease);
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
     let left_ms = admission.expires_at.since(started_at);
-    let answer_timeout_ms = retry::answer_timeout_ms(work, snapshot, entry, left_ms);
+    let answer_timeout_ms = retry::answer_timeout_ms(work, &snapshot.services, entry, left_ms, started_at);
     let order = Order { work, lease, callback_url, trace, now: started_at, left_ms, answer_timeout_ms };
     if let Some(stream) = client.stream.as_deref().filter(|_| work.attempt > 1)
         && (stream.has_pieces() || matches!(service.transport, Transport::Openai { .. }))
@@ -229,42 +195,4 @@ async fn with_secrets(
         NotCalled::Secrets
     })?;
     Ok((address, secrets))
-}
-
-pub fn ended_without_call(
-    work: &Work,
-    lease: LeaseNumber,
-    since: Timestamp,
-    error: ContextError,
-    retryable: bool,
-) -> AttemptResult {
-    let outcome = ReportedOutcome::Failed { error, retryable, untouched: true, retry_after_ms: None };
-    let report = AttemptReport {
-        lease,
-        service: work.admission.service.clone(),
-        started_at: since,
-        ended_at: clock::now(),
-        status_code: None,
-        outcome,
-    };
-    AttemptResult { report, result: None, needs_other_service: false, evidence: ServiceEvidence::default() }
-}
-
-pub fn no_service(work: &Work, lease: LeaseNumber, since: Timestamp) -> AttemptResult {
-    let message = "No registered service is available for this capability.".into();
-    let error = ContextError { code: ErrorCode::ServiceUnavailable, message, service: None, details: None };
-    ended_without_call(work, lease, since, error, true)
-}
-
-pub fn cancelled(admission: &Admission, lease: LeaseNumber, since: Timestamp) -> AttemptResult {
-    let verdict = response::read(&admission.service, CallResult::Cancelled, None);
-    let report = AttemptReport {
-        lease,
-        service: admission.service.clone(),
-        started_at: since,
-        ended_at: clock::now(),
-        status_code: None,
-        outcome: verdict.outcome,
-    };
-    AttemptResult { report, result: None, needs_other_service: false, evidence: ServiceEvidence::default() }
 }

@@ -23,12 +23,12 @@ use narthex_core::access::audit::Actor;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
+use narthex_core::execution::known_service::KnownService;
+use narthex_core::execution::selection;
 
 use super::deliveries;
 use super::schedules;
-use super::selection;
 use super::{WaitingClient, work_on};
-use crate::objects::lanes::client::is_gated;
 use crate::transport::mcp::catalogue_refresh;
 
 /// A consumer accepts no more work after this time. The platform ends it after 15 minutes.
@@ -129,10 +129,10 @@ async fn claim(
             let gated = snapshot
                 .services
                 .iter()
-                .filter(|entry| is_gated(entry) || entry.is_offline())
+                .filter(|entry| entry.is_gated() || entry.is_offline())
                 .map(|entry| entry.service().id.clone());
             // Contexts for an unavailable service would be claimed and put back again and again.
-            let (mut without, again_at) = selection::unavailable_services(&snapshot, clock::now());
+            let (mut without, again_at) = selection::unavailable_services(&snapshot.services, clock::now());
             without.extend(at_queue_limit(queued));
             let claim = ClaimWork { lease_ms: settings::timing().lease_ms, gated: gated.collect(), without, again_at };
             match call_under(&address, snapshot.revision, &claim).await? {

@@ -11,9 +11,11 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::ContextError;
 use narthex_core::context::status::ErrorCode;
+use narthex_core::execution::backoff::Backoff;
+use narthex_core::execution::known_service::KnownService;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 
-use super::{Backoff, Completion, Timings, WaitOutcome, WaitingClient, with_renewal};
+use super::{Completion, Timings, WaitOutcome, WaitingClient, with_renewal};
 use crate::objects::lanes::client::{self as lanes, AcquireResult, Permit, PermitRequest};
 
 pub enum Gate {
@@ -70,7 +72,7 @@ pub async fn pass(tenant: &TenantId, work: &Work, entry: &Entry, waiter: &mut Wa
                     detail = &failure
                 );
                 // Without a limit the permit is advisory.
-                if !lanes::is_limited(entry) {
+                if !entry.is_limited() {
                     return Ok(Gate::Open(None));
                 }
                 pause_ms = admission.expires_at.since(clock::now()).min(backoff.next_ms(timing.lane_retry_ms));

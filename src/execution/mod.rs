@@ -12,9 +12,7 @@ pub mod gate;
 pub mod notifications;
 mod observer;
 mod redaction;
-mod retry;
 pub mod schedules;
-mod selection;
 mod waiting_client;
 pub mod write_behind;
 
@@ -27,42 +25,28 @@ use crate::objects::contexts::client::{call, call_with_retry, call_with_revision
 use crate::objects::contexts::messages::{Commit, CommitReply, Lease, LeaseReply, Renew, RenewReply, Work};
 use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
-use crate::platform::{Failure, clock, log_event, settings};
+use crate::platform::{Failure, clock, log_event, random, settings};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::{Admission, ContextError};
+use narthex_core::execution::attempt_result::AttemptResult;
+use narthex_core::execution::known_service::KnownService;
+use narthex_core::execution::retry;
+use narthex_core::execution::selection::{self, Selection};
 use narthex_core::services::Service;
 use semver::Version;
 
-use attempt::{AttemptResult, attempt, cancelled, ended_without_call, no_service};
+use attempt::attempt;
 use gate::Gate;
-use selection::Selection;
 
 pub use attempt::resolve_destination;
 pub use waiting_client::{WaitOutcome, WaitingClient};
 
 /// The path where services call back.
 pub const CALLBACK_PATH: &str = "/v1/callbacks/";
-
-/// The pauses of work that waits for an object and asks again after failed calls. They double, because the object may
-/// be overloaded.
-#[derive(Default)]
-struct Backoff {
-    doublings: u32,
-}
-
-impl Backoff {
-    const MAX_DOUBLINGS: u32 = 5;
-
-    fn next_ms(&mut self, first_ms: u64) -> u64 {
-        let pause_ms = first_ms << self.doublings;
-        self.doublings = Self::MAX_DOUBLINGS.min(self.doublings + 1);
-        pause_ms
-    }
-}
 
 /// A context that has ended.
 pub struct Completion {
@@ -165,14 +149,14 @@ impl Worker {
     async fn make_attempt(&mut self) -> Result<Option<u64>, Failure> {
         let before = clock::now();
         let snapshot = self.snapshot.clone();
-        let chosen = selection::select_service(&self.work, &snapshot);
+        let chosen = selection::select_service(&self.work, &snapshot.services, before, random::number());
         if matches!(chosen, Selection::Unavailable) && self.work.hold.is_offered() && !self.waiter.waits() {
             gate::wait_for_service(&self.tenant, &self.work).await?;
             return Ok(None);
         }
-        let entry = chosen.entry(&snapshot);
-        let passage = match entry {
-            Some(entry) => self.pass_gate(entry).await?,
+        let chosen = chosen.service(&snapshot.services);
+        let passage = match chosen {
+            Some((entry, _)) => self.pass_gate(entry).await?,
             None => Passage::Open,
         };
         let refused = match passage {
@@ -181,15 +165,13 @@ impl Worker {
             Passage::Refused(error) => Some(error),
         };
         let Some(lease) = self.lease().await? else { return Ok(None) };
-        let attempted = match (entry, refused) {
-            (_, Some(error)) => ended_without_call(&self.work, lease, before, error, true),
-            (None, None) => no_service(&self.work, lease, before),
-            (Some(entry), None) => {
-                let version = if let Selection::Service { version, .. } = &chosen { Some(version) } else { None };
-                self.call(lease, &snapshot, entry, version, before).await
-            }
+        let admission = &self.work.admission;
+        let attempted = match (chosen, refused) {
+            (_, Some(error)) => AttemptResult::ended_without_call(admission, lease, before, clock::now(), error),
+            (None, None) => AttemptResult::no_service(admission, lease, before, clock::now()),
+            (Some((entry, version)), None) => self.call(lease, &snapshot, entry, version, before).await,
         };
-        self.report(&snapshot, entry, attempted, before).await
+        self.report(&snapshot, chosen.map(|(entry, _)| entry), attempted, before).await
     }
 
     /// Acquires a permit if the service is called by permit.
@@ -197,7 +179,7 @@ impl Worker {
         if entry.service().id != self.work.admission.service {
             gate::release_unused(self.permit.take()).await;
         }
-        if self.permit.is_none() && lanes::is_gated(entry) {
+        if self.permit.is_none() && entry.is_gated() {
             match gate::pass(&self.tenant, &self.work, entry, &mut self.waiter).await? {
                 Gate::Open(passed) => self.permit = passed,
                 Gate::Blocked => return Ok(Passage::Blocked),
@@ -234,21 +216,19 @@ impl Worker {
         lease: LeaseNumber,
         snapshot: &Snapshot,
         entry: &Entry,
-        version: Option<&Version>,
+        version: &Version,
         before: Timestamp,
     ) -> AttemptResult {
         let Self { tenant, work, permit, waiter, .. } = self;
         work.admission.service.clone_from(&entry.service().id);
-        if let Some(version) = version {
-            work.admission.version.clone_from(version);
-        }
+        work.admission.version.clone_from(version);
         let running = attempt(tenant, work, lease, snapshot, entry, waiter.client());
         let done = with_renewal(tenant, &work.admission, work.hold, permit.as_ref(), waiter, running).await;
         if done.is_none() && entry.service().transport.connects() {
             // It may have been handed over just before.
             lanes::withdraw(tenant, entry, &work.admission.id, true).await;
         }
-        done.unwrap_or_else(|| cancelled(&work.admission, lease, before))
+        done.unwrap_or_else(|| AttemptResult::cancelled(&work.admission, lease, before, clock::now()))
     }
 
     /// Reports an attempt to the store and to the service's lane.
@@ -261,10 +241,11 @@ impl Worker {
     ) -> Result<Option<u64>, Failure> {
         let called = clock::now();
         self.timings.upstream += called.since(before);
-        let sample = attempted.sample(entry, self.permit.as_ref());
+        let is_probe = self.permit.as_ref().is_some_and(Permit::is_probe);
+        let sample = attempted.sample(entry.map(Entry::service), is_probe);
         let mut lane_report = None;
         if let Some(entry) = entry {
-            retry::decide(&mut attempted, &mut self.work, snapshot, entry, called);
+            retry::decide(&mut attempted, &mut self.work, &snapshot.services, entry, called);
             match self.permit.take() {
                 // The next call must see the result of the probe.
                 Some(probe) if probe.is_probe() => probe.release(sample).await,

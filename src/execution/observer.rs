@@ -11,8 +11,8 @@ use crate::transport::observer::{CallObserver, Notification};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::LeaseNumber;
+use narthex_core::execution::backoff::Backoff;
 
-use super::Backoff;
 use super::notifications::Publisher;
 use super::waiting_client::{Client, WaitOutcome};
 

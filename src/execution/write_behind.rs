@@ -17,8 +17,9 @@ use crate::platform::{Failure, clock, settings};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::{Admission, Head};
+use narthex_core::execution::attempt_result::AttemptResult;
 
-use super::{AttemptResult, Completion, Timings, WaitOutcome, WaitingClient, attempt, cancelled, commit, with_renewal};
+use super::{Completion, Timings, WaitOutcome, WaitingClient, attempt, commit, with_renewal};
 
 /// The first and only lease. The store that is to admit the context gives it the same number.
 const LEASE: LeaseNumber = LeaseNumber::FIRST;
@@ -56,8 +57,9 @@ pub async fn run(
                     Some(attempted) => Some(attempted),
                     None => with_renewal(&tenant, &work.admission, work.hold, None, &mut waiter, running).await,
                 };
-                let attempted = attempted.unwrap_or_else(|| cancelled(&work.admission, LEASE, before));
-                let report = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));
+                let attempted =
+                    attempted.unwrap_or_else(|| AttemptResult::cancelled(&work.admission, LEASE, before, clock::now()));
+                let report = lanes::note(&tenant, entry, attempted.sample(Some(entry.service()), false));
                 let committed =
                     commit(&tenant, &work.admission.id, attempted, 0, Timings::default(), &mut waiter).await;
                 if let Some(report) = report {
@@ -67,7 +69,7 @@ pub async fn run(
             }
         }
     };
-    let report = lanes::note(&tenant, entry, attempted.sample(Some(entry), None));
+    let report = lanes::note(&tenant, entry, attempted.sample(Some(entry.service()), false));
     record(&tenant, work, attempted, &mut waiter).await?;
     if let Some(report) = report {
         report.await;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use narthex_core::base::service_id::ServiceId;
+use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::services::capability::Capability;

@@ -8,6 +8,7 @@ use crate::platform::{secret_box, tasks};
 use crate::transport;
 use narthex_core::base::json::Fault;
 use narthex_core::base::names::valid_id;
+use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::etag;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::services::{self, ServiceKind};

@@ -13,6 +13,7 @@ pub mod context_store;
 #[cfg(any(test, feature = "schema"))]
 pub mod contract;
 pub mod events;
+pub mod execution;
 pub mod http;
 pub mod lane;
 pub mod limits;

@@ -7,6 +7,7 @@ use crate::objects::registry::snapshot::Entry;
 use crate::platform::log_event;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::Admission;
+use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::problem::{Code, Problem};
 
 pub enum AdmissionCheck {
@@ -23,7 +24,7 @@ pub async fn check(
     entry: &Entry,
     here: bool,
 ) -> Result<AdmissionCheck, Problem> {
-    if !lanes::is_gated(entry) {
+    if !entry.is_gated() {
         return Ok(AdmissionCheck::Start(None));
     }
     Ok(match lanes::acquire(&PermitRequest::new(tenant, entry, admission, false), 0).await {

@@ -7,7 +7,7 @@ use crate::execution::notifications::Notifications;
 use crate::execution::{gate, work_on, write_behind};
 use crate::objects::contexts::client::{call_under, has_store};
 use crate::objects::contexts::messages::{Admit, AdmitReply, Contexts, Recall, RecallReply, Stale, Work};
-use crate::objects::lanes::client::{self as lanes, Permit, is_gated};
+use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::reply::Reply;
 use crate::objects::retries::Retries;
@@ -19,6 +19,7 @@ use narthex_core::context::Admission;
 use narthex_core::context::create_request::{self, NewContext};
 use narthex_core::context::idempotency::{self, Claim};
 use narthex_core::context::lease::Hold;
+use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::prefer::{self, Prefer};
 use narthex_core::http::problem::{Code, Problem};
 
@@ -163,7 +164,7 @@ impl Creation<'_> {
         let starts_later = self.new.run_at.is_some_and(|at| at > clock::now());
         let snapshot = caller.snapshot.clone();
         let entry = selected(&snapshot, &decision)?;
-        let gated = is_gated(entry);
+        let gated = entry.is_gated();
         if !decision.durable && !starts_later && !preference.respond_async && self.claim.is_none() && !gated {
             let parameters = std::mem::take(&mut self.parameters);
             return run_write_behind(call, caller, decision, parameters, self.mode).await.map(Some);

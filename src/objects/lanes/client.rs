@@ -1,4 +1,4 @@
-//! The Worker's side of a service's lane: permits, reports of calls, and the retry budget.
+//! The Worker's side of a service's lane: permits and reports of calls.
 //!
 //! A service without `max_concurrency` whose breaker is closed costs no request to the lane: its calls are counted
 //! here; the lane is notified of failures at once and of successes from time to time, after the response.
@@ -10,7 +10,7 @@ use wasm_bindgen::JsValue;
 
 use crate::objects::events::messages::Viewer;
 use crate::objects::protocol::{Done, Pending, Request, call_enclosed, open_socket};
-use crate::objects::registry::snapshot::{Entry, Live};
+use crate::objects::registry::snapshot::Entry;
 use crate::objects::registry::target;
 use crate::objects::retries::Retries;
 use crate::platform::http::Headers;
@@ -24,8 +24,8 @@ use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::context::Admission;
 use narthex_core::context::status::Priority;
 use narthex_core::lane::PermitDecision;
-use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::call_outcome::CallOutcome;
+use narthex_core::lane::live::Live;
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::lane::permit_number::PermitNumber;
 
@@ -36,17 +36,6 @@ use super::messages::{
 
 /// How many times a message is retried that is safe to repeat.
 const MAX_RETRIES: u32 = 1;
-
-/// Whether a call to this service needs [`acquire`] first: it has a concurrency limit, it connects by itself, or its
-/// breaker is not closed.
-pub fn is_gated(entry: &Entry) -> bool {
-    is_limited(entry) || entry.measured().breaker != BreakerState::Closed
-}
-
-/// Whether it must not be called without a permit.
-pub fn is_limited(entry: &Entry) -> bool {
-    entry.service().limits.max_concurrency.is_some() || entry.service().transport.connects()
-}
 
 /// A request for a permit.
 pub struct PermitRequest<'a> {
@@ -141,8 +130,7 @@ impl Lane {
 /// The lane cannot be reached. A service without a limit may be called anyway: its breaker is only advice then. With a
 /// limit the call must not be made; it is retried later, as after [`AcquireResult::Waiting`].
 pub async fn acquire(request: &PermitRequest<'_>, wait_ms: u64) -> Result<AcquireResult, CallError> {
-    let measured = request.entry.measured();
-    if let Some(until) = measured.breaker_until.filter(|until| *until > clock::now()) {
+    if let Some(until) = request.entry.live.known_open_until(clock::now()) {
         return Ok(AcquireResult::Open { until });
     }
     let lane = Lane::of(request.tenant, request.entry);
@@ -164,7 +152,7 @@ pub async fn acquire(request: &PermitRequest<'_>, wait_ms: u64) -> Result<Acquir
         PermitDecision::Waiting => AcquireResult::Waiting,
         PermitDecision::Full { retry_after_ms } => AcquireResult::Full { retry_after_ms },
         PermitDecision::Open { until } => {
-            request.entry.live.blocked_until.set(until);
+            request.entry.live.block_until(until);
             AcquireResult::Open { until }
         }
         PermitDecision::TooLate => AcquireResult::TooLate,
@@ -256,34 +244,8 @@ pub async fn check(tenant: &TenantId, entry: &Entry) -> Result<ProbeReport, Call
 
 /// Counts a call without a permit. If the lane must be notified now, returns that work, to be done after the response.
 pub fn note(tenant: &TenantId, entry: &Entry, sample: CallOutcome) -> Option<impl Future<Output = ()> + 'static> {
-    let measured = entry.measured();
-    if measured.breaker != BreakerState::Closed {
-        // It is already open: calls that were in flight say nothing new.
-        return None;
-    }
-    let mut tally = entry.live.tally.get();
-    let due = tally.count(sample, measured.status, &settings::timing());
-    entry.live.tally.set(tally);
-    let successes = due?;
+    let successes = entry.live.count_call(sample, &settings::timing())?;
     let lane = Lane::of(tenant, entry);
     // Sent once: a repeated message would count twice.
     Some(async move { lane.notify(0, &ReportCalls { successes, last: sample }).await })
-}
-
-/// Records the start of an attempt at this service: the context's first one anywhere, or at a service it has not tried
-/// yet, fills the retry budget.
-pub fn attempt_began(entry: &Entry, first: bool, now: Timestamp) {
-    if first {
-        let mut budget = entry.live.budget.get();
-        budget.deposit(now);
-        entry.live.budget.set(budget);
-    }
-}
-
-/// Whether a service that was already tried may be tried again; if so, takes the retry out of the budget.
-pub fn may_retry(entry: &Entry, now: Timestamp) -> bool {
-    let mut budget = entry.live.budget.get();
-    let may = budget.try_withdraw(now);
-    entry.live.budget.set(budget);
-    may
 }

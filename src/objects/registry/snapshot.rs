@@ -5,7 +5,6 @@
 
 mod complete;
 mod entry;
-mod live;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -39,7 +38,6 @@ use super::messages::{
 
 pub use complete::complete;
 pub use entry::Entry;
-pub use live::Live;
 
 /// Tenants cached per isolate.
 const MAX_TENANTS: usize = 200;

@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod call_outcome;
 pub mod call_reporter;
 pub mod health;
+pub mod live;
 pub mod observed;
 pub mod permit_number;
 pub mod queue;

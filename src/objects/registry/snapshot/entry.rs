@@ -9,14 +9,12 @@ use crate::objects::secrets::{DecryptedSecrets, StoredSecrets};
 use crate::platform::{Failure, clock, settings};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::egress_address::{Address, AddressError};
-use narthex_core::lane::breaker::BreakerState;
-use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
+use narthex_core::lane::live::Live;
 use narthex_core::services::Service;
 use narthex_core::services::routing::{Condition, Routable};
 use narthex_core::services::schema::{Formats, Schema};
-
-use super::Live;
 
 /// The result of the address rules, with the gateway's own origin for which it holds.
 pub(super) struct AddressCheck {
@@ -49,12 +47,17 @@ impl<'s> Routable<'s> for &'s Entry {
     }
 }
 
-impl Entry {
-    /// The observed status, as far as this isolate knows it.
-    pub fn measured(&self) -> ObservedStatus {
-        self.live.measured.get()
+impl KnownService for Entry {
+    fn service(&self) -> &Service {
+        &self.registered.service
     }
 
+    fn live(&self) -> &Live {
+        &self.live
+    }
+}
+
+impl Entry {
     pub fn service(&self) -> &Service {
         &self.registered.service
     }
@@ -78,27 +81,6 @@ impl Entry {
         let stored = StoredSecrets::from(&self.registered);
         let decrypted = Rc::new(DecryptedSecrets::of(tenant, &self.service().id, stored, clock::now()).await?);
         Ok(self.decrypted.get_or_init(|| decrypted).clone())
-    }
-
-    /// Whether it was observed to be offline: it gets no work.
-    pub fn is_offline(&self) -> bool {
-        self.measured().evidence == HealthStatus::Offline
-    }
-
-    /// Whether no call would pass now: it is offline, or its breaker is open or half open with a call in progress.
-    pub fn is_blocked(&self, now: Timestamp) -> bool {
-        self.is_offline() || self.half_opens_at(now).is_some()
-    }
-
-    /// When its breaker may half-open, while it blocks calls.
-    pub fn half_opens_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let measured = self.measured();
-        let at = match measured.breaker {
-            BreakerState::Closed => None,
-            BreakerState::HalfOpen => Some(self.live.blocked_until.get()),
-            BreakerState::Open => measured.breaker_until.max(Some(self.live.blocked_until.get())),
-        };
-        at.filter(|at| *at > now)
     }
 
     /// The schema for parameters; `None` if the capability has none, or the service validates them itself.
