@@ -1,7 +1,7 @@
 //! Selects the service for a context: one that offers the capability in the requested version and accepts work.
 //!
-//! The lowest available tier wins. Within it, two services are drawn by weight and the better one is taken: this keeps
-//! to the weights while all are healthy, and avoids unhealthy services.
+//! The lowest available tier wins. Of its services whose breakers admit calls, two are drawn by weight and the better
+//! one is taken: this keeps to the weights while all are healthy, and avoids unhealthy services.
 
 use semver::{Version, VersionReq};
 
@@ -231,9 +231,13 @@ pub fn choose(candidates: &[Candidate], random: u64) -> Option<&Candidate> {
     if candidates.len() == 1 {
         return Some(first);
     }
-    // The lowest tier with an available service, or simply the lowest.
-    let tier = candidates.iter().find(|candidate| !candidate.condition.is_open()).unwrap_or(first).tier;
-    let equals: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.tier == tier).collect();
+    // The lowest tier with an available service, or simply the lowest. Services with an open breaker are left out while
+    // the tier has others: both draws may return the same one.
+    let best = candidates.iter().find(|candidate| !candidate.condition.is_open()).unwrap_or(first);
+    let is_equal = |candidate: &&Candidate| {
+        candidate.tier == best.tier && candidate.condition.is_open() == best.condition.is_open()
+    };
+    let equals: Vec<&Candidate> = candidates.iter().filter(is_equal).collect();
     let (one, other) = (random & 0xffff_ffff, random >> 32);
     let to_try = |candidate: &&&Candidate| candidate.condition.breaker == BreakerState::HalfOpen;
     if other % TRIAL_RATIO == 0

@@ -28,8 +28,7 @@ fn the_first_attempt_goes_to_the_service_of_the_admission_unless_its_breaker_is_
         (known("one").open(NOW), vec!["one"]),
         (known("one").resting(5_000), vec!["one"]),
         (known("one").draining(), vec!["one"]),
-        // The router draws two of all and takes the better one, so it may still draw this one twice.
-        (known("one").open(LATER), vec!["one", "three", "two"]),
+        (known("one").open(LATER), vec!["three", "two"]),
         (known("one").offline(), vec!["three", "two"]),
     ] {
         let services: Vec<Known> = others().into_iter().chain([admitted]).collect();

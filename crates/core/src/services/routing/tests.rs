@@ -134,20 +134,14 @@ fn condition(breaker: BreakerState, health: HealthStatus, latency_ms: Option<u64
     Condition { breaker, health, latency_ms }
 }
 
+fn candidate(service: usize, tier: u64, condition: Condition) -> Candidate {
+    Candidate { service, capability: 0, tier, weight: 1, version: Version::new(1, 0, 0), condition }
+}
+
 /// Candidates of these tiers and conditions, and how often each is chosen of 10,000 times.
 fn shares(of: &[(u64, Condition)]) -> Vec<u64> {
-    let mut found: Vec<Candidate> = of
-        .iter()
-        .enumerate()
-        .map(|(service, (tier, condition))| Candidate {
-            service,
-            capability: 0,
-            tier: *tier,
-            weight: 1,
-            version: Version::new(1, 0, 0),
-            condition: *condition,
-        })
-        .collect();
+    let mut found: Vec<Candidate> =
+        of.iter().enumerate().map(|(service, (tier, condition))| candidate(service, *tier, *condition)).collect();
     found.sort_by_key(|candidate| candidate.tier);
     let mut seen = vec![0; of.len()];
     let mut random = 1u64;
@@ -188,6 +182,40 @@ fn an_open_breaker_sends_all_to_the_next_tier_and_a_half_open_one_gets_its_probe
     assert_eq!(shares(&[(0, with(HalfOpen)), (1, with(Closed))]), [10_000, 0]);
     let seen = shares(&[(0, with(HalfOpen)), (0, with(Closed))]);
     assert!(seen[0] > 2_000 && seen[1] > 4_000, "{seen:?}");
+}
+
+#[test]
+fn a_service_with_an_open_breaker_gets_nothing_while_another_of_its_tier_admits_calls() {
+    let with = |breaker| condition(breaker, HealthStatus::Unknown, None);
+    let (open, closed) = (with(BreakerState::Open), with(BreakerState::Closed));
+    assert_eq!(shares(&[(0, open), (0, closed)]), [0, 10_000]);
+    assert_eq!(shares(&[(0, open), (0, with(BreakerState::HalfOpen))]), [0, 10_000]);
+    let seen = shares(&[(0, open), (0, open)]);
+    assert!(seen.iter().all(|share| *share > 4_500), "{seen:?}");
+    let seen = shares(&[(0, closed), (0, open), (0, closed)]);
+    assert!(seen[0] > 4_500 && seen[1] == 0 && seen[2] > 4_500, "{seen:?}");
+}
+
+proptest! {
+    #[test]
+    fn an_open_breaker_is_chosen_only_if_no_candidate_admits_calls(
+        of in prop::collection::vec((0u64..3, 1u64..4, 0usize..3, prop::option::of(0u64..100)), 1..8),
+        random: u64,
+    ) {
+        let breakers = [BreakerState::Closed, BreakerState::HalfOpen, BreakerState::Open];
+        let mut found: Vec<Candidate> = of
+            .into_iter()
+            .map(|(tier, weight, at, latency_ms)| {
+                let condition = condition(breakers[at], HealthStatus::Unknown, latency_ms);
+                Candidate { weight, ..candidate(0, tier, condition) }
+            })
+            .collect();
+        found.sort_by_key(|candidate| candidate.tier);
+        let chosen = choose(&found, random).unwrap();
+        let best = found.iter().filter(|one| !one.condition.is_open()).map(|one| one.tier).min();
+        prop_assert_eq!(chosen.condition.is_open(), best.is_none());
+        prop_assert_eq!(chosen.tier, best.unwrap_or(found[0].tier));
+    }
 }
 
 #[test]
