@@ -6,6 +6,7 @@ use wasm_bindgen::prelude::*;
 use super::Failure;
 use super::tasks::{self, PlatformCall};
 use narthex_core::base::object_name::ObjectName;
+use narthex_core::base::retries::CallFault;
 use narthex_core::base::tenant_id::TenantId;
 
 #[wasm_bindgen(module = "/src/platform/objects.js")]
@@ -67,6 +68,17 @@ impl CallError {
         };
         let Failure(text) = Failure::from(error.clone());
         Self::classified(text, has("overloaded"), has("retryable"))
+    }
+
+    /// The kind of failure, on which it depends whether the call is made again.
+    pub fn fault(&self) -> CallFault {
+        match self {
+            Self::TimedOut { .. } => CallFault::TimedOut,
+            Self::Overloaded(_) => CallFault::Overloaded,
+            Self::Retryable(_) => CallFault::Retryable,
+            Self::Failed(_) => CallFault::Failed,
+            Self::Malformed { .. } => CallFault::Malformed,
+        }
     }
 
     fn classified(text: String, overloaded: bool, retryable: bool) -> Self {

@@ -8,8 +8,9 @@ use serde_json::value::to_raw_value;
 
 use crate::objects::lanes::client;
 use crate::objects::registry::snapshot::Entry;
-use crate::objects::retries::Retries;
+use crate::objects::retries::pause_after;
 use crate::platform::{clock, log_event, settings};
+use narthex_core::base::retries::Retries;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -57,7 +58,7 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
                     detail = &error
                 );
                 // It may have been handed over, and the reply lost.
-                if !retries.pause_after(&error).await {
+                if !pause_after(&mut retries, &error).await {
                     return CallResult::Lost;
                 }
             }

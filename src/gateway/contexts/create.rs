@@ -10,11 +10,11 @@ use crate::objects::contexts::messages::{Admit, AdmitReply, Contexts, Recall, Re
 use crate::objects::lanes::client::{self as lanes, Permit};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::reply::Reply;
-use crate::objects::retries::Retries;
 use crate::platform::{clock, log_event, random, settings, tasks};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
 use narthex_core::base::id::ContextId;
+use narthex_core::base::retries::Retries;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::{self, NewContext};
 use narthex_core::context::idempotency::{self, Claim};
@@ -330,7 +330,9 @@ async fn admit_with_retry(caller: &Caller, id: &ContextId, admit: &Admit) -> Res
     let store = Contexts::holding(&caller.principal.tenant, id).map_err(internal)?;
     let admitted = match call_under(&store, caller.snapshot.revision, admit).await {
         // At once, because the client waits.
-        Err(error) if Retries::up_to(1).allow(&error) => call_under(&store, caller.snapshot.revision, admit).await,
+        Err(error) if Retries::up_to(1).allow(error.fault()) => {
+            call_under(&store, caller.snapshot.revision, admit).await
+        }
         admitted => admitted,
     };
     admitted.map_err(internal)

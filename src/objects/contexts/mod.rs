@@ -24,11 +24,11 @@ use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 
 use crate::objects::registry;
-use crate::objects::retries::Retries;
 use crate::objects::shell::{Outcome, Shell, WrittenAnswer, durable_object};
 use crate::platform::objects;
 use crate::platform::{Failure, clock, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
+use narthex_core::base::retries::Retries;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;

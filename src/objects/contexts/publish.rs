@@ -6,8 +6,9 @@ use serde_json::value::RawValue;
 
 use crate::objects::events::messages::{Events, Publish, Published};
 use crate::objects::protocol::call;
-use crate::objects::retries::Retries;
+use crate::objects::retries::pause_after;
 use crate::platform::{clock, log_event, tasks};
+use narthex_core::base::retries::Retries;
 
 use super::{Identity, Store};
 
@@ -71,7 +72,7 @@ impl Store {
                 }
                 Err(error) => {
                     log_event!(EventsNotPublished, tenant = &tenant, store = store, detail = &error);
-                    if !retries.pause_after(&error).await {
+                    if !pause_after(&mut retries, &error).await {
                         self.decide(|contexts| contexts.arm_soon(clock::now()));
                         return false;
                     }

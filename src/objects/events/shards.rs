@@ -6,10 +6,10 @@ use std::rc::Rc;
 use futures_util::future::try_join_all;
 
 use crate::objects::protocol::{Address, Done, Request, call};
-use crate::objects::retries::Retries;
 use crate::objects::shell::{Answer, Handle, HandleLater};
 use crate::platform::objects::CallError;
 use crate::platform::{Failure, clock, log_event, settings, tasks};
+use narthex_core::base::retries::Retries;
 use narthex_core::events::fanout::{Push, PushReply, ShardNumber};
 use narthex_core::events::sequence::Sequence;
 
@@ -90,7 +90,7 @@ impl Hub {
                 Err(error) => {
                     let tenant = self.tenant.borrow();
                     log_event!(ShardNotReached, tenant = tenant.as_ref(), shard = number.get(), detail = &error);
-                    (PushReply::Joining, retries.allow(&error), retries.pause_ms())
+                    (PushReply::Joining, retries.allow(error.fault()), retries.pause_ms())
                 }
             };
             if self.shards.borrow_mut().handle_reply(number, generation, reply) {

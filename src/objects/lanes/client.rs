@@ -12,12 +12,13 @@ use crate::objects::events::messages::Viewer;
 use crate::objects::protocol::{Done, Pending, Request, call_enclosed, open_socket};
 use crate::objects::registry::snapshot::Entry;
 use crate::objects::registry::target;
-use crate::objects::retries::Retries;
+use crate::objects::retries::pause_after;
 use crate::platform::http::Headers;
 use crate::platform::objects::{CallError, SocketResponse};
 use crate::platform::{Failure, clock, log_event, settings};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::retries::Retries;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
@@ -117,7 +118,7 @@ impl Lane {
         while let Err(error) = self.call(request).await {
             let Message { tenant, service, .. } = &self.about;
             log_event!(LaneNotNotified, tenant = tenant, service = service, detail = &error);
-            if !retries.pause_after(&error).await {
+            if !pause_after(&mut retries, &error).await {
                 return;
             }
         }

@@ -7,8 +7,9 @@ use crate::objects::contexts::client::push;
 use crate::objects::contexts::messages::Contexts;
 use crate::objects::events::messages::{Events, Publish, Published};
 use crate::objects::protocol::call;
-use crate::objects::retries::Retries;
+use crate::objects::retries::pause_after;
 use crate::platform::{Failure, clock, log_event, settings};
+use narthex_core::base::retries::Retries;
 use narthex_core::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 
 use super::Inner;
@@ -25,7 +26,7 @@ impl Inner {
                 let mut retries = Retries::up_to(1);
                 while let Err(error) = push(&address, revision).await {
                     log_event!(RevisionNotPushed, tenant = tenant, store = *store, detail = &error);
-                    if !retries.pause_after(&error).await {
+                    if !pause_after(&mut retries, &error).await {
                         return;
                     }
                 }

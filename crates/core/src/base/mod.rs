@@ -1,4 +1,4 @@
-//! Foundations: time, ids, names, JSON texts and numbers, keyed MACs. Imports no other room.
+//! Foundations: time, ids, names, JSON texts and numbers, keyed MACs, repeated calls. Imports no other room.
 //!
 //! What a standard of HTTP defines belongs to `http`.
 
@@ -17,6 +17,7 @@ pub mod object_name;
 pub mod opaque_token;
 pub mod order;
 pub mod principal_id;
+pub mod retries;
 pub mod service_id;
 pub mod sliding_window;
 pub mod tenant_id;
