@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::objects::contexts::client::{call_with_retry, call_with_revision};
 use crate::objects::contexts::messages::{Admit, AdmitReply, Record, Work};
-use crate::objects::contexts::view;
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{Failure, clock, settings};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::{Hold, LeaseNumber};
+use narthex_core::context::view;
 use narthex_core::context::{Admission, Head};
 use narthex_core::execution::attempt_result::AttemptResult;
 

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
+use narthex_core::context::view::View;
 use narthex_core::contract::OPENAPI;
 use narthex_core::contract::views::differences_with;
 
 use super::documents::{clients, issuers, limits, roles, schedules, tenants};
 use super::{capabilities, documents, events, keys, measured, oauth, registry, service_view, usage, webhooks};
-use crate::objects::contexts;
 use crate::transport;
 
 /// The schemas of responses that the core holds its own types to, that are written from several parts, or that are no
@@ -91,7 +91,7 @@ fn views_are_as_the_contract_describes_them() {
         view::<events::TicketView>(&["Ticket"], &mut held),
         view::<oauth::grants::GrantView>(&["Grant"], &mut held),
         view::<oauth::token::Tokens>(&["Tokens"], &mut held),
-        view::<contexts::view::View>(&["ContextSummary"], &mut held),
+        view::<View>(&["ContextSummary"], &mut held),
         view::<transport::Envelope>(&["ServiceCall"], &mut held),
     ]
     .concat();

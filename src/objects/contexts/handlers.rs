@@ -7,6 +7,7 @@ use crate::objects::shell::{Answer, Handle, HandleLater};
 use crate::platform::{Failure, random, settings};
 use narthex_core::base::id::{ContextId, row_key};
 use narthex_core::base::time::Timestamp;
+use narthex_core::context::view;
 use narthex_core::context::{Attempt, Background, Head};
 use narthex_core::context_store::{
     AdmitResult, Callback, CallbackResult, CancelResult, ChangeResult, ClaimLookup, CommitResult, ContextStore,
@@ -15,9 +16,9 @@ use narthex_core::context_store::{
 use narthex_core::http::paging::PagePart;
 use narthex_core::registry::revision::Revision;
 
+use super::Store;
 use super::messages::*;
 use super::tables::{Tables, first_key};
-use super::{Store, view};
 
 /// The handling of one request.
 pub(super) struct Turn<'a> {

@@ -13,7 +13,6 @@ mod publish;
 mod replies;
 mod result_rows;
 mod tables;
-pub mod view;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -23,6 +23,7 @@ pub mod lease;
 mod report;
 pub mod retry;
 pub mod status;
+pub mod view;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

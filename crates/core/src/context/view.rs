@@ -4,18 +4,18 @@ use semver::Version;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::platform::Failure;
-use narthex_core::base::id::ContextId;
-use narthex_core::base::principal_id::PrincipalId;
-use narthex_core::base::service_id::ServiceId;
-use narthex_core::base::tenant_id::TenantId;
-use narthex_core::base::time::{Timestamp, as_optional_text, as_text};
-use narthex_core::context::status::{ErrorCode, Priority, Source, Status};
-use narthex_core::context::{Attempt, AttemptOutcome, ContextError, Head};
+use crate::base::id::ContextId;
+use crate::base::principal_id::PrincipalId;
+use crate::base::service_id::ServiceId;
+use crate::base::tenant_id::TenantId;
+use crate::base::time::{Timestamp, as_optional_text, as_text};
+use crate::context::status::{ErrorCode, Priority, Source, Status};
+use crate::context::{Attempt, AttemptOutcome, ContextError, Head};
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct View<'a> {
+/// What [`to_view`] writes.
+#[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct View<'a> {
     id: &'a str,
     capability: &'a str,
     version: &'a Version,
@@ -34,16 +34,16 @@ pub(crate) struct View<'a> {
     history: Vec<StepView>,
     execution_time_ms: Option<u64>,
     #[serde(serialize_with = "as_text")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String"))]
     created_at: Timestamp,
     #[serde(serialize_with = "as_text")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String"))]
     updated_at: Timestamp,
     #[serde(serialize_with = "as_text")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String"))]
     expires_at: Timestamp,
     #[serde(serialize_with = "as_optional_text", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "Option<String>"))]
     run_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<&'a str>,
@@ -60,17 +60,17 @@ pub(crate) struct View<'a> {
     progress: Option<ProgressView<'a>>,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 struct ProgressView<'a> {
     #[serde(serialize_with = "as_text")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String"))]
     at: Timestamp,
     data: &'a RawValue,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 struct AttemptView<'a> {
     number: u64,
     service: &'a ServiceId,
@@ -78,20 +78,20 @@ struct AttemptView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<ErrorCode>,
     #[serde(serialize_with = "as_text")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String"))]
     started_at: Timestamp,
     #[serde(serialize_with = "as_text")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String"))]
     ended_at: Timestamp,
     status_code: Option<u16>,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 struct StepView {
     status: Status,
     #[serde(serialize_with = "as_text")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String"))]
     at: Timestamp,
 }
 
@@ -108,9 +108,9 @@ fn attempt(attempt: &Attempt) -> AttemptView<'_> {
 }
 
 /// The view of a context as JSON.
-pub fn to_view(head: &Head) -> Result<Box<RawValue>, Failure> {
+pub fn to_view(head: &Head) -> Result<Box<RawValue>, serde_json::Error> {
     let admission = &head.admission;
-    Ok(serde_json::value::to_raw_value(&View {
+    serde_json::value::to_raw_value(&View {
         id: admission.id.as_str(),
         capability: &admission.capability,
         version: &admission.version,
@@ -136,5 +136,5 @@ pub fn to_view(head: &Head) -> Result<Box<RawValue>, Failure> {
         input_request: head.input_request.as_deref().filter(|_| head.status == Status::InputRequired),
         tool_result: head.tool_result.then_some(true),
         progress: head.progress.as_ref().map(|progress| ProgressView { at: progress.at, data: &progress.data }),
-    })?)
+    })
 }
