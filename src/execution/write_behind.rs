@@ -37,9 +37,7 @@ pub async fn run(
     admission.retry.max_attempts = 1;
     let held = snapshot.clone();
     let entry = held.services.get(service).ok_or_else(|| Failure("a service went missing".into()))?;
-    let (tried, hopeless) = (Vec::new(), Vec::new());
-    let hold = Hold::Leased(LEASE);
-    let work = Work { admission, parameters, hold, attempt: 1, tried, hopeless, input: None, input_state: None };
+    let work = Work::first(admission, parameters, Hold::Leased(LEASE));
     let before = clock::now();
     let attempted = {
         let mut running = std::pin::pin!(attempt(&tenant, &work, LEASE, &held, entry, waiter.client()));

@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use serde::Serialize;
 use serde::ser::Error;
-use serde::{Deserialize, Serialize};
 
 use crate::platform::Failure;
 use crate::platform::objects::{self, CallError, Kind, SocketResponse};
@@ -24,6 +24,8 @@ use narthex_core::base::json_writer::JsonText;
 use narthex_core::base::object_name::ObjectName;
 
 use super::reply::ReadReply;
+
+pub use narthex_core::base::done::Done;
 
 /// A class of objects.
 pub trait Object {
@@ -162,13 +164,6 @@ pub(super) async fn open_socket<O: Object>(
     message: &impl Serialize,
 ) -> Result<SocketResponse, Failure> {
     objects::open_socket(O::KIND, &address.name, message).await
-}
-
-/// The reply to a request that changes something and returns nothing.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Done {
-    Done,
 }
 
 /// Lists the requests of a class of objects: for each its name in messages, its reply, whether it is handled at once

@@ -8,14 +8,16 @@ use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::retry::Retry;
 use narthex_core::context::status::{Priority, Status};
 use narthex_core::context::{Admission, fixtures};
+use narthex_core::context_store::messages::{Admit, AnswerInput, Cancel, Get};
+use narthex_core::context_store::replies::{AdmitReply, ContextReply, Work};
 use narthex_core::lane::PermitDecision;
 
 use crate::gate::{LANE_TIMEOUT_MS, Permit, entrant};
 use crate::lane_actor::LaneAsk;
-use crate::messages::{Actor, Ask, Event, Reply, Work};
+use crate::messages::{Actor, Ask, Event, Reply};
 use crate::store::LEASE_MS;
 use crate::worker::NewWorker;
-use crate::world::World;
+use crate::world::{PARAMETERS, World, raw};
 
 /// How many idempotency keys the requests share, so that some repeat others.
 const KEYS: u64 = 3;
@@ -41,7 +43,7 @@ pub struct Request {
     pub key: Option<(u64, u64)>,
     /// Every id that was tried.
     pub ids: Vec<ContextId>,
-    asked: Option<Ask>,
+    asked: Option<Admit>,
     again: bool,
     repeats: u64,
     polls: u64,
@@ -133,7 +135,7 @@ impl World {
         if request.mode == Mode::WriteBehind {
             admission.retry.max_attempts = 1;
             self.checker.expect_write_behind(&admission.id);
-            let work = Work { admission, hold: Hold::Leased(LeaseNumber::FIRST), attempt: 1, tried: Vec::new() };
+            let work = Work::first(admission, raw(PARAMETERS), Hold::Leased(LeaseNumber::FIRST));
             return self.run_here(at, work, true);
         }
         let claim =
@@ -142,8 +144,9 @@ impl World {
         let service = request.service;
         (request.offers, request.is_queued) = (false, false);
         let lease_ms = is_here.then_some(LEASE_MS);
-        let work = Work { admission: admission.clone(), hold: Hold::Offered, attempt: 1, tried: Vec::new() };
-        self.requests[at].asked = Some(Ask::Admit { admission: Box::new(admission), lease_ms, offers: false, claim });
+        let work = Work::first(admission.clone(), raw(PARAMETERS), Hold::Offered);
+        let (admission, parameters) = (Box::new(admission), raw(PARAMETERS));
+        self.requests[at].asked = Some(Admit { admission, parameters, lease_ms, offers: false, show: false, claim });
         if self.services[service].lane.is_gated() && !waits {
             self.requests[at].entering = true;
             let ask = LaneAsk::Acquire { who: entrant(&work, false), wait_ms: 0 };
@@ -173,7 +176,7 @@ impl World {
             let permit = self.requests[at].permit.take();
             self.unused(permit);
         }
-        if let (true, Some(Ask::Admit { lease_ms, offers, .. })) =
+        if let (true, Some(Admit { lease_ms, offers, .. })) =
             (self.requests[at].offers, self.requests[at].asked.as_mut())
         {
             (*lease_ms, *offers) = (None, true);
@@ -183,7 +186,7 @@ impl World {
 
     fn admit(&mut self, at: usize) {
         if let Some(ask) = self.requests[at].asked.clone() {
-            self.requests[at].pending = self.ask(Actor::Request(at), self.requests[at].store, ask);
+            self.requests[at].pending = self.ask(Actor::Request(at), self.requests[at].store, Ask::Admit(ask));
         }
     }
 
@@ -204,24 +207,24 @@ impl World {
         }
         if !matches!(reply, Reply::Failed) || self.requests[at].again {
             self.leave_queue_unless_admitted(at, &reply);
-            let unused = !matches!(reply, Reply::Admitted { lease: Some(_) });
+            let unused = !matches!(reply, Reply::Admit(AdmitReply::Admitted { lease: Some(_), .. }));
             let permit = self.requests[at].permit.take_if(|_| unused);
             self.unused(permit);
         }
-        let Some(Ask::Admit { admission, .. }) = self.requests[at].asked.clone() else {
+        let Some(Admit { admission, .. }) = self.requests[at].asked.clone() else {
             return self.looked(at, reply);
         };
         match reply {
-            Reply::Admitted { lease } => {
+            Reply::Admit(AdmitReply::Admitted { lease, .. }) => {
                 self.acknowledge(at, admission.id.clone());
                 let is_here = lease.is_some() || self.requests[at].offers;
                 if is_here && !self.dice.chance(self.faults.die) {
-                    let work = Work { admission: *admission, hold: lease.into(), attempt: 1, tried: Vec::new() };
+                    let work = Work::first(*admission, raw(PARAMETERS), lease.into());
                     self.run_here(at, work, false);
                 }
             }
-            Reply::Replayed(id) => self.acknowledge(at, id),
-            Reply::Taken => {
+            Reply::Admit(AdmitReply::Replayed { id }) => self.acknowledge(at, id),
+            Reply::Admit(AdmitReply::Taken) => {
                 if self.checker.knows(&admission.id) {
                     self.violate(format!("{} exists, and its client was asked for another id", admission.id));
                 }
@@ -237,7 +240,7 @@ impl World {
                 let pause = self.dice.between(10, 5_000);
                 self.schedule(self.now + pause, Event::Begin(at));
             }
-            Reply::Failed | Reply::KeyReused => {}
+            Reply::Failed | Reply::Admit(AdmitReply::KeyReused) => {}
             other => self.violate(format!("the answer to an admission is {other:?}")),
         }
     }
@@ -247,8 +250,8 @@ impl World {
         let request = &mut self.requests[at];
         let was_queued = std::mem::take(&mut request.is_queued);
         if was_queued
-            && !matches!(reply, Reply::Admitted { .. })
-            && let Some(Ask::Admit { admission, .. }) = &request.asked
+            && !matches!(reply, Reply::Admit(AdmitReply::Admitted { .. }))
+            && let Some(Admit { admission, .. }) = &request.asked
         {
             let (service, context) = (request.service, admission.id.clone());
             self.ask_lane(Actor::None, service, LaneAsk::Leave { context }, LANE_TIMEOUT_MS);
@@ -277,27 +280,32 @@ impl World {
 
     pub fn cancel(&mut self, at: usize) {
         if let Some(id) = self.requests[at].acknowledged.clone() {
-            self.ask(Actor::None, self.requests[at].store, Ask::Cancel { id });
+            self.ask(Actor::None, self.requests[at].store, Ask::Cancel(Cancel { id }));
         }
     }
 
     pub fn poll(&mut self, at: usize) {
         if let Some(id) = self.requests[at].acknowledged.clone() {
             self.requests[at].polls += 1;
-            self.requests[at].pending = self.ask(Actor::Request(at), self.requests[at].store, Ask::Get { id });
+            self.requests[at].pending = self.ask(Actor::Request(at), self.requests[at].store, Ask::Get(Get { id }));
         }
     }
 
     fn looked(&mut self, at: usize, reply: Reply) {
         let Some(id) = self.requests[at].acknowledged.clone() else { return };
         match reply {
-            Reply::Context(status) => {
+            Reply::Context(ContextReply::Context(found)) => {
+                let status = found.status;
                 if let Some(ended) = self.requests[at].ended.filter(|ended| *ended != status) {
                     self.violate(format!("{id} had ended as {ended:?} and is {status:?} now"));
                 }
                 self.requests[at].ended = Some(status).filter(|status| status.is_final());
                 if status == Status::InputRequired && self.dice.chance(700) {
-                    self.ask(Actor::None, self.requests[at].store, Ask::Answer { id });
+                    self.ask(
+                        Actor::None,
+                        self.requests[at].store,
+                        Ask::Answer(AnswerInput { id, input: raw(PARAMETERS) }),
+                    );
                 }
             }
             Reply::Failed => {}

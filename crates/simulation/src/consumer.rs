@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 
 use narthex_core::base::timing::Timing;
+use narthex_core::context_store::messages::ClaimWork;
+use narthex_core::context_store::replies::ClaimReply;
 
 use crate::messages::{Actor, Ask, Event, Reply};
+use crate::store::LEASE_MS;
 use crate::worker::NewWorker;
 use crate::world::World;
 
@@ -41,8 +44,8 @@ impl World {
         if consumer.pending != 0 || consumer.running.len() >= AT_ONCE {
             return;
         }
-        let number =
-            self.ask(Actor::Consumer(key), consumer.store, Ask::Claim { gated: Vec::new(), without: Vec::new() });
+        let claim = ClaimWork { lease_ms: LEASE_MS, gated: Vec::new(), without: Vec::new(), again_at: None };
+        let number = self.ask(Actor::Consumer(key), consumer.store, Ask::Claim(claim));
         if let Some(consumer) = self.consumers.get_mut(&key) {
             consumer.pending = number;
         }
@@ -62,7 +65,7 @@ impl World {
         }
         let Some(consumer) = self.consumers.get(&key) else { return };
         match reply {
-            Reply::Leased(work) | Reply::Offered(work) => {
+            Reply::Claim(ClaimReply::Leased(work) | ClaimReply::Offered(work)) => {
                 let (work, store) = (*work, consumer.store);
                 self.spawn(NewWorker {
                     work,

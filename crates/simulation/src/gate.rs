@@ -6,13 +6,15 @@ use narthex_core::base::timing::Timing;
 use narthex_core::context::lease::Hold;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::context::{AttemptReport, ContextError, ReportedOutcome};
+use narthex_core::context_store::messages::{PutBack, Refuse};
+use narthex_core::context_store::replies::Work;
 use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 use narthex_core::lane::permit_number::PermitNumber;
 use narthex_core::lane::queue::Waiter;
 
 use crate::lane_actor::LaneAsk;
-use crate::messages::{Actor, Ask, Event, Work};
+use crate::messages::{Actor, Ask, Event};
 use crate::worker::State;
 use crate::world::World;
 
@@ -130,7 +132,7 @@ impl World {
 
     fn put_back(&mut self, key: u64, until: Option<Timestamp>) {
         let Some(worker) = self.workers.get(&key) else { return };
-        let ask = Ask::PutBack { id: worker.work.admission.id.clone(), until };
+        let ask = Ask::PutBack(PutBack { id: worker.work.admission.id.clone(), until });
         self.leave(key, ask);
     }
 
@@ -139,7 +141,7 @@ impl World {
         let Some(worker) = self.workers.get_mut(&key) else { return };
         let error = ContextError { code, message: "Not now.".into(), service: None, details: None };
         let Hold::Leased(lease) = worker.work.hold else {
-            let ask = Ask::Refuse { id: worker.work.admission.id.clone(), error };
+            let ask = Ask::Refuse(Refuse { id: worker.work.admission.id.clone(), error });
             return self.leave(key, ask);
         };
         let outcome = ReportedOutcome::Failed { error, retryable: true, untouched: true, retry_after_ms: None };

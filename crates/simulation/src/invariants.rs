@@ -13,13 +13,15 @@ use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, Head, HistoryEntry};
 use narthex_core::context_store::Storage;
+use narthex_core::context_store::memory::{LiveRow, MemoryStorage};
+use narthex_core::context_store::messages::{CallBack, Commit};
+use narthex_core::context_store::replies::Work;
 
 use crate::gate::Permit;
-use crate::messages::{Ask, Work};
+use crate::messages::Ask;
 use crate::store::LEASE_MS;
 use crate::worker::State;
 use crate::world::{GIVEN, World};
-use narthex_core::context_store::memory::{LiveRow, MemoryStorage};
 
 /// Within this time something must be done about a context that is due; the offer of a retry takes longest.
 const RECOVERY_MS: u64 = 15_200;
@@ -266,8 +268,8 @@ impl World {
     /// If this message has a lost lease: the context as it is now, which the message must not change.
     pub fn late(&mut self, _store: usize, ask: &Ask) -> Option<(ContextId, String)> {
         let (id, lease) = match ask {
-            Ask::Commit { id, report, .. } => (id, report.lease),
-            Ask::CallBack { id, lease, .. } => (id, *lease),
+            Ask::Commit(Commit { id, report, .. }) => (id, report.lease),
+            Ask::CallBack(CallBack { id, lease, .. }) => (id, *lease),
             _ => return None,
         };
         let known = self.checker.known.get(id)?;

@@ -1,15 +1,14 @@
-//! The messages between the actors of a world: those of the shells, without data that is only passed through.
-
-use serde_json::value::RawValue;
+//! The messages between the actors of a world. Those of stores are the ones that Workers and objects exchange.
 
 use narthex_core::base::id::ContextId;
-use narthex_core::base::service_id::ServiceId;
-use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
-use narthex_core::context::idempotency::Claim;
-use narthex_core::context::lease::{Hold, LeaseNumber};
-use narthex_core::context::status::Status;
-use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
+use narthex_core::context_store::messages::{
+    Admit, AnswerInput, CallBack, Cancel, ClaimWork, Commit, Get, Lease, PutBack, Record, Refuse, Renew,
+};
+use narthex_core::context_store::replies::{
+    AdmitReply, CallbackReply, CancelReply, ChangeReply, ClaimReply, CommitReply, ContextReply, LeaseReply, RenewReply,
+    Work,
+};
 use narthex_core::lane::PermitDecision;
 
 use crate::lane_actor::LaneAsk;
@@ -30,64 +29,42 @@ pub enum Actor {
     None,
 }
 
+/// A request to a store.
 #[derive(Debug, Clone)]
 pub enum Ask {
-    Admit { admission: Box<Admission>, lease_ms: Option<u64>, offers: bool, claim: Option<Claim> },
-    Record { admission: Box<Admission>, report: AttemptReport },
-    Commit { id: ContextId, report: AttemptReport, stays_ms: u64 },
-    Lease { id: ContextId },
-    Renew { id: ContextId, hold: Hold },
-    Claim { gated: Vec<ServiceId>, without: Vec<ServiceId> },
-    PutBack { id: ContextId, until: Option<Timestamp> },
-    Refuse { id: ContextId, error: ContextError },
-    CallBack { id: ContextId, lease: LeaseNumber, said: CallbackReport },
-    Answer { id: ContextId },
-    Cancel { id: ContextId },
-    Get { id: ContextId },
+    Admit(Admit),
+    Record(Record),
+    Commit(Commit),
+    Lease(Lease),
+    Renew(Renew),
+    Claim(ClaimWork),
+    PutBack(PutBack),
+    Refuse(Refuse),
+    CallBack(CallBack),
+    Answer(AnswerInput),
+    Cancel(Cancel),
+    Get(Get),
     Sweep,
 }
 
-#[derive(Debug, Clone)]
-pub enum CallbackReport {
-    Outcome(ReportedOutcome),
-    Beat { lease_ms: Option<u64>, progress: Option<Box<RawValue>> },
-}
-
-#[derive(Debug, Clone)]
+/// The reply of a store or a lane.
+#[derive(Debug)]
 pub enum Reply {
-    Admitted {
-        lease: Option<LeaseNumber>,
-    },
-    Taken,
-    Replayed(ContextId),
-    KeyReused,
-    Leased(Box<Work>),
-    Offered(Box<Work>),
-    Nothing,
-    Committed {
-        retry_ms: Option<u64>,
-    },
-    Refused,
-    Renewed {
-        cancel: bool,
-    },
-    CalledBack {
-        counts: bool,
-    },
-    Context(Status),
+    Admit(AdmitReply),
+    Commit(CommitReply),
+    Lease(LeaseReply),
+    Renew(RenewReply),
+    Claim(ClaimReply),
+    CallBack(CallbackReply),
+    #[expect(dead_code, reason = "only traces show it")]
+    Change(ChangeReply),
+    #[expect(dead_code, reason = "only traces show it")]
+    Cancel(CancelReply),
+    Context(ContextReply),
     Entered(PermitDecision),
     Done,
     /// No reply: it was lost, or the object crashed.
     Failed,
-}
-
-/// An attempt for a worker.
-#[derive(Debug, Clone)]
-pub struct Work {
-    pub admission: Admission,
-    pub hold: Hold,
-    pub attempt: u64,
-    pub tried: Vec<ServiceId>,
 }
 
 #[derive(Debug)]

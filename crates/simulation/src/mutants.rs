@@ -41,15 +41,15 @@ impl World {
     pub fn mutate(&mut self, store: usize, ask: Ask) -> (Ask, Option<(ContextId, String)>) {
         let late = self.late(store, &ask);
         match (self.mutant, ask) {
-            (Some(Mutant::LateReportsCount), Ask::Commit { id, mut report, stays_ms }) => {
-                if let Some(lease) = self.checker.lease(&id) {
-                    report.lease = lease;
+            (Some(Mutant::LateReportsCount), Ask::Commit(mut commit)) => {
+                if let Some(lease) = self.checker.lease(&commit.id) {
+                    commit.report.lease = lease;
                 }
-                (Ask::Commit { id, report, stays_ms }, late)
+                (Ask::Commit(commit), late)
             }
-            (Some(Mutant::UnsafeIsRepeated), Ask::Admit { mut admission, lease_ms, offers, claim }) => {
-                admission.idempotent = true;
-                (Ask::Admit { admission, lease_ms, offers, claim }, late)
+            (Some(Mutant::UnsafeIsRepeated), Ask::Admit(mut admit)) => {
+                admit.admission.idempotent = true;
+                (Ask::Admit(admit), late)
             }
             (_, ask) => (ask, late),
         }

@@ -5,10 +5,12 @@ use narthex_core::base::service_id::ServiceId;
 use narthex_core::calling::response::{self, CallResult};
 use narthex_core::context::ReportedOutcome;
 use narthex_core::context::lease::{Hold, LeaseNumber};
+use narthex_core::context_store::messages::{CallBack, CallbackReport};
+use narthex_core::context_store::replies::{CallbackReply, Work};
 
 use crate::lane_actor::LaneObject;
-use crate::messages::{Actor, Ask, CallbackReport, Event, Reply, Work};
-use crate::world::{World, raw};
+use crate::messages::{Actor, Ask, Event, Reply};
+use crate::world::{World, raw, result};
 
 pub struct Service {
     pub name: ServiceId,
@@ -147,7 +149,7 @@ impl World {
     pub fn call_back(&mut self, at: usize) {
         let job = &mut self.jobs[at];
         let (id, lease, store) = (job.id.clone(), job.lease, job.store);
-        let said = if job.beats > 0 {
+        let callback = if job.beats > 0 {
             job.beats -= 1;
             let (next, lease_ms) = (self.now + job.every_ms, job.promise_ms);
             let progress = self.dice.chance(500).then(|| raw(r#"{"percent":1}"#));
@@ -163,9 +165,10 @@ impl World {
             if job.asks {
                 self.checker.did_only_ask(&id, lease);
             }
-            CallbackReport::Outcome(read(&"s".into(), end))
+            let outcome = read(&"s".into(), end);
+            CallbackReport::Outcome { result: result(&outcome), outcome }
         };
-        self.jobs[at].pending = self.ask(Actor::Job(at), store, Ask::CallBack { id, lease, said });
+        self.jobs[at].pending = self.ask(Actor::Job(at), store, Ask::CallBack(CallBack { id, lease, callback }));
     }
 
     pub fn job_replied(&mut self, at: usize, number: u64, reply: Reply) {
@@ -181,11 +184,11 @@ impl World {
                 let again = self.now + 500 * job.tries;
                 self.schedule(again, Event::CallBack { job: at });
             }
-            Reply::CalledBack { counts: false } => {
+            Reply::CallBack(CallbackReply::CalledBack { counts: false, .. }) => {
                 job.beats = 0;
                 job.end = None;
             }
-            Reply::Nothing if self.checker.was_stored_first(&self.jobs[at].id) => {
+            Reply::CallBack(CallbackReply::Nothing) if self.checker.was_stored_first(&self.jobs[at].id) => {
                 self.violate(format!("{} was acknowledged, and its callback finds no context", self.jobs[at].id));
             }
             _ => {}

@@ -5,15 +5,17 @@ use narthex_core::base::timing::Timing;
 use narthex_core::calling::response::CallResult;
 use narthex_core::context::AttemptReport;
 use narthex_core::context::lease::{Hold, LeaseNumber};
+use narthex_core::context_store::messages::{Admit, Commit, Lease, Record, Renew};
+use narthex_core::context_store::replies::{AdmitReply, CommitReply, LeaseReply, RenewReply, Work};
 use narthex_core::lane::breaker::BreakerState;
 use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 
 use crate::gate::{LANE_TIMEOUT_MS, Permit};
 use crate::lane_actor::LaneAsk;
-use crate::messages::{Actor, Ask, Event, Reply, Work};
+use crate::messages::{Actor, Ask, Event, Reply};
 use crate::service::read;
 use crate::store::LEASE_MS;
-use crate::world::World;
+use crate::world::{PARAMETERS, World, raw, result};
 
 pub const RENEW_MS: u64 = Timing::DEFAULT.renew_ms;
 const INLINE_RETRY_MAX_MS: u64 = Timing::DEFAULT.inline_retry_max_ms;
@@ -149,7 +151,7 @@ impl World {
         worker.state = State::Leasing;
         worker.step += 1;
         let (store, id) = (worker.store, worker.work.admission.id.clone());
-        self.send(key, store, Ask::Lease { id });
+        self.send(key, store, Ask::Lease(Lease { id, lease_ms: LEASE_MS }));
     }
 
     fn send(&mut self, key: u64, store: usize, ask: Ask) {
@@ -200,7 +202,7 @@ impl World {
         let Some(worker) = self.workers.get(&key).filter(|worker| !worker.write_behind) else { return };
         let (store, hold, permit) = (worker.store, worker.work.hold, worker.permit);
         let (id, principal) = (worker.work.admission.id.clone(), worker.work.admission.owner.clone());
-        let number = self.ask(Actor::Worker(key), store, Ask::Renew { id, hold });
+        let number = self.ask(Actor::Worker(key), store, Ask::Renew(Renew { id, hold, lease_ms: LEASE_MS }));
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.renewing = number;
         }
@@ -258,12 +260,18 @@ impl World {
         }
         let Some(report) = worker.report.clone() else { return };
         let (store, admission) = (worker.store, worker.work.admission.clone());
+        let (parameters, result) = (raw(PARAMETERS), result(&report.outcome));
         let ask = match (worker.state, worker.write_behind) {
-            (State::Admitting, _) => {
-                Ask::Admit { admission: Box::new(admission), lease_ms: Some(LEASE_MS), offers: false, claim: None }
-            }
-            (_, true) => Ask::Record { admission: Box::new(admission), report },
-            (_, false) => Ask::Commit { id: admission.id, report, stays_ms: INLINE_RETRY_MAX_MS },
+            (State::Admitting, _) => Ask::Admit(Admit {
+                admission: Box::new(admission),
+                parameters,
+                lease_ms: Some(LEASE_MS),
+                offers: false,
+                show: false,
+                claim: None,
+            }),
+            (_, true) => Ask::Record(Record { admission: Box::new(admission), parameters, report, result }),
+            (_, false) => Ask::Commit(Commit { id: admission.id, report, result, stays_ms: INLINE_RETRY_MAX_MS }),
         };
         self.send(key, store, ask);
     }
@@ -283,7 +291,7 @@ impl World {
         match (worker.state, reply) {
             (State::Queued, Reply::Entered(entered)) => self.entered(key, Some(entered)),
             (State::Queued, _) => self.entered(key, None),
-            (State::Leasing, Reply::Leased(work)) => {
+            (State::Leasing, Reply::Lease(LeaseReply::Leased(work))) => {
                 worker.work = *work;
                 self.call(key);
             }
@@ -293,14 +301,14 @@ impl World {
                 self.unused(permit);
                 self.finish(key);
             }
-            (State::Admitting, Reply::Admitted { lease: Some(LeaseNumber::FIRST) }) => {
+            (State::Admitting, Reply::Admit(AdmitReply::Admitted { lease: Some(LeaseNumber::FIRST), .. })) => {
                 worker.write_behind = false;
                 worker.state = State::Reporting;
                 let id = worker.work.admission.id.clone();
                 self.checker.acknowledge(&id);
                 self.report(key);
             }
-            (State::Reporting, Reply::Committed { retry_ms: Some(ms) }) => {
+            (State::Reporting, Reply::Commit(CommitReply::Committed { retry_ms: Some(ms), .. })) => {
                 worker.state = State::Pausing;
                 worker.step += 1;
                 worker.work.tried.push(worker.work.admission.service.clone());
@@ -321,7 +329,7 @@ impl World {
     fn renewed(&mut self, key: u64, reply: &Reply) {
         let Some(worker) = self.workers.get(&key) else { return };
         // Cancelled, or another worker's: the result of the call no longer counts.
-        if matches!(reply, Reply::Renewed { cancel: true } | Reply::Nothing) {
+        if matches!(reply, Reply::Renew(RenewReply::Renewed { cancel: true } | RenewReply::Nothing)) {
             match worker.state {
                 State::Calling => self.answered(key, worker.step, CallResult::Cancelled),
                 State::Queued => self.leave_queue(key),

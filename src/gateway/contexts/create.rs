@@ -18,7 +18,6 @@ use narthex_core::base::retries::Retries;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::{self, NewContext};
 use narthex_core::context::idempotency::{self, Claim};
-use narthex_core::context::lease::Hold;
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::prefer::{self, Prefer};
 use narthex_core::http::problem::{Code, Problem};
@@ -238,7 +237,7 @@ impl Creation<'_> {
         let created = match reply {
             AdmitReply::Admitted { lease, view } if lease.is_some() || offers => {
                 let parameters = std::mem::take(&mut self.parameters);
-                let work = first_attempt(admission, parameters, lease.into());
+                let work = Work::first(admission, parameters, lease.into());
                 run_here(call, caller, work, permit, view, mode, admit_ms).await?
             }
             AdmitReply::Admitted { .. } if mode.streams && !starts_later => {
@@ -258,11 +257,6 @@ impl Creation<'_> {
         };
         Ok(Some(created))
     }
-}
-
-fn first_attempt(admission: Admission, parameters: Box<RawValue>, hold: Hold) -> Work {
-    let (tried, hopeless) = (Vec::new(), Vec::new());
-    Work { admission, parameters, hold, attempt: 1, tried, hopeless, input: None, input_state: None }
 }
 
 fn selected<'s>(snapshot: &'s Snapshot, decision: &Decision) -> Result<&'s Entry, Problem> {

@@ -1,24 +1,23 @@
-//! The requests to a context store.
+//! The requests to a context store. The core has those that its decisions alone answer.
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::objects::protocol::{Address, Done, Object, requests};
 use crate::platform::objects::{CALL_TIMEOUT_MS, CallError, Kind};
 use narthex_core::base::id::{ContextId, StoreId};
-use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::context::idempotency::Claim;
-use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::status::Status;
-use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
 use narthex_core::registry::revision::Revision;
 
-pub use super::replies::{
+pub use super::replies::{ContextSummary, ListReply, Stale, SweepReply};
+pub use narthex_core::context_store::messages::{
+    Admit, AnswerInput, AwaitInput, CallBack, CallbackReport, Cancel, ClaimWork, Commit, Get, GetOrigin, Lease,
+    NarrowInput, PutBack, Recall, Record, Refuse, Renew, RequestInput,
+};
+pub use narthex_core::context_store::replies::{
     AdmitReply, CallbackReply, CancelOutcome, CancelReply, ChangeReply, ClaimReply, CommitReply, ContextDetails,
-    ContextReply, ContextSummary, InputReply, LeaseReply, ListReply, Origin, OriginReply, RecallReply, RenewReply,
-    Stale, SweepReply, Work,
+    ContextReply, InputReply, LeaseReply, OriginReply, RecallReply, RenewReply, Work,
 };
 
 /// How long a store may take to confirm what its registry pushes, in milliseconds.
@@ -82,149 +81,6 @@ requests! {
     }
 }
 
-/// Creates a context: leased to the sender if `lease_ms` is given, otherwise queued.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Admit {
-    pub admission: Box<Admission>,
-    pub parameters: Box<RawValue>,
-    #[serde(default)]
-    pub lease_ms: Option<u64>,
-    /// The sender waits for a permit on the context's behalf; until the offer ends, the context is given to no
-    /// other Worker.
-    #[serde(default)]
-    pub offers: bool,
-    /// The reply includes the context's view.
-    #[serde(default)]
-    pub show: bool,
-    /// The idempotency key of the request.
-    #[serde(default)]
-    pub claim: Option<Claim>,
-}
-
-/// Looks up an idempotency key.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Recall {
-    pub claim: Claim,
-}
-
-/// Ends an attempt.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Commit {
-    pub id: ContextId,
-    pub report: AttemptReport,
-    #[serde(default)]
-    pub result: Option<Box<RawValue>>,
-    /// The sender would run the next attempt itself if it starts within this time.
-    #[serde(default)]
-    pub stays_ms: u64,
-}
-
-/// Stores a context that was run without prior admission (`durable: false`).
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Record {
-    pub admission: Box<Admission>,
-    pub parameters: Box<RawValue>,
-    pub report: AttemptReport,
-    #[serde(default)]
-    pub result: Option<Box<RawValue>>,
-}
-
-/// Starts the next attempt of a queued context.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Lease {
-    pub id: ContextId,
-    pub lease_ms: u64,
-}
-
-/// Extends a lease or an offer.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Renew {
-    pub id: ContextId,
-    #[serde(rename = "lease")]
-    pub hold: Hold,
-    pub lease_ms: u64,
-}
-
-/// Takes the context that should run next. A context for one of the `gated` services is offered instead of leased.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ClaimWork {
-    pub lease_ms: u64,
-    #[serde(default)]
-    pub gated: Vec<ServiceId>,
-    /// Services whose contexts are skipped.
-    #[serde(default)]
-    pub without: Vec<ServiceId>,
-    /// When one of those services may be tried again: a consumer is notified at that time.
-    #[serde(default)]
-    pub again_at: Option<Timestamp>,
-}
-
-/// Returns an offered context to the queue; with `until`, not before that time.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct PutBack {
-    pub id: ContextId,
-    #[serde(default)]
-    pub until: Option<Timestamp>,
-}
-
-/// Ends a waiting context without an attempt.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Refuse {
-    pub id: ContextId,
-    pub error: ContextError,
-}
-
-/// A report that a service sends to a callback, under the lease in the callback's address.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct CallBack {
-    pub id: ContextId,
-    pub lease: LeaseNumber,
-    #[serde(rename = "say")]
-    pub callback: CallbackReport,
-}
-
-/// The attempt under this lease requests input, and stays open for the answer.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RequestInput {
-    pub id: ContextId,
-    pub lease: LeaseNumber,
-    pub request: Box<RawValue>,
-}
-
-/// Waits for the answer to an input request of a running attempt.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct AwaitInput {
-    pub id: ContextId,
-    pub lease: LeaseNumber,
-    pub milliseconds: u64,
-}
-
-/// The answer to an input request.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct AnswerInput {
-    pub id: ContextId,
-    pub input: Box<RawValue>,
-}
-
-/// Replaces an input request by what is left of it after a partial answer.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct NarrowInput {
-    pub id: ContextId,
-    pub from: Box<RawValue>,
-    pub to: Box<RawValue>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Get {
-    pub id: ContextId,
-}
-
-/// The admission and the parameters that a context was created from.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct GetOrigin {
-    pub id: ContextId,
-}
-
 /// As `Get`, after the context has ended or the time is over; unless `to_the_end`, also when it requests input.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Wait {
@@ -251,11 +107,6 @@ pub struct Follow {
     pub taken: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Cancel {
-    pub id: ContextId,
-}
-
 /// The registry has changed.
 #[derive(Debug, Serialize)]
 pub struct LearnRevision;
@@ -273,23 +124,6 @@ pub struct Flush;
 /// Handles everything that is due, and sets the alarm again.
 #[derive(Debug, Serialize)]
 pub struct Sweep;
-
-/// A service's report about a context in progress.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CallbackReport {
-    Outcome {
-        outcome: ReportedOutcome,
-        #[serde(default)]
-        result: Option<Box<RawValue>>,
-    },
-    Beat {
-        #[serde(default)]
-        lease_ms: Option<u64>,
-        #[serde(default)]
-        progress: Option<Box<RawValue>>,
-    },
-}
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Query {

@@ -5,6 +5,7 @@
 pub mod canonical;
 pub(crate) mod close_codes;
 pub mod decimal;
+pub mod done;
 pub mod exact_json;
 pub mod id;
 pub mod json;

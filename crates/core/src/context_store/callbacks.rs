@@ -2,22 +2,14 @@
 
 use serde_json::value::RawValue;
 
+use super::messages::CallbackReport;
 use super::{ChangeResult, ContextStore, Storage, StorageError};
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::lease::LeaseNumber;
 use crate::context::status::Status;
-use crate::context::{AttemptOutcome, Head, ReportedOutcome, Transition};
+use crate::context::{AttemptOutcome, Head, Transition};
 use crate::events::bundle::last_number;
-
-/// What a service reports about a context that it works on.
-#[derive(Debug)]
-pub enum Callback {
-    /// The attempt ended, or asks for input.
-    Outcome { outcome: ReportedOutcome, result: Option<Box<RawValue>> },
-    /// The service is still working, and promises its next report within `lease_ms`.
-    Beat { lease_ms: Option<u64>, progress: Option<Box<RawValue>> },
-}
 
 /// The result of a callback, with the context's present state.
 #[derive(Debug)]
@@ -36,7 +28,7 @@ impl<S: Storage> ContextStore<S> {
         &mut self,
         id: &ContextId,
         lease: LeaseNumber,
-        callback: Callback,
+        callback: CallbackReport,
         now: Timestamp,
         random: u64,
     ) -> Result<CallbackResult, StorageError> {
@@ -46,8 +38,10 @@ impl<S: Storage> ContextStore<S> {
         };
         let known = last_number(&head);
         let (transition, result) = match callback {
-            Callback::Outcome { outcome, result } => (head.report_by_callback(lease, outcome, now, random), result),
-            Callback::Beat { lease_ms, progress } => {
+            CallbackReport::Outcome { outcome, result } => {
+                (head.report_by_callback(lease, outcome, now, random), result)
+            }
+            CallbackReport::Beat { lease_ms, progress } => {
                 (head.heartbeat(lease, lease_ms, progress, now).map(|()| Transition::Ongoing), None)
             }
         };

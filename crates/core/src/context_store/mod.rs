@@ -11,9 +11,11 @@
 //! * every stored context that has not ended has an alarm set.
 
 mod admission;
+pub mod answers;
 mod callbacks;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
+pub mod messages;
 mod outbox;
 mod outcome;
 pub mod replies;
@@ -35,7 +37,8 @@ use crate::context::{Head, Rejection};
 use crate::events::bundle::{self, EventResult, last_number};
 
 pub use admission::{AdmitResult, ClaimLookup, NextAttempt, WorkClaim};
-pub use callbacks::{Callback, CallbackResult};
+pub use answers::ContextRequest;
+pub use callbacks::CallbackResult;
 pub use outbox::{Batch, Outbox};
 pub use outcome::{CancelResult, CommitResult};
 pub use storage::{DueContext, EndedContext, ReadyContext, Storage, StorageError, StoredContext};

@@ -1,6 +1,7 @@
 //! Callbacks, input requests, cancellation.
 
-use super::super::{Callback, CallbackResult};
+use super::super::CallbackResult;
+use super::super::messages::CallbackReport;
 use super::*;
 
 fn accepted(lease_ms: Option<u64>) -> ReportedOutcome {
@@ -11,12 +12,12 @@ fn asks() -> ReportedOutcome {
     ReportedOutcome::InputRequired { request: raw(r#"{"message":"Which?"}"#), state: None }
 }
 
-fn end(outcome: ReportedOutcome) -> Callback {
+fn end(outcome: ReportedOutcome) -> CallbackReport {
     let result = matches!(outcome, ReportedOutcome::Succeeded).then(|| raw("7"));
-    Callback::Outcome { outcome, result }
+    CallbackReport::Outcome { outcome, result }
 }
 
-fn call_back(fixture: &mut Fixture, lease: u64, callback: Callback, now: Timestamp) -> CallbackResult {
+fn call_back(fixture: &mut Fixture, lease: u64, callback: CallbackReport, now: Timestamp) -> CallbackResult {
     fixture.store.callback(&admission(1).id, lease_number(lease), callback, now, 0).unwrap()
 }
 
@@ -80,7 +81,7 @@ fn a_shorter_promise_moves_the_alarm() {
     fixture.commit(&admission(1).id, 1, accepted(None), at(10));
     fixture.store.alarm(at(LEASE_MS), || 0);
     assert_eq!(fixture.alarm(), Some(at(60_000)), "it has all of the context's time");
-    let beat = Callback::Beat { lease_ms: Some(5_000), progress: Some(raw(r#"{"percent":1}"#)) };
+    let beat = CallbackReport::Beat { lease_ms: Some(5_000), progress: Some(raw(r#"{"percent":1}"#)) };
     assert!(matches!(call_back(&mut fixture, 1, beat, at(20_000)), CallbackResult::Accepted(_)));
     assert_eq!(fixture.alarm(), Some(at(25_000)));
 }

@@ -1,5 +1,6 @@
 //! A context store with a storage in memory, which outlives it as the tables outlive their object.
 
+mod answers;
 mod background;
 mod restarts;
 
