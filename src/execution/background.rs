@@ -3,12 +3,10 @@
 //! A message names a store, and the store decides which context runs next. A duplicate message finds nothing to do; a
 //! lost one is repeated by the store's alarm.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::StreamExt;
-use futures_util::future::{join_all, select};
+use futures_util::future::{Either, join_all, select};
 use futures_util::stream::FuturesUnordered;
 
 use crate::auth::key_sets;
@@ -23,20 +21,12 @@ use narthex_core::access::audit::Actor;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
-use narthex_core::execution::known_service::KnownService;
-use narthex_core::execution::selection;
+use narthex_core::execution::consumer::{ClaimTerms, Consumer, ConsumerAction, ConsumerEvent, RunNumber};
 
 use super::deliveries;
 use super::schedules;
 use super::{WaitingClient, work_on};
 use crate::transport::mcp::catalogue_refresh;
-
-/// A consumer accepts no more work after this time. The platform ends it after 15 minutes.
-const MAX_RUN_MS: u64 = 10 * 60 * 1000;
-/// The maximum number of contexts that one consumer runs at a time.
-const MAX_CONCURRENT: usize = 8;
-/// The maximum number of these in one service's queue, so that its backlog does not delay the work of other services.
-const MAX_QUEUED_PER_SERVICE: usize = 6;
 
 /// The maximum number of tenants in one sweep: the platform limits the number of subrequests of an invocation.
 const MAX_TENANTS_PER_SWEEP: usize = 100;
@@ -44,9 +34,6 @@ const MAX_TENANTS_PER_SWEEP: usize = 100;
 const MAX_STORES_PER_SWEEP: usize = 50;
 /// How long a deleted tenant is swept, in milliseconds. By then its data is deleted.
 const DELETION_SWEEP_MS: u64 = 3 * 86_400_000;
-
-/// The number of contexts of a consumer in wait queues, by service.
-type QueuedByService = Rc<RefCell<BTreeMap<ServiceId, usize>>>;
 
 /// Handles a message of a queue.
 pub async fn handle(message: &str) -> Result<(), Failure> {
@@ -60,89 +47,114 @@ pub async fn handle(message: &str) -> Result<(), Failure> {
     }
 }
 
-/// Runs the contexts of a store, several at a time, so that a slow one does not delay the others.
-async fn run_store(tenant: &TenantId, store: StoreId) -> Result<(), Failure> {
-    let began = clock::now();
-    let queued = QueuedByService::default();
-    let mut running = FuturesUnordered::new();
-    loop {
-        while running.len() < MAX_CONCURRENT && clock::now().since(began) < MAX_RUN_MS {
-            // Work of other stores only beside work of this one: their own messages may wait behind it.
-            match claim(tenant, store, !running.is_empty(), &queued).await {
-                Ok(Some((work, snapshot))) => running.push(run(tenant, work, snapshot, queued.clone())),
-                Ok(None) => break,
-                // The failed claim does not affect the contexts that run.
-                Err(failure) if !running.is_empty() => {
-                    log_event!(WorkNotClaimed, tenant = tenant, store = store, detail = &failure);
-                    break;
-                }
-                Err(failure) => return Err(failure),
+/// What a consumer does, all at the same time: it runs contexts, and claims the next one.
+enum Task {
+    Claim { store: StoreId, at_limit: Vec<ServiceId> },
+    Run { number: RunNumber, work: Box<Work>, snapshot: Rc<Snapshot> },
+}
+
+/// What happened to a consumer.
+enum Progress {
+    Started,
+    Claimed(Box<Work>, Rc<Snapshot>),
+    NothingReady(Rc<Snapshot>),
+    ClaimFailed(Failure),
+    RunEnded(RunNumber),
+    TimePassed,
+}
+
+impl Progress {
+    fn event(&self) -> ConsumerEvent<'_> {
+        match self {
+            Progress::Started => ConsumerEvent::Started,
+            Progress::Claimed(work, _) => {
+                let offered_for = work.hold.is_offered().then(|| work.admission.service.clone());
+                ConsumerEvent::Claimed { offered_for }
             }
+            Progress::NothingReady(snapshot) => ConsumerEvent::NothingReady { stores: &snapshot.stores },
+            Progress::ClaimFailed(_) => ConsumerEvent::ClaimFailed,
+            Progress::RunEnded(number) => ConsumerEvent::RunEnded { number: *number },
+            Progress::TimePassed => ConsumerEvent::TimePassed,
         }
-        if running.is_empty() {
-            return Ok(());
-        }
-        // New work sends messages too. Where the platform runs few consumers, it is found here.
-        select(running.next(), std::pin::pin!(clock::pause(settings::timing().work_poll_ms))).await;
     }
 }
 
-async fn run(tenant: &TenantId, work: Work, snapshot: Rc<Snapshot>, queued: QueuedByService) {
-    let service = work.hold.is_offered().then(|| work.admission.service.clone());
-    if let Some(service) = &service {
-        *queued.borrow_mut().entry(service.clone()).or_default() += 1;
+/// Runs the contexts of a store, several at a time, so that a slow one does not delay the others.
+async fn run_store(tenant: &TenantId, store: StoreId) -> Result<(), Failure> {
+    let mut consumer = Consumer::new(store, clock::now(), &settings::timing());
+    let mut tasks = FuturesUnordered::new();
+    let mut progress = Progress::Started;
+    loop {
+        let actions = consumer.on(progress.event(), clock::now());
+        let (mut claimed, mut failed) = (None, None);
+        match progress {
+            Progress::Claimed(work, snapshot) => claimed = Some((work, snapshot)),
+            Progress::ClaimFailed(failure) => failed = Some(failure),
+            Progress::Started | Progress::NothingReady(_) | Progress::RunEnded(_) | Progress::TimePassed => {}
+        }
+        for action in actions {
+            match action {
+                ConsumerAction::Claim { store, at_limit } => {
+                    tasks.push(perform(tenant, Task::Claim { store, at_limit }));
+                }
+                ConsumerAction::Run { number } => {
+                    let task = claimed.take().map(|(work, snapshot)| Task::Run { number, work, snapshot });
+                    tasks.extend(task.map(|task| perform(tenant, task)));
+                }
+                ConsumerAction::Finish => return Ok(()),
+                ConsumerAction::Fail => return failed.map_or(Ok(()), Err),
+            }
+        }
+        if let Some(failure) = failed {
+            log_event!(WorkNotClaimed, tenant = tenant, store = store, detail = &failure);
+        }
+        progress = match consumer.wake_at() {
+            None => tasks.next().await.unwrap_or(Progress::TimePassed),
+            Some(at) => {
+                let pause = std::pin::pin!(clock::pause(at.since(clock::now())));
+                match select(tasks.next(), pause).await {
+                    Either::Left((ended, _)) => ended.unwrap_or(Progress::TimePassed),
+                    Either::Right(_) => Progress::TimePassed,
+                }
+            }
+        };
     }
+}
+
+async fn perform(tenant: &TenantId, task: Task) -> Progress {
+    match task {
+        Task::Claim { store, at_limit } => claim(tenant, store, &at_limit).await.unwrap_or_else(Progress::ClaimFailed),
+        Task::Run { number, work, snapshot } => {
+            run(tenant, *work, snapshot).await;
+            Progress::RunEnded(number)
+        }
+    }
+}
+
+async fn run(tenant: &TenantId, work: Work, snapshot: Rc<Snapshot>) {
     let id = work.admission.id.clone();
-    if let Err(failure) =
-        work_on(tenant.clone(), work, snapshot, None, settings::timing().inline_retry_max_ms, WaitingClient::none())
-            .await
-    {
+    let stays_ms = settings::timing().inline_retry_max_ms;
+    if let Err(failure) = work_on(tenant.clone(), work, snapshot, None, stays_ms, WaitingClient::none()).await {
         // Its lease expires, and the store takes care of it.
         log_event!(AttemptNotCommitted, tenant = tenant, context = &id, detail = &failure);
     }
-    if let Some(service) = service
-        && let Some(count) = queued.borrow_mut().get_mut(&service)
-    {
-        *count = count.saturating_sub(1);
-    }
 }
 
-fn at_queue_limit(queued: &QueuedByService) -> Vec<ServiceId> {
-    queued.borrow().iter().filter(|(_, count)| **count >= MAX_QUEUED_PER_SERVICE).map(|(id, _)| id.clone()).collect()
-}
-
-/// The next context to run: of this store, or with `others` of any store.
-async fn claim(
-    tenant: &TenantId,
-    store: StoreId,
-    others: bool,
-    queued: &QueuedByService,
-) -> Result<Option<(Work, Rc<Snapshot>)>, Failure> {
+/// Claims the next context of a store.
+async fn claim(tenant: &TenantId, store: StoreId, at_limit: &[ServiceId]) -> Result<Progress, Failure> {
     let mut snapshot = snapshot::fresh(tenant).await?;
-    let mut stores = vec![store];
-    if others {
-        stores.extend(snapshot.stores.iter().copied().filter(|other| *other != store));
-    }
-    for store in stores {
-        let address = Contexts::of(tenant, store);
-        loop {
-            let gated = snapshot
-                .services
-                .iter()
-                .filter(|entry| entry.is_gated() || entry.is_offline())
-                .map(|entry| entry.service().id.clone());
-            // Contexts for an unavailable service would be claimed and put back again and again.
-            let (mut without, again_at) = selection::unavailable_services(&snapshot.services, clock::now());
-            without.extend(at_queue_limit(queued));
-            let claim = ClaimWork { lease_ms: settings::timing().lease_ms, gated: gated.collect(), without, again_at };
-            match call_under(&address, snapshot.revision, &claim).await? {
-                Reply(Ok(ClaimReply::Leased(work) | ClaimReply::Offered(work))) => return Ok(Some((*work, snapshot))),
-                Reply(Ok(ClaimReply::Nothing)) => break,
-                Reply(Err(Stale::Stale { .. })) => snapshot = snapshot::refreshed(tenant).await?,
+    let address = Contexts::of(tenant, store);
+    loop {
+        let ClaimTerms { gated, without, again_at } = ClaimTerms::of(&snapshot.services, at_limit, clock::now());
+        let claim = ClaimWork { lease_ms: settings::timing().lease_ms, gated, without, again_at };
+        match call_under(&address, snapshot.revision, &claim).await? {
+            Reply(Ok(ClaimReply::Leased(work) | ClaimReply::Offered(work))) => {
+                return Ok(Progress::Claimed(work, snapshot));
             }
+            Reply(Ok(ClaimReply::Nothing)) => return Ok(Progress::NothingReady(snapshot)),
+            Reply(Err(Stale::Stale { .. })) => snapshot = snapshot::refreshed(tenant).await?,
         }
     }
-    Ok(None)
 }
 
 /// Runs every minute. It repeats what lost alarms should have done, for all tenants, or for a page of them if there are

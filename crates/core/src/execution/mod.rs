@@ -1,11 +1,12 @@
 //! Carries one context from its lease to its commit: decisions only, without I/O.
 //!
-//! Which service makes the next attempt, what an attempt resulted in, and whether another one follows. The worker that
-//! holds the context performs what is decided here. How the store records it belongs to `context_store` and `context`,
-//! what a service's response means to `calling`.
+//! Which service makes the next attempt, what an attempt resulted in, and whether another one follows; and which
+//! contexts a queue's consumer runs at the same time. The worker that holds the context performs what is decided here.
+//! How the store records it belongs to `context_store` and `context`, what a service's response means to `calling`.
 
 pub mod attempt_result;
 pub mod backoff;
+pub mod consumer;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fixtures;
 pub mod known_service;
