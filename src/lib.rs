@@ -2,7 +2,8 @@
 //!
 //! This file contains only entry points. `entry.mjs` exports the classes of the platform and passes every handler on to
 //! these functions; it also settles promises in flight when a panic ends the instance. The path of a context, in four
-//! files: `gateway/contexts/create.rs`, `execution/mod.rs`, `objects/contexts/mod.rs`, `narthex_core::context_store`.
+//! files: `gateway/contexts/create.rs`, `execution/worker.rs`, `objects/contexts/mod.rs`, and the core's
+//! `context_store/mod.rs`.
 
 pub mod auth;
 pub mod execution;

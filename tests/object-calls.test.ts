@@ -1,7 +1,8 @@
 // What the gateway does when the platform cannot deliver a call to an object.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { create, register, serviceAt } from "./support/arrange.ts";
+import { create, eventually, makeKey, register, serviceAt } from "./support/arrange.ts";
+import { connect, connecting } from "./support/connection.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { echo, type Service, startService } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
@@ -19,7 +20,7 @@ after(async () => {
   await service?.stop();
 });
 
-type Failing = { containing: string; times: number; properties?: Record<string, boolean> };
+type Failing = { containing: string; times: number; properties?: Record<string, boolean>; acts?: boolean };
 
 async function fail(failing: Failing): Promise<void> {
   const body = { properties: {}, ...failing };
@@ -85,6 +86,25 @@ test("a_context_is_offered_to_its_worker_while_the_lane_of_its_service_is_overlo
   assert.equal(json.status, "completed");
   assert.equal(json.attempts.length, 1);
   assert.equal(await calls(), 6);
+});
+
+test("work_that_a_connected_service_has_finished_is_not_handed_over_again_when_the_reply_was_lost", async () => {
+  await register(gateway, "connected", connecting([{ name: "once" }]));
+  const { secret } = await makeKey(gateway, "service", ["services:connect:connected"]);
+  const connection = await connect(gateway, "connected", secret);
+  connection.onWork = ({ delivery, work }) => connection.send({ type: "result", delivery, result: work.parameters });
+  connection.ready(1);
+  await fail({ containing: '"hand":', times: 2, acts: true });
+  const { json } = await create(gateway, { capability: "once", parameters: { n: 1 } });
+  assert.deepEqual([json.status, json.result], ["completed", { n: 1 }]);
+  await eventually(async () => (await calls()) === 3);
+  // Messages of a connection arrive in order, so a second delivery of the first work would come before this one.
+  const { json: next } = await create(gateway, { capability: "once", parameters: { n: 2 } });
+  assert.equal(next.status, "completed");
+  const received = connection.messages.filter(({ type }) => type === "work").map(({ work }) => work.parameters.n);
+  assert.deepEqual(received, [1, 2]);
+  assert.equal((await gateway.request("GET", `/v1/contexts/${json.id}`)).json.attempts.length, 1);
+  connection.close();
 });
 
 test("the_alarm_of_the_hub_reaches_a_shard_that_could_not_be_reached", async () => {

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::messages::Work;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::{clock, log_event, random, settings};
@@ -14,20 +13,16 @@ use crate::transport::{self, Order};
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::response::{self, CallResult, NotCalled, Verdict};
-use narthex_core::context::AttemptReport;
-use narthex_core::context::lease::LeaseNumber;
-use narthex_core::execution::attempt_result::{AttemptResult, ServiceEvidence};
-use narthex_core::execution::retry;
+use narthex_core::execution::attempt_result::AttemptResult;
+use narthex_core::execution::driver::Call;
 use narthex_core::http::egress_address::{Address, AddressError};
 use narthex_core::http::trace_context::TraceContext;
-use narthex_core::lane::call_outcome::fair_ms;
 use narthex_core::mcp::client::result::{self, RequestOutcome};
 use narthex_core::services::schema::Schema;
 use narthex_core::services::transport::{Transport, Upstream};
 
 use super::observer::Observer;
-use super::waiting_client::Client;
-use super::{CALLBACK_PATH, redaction};
+use super::{CALLBACK_PATH, Client, redaction};
 
 /// The timeout of a capability that is no longer offered, in seconds.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
@@ -50,31 +45,23 @@ impl ServiceResponse {
     }
 }
 
-/// Calls one service once, under `lease`.
+/// Calls one service once.
 pub async fn attempt(
     tenant: &TenantId,
-    work: &Work,
-    lease: LeaseNumber,
+    call: &Call,
     snapshot: &Snapshot,
     entry: &Entry,
     client: Client,
 ) -> AttemptResult {
-    let started_at = clock::now();
-    let (service, admission) = (entry.service(), &work.admission);
-    entry.live.attempt_began(!work.tried.contains(&service.id), started_at);
+    let Call { work, lease, left_ms, answer_timeout_ms, .. } = call;
+    let admission = &work.admission;
     let trace = TraceContext::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
-    let token = snapshot.callback_key.token(tenant, &admission.id, lease);
+    let token = snapshot.callback_key.token(tenant, &admission.id, *lease);
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
-    let left_ms = admission.expires_at.since(started_at);
-    let answer_timeout_ms = retry::answer_timeout_ms(work, &snapshot.services, entry, left_ms, started_at);
-    let order = Order { work, lease, callback_url, trace, now: started_at, left_ms, answer_timeout_ms };
-    if let Some(stream) = client.stream.as_deref().filter(|_| work.attempt > 1)
-        && (stream.has_pieces() || matches!(service.transport, Transport::Openai { .. }))
-    {
-        stream.attempt(work.attempt);
-    }
+    let (now, lease, left_ms, answer_timeout_ms) = (clock::now(), *lease, *left_ms, *answer_timeout_ms);
+    let order = Order { work, lease, callback_url, trace, now, left_ms, answer_timeout_ms };
     let observer = Observer::new(tenant, &admission.id, lease, client);
-    let (response, secrets) = call(tenant, entry, &order, observer).await;
+    let (response, secrets) = call_service(tenant, entry, &order, observer).await;
     conclude(&order, entry, response, secrets.as_deref())
 }
 
@@ -84,7 +71,7 @@ type CallOutput = (ServiceResponse, Option<Rc<DecryptedSecrets>>);
 pub type Destination = (Rc<Address>, Rc<DecryptedSecrets>);
 
 /// Calls the service over its transport.
-async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>, observer: Observer<'_>) -> CallOutput {
+async fn call_service(tenant: &TenantId, entry: &Entry, order: &Order<'_>, observer: Observer<'_>) -> CallOutput {
     let origin = &order.work.admission.origin;
     match &entry.service().transport {
         Transport::Http { url } => call_http(order, resolve_destination(tenant, entry, url, origin).await).await,
@@ -160,18 +147,10 @@ fn conclude(
     let output = offered.and_then(|at| entry.output(at));
     let allowed = offered.and_then(|at| service.capabilities.get(at)).map(|offer| offer.timeout_seconds);
     let (status_code, mut verdict) = response.read(&service.id, output);
-    let evidence =
-        ServiceEvidence { fair_ms: fair_ms(allowed.unwrap_or(DEFAULT_TIMEOUT_SECONDS)), unhealthy: verdict.unhealthy };
     redaction::redact_credentials(&mut verdict.outcome, secrets);
-    let report = AttemptReport {
-        lease: order.lease,
-        service: service.id.clone(),
-        started_at: order.now,
-        ended_at: clock::now(),
-        status_code,
-        outcome: verdict.outcome,
-    };
-    AttemptResult { report, result: verdict.result, needs_other_service: verdict.try_elsewhere, evidence }
+    let (service, times) = (service.id.clone(), (order.now, clock::now()));
+    let timeout_seconds = allowed.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
+    AttemptResult::of_response(order.lease, service, times, status_code, verdict, timeout_seconds)
 }
 
 /// The destination of a call. The address rules are checked again, as they may have changed since the registration.

@@ -25,7 +25,7 @@ use narthex_core::execution::consumer::{ClaimTerms, Consumer, ConsumerAction, Co
 
 use super::deliveries;
 use super::schedules;
-use super::{WaitingClient, work_on};
+use super::{Client, work_on};
 use crate::transport::mcp::catalogue_refresh;
 
 /// The maximum number of tenants in one sweep: the platform limits the number of subrequests of an invocation.
@@ -133,8 +133,7 @@ async fn perform(tenant: &TenantId, task: Task) -> Progress {
 
 async fn run(tenant: &TenantId, work: Work, snapshot: Rc<Snapshot>) {
     let id = work.admission.id.clone();
-    let stays_ms = settings::timing().inline_retry_max_ms;
-    if let Err(failure) = work_on(tenant.clone(), work, snapshot, None, stays_ms, WaitingClient::none()).await {
+    if let Err(failure) = work_on(tenant.clone(), work, snapshot, None, Client::none()).await {
         // Its lease expires, and the store takes care of it.
         log_event!(AttemptNotCommitted, tenant = tenant, context = &id, detail = &failure);
     }

@@ -4,17 +4,17 @@
 use serde_json::value::RawValue;
 
 use crate::objects::contexts::client::{call, call_with_retry};
-use crate::objects::contexts::messages::{AwaitInput, CallBack, CallbackReport, ChangeReply, InputReply, RequestInput};
+use crate::objects::contexts::messages::{AwaitInput, CallBack, CallbackReport, RequestInput};
 use crate::platform::objects::CallError;
 use crate::platform::{Failure, clock, settings};
 use crate::transport::observer::{CallObserver, Notification};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::lease::LeaseNumber;
-use narthex_core::execution::backoff::Backoff;
+use narthex_core::execution::input_request::{InputRequest, InputStep};
 
 use super::notifications::Publisher;
-use super::waiting_client::{Client, WaitOutcome};
+use super::{Client, WaitOutcome};
 
 /// How long one request for the answer to an input request waits at the store, in milliseconds.
 const WAIT_MS: u64 = 20_000;
@@ -61,22 +61,24 @@ impl CallObserver for Observer<'_> {
 
     async fn request_input(&self, request: Box<RawValue>) -> Result<Option<Box<RawValue>>, Failure> {
         let (id, lease) = (self.id, self.lease);
-        match call_with_retry(self.tenant, id, &RequestInput { id: id.clone(), lease, request }).await? {
-            ChangeReply::Changed { .. } => {}
-            ChangeReply::Refused { .. } | ChangeReply::Nothing => return Ok(None),
-        }
-        // A waiting client finds the input request at the store.
-        self.client.answer(WaitOutcome::Continues);
+        let mut input = InputRequest::new(&settings::timing());
+        let reply = call_with_retry(self.tenant, id, &RequestInput { id: id.clone(), lease, request }).await?;
+        let mut step = input.requested(&reply);
         let wait = AwaitInput { id: id.clone(), lease, milliseconds: WAIT_MS };
-        let mut backoff = Backoff::default();
         loop {
-            match call(self.tenant, id, &wait).await {
-                Ok(InputReply::Heard { input: Some(input) }) => return Ok(Some(input)),
-                Ok(InputReply::Heard { input: None }) => backoff = Backoff::default(),
-                Ok(InputReply::Nothing) => return Ok(None),
-                Err(error @ CallError::Malformed { .. }) => return Err(error.into()),
-                Err(_) => clock::pause(backoff.next_ms(settings::timing().input_retry_ms)).await,
+            match step {
+                InputStep::Answered(input) => return Ok(Some(input)),
+                InputStep::Gone => return Ok(None),
+                InputStep::Await { pause_ms } => {
+                    // A waiting client finds the input request at the store.
+                    self.client.answer(WaitOutcome::Continues);
+                    clock::pause_if_any(pause_ms).await;
+                }
             }
+            step = match call(self.tenant, id, &wait).await {
+                Err(error @ CallError::Malformed { .. }) => return Err(error.into()),
+                reply => input.on(reply.map_err(|error| error.fault())),
+            };
         }
     }
 

@@ -53,7 +53,7 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
         CallbackReply::CalledBack { status, counts: true } => {
             // Its connection can take other work now.
             if let Some(entry) = connected {
-                lanes::withdraw(tenant, entry, &id, false).await;
+                lanes::withdraw(tenant, entry, &id, Some(lease), false).await;
             }
             Answer::json(200, &json!({"id": id, "status": status}))
         }

@@ -12,3 +12,10 @@ pub async fn pause(milliseconds: u64) {
     // No operation is started, so only the time-out ends it.
     let _ = PlatformCall::within(milliseconds as f64, |_| {}).await;
 }
+
+/// As [`pause`], without a turn of the event loop if the pause is 0.
+pub async fn pause_if_any(milliseconds: u64) {
+    if milliseconds > 0 {
+        pause(milliseconds).await;
+    }
+}

@@ -8,20 +8,14 @@ use serde_json::value::to_raw_value;
 
 use crate::objects::lanes::client;
 use crate::objects::registry::snapshot::Entry;
-use crate::objects::retries::pause_after;
 use crate::platform::{clock, log_event, settings};
-use narthex_core::base::retries::Retries;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::CallResult;
+use narthex_core::execution::hand_over::{HandOver, HandOverStep};
 
 use super::{Envelope, Order};
-
-/// How long an attempt looks for a connection after the one that had room has dropped, in milliseconds.
-const CONNECTION_TIMEOUT_MS: u64 = 15_000;
-/// How many times a failed call to the lane is retried. A retry does not hand the work over twice.
-const MAX_RETRIES: u32 = 3;
 
 /// Hands the work over to a connection with room.
 pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallResult {
@@ -36,33 +30,20 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
         deadline: admission.expires_at,
         handed_at: Timestamp::default(),
         connection: String::new(),
+        ended_at: None,
     };
-    let until = order.now.plus_ms(CONNECTION_TIMEOUT_MS);
-    let mut retries = Retries::up_to(MAX_RETRIES);
+    let mut hand_over = HandOver::new(admission.expires_at, order.now, &settings::timing());
+    let mut step = hand_over.begin(clock::now());
     loop {
-        let now = clock::now();
-        if now >= admission.expires_at {
-            return CallResult::TimedOut { deadline: true };
+        match step {
+            HandOverStep::End(result) => return result,
+            HandOverStep::Dispatch { pause_ms } => clock::pause_if_any(pause_ms).await,
         }
-        match client::dispatch(tenant, entry, &delivery, &work).await {
-            Ok(true) => return CallResult::Accepted,
-            Ok(false) if now >= until => return CallResult::Refused,
-            Ok(false) => retries = Retries::up_to(MAX_RETRIES),
-            Err(error) => {
-                let service = &entry.service().id;
-                log_event!(
-                    LaneNotReached,
-                    tenant = tenant,
-                    context = &admission.id,
-                    service = service,
-                    detail = &error
-                );
-                // It may have been handed over, and the reply lost.
-                if !pause_after(&mut retries, &error).await {
-                    return CallResult::Lost;
-                }
-            }
-        }
-        clock::pause(settings::timing().connection_poll_ms).await;
+        let reply = client::dispatch(tenant, entry, &delivery, hand_over.valid_until(), &work).await.map_err(|error| {
+            let (context, service) = (&admission.id, &entry.service().id);
+            log_event!(LaneNotReached, tenant = tenant, context = context, service = service, detail = &error);
+            error.fault()
+        });
+        step = hand_over.on(reply, clock::now());
     }
 }

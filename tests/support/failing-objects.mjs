@@ -7,8 +7,10 @@ export * from "../../entry.mjs";
 
 /**
  * `containing`: the calls that fail, by a text in their message. `times`: how many of them. `properties`: those that
- * the platform puts on the error. `calls` counts all such calls, whether they failed or not.
- * @type {{ containing: string, times: number, properties: Record<string, boolean>, calls: number } | undefined}
+ * the platform puts on the error. `acts`: the object receives these calls too, and only its replies are lost. `calls`
+ * counts all such calls, whether they failed or not.
+ * @type {{ containing: string, times: number, properties: Record<string, boolean>, acts?: boolean, calls: number } |
+ *   undefined}
  */
 let failing;
 
@@ -18,9 +20,11 @@ function failingStub(stub) {
     /** @param {string} message */
     async call(message) {
       if (failing && message.includes(failing.containing)) {
+        const { acts, properties, times } = failing;
         failing.calls += 1;
-        if (failing.calls <= failing.times) {
-          throw Object.assign(new Error("The object cannot be reached."), failing.properties);
+        if (failing.calls <= times) {
+          if (acts) await stub.call(message);
+          throw Object.assign(new Error("The object cannot be reached."), properties);
         }
       }
       return stub.call(message);

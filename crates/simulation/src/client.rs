@@ -1,22 +1,31 @@
 //! Clients: they create contexts, repeat failed requests with the same key, poll, answer, and cancel.
 
+mod reading;
+
+use std::rc::Rc;
+
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::retries::Retries;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::retry::Retry;
 use narthex_core::context::status::{Priority, Status};
 use narthex_core::context::{Admission, fixtures};
-use narthex_core::context_store::messages::{Admit, AnswerInput, Cancel, Get};
-use narthex_core::context_store::replies::{AdmitReply, ContextReply, Work};
-use narthex_core::lane::PermitDecision;
+use narthex_core::context_store::messages::Admit;
+use narthex_core::context_store::replies::{AdmitReply, Work};
+use narthex_core::execution::admission_check::{self, AdmissionCheck};
+use narthex_core::execution::driver::{Permit, Unreachable};
+use narthex_core::execution::known_service::KnownService;
+use narthex_core::lane::call_outcome::CallOutcome;
 
-use crate::gate::{LANE_TIMEOUT_MS, Permit, entrant};
-use crate::lane_actor::LaneAsk;
+use crate::isolate::Snapshot;
+use crate::lane_actor::{LaneAsk, waiter};
 use crate::messages::{Actor, Ask, Event, Reply};
 use crate::store::LEASE_MS;
-use crate::worker::NewWorker;
+use crate::worker::{LANE_TIMEOUT_MS, NewWorker};
 use crate::world::{PARAMETERS, World, raw};
 
 /// How many idempotency keys the requests share, so that some repeat others.
@@ -35,7 +44,14 @@ pub struct Request {
     store: usize,
     mode: Mode,
     idempotent: bool,
+    isolate: usize,
+    /// The index of the selected service, and the registry by which it was selected.
     service: usize,
+    snapshot: Rc<Snapshot>,
+    owner: u64,
+    asks_service: bool,
+    /// The service that it wants, if that is registered.
+    first_service: Option<usize>,
     priority: Priority,
     lives_ms: u64,
     waits_ms: Option<u64>,
@@ -44,7 +60,7 @@ pub struct Request {
     /// Every id that was tried.
     pub ids: Vec<ContextId>,
     asked: Option<Admit>,
-    again: bool,
+    retries: Retries,
     repeats: u64,
     polls: u64,
     pending: u64,
@@ -59,10 +75,19 @@ pub struct Request {
     entering: bool,
 }
 
+impl Request {
+    /// Whether the isolate that admits it makes the first attempt.
+    fn is_here(&self) -> bool {
+        self.mode != Mode::Queue
+    }
+}
+
 impl World {
     pub fn plan_request(&mut self) {
+        let is_storm = self.is_storm();
         let dice = &mut self.dice;
-        let key = dice.chance(400).then(|| (dice.below(KEYS), u64::from(dice.chance(150))));
+        let key =
+            dice.chance(if is_storm { 100 } else { 400 }).then(|| (dice.below(KEYS), u64::from(dice.chance(150))));
         let stores = self.stores.len() as u64;
         let waits_ms = dice.chance(120).then(|| dice.between(500, 15_000));
         let mode = match dice.below(10) {
@@ -77,7 +102,12 @@ impl World {
             store: key.map_or_else(|| dice.below(stores), |(key, _)| key % stores) as usize,
             mode,
             idempotent: dice.chance(500),
-            service: dice.below(self.services.len() as u64) as usize,
+            isolate: dice.below(self.isolates.len() as u64) as usize,
+            service: 0,
+            first_service: is_storm.then_some(0),
+            snapshot: Rc::default(),
+            owner: dice.below(3),
+            asks_service: is_storm || dice.chance(250),
             priority: dice.pick(&[Priority::Low, Priority::Normal, Priority::High, Priority::Critical]),
             lives_ms: lives_ms + waits_ms.unwrap_or(0),
             waits_ms,
@@ -85,7 +115,7 @@ impl World {
             key,
             ids: Vec::new(),
             asked: None,
-            again: false,
+            retries: Retries::up_to(1),
             repeats: dice.below(4),
             polls: 0,
             pending: 0,
@@ -97,13 +127,14 @@ impl World {
             is_queued: false,
             entering: false,
         };
-        let spread = self.calm_at - self.beginning();
+        let spread = self.calm_at() - self.beginning();
+        let spread = if is_storm { spread.min(8_000) } else { spread };
         let at = self.beginning() + self.dice.below(spread);
         self.requests.push(request);
         self.schedule(at, Event::Begin(self.requests.len() - 1));
     }
 
-    fn admission(&mut self, at: usize) -> Admission {
+    fn admission(&mut self, at: usize, service: ServiceId) -> Admission {
         let mut random = [0; 10];
         for (place, byte) in self.dice.throw().to_le_bytes().into_iter().enumerate() {
             random[place] = byte;
@@ -112,8 +143,9 @@ impl World {
         let created_at = Timestamp(self.now);
         Admission {
             id: ContextId::new(self.stores[request.store].id, created_at, random),
-            owner: PrincipalId::of_key(&request.service.to_string()),
-            service: self.services[request.service].name.clone(),
+            owner: PrincipalId::of_key(&request.owner.to_string()),
+            asked_service: request.asks_service.then(|| service.clone()),
+            service,
             idempotent: request.idempotent,
             retry: Retry { max_attempts: request.max_attempts, ..Retry::default() },
             priority: request.priority,
@@ -126,75 +158,126 @@ impl World {
 
     /// A request arrives at some gateway and gets a new id, whatever was tried before.
     pub fn begin(&mut self, at: usize) {
-        let mut admission = self.admission(at);
-        self.last_until(admission.expires_at.0.max(self.calm_at) + 25_000);
+        if self.requests[at].acknowledged.is_some() {
+            return;
+        }
+        let isolate = self.requests[at].isolate;
+        let snapshot = self.any_snapshot(isolate);
+        // If no service offers it, the request is rejected.
+        let first = self.requests[at].first_service.map(|first| self.services[first].name.clone());
+        let Some(service) = self.route(first, &snapshot) else { return };
+        let admission = self.admission(at, self.services[service].name.clone());
+        self.last_until(admission.expires_at.0.max(self.calm_at()) + 25_000);
         self.checker.expect(&admission);
         let request = &mut self.requests[at];
         request.ids.push(admission.id.clone());
-        request.again = false;
-        if request.mode == Mode::WriteBehind {
-            admission.retry.max_attempts = 1;
+        (request.service, request.snapshot) = (service, snapshot.clone());
+        request.retries = Retries::up_to(1);
+        let is_gated = snapshot.services.iter().any(|known| known.lane == service && known.is_gated());
+        if request.mode == Mode::WriteBehind && !is_gated {
             self.checker.expect_write_behind(&admission.id);
             let work = Work::first(admission, raw(PARAMETERS), Hold::Leased(LeaseNumber::FIRST));
             return self.run_here(at, work, true);
         }
         let claim =
             request.key.map(|(key, body)| Claim { scope: format!("key {key}"), fingerprint: format!("body {body}") });
-        let (is_here, waits) = (request.mode == Mode::Here, request.waits_ms.is_some());
-        let service = request.service;
+        let (is_here, waits) = (request.is_here(), request.waits_ms.is_some());
         (request.offers, request.is_queued) = (false, false);
         let lease_ms = is_here.then_some(LEASE_MS);
-        let work = Work::first(admission.clone(), raw(PARAMETERS), Hold::Offered);
+        let who = waiter(&admission, false);
         let (admission, parameters) = (Box::new(admission), raw(PARAMETERS));
-        self.requests[at].asked = Some(Admit { admission, parameters, lease_ms, offers: false, show: false, claim });
-        if self.services[service].lane.is_gated() && !waits {
-            self.requests[at].entering = true;
-            let ask = LaneAsk::Acquire { who: entrant(&work, false), wait_ms: 0 };
-            self.requests[at].pending = self.ask_lane(Actor::Request(at), service, ask, LANE_TIMEOUT_MS);
-        } else {
-            self.admit(at);
+        request.asked = Some(Admit { admission, parameters, lease_ms, offers: false, show: false, claim });
+        let known = snapshot.services.iter().find(|known| known.lane == service).filter(|_| !waits);
+        let now = Timestamp(self.now);
+        match known.map(|known| admission_check::without_lane(known, now)) {
+            None => self.admit(at),
+            Some(Some(checked)) => self.admit_as(at, checked),
+            Some(None) => {
+                self.requests[at].entering = true;
+                let ask = LaneAsk::Acquire { who, wait_ms: 0 };
+                self.requests[at].pending = self.ask_lane(Actor::Request(at), service, ask, LANE_TIMEOUT_MS);
+            }
         }
     }
 
     /// The lane has answered before the context exists.
-    fn admission_checked(&mut self, at: usize, reply: Reply) {
+    fn admission_checked(&mut self, at: usize, reply: &Reply) {
         let request = &mut self.requests[at];
         request.entering = false;
-        let is_here = request.mode == Mode::Here;
-        match reply {
-            Reply::Entered(PermitDecision::Permit { number, probe }) => {
-                let (service, taken_at) = (request.service, self.now);
-                request.permit = Some(Permit { service, number, is_probe: probe, taken_at });
+        let (isolate, service, is_here) = (request.isolate, request.service, request.is_here());
+        let snapshot = request.snapshot.clone();
+        let Some(known) = snapshot.services.iter().find(|known| known.lane == service) else { return };
+        let reply = match reply {
+            Reply::Permit(decision) => Ok(*decision),
+            _ => Err(Unreachable),
+        };
+        if reply.is_ok() {
+            self.observe_service(isolate, service);
+        }
+        let checked = admission_check::with_lane(known, reply, is_here, Timestamp(self.now));
+        self.admit_as(at, checked);
+    }
+
+    fn admit_as(&mut self, at: usize, checked: AdmissionCheck) {
+        match checked {
+            AdmissionCheck::Start(permit) => self.requests[at].permit = permit,
+            AdmissionCheck::Return(permit) => {
+                self.requests[at].permit = Some(permit);
+                self.release_unused(at);
             }
-            Reply::Entered(PermitDecision::Free) => {}
+            AdmissionCheck::Queue => {
+                let request = &mut self.requests[at];
+                (request.offers, request.is_queued) = (request.is_here(), true);
+                if let (true, Some(admit)) = (request.offers, request.asked.as_mut()) {
+                    (admit.lease_ms, admit.offers) = (None, true);
+                }
+            }
             // `queue_full`
-            Reply::Entered(PermitDecision::Full { .. }) => return,
-            _ => (request.offers, request.is_queued) = (is_here, true),
-        }
-        if !is_here {
-            // The consumer that takes it from the queue asks again.
-            let permit = self.requests[at].permit.take();
-            self.unused(permit);
-        }
-        if let (true, Some(Admit { lease_ms, offers, .. })) =
-            (self.requests[at].offers, self.requests[at].asked.as_mut())
-        {
-            (*lease_ms, *offers) = (None, true);
+            AdmissionCheck::Full { .. } => return,
         }
         self.admit(at);
     }
 
+    /// The gateway that handles the request dies before it has answered. A client with a key sends it again.
+    pub fn gateway_dies(&mut self, at: usize, isolate: usize) {
+        let request = &mut self.requests[at];
+        if request.isolate != isolate || request.asked.is_none() {
+            return;
+        }
+        (request.asked, request.permit, request.pending, request.entering) = (None, None, 0, false);
+        (request.is_queued, request.offers) = (false, false);
+        if request.key.is_some() && request.repeats > 0 {
+            request.repeats -= 1;
+            self.schedule(self.now + 1_000, Event::Begin(at));
+        }
+    }
+
+    /// Returns an unused permit.
+    fn release_unused(&mut self, at: usize) {
+        let Some(permit) = self.requests[at].permit.take() else { return };
+        let sample = CallOutcome::unused(Timestamp(self.now));
+        let (service, permit) = (self.service_called(&permit.service), permit.number);
+        self.ask_lane(Actor::None, service, LaneAsk::Release { permit, sample }, LANE_TIMEOUT_MS);
+    }
+
     fn admit(&mut self, at: usize) {
-        if let Some(ask) = self.requests[at].asked.clone() {
-            self.requests[at].pending = self.ask(Actor::Request(at), self.requests[at].store, Ask::Admit(ask));
+        let Request { asked, store, snapshot, .. } = &self.requests[at];
+        if let Some(admit) = asked.clone() {
+            self.requests[at].pending = self.ask(Actor::Request(at), *store, snapshot.revision, Ask::Admit(admit));
         }
     }
 
     /// Runs the context in the isolate of the request, which waits a while for the end.
     fn run_here(&mut self, at: usize, work: Work, write_behind: bool) {
-        let (store, permit) = (self.requests[at].store, self.requests[at].permit.take());
-        let waits_until = self.now + self.dice.between(0, 30_000);
-        self.spawn(NewWorker { work, store, consumer: None, write_behind, permit, waits_until });
+        let Request { store, isolate, .. } = self.requests[at];
+        let snapshot = self.requests[at].snapshot.clone();
+        let permit = self.requests[at].permit.take();
+        let streams = self.dice.chance(300);
+        let until =
+            if streams { work.admission.expires_at.0.max(self.now) } else { self.now + self.dice.between(0, 30_000) };
+        // Some do not wait.
+        let client = (streams || self.dice.chance(800)).then_some((until, streams));
+        self.spawn(NewWorker { work, store, isolate, snapshot, consumer: None, write_behind, permit, client });
     }
 
     pub fn request_replied(&mut self, at: usize, number: u64, reply: Reply) {
@@ -203,24 +286,33 @@ impl World {
         }
         self.requests[at].pending = 0;
         if self.requests[at].entering {
-            return self.admission_checked(at, reply);
+            return self.admission_checked(at, &reply);
         }
-        if !matches!(reply, Reply::Failed) || self.requests[at].again {
-            self.leave_queue_unless_admitted(at, &reply);
-            let unused = !matches!(reply, Reply::Admit(AdmitReply::Admitted { lease: Some(_), .. }));
-            let permit = self.requests[at].permit.take_if(|_| unused);
-            self.unused(permit);
-        }
-        let Some(Admit { admission, .. }) = self.requests[at].asked.clone() else {
+        if self.requests[at].asked.is_none() {
             return self.looked(at, reply);
-        };
+        }
+        if let Reply::Failed(fault) = reply
+            && self.requests[at].retries.allow(fault)
+        {
+            // The gateway repeats the request with the same id, at once.
+            return self.admit(at);
+        }
+        let is_leased = matches!(reply, Reply::Admit(AdmitReply::Admitted { lease: Some(_), .. }));
+        self.leave_queue_unless_admitted(at, &reply);
+        if !is_leased {
+            self.release_unused(at);
+        }
+        self.admission_answered(at, reply);
+    }
+
+    fn admission_answered(&mut self, at: usize, reply: Reply) {
+        let Some(admission) = self.requests[at].asked.as_ref().map(|admit| *admit.admission.clone()) else { return };
         match reply {
             Reply::Admit(AdmitReply::Admitted { lease, .. }) => {
                 self.acknowledge(at, admission.id.clone());
                 let is_here = lease.is_some() || self.requests[at].offers;
                 if is_here && !self.dice.chance(self.faults.die) {
-                    let work = Work::first(*admission, raw(PARAMETERS), lease.into());
-                    self.run_here(at, work, false);
+                    self.run_here(at, Work::first(admission, raw(PARAMETERS), lease.into()), false);
                 }
             }
             Reply::Admit(AdmitReply::Replayed { id }) => self.acknowledge(at, id),
@@ -230,17 +322,17 @@ impl World {
                 }
                 self.begin(at);
             }
-            Reply::Failed if !self.requests[at].again => {
-                // The gateway repeats the request with the same id.
-                self.requests[at].again = true;
-                self.admit(at);
+            Reply::Stale => {
+                // Decided again, with a new snapshot and a new id.
+                self.fetch(self.requests[at].isolate);
+                self.begin(at);
             }
-            Reply::Failed if self.requests[at].key.is_some() && self.requests[at].repeats > 0 => {
+            Reply::Failed(_) if self.requests[at].key.is_some() && self.requests[at].repeats > 0 => {
                 self.requests[at].repeats -= 1;
                 let pause = self.dice.between(10, 5_000);
                 self.schedule(self.now + pause, Event::Begin(at));
             }
-            Reply::Failed | Reply::Admit(AdmitReply::KeyReused) => {}
+            Reply::Failed(_) | Reply::Admit(AdmitReply::KeyReused) => {}
             other => self.violate(format!("the answer to an admission is {other:?}")),
         }
     }
@@ -251,9 +343,9 @@ impl World {
         let was_queued = std::mem::take(&mut request.is_queued);
         if was_queued
             && !matches!(reply, Reply::Admit(AdmitReply::Admitted { .. }))
-            && let Some(Admit { admission, .. }) = &request.asked
+            && let Some(admit) = &request.asked
         {
-            let (service, context) = (request.service, admission.id.clone());
+            let (service, context) = (request.service, admit.admission.id.clone());
             self.ask_lane(Actor::None, service, LaneAsk::Leave { context }, LANE_TIMEOUT_MS);
         }
     }
@@ -276,45 +368,5 @@ impl World {
         }
         let pause = self.dice.between(100, 6_000);
         self.schedule(self.now + pause, Event::Poll(at));
-    }
-
-    pub fn cancel(&mut self, at: usize) {
-        if let Some(id) = self.requests[at].acknowledged.clone() {
-            self.ask(Actor::None, self.requests[at].store, Ask::Cancel(Cancel { id }));
-        }
-    }
-
-    pub fn poll(&mut self, at: usize) {
-        if let Some(id) = self.requests[at].acknowledged.clone() {
-            self.requests[at].polls += 1;
-            self.requests[at].pending = self.ask(Actor::Request(at), self.requests[at].store, Ask::Get(Get { id }));
-        }
-    }
-
-    fn looked(&mut self, at: usize, reply: Reply) {
-        let Some(id) = self.requests[at].acknowledged.clone() else { return };
-        match reply {
-            Reply::Context(ContextReply::Context(found)) => {
-                let status = found.status;
-                if let Some(ended) = self.requests[at].ended.filter(|ended| *ended != status) {
-                    self.violate(format!("{id} had ended as {ended:?} and is {status:?} now"));
-                }
-                self.requests[at].ended = Some(status).filter(|status| status.is_final());
-                if status == Status::InputRequired && self.dice.chance(700) {
-                    self.ask(
-                        Actor::None,
-                        self.requests[at].store,
-                        Ask::Answer(AnswerInput { id, input: raw(PARAMETERS) }),
-                    );
-                }
-            }
-            Reply::Failed => {}
-            other => self.violate(format!("{id} was acknowledged, and reading it gives {other:?}")),
-        }
-        let request = &self.requests[at];
-        if request.polls < 4 || (request.ended.is_none() && request.polls < 12) {
-            let pause = self.dice.between(500, 8_000);
-            self.schedule(self.now + pause, Event::Poll(at));
-        }
     }
 }

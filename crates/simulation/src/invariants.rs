@@ -13,15 +13,14 @@ use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, Head, HistoryEntry};
 use narthex_core::context_store::Storage;
+
 use narthex_core::context_store::memory::{LiveRow, MemoryStorage};
 use narthex_core::context_store::messages::{CallBack, Commit};
 use narthex_core::context_store::replies::Work;
 
-use crate::gate::Permit;
 use crate::messages::Ask;
 use crate::store::LEASE_MS;
-use crate::worker::State;
-use crate::world::{GIVEN, World};
+use crate::world::{World, given};
 
 /// Within this time something must be done about a context that is due; the offer of a retry takes longest.
 const RECOVERY_MS: u64 = 15_200;
@@ -60,6 +59,12 @@ pub struct InvariantChecker {
     keys: BTreeMap<(usize, u64), (u64, ContextId)>,
     executions: BTreeMap<ContextId, Vec<Execution>>,
     highest: BTreeMap<usize, u64>,
+    /// When each context was first cancelled by its client.
+    pub cancelled: BTreeMap<ContextId, Timestamp>,
+    /// Contexts that a service has accepted for the background.
+    pub accepted: BTreeSet<ContextId>,
+    /// The numbers of the deliveries whose hand-over has ended because no connection had room.
+    pub refused: BTreeSet<String>,
 }
 
 impl InvariantChecker {
@@ -92,6 +97,19 @@ impl InvariantChecker {
         self.known.contains_key(id)
     }
 
+    /// The state of a context as it was last seen on disk.
+    pub fn head(&self, id: &ContextId) -> Option<&Head> {
+        self.known.get(id).map(|known| &known.head)
+    }
+
+    pub fn has_ended(&self, id: &ContextId) -> bool {
+        self.known.get(id).is_some_and(|known| known.has_ended)
+    }
+
+    pub fn completed(&self, id: &ContextId) -> bool {
+        self.head(id).is_some_and(|head| head.status == Status::Completed)
+    }
+
     /// The number of the current lease.
     pub fn lease(&self, id: &ContextId) -> Option<LeaseNumber> {
         self.known.get(id).and_then(|known| known.head.lease).map(|lease| lease.number)
@@ -117,6 +135,9 @@ impl InvariantChecker {
             return Err(format!("{id} runs before its start time"));
         }
         let before = self.executions.entry(id.clone()).or_default();
+        if before.iter().any(|execution| execution.lease == lease) {
+            return Err(format!("{id} runs twice under lease {lease}"));
+        }
         if !expected.idempotent && before.iter().any(|execution| execution.did) {
             return Err(format!("{id} is not idempotent and runs a second time"));
         }
@@ -188,9 +209,10 @@ fn check_result(storage: &MemoryStorage, id: &ContextId) -> Result<(), String> {
     let Some(done) = storage.done(id).map_err(|error| format!("{id} cannot be read: {error}"))? else {
         return Ok(());
     };
-    let expected = (done.head.status == Status::Completed).then_some(GIVEN);
+    let lease = done.head.latest_lease.filter(|_| done.head.status == Status::Completed);
+    let expected = lease.map(|lease| given(id, lease));
     let result = done.result.as_deref().map(RawValue::get);
-    if result != expected {
+    if result != expected.as_deref() {
         return Err(format!("{id} is {:?}, and its result is {result:?}", done.head.status));
     }
     Ok(())
@@ -198,10 +220,13 @@ fn check_result(storage: &MemoryStorage, id: &ContextId) -> Result<(), String> {
 
 impl World {
     /// After a turn of a store: everything that was written.
-    pub fn observe(&mut self, store: usize) {
+    ///
+    /// `settled` are the contexts whose waiting clients are notified.
+    pub fn observe(&mut self, store: usize, settled: &[ContextId]) {
         let storage = self.stores[store].storage.clone();
         let (touched, cleaned) = storage.take_touched();
         for id in touched {
+            let before = self.checker.head(&id).map(|head| head.status);
             let key = row_key(id.sort_key());
             let seen = storage.read(|disk| match (disk.done.get(&key), disk.live.get(&key)) {
                 (Some(done), _) => self.checker.see(store, &done.head, true),
@@ -210,6 +235,11 @@ impl World {
             });
             if let Err(violation) = seen.and_then(|()| check_result(&storage, &id)) {
                 self.violate(violation);
+            }
+            let after = self.checker.head(&id).map(|head| head.status).filter(|status| before != Some(*status));
+            let answers = after.is_some_and(|status| status.is_final() || status == Status::InputRequired);
+            if answers && before.is_some() && !settled.contains(&id) {
+                self.violate(format!("{id} is {after:?}, and those who wait for it are not notified"));
             }
         }
         for id in cleaned {
@@ -247,24 +277,6 @@ impl World {
         }
     }
 
-    /// A call begins: the calls with a valid permit are within the limit, and at most one is a probe.
-    pub fn check_in_flight(&mut self, service: usize) {
-        let lane = &self.services[service].lane;
-        let holds = |permit: &Permit| {
-            let ends = lane.permits.get(&permit.number);
-            ends.is_some_and(|until| *until > self.now) && !lane.lapsed.contains(&permit.number)
-        };
-        let calling = self.workers.values().filter(|worker| worker.state == State::Calling);
-        let permits = calling.filter_map(|worker| worker.permit).filter(|permit| permit.service == service);
-        let permits: Vec<Permit> = permits.filter(holds).collect();
-        let probes = permits.iter().filter(|permit| permit.is_probe).count();
-        if lane.limits.is_some_and(|limits| permits.len() as u64 > limits.max_concurrency) {
-            self.violate(format!("s{service} has {} concurrent calls: {permits:?}", permits.len()));
-        } else if probes > 1 {
-            self.violate(format!("s{service} has {probes} concurrent probes"));
-        }
-    }
-
     /// If this message has a lost lease: the context as it is now, which the message must not change.
     pub fn late(&mut self, _store: usize, ask: &Ask) -> Option<(ContextId, String)> {
         let (id, lease) = match ask {
@@ -288,6 +300,7 @@ impl World {
 
     /// Checks the final state.
     pub fn check_end(&mut self) {
+        self.check_workers_at_end();
         let checker = std::mem::take(&mut self.checker);
         self.statistics.contexts += checker.known.len() as u64;
         for id in &checker.acknowledged {
@@ -329,7 +342,7 @@ impl World {
     }
 
     fn check_ended(&self, id: &ContextId, known: &KnownContext, checker: &InvariantChecker) -> Result<(), String> {
-        let (head, calm) = (&known.head, Timestamp(self.calm_at));
+        let (head, calm) = (&known.head, Timestamp(self.calm_at()));
         let Some(Expected { expires_at, run_at, write_behind, .. }) = checker.expected.get(id) else {
             return Err(format!("{id} is on disk and was never created"));
         };
@@ -340,10 +353,11 @@ impl World {
             return Err(format!("{id} ended too long after its deadline"));
         }
         let from = run_at.unwrap_or(calm).max(calm).max(admitted);
-        let had_time = expires_at.since(from) >= 25_000;
+        let had_time = expires_at.since(from) >= self.start_ms();
         if had_time && head.status == Status::TimedOut && head.attempts.is_empty() {
             return Err(format!("{id} was never started although there was enough time"));
         }
+        self.check_promptness(id, head, checker)?;
         let mut logged: Vec<u64> = Vec::new();
         let mut progress = 0;
         for event in self.hub.log.get(&known.store).into_iter().flatten().filter(|event| event.subject == id.as_str()) {

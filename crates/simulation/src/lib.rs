@@ -8,19 +8,28 @@
 
 #![cfg(test)]
 
-mod answers;
+mod calling;
 mod client;
+mod connections;
 mod consumer;
+mod deliveries;
 mod dice;
 mod faults;
-mod gate;
 mod hub;
 mod invariants;
+mod isolate;
 mod lane_actor;
+mod lane_reports;
 mod messages;
 mod mutants;
+mod network;
+mod permit_waits;
+mod replies;
+mod router;
 mod runs;
 mod service;
 mod store;
+mod stream;
 mod worker;
+mod worker_invariants;
 mod world;

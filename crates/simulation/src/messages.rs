@@ -1,14 +1,23 @@
-//! The messages between the actors of a world. Those of stores are the ones that Workers and objects exchange.
+//! The messages between the actors of a world. To a store they are those of production.
+
+use std::rc::Rc;
 
 use narthex_core::base::id::ContextId;
+use narthex_core::base::retries::CallFault;
+use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::calling::response::CallResult;
+use narthex_core::context_store::answers::ContextRequest;
+use narthex_core::context_store::memory::MemoryStorage;
 use narthex_core::context_store::messages::{
-    Admit, AnswerInput, CallBack, Cancel, ClaimWork, Commit, Get, Lease, PutBack, Record, Refuse, Renew,
+    Admit, AnswerInput, AwaitInput, CallBack, Cancel, ClaimWork, Commit, Get, Lease, PutBack, Record, Refuse, Renew,
+    RequestInput,
 };
 use narthex_core::context_store::replies::{
-    AdmitReply, CallbackReply, CancelReply, ChangeReply, ClaimReply, CommitReply, ContextReply, LeaseReply, RenewReply,
-    Work,
+    AdmitReply, CallbackReply, CancelReply, ChangeReply, ClaimReply, CommitReply, ContextReply, InputReply, LeaseReply,
+    RenewReply, Work,
 };
+use narthex_core::context_store::{ContextStore, StorageError};
 use narthex_core::lane::PermitDecision;
 
 use crate::lane_actor::LaneAsk;
@@ -26,45 +35,117 @@ pub enum Actor {
     Worker(u64),
     Consumer(u64),
     Job(usize),
+    /// The client of a request, who cancels it.
+    Canceller(usize),
+    /// The lane of a service.
+    Lane(usize),
+    /// The sweep by cron of a store.
+    Sweep(usize),
     None,
 }
 
-/// A request to a store.
-#[derive(Debug, Clone)]
-pub enum Ask {
-    Admit(Admit),
-    Record(Record),
-    Commit(Commit),
-    Lease(Lease),
-    Renew(Renew),
-    Claim(ClaimWork),
-    PutBack(PutBack),
-    Refuse(Refuse),
-    CallBack(CallBack),
-    Answer(AnswerInput),
-    Cancel(Cancel),
-    Get(Get),
-    Sweep,
+/// The requests to a store, with their replies.
+macro_rules! asks {
+    ($($Request:ident => $Reply:ident $(($Inner:ty))?,)*) => {
+        #[derive(Debug, Clone)]
+        pub enum Ask {
+            $($Request($Request),)*
+            Sweep,
+        }
+
+        /// Answers a request as the store's object does.
+        pub fn answer(
+            contexts: &mut ContextStore<MemoryStorage>,
+            ask: Ask,
+            now: Timestamp,
+            random: u64,
+        ) -> Result<Reply, StorageError> {
+            Ok(match ask {
+                $(Ask::$Request(request) => reply!(request.answer(contexts, now, random)?, $Reply $(($Inner))?),)*
+                Ask::Sweep => sweep(contexts, now, random)?,
+            })
+        }
+    };
 }
 
-/// The reply of a store or a lane.
-#[derive(Debug)]
+macro_rules! reply {
+    ($answer:expr, $Reply:ident ($Inner:ty)) => {
+        Reply::$Reply($answer)
+    };
+    ($answer:expr, $Reply:ident) => {{
+        let _ = $answer;
+        Reply::$Reply
+    }};
+}
+
+asks! {
+    Admit => Admit(AdmitReply),
+    Record => Done,
+    Commit => Commit(CommitReply),
+    Lease => Lease(LeaseReply),
+    Renew => Renew(RenewReply),
+    ClaimWork => Claim(ClaimReply),
+    PutBack => Done,
+    Refuse => Change(ChangeReply),
+    CallBack => CallBack(CallbackReply),
+    RequestInput => Change(ChangeReply),
+    AwaitInput => Input(InputReply),
+    AnswerInput => Change(ChangeReply),
+    Cancel => Cancel(CancelReply),
+    Get => Get(ContextReply),
+}
+
+impl Ask {
+    /// Whether a store that knows a newer revision of the registry refuses it.
+    pub fn is_fenced(&self) -> bool {
+        matches!(
+            self,
+            Self::Admit(_)
+                | Self::Lease(_)
+                | Self::ClaimWork(_)
+                | Self::AnswerInput(_)
+                | Self::Cancel(_)
+                | Self::Get(_)
+        )
+    }
+}
+
+fn sweep(contexts: &mut ContextStore<MemoryStorage>, now: Timestamp, random: u64) -> Result<Reply, StorageError> {
+    let mut seed = random;
+    contexts.sweep(now, || {
+        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        seed >> 11
+    });
+    Ok(Reply::Swept { waits: contexts.has_overdue(Timing::DEFAULT.overdue_ms, now)? })
+}
+
+#[derive(Debug, Clone)]
 pub enum Reply {
     Admit(AdmitReply),
     Commit(CommitReply),
     Lease(LeaseReply),
     Renew(RenewReply),
     Claim(ClaimReply),
-    CallBack(CallbackReply),
-    #[expect(dead_code, reason = "only traces show it")]
     Change(ChangeReply),
-    #[expect(dead_code, reason = "only traces show it")]
+    CallBack(CallbackReply),
     Cancel(CancelReply),
-    Context(ContextReply),
-    Entered(PermitDecision),
+    Input(InputReply),
+    Get(ContextReply),
     Done,
+    Swept {
+        waits: bool,
+    },
+    /// The store knows a newer revision of the registry.
+    Stale,
+    Permit(PermitDecision),
+    /// Whether a connection has the work.
+    Dispatched(bool),
+    /// Whether the outcome of a delivery came too late.
+    Reported {
+        is_late: bool,
+    },
     /// No reply: it was lost, or the object crashed.
-    Failed,
+    Failed(CallFault),
 }
 
 #[derive(Debug)]
@@ -75,6 +156,7 @@ pub enum Event {
     ToStore {
         store: usize,
         call: Call,
+        revision: u64,
         ask: Ask,
     },
     Replied {
@@ -89,6 +171,7 @@ pub enum Event {
     /// The same alarm a second time.
     AlarmAgain {
         store: usize,
+        at: u64,
     },
     Flush {
         store: usize,
@@ -108,26 +191,67 @@ pub enum Event {
         store: usize,
         tries: u64,
     },
-    LookAgain {
+    /// The timer of a consumer.
+    WakeConsumer {
         consumer: u64,
+        timer: u64,
     },
-    Renew {
+    /// The worker's timer.
+    Wake {
         worker: u64,
-        step: u64,
+        timer: u64,
     },
-    Paused {
+    /// A worker repeats a message that has failed.
+    Repeat {
         worker: u64,
-        step: u64,
+        number: u64,
+    },
+    /// Somebody has read the registry, or could not.
+    Fetched {
+        actor: Actor,
+        number: u64,
+        reached: bool,
     },
     Called {
         worker: u64,
-        step: u64,
-        work: Box<Work>,
+        call: u64,
+        work: Rc<Work>,
+        service: usize,
+    },
+    /// The service sends a piece of its result.
+    Piece {
+        worker: u64,
+        call: u64,
+    },
+    /// The service asks for input, and keeps the attempt open.
+    AsksForInput {
+        worker: u64,
+        call: u64,
     },
     Answered {
         worker: u64,
-        step: u64,
+        call: u64,
         answer: CallResult,
+    },
+    RegistryChanges,
+    ConnectionChanges {
+        service: usize,
+    },
+    /// The service opens a connection again.
+    ConnectionOpens {
+        service: usize,
+    },
+    DeliveriesExpire {
+        service: usize,
+    },
+    /// The alarm of a lane, which has failed, is repeated.
+    LaneAlarm {
+        service: usize,
+    },
+    /// The lane repeats a report to a store.
+    LaneRepeats {
+        service: usize,
+        number: u64,
     },
     CallBack {
         job: usize,

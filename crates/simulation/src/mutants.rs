@@ -1,12 +1,20 @@
-//! Mutants: each has one defect at the boundary between shell and core. The simulation must find all of them.
+//! Mutants: each has one defect, at the boundary between a shell and the core, or in what the core's driver or consumer
+//! decides. The simulation must find all of them.
 
 use narthex_core::base::id::ContextId;
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::ReportedOutcome;
+use narthex_core::execution::consumer::ConsumerAction;
+use narthex_core::execution::driver::{Action, ClientAnswer, Event as DriverEvent, LeaseResult, Permit, RenewResult};
+use narthex_core::lane::PermitDecision;
+use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 
 use crate::messages::Ask;
 use crate::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
+    // The store and the lane.
     /// A report counts even under a lost lease.
     LateReportsCount,
     /// Idempotency keys are not written.
@@ -23,6 +31,61 @@ pub enum Mutant {
     OnePermitTooMany,
     /// A restarted lane does not wait for the permits from before.
     LaneOpensAtOnce,
+    // The driver.
+    /// A cancelled context is worked on.
+    IgnoresCancellation,
+    /// A worker keeps calling although another has the context.
+    IgnoresLostLease,
+    /// The call of a cancelled context is not stopped.
+    LetsCallsGoOn,
+    /// A service is called while its queue has no permit.
+    CallsWithoutPermit,
+    /// A service is called although its breaker is open.
+    IgnoresOpenBreaker,
+    /// The services that failed the context are forgotten.
+    ForgetsTriedServices,
+    /// The services that would fail it again are forgotten.
+    ForgetsHopelessServices,
+    /// What is not idempotent is reported as safe to repeat.
+    RetriesUnsafely,
+    /// A `Retry-After` is not reported.
+    IgnoresRetryAfter,
+    /// The retry budget is ignored.
+    ExceedsRetryBudget,
+    NeverRenewsLeases,
+    NeverRenewsPermits,
+    KeepsPermits,
+    KeepsProbes,
+    /// The permit is returned during the call.
+    ReturnsPermitsEarly,
+    ForgetsClients,
+    /// A client is answered before the context is stored that it will ask for.
+    AnswersBeforeAdmission,
+    /// A client receives an end that did not happen.
+    AnswersWithFalseEnds,
+    /// A context that outlives the wait for it is not stored.
+    NeverAdmits,
+    /// A call for a permit does not wait in the queue.
+    DoesNotWaitForPermits,
+    WakesLate,
+    NeverWakes,
+    /// The beginning of another attempt is not announced to the client.
+    TearsStreams,
+    /// A call uses the services as they were before the context was leased.
+    CallsOldServices,
+    /// The end of an attempt is not reported.
+    ForgetsReports,
+    // The consumer.
+    ConsumerClaimsTwice,
+    ConsumerFinishesEarly,
+    ConsumerDropsWork,
+    // The connections.
+    /// A repeated dispatch is not recognized once its delivery has ended.
+    ForgetsEndedDeliveries,
+    /// The lane dispatches work after the time until when it may.
+    DispatchesLate,
+    /// A connection gets more work than it accepts.
+    ExceedsCredits,
 }
 
 impl World {
@@ -38,20 +101,121 @@ impl World {
     }
 
     /// The message that the store gets instead of `ask`, and the context that it must not change, if known.
-    pub fn mutate(&mut self, store: usize, ask: Ask) -> (Ask, Option<(ContextId, String)>) {
+    pub fn mutate(&mut self, store: usize, mut ask: Ask) -> (Ask, Option<(ContextId, String)>) {
         let late = self.late(store, &ask);
-        match (self.mutant, ask) {
-            (Some(Mutant::LateReportsCount), Ask::Commit(mut commit)) => {
+        match (self.mutant, &mut ask) {
+            (Some(Mutant::LateReportsCount), Ask::Commit(commit)) => {
                 if let Some(lease) = self.checker.lease(&commit.id) {
                     commit.report.lease = lease;
                 }
-                (Ask::Commit(commit), late)
             }
-            (Some(Mutant::UnsafeIsRepeated), Ask::Admit(mut admit)) => {
-                admit.admission.idempotent = true;
-                (Ask::Admit(admit), late)
-            }
-            (_, ask) => (ask, late),
+            (Some(Mutant::UnsafeIsRepeated), Ask::Admit(admit)) => admit.admission.idempotent = true,
+            _ => {}
         }
+        (ask, late)
+    }
+
+    /// What the driver learns instead of what happened.
+    pub fn distort_event(&mut self, event: DriverEvent) -> DriverEvent {
+        let Some(mutant) = self.mutant else { return event };
+        match (mutant, event) {
+            (Mutant::IgnoresCancellation, DriverEvent::Renewed(renewal, Ok(RenewResult::Renewed { .. }))) => {
+                DriverEvent::Renewed(renewal, Ok(RenewResult::Renewed { cancel: false }))
+            }
+            (Mutant::IgnoresLostLease, DriverEvent::Renewed(renewal, Ok(RenewResult::Nothing))) => {
+                DriverEvent::Renewed(renewal, Ok(RenewResult::Renewed { cancel: false }))
+            }
+            (Mutant::CallsWithoutPermit, DriverEvent::Acquired(Ok(PermitDecision::Waiting)))
+            | (Mutant::IgnoresOpenBreaker, DriverEvent::Acquired(Ok(PermitDecision::Open { .. }))) => {
+                DriverEvent::Acquired(Ok(PermitDecision::Free))
+            }
+            (Mutant::ForgetsTriedServices, DriverEvent::Leased(Ok(LeaseResult::Leased(mut work)))) => {
+                work.tried.clear();
+                DriverEvent::Leased(Ok(LeaseResult::Leased(work)))
+            }
+            (Mutant::ForgetsHopelessServices, DriverEvent::Leased(Ok(LeaseResult::Leased(mut work)))) => {
+                let hopeless = std::mem::take(&mut work.hopeless);
+                work.tried.retain(|tried| !hopeless.contains(tried));
+                DriverEvent::Leased(Ok(LeaseResult::Leased(work)))
+            }
+            (_, event) => event,
+        }
+    }
+
+    /// What is done instead of what the driver wants.
+    pub fn distort_actions(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        let Some(mutant) = self.mutant else { return actions };
+        actions.into_iter().flat_map(|action| distorted(mutant, action, Timestamp(self.now))).collect()
+    }
+
+    /// When the driver is woken.
+    pub fn distort_timer(&self, wake_at: Option<Timestamp>) -> Option<Timestamp> {
+        match self.mutant {
+            Some(Mutant::WakesLate) => wake_at.map(|at| at.plus_ms(8_000)),
+            Some(Mutant::NeverWakes) => None,
+            _ => wake_at,
+        }
+    }
+
+    pub fn distort_consumer(&mut self, mut actions: Vec<ConsumerAction>) -> Vec<ConsumerAction> {
+        match self.mutant {
+            Some(Mutant::ConsumerClaimsTwice) => {
+                let claim = actions.iter().find(|action| matches!(action, ConsumerAction::Claim { .. })).cloned();
+                actions.extend(claim);
+            }
+            Some(Mutant::ConsumerFinishesEarly)
+                if actions.iter().any(|action| matches!(action, ConsumerAction::Run { .. })) =>
+            {
+                actions.push(ConsumerAction::Finish);
+            }
+            Some(Mutant::ConsumerDropsWork) => {
+                actions.retain(|action| !matches!(action, ConsumerAction::Run { .. }));
+            }
+            _ => {}
+        }
+        actions
+    }
+}
+
+/// What is done instead of one action.
+fn distorted(mutant: Mutant, action: Action, now: Timestamp) -> Vec<Action> {
+    match (mutant, action) {
+        (Mutant::LetsCallsGoOn, Action::StopCall { .. })
+        | (Mutant::NeverRenewsLeases, Action::Renew(_))
+        | (Mutant::NeverRenewsPermits, Action::RenewPermit(_))
+        | (Mutant::KeepsPermits, Action::Release { permit: Permit { is_probe: false, .. }, .. })
+        | (Mutant::KeepsProbes, Action::Release { permit: Permit { is_probe: true, .. }, .. })
+        | (Mutant::ForgetsClients, Action::Answer(_))
+        | (Mutant::NeverAdmits, Action::Admit(_))
+        | (Mutant::TearsStreams, Action::AnnounceAttempt { .. })
+        | (Mutant::ForgetsReports, Action::Commit(_)) => Vec::new(),
+        (Mutant::ReturnsPermitsEarly, Action::RenewPermit(permit)) => {
+            let outcome = CallOutcome { outcome: Signal::Ignored, latency_ms: 0, at: now };
+            vec![Action::Release { permit, outcome }]
+        }
+        (Mutant::AnswersBeforeAdmission, Action::Admit(work)) => {
+            vec![Action::Answer(ClientAnswer::Continues), Action::Admit(work)]
+        }
+        (Mutant::AnswersWithFalseEnds, Action::Answer(_)) => vec![Action::Answer(ClientAnswer::Ended)],
+        (Mutant::DoesNotWaitForPermits, Action::Acquire { at, .. }) => vec![Action::Acquire { at, wait_ms: 0 }],
+        (Mutant::RetriesUnsafely, Action::Commit(mut commit)) => {
+            if let ReportedOutcome::Failed { retryable, untouched, .. } = &mut commit.report.outcome {
+                (*retryable, *untouched) = (true, true);
+            }
+            vec![Action::Commit(commit)]
+        }
+        (Mutant::IgnoresRetryAfter, Action::Commit(mut commit)) => {
+            if let ReportedOutcome::Failed { retry_after_ms, .. } = &mut commit.report.outcome {
+                *retry_after_ms = None;
+            }
+            vec![Action::Commit(commit)]
+        }
+        (Mutant::ExceedsRetryBudget, Action::Commit(mut commit)) => {
+            if let ReportedOutcome::Failed { retryable, error, .. } = &mut commit.report.outcome {
+                *retryable |= error.message.ends_with("retry budget is exhausted.");
+            }
+            vec![Action::Commit(commit)]
+        }
+        (_, action) => vec![action],
     }
 }

@@ -14,6 +14,35 @@ const MUTANT_SEEDS: u64 = 10_000;
 const THREADS: u64 = 2;
 const PIECE: u64 = 1_000;
 
+/// What worlds must contain, so that their silence means something.
+const HAPPENS: [&str; 25] = [
+    "acquire",
+    "leave queue",
+    "lease",
+    "announce attempt",
+    "call",
+    "stop call",
+    "withdraw",
+    "renew",
+    "renew permit",
+    "release probe",
+    "release",
+    "report calls",
+    "admit",
+    "commit",
+    "record",
+    "put back",
+    "put back until",
+    "refuse",
+    "refresh",
+    "answer with the end",
+    "answer at the store",
+    "answer without a context",
+    "input answered",
+    "open breaker",
+    "stale",
+];
+
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -72,6 +101,9 @@ fn seeds_hold_all_invariants() {
     let seeds = setting("NARTHEX_SEEDS").unwrap_or(SEEDS);
     let (statistics, violation) = run(seeds, None, seeds > SEEDS);
     println!("{statistics:?}");
+    for what in HAPPENS.into_iter().filter(|_| violation.is_none()) {
+        assert!(seeds < SEEDS || statistics.happened.get(what).is_some_and(|times| *times > 0), "{what} never happens");
+    }
     if let Some((seed, violation)) = violation {
         panic!(
             "seed {seed} violates: {violation}\nreplay it: NARTHEX_SEED={seed} cargo test -p narthex-simulation -- --nocapture"
@@ -85,42 +117,53 @@ fn is_caught(mutant: Mutant) {
     println!("{mutant:?} is caught by seed {seed}, after {} worlds: {violation}", statistics.worlds);
 }
 
-#[test]
-fn a_core_that_accepts_late_commits_is_caught() {
-    is_caught(Mutant::LateReportsCount);
+macro_rules! mutants {
+    ($($name:ident: $mutant:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            is_caught(Mutant::$mutant);
+        })*
+    };
 }
 
-#[test]
-fn a_core_that_forgets_keys_is_caught() {
-    is_caught(Mutant::KeysAreForgotten);
-}
-
-#[test]
-fn a_core_that_repeats_what_is_not_idempotent_is_caught() {
-    is_caught(Mutant::UnsafeIsRepeated);
-}
-
-#[test]
-fn a_core_that_numbers_events_anew_is_caught() {
-    is_caught(Mutant::NumbersBeginAnew);
-}
-
-#[test]
-fn a_storage_that_loses_a_piece_of_a_result_is_caught() {
-    is_caught(Mutant::PiecesAreLost);
-}
-
-#[test]
-fn a_lane_that_gives_a_permit_too_many_is_caught() {
-    is_caught(Mutant::OnePermitTooMany);
-}
-
-#[test]
-fn a_lane_that_opens_at_once_after_a_restart_is_caught() {
-    is_caught(Mutant::LaneOpensAtOnce);
-}
-
-#[test]
-fn a_core_whose_alarm_is_lost_in_a_crash_is_caught() {
-    is_caught(Mutant::AlarmIsLostInACrash);
+mutants! {
+    a_core_that_accepts_late_commits_is_caught: LateReportsCount;
+    a_core_that_forgets_keys_is_caught: KeysAreForgotten;
+    a_core_that_repeats_what_is_not_idempotent_is_caught: UnsafeIsRepeated;
+    a_core_that_numbers_events_anew_is_caught: NumbersBeginAnew;
+    a_storage_that_loses_a_piece_of_a_result_is_caught: PiecesAreLost;
+    a_lane_that_gives_a_permit_too_many_is_caught: OnePermitTooMany;
+    a_lane_that_opens_at_once_after_a_restart_is_caught: LaneOpensAtOnce;
+    a_core_whose_alarm_is_lost_in_a_crash_is_caught: AlarmIsLostInACrash;
+    a_driver_that_ignores_cancellation_is_caught: IgnoresCancellation;
+    a_driver_that_ignores_a_lost_lease_is_caught: IgnoresLostLease;
+    a_driver_that_lets_calls_go_on_is_caught: LetsCallsGoOn;
+    a_driver_that_calls_without_a_permit_is_caught: CallsWithoutPermit;
+    a_driver_that_ignores_an_open_breaker_is_caught: IgnoresOpenBreaker;
+    a_driver_that_forgets_tried_services_is_caught: ForgetsTriedServices;
+    a_driver_that_forgets_hopeless_services_is_caught: ForgetsHopelessServices;
+    a_driver_that_retries_unsafely_is_caught: RetriesUnsafely;
+    a_driver_that_ignores_retry_after_is_caught: IgnoresRetryAfter;
+    a_driver_that_exceeds_the_retry_budget_is_caught: ExceedsRetryBudget;
+    a_driver_that_never_renews_leases_is_caught: NeverRenewsLeases;
+    a_driver_that_never_renews_permits_is_caught: NeverRenewsPermits;
+    a_driver_that_keeps_permits_is_caught: KeepsPermits;
+    a_driver_that_keeps_probes_is_caught: KeepsProbes;
+    a_driver_that_returns_permits_early_is_caught: ReturnsPermitsEarly;
+    a_driver_that_forgets_clients_is_caught: ForgetsClients;
+    a_driver_that_answers_before_admission_is_caught: AnswersBeforeAdmission;
+    a_driver_that_answers_with_false_ends_is_caught: AnswersWithFalseEnds;
+    a_driver_that_never_admits_is_caught: NeverAdmits;
+    a_driver_that_does_not_wait_for_permits_is_caught: DoesNotWaitForPermits;
+    a_driver_that_wakes_late_is_caught: WakesLate;
+    a_driver_that_never_wakes_is_caught: NeverWakes;
+    a_driver_that_tears_streams_is_caught: TearsStreams;
+    a_driver_that_calls_old_services_is_caught: CallsOldServices;
+    a_driver_that_forgets_reports_is_caught: ForgetsReports;
+    a_consumer_that_claims_twice_is_caught: ConsumerClaimsTwice;
+    a_consumer_that_finishes_early_is_caught: ConsumerFinishesEarly;
+    a_consumer_that_drops_work_is_caught: ConsumerDropsWork;
+    a_lane_that_forgets_ended_deliveries_is_caught: ForgetsEndedDeliveries;
+    a_lane_that_dispatches_late_is_caught: DispatchesLate;
+    a_lane_that_exceeds_credits_is_caught: ExceedsCredits;
 }

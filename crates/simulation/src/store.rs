@@ -4,14 +4,14 @@
 //! only the storage. A reply is sent only after the writes of its turn.
 
 use narthex_core::base::id::{Region, StoreId};
+use narthex_core::base::retries::CallFault;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::context_store::memory::MemoryStorage;
 use narthex_core::context_store::{ContextStore, Effects, StorageError};
 
-use crate::answers::answer;
 use crate::dice::Dice;
-use crate::messages::{Ask, Batch, Call, Event, Reply};
+use crate::messages::{Ask, Batch, Call, Event, Reply, answer};
 use crate::mutants::Mutant;
 use crate::world::World;
 
@@ -25,6 +25,8 @@ pub struct Store {
     pub id: StoreId,
     pub storage: MemoryStorage,
     pub contexts: Option<ContextStore<MemoryStorage>>,
+    /// The newest revision of the registry that it knows.
+    pub revision: u64,
     /// The number of this instance of the object.
     pub life: u64,
     /// The difference between its clock and the world's.
@@ -42,6 +44,7 @@ impl Store {
             id: StoreId { region: Region::Eu, shard },
             storage: MemoryStorage::default(),
             contexts: None,
+            revision: 0,
             life: 0,
             offset: 0,
             tries: 0,
@@ -129,7 +132,7 @@ impl World {
         if left != u64::MAX && self.mutant == Some(Mutant::AlarmIsLostInACrash) {
             self.stores[at].storage.set_alarm(alarm_before);
         }
-        self.observe(at);
+        self.observe(at, &effects.settled);
         let done = self.carry_out(at, effects, left);
         if left != u64::MAX {
             self.die(at);
@@ -163,7 +166,7 @@ impl World {
         if self.dice.chance(self.faults.double) {
             self.statistics.doubled += 1;
             let after = at.0.max(self.now) + late + self.dice.below(2_000);
-            self.schedule(after, Event::AlarmAgain { store });
+            self.schedule(after, Event::AlarmAgain { store, at: at.0 });
         }
         self.schedule(at.0.max(self.now) + late, Event::Alarm { store, at: at.0 });
     }
@@ -236,7 +239,7 @@ impl World {
         self.stores[store].sending = sending;
         let travels = self.travel();
         if travels.is_empty() {
-            let patience = self.patience();
+            let (patience, _) = self.patience();
             self.schedule(self.now + patience, Event::HubReplied { store, sending, head: None });
         }
         for delay in travels {
@@ -249,7 +252,7 @@ impl World {
             Ok(head) => {
                 let travels = self.travel();
                 let lost = travels.is_empty();
-                let delay = travels.first().copied().unwrap_or_else(|| self.patience());
+                let delay = travels.first().copied().unwrap_or_else(|| self.patience().0);
                 let head = (!lost).then_some(head);
                 self.schedule(self.now + delay, Event::HubReplied { store, sending, head });
             }
@@ -282,8 +285,11 @@ impl World {
     }
 
     /// A message arrives; its reply is sent after the writes of the turn.
-    pub fn reach_store(&mut self, store: usize, call: Call, ask: Ask) {
+    pub fn reach_store(&mut self, store: usize, call: Call, revision: u64, ask: Ask) {
         self.note(|| format!("store {store} gets {ask:?}"));
+        if ask.is_fenced() && revision < self.stores[store].revision {
+            return self.reply(call, Reply::Stale);
+        }
         if self.dice.chance(self.faults.disk) {
             self.statistics.disk += 1;
             let nth = self.dice.below(3) as u32;
@@ -291,6 +297,10 @@ impl World {
         }
         let (ask, watched) = self.mutate(store, ask);
         let sweeps = matches!(ask, Ask::Sweep);
+        if let Ask::Cancel(cancel) = &ask {
+            self.checker.cancelled.entry(cancel.id.clone()).or_insert(Timestamp(self.now));
+        }
+        let admitted = if let Ask::Admit(admit) = &ask { Some(admit.admission.id.clone()) } else { None };
         let decided = self.turn(store, |contexts, now, random| answer(contexts, ask, now, random));
         self.stores[store].storage.fail_write(None);
         if sweeps && decided.is_some() {
@@ -303,7 +313,8 @@ impl World {
         if let Some((id, before)) = watched {
             self.must_be_unchanged(store, &id, &before);
         }
-        let reply = decided.and_then(Result::ok).unwrap_or(Reply::Failed);
+        let reply = decided.and_then(Result::ok).unwrap_or(Reply::Failed(CallFault::Failed));
+        self.grant(store, admitted, &reply);
         self.note(|| format!("store {store} replies {reply:?}"));
         self.reply(call, reply);
     }

@@ -1,350 +1,398 @@
-//! Workers: each takes one context from its lease to its commit, as in `execution/`, and may die at any step.
+//! Workers: each performs the actions of a driver for one context, as `execution/` does, and may die at any step.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use narthex_core::base::id::ContextId;
+use narthex_core::base::retries::Retries;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
-use narthex_core::calling::response::CallResult;
-use narthex_core::context::AttemptReport;
-use narthex_core::context::lease::{Hold, LeaseNumber};
-use narthex_core::context_store::messages::{Admit, Commit, Lease, Record, Renew};
-use narthex_core::context_store::replies::{AdmitReply, CommitReply, LeaseReply, RenewReply, Work};
-use narthex_core::lane::breaker::BreakerState;
-use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
+use narthex_core::context::ContextError;
+use narthex_core::context::lease::LeaseNumber;
+use narthex_core::context_store::messages::{Admit, Commit, Lease, PutBack, Refuse, Renew};
+use narthex_core::context_store::replies::Work;
+use narthex_core::execution::consumer::RunNumber;
+use narthex_core::execution::driver::{
+    self, Action, ClientAnswer, Driver, Event as DriverEvent, Moment, Permit, Renewal,
+};
+use narthex_core::lane::call_outcome::CallOutcome;
+use narthex_core::lane::permit_number::PermitNumber;
 
-use crate::gate::{LANE_TIMEOUT_MS, Permit};
-use crate::lane_actor::LaneAsk;
-use crate::messages::{Actor, Ask, Event, Reply};
-use crate::service::read;
+use crate::calling::Calling;
+use crate::faults::kind;
+use crate::isolate::Snapshot;
+use crate::lane_actor::{LaneAsk, waiter};
+use crate::messages::{Actor, Ask, Event};
 use crate::store::LEASE_MS;
-use crate::world::{PARAMETERS, World, raw, result};
+use crate::stream::ClientStream;
+use crate::worker_invariants::AttemptRecord;
+use crate::world::World;
 
-pub const RENEW_MS: u64 = Timing::DEFAULT.renew_ms;
-const INLINE_RETRY_MAX_MS: u64 = Timing::DEFAULT.inline_retry_max_ms;
-const MAX_RETRIES: u64 = 4;
+pub const TIMING: Timing = Timing::DEFAULT;
+/// How long a lane may take to answer beyond the requested wait.
+pub const LANE_TIMEOUT_MS: u64 = 5_000;
+/// How many times a message to a store is repeated that must not be lost, and one to a lane.
+const MAX_RETRIES: u32 = 4;
+const MAX_LANE_RETRIES: u32 = 1;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// It is in the queue for a permit.
-    Queued,
-    Leasing,
-    Calling,
-    /// A write-behind context that has not ended is admitted now.
-    Admitting,
-    Reporting,
-    Pausing,
-    /// It returns the context, or ends it without an attempt.
-    Leaving,
+/// What a message of a worker is for.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    Acquire,
+    Lease,
+    Renew(Renewal),
+    Release(Permit),
+    ReportCalls,
+    Admit,
+    Commit,
+    Record,
+    PutBack,
+    Refuse,
+    Refresh,
+    Dispatch,
+    RequestInput,
+    AwaitInput,
+    /// Its reply changes nothing.
+    Notice,
+}
+
+/// The recipient of a message, and the message.
+#[derive(Debug, Clone)]
+pub enum Message {
+    Store(Ask),
+    Lane {
+        service: usize,
+        ask: LaneAsk,
+        patience_ms: u64,
+    },
+    /// Reads the registry.
+    Registry,
+}
+
+/// A message in transit, or about to be repeated.
+#[derive(Debug)]
+pub struct Pending {
+    pub operation: Operation,
+    pub message: Message,
+    pub retries: Retries,
+    /// How many times the store refused it because it knows a newer revision of the registry.
+    pub stale: u32,
+    /// The registry as read for it.
+    pub snapshot: Option<Rc<Snapshot>>,
+}
+
+/// The client that waits for the context.
+#[derive(Debug)]
+pub struct Client {
+    pub until: u64,
+    pub answer: Option<ClientAnswer>,
+    pub stream: Option<ClientStream>,
 }
 
 pub struct Worker {
-    pub work: Work,
-    store: usize,
-    consumer: Option<u64>,
-    pub state: State,
-    /// Incremented with each step: events planned for an earlier one are ignored.
-    pub step: u64,
-    pub pending: u64,
-    /// The number of the renewal in transit, in addition to `pending`.
-    renewing: u64,
-    pub tries: u64,
-    started_at: Timestamp,
-    pub report: Option<AttemptReport>,
-    pub leaving: Option<Ask>,
-    write_behind: bool,
-    /// The index of the service to call.
-    pub target: usize,
-    pub permit: Option<Permit>,
-    /// A client waits for the end until then.
-    pub waits_until: u64,
+    pub driver: Driver,
+    pub store: usize,
+    pub isolate: usize,
+    pub consumer: Option<(u64, RunNumber)>,
+    /// Its context is run before it is stored.
+    pub runs_first: bool,
+    pub snapshot: Rc<Snapshot>,
+    /// By the number of the message.
+    pub pending: BTreeMap<u64, Pending>,
+    pub calling: Option<Calling>,
+    /// The permits that the driver received and has not returned, and whether each is a probe's.
+    pub permits: BTreeMap<(ServiceId, PermitNumber), bool>,
+    pub record: AttemptRecord,
+    /// The lane that it asked last, or that granted its first permit.
+    pub lane: Option<usize>,
+    pub client: Option<Client>,
+    /// The time for which a timer is set, and its number.
+    timer: Option<(Timestamp, u64)>,
 }
 
 /// A worker to create.
 pub struct NewWorker {
     pub work: Work,
     pub store: usize,
-    pub consumer: Option<u64>,
+    pub isolate: usize,
+    pub snapshot: Rc<Snapshot>,
+    /// The consumer that runs it, with the number of the run.
+    pub consumer: Option<(u64, RunNumber)>,
     pub write_behind: bool,
     pub permit: Option<Permit>,
-    pub waits_until: u64,
+    /// Until when a client waits, and whether it receives the result piece by piece.
+    pub client: Option<(u64, bool)>,
 }
 
 impl World {
-    pub fn spawn(&mut self, new: NewWorker) {
-        let NewWorker { work, store, consumer, write_behind, permit, waits_until } = new;
+    pub fn spawn(&mut self, new: NewWorker) -> u64 {
+        let NewWorker { work, store, isolate, snapshot, consumer, write_behind, permit, client } = new;
         let key = self.number();
-        let worker = Worker {
-            work,
-            store,
-            consumer,
-            state: State::Leasing,
-            step: 0,
-            pending: 0,
-            renewing: 0,
-            tries: 0,
-            started_at: Timestamp(self.now),
-            report: None,
-            leaving: None,
-            write_behind,
-            target: 0,
-            permit,
-            waits_until,
+        let lane = permit.as_ref().map(|permit| self.service_called(&permit.service));
+        let until = client.map(|(until, _)| Timestamp(until));
+        let permits = permit.iter().map(|permit| ((permit.service.clone(), permit.number), permit.is_probe)).collect();
+        let driver = if write_behind {
+            Driver::write_behind(work, until, TIMING)
+        } else {
+            Driver::new(work, permit, until, TIMING.inline_retry_max_ms, TIMING)
         };
-        if let Some(consumer) = consumer.and_then(|consumer| self.consumers.get_mut(&consumer)) {
-            consumer.running.insert(key);
-        }
+        let client = client.map(|(until, streams)| {
+            let stream = streams.then(ClientStream::default);
+            Client { until, answer: None, stream }
+        });
+        let worker = Worker {
+            driver,
+            store,
+            isolate,
+            consumer,
+            runs_first: write_behind,
+            snapshot,
+            pending: BTreeMap::new(),
+            calling: None,
+            permits,
+            record: AttemptRecord::default(),
+            lane,
+            client,
+            timer: None,
+        };
         self.workers.insert(key, worker);
-        self.start(key);
+        self.drive(key, DriverEvent::Started);
+        key
     }
 
-    /// Whether this worker's isolate crashes now, with everything else in it.
-    fn crashes(&mut self, key: u64) -> bool {
-        if !self.dice.chance(self.faults.die) {
-            return false;
+    /// Hands an event to the driver and performs its actions.
+    pub fn drive(&mut self, key: u64, event: DriverEvent) {
+        let Some(isolate) = self.workers.get(&key).map(|worker| worker.isolate) else { return };
+        if self.dice.chance(self.faults.die) {
+            return self.crash(isolate, Some(key), None);
         }
-        self.statistics.deaths += 1;
-        self.note(|| format!("worker {key} crashes"));
-        if let Some(worker) = self.workers.remove(&key)
-            && let Some(consumer) = worker.consumer
-        {
-            self.terminate(consumer);
+        self.note(|| format!("worker {key}: {event:?}"));
+        self.watch_event(key, &event);
+        let event = self.distort_event(event);
+        let random = self.dice.throw();
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let snapshot = worker.snapshot.clone();
+        let moment = Moment { services: &snapshot.services, now: Timestamp(self.now), random };
+        let actions = worker.driver.on(event, &moment);
+        for action in self.distort_actions(actions) {
+            self.note(|| format!("worker {key} shall {action:?}"));
+            self.perform(key, action);
         }
-        true
+        self.check_permit(key);
+        self.settle(key);
+    }
+
+    /// Sets the timer of a worker, or removes one that has nothing left to do.
+    pub fn settle(&mut self, key: u64) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        if worker.driver.is_finished() && worker.pending.is_empty() {
+            return self.finish(key);
+        }
+        let wake_at = worker.driver.wake_at();
+        if worker.timer.map(|(at, _)| at) == wake_at {
+            return;
+        }
+        let timer = self.number();
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.timer = wake_at.map(|at| (at, timer));
+        }
+        if let Some(at) = self.distort_timer(wake_at) {
+            self.schedule(at.0.max(now), Event::Wake { worker: key, timer });
+        }
+    }
+
+    pub fn wake_worker(&mut self, key: u64, timer: u64) {
+        let Some(worker) =
+            self.workers.get_mut(&key).filter(|worker| worker.timer.is_some_and(|(_, set)| set == timer))
+        else {
+            return;
+        };
+        worker.timer = None;
+        self.drive(key, DriverEvent::TimePassed);
     }
 
     /// The worker has finished.
-    pub fn finish(&mut self, key: u64) {
+    fn finish(&mut self, key: u64) {
         let Some(worker) = self.workers.remove(&key) else { return };
-        let Some(consumer) = worker.consumer else { return };
-        if let Some(running) = self.consumers.get_mut(&consumer) {
-            running.running.remove(&key);
-            self.claim(consumer);
+        self.check_finished(key, &worker);
+        if let Some((consumer, run)) = worker.consumer {
+            self.run_ended(consumer, run);
         }
     }
 
-    /// Selects a service, first the one of the admission, later rather others; then gets a permit if required.
-    fn start(&mut self, key: u64) {
+    fn perform(&mut self, key: u64, action: Action) {
+        self.statistics.count(kind(&action));
         let Some(worker) = self.workers.get(&key) else { return };
-        let (tried, admitted_to) = (&worker.work.tried, &worker.work.admission.service);
-        let others: Vec<usize> =
-            (0..self.services.len()).filter(|at| !tried.contains(&self.services[*at].name)).collect();
-        let again = tried.is_empty() || others.is_empty();
-        let target = if again { self.service_called(admitted_to) } else { self.dice.pick(&others) };
+        let (id, services) = (worker.driver.work().admission.id.clone(), worker.snapshot.clone());
+        let lane = |at: usize| services.services[at].lane;
+        match action {
+            Action::Acquire { at, wait_ms } => {
+                let ask = LaneAsk::Acquire { who: waiter(&worker.driver.work().admission, true), wait_ms };
+                let lane = lane(at);
+                if let Some(worker) = self.workers.get_mut(&key) {
+                    worker.lane = Some(lane);
+                }
+                self.ask_lane_for(key, Operation::Acquire, lane, ask, 0, wait_ms + LANE_TIMEOUT_MS);
+            }
+            Action::LeaveQueue { at } => {
+                self.notify_lane(key, Operation::Notice, lane(at), LaneAsk::Leave { context: id });
+            }
+            Action::Lease => self.send(key, Operation::Lease, Ask::Lease(Lease { id, lease_ms: LEASE_MS }), 0),
+            Action::AnnounceAttempt { .. } => {
+                if let Some(stream) = self.stream_of(key) {
+                    stream.begin_attempt();
+                }
+            }
+            Action::Call(call) => self.call(key, &call),
+            Action::StopCall { at, withdraw } => {
+                self.stop_call(key);
+                if let Some(lease) = withdraw {
+                    let ask = LaneAsk::Withdraw { context: id, lease: Some(lease) };
+                    self.notify_lane(key, Operation::Notice, lane(at), ask);
+                }
+            }
+            Action::Renew(renewal) => {
+                let renew = Renew { id, hold: renewal.hold, lease_ms: LEASE_MS };
+                self.send(key, Operation::Renew(renewal), Ask::Renew(renew), 0);
+            }
+            Action::RenewPermit(permit) => {
+                let (number, principal) = (permit.number, worker.driver.work().admission.owner.clone());
+                let Some(service) = self.lane_of(key, &permit) else { return };
+                self.notify_lane(key, Operation::Notice, service, LaneAsk::Renew { permit: number, principal });
+            }
+            Action::Release { permit, outcome } => self.release(key, permit, outcome),
+            Action::ReportCalls { at, successes, last } => {
+                let ask = LaneAsk::Report { successes, last };
+                // A repeated message would count twice.
+                self.ask_lane_for(key, Operation::ReportCalls, lane(at), ask, 0, LANE_TIMEOUT_MS);
+            }
+            Action::Admit(work) => self.admit_running(key, &work),
+            Action::Commit(commit) => {
+                let driver::Commit { report, result, stays_ms } = *commit;
+                self.check_retry(key, &report);
+                let commit = Commit { id, report, result, stays_ms };
+                self.send(key, Operation::Commit, Ask::Commit(commit), MAX_RETRIES);
+            }
+            Action::Record(record) => {
+                self.answer_client(key, ClientAnswer::Ended, true);
+                self.send(key, Operation::Record, Ask::Record(*record), MAX_RETRIES);
+            }
+            Action::PutBack { until } => self.send(key, Operation::PutBack, put_back(id, until), MAX_RETRIES),
+            Action::Refuse(error) => self.send(key, Operation::Refuse, refuse(id, error), MAX_RETRIES),
+            Action::Refresh => self.refresh(key),
+            Action::Answer(answer) => self.answer_client(key, answer, false),
+        }
+    }
+
+    fn admit_running(&mut self, key: u64, work: &Work) {
+        let (admission, parameters) = (Box::new(work.admission.clone()), work.parameters.clone());
+        let lease_ms = Some(LEASE_MS);
+        let admit = Admit { admission, parameters, lease_ms, offers: false, show: false, claim: None };
+        self.send(key, Operation::Admit, Ask::Admit(admit), MAX_RETRIES);
+    }
+
+    fn release(&mut self, key: u64, permit: Permit, outcome: CallOutcome) {
         let Some(worker) = self.workers.get_mut(&key) else { return };
-        worker.step += 1;
-        worker.tries = 0;
-        worker.target = target;
-        let elsewhere = worker.permit.take_if(|permit| permit.service != target);
-        let passes = worker.permit.is_some() || worker.write_behind;
-        self.unused(elsewhere);
-        if !passes && self.services[target].lane.is_gated() {
-            self.join_queue(key);
-        } else {
-            self.proceed(key);
+        if worker.permits.remove(&(permit.service.clone(), permit.number)).is_none() {
+            return self.violate(format!("worker {key} returns {permit:?}, which it does not have"));
         }
+        let Some(service) = self.lane_of(key, &permit) else { return };
+        let ask = LaneAsk::Release { permit: permit.number, sample: outcome };
+        self.notify_lane(key, Operation::Release(permit), service, ask);
     }
 
-    /// The permit is there or not required: leases the context, if necessary, and makes the call.
-    pub fn proceed(&mut self, key: u64) {
-        let Some(worker) = self.workers.get_mut(&key) else { return };
-        if !worker.work.hold.is_offered() {
-            return self.call(key);
+    /// The lane that the worker was granted its permit by, or asked last.
+    fn lane_of(&mut self, key: u64, permit: &Permit) -> Option<usize> {
+        let lane = self.workers.get(&key)?.lane;
+        if lane.is_none_or(|lane| self.services[lane].name != permit.service) {
+            self.violate(format!("worker {key} sends {permit:?} to another lane"));
         }
-        worker.state = State::Leasing;
-        worker.step += 1;
-        let (store, id) = (worker.store, worker.work.admission.id.clone());
-        self.send(key, store, Ask::Lease(Lease { id, lease_ms: LEASE_MS }));
+        lane
     }
 
-    fn send(&mut self, key: u64, store: usize, ask: Ask) {
-        let number = self.ask(Actor::Worker(key), store, ask);
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.pending = number;
+    fn refresh(&mut self, key: u64) {
+        let Some(isolate) = self.workers.get(&key).map(|worker| worker.isolate) else { return };
+        if let Some(snapshot) = self.fresh_snapshot(isolate) {
+            if let Some(worker) = self.workers.get_mut(&key) {
+                worker.snapshot = snapshot;
+            }
+            return self.drive(key, DriverEvent::Refreshed(Ok(())));
         }
+        self.send_message(key, Pending::new(Operation::Refresh, Message::Registry, 0));
     }
 
-    fn call(&mut self, key: u64) {
-        let now = self.now;
-        let Some(worker) = self.workers.get_mut(&key) else { return };
-        let target = worker.target;
-        worker.work.admission.service.clone_from(&self.services[target].name);
-        worker.state = State::Calling;
-        worker.step += 1;
-        worker.pending = 0;
-        worker.started_at = Timestamp(now);
-        let (step, work) = (worker.step, Box::new(worker.work.clone()));
-        self.check_in_flight(target);
-        let deadline = work.admission.expires_at.0;
-        if deadline <= now {
-            return self.answered(key, step, CallResult::TimedOut { deadline: true });
-        }
-        self.schedule(deadline, Event::Answered { worker: key, step, answer: CallResult::TimedOut { deadline: true } });
-        // The permit may have been granted a while before the call.
-        let renews = self.workers.get(&key).and_then(|worker| worker.permit).map_or(now, |permit| permit.taken_at);
-        self.schedule(now.max(renews + RENEW_MS), Event::Renew { worker: key, step });
-        if self.dice.chance(self.faults.lose) {
-            self.schedule(now + 5, Event::Answered { worker: key, step, answer: CallResult::Refused });
-            return;
-        }
-        let late =
-            if self.dice.chance(self.faults.delay) { self.dice.between(50, 9_000) } else { self.dice.between(1, 20) };
-        self.schedule(now + late, Event::Called { worker: key, step, work });
+    fn send(&mut self, key: u64, operation: Operation, ask: Ask, max_retries: u32) {
+        self.send_message(key, Pending::new(operation, Message::Store(ask), max_retries));
     }
 
-    fn is_at(&self, key: u64, step: u64, state: State) -> bool {
-        self.workers.get(&key).is_some_and(|worker| worker.step == step && worker.state == state)
+    fn notify_lane(&mut self, key: u64, operation: Operation, service: usize, ask: LaneAsk) {
+        self.ask_lane_for(key, operation, service, ask, MAX_LANE_RETRIES, LANE_TIMEOUT_MS);
     }
 
-    /// Renews the lease or the offer, and the permit.
-    pub fn renew(&mut self, key: u64, step: u64) {
-        let holds = self.is_at(key, step, State::Calling) || self.is_at(key, step, State::Queued);
-        if !holds || self.crashes(key) {
-            return;
-        }
-        let Some(worker) = self.workers.get(&key).filter(|worker| !worker.write_behind) else { return };
-        let (store, hold, permit) = (worker.store, worker.work.hold, worker.permit);
-        let (id, principal) = (worker.work.admission.id.clone(), worker.work.admission.owner.clone());
-        let number = self.ask(Actor::Worker(key), store, Ask::Renew(Renew { id, hold, lease_ms: LEASE_MS }));
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.renewing = number;
-        }
-        if let Some(Permit { service, number, .. }) = permit {
-            let ask = LaneAsk::Renew { permit: number, principal };
-            self.ask_lane(Actor::None, service, ask, LANE_TIMEOUT_MS);
-        }
-        self.schedule(self.now + RENEW_MS, Event::Renew { worker: key, step });
+    fn ask_lane_for(
+        &mut self,
+        key: u64,
+        operation: Operation,
+        service: usize,
+        ask: LaneAsk,
+        max_retries: u32,
+        patience_ms: u64,
+    ) {
+        let message = Message::Lane { service, ask, patience_ms };
+        self.send_message(key, Pending::new(operation, message, max_retries));
     }
 
-    /// The service has answered, or the call has failed.
-    pub fn answered(&mut self, key: u64, step: u64, answer: CallResult) {
-        if !self.is_at(key, step, State::Calling) || self.crashes(key) {
-            return;
-        }
-        let now = Timestamp(self.now);
-        let Some(worker) = self.workers.get_mut(&key) else { return };
-        let service = worker.work.admission.service.clone();
-        let status_code = answer.status();
-        let outcome = read(&service, answer);
-        let ends = outcome.ends();
-        let started_at = worker.started_at;
-        let Hold::Leased(lease) = worker.work.hold else {
-            return self.violate(format!("worker {key} calls without a lease"));
+    /// Sends a message; its reply comes under a new number.
+    pub fn send_message(&mut self, key: u64, pending: Pending) {
+        let Some(worker) = self.workers.get(&key) else { return };
+        let (store, actor) = (worker.store, Actor::Worker(key));
+        let revision = pending.snapshot.as_ref().unwrap_or(&worker.snapshot).revision;
+        let number = match &pending.message {
+            Message::Store(ask) => self.ask(actor, store, revision, ask.clone()),
+            Message::Lane { service, ask, patience_ms } => self.ask_lane(actor, *service, ask.clone(), *patience_ms),
+            Message::Registry => self.read_registry(actor),
         };
-        let report = AttemptReport { lease, service, started_at, ended_at: now, status_code, outcome };
-        let sample = CallOutcome::of(&report, fair_ms(60), false);
-        worker.report = Some(report);
-        worker.step += 1;
-        worker.tries = 0;
-        worker.state = if worker.write_behind && !ends { State::Admitting } else { State::Reporting };
-        let (target, permit) = (worker.target, worker.permit.take());
-        match permit {
-            Some(_) => self.release(permit, sample),
-            None => self.count(target, sample),
-        }
-        self.report(key);
-    }
-
-    /// Counts a call without a permit, which is reported to the lane at intervals.
-    fn count(&mut self, service: usize, sample: CallOutcome) {
-        let lane = &mut self.services[service].lane;
-        if lane.seen.breaker == BreakerState::Closed
-            && let Some(successes) = lane.tally.count(sample, lane.seen.status, &Timing::DEFAULT)
-        {
-            self.ask_lane(Actor::None, service, LaneAsk::Report { successes, last: sample }, LANE_TIMEOUT_MS);
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.pending.insert(number, pending);
         }
     }
 
-    /// Sends the report or the final message, with retries.
-    pub fn report(&mut self, key: u64) {
+    fn stream_of(&mut self, key: u64) -> Option<&mut ClientStream> {
+        self.workers.get_mut(&key)?.client.as_mut()?.stream.as_mut()
+    }
+
+    /// A piece of the result goes to the client, if this is still the call.
+    pub fn piece(&mut self, key: u64, call: u64) {
         let Some(worker) = self.workers.get(&key) else { return };
-        if let Some(ask) = worker.leaving.clone() {
-            return self.send(key, worker.store, ask);
-        }
-        let Some(report) = worker.report.clone() else { return };
-        let (store, admission) = (worker.store, worker.work.admission.clone());
-        let (parameters, result) = (raw(PARAMETERS), result(&report.outcome));
-        let ask = match (worker.state, worker.write_behind) {
-            (State::Admitting, _) => Ask::Admit(Admit {
-                admission: Box::new(admission),
-                parameters,
-                lease_ms: Some(LEASE_MS),
-                offers: false,
-                show: false,
-                claim: None,
-            }),
-            (_, true) => Ask::Record(Record { admission: Box::new(admission), parameters, report, result }),
-            (_, false) => Ask::Commit(Commit { id: admission.id, report, result, stays_ms: INLINE_RETRY_MAX_MS }),
-        };
-        self.send(key, store, ask);
-    }
-
-    pub fn worker_replied(&mut self, key: u64, number: u64, reply: Reply) {
-        let is_open = |worker: &Worker| worker.pending == number || worker.renewing == number;
-        if !self.workers.get(&key).is_some_and(is_open) || self.crashes(key) {
+        let Some(lease) = worker.calling.as_ref().filter(|calling| calling.number == call).map(|call| call.lease)
+        else {
             return;
-        }
-        let now = self.now;
-        let Some(worker) = self.workers.get_mut(&key) else { return };
-        if worker.renewing == number {
-            worker.renewing = 0;
-            return self.renewed(key, &reply);
-        }
-        worker.pending = 0;
-        match (worker.state, reply) {
-            (State::Queued, Reply::Entered(entered)) => self.entered(key, Some(entered)),
-            (State::Queued, _) => self.entered(key, None),
-            (State::Leasing, Reply::Lease(LeaseReply::Leased(work))) => {
-                worker.work = *work;
-                self.call(key);
-            }
-            (State::Leasing, _) => {
-                // Another worker has it, or it was cancelled.
-                let permit = worker.permit.take();
-                self.unused(permit);
-                self.finish(key);
-            }
-            (State::Admitting, Reply::Admit(AdmitReply::Admitted { lease: Some(LeaseNumber::FIRST), .. })) => {
-                worker.write_behind = false;
-                worker.state = State::Reporting;
-                let id = worker.work.admission.id.clone();
-                self.checker.acknowledge(&id);
-                self.report(key);
-            }
-            (State::Reporting, Reply::Commit(CommitReply::Committed { retry_ms: Some(ms), .. })) => {
-                worker.state = State::Pausing;
-                worker.step += 1;
-                worker.work.tried.push(worker.work.admission.service.clone());
-                worker.work.attempt += 1;
-                worker.work.hold = Hold::Offered;
-                let step = worker.step;
-                self.schedule(now + ms, Event::Paused { worker: key, step });
-            }
-            (State::Reporting | State::Leaving, Reply::Failed) if worker.tries < MAX_RETRIES => {
-                worker.tries += 1;
-                let (step, pause) = (worker.step, 100 << worker.tries);
-                self.schedule(now + pause, Event::Paused { worker: key, step });
-            }
-            _ => self.finish(key),
+        };
+        if let Some(stream) = self.stream_of(key) {
+            stream.piece(lease);
         }
     }
+}
 
-    fn renewed(&mut self, key: u64, reply: &Reply) {
-        let Some(worker) = self.workers.get(&key) else { return };
-        // Cancelled, or another worker's: the result of the call no longer counts.
-        if matches!(reply, Reply::Renew(RenewReply::Renewed { cancel: true } | RenewReply::Nothing)) {
-            match worker.state {
-                State::Calling => self.answered(key, worker.step, CallResult::Cancelled),
-                State::Queued => self.leave_queue(key),
-                _ => {}
-            }
-        }
+impl Pending {
+    pub fn new(operation: Operation, message: Message, max_retries: u32) -> Self {
+        Self { operation, message, retries: Retries::up_to(max_retries), stale: 0, snapshot: None }
     }
+}
 
-    pub fn paused(&mut self, key: u64, step: u64) {
-        let Some(worker) = self.workers.get(&key).filter(|worker| worker.step == step) else { return };
-        match worker.state {
-            State::Pausing => self.start(key),
-            State::Queued => self.join_queue(key),
-            State::Reporting | State::Leaving => self.report(key),
-            State::Leasing | State::Calling | State::Admitting => {}
-        }
+impl Worker {
+    /// The lease under which it reports.
+    pub fn lease(&self) -> Option<LeaseNumber> {
+        self.driver.work().hold.lease()
     }
+}
+
+fn put_back(id: ContextId, until: Option<Timestamp>) -> Ask {
+    Ask::PutBack(PutBack { id, until })
+}
+
+fn refuse(id: ContextId, error: ContextError) -> Ask {
+    Ask::Refuse(Refuse { id, error })
 }

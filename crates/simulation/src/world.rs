@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use serde_json::value::RawValue;
 
+use narthex_core::base::id::ContextId;
 use narthex_core::calling::response::CallResult;
 use narthex_core::context::ReportedOutcome;
-use narthex_core::lane::queue::QueueLimits;
+use narthex_core::context::lease::LeaseNumber;
 
 use crate::client::Request;
 use crate::consumer::Consumer;
@@ -15,19 +16,19 @@ use crate::dice::Dice;
 use crate::faults::{Faults, Statistics, faults};
 use crate::hub::Hub;
 use crate::invariants::InvariantChecker;
-use crate::messages::{Actor, Ask, Call, Event, Reply};
+use crate::isolate::{Isolate, Registry};
+use crate::messages::{Actor, Ask, Event};
 use crate::mutants::Mutant;
 use crate::service::{Job, Service};
 use crate::store::Store;
 use crate::worker::Worker;
+use crate::worker_invariants::{AttemptCounts, Grants};
 
 pub const PARAMETERS: &str = r#"{"n":1}"#;
 /// The start time of every world.
 const BEGINNING: u64 = 1_700_000_000_000;
-/// How long a caller waits for a reply.
-const REPLY_TIMEOUT_MS: u64 = 10_000;
 /// A world with more events than this does not settle.
-const MAX_STEPS: u64 = 20_000;
+const MAX_STEPS: u64 = 300_000;
 
 struct TimedEvent {
     at: u64,
@@ -64,15 +65,26 @@ pub struct World {
     pub stores: Vec<Store>,
     pub hub: Hub,
     pub services: Vec<Service>,
+    pub registry: Registry,
+    pub isolates: Vec<Isolate>,
     pub jobs: Vec<Job>,
     pub workers: BTreeMap<u64, Worker>,
     pub consumers: BTreeMap<u64, Consumer>,
     pub requests: Vec<Request>,
     pub checker: InvariantChecker,
+    pub grants: Grants,
+    pub attempts: AttemptCounts,
     pub statistics: Statistics,
     pub mutant: Option<Mutant>,
     /// From then on there are no faults.
-    pub calm_at: u64,
+    calm_at: u64,
+    is_calm: bool,
+    /// Services come and go.
+    has_changes: bool,
+    /// Many clients use one service that fails.
+    is_storm: bool,
+    /// It never had faults of messages or machines.
+    was_quiet: bool,
     ends_at: u64,
     violation: Option<String>,
     traces: bool,
@@ -84,12 +96,14 @@ pub fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.into()).unwrap()
 }
 
-/// The result of every service: longer than a row of the test storage, with characters of every length.
-pub const GIVEN: &str = r#""a résult: 1 € to the 🌊""#;
+/// What a service returns for an attempt: longer than a row of the test storage, with characters of every length.
+pub fn given(id: &ContextId, lease: LeaseNumber) -> String {
+    format!(r#""a résult: 1 € to the 🌊 of {id} under {lease}""#)
+}
 
 /// The result that belongs to an outcome.
-pub fn result(outcome: &ReportedOutcome) -> Option<Box<RawValue>> {
-    matches!(outcome, ReportedOutcome::Succeeded).then(|| raw(GIVEN))
+pub fn result(outcome: &ReportedOutcome, id: &ContextId, lease: LeaseNumber) -> Option<Box<RawValue>> {
+    matches!(outcome, ReportedOutcome::Succeeded).then(|| raw(&given(id, lease)))
 }
 
 impl World {
@@ -97,7 +111,8 @@ impl World {
         let mut dice = Dice::new(seed);
         let faults = faults(&mut dice);
         let stores: Vec<Store> = (0..dice.between(1, 3) as u16).map(Store::new).collect();
-        let services = (0..3).map(Service::new).collect();
+        let connects_per_mille = dice.pick(&[0, 0, 500]);
+        let services = (0..3).map(|number| service(&mut dice, number, connects_per_mille)).collect();
         let calm_at = BEGINNING + dice.between(5_000, 40_000);
         let mut world = Self {
             now: BEGINNING,
@@ -107,14 +122,22 @@ impl World {
             stores,
             hub: Hub::default(),
             services,
+            registry: Registry::default(),
+            isolates: Vec::from_iter((0..3).map(|_| Isolate::default())),
             jobs: Vec::new(),
             workers: BTreeMap::new(),
             consumers: BTreeMap::new(),
             requests: Vec::new(),
             checker: InvariantChecker::default(),
+            grants: Grants::default(),
+            attempts: AttemptCounts::default(),
+            has_changes: false,
+            is_storm: false,
+            was_quiet: faults.is_quiet(),
             statistics: Statistics { worlds: 1, ..Statistics::default() },
             mutant,
             calm_at,
+            is_calm: false,
             ends_at: calm_at + 30_000,
             violation: None,
             traces,
@@ -128,14 +151,29 @@ impl World {
     /// Plans the world's own events.
     fn arrange(&mut self) {
         self.sabotage();
+        self.registry_recovers();
         for service in 0..self.services.len() {
-            if self.dice.chance(400) {
-                let (max_concurrency, max_queue) = (self.dice.between(1, 2), self.dice.below(6));
-                self.services[service].lane.limits = Some(QueueLimits { max_concurrency, max_queue });
+            let is_connected = self.services[service].lane.connections.is_some();
+            if is_connected {
+                let first = BEGINNING + self.dice.below(3_000);
+                self.schedule(first, Event::ConnectionChanges { service });
+                self.has_changes = true;
             }
         }
-        for _ in 0..self.dice.between(3, 10) {
+        while self.dice.chance(self.faults.registry) {
+            let at = self.dice.between(BEGINNING, self.calm_at);
+            self.schedule(at, Event::RegistryChanges);
+            self.has_changes = true;
+        }
+        self.is_storm = self.faults.service > 0 && self.dice.chance(80);
+        let requests = if self.is_storm { self.dice.between(15, 40) } else { self.dice.between(3, 10) };
+        for _ in 0..requests {
             self.plan_request();
+        }
+        if self.is_storm {
+            self.faults.service = 950;
+            // Otherwise hardly anything else happens.
+            self.faults.crash = self.faults.crash.min(30);
         }
         self.schedule(self.calm_at, Event::Calm);
         if self.has_cron {
@@ -154,6 +192,38 @@ impl World {
             let service = self.dice.below(self.services.len() as u64) as usize;
             self.schedule(at, Event::LaneCrashes { service });
         }
+    }
+
+    /// From then on there are no faults.
+    pub fn calm_at(&self) -> u64 {
+        self.calm_at
+    }
+
+    /// Whether no message is ever lost or late, and nothing crashes.
+    pub fn was_quiet(&self) -> bool {
+        self.was_quiet
+    }
+
+    /// How long a context may wait for its first attempt once there are no faults. Before the queue of a service moves,
+    /// a lane that was restarted, and a permit that a dead worker waited for, may each cost the length of a permit. A
+    /// service may be away at first.
+    pub fn start_ms(&self) -> u64 {
+        let away_ms = |service: &Service| Some(service.lane.connections.as_ref()?.away_ms(self.calm_at));
+        let away_ms = self.services.iter().filter_map(away_ms).max().unwrap_or_default();
+        away_ms + if self.is_storm { 60_000 } else { 25_000 }
+    }
+
+    /// Whether services come and go: the registry changes, or some connect.
+    pub fn has_changes(&self) -> bool {
+        self.has_changes
+    }
+
+    pub fn is_storm(&self) -> bool {
+        self.is_storm
+    }
+
+    pub fn is_calm(&self) -> bool {
+        self.is_calm
     }
 
     pub fn beginning(&self) -> u64 {
@@ -212,19 +282,28 @@ impl World {
             Event::Begin(request) => self.begin(request),
             Event::Poll(request) => self.poll(request),
             Event::Cancel(request) => self.cancel(request),
-            Event::ToStore { store, call, ask } => self.reach_store(store, call, ask),
+            Event::ToStore { store, call, revision, ask } => self.reach_store(store, call, revision, ask),
             Event::Replied { call, reply } => self.replied(call, reply),
             Event::Alarm { store, at } => self.alarm(store, at),
-            Event::AlarmAgain { store } => self.run_alarm(store, self.now),
+            Event::AlarmAgain { store, at } => self.run_alarm(store, at),
             Event::Flush { store, life } => self.flush(store, life),
             Event::ToHub { store, sending, batch } => self.reach_hub(store, sending, &batch),
             Event::HubReplied { store, sending, head } => self.hub_replied(store, sending, head),
             Event::Wakeup { store, tries } => self.deliver_wakeup(store, tries),
-            Event::LookAgain { consumer } => self.look_again(consumer),
-            Event::Renew { worker, step } => self.renew(worker, step),
-            Event::Paused { worker, step } => self.paused(worker, step),
-            Event::Called { worker, step, work } => self.called(worker, step, &work),
-            Event::Answered { worker, step, answer } => self.answered(worker, step, answer),
+            Event::WakeConsumer { consumer, timer } => self.wake_consumer(consumer, timer),
+            Event::Wake { worker, timer } => self.wake_worker(worker, timer),
+            Event::Repeat { worker, number } => self.repeat(worker, number),
+            Event::Fetched { actor, number, reached } => self.fetched(actor, number, reached),
+            Event::Called { worker, call, work, service } => self.called(worker, call, &work, service),
+            Event::Piece { worker, call } => self.piece(worker, call),
+            Event::AsksForInput { worker, call } => self.asks_for_input(worker, call),
+            Event::Answered { worker, call, answer } => self.answered(worker, call, answer),
+            Event::RegistryChanges => self.registry_changes(),
+            Event::ConnectionChanges { service } => self.connection_changes(service),
+            Event::ConnectionOpens { service } => self.connection_opens(service),
+            Event::DeliveriesExpire { service } => self.deliveries_expire(service),
+            Event::LaneAlarm { service } => self.lane_alarm(service),
+            Event::LaneRepeats { service, number } => self.repeat_report(service, number),
             Event::CallBack { job } => self.call_back(job),
             Event::ToLane { service, call, ask } => self.reach_lane(service, call, ask),
             Event::TurnOver { service, life, context, call } => self.turn_over(service, life, &context, call),
@@ -237,7 +316,7 @@ impl World {
             }
             Event::Sweep => {
                 for store in 0..self.stores.len() {
-                    self.ask(Actor::None, store, Ask::Sweep);
+                    self.ask(Actor::Sweep(store), store, 0, Ask::Sweep);
                 }
                 self.schedule(self.now + 60_000, Event::Sweep);
             }
@@ -247,113 +326,69 @@ impl World {
                 self.note(|| format!("store {store} crashes at rest"));
                 self.die(store);
             }
-            Event::Calm => {
-                self.note(|| "calm".into());
-                self.faults = Faults::default();
-                // The clock may have jumped over the planned time.
-                self.calm_at = self.now;
-                self.last_until(self.now + 30_000);
-                // A hanging call would block a limited service until its deadline.
-                for (worker, step) in self.steps() {
-                    let at = self.now + 1_000;
-                    self.schedule(at, Event::Answered { worker, step, answer: CallResult::Broken });
-                }
-                for store in 0..self.stores.len() {
-                    self.stores[store].offset = 0;
-                    // A store whose alarm was lost is woken only by cron.
-                    if self.stores[store].asleep.is_some() {
-                        self.ask(Actor::None, store, Ask::Sweep);
-                    }
-                }
+            Event::Calm => self.calm(),
+        }
+    }
+
+    /// The faults end, and everything that they broke recovers.
+    fn calm(&mut self) {
+        self.note(|| "calm".into());
+        self.faults = Faults::default();
+        self.is_calm = true;
+        // The clock may have jumped over the planned time.
+        self.calm_at = self.now;
+        self.last_until(self.now + 30_000);
+        self.registry_recovers();
+        // A hanging call would block a limited service until its deadline.
+        for (worker, call) in self.calls() {
+            let at = self.now + 1_000;
+            self.schedule(at, Event::Answered { worker, call, answer: CallResult::Broken });
+        }
+        self.end_deliveries();
+        for store in 0..self.stores.len() {
+            self.stores[store].offset = 0;
+            // A store whose alarm was lost is woken only by cron.
+            if self.stores[store].asleep.is_some() {
+                self.ask(Actor::None, store, 0, Ask::Sweep);
+            }
+        }
+        for service in 0..self.services.len() {
+            self.services[service].lane.offset = 0;
+            if self.services[service].lane.connections.is_some() {
+                self.schedule(self.now, Event::ConnectionChanges { service });
             }
         }
     }
 
-    fn steps(&self) -> Vec<(u64, u64)> {
-        self.workers.iter().map(|(key, worker)| (*key, worker.step)).collect()
+    fn calls(&self) -> Vec<(u64, u64)> {
+        let calling = |(key, worker): (&u64, &Worker)| Some((*key, worker.calling.as_ref()?.number));
+        self.workers.iter().filter_map(calling).collect()
     }
 
-    /// The clock of the world jumps, or that of one store drifts.
+    /// The clock of the world jumps, or that of one store or lane drifts.
     fn jump(&mut self) {
+        if self.is_calm {
+            return;
+        }
         self.statistics.jumps += 1;
         if self.dice.chance(500) {
             self.now += self.dice.between(1_000, 20_000);
             self.note(|| "the clock jumps".into());
+        } else if self.dice.chance(500) {
+            let service = self.dice.below(self.services.len() as u64) as usize;
+            self.services[service].lane.offset = self.dice.below(500) as i64 - 250;
+            self.note(|| format!("the clock of lane {service} is {} ms off", self.services[service].lane.offset));
         } else {
             let store = self.dice.below(self.stores.len() as u64) as usize;
             self.stores[store].offset = self.dice.below(500) as i64 - 250;
             self.note(|| format!("the clock of store {store} is {} ms off", self.stores[store].offset));
         }
     }
+}
 
-    /// The delays of a message's copies: none if it is lost, two if it is duplicated.
-    pub fn travel(&mut self) -> Vec<u64> {
-        if self.dice.chance(self.faults.lose) {
-            self.statistics.lost += 1;
-            return Vec::new();
-        }
-        let copies = if self.dice.chance(self.faults.double) { 2 } else { 1 };
-        self.statistics.doubled += copies - 1;
-        (0..copies)
-            .map(|_| {
-                if self.dice.chance(self.faults.delay) {
-                    self.statistics.delayed += 1;
-                    self.dice.between(30, 14_000)
-                } else {
-                    self.dice.between(1, 20)
-                }
-            })
-            .collect()
-    }
-
-    /// After which time a caller without a reply gives up.
-    pub fn patience(&mut self) -> u64 {
-        if self.dice.chance(500) { self.dice.between(1, 300) } else { REPLY_TIMEOUT_MS }
-    }
-
-    /// Sends a message to a store. Returns the number that identifies the reply.
-    pub fn ask(&mut self, actor: Actor, store: usize, ask: Ask) -> u64 {
-        let call = Call { actor, number: self.number() };
-        let travels = self.travel();
-        if travels.iter().min().is_none_or(|delay| *delay > REPLY_TIMEOUT_MS) {
-            let patience = self.patience();
-            self.schedule(self.now + patience, Event::Replied { call, reply: Reply::Failed });
-        }
-        for delay in travels {
-            self.schedule(self.now + delay, Event::ToStore { store, call, ask: ask.clone() });
-        }
-        call.number
-    }
-
-    /// Sends a reply.
-    pub fn reply(&mut self, call: Call, reply: Reply) {
-        if call.actor == Actor::None {
-            return;
-        }
-        let travels = self.travel();
-        match travels.first() {
-            Some(delay) => self.schedule(self.now + (*delay).min(REPLY_TIMEOUT_MS), Event::Replied { call, reply }),
-            None => {
-                let patience = self.patience();
-                self.schedule(self.now + patience, Event::Replied { call, reply: Reply::Failed });
-            }
-        }
-    }
-
-    fn replied(&mut self, call: Call, reply: Reply) {
-        match call.actor {
-            Actor::Request(request) => self.request_replied(request, call.number, reply),
-            Actor::Worker(worker) => self.worker_replied(worker, call.number, reply),
-            Actor::Consumer(consumer) => self.consumer_replied(consumer, call.number, reply),
-            Actor::Job(job) => self.job_replied(job, call.number, reply),
-            Actor::None => {}
-        }
-    }
-
-    /// Sends a wake-up message; it may be lost, duplicated or late.
-    pub fn enqueue_wakeup(&mut self, store: usize) {
-        for delay in self.travel() {
-            self.schedule(self.now + delay, Event::Wakeup { store, tries: 0 });
-        }
-    }
+/// A service of a world: some have a limit; in some worlds, some connect to their lanes.
+fn service(dice: &mut Dice, number: u64, connects_per_mille: u64) -> Service {
+    let (limited, connects) = (dice.chance(400), dice.chance(connects_per_mille));
+    let max_concurrency = limited.then(|| dice.between(1, 2));
+    Service::new(number, max_concurrency, dice.below(6), connects)
 }

@@ -1,20 +1,20 @@
-//! The check before a context is admitted to a service that has a lane: whether the queue has room, and whether the
-//! first attempt may start at once.
+//! Asks the lane of a service before a context is admitted to it. What the answer means is decided in the core.
 
-use crate::execution::gate;
-use crate::objects::lanes::client::{self as lanes, AcquireResult, Permit, PermitRequest};
+use crate::objects::lanes::client::Lane;
+use crate::objects::lanes::messages::Acquire;
 use crate::objects::registry::snapshot::Entry;
-use crate::platform::log_event;
+use crate::platform::{clock, log_event};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::Admission;
-use narthex_core::execution::known_service::KnownService;
+use narthex_core::execution::admission_check::{AdmissionCheck, with_lane, without_lane};
+use narthex_core::execution::driver::{Permit, Unreachable};
 use narthex_core::http::problem::{Code, Problem};
 
-pub enum AdmissionCheck {
+pub enum AdmissionStart {
     /// The attempt may start as soon as the context exists.
-    Start(Option<Permit>),
+    Now(Option<Permit>),
     /// The context is admitted; the lane queues it or rejects the attempt later.
-    Queue,
+    Queued,
 }
 
 /// Asks the service's lane for a permit, if the service has a lane. `here`: this Worker would make the attempt.
@@ -23,36 +23,32 @@ pub async fn check(
     admission: &Admission,
     entry: &Entry,
     here: bool,
-) -> Result<AdmissionCheck, Problem> {
-    if !entry.is_gated() {
-        return Ok(AdmissionCheck::Start(None));
-    }
-    Ok(match lanes::acquire(&PermitRequest::new(tenant, entry, admission, false), 0).await {
-        Ok(AcquireResult::Free) => AdmissionCheck::Start(None),
-        Ok(AcquireResult::Permit(permit)) if here => AdmissionCheck::Start(Some(permit)),
-        Ok(AcquireResult::Permit(permit)) => {
-            // The Worker that takes the context from the queue acquires its own permit.
-            gate::release_unused(Some(permit)).await;
-            AdmissionCheck::Start(None)
+) -> Result<AdmissionStart, Problem> {
+    let lane = Lane::of(tenant, entry);
+    let checked = match without_lane(entry, clock::now()) {
+        Some(checked) => checked,
+        None => {
+            let reply = lane.acquire(&Acquire::of(admission, false, 0)).await.map_err(|failure| {
+                let (context, service) = (&admission.id, &admission.service);
+                log_event!(LaneNotReached, tenant = tenant, context = context, service = service, detail = &failure);
+                Unreachable
+            });
+            with_lane(entry, reply, here, clock::now())
         }
-        Ok(AcquireResult::Full { retry_after_ms }) => {
+    };
+    Ok(match checked {
+        AdmissionCheck::Start(permit) => AdmissionStart::Now(permit),
+        AdmissionCheck::Return(permit) => {
+            lane.release_unused(permit.number).await;
+            AdmissionStart::Now(None)
+        }
+        AdmissionCheck::Queue => AdmissionStart::Queued,
+        AdmissionCheck::Full { retry_after_ms } => {
             let seconds = retry_after_ms.div_ceil(1000).max(1);
-            let detail = format!(
-                "The queue of {} is full. Try again in {seconds} s, or with a higher priority.",
-                entry.service().id
-            );
+            let service = &entry.service().id;
+            let detail =
+                format!("The queue of {service} is full. Try again in {seconds} s, or with a higher priority.");
             return Err(Problem::new(Code::QueueFull, detail).with_header("Retry-After", seconds.to_string()));
-        }
-        Ok(AcquireResult::Waiting | AcquireResult::Open { .. } | AcquireResult::TooLate) => AdmissionCheck::Queue,
-        Err(failure) => {
-            log_event!(
-                LaneNotReached,
-                tenant = tenant,
-                context = &admission.id,
-                service = &admission.service,
-                detail = &failure,
-            );
-            AdmissionCheck::Queue
         }
     })
 }

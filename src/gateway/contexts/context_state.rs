@@ -4,7 +4,7 @@ use futures_channel::oneshot;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
-use crate::execution::{Timings, WaitOutcome, WaitingClient};
+use crate::execution::{Client, Timings, WaitOutcome};
 use crate::objects::contexts::client::call_with_revision;
 use crate::objects::contexts::messages::{ContextDetails, Wait};
 use crate::platform::clock;
@@ -108,11 +108,11 @@ pub(super) fn with_preference_applied(
     }
 }
 
-pub(super) fn waiter(call: &Call, preference: &Prefer) -> (WaitingClient, oneshot::Receiver<WaitOutcome>) {
+pub(super) fn waiting_client(call: &Call, preference: &Prefer) -> (Client, oneshot::Receiver<WaitOutcome>) {
     if responds_at_once(preference) {
-        return (WaitingClient::none(), oneshot::channel().1);
+        return (Client::none(), oneshot::channel().1);
     }
-    WaitingClient::until(call.began.plus_ms(u64::from(wait_seconds(preference)) * 1000))
+    Client::waiting_until(call.began.plus_ms(u64::from(wait_seconds(preference)) * 1000))
 }
 
 /// The context once this Worker has news of it: ended, or handed on to another Worker.

@@ -4,10 +4,10 @@ use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
-use crate::execution::{gate, work_on, write_behind};
+use crate::execution::{run_before_storing, work_on};
 use crate::objects::contexts::client::{call_under, has_store};
 use crate::objects::contexts::messages::{Admit, AdmitReply, Contexts, Recall, RecallReply, Stale, Work};
-use crate::objects::lanes::client::{self as lanes, Permit};
+use crate::objects::lanes::client::{self as lanes, Lane};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::reply::Reply;
 use crate::platform::{clock, log_event, random, settings, tasks};
@@ -18,6 +18,7 @@ use narthex_core::base::retries::Retries;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::{self, NewContext};
 use narthex_core::context::idempotency::{self, Claim};
+use narthex_core::execution::driver::Permit;
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::prefer::{self, Prefer};
 use narthex_core::http::problem::{Code, Problem};
@@ -26,7 +27,7 @@ use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::decision::{Decision, decide_surely};
 use super::super::limits;
-use super::admission_check::{AdmissionCheck, check};
+use super::admission_check::{AdmissionStart, check};
 use super::context_state::{ContextState, responds_at_once, wait_for_context, wait_in_store, wait_seconds};
 use super::delivery::{CreationOutput, Delivery, DeliveryMode, create_permission, stream_context};
 
@@ -177,13 +178,13 @@ impl Creation<'_> {
         let here = !starts_later && (!preference.respond_async || decision.timeout_seconds <= MAX_BACKGROUND_SECONDS);
         let tenant = &caller.principal.tenant;
         let admission_check = if starts_later {
-            Ok(AdmissionCheck::Start(None))
+            Ok(AdmissionStart::Now(None))
         } else {
             check(tenant, &decision.admission, entry, here).await
         };
         let (permit, queued) = match admission_check {
-            Ok(AdmissionCheck::Start(permit)) => (permit, false),
-            Ok(AdmissionCheck::Queue) => (None, true),
+            Ok(AdmissionStart::Now(permit)) => (permit, false),
+            Ok(AdmissionStart::Queued) => (None, true),
             Err(problem) => return self.recall_or_reject(caller, problem).await.map(Some),
         };
         let mut plan = AdmissionPlan { admission: decision.admission, permit, queued, here, starts_later };
@@ -206,9 +207,11 @@ impl Creation<'_> {
         let id = &plan.admission.id;
         let reply = admit_with_retry(caller, id, &admit).await;
         self.admit_ms += clock::now().since(before);
-        if !matches!(reply, Ok(Reply(Ok(AdmitReply::Admitted { lease: Some(_), .. })))) {
+        if !matches!(reply, Ok(Reply(Ok(AdmitReply::Admitted { lease: Some(_), .. }))))
+            && let Some(permit) = plan.permit.take()
+        {
             // Nothing runs under this permit: another call may have it.
-            gate::release_unused(plan.permit.take()).await;
+            Lane::of(&caller.principal.tenant, entry).release_unused(permit.number).await;
         }
         if plan.queued && !matches!(reply, Ok(Reply(Ok(AdmitReply::Admitted { .. })))) {
             lanes::leave(&caller.principal.tenant, entry, id).await;
@@ -346,12 +349,10 @@ async fn run_here(
     let id = work.admission.id.clone();
     let parameters = work.parameters.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
-    let (waiter, delivery) = Delivery::open(call, mode, &work.admission);
+    let (client, delivery) = Delivery::open(call, mode, &work.admission);
     let context = id.clone();
     tasks::keep_running(async move {
-        if let Err(failure) =
-            work_on(tenant.clone(), work, snapshot, permit, settings::timing().inline_retry_max_ms, waiter).await
-        {
+        if let Err(failure) = work_on(tenant.clone(), work, snapshot, permit, client).await {
             // The lease expires, and the store queues the context again.
             log_event!(AttemptNotCommitted, tenant = &tenant, context = &context, detail = &failure);
         }
@@ -370,13 +371,13 @@ async fn run_write_behind(
     parameters: Box<RawValue>,
     mode: DeliveryMode<'_>,
 ) -> Result<CreationOutput, Problem> {
-    let Decision { admission, service, .. } = decision;
+    let Decision { admission, .. } = decision;
     let id = admission.id.clone();
     let (tenant, snapshot) = (caller.principal.tenant.clone(), caller.snapshot.clone());
-    let (waiter, delivery) = Delivery::open(call, mode, &admission);
+    let (client, delivery) = Delivery::open(call, mode, &admission);
     let (sent, context) = (parameters.clone(), id.clone());
     tasks::keep_running(async move {
-        if let Err(failure) = write_behind::run(tenant.clone(), admission, sent, snapshot, service, waiter).await {
+        if let Err(failure) = run_before_storing(tenant.clone(), admission, sent, snapshot, client).await {
             log_event!(ContextNotRecorded, tenant = &tenant, context = &context, detail = &failure);
         }
     });

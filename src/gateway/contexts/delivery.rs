@@ -12,7 +12,7 @@ use wasm_bindgen::JsValue;
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::client_stream::ClientStream;
 use crate::execution::notifications::Notifications;
-use crate::execution::{WaitOutcome, WaitingClient};
+use crate::execution::{Client, WaitOutcome};
 use crate::objects::contexts::client::call_with_revision;
 use crate::objects::contexts::messages::{ContextDetails, Wait};
 use crate::objects::registry::snapshot::Snapshot;
@@ -28,7 +28,7 @@ use narthex_core::http::problem::Problem;
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
-use super::context_state::{ContextState, context_json, wait_for_news, waiter};
+use super::context_state::{ContextState, context_json, wait_for_news, waiting_client};
 
 /// How the client wants to receive the context.
 #[derive(Clone, Copy)]
@@ -75,18 +75,18 @@ pub(super) fn create_permission(admission: &Admission) -> RequiredPermissions {
 }
 
 impl Delivery {
-    /// Both ends: the waiter that the work carries along, and the client's. A stream lasts until the context has ended.
-    pub(super) fn open(call: &Call, mode: DeliveryMode<'_>, admission: &Admission) -> (WaitingClient, Self) {
+    /// Both ends: the one that the work carries along, and the client's. A stream lasts until the context has ended.
+    pub(super) fn open(call: &Call, mode: DeliveryMode<'_>, admission: &Admission) -> (Client, Self) {
         if !mode.streams {
-            let (mut waiter, news) = waiter(call, mode.preference);
+            let (mut client, news) = waiting_client(call, mode.preference);
             if let Some(notifications) = mode.notifications {
-                waiter = waiter.with_notifications(notifications);
+                client = client.with_notifications(notifications);
             }
-            return (waiter, Self { news, stream: None, needed: RequiredPermissions::ToCreate });
+            return (client, Self { news, stream: None, needed: RequiredPermissions::ToCreate });
         }
-        let (waiter, news) = WaitingClient::until(admission.expires_at);
+        let (client, news) = Client::waiting_until(admission.expires_at);
         let (stream, needed) = (EventStream::open(), create_permission(admission));
-        (waiter.with_stream(stream.live.clone()), Self { news, stream: Some(stream), needed })
+        (client.with_stream(stream.live.clone()), Self { news, stream: Some(stream), needed })
     }
 
     /// The response about a context that this Worker runs.

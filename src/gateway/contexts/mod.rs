@@ -134,7 +134,7 @@ impl Canceller {
     async fn notify(&self, snapshot: &Snapshot, id: &ContextId, background: &Background) {
         let Some(entry) = snapshot.service(background.service.as_str()) else { return };
         if entry.service().transport.connects() {
-            return lanes::withdraw(&self.tenant, entry, id, true).await;
+            return lanes::withdraw(&self.tenant, entry, id, None, true).await;
         }
         let (service, location) = (&background.service, background.location.as_deref());
         let address = match &entry.service().transport {

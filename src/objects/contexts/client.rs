@@ -45,8 +45,19 @@ pub async fn call_with_retry<R>(tenant: &TenantId, id: &ContextId, request: &R) 
 where
     R: StoreRequest<Fence = AnyRevision>,
 {
+    let reply = reply_with_retry(tenant, id, request, request.timeout_ms()).await?;
+    read_reply(R::NAME, &reply)
+}
+
+/// The reply as text: the same code for all requests, which keeps the program small.
+async fn reply_with_retry(
+    tenant: &TenantId,
+    id: &ContextId,
+    request: &dyn WriteRequest,
+    timeout_ms: u64,
+) -> Result<String, CallError> {
     let store = Contexts::holding(tenant, id)?;
-    with_retries(MAX_RETRIES, || call_store(&store, request)).await
+    with_retries(MAX_RETRIES, || send(&store, enclosed(&envelope(Revision::INITIAL), request), timeout_ms)).await
 }
 
 /// Informs a store of the revision of its registry.

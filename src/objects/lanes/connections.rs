@@ -1,9 +1,10 @@
 //! The connections of a service that takes its work over WebSockets: they hibernate in its lane and survive its
 //! instance.
 //!
-//! A delivery is stored before it is sent and until its attempt is over. So whichever component fails (the service, its
-//! connection, this object, the worker that dispatched it), the delivery is still known. Its outcome goes to the
-//! context's store as a callback does, under the lease of the attempt: a late or repeated report counts once.
+//! A delivery is stored before it is sent and until its attempt has been over for a while. So whichever component fails
+//! (the service, its connection, this object, the worker that dispatched it), the delivery is still known, and a
+//! repeated request to dispatch it is recognized. Its outcome goes to the context's store as a callback does, under the
+//! lease of the attempt: a late or repeated report counts once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -254,11 +255,19 @@ impl Inner {
 
     /// Dispatches work; returns false if no connection has capacity. The row is written first: the platform holds a
     /// message back until earlier writes are on disk.
-    pub(super) fn dispatch(self: &Rc<Self>, delivery: Delivery, work: &RawValue) -> Result<bool, Failure> {
+    pub(super) fn dispatch(
+        self: &Rc<Self>,
+        delivery: Delivery,
+        until: Option<Timestamp>,
+        work: &RawValue,
+    ) -> Result<bool, Failure> {
         let number = delivery.number();
-        if self.connections.pool.borrow().find(&number).is_some() {
-            // A repeated request, because the first reply was lost.
+        if self.connections.pool.borrow().was_dispatched(&number) {
+            // A repeated request, because the first reply was lost. The delivery may have ended in the meantime.
             return Ok(true);
+        }
+        if self.connections.pool.borrow().is_obsolete(&delivery, until, clock::now()) {
+            return Ok(false);
         }
         // A new attempt of the same context: an earlier attempt that is still running is late.
         let before = self.connections.pool.borrow().of_context(&delivery.context);
@@ -274,13 +283,26 @@ impl Inner {
         Ok(true)
     }
 
-    /// Removes deliveries whose attempts are over. With a reason, the services that work on them are notified.
+    /// Ends deliveries whose attempts are over. With a reason, the services that work on them are notified. Their rows
+    /// stay for as long as the pool remembers them, so that a repeated request dispatches nothing again, even after a
+    /// restart.
     pub(super) fn withdraw(&self, numbers: &[String], reason: Option<WithdrawalReason>) -> Result<(), Failure> {
-        for number in numbers {
-            let ended = self.connections.pool.borrow_mut().remove(number);
-            self.tables.delete_delivery(number)?;
-            if let (Some((_, Some(slot))), Some(reason)) = (ended, reason) {
-                self.connections.send(slot, &GatewayMessage::Cancel { delivery: number, reason });
+        let now = clock::now();
+        let ended = numbers.iter().filter_map(|number| self.connections.pool.borrow_mut().end(number, now)).collect();
+        self.store_ended(ended, reason)
+    }
+
+    /// Stores deliveries that have ended, each with the slot of its connection, whose service is notified if there is
+    /// a reason.
+    pub(super) fn store_ended(
+        &self,
+        ended: Vec<(Delivery, Option<u32>)>,
+        reason: Option<WithdrawalReason>,
+    ) -> Result<(), Failure> {
+        for (delivery, slot) in ended {
+            self.tables.put_delivery(&delivery)?;
+            if let (Some(slot), Some(reason)) = (slot, reason) {
+                self.connections.send(slot, &GatewayMessage::Cancel { delivery: &delivery.number(), reason });
             }
         }
         Ok(())
@@ -327,7 +349,7 @@ impl Inner {
         self.revoke(|viewer| viewer.depends_on(revocation));
     }
 
-    /// Handles expired credentials, dead connections and overdue deliveries.
+    /// Handles expired credentials, dead connections, and deliveries that are overdue or ended long ago.
     pub(super) fn check_all(self: &Rc<Self>, now: Timestamp) {
         self.revoke(|viewer| viewer.until.is_some_and(|until| until <= now));
         if self.connections.check_at.get().is_some_and(|at| at <= now) {
@@ -343,19 +365,31 @@ impl Inner {
             let inner = self.clone();
             tasks::spawn(async move { inner.check_permissions().await });
         }
+        self.expire_deliveries(now);
+    }
+
+    fn expire_deliveries(self: &Rc<Self>, now: Timestamp) {
         let over = self.connections.pool.borrow_mut().expire(now);
         for (delivery, slot) in over.past {
             let number = delivery.number();
-            if let Err(failure) = self.tables.delete_delivery(&number) {
-                self.log(log::Message::DeliveryNotDeleted, &failure);
-            }
+            self.delete_delivery(&number);
             if let Some(slot) = slot {
                 self.connections
                     .send(slot, &GatewayMessage::Cancel { delivery: &number, reason: WithdrawalReason::Deadline });
             }
         }
+        for number in over.forgotten {
+            self.delete_delivery(&number);
+        }
         for delivery in over.given_up {
             self.give_up(delivery);
+        }
+    }
+
+    /// A row that cannot be deleted is deleted by a later instance, when the delivery expires there.
+    fn delete_delivery(&self, number: &str) {
+        if let Err(failure) = self.tables.delete_delivery(number) {
+            self.log(log::Message::DeliveryNotDeleted, &failure);
         }
     }
 

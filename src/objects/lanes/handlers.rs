@@ -54,7 +54,10 @@ impl HandleLater<Acquire> for &Rc<Inner> {
 
 impl Handle<Renew> for &Rc<Inner> {
     fn handle(self, Renew { permit, principal }: Renew) -> Result<Done, Failure> {
-        self.lane.borrow_mut().renew(permit, &principal, clock::now());
+        let must_persist = self.lane.borrow_mut().renew(permit, &principal, clock::now());
+        if must_persist {
+            self.store()?;
+        }
         Ok(Done::Done)
     }
 }
@@ -113,15 +116,15 @@ impl Handle<CheckConnection> for &Rc<Inner> {
 }
 
 impl Handle<Dispatch> for &Rc<Inner> {
-    fn handle(self, Dispatch { delivery, work }: Dispatch) -> Result<DispatchReply, Failure> {
-        self.dispatch(delivery, &work).map(DispatchReply::Dispatched)
+    fn handle(self, Dispatch { delivery, work, until }: Dispatch) -> Result<DispatchReply, Failure> {
+        self.dispatch(delivery, until, &work).map(DispatchReply::Dispatched)
     }
 }
 
 impl Handle<Withdraw> for &Rc<Inner> {
-    fn handle(self, Withdraw { context, cancelled }: Withdraw) -> Result<Done, Failure> {
-        let numbers = self.connections.pool.borrow().of_context(&context);
-        self.withdraw(&numbers, cancelled.then_some(WithdrawalReason::Cancelled))?;
+    fn handle(self, Withdraw { context, cancelled, lease }: Withdraw) -> Result<Done, Failure> {
+        let ended = self.connections.pool.borrow_mut().withdraw(&context, lease, clock::now());
+        self.store_ended(ended, cancelled.then_some(WithdrawalReason::Cancelled))?;
         Ok(Done::Done)
     }
 }

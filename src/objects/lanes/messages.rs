@@ -15,6 +15,8 @@ use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
+use narthex_core::context::Admission;
+use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::Priority;
 use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::CallOutcome;
@@ -164,6 +166,20 @@ pub struct Acquire {
     pub wait_ms: u64,
 }
 
+impl Acquire {
+    /// For a context that was admitted, or is about to be.
+    pub fn of(admission: &Admission, admitted: bool, wait_ms: u64) -> Self {
+        Self {
+            context: admission.id.clone(),
+            principal: admission.owner.clone(),
+            priority: admission.priority,
+            deadline: admission.expires_at,
+            admitted,
+            wait_ms,
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub enum PermitReply {
     #[serde(rename = "entered")]
@@ -229,6 +245,9 @@ pub enum ProbeReply {
 pub struct Dispatch {
     pub delivery: Delivery,
     pub work: Box<RawValue>,
+    /// The request is carried out only until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -243,6 +262,9 @@ pub enum DispatchReply {
 pub struct Withdraw {
     pub context: ContextId,
     pub cancelled: bool,
+    /// Attempts under later leases are another worker's. All attempts if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseNumber>,
 }
 
 /// Closes the connections of ended credentials.

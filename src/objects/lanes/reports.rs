@@ -11,7 +11,7 @@ use crate::objects::retries::with_retries;
 use crate::platform::{Failure, clock, log, random, tasks};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::connection::close_code::ConnectionCloseCode;
-use narthex_core::calling::connection::frame::GatewayMessage;
+use narthex_core::calling::connection::frame::{GatewayMessage, WithdrawalReason};
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::{self, CallResult};
 use narthex_core::context::AttemptReport;
@@ -37,7 +37,7 @@ impl Inner {
         let inner = self.clone();
         tasks::spawn(async move {
             let number = delivery.number();
-            match inner.end(delivery, answer).await {
+            match inner.end(delivery, answer, None).await {
                 Ok(counts) => inner.connections.send(slot, &GatewayMessage::Done { delivery: &number, late: !counts }),
                 // The service still has the outcome, and reports it again after it reconnects.
                 Err(failure) => {
@@ -54,7 +54,8 @@ impl Inner {
         let inner = self.clone();
         tasks::spawn(async move {
             // If this fails, the delivery expires again.
-            if let Err(failure) = inner.end(delivery, CallResult::Lost).await {
+            // A connection that has resumed it in the meantime learns that it is over.
+            if let Err(failure) = inner.end(delivery, CallResult::Lost, Some(WithdrawalReason::Over)).await {
                 inner.log(log::Message::OutcomeNotReported, &failure);
             }
             inner.settle_and_notify();
@@ -62,7 +63,12 @@ impl Inner {
     }
 
     /// Reports the outcome of an attempt to the context's store and removes the delivery; returns false if it was over.
-    async fn end(&self, delivery: Delivery, answer: CallResult) -> Result<bool, Failure> {
+    async fn end(
+        &self,
+        delivery: Delivery,
+        answer: CallResult,
+        reason: Option<WithdrawalReason>,
+    ) -> Result<bool, Failure> {
         let Some(Identity { tenant, service }) = self.state.identity.borrow().clone() else {
             return Err(Failure("a lane without a service".into()));
         };
@@ -87,8 +93,11 @@ impl Inner {
         let sample = CallOutcome::of(&report, fair_ms(timeout_seconds), verdict.unhealthy);
         let callback = CallbackReport::Outcome { outcome: report.outcome, result: verdict.result };
         let counts = self.call_back(&tenant, &delivery, callback).await?;
-        self.withdraw(&[delivery.number()], None)?;
-        if counts {
+        let ended = self.connections.pool.borrow_mut().end(&delivery.number(), clock::now());
+        // A repeated report counts at the store, but is no second call of the service.
+        let is_first = ended.is_some();
+        self.store_ended(ended.into_iter().collect(), reason)?;
+        if counts && is_first {
             self.lane.borrow_mut().report(0, sample, clock::now(), random::number());
         }
         Ok(counts)

@@ -1,4 +1,5 @@
-//! A lane's tables: a few rows, each written only when it changes, and one for each delivery in progress.
+//! A lane's tables: a few rows, each written only when it changes, and one for each delivery that is in
+//! progress or ended recently.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,7 +54,9 @@ impl Tables {
         self.0.run("DELETE FROM deliveries", &[])
     }
 
-    /// Deliveries whose end is not known.
+    /// Deliveries in progress, and those that ended recently.
+    ///
+    /// A version that does not know `ended_at` takes an ended one for a delivery past its deadline, and removes it.
     pub fn deliveries(&self) -> Result<Vec<Delivery>, Failure> {
         let rows = self.0.rows("SELECT value FROM deliveries", &[])?;
         Ok(rows

@@ -57,18 +57,19 @@ impl Head {
                 self.attempts.push(attempt);
                 Ok(self.end(Status::Completed, None, now))
             }
+            // The client has cancelled it. The service learns that when it reports.
+            ReportedOutcome::Accepted { .. } | ReportedOutcome::InputRequired { .. } if self.cancel_requested => {
+                attempt.outcome = AttemptOutcome::Cancelled;
+                attempt.code = Some(ErrorCode::Cancelled);
+                self.attempts.push(attempt);
+                Ok(self.end_cancelled(now))
+            }
             ReportedOutcome::Accepted { lease_ms, location } => {
                 let Attempt { service, started_at, status_code, .. } = attempt;
                 Ok(self.accept(Background { service, started_at, location, status_code }, lease_ms, now))
             }
             ReportedOutcome::InputRequired { .. } if self.input_requests() >= MAX_INPUT_REQUESTS => {
-                attempt.outcome = AttemptOutcome::Failed;
-                attempt.code = Some(ErrorCode::UpstreamInvalidResponse);
-                let message = format!("The service asked for input more than {MAX_INPUT_REQUESTS} times.");
-                let (code, service) = (ErrorCode::UpstreamInvalidResponse, Some(attempt.service.clone()));
-                self.attempts.push(attempt);
-                let error = ContextError { code, message, service, details: None };
-                Ok(self.after_failure(error, false, false, None, now, random))
+                Ok(self.asks_too_often(attempt, now, random))
             }
             ReportedOutcome::InputRequired { request, state } => {
                 attempt.outcome = AttemptOutcome::InputRequired;
@@ -89,6 +90,17 @@ impl Head {
         }
     }
 
+    fn asks_too_often(&mut self, attempt: Attempt, now: Timestamp, random: u64) -> Transition {
+        let message = format!("The service asked for input more than {MAX_INPUT_REQUESTS} times.");
+        let (code, service) = (ErrorCode::UpstreamInvalidResponse, Some(attempt.service.clone()));
+        self.attempts.push(Attempt { outcome: AttemptOutcome::Failed, code: Some(code), ..attempt });
+        self.after_failure(ContextError { code, message, service, details: None }, false, false, None, now, random)
+    }
+
+    fn end_cancelled(&mut self, now: Timestamp) -> Transition {
+        self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "The context was cancelled."), now)
+    }
+
     fn after_failure(
         &mut self,
         error: ContextError,
@@ -99,7 +111,7 @@ impl Head {
         random: u64,
     ) -> Transition {
         if self.cancel_requested {
-            return self.end(Status::Cancelled, self.error(ErrorCode::Cancelled, "The context was cancelled."), now);
+            return self.end_cancelled(now);
         }
         if now >= self.admission.expires_at || error.code == ErrorCode::DeadlineExceeded {
             let error = ContextError { code: ErrorCode::DeadlineExceeded, ..error };

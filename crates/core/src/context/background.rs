@@ -56,7 +56,8 @@ impl Head {
         Ok(Transition::Ongoing)
     }
 
-    /// The attempt with this lease asks for input, and stays open until the answer.
+    /// The attempt with this lease asks for input, and stays open until the answer. While it waits, the same request
+    /// again changes nothing: the reply to the first was lost.
     pub fn ask_for_input(
         &mut self,
         lease: LeaseNumber,
@@ -64,6 +65,10 @@ impl Head {
         now: Timestamp,
     ) -> Result<Transition, Rejection> {
         self.require_lease(lease)?;
+        let is_same = self.input_request.as_ref().is_some_and(|asked| asked.get() == request.get());
+        if self.status == Status::InputRequired && is_same {
+            return Ok(Transition::Unchanged);
+        }
         let asks_on = self.status == Status::Executing && self.input_requests() < MAX_INPUT_REQUESTS;
         if !asks_on || self.background.is_some() || self.cancel_requested {
             return Err(Rejection::WrongState);

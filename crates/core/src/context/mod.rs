@@ -244,7 +244,9 @@ impl Head {
 
     /// Creates a context from the report of a worker that ran it before the store knew of it.
     pub fn from_record(admission: Admission, report: AttemptReport) -> Result<Self, Rejection> {
-        let began = report.started_at.max(admission.created_at);
+        // A call may have begun at the deadline; it is recorded as one that had no time.
+        let last = Timestamp(admission.expires_at.0.saturating_sub(1));
+        let began = report.started_at.min(last).max(admission.created_at);
         let ended = report.ended_at.max(began);
         let mut head = Self::admit(admission, began);
         head.admission.retry.max_attempts = 1;

@@ -160,6 +160,8 @@ impl<S: Storage> ContextStore<S> {
         };
         let known = last_number(&head);
         Ok(match decide(&mut head) {
+            // A repeated request.
+            Ok(Transition::Unchanged) => ChangeResult::Done(Box::new(head)),
             Ok(transition) => {
                 self.persist(&mut head, transition, None, known)?;
                 ChangeResult::Done(Box::new(head))

@@ -13,6 +13,9 @@ use crate::events::bundle::last_number;
 const MAX_WAKEUPS: u64 = 20;
 /// How early an alarm may fire, as clocks differ, in milliseconds.
 const EARLY_MS: u64 = 500;
+/// An alarm that was set by an earlier instance may be repeated this long after the start of the present one, in
+/// milliseconds.
+const REPETITION_MS: u64 = 10_000;
 /// An alarm within this distance is not moved, in milliseconds.
 const SLACK_MS: u64 = 50;
 /// How many old contexts are deleted at a time.
@@ -83,9 +86,9 @@ impl<S: Storage> ContextStore<S> {
     /// context does not stop the others, nor the next alarm from being set.
     pub fn alarm(&mut self, now: Timestamp, random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, StorageError)> {
         // By this clock it may fire shortly before its time, or a second time long before the next. An instance that
-        // was started by the alarm does not know its time.
+        // was started by the alarm, or between an alarm and its repetition, does not know its time.
         let set = self.alarm_at.take().filter(|at| at.since(now) < EARLY_MS);
-        let is_new = self.opened_at == now;
+        let is_new = now.since(self.opened_at) < REPETITION_MS;
         self.running_alarm = if is_new { now.plus_ms(EARLY_MS) } else { set.unwrap_or(now) };
         let errors = self.sweep(now, random);
         self.running_alarm = Timestamp(0);

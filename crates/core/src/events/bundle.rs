@@ -210,15 +210,18 @@ pub fn newer_than(mut bundles: Vec<Bundle>, known: u64) -> Vec<Bundle> {
 /// Numbers the steps and attempts that have no number yet: an attempt comes before the step it caused.
 pub fn assign_numbers(head: &mut Head, mut next: impl FnMut() -> u64) {
     let mut attempts = head.attempts.iter_mut().filter(|attempt| attempt.event == 0);
-    let mut was_executing = false;
+    let mut before = Status::Created;
     for step in &mut head.history {
         if step.event == 0 {
-            if was_executing && let Some(attempt) = attempts.next() {
+            // An attempt that waits for input may end without being resumed.
+            let may_end_attempt =
+                before == Status::Executing || (before == Status::InputRequired && step.status.is_final());
+            if may_end_attempt && let Some(attempt) = attempts.next() {
                 attempt.event = next();
             }
             step.event = next();
         }
-        was_executing = step.status == Status::Executing;
+        before = step.status;
     }
     if let Some(progress) = head.progress.as_mut().filter(|progress| progress.event == 0) {
         progress.event = next();

@@ -2,12 +2,13 @@
 
 use serde_json::value::RawValue;
 
+use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
-use crate::calling::response::{self, CallResult};
+use crate::calling::response::{self, CallResult, Verdict};
 use crate::context::lease::LeaseNumber;
 use crate::context::status::ErrorCode;
 use crate::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
-use crate::lane::call_outcome::{CallOutcome, Signal};
+use crate::lane::call_outcome::{CallOutcome, Signal, fair_ms};
 use crate::services::Service;
 
 /// The result of an attempt.
@@ -40,6 +41,21 @@ impl AttemptResult {
         sample
     }
 
+    /// What the response of a service means. `timeout_seconds` is that of the capability.
+    pub fn of_response(
+        lease: LeaseNumber,
+        service: ServiceId,
+        (started_at, ended_at): (Timestamp, Timestamp),
+        status_code: Option<u16>,
+        verdict: Verdict,
+        timeout_seconds: u64,
+    ) -> Self {
+        let Verdict { outcome, result, try_elsewhere, unhealthy } = verdict;
+        let report = AttemptReport { lease, service, started_at, ended_at, status_code, outcome };
+        let evidence = ServiceEvidence { fair_ms: fair_ms(timeout_seconds), unhealthy };
+        Self { report, result, needs_other_service: try_elsewhere, evidence }
+    }
+
     /// An attempt that ended with an error before any service was called.
     pub fn ended_without_call(
         admission: &Admission,
@@ -65,6 +81,12 @@ impl AttemptResult {
         Self::without_response(admission, lease, since, now, verdict.outcome)
     }
 
+    /// An attempt for which the deadline of its context left no time.
+    pub fn out_of_time(admission: &Admission, lease: LeaseNumber, since: Timestamp, now: Timestamp) -> Self {
+        let verdict = response::read(&admission.service, CallResult::TimedOut { deadline: true }, None);
+        Self::without_response(admission, lease, since, now, verdict.outcome)
+    }
+
     fn without_response(
         admission: &Admission,
         lease: LeaseNumber,
@@ -74,7 +96,9 @@ impl AttemptResult {
     ) -> Self {
         let service = admission.service.clone();
         let report = AttemptReport { lease, service, started_at: since, ended_at: now, status_code: None, outcome };
-        Self { report, result: None, needs_other_service: false, evidence: ServiceEvidence::default() }
+        // A service that was not called, or not until its response, cannot be late.
+        let evidence = ServiceEvidence { fair_ms: u64::MAX, unhealthy: false };
+        Self { report, result: None, needs_other_service: false, evidence }
     }
 }
 
@@ -100,6 +124,20 @@ mod tests {
             (Some(&connected), true, Signal::Success),
         ] {
             assert_eq!(result.sample(service, is_probe).outcome, expected);
+        }
+    }
+
+    #[test]
+    fn a_deadline_that_left_no_time_for_a_call_shows_nothing_about_the_service() {
+        let admission = admission(1, NOW);
+        let message = "The remaining time is shorter than a typical call to this service.".into();
+        let error = ContextError { code: ErrorCode::DeadlineExceeded, message, service: None, details: None };
+        let later = NOW.plus_ms(60_000);
+        for result in [
+            AttemptResult::out_of_time(&admission, LeaseNumber::FIRST, NOW, later),
+            AttemptResult::ended_without_call(&admission, LeaseNumber::FIRST, NOW, later, error),
+        ] {
+            assert_eq!(result.sample(Some(&fixtures::known("one").service), false).outcome, Signal::Ignored);
         }
     }
 

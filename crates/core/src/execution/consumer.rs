@@ -113,7 +113,10 @@ impl Consumer {
                 self.end_round(now);
             }
             ConsumerEvent::NothingReady { stores } => self.nothing_ready(stores, now),
-            ConsumerEvent::ClaimFailed if self.running.is_empty() => return vec![ConsumerAction::Fail],
+            // If a run has ended during the claim, its own store is asked first: the claim may be of another.
+            ConsumerEvent::ClaimFailed if self.running.is_empty() && !self.run_ended => {
+                return vec![ConsumerAction::Fail];
+            }
             // The failed claim does not affect the contexts that run.
             ConsumerEvent::ClaimFailed => self.end_round(self.next_look(now)),
             ConsumerEvent::RunEnded { number } => {

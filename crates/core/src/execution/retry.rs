@@ -33,19 +33,10 @@ pub fn answer_timeout_ms<S: KnownService>(
 }
 
 /// Decides whether another attempt follows one at the service `called`, and when. If only another service could do
-/// better, there must be one. No service waits because of the `Retry-After` of another. An attempt that can only go to
-/// the same service needs its retry budget.
-pub fn decide<S: KnownService>(
-    attempted: &mut AttemptResult,
-    work: &mut Work,
-    services: &[S],
-    called: &S,
-    now: Timestamp,
-) {
+/// better, `called` is among the hopeless ones, and there must be another. No service waits because of the
+/// `Retry-After` of another. An attempt that can only go to the same service needs its retry budget.
+pub fn decide<S: KnownService>(attempted: &mut AttemptResult, work: &Work, services: &[S], called: &S, now: Timestamp) {
     let id = &called.service().id;
-    if attempted.needs_other_service {
-        work.hopeless.push(id.clone());
-    }
     let ReportedOutcome::Failed { retryable, untouched, error, retry_after_ms } = &mut attempted.report.outcome else {
         return;
     };

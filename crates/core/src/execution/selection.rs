@@ -33,8 +33,8 @@ impl Selection {
     }
 }
 
-/// A service at a time, for the router.
-struct At<'s, S>(&'s S, Timestamp);
+/// A service at a time, for the router; without a time, whatever its condition.
+struct At<'s, S>(&'s S, Option<Timestamp>);
 
 impl<'s, S: KnownService> Routable<'s> for At<'s, S> {
     fn service(&self) -> &'s Service {
@@ -42,23 +42,33 @@ impl<'s, S: KnownService> Routable<'s> for At<'s, S> {
     }
 
     fn condition(&self) -> Condition {
-        Condition::of(&self.0.measured(), self.1)
+        self.1.map_or_else(Condition::default, |now| Condition::of(&self.0.measured(), now))
     }
 }
 
 fn candidates<S: KnownService>(work: &Work, services: &[S], now: Timestamp) -> Result<Vec<Candidate>, NoRoute> {
+    candidates_at(work, services, work.admission.asked_service.as_ref(), Some(now))
+}
+
+/// The candidates, or only the one with this id.
+fn candidates_at<S: KnownService>(
+    work: &Work,
+    services: &[S],
+    service: Option<&ServiceId>,
+    at: Option<Timestamp>,
+) -> Result<Vec<Candidate>, NoRoute> {
     let admission = &work.admission;
     let range = admission.asked_version.as_deref().and_then(|range| VersionReq::parse(range).ok());
     let wanted = RouteRequest {
         capability: &admission.capability,
-        service: admission.asked_service.as_ref(),
+        service,
         version: range.as_ref(),
         pre_releases: !admission.version.pre.is_empty(),
         tags: &admission.asked_tags,
     };
     // Permissions were checked at admission. A draining service finishes the contexts that it was admitted for.
     let takes = |service: &Service| !service.draining || service.id == admission.service;
-    routing::candidates(services.iter().map(|service| At(service, now)), wanted, takes, |_, _| true)
+    routing::candidates(services.iter().map(|service| At(service, at)), wanted, takes, |_, _| true)
 }
 
 fn id_of<'s, S: KnownService>(services: &'s [S], candidate: &Candidate) -> Option<&'s ServiceId> {
@@ -155,6 +165,13 @@ pub fn select_service<S: KnownService>(work: &Work, services: &[S], now: Timesta
         at: chosen.service,
         version: chosen.version.clone(),
     })
+}
+
+/// The service with this id, which was selected before, and the version that it offers, if it is still registered for
+/// such work. Its condition does not matter: it has granted a permit since, or has none to grant.
+pub fn find<S: KnownService>(work: &Work, services: &[S], id: &ServiceId) -> Option<(usize, Version)> {
+    let found = candidates_at(work, services, Some(id), None).ok()?.pop()?;
+    Some((found.service, found.version))
 }
 
 /// Unavailable services without an alternative, and the time when the first of them may be called. Contexts for them

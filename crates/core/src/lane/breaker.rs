@@ -164,11 +164,10 @@ impl Breaker {
         self.probe = Some(probe);
     }
 
-    /// Renews the probe's lease, if this permit is the probe's.
-    pub fn renew_probe(&mut self, permit: PermitNumber, until: Timestamp) {
-        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.permit == permit) {
-            probe.until = until;
-        }
+    /// Renews the probe's lease, if this permit is the probe's. Returns whether it is.
+    pub fn renew_probe(&mut self, permit: PermitNumber, until: Timestamp) -> bool {
+        let probe = self.probe.as_mut().filter(|probe| probe.permit == permit);
+        probe.map(|probe| probe.until = until).is_some()
     }
 
     /// Records the outcome of the probe; outcomes under other permits are ignored. Returns true if the permit was the

@@ -54,6 +54,11 @@ impl CallOutcome {
         Self { outcome, latency_ms, at: report.ended_at }
     }
 
+    /// For a permit without a call.
+    pub fn unused(at: Timestamp) -> Self {
+        Self { outcome: Signal::Ignored, latency_ms: 0, at }
+    }
+
     /// When the attempt began.
     pub fn began(&self) -> Timestamp {
         Timestamp(self.at.0.saturating_sub(self.latency_ms))

@@ -218,11 +218,12 @@ impl Lane {
         self.queue.leave(context);
     }
 
-    /// Renews the lease of a permit.
-    pub fn renew(&mut self, permit: PermitNumber, principal: &PrincipalId, now: Timestamp) {
+    /// Renews the lease of a permit. Returns whether the lane must be persisted: a restarted one must not grant a
+    /// second probe beside one that was renewed.
+    pub fn renew(&mut self, permit: PermitNumber, principal: &PrincipalId, now: Timestamp) -> bool {
         let until = now.plus_ms(self.timing.permit_ms);
         self.queue.renew(permit, principal, until);
-        self.breaker.renew_probe(permit, until);
+        self.breaker.renew_probe(permit, until)
     }
 
     /// Returns a permit with the outcome of its call. A permit that is returned twice counts once.

@@ -248,3 +248,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_restarted_lane_grants_no_second_probe_beside_one_that_was_renewed() {
+    let mut lane = lane(None);
+    for _ in 0..5 {
+        lane.report(0, sample(Signal::Failure, NOW), NOW, 0);
+    }
+    let half_open = NOW.plus_ms(OPEN_MS * 2);
+    let PermitDecision::Permit { number, probe: true } = lane.acquire(waiter(1), half_open, 0) else {
+        panic!("a probe")
+    };
+    let renewed = half_open.plus_ms(TIMING.permit_ms - 1_000);
+    assert!(lane.renew(number, &PrincipalId::of_key("a"), renewed), "it must be persisted");
+    assert!(!lane.renew(PermitNumber::of(1), &PrincipalId::of_key("a"), renewed), "another permit");
+    let restart = half_open.plus_ms(TIMING.permit_ms + 1_000);
+    let mut restarted = Lane::restore(lane.to_record(renewed), restart, Timestamp(0), TIMING);
+    assert!(matches!(restarted.acquire(waiter(2), restart, 0), PermitDecision::Open { .. }));
+}

@@ -5,6 +5,8 @@
 //! * No connection gets more than its credit, and the service no more than its own limit.
 //! * A delivery leaves the pool once: reported, withdrawn, past its deadline, or given up when its connection dropped
 //!   and no other resumed it in time.
+//! * No attempt is dispatched twice, although requests to dispatch one may be repeated and late: the pool remembers the
+//!   deliveries that have ended for longer than such a request can take.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +23,10 @@ const GIVE_UP_RETRY_MS: u64 = 5_000;
 /// How long after its deadline a delivery is removed, in milliseconds. The store ends the context at the deadline.
 const DEADLINE_GRACE_MS: u64 = 1_000;
 
+/// How long a delivery that has ended is remembered at least, in milliseconds. No request to dispatch it arrives after
+/// that: its sender stops repeating it, and the platform stops delivering it, long before.
+const REMEMBERED_MS: u64 = 60_000;
+
 /// One attempt, dispatched to a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -35,13 +41,20 @@ pub struct Delivery {
     /// The connection that has it.
     #[serde(default)]
     pub connection: String,
+    /// When it ended. It is kept for a while, so that a repeated request does not dispatch it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
 }
 
 impl Delivery {
     /// The delivery's id on connections.
     pub fn number(&self) -> String {
-        format!("{}.{}", self.context, self.lease)
+        number(&self.context, self.lease)
     }
+}
+
+fn number(context: &ContextId, lease: LeaseNumber) -> String {
+    format!("{context}.{lease}")
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +95,8 @@ pub struct Expiry {
     pub given_up: Vec<Delivery>,
     /// Deliveries past their deadline, with the slot of the connection that has each.
     pub past: Vec<(Delivery, Option<u32>)>,
+    /// Numbers of deliveries that ended long ago: they need not be stored any longer.
+    pub forgotten: Vec<String>,
 }
 
 /// The connections of one service and their deliveries.
@@ -89,6 +104,8 @@ pub struct Expiry {
 pub struct ConnectionPool {
     connections: BTreeMap<u32, Connection>,
     deliveries: BTreeMap<String, PoolEntry>,
+    /// The numbers of the deliveries that have ended, and until when each is remembered.
+    ended: BTreeMap<String, Timestamp>,
     grace_ms: u64,
 }
 
@@ -105,6 +122,10 @@ impl ConnectionPool {
             pool.connections.insert(slot, Connection { id, credit, load: 0, status });
         }
         for delivery in deliveries {
+            if let Some(ended_at) = delivery.ended_at {
+                pool.ended.insert(delivery.number(), ended_at.plus_ms(REMEMBERED_MS));
+                continue;
+            }
             let at = pool.connections.iter_mut().find(|(_, connection)| connection.id == delivery.connection);
             let location = match at {
                 Some((slot, connection)) => {
@@ -133,7 +154,7 @@ impl ConnectionPool {
         self.connections.keys().copied().collect()
     }
 
-    /// The number of deliveries.
+    /// The number of deliveries in progress.
     pub fn in_flight(&self) -> u64 {
         self.deliveries.len() as u64
     }
@@ -203,9 +224,28 @@ impl ConnectionPool {
         most.map_or(free, |most| free.min(most.saturating_sub(self.in_flight())))
     }
 
-    /// Dispatches a delivery to the connection with the lowest load; `None` if there is no room.
+    /// Whether this delivery was dispatched, even if it has ended since.
+    pub fn was_dispatched(&self, number: &str) -> bool {
+        self.deliveries.contains_key(number) || self.ended.contains_key(number)
+    }
+
+    /// Whether a request to dispatch this delivery comes too late: after the time until when it is valid, or although a
+    /// later attempt of the context was dispatched.
+    pub fn is_obsolete(&self, delivery: &Delivery, valid_until: Option<Timestamp>, now: Timestamp) -> bool {
+        let is_later =
+            |entry: &PoolEntry| entry.delivery.context == delivery.context && entry.delivery.lease > delivery.lease;
+        let prefix = format!("{}.", delivery.context);
+        let of_context = self.ended.range(prefix.clone()..).map_while(|(number, _)| number.strip_prefix(&prefix));
+        let mut ended = of_context.filter_map(LeaseNumber::parse);
+        valid_until.is_some_and(|until| until < now)
+            || self.deliveries.values().any(is_later)
+            || ended.any(|lease| lease > delivery.lease)
+    }
+
+    /// Dispatches a delivery to the connection with the lowest load; `None` if there is no room, or if the deadline has
+    /// passed. It must not have been dispatched before: see [`Self::was_dispatched`].
     pub fn dispatch(&mut self, delivery: Delivery, most: Option<u64>, now: Timestamp) -> Option<(u32, Delivery)> {
-        if self.room(most) == 0 {
+        if self.room(most) == 0 || delivery.deadline <= now {
             return None;
         }
         let free = self.connections.iter_mut().filter(|(_, one)| one.load < one.credit);
@@ -232,7 +272,33 @@ impl ConnectionPool {
         of.map(|(number, _)| number.clone()).collect()
     }
 
-    /// Removes a delivery and returns it with the slot of its connection.
+    /// Ends a delivery, and returns it as it must be stored, with the slot of the connection it had. It is remembered
+    /// for a while.
+    pub fn end(&mut self, number: &str, now: Timestamp) -> Option<(Delivery, Option<u32>)> {
+        let (delivery, slot) = self.remove(number)?;
+        self.ended.insert(number.into(), now.plus_ms(REMEMBERED_MS));
+        // A version that does not know `ended_at` removes it at once, because its deadline has passed.
+        Some((Delivery { ended_at: Some(now), deadline: now, connection: String::new(), ..delivery }, slot))
+    }
+
+    /// Ends the deliveries of a context, those of later leases than `up_to` excepted: they are another worker's. An
+    /// attempt that is still to be dispatched under `up_to` is not dispatched then.
+    pub fn withdraw(
+        &mut self,
+        context: &ContextId,
+        up_to: Option<LeaseNumber>,
+        now: Timestamp,
+    ) -> Vec<(Delivery, Option<u32>)> {
+        let is_over = |delivery: &Delivery| up_to.is_none_or(|lease| delivery.lease <= lease);
+        let of = self.deliveries.values().map(|entry| &entry.delivery).filter(|delivery| delivery.context == *context);
+        let over: Vec<String> = of.filter(|delivery| is_over(delivery)).map(Delivery::number).collect();
+        if let Some(lease) = up_to {
+            self.ended.insert(number(context, lease), now.plus_ms(REMEMBERED_MS));
+        }
+        over.iter().filter_map(|number| self.end(number, now)).collect()
+    }
+
+    /// Removes a delivery that was not dispatched after all, and returns it with the slot of its connection.
     pub fn remove(&mut self, number: &str) -> Option<(Delivery, Option<u32>)> {
         let PoolEntry { delivery, location } = self.deliveries.remove(number)?;
         self.unload(location);
@@ -243,8 +309,9 @@ impl ConnectionPool {
         Some((delivery, slot))
     }
 
-    /// Removes deliveries past their deadline, and lists those to give up. The latter stay until they are reported as
-    /// ended, and are listed again later.
+    /// Removes deliveries past their deadline, which need not be remembered because [`Self::dispatch`] refuses them.
+    /// Forgets those that ended long ago, and lists those to give up; they stay until they are reported as ended, and
+    /// are listed again later.
     pub fn expire(&mut self, now: Timestamp) -> Expiry {
         let mut over = Expiry::default();
         let past: Vec<String> = self
@@ -254,6 +321,7 @@ impl ConnectionPool {
             .map(|(number, _)| number.clone())
             .collect();
         over.past = past.iter().filter_map(|number| self.remove(number)).collect();
+        over.forgotten = self.ended.extract_if(.., |_, until| *until <= now).map(|(number, _)| number).collect();
         for entry in self.deliveries.values_mut() {
             if let Location::Detached(until) = &mut entry.location
                 && *until <= now
@@ -265,7 +333,8 @@ impl ConnectionPool {
         over
     }
 
-    /// When the next delivery expires.
+    /// When [`Self::expire`] is due. Deliveries that have ended are forgotten together: otherwise each would cost an
+    /// alarm.
     pub fn next_expiry(&self) -> Option<Timestamp> {
         let each = self.deliveries.values().map(|entry| {
             let past = entry.delivery.deadline.plus_ms(DEADLINE_GRACE_MS);
@@ -274,7 +343,7 @@ impl ConnectionPool {
                 Location::Detached(until) => until.min(past),
             }
         });
-        each.min()
+        each.chain(self.ended.values().copied().max()).min()
     }
 }
 

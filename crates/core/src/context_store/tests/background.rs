@@ -223,3 +223,61 @@ fn an_attempt_that_stays_open_can_be_cancelled_and_can_end_unanswered() {
     let head = fixture.store.get(&admission(2).id).unwrap().unwrap().head;
     assert!(head.history.windows(2).all(|pair| pair[0].status.may_become(pair[1].status)));
 }
+
+/// An attempt that asks for input during its call.
+fn asking(fixture: &mut Fixture, number: u8) -> ContextId {
+    let id = admission(number).id;
+    fixture.leased(&admission(number), at(0));
+    fixture.store.ask_for_input(&id, LeaseNumber::FIRST, raw(r#"{"message":"Which?"}"#), at(10)).unwrap();
+    id
+}
+
+#[test]
+fn a_request_for_input_whose_reply_was_lost_may_be_repeated() {
+    let mut fixture = Fixture::new();
+    let id = asking(&mut fixture, 1);
+    let before = fixture.head(&id);
+    let same = fixture.store.ask_for_input(&id, LeaseNumber::FIRST, raw(r#"{"message":"Which?"}"#), at(20)).unwrap();
+    assert!(matches!(same, ChangeResult::Done(_)));
+    assert_eq!((fixture.head(&id).history.len(), fixture.status(&id)), (before.history.len(), Status::InputRequired));
+    let other = fixture.store.ask_for_input(&id, LeaseNumber::FIRST, raw(r#"{"message":"Who?"}"#), at(30)).unwrap();
+    assert!(matches!(other, ChangeResult::Rejected(..)));
+}
+
+#[test]
+fn an_attempt_that_waits_for_input_when_its_context_ends_has_an_event() {
+    let mut fixture = Fixture::new();
+    let id = asking(&mut fixture, 1);
+    fixture.store.renew(&id, hold(1), 120_000, at(20)).unwrap();
+    fixture.store.alarm(admission(1).expires_at.plus_ms(100), || 0);
+    let ended = fixture.store.get(&id).unwrap().unwrap().head;
+    assert_eq!(ended.status, Status::TimedOut);
+    let [attempt] = ended.attempts.as_slice() else { panic!("one attempt") };
+    let last = ended.history.last().unwrap().event;
+    assert!(attempt.event > 0 && attempt.event < last, "{} comes before {last}", attempt.event);
+    assert!(fixture.numbers().contains(&attempt.event));
+}
+
+#[test]
+fn a_cancelled_context_neither_waits_for_input_nor_for_a_background() {
+    let input = ReportedOutcome::InputRequired { request: raw(r#"{"message":"Which?"}"#), state: None };
+    for outcome in [input, ReportedOutcome::Accepted { lease_ms: None, location: None }] {
+        let mut fixture = Fixture::new();
+        let id = admission(1).id;
+        fixture.leased(&admission(1), at(0));
+        assert!(matches!(fixture.store.cancel(&id, at(10)).unwrap(), CancelResult::Requested(_)));
+        fixture.commit(&id, 1, outcome, at(20));
+        assert_eq!(fixture.store.get(&id).unwrap().unwrap().head.status, Status::Cancelled);
+    }
+}
+
+#[test]
+fn an_attempt_that_ends_unanswered_has_its_event_after_it_was_resumed() {
+    let mut fixture = Fixture::new();
+    let id = asking(&mut fixture, 1);
+    fixture.commit(&id, 1, failed(false, false), at(20));
+    let ended = fixture.store.get(&id).unwrap().unwrap().head;
+    let last: Vec<u64> = ended.history.iter().rev().take(2).map(|step| step.event).collect();
+    let [attempt] = ended.attempts.as_slice() else { panic!("one attempt") };
+    assert!(last[1] < attempt.event && attempt.event < last[0], "{last:?} {}", attempt.event);
+}

@@ -77,12 +77,12 @@ fn no_alarm_is_set_for_the_very_time_of_the_one_that_runs() {
     fixture.store.arm_by(at(5));
     assert_eq!(fixture.alarm(), Some(at(6)));
     // An alarm that fires early finds nothing due, and is set again.
-    fixture.leased(&admission(1), at(10));
-    fixture.store.alarm(at(6), || 0);
-    fixture.store.alarm(at(9_999), || 0);
+    fixture.leased(&admission(1), at(20_010));
+    fixture.store.alarm(at(20_006), || 0);
+    fixture.store.alarm(at(29_999), || 0);
     fixture.store.take_effects();
-    fixture.store.alarm(at(10_009), || 0);
-    assert_eq!(fixture.alarm(), Some(at(10_059)));
+    fixture.store.alarm(at(30_009), || 0);
+    assert_eq!(fixture.alarm(), Some(at(30_059)));
 }
 
 #[test]

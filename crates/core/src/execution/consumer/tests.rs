@@ -101,6 +101,15 @@ fn a_failed_claim_fails_the_message_only_if_nothing_runs() {
 }
 
 #[test]
+fn a_claim_that_fails_after_the_last_run_has_ended_is_made_again() {
+    let mut consumer = started();
+    consumer.on(leased(), NOW);
+    assert_eq!(consumer.on(ended(1), NOW), []);
+    assert_eq!(consumer.on(ConsumerEvent::ClaimFailed, NOW), [claim(0)]);
+    assert_eq!(consumer.on(ConsumerEvent::ClaimFailed, NOW), [ConsumerAction::Fail]);
+}
+
+#[test]
 fn it_accepts_no_work_after_its_time_but_finishes_what_runs() {
     let mut consumer = started();
     consumer.on(leased(), NOW);
@@ -174,6 +183,8 @@ struct Run {
     claimed: usize,
     started: usize,
     nothing_ready: bool,
+    /// Since its own store was asked last.
+    run_ended: bool,
     over: Option<ConsumerAction>,
 }
 
@@ -190,6 +201,7 @@ impl Run {
                 ConsumerAction::Claim { store: asked, at_limit } => {
                     assert!(self.claiming.is_none(), "two claims at once");
                     assert!(asked == store(0) || (!self.running.is_empty() && self.nothing_ready));
+                    self.run_ended &= asked != store(0);
                     self.claiming = Some((asked, at_limit));
                 }
                 end @ (ConsumerAction::Finish | ConsumerAction::Fail) => self.over = Some(end),
@@ -207,7 +219,7 @@ impl Run {
         let Some((asked, at_limit)) = self.claiming.take() else { return };
         if fails {
             let actions = consumer.on(ConsumerEvent::ClaimFailed, now);
-            assert_eq!(actions.contains(&ConsumerAction::Fail), self.running.is_empty());
+            assert_eq!(actions.contains(&ConsumerAction::Fail), self.running.is_empty() && !self.run_ended);
             self.nothing_ready = false;
             return self.perform(actions, None);
         }
@@ -226,6 +238,7 @@ impl Run {
     fn end(&mut self, consumer: &mut Consumer, which: usize, now: Timestamp) {
         let Some(number) = self.running.iter().nth(which % self.running.len().max(1)).copied() else { return };
         self.running.remove(&number);
+        self.run_ended = true;
         self.queued.retain(|(queued, _)| *queued != number);
         self.perform(consumer.on(ConsumerEvent::RunEnded { number }, now), None);
     }

@@ -28,6 +28,9 @@ fn needs_other() -> AttemptResult {
 
 /// Decides about an attempt at the first service: whether it may be repeated, after which pause, and the message.
 fn decided(mut attempted: AttemptResult, work: &mut Work, services: &[Known]) -> (bool, Option<u64>, String) {
+    if attempted.needs_other_service {
+        work.hopeless.push(services[0].service.id.clone());
+    }
     decide(&mut attempted, work, services, &services[0], NOW);
     match attempted.report.outcome {
         ReportedOutcome::Failed { retryable, retry_after_ms, error, .. } => (retryable, retry_after_ms, error.message),
@@ -129,7 +132,7 @@ fn a_retry_after_applies_to_other_contexts_for_five_minutes_at_most() {
 fn what_succeeded_is_left_as_it_is() {
     let mut attempted = failed();
     attempted.report.outcome = ReportedOutcome::Succeeded;
-    decide(&mut attempted, &mut work(), &[known("one")], &known("one"), NOW);
+    decide(&mut attempted, &work(), &[known("one")], &known("one"), NOW);
     assert!(matches!(attempted.report.outcome, ReportedOutcome::Succeeded));
 }
 

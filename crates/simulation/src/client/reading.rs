@@ -1,0 +1,52 @@
+//! What clients do with a context that exists: they read it, answer its input requests, and cancel it.
+
+use narthex_core::context::status::Status;
+use narthex_core::context_store::messages::{AnswerInput, Cancel, Get};
+use narthex_core::context_store::replies::ContextReply;
+
+use crate::messages::{Actor, Ask, Event, Reply};
+use crate::world::{PARAMETERS, World, raw};
+
+impl World {
+    pub fn cancel(&mut self, at: usize) {
+        if let Some(id) = self.requests[at].acknowledged.clone() {
+            self.ask_current(at, Actor::Canceller(at), Ask::Cancel(Cancel { id }));
+        }
+    }
+
+    pub fn poll(&mut self, at: usize) {
+        if let Some(id) = self.requests[at].acknowledged.clone() {
+            self.requests[at].polls += 1;
+            self.requests[at].pending = self.ask_current(at, Actor::Request(at), Ask::Get(Get { id }));
+        }
+    }
+
+    /// Sends a message that is repeated until the store accepts its revision.
+    fn ask_current(&mut self, at: usize, actor: Actor, ask: Ask) -> u64 {
+        self.ask(actor, self.requests[at].store, self.registry.revision, ask)
+    }
+
+    pub(super) fn looked(&mut self, at: usize, reply: Reply) {
+        let Some(id) = self.requests[at].acknowledged.clone() else { return };
+        match reply {
+            Reply::Get(ContextReply::Context(found)) => {
+                let status = found.status;
+                if let Some(ended) = self.requests[at].ended.filter(|ended| *ended != status) {
+                    self.violate(format!("{id} had ended as {ended:?} and is {status:?} now"));
+                }
+                self.requests[at].ended = Some(status).filter(|status| status.is_final());
+                if status == Status::InputRequired && self.dice.chance(700) {
+                    let input = raw(PARAMETERS);
+                    self.ask_current(at, Actor::None, Ask::AnswerInput(AnswerInput { id, input }));
+                }
+            }
+            Reply::Failed(_) | Reply::Stale => {}
+            other => self.violate(format!("{id} was acknowledged, and reading it gives {other:?}")),
+        }
+        let request = &self.requests[at];
+        if request.polls < 4 || (request.ended.is_none() && request.polls < 12) {
+            let pause = self.dice.between(500, 8_000);
+            self.schedule(self.now + pause, Event::Poll(at));
+        }
+    }
+}

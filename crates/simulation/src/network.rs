@@ -1,0 +1,114 @@
+//! Messages between the actors: they are lost, late, or arrive twice, and so are their replies.
+
+use narthex_core::base::retries::CallFault;
+
+use crate::messages::{Actor, Ask, Call, Event, Reply};
+use crate::world::World;
+
+/// How long a caller waits for a reply.
+pub const REPLY_TIMEOUT_MS: u64 = 10_000;
+
+impl World {
+    /// The delays of a message's copies: none if it is lost, two if it is duplicated.
+    pub fn travel(&mut self) -> Vec<u64> {
+        if self.dice.chance(self.faults.lose) {
+            self.statistics.lost += 1;
+            return Vec::new();
+        }
+        let copies = if self.dice.chance(self.faults.double) { 2 } else { 1 };
+        self.statistics.doubled += copies - 1;
+        (0..copies)
+            .map(|_| {
+                if self.dice.chance(self.faults.delay) {
+                    self.statistics.delayed += 1;
+                    self.dice.between(30, 14_000)
+                } else {
+                    self.dice.between(1, 20)
+                }
+            })
+            .collect()
+    }
+
+    /// After which time a caller without a reply gives up, and what it learns.
+    pub fn patience(&mut self) -> (u64, CallFault) {
+        if self.dice.chance(500) {
+            let fault = self.dice.pick(&[CallFault::Failed, CallFault::Retryable, CallFault::Overloaded]);
+            (self.dice.between(1, 300), fault)
+        } else {
+            (REPLY_TIMEOUT_MS, CallFault::TimedOut)
+        }
+    }
+
+    /// Sends a message to a store, with the revision that the sender knows. Returns the number that identifies the
+    /// reply.
+    pub fn ask(&mut self, actor: Actor, store: usize, revision: u64, ask: Ask) -> u64 {
+        let call = Call { actor, number: self.number() };
+        let travels = self.travel();
+        if travels.iter().min().is_none_or(|delay| *delay > REPLY_TIMEOUT_MS) {
+            let (patience, fault) = self.patience();
+            self.schedule(self.now + patience, Event::Replied { call, reply: Reply::Failed(fault) });
+        }
+        for delay in travels {
+            self.schedule(self.now + delay, Event::ToStore { store, call, revision, ask: ask.clone() });
+        }
+        call.number
+    }
+
+    /// Reads the registry. Returns the number that identifies the reply.
+    pub fn read_registry(&mut self, actor: Actor) -> u64 {
+        let number = self.number();
+        let travels = self.travel();
+        let reached = !travels.is_empty();
+        let delay = travels.first().copied().unwrap_or_else(|| self.patience().0).min(REPLY_TIMEOUT_MS);
+        self.schedule(self.now + delay, Event::Fetched { actor, number, reached });
+        number
+    }
+
+    pub fn fetched(&mut self, actor: Actor, number: u64, reached: bool) {
+        match actor {
+            Actor::Worker(worker) => self.worker_fetched(worker, number, reached),
+            Actor::Consumer(consumer) => self.consumer_fetched(consumer, number, reached),
+            Actor::Request(_)
+            | Actor::Job(_)
+            | Actor::Canceller(_)
+            | Actor::Lane(_)
+            | Actor::Sweep(_)
+            | Actor::None => {}
+        }
+    }
+
+    /// Sends a reply.
+    pub fn reply(&mut self, call: Call, reply: Reply) {
+        if call.actor == Actor::None {
+            return;
+        }
+        let travels = self.travel();
+        match travels.first() {
+            Some(delay) => self.schedule(self.now + (*delay).min(REPLY_TIMEOUT_MS), Event::Replied { call, reply }),
+            None => {
+                let (patience, fault) = self.patience();
+                self.schedule(self.now + patience, Event::Replied { call, reply: Reply::Failed(fault) });
+            }
+        }
+    }
+
+    pub fn replied(&mut self, call: Call, reply: Reply) {
+        match call.actor {
+            Actor::Request(request) => self.request_replied(request, call.number, reply),
+            Actor::Worker(worker) => self.worker_replied(worker, call.number, reply),
+            Actor::Consumer(consumer) => self.consumer_replied(consumer, call.number, reply),
+            Actor::Job(job) => self.job_replied(job, call.number, &reply),
+            Actor::Lane(service) => self.lane_replied(service, call.number, &reply),
+            Actor::Canceller(request) => self.cancelled(request, &reply),
+            Actor::Sweep(store) => self.swept(store, &reply),
+            Actor::None => {}
+        }
+    }
+
+    /// Sends a wake-up message; it may be lost, duplicated or late.
+    pub fn enqueue_wakeup(&mut self, store: usize) {
+        for delay in self.travel() {
+            self.schedule(self.now + delay, Event::Wakeup { store, tries: 0 });
+        }
+    }
+}
