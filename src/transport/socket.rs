@@ -10,7 +10,6 @@ use crate::objects::lanes::client;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{clock, log_event, settings};
 use narthex_core::base::tenant_id::TenantId;
-use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::CallResult;
 use narthex_core::execution::hand_over::{HandOver, HandOverStep};
@@ -22,16 +21,7 @@ pub async fn call(tenant: &TenantId, entry: &Entry, order: &Order<'_>) -> CallRe
     let admission = &order.work.admission;
     let work = Envelope { traceparent: Some(order.trace.header()), ..Envelope::of(order) };
     let Ok(work) = to_raw_value(&work) else { return CallResult::Refused };
-    let delivery = Delivery {
-        context: admission.id.clone(),
-        lease: order.lease,
-        capability: admission.capability.clone(),
-        version: admission.version.clone(),
-        deadline: admission.expires_at,
-        handed_at: Timestamp::default(),
-        connection: String::new(),
-        ended_at: None,
-    };
+    let delivery = Delivery::new(admission, order.lease);
     let mut hand_over = HandOver::new(admission.expires_at, order.now, &settings::timing());
     let mut step = hand_over.begin(clock::now());
     loop {

@@ -123,17 +123,7 @@ impl World {
                 self.schedule_answer(key, number, 0, result);
             }
             HandOverStep::Dispatch { pause_ms } => {
-                let admission = &worker.driver.work().admission;
-                let delivery = Delivery {
-                    context: admission.id.clone(),
-                    lease: calling.lease,
-                    capability: admission.capability.clone(),
-                    version: admission.version.clone(),
-                    deadline: admission.expires_at,
-                    handed_at: Timestamp::default(),
-                    connection: String::new(),
-                    ended_at: None,
-                };
+                let delivery = Delivery::new(&worker.driver.work().admission, calling.lease);
                 let work = Rc::new(worker.driver.work().clone());
                 let until = calling.hand_over.as_ref().map_or(Timestamp::default(), HandOver::valid_until);
                 let ask = LaneAsk::Dispatch { delivery, until, work };

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
+use crate::context::Admission;
 use crate::context::lease::LeaseNumber;
 use crate::lane::observed::HealthStatus;
 
@@ -47,6 +48,20 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The attempt of a context under a lease, before it is dispatched.
+    pub fn new(admission: &Admission, lease: LeaseNumber) -> Self {
+        Self {
+            context: admission.id.clone(),
+            lease,
+            capability: admission.capability.clone(),
+            version: admission.version.clone(),
+            deadline: admission.expires_at,
+            handed_at: Timestamp::default(),
+            connection: String::new(),
+            ended_at: None,
+        }
+    }
+
     /// The delivery's id on connections.
     pub fn number(&self) -> String {
         number(&self.context, self.lease)
