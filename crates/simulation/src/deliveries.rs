@@ -56,11 +56,10 @@ impl Turn<'_> {
             return Dispatched::Refused;
         }
         // A new attempt of the same context: an earlier attempt that is still running is late.
-        let (before, most) = (connections.pool.of_context(&delivery.context), connections.max_concurrency);
-        for earlier in before {
-            self.end_delivery(&earlier);
+        for (earlier, _) in connections.pool.withdraw(&delivery.context, None, now) {
+            self.deliveries.insert(earlier.number(), earlier);
         }
-        let Some(connections) = self.connections.as_deref_mut() else { return Dispatched::Refused };
+        let most = connections.max_concurrency;
         let Some((_, delivery)) = connections.pool.dispatch(delivery, most, now) else { return Dispatched::Refused };
         self.deliveries.insert(number, delivery);
         Dispatched::Now

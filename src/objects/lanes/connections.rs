@@ -270,8 +270,8 @@ impl Inner {
             return Ok(false);
         }
         // A new attempt of the same context: an earlier attempt that is still running is late.
-        let before = self.connections.pool.borrow().of_context(&delivery.context);
-        self.withdraw(&before, Some(WithdrawalReason::Over))?;
+        let before = self.connections.pool.borrow_mut().withdraw(&delivery.context, None, clock::now());
+        self.store_ended(before, Some(WithdrawalReason::Over))?;
         let most = self.max_concurrency.get();
         let handed = self.connections.pool.borrow_mut().dispatch(delivery, most, clock::now());
         let Some((slot, delivery)) = handed else { return Ok(false) };
@@ -283,17 +283,9 @@ impl Inner {
         Ok(true)
     }
 
-    /// Ends deliveries whose attempts are over. With a reason, the services that work on them are notified. Their rows
-    /// stay for as long as the pool remembers them, so that a repeated request dispatches nothing again, even after a
-    /// restart.
-    pub(super) fn withdraw(&self, numbers: &[String], reason: Option<WithdrawalReason>) -> Result<(), Failure> {
-        let now = clock::now();
-        let ended = numbers.iter().filter_map(|number| self.connections.pool.borrow_mut().end(number, now)).collect();
-        self.store_ended(ended, reason)
-    }
-
     /// Stores deliveries that have ended, each with the slot of its connection, whose service is notified if there is
-    /// a reason.
+    /// a reason. Their rows stay for as long as the pool remembers them, so that a repeated request dispatches nothing
+    /// again, even after a restart.
     pub(super) fn store_ended(
         &self,
         ended: Vec<(Delivery, Option<u32>)>,

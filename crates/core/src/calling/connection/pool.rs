@@ -281,12 +281,6 @@ impl ConnectionPool {
         self.deliveries.get(number).map(|entry| &entry.delivery)
     }
 
-    /// The numbers of a context's deliveries.
-    pub fn of_context(&self, context: &ContextId) -> Vec<String> {
-        let of = self.deliveries.iter().filter(|(_, entry)| entry.delivery.context == *context);
-        of.map(|(number, _)| number.clone()).collect()
-    }
-
     /// Ends a delivery, and returns it as it must be stored, with the slot of the connection it had. It is remembered
     /// for a while.
     pub fn end(&mut self, number: &str, now: Timestamp) -> Option<(Delivery, Option<u32>)> {

@@ -14,7 +14,7 @@ use crate::execution::known_service::KnownService;
 use crate::lane::PermitDecision;
 use crate::lane::call_outcome::CallOutcome;
 
-use super::{Action, Admission, Driver, Moment, Permit, Queueing, RenewResult, Renewal, State, Target, Unreachable};
+use super::{Action, Driver, Moment, Permit, Queueing, RenewResult, Renewal, State, Target, Unreachable};
 
 /// Contexts that an open breaker sends back return over this time, in milliseconds.
 const SPREAD_MS: u64 = 500;
@@ -26,7 +26,7 @@ impl Driver {
             self.release_unused(moment.now);
         }
         let is_gated = moment.services.get(target.at).is_some_and(KnownService::is_gated);
-        if self.permit.is_some() || !is_gated || !matches!(self.admission, Admission::Stored) {
+        if self.permit.is_some() || !is_gated {
             return self.lease(Some(target), moment);
         }
         self.state = State::Queueing(Queueing { target, backoff: Backoff::default(), asks_at: None });
