@@ -9,8 +9,8 @@ use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::object_name::ObjectName;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::service_id::ServiceId;
+use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::tenant_id::TenantId;
-use narthex_core::context_store::StorageError;
 
 use super::Failure;
 use super::objects::CallError;

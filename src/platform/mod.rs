@@ -28,7 +28,7 @@ use wasm_bindgen::JsValue;
 
 pub(crate) use log::log_event;
 
-use narthex_core::context_store::StorageError;
+use narthex_core::base::storage_error::StorageError;
 
 /// A failed operation of the platform. The text is for the log.
 #[derive(Debug, Clone, thiserror::Error)]

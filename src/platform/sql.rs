@@ -10,6 +10,7 @@ use super::Failure;
 use super::objects::Kind;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::service_id::ServiceId;
+use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::sequence::Sequence;
@@ -158,9 +159,9 @@ impl Sql {
     }
 
     /// As [`Sql::transaction`], with the error type of `work`.
-    pub fn try_transaction<T, E: From<Failure>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub fn try_transaction<T, E: From<StorageError>>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let mut work = Some(work);
-        let mut result = Err(E::from(Failure("the transaction did not run".into())));
+        let mut result = Err(E::from(StorageError("the transaction did not run".into())));
         let ended = transaction(&self.storage, &mut || {
             if let Some(work) = work.take() {
                 result = work();
@@ -170,7 +171,7 @@ impl Sql {
         match (ended, result) {
             (Ok(()), result) => result,
             (Err(_), Err(failure)) => Err(failure),
-            (Err(error), Ok(_)) => Err(Failure::from(error).into()),
+            (Err(error), Ok(_)) => Err(StorageError::from(Failure::from(error)).into()),
         }
     }
 

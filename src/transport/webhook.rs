@@ -1,7 +1,6 @@
 //! The delivery of an event to a webhook: a CloudEvent in structured mode, signed by Standard Webhooks 1.0. Its
 //! `webhook-id` is the event's id, by which a receiver recognizes duplicates.
 
-use crate::objects::registry::document_secret_data;
 use crate::objects::registry::messages::DocumentKind;
 use crate::platform::calls::{self, Method, Request};
 use crate::platform::http::Headers;
@@ -10,6 +9,7 @@ use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::CallResult;
+use narthex_core::registry::secrets::document_secret_data;
 use narthex_core::webhooks::Webhook;
 use narthex_core::webhooks::delivery::{DeliveryAttempt, DeliveryError};
 

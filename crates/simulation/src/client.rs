@@ -1,5 +1,6 @@
 //! Clients: they create contexts, repeat failed requests with the same key, poll, answer, and cancel.
 
+mod beginning;
 mod reading;
 
 use std::rc::Rc;
@@ -9,8 +10,6 @@ use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::retries::Retries;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::context::idempotency::Claim;
-use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::retry::Retry;
 use narthex_core::context::status::{Priority, Status};
 use narthex_core::context::{Admission, fixtures};
@@ -18,13 +17,11 @@ use narthex_core::context_store::messages::Admit;
 use narthex_core::context_store::replies::{AdmitReply, Work};
 use narthex_core::execution::admission_check::{self, AdmissionCheck};
 use narthex_core::execution::driver::{Permit, Unreachable};
-use narthex_core::execution::known_service::KnownService;
 use narthex_core::lane::call_outcome::CallOutcome;
 
 use crate::isolate::Snapshot;
-use crate::lane_actor::{LaneAsk, waiter};
+use crate::lane_actor::LaneAsk;
 use crate::messages::{Actor, Ask, Event, Reply};
-use crate::store::LEASE_MS;
 use crate::worker::{LANE_TIMEOUT_MS, NewWorker};
 use crate::world::{PARAMETERS, World, raw};
 
@@ -73,6 +70,10 @@ pub struct Request {
     is_queued: bool,
     /// The lane is asked before the store.
     entering: bool,
+    /// The registry is read first.
+    is_reading: bool,
+    /// When the gateway received it.
+    pub arrived_at: u64,
 }
 
 impl Request {
@@ -84,14 +85,17 @@ impl Request {
 
 impl World {
     pub fn plan_request(&mut self) {
-        let is_storm = self.is_storm();
+        let (is_storm, has_cut) = (self.is_storm(), self.faults.cut > 0);
         let dice = &mut self.dice;
         let key =
             dice.chance(if is_storm { 100 } else { 400 }).then(|| (dice.below(KEYS), u64::from(dice.chance(150))));
         let stores = self.stores.len() as u64;
         let waits_ms = dice.chance(120).then(|| dice.between(500, 15_000));
+        // Slow messages are of interest to those whose decisions no store confirms.
+        let runs_first = key.is_none() && has_cut && dice.chance(400);
         let mode = match dice.below(10) {
             _ if waits_ms.is_some() => Mode::Queue,
+            _ if runs_first => Mode::WriteBehind,
             0 if key.is_none() => Mode::WriteBehind,
             1..=5 => Mode::Here,
             _ => Mode::Queue,
@@ -126,6 +130,8 @@ impl World {
             offers: false,
             is_queued: false,
             entering: false,
+            is_reading: false,
+            arrived_at: 0,
         };
         let spread = self.calm_at() - self.beginning();
         let spread = if is_storm { spread.min(8_000) } else { spread };
@@ -153,50 +159,6 @@ impl World {
             expires_at: created_at.plus_ms(request.lives_ms),
             run_at: request.waits_ms.map(|ms| created_at.plus_ms(ms)),
             ..fixtures::admission(0, created_at)
-        }
-    }
-
-    /// A request arrives at some gateway and gets a new id, whatever was tried before.
-    pub fn begin(&mut self, at: usize) {
-        if self.requests[at].acknowledged.is_some() {
-            return;
-        }
-        let isolate = self.requests[at].isolate;
-        let snapshot = self.any_snapshot(isolate);
-        // If no service offers it, the request is rejected.
-        let first = self.requests[at].first_service.map(|first| self.services[first].name.clone());
-        let Some(service) = self.route(first, &snapshot) else { return };
-        let admission = self.admission(at, self.services[service].name.clone());
-        self.last_until(admission.expires_at.0.max(self.calm_at()) + 25_000);
-        self.checker.expect(&admission);
-        let request = &mut self.requests[at];
-        request.ids.push(admission.id.clone());
-        (request.service, request.snapshot) = (service, snapshot.clone());
-        request.retries = Retries::up_to(1);
-        let is_gated = snapshot.services.iter().any(|known| known.lane == service && known.is_gated());
-        if request.mode == Mode::WriteBehind && !is_gated {
-            self.checker.expect_write_behind(&admission.id);
-            let work = Work::first(admission, raw(PARAMETERS), Hold::Leased(LeaseNumber::FIRST));
-            return self.run_here(at, work, true);
-        }
-        let claim =
-            request.key.map(|(key, body)| Claim { scope: format!("key {key}"), fingerprint: format!("body {body}") });
-        let (is_here, waits) = (request.is_here(), request.waits_ms.is_some());
-        (request.offers, request.is_queued) = (false, false);
-        let lease_ms = is_here.then_some(LEASE_MS);
-        let who = waiter(&admission, false);
-        let (admission, parameters) = (Box::new(admission), raw(PARAMETERS));
-        request.asked = Some(Admit { admission, parameters, lease_ms, offers: false, show: false, claim });
-        let known = snapshot.services.iter().find(|known| known.lane == service).filter(|_| !waits);
-        let now = Timestamp(self.now);
-        match known.map(|known| admission_check::without_lane(known, now)) {
-            None => self.admit(at),
-            Some(Some(checked)) => self.admit_as(at, checked),
-            Some(None) => {
-                self.requests[at].entering = true;
-                let ask = LaneAsk::Acquire { who, wait_ms: 0 };
-                self.requests[at].pending = self.ask_lane(Actor::Request(at), service, ask, LANE_TIMEOUT_MS);
-            }
         }
     }
 
@@ -241,9 +203,10 @@ impl World {
     /// The gateway that handles the request dies before it has answered. A client with a key sends it again.
     pub fn gateway_dies(&mut self, at: usize, isolate: usize) {
         let request = &mut self.requests[at];
-        if request.isolate != isolate || request.asked.is_none() {
+        if request.isolate != isolate || (request.asked.is_none() && !request.is_reading) {
             return;
         }
+        request.is_reading = false;
         (request.asked, request.permit, request.pending, request.entering) = (None, None, 0, false);
         (request.is_queued, request.offers) = (false, false);
         if request.key.is_some() && request.repeats > 0 {
@@ -324,15 +287,10 @@ impl World {
             }
             Reply::Stale => {
                 // Decided again, with a new snapshot and a new id.
-                self.fetch(self.requests[at].isolate);
-                self.begin(at);
+                self.read_registry_for(at);
             }
-            Reply::Failed(_) if self.requests[at].key.is_some() && self.requests[at].repeats > 0 => {
-                self.requests[at].repeats -= 1;
-                let pause = self.dice.between(10, 5_000);
-                self.schedule(self.now + pause, Event::Begin(at));
-            }
-            Reply::Failed(_) | Reply::Admit(AdmitReply::KeyReused) => {}
+            Reply::Failed(_) => self.begin_again(at),
+            Reply::Admit(AdmitReply::KeyReused) => {}
             other => self.violate(format!("the answer to an admission is {other:?}")),
         }
     }

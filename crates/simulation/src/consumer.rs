@@ -121,25 +121,26 @@ impl World {
     }
 
     fn fetch_for_claim(&mut self, key: u64) {
-        let number = self.read_registry(Actor::Consumer(key));
+        let Some(isolate) = self.consumers.get(&key).map(|consumer| consumer.isolate) else { return };
+        let number = self.read_registry(Actor::Consumer(key), isolate);
         if let Some(claim) = self.consumers.get_mut(&key).and_then(|consumer| consumer.claim.as_mut()) {
             claim.number = number;
         }
     }
 
     /// The registry has answered.
-    pub fn consumer_fetched(&mut self, key: u64, number: u64, reached: bool) {
+    pub fn consumer_fetched(&mut self, key: u64, number: u64, snapshot: Option<Rc<Snapshot>>) {
         let Some(consumer) = self.consumers.get_mut(&key) else { return };
         if consumer.claim.as_ref().is_none_or(|claim| claim.number != number) {
             return;
         }
-        if !reached {
-            consumer.claim = None;
-            return self.consume(key, ConsumerEvent::ClaimFailed);
+        match snapshot {
+            Some(snapshot) => self.claim(key, snapshot),
+            None => {
+                consumer.claim = None;
+                self.consume(key, ConsumerEvent::ClaimFailed);
+            }
         }
-        let isolate = consumer.isolate;
-        let snapshot = self.fetch(isolate);
-        self.claim(key, snapshot);
     }
 
     fn claim(&mut self, key: u64, snapshot: Rc<Snapshot>) {

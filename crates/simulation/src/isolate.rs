@@ -1,15 +1,24 @@
 //! Isolates: each caches the registry and what it has observed of the services. All workers and consumers of an
 //! isolate die with it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use narthex_core::base::service_id::ServiceId;
+use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::lane::live::Live;
+use narthex_core::registry::messages::{DocumentKind, ReadSnapshot, SnapshotData, SnapshotReply, StoredService};
+use narthex_core::registry::revision::Revision;
 use narthex_core::services::Service;
 
+use crate::administrator::EVENTS;
+use crate::messages::{Actor, Call, Reply};
+use crate::mutants::Mutant;
+use crate::network::REPLY_TIMEOUT_MS;
+use crate::registry_object::{RegistryAsk, RegistryReply};
 use crate::world::World;
 
 /// A service in a snapshot.
@@ -32,61 +41,138 @@ impl KnownService for KnownEntry {
 }
 
 /// The registry at one revision, as an isolate knows it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Snapshot {
-    pub revision: u64,
+    pub revision: Revision,
     pub services: Vec<KnownEntry>,
-    fetched_at: u64,
+    pub keys: Vec<String>,
+    /// Whether the role of the keys has the permission that sockets need.
+    pub may_read_events: bool,
+    stores: usize,
+    /// When it was requested; `None` for an isolate that has read nothing yet.
+    fetched_at: Cell<Option<u64>>,
+}
+
+impl Snapshot {
+    /// How long ago it was requested.
+    pub fn age_ms(&self, now: u64) -> u64 {
+        self.fetched_at.get().map_or(u64::MAX, |at| now - at)
+    }
 }
 
 #[derive(Debug, Default)]
 pub struct Isolate {
     pub snapshot: Rc<Snapshot>,
-    lives: BTreeMap<ServiceId, Rc<Live>>,
+    /// What is known of each service since it was registered and got its address.
+    lives: BTreeMap<(ServiceId, Timestamp, Timestamp), Rc<Live>>,
+    /// The number of isolates that were at this place before.
+    life: u64,
 }
 
-/// The registry: the registered services, and the number of the last change.
-#[derive(Debug, Default)]
-pub struct Registry {
-    pub revision: u64,
-    /// By the index of the service in the world; `None` if it is not registered.
-    pub services: Vec<Option<Rc<Service>>>,
+/// A reading of the registry in progress.
+pub struct Read {
+    isolate: usize,
+    life: u64,
+    known: Rc<Snapshot>,
+    asked_at: u64,
 }
 
 impl World {
     /// The snapshot of an isolate, if it is fresh.
     pub fn fresh_snapshot(&self, isolate: usize) -> Option<Rc<Snapshot>> {
         let snapshot = &self.isolates[isolate].snapshot;
-        let is_fresh = snapshot.revision > 0 && self.now - snapshot.fetched_at < Timing::DEFAULT.snapshot_max_age_ms;
-        is_fresh.then(|| snapshot.clone())
+        (snapshot.age_ms(self.now) < Timing::DEFAULT.snapshot_max_age_ms).then(|| snapshot.clone())
     }
 
     /// The cached snapshot, of any age, for a decision that a store confirms.
-    pub fn any_snapshot(&mut self, isolate: usize) -> Rc<Snapshot> {
-        let cached = self.isolates[isolate].snapshot.clone();
-        if cached.revision > 0 { cached } else { self.fetch(isolate) }
+    pub fn any_snapshot(&self, isolate: usize) -> Option<Rc<Snapshot>> {
+        let snapshot = &self.isolates[isolate].snapshot;
+        snapshot.fetched_at.get().map(|_| snapshot.clone())
     }
 
-    /// Reads the registry now.
-    pub fn fetch(&mut self, isolate: usize) -> Rc<Snapshot> {
-        let cached = &mut self.isolates[isolate];
-        let registered = self.registry.services.iter().enumerate();
-        let services = registered.filter_map(|(lane, service)| {
-            let service = service.clone()?;
-            let live = cached.lives.entry(service.id.clone()).or_default().clone();
-            live.update_observed(self.services[lane].lane.seen);
-            Some(KnownEntry { service, live, lane })
-        });
-        let services = services.collect();
-        let snapshot = Rc::new(Snapshot { revision: self.registry.revision, services, fetched_at: self.now });
-        cached.snapshot = snapshot.clone();
-        snapshot
+    /// Reads the registry for an isolate. Returns the number that identifies the reply.
+    pub fn read_registry(&mut self, actor: Actor, isolate: usize) -> u64 {
+        let known = self.isolates[isolate].snapshot.clone();
+        let revision = known.fetched_at.get().map(|_| known.revision);
+        let read = ReadSnapshot { known: revision, stores: known.stores, soft: None };
+        let number = self.ask_registry(actor, RegistryAsk::Read(Rc::new(read)), REPLY_TIMEOUT_MS);
+        let life = self.isolates[isolate].life;
+        self.reads.insert(number, Read { isolate, life, known, asked_at: self.now });
+        number
+    }
+
+    /// The registry has answered, or not.
+    pub fn registry_read(&mut self, read: Read, call: Call, reply: &Reply) {
+        let snapshot = match reply {
+            Reply::Registry(RegistryReply::Snapshot(reply)) => self.snapshot_read(read, reply),
+            _ => None,
+        };
+        match call.actor {
+            Actor::Worker(worker) => self.worker_fetched(worker, call.number, snapshot),
+            Actor::Consumer(consumer) => self.consumer_fetched(consumer, call.number, snapshot),
+            Actor::Request(request) => self.request_fetched(request, call.number, snapshot),
+            Actor::Canceller(request) if snapshot.is_some() => self.cancel(request),
+            Actor::Viewer => {
+                if let Some(snapshot) = snapshot {
+                    self.viewer_fetched(&snapshot);
+                }
+            }
+            Actor::Job(_)
+            | Actor::Canceller(_)
+            | Actor::Lane(_)
+            | Actor::Sweep(_)
+            | Actor::Registry
+            | Actor::Store(_)
+            | Actor::Administrator(_)
+            | Actor::None => {}
+        }
+    }
+
+    /// The snapshot that a reply leads to; the isolate caches it unless it has a newer one.
+    fn snapshot_read(&mut self, read: Read, reply: &SnapshotReply) -> Option<Rc<Snapshot>> {
+        let Read { isolate, life, known, asked_at } = read;
+        if self.isolates[isolate].life != life {
+            return None;
+        }
+        let snapshot = match reply {
+            SnapshotReply::Unchanged | SnapshotReply::Measured { .. } => known,
+            SnapshotReply::Snapshot(data) => Rc::new(self.snapshot_of(isolate, data)),
+        };
+        // Its age counts from the request, not from the reply.
+        let counts_from = if self.mutant == Some(Mutant::SnapshotsAgeFromReplies) { self.now } else { asked_at };
+        snapshot.fetched_at.set(snapshot.fetched_at.get().max(Some(counts_from)));
+        let cached = &mut self.isolates[isolate].snapshot;
+        if cached.revision <= snapshot.revision {
+            *cached = snapshot.clone();
+        }
+        Some(snapshot)
+    }
+
+    fn snapshot_of(&mut self, isolate: usize, data: &SnapshotData) -> Snapshot {
+        let Self { isolates, services, .. } = self;
+        let entry = |stored: &StoredService| {
+            let id = &stored.service.id;
+            let lane = services.iter().position(|service| service.name == *id)?;
+            let since = (id.clone(), stored.created_at, stored.moved_at);
+            let live = isolates[isolate].lives.entry(since).or_default().clone();
+            live.update_observed(services[lane].lane.seen);
+            Some(KnownEntry { service: Rc::new(stored.service.clone()), live, lane })
+        };
+        let role = data.documents.iter().find(|stored| stored.kind == DocumentKind::Role);
+        Snapshot {
+            revision: data.revision,
+            services: data.services.iter().filter_map(entry).collect(),
+            keys: data.keys.iter().map(|key| key.id.clone()).collect(),
+            may_read_events: role.is_some_and(|role| role.document.get().contains(EVENTS)),
+            stores: data.stores.len(),
+            fetched_at: Cell::default(),
+        }
     }
 
     /// What a lane's reply says of its service.
     pub fn observe_service(&mut self, isolate: usize, service: usize) {
         let Self { isolates, services, .. } = self;
-        if let Some(live) = isolates[isolate].lives.get(&services[service].name) {
+        for (_, live) in isolates[isolate].lives.iter().filter(|((id, ..), _)| *id == services[service].name) {
             live.update_observed(services[service].lane.seen);
         }
     }
@@ -117,40 +203,13 @@ impl World {
     fn isolate_dies(&mut self, isolate: usize) {
         self.statistics.deaths += 1;
         self.note(|| format!("isolate {isolate} dies"));
-        self.isolates[isolate] = Isolate::default();
+        let life = self.isolates[isolate].life + 1;
+        self.isolates[isolate] = Isolate { life, ..Isolate::default() };
         self.attempts.retain(|(of, _), _| *of != isolate);
         self.workers.retain(|_, worker| worker.isolate != isolate);
         self.consumers.retain(|_, consumer| consumer.isolate != isolate);
         for request in 0..self.requests.len() {
             self.gateway_dies(request, isolate);
-        }
-    }
-
-    /// Something changes in the registry. The change is acknowledged once every store knows its revision.
-    pub fn registry_changes(&mut self) {
-        let at = self.dice.below(self.services.len() as u64) as usize;
-        let changed = match &self.registry.services[at] {
-            None => Some(self.services[at].document.clone()),
-            // Something that no worker depends on: a key, a role.
-            Some(service) if self.dice.chance(400) => Some(service.clone()),
-            Some(_) if self.dice.chance(300) => None,
-            Some(service) => Some(Rc::new(Service { draining: !service.draining, ..Service::clone(service) })),
-        };
-        self.note(|| format!("s{at} becomes {:?}", changed.as_ref().map(|service| service.draining)));
-        self.registry.services[at] = changed;
-        self.learn_revision();
-    }
-
-    /// All services are registered and take work.
-    pub fn registry_recovers(&mut self) {
-        self.registry.services = self.services.iter().map(|service| Some(service.document.clone())).collect();
-        self.learn_revision();
-    }
-
-    fn learn_revision(&mut self) {
-        self.registry.revision += 1;
-        for store in &mut self.stores {
-            store.revision = self.registry.revision;
         }
     }
 }

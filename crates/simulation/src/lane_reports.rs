@@ -11,6 +11,8 @@ use narthex_core::context_store::messages::{CallBack, CallbackReport};
 use narthex_core::context_store::replies::{CallbackReply, CancelOutcome, CancelReply};
 use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
 
+use narthex_core::registry::revision::Revision;
+
 use crate::lane_actor::LaneAsk;
 use crate::messages::{Actor, Ask, Call, Event, Reply};
 use crate::worker::LANE_TIMEOUT_MS;
@@ -79,7 +81,7 @@ impl World {
         let (id, lease) = (report.delivery.context.clone(), report.delivery.lease);
         let store = self.store_of(&id);
         let ask = Ask::CallBack(CallBack { id, lease, callback: report.callback.clone() });
-        let sent = self.ask(Actor::Lane(at), store, 0, ask);
+        let sent = self.ask(Actor::Lane(at), store, Revision::INITIAL, ask);
         if let Some(connections) = &mut self.services[at].lane.connections {
             connections.reports.insert(sent, report);
         }

@@ -8,6 +8,7 @@
 
 #![cfg(test)]
 
+mod administrator;
 mod calling;
 mod client;
 mod connections;
@@ -24,6 +25,10 @@ mod messages;
 mod mutants;
 mod network;
 mod permit_waits;
+mod questions;
+mod recipients;
+mod registry_effects;
+mod registry_object;
 mod replies;
 mod router;
 mod runs;

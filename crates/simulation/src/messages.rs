@@ -4,23 +4,28 @@ use std::rc::Rc;
 
 use narthex_core::base::id::ContextId;
 use narthex_core::base::retries::CallFault;
+use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::calling::response::CallResult;
+use narthex_core::context_store::ContextStore;
 use narthex_core::context_store::answers::ContextRequest;
 use narthex_core::context_store::memory::MemoryStorage;
 use narthex_core::context_store::messages::{
     Admit, AnswerInput, AwaitInput, CallBack, Cancel, ClaimWork, Commit, Get, Lease, PutBack, Record, Refuse, Renew,
     RequestInput,
 };
+use narthex_core::context_store::preconditions::{Fence, Freshness};
 use narthex_core::context_store::replies::{
     AdmitReply, CallbackReply, CancelReply, ChangeReply, ClaimReply, CommitReply, ContextReply, InputReply, LeaseReply,
     RenewReply, Work,
 };
-use narthex_core::context_store::{ContextStore, StorageError};
 use narthex_core::lane::PermitDecision;
+use narthex_core::registry::revision::Revision;
 
 use crate::lane_actor::LaneAsk;
+use crate::recipients::Content;
+use crate::registry_object::{RegistryAsk, RegistryReply};
 
 /// The sender and the number of a request: only the reply to the current request counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +46,13 @@ pub enum Actor {
     Lane(usize),
     /// The sweep by cron of a store.
     Sweep(usize),
+    Registry,
+    /// A store that asks the registry before it answers a request.
+    Store(usize),
+    /// The administrator of a change.
+    Administrator(usize),
+    /// The gateway of a client that opens sockets.
+    Viewer,
     None,
 }
 
@@ -51,6 +63,28 @@ macro_rules! asks {
         pub enum Ask {
             $($Request($Request),)*
             Sweep,
+            /// The registry has a new revision.
+            LearnRevision,
+        }
+
+        impl Ask {
+            /// The condition on the revision of the sender.
+            pub fn fence(&self) -> Fence {
+                match self {
+                    $(Self::$Request(_) => <$Request as ContextRequest>::FENCE,)*
+                    Self::Sweep => Fence::AnyRevision,
+                    Self::LearnRevision => Fence::Pushed,
+                }
+            }
+
+            /// How recently the store must have asked the registry.
+            pub fn freshness(&self) -> Freshness {
+                match self {
+                    $(Self::$Request(_) => <$Request as ContextRequest>::FRESHNESS,)*
+                    Self::Sweep => Freshness::Needed,
+                    Self::LearnRevision => Freshness::None,
+                }
+            }
         }
 
         /// Answers a request as the store's object does.
@@ -63,6 +97,7 @@ macro_rules! asks {
             Ok(match ask {
                 $(Ask::$Request(request) => reply!(request.answer(contexts, now, random)?, $Reply $(($Inner))?),)*
                 Ask::Sweep => sweep(contexts, now, random)?,
+                Ask::LearnRevision => Reply::Done,
             })
         }
     };
@@ -95,21 +130,6 @@ asks! {
     Get => Get(ContextReply),
 }
 
-impl Ask {
-    /// Whether a store that knows a newer revision of the registry refuses it.
-    pub fn is_fenced(&self) -> bool {
-        matches!(
-            self,
-            Self::Admit(_)
-                | Self::Lease(_)
-                | Self::ClaimWork(_)
-                | Self::AnswerInput(_)
-                | Self::Cancel(_)
-                | Self::Get(_)
-        )
-    }
-}
-
 fn sweep(contexts: &mut ContextStore<MemoryStorage>, now: Timestamp, random: u64) -> Result<Reply, StorageError> {
     let mut seed = random;
     contexts.sweep(now, || {
@@ -138,6 +158,7 @@ pub enum Reply {
     /// The store knows a newer revision of the registry.
     Stale,
     Permit(PermitDecision),
+    Registry(RegistryReply),
     /// Whether a connection has the work.
     Dispatched(bool),
     /// Whether the outcome of a delivery came too late.
@@ -156,9 +177,10 @@ pub enum Event {
     ToStore {
         store: usize,
         call: Call,
-        revision: u64,
+        revision: Revision,
         ask: Ask,
     },
+    Registry(RegistryEvent),
     Replied {
         call: Call,
         reply: Reply,
@@ -206,12 +228,6 @@ pub enum Event {
         worker: u64,
         number: u64,
     },
-    /// Somebody has read the registry, or could not.
-    Fetched {
-        actor: Actor,
-        number: u64,
-        reached: bool,
-    },
     Called {
         worker: u64,
         call: u64,
@@ -233,7 +249,6 @@ pub enum Event {
         call: u64,
         answer: CallResult,
     },
-    RegistryChanges,
     ConnectionChanges {
         service: usize,
     },
@@ -284,6 +299,40 @@ pub enum Event {
         store: usize,
     },
     Calm,
+}
+
+/// What happens at the registry, to its recipients and to those who change it.
+#[derive(Debug)]
+pub enum RegistryEvent {
+    Arrives {
+        call: Call,
+        ask: RegistryAsk,
+    },
+    /// Something changes.
+    Changes,
+    /// An administrator repeats a change that was not answered.
+    ChangeAgain {
+        change: usize,
+    },
+    Ticks {
+        life: u64,
+    },
+    Alarm {
+        at: Timestamp,
+    },
+    Dies,
+    /// A notification arrives.
+    Notified {
+        call: Call,
+        content: Content,
+    },
+    /// A client opens sockets through the gateway of an isolate.
+    OpenSockets {
+        isolate: usize,
+    },
+    SocketOpens {
+        key: String,
+    },
 }
 
 /// A batch of events for the hub.

@@ -86,6 +86,32 @@ pub enum Mutant {
     DispatchesLate,
     /// A connection gets more work than it accepts.
     ExceedsCredits,
+    // The registry, the stores and isolates that follow it, and its recipients.
+    /// A write is answered before every store knows of it.
+    AnswersBeforeStoresKnow,
+    /// A write is refused for the sake of one that stores do not know yet.
+    RefusesBeforeStoresKnow,
+    /// A push that was not confirmed counts as confirmed.
+    PushesCountAsConfirmed,
+    /// After a restart, the registry takes all stores for silent.
+    TrustsSilentStores,
+    /// A write is answered before others have been notified.
+    AnswersBeforeNotifying,
+    /// A store counts the age of what it knows from the answer.
+    QuestionsCountWhenAnswered,
+    /// An isolate counts the age of its snapshot from the reply.
+    SnapshotsAgeFromReplies,
+    /// A notification is sent once.
+    NotifiesOnce,
+    /// Notifications are not written.
+    NotificationsAreForgotten,
+    RegistryForgetsAlarms,
+    /// Events are deleted although the hub has not confirmed them.
+    RegistryDropsEvents,
+    /// The revision is not written.
+    RevisionsAreForgotten,
+    // No defect: stores of the version before, which take a push for the answer to a question.
+    EarlierStores,
 }
 
 impl World {
@@ -97,6 +123,11 @@ impl World {
                 Some(Mutant::NumbersBeginAnew) => store.storage.lose_reservations(),
                 _ => {}
             }
+        }
+        match self.mutant {
+            Some(Mutant::NotificationsAreForgotten) => self.registry.storage.lose_notifications(),
+            Some(Mutant::RevisionsAreForgotten) => self.registry.storage.lose_revisions(),
+            _ => {}
         }
     }
 

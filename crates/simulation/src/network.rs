@@ -1,6 +1,7 @@
 //! Messages between the actors: they are lost, late, or arrive twice, and so are their replies.
 
 use narthex_core::base::retries::CallFault;
+use narthex_core::registry::revision::Revision;
 
 use crate::messages::{Actor, Ask, Call, Event, Reply};
 use crate::world::World;
@@ -41,7 +42,7 @@ impl World {
 
     /// Sends a message to a store, with the revision that the sender knows. Returns the number that identifies the
     /// reply.
-    pub fn ask(&mut self, actor: Actor, store: usize, revision: u64, ask: Ask) -> u64 {
+    pub fn ask(&mut self, actor: Actor, store: usize, revision: Revision, ask: Ask) -> u64 {
         let call = Call { actor, number: self.number() };
         let travels = self.travel();
         if travels.iter().min().is_none_or(|delay| *delay > REPLY_TIMEOUT_MS) {
@@ -52,29 +53,6 @@ impl World {
             self.schedule(self.now + delay, Event::ToStore { store, call, revision, ask: ask.clone() });
         }
         call.number
-    }
-
-    /// Reads the registry. Returns the number that identifies the reply.
-    pub fn read_registry(&mut self, actor: Actor) -> u64 {
-        let number = self.number();
-        let travels = self.travel();
-        let reached = !travels.is_empty();
-        let delay = travels.first().copied().unwrap_or_else(|| self.patience().0).min(REPLY_TIMEOUT_MS);
-        self.schedule(self.now + delay, Event::Fetched { actor, number, reached });
-        number
-    }
-
-    pub fn fetched(&mut self, actor: Actor, number: u64, reached: bool) {
-        match actor {
-            Actor::Worker(worker) => self.worker_fetched(worker, number, reached),
-            Actor::Consumer(consumer) => self.consumer_fetched(consumer, number, reached),
-            Actor::Request(_)
-            | Actor::Job(_)
-            | Actor::Canceller(_)
-            | Actor::Lane(_)
-            | Actor::Sweep(_)
-            | Actor::None => {}
-        }
     }
 
     /// Sends a reply.
@@ -93,15 +71,21 @@ impl World {
     }
 
     pub fn replied(&mut self, call: Call, reply: Reply) {
+        if let Some(read) = self.reads.remove(&call.number) {
+            return self.registry_read(read, call, &reply);
+        }
         match call.actor {
             Actor::Request(request) => self.request_replied(request, call.number, reply),
             Actor::Worker(worker) => self.worker_replied(worker, call.number, reply),
             Actor::Consumer(consumer) => self.consumer_replied(consumer, call.number, reply),
             Actor::Job(job) => self.job_replied(job, call.number, &reply),
             Actor::Lane(service) => self.lane_replied(service, call.number, &reply),
-            Actor::Canceller(request) => self.cancelled(request, &reply),
+            Actor::Canceller(request) => self.cancel_answered(request, &reply),
             Actor::Sweep(store) => self.swept(store, &reply),
-            Actor::None => {}
+            Actor::Registry => self.registry_replied(call.number, &reply),
+            Actor::Store(store) => self.question_answered(store, call.number, &reply),
+            Actor::Administrator(change) => self.change_answered(change, call.number, &reply),
+            Actor::Viewer | Actor::None => {}
         }
     }
 

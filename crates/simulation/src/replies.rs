@@ -1,12 +1,15 @@
 //! What the replies to a worker's messages mean for its driver.
 
+use std::rc::Rc;
+
 use narthex_core::base::retries::CallFault;
 use narthex_core::context_store::replies::RenewReply;
 use narthex_core::execution::driver::{
     AdmissionResult, ClientAnswer, CommitReceipt, Event as DriverEvent, RefusalReceipt, Renewal, Unreachable,
 };
 
-use crate::messages::{Event, Reply};
+use crate::isolate::Snapshot;
+use crate::messages::{Actor, Event, Reply};
 use crate::mutants::Mutant;
 use crate::network::REPLY_TIMEOUT_MS;
 use crate::worker::{Message, Operation, Pending};
@@ -33,10 +36,9 @@ impl World {
             Reply::Stale if pending.stale + 1 < MAX_REVISIONS => {
                 self.statistics.count("stale");
                 pending.stale += 1;
-                // The registry is read, which takes a moment or fails.
-                match self.travel().first() {
-                    Some(delay) => self.repeat_after(key, pending, *delay),
-                    None => self.conclude(key, pending, Reply::Failed(CallFault::TimedOut)),
+                let number = self.read_registry(Actor::Worker(key), isolate);
+                if let Some(worker) = self.workers.get_mut(&key) {
+                    worker.pending.insert(number, pending);
                 }
             }
             Reply::Stale => self.conclude(key, pending, Reply::Failed(CallFault::Failed)),
@@ -52,32 +54,31 @@ impl World {
         }
     }
 
-    /// Sends a message again: after a failure, or with a newer revision of the registry.
+    /// Sends a message again that has failed.
     pub fn repeat(&mut self, key: u64, number: u64) {
-        let Some(worker) = self.workers.get_mut(&key) else { return };
-        let isolate = worker.isolate;
-        let Some(mut pending) = worker.pending.remove(&number) else { return };
-        if pending.stale > 0 {
-            pending.snapshot = Some(self.fetch(isolate));
+        let pending = self.workers.get_mut(&key).and_then(|worker| worker.pending.remove(&number));
+        if let Some(pending) = pending {
+            self.send_message(key, pending);
         }
-        self.send_message(key, pending);
     }
 
-    /// The registry has answered.
-    pub fn worker_fetched(&mut self, key: u64, number: u64, reached: bool) {
+    /// The registry has answered: for the driver, or for a message that the store refused.
+    pub fn worker_fetched(&mut self, key: u64, number: u64, snapshot: Option<Rc<Snapshot>>) {
         let Some(worker) = self.workers.get_mut(&key) else { return };
-        let isolate = worker.isolate;
-        if worker.pending.remove(&number).is_none() {
-            return;
+        let Some(mut pending) = worker.pending.remove(&number) else { return };
+        let is_refresh = matches!(pending.message, Message::Registry);
+        match snapshot {
+            Some(snapshot) if is_refresh => {
+                worker.snapshot = snapshot;
+                self.drive(key, DriverEvent::Refreshed(Ok(())));
+            }
+            None if is_refresh => self.drive(key, DriverEvent::Refreshed(Err(Unreachable))),
+            Some(snapshot) => {
+                pending.snapshot = Some(snapshot);
+                self.send_message(key, pending);
+            }
+            None => self.conclude(key, pending, Reply::Failed(CallFault::TimedOut)),
         }
-        if !reached {
-            return self.drive(key, DriverEvent::Refreshed(Err(Unreachable)));
-        }
-        let snapshot = self.fetch(isolate);
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.snapshot = snapshot;
-        }
-        self.drive(key, DriverEvent::Refreshed(Ok(())));
     }
 
     fn conclude(&mut self, key: u64, pending: Pending, reply: Reply) {
@@ -159,8 +160,8 @@ impl World {
             }
             ClientAnswer::NotStored => {}
         }
-        // A context that runs before it is stored must be stored first.
-        let bound_ms = if was_stored_first { 1_000 } else { u64::from(MAX_REVISIONS) * REPLY_TIMEOUT_MS + 1_000 };
+        // A context that runs before it is stored must be stored first, and the registry may have to be read for that.
+        let bound_ms = if was_stored_first { 1_000 } else { u64::from(2 * MAX_REVISIONS) * REPLY_TIMEOUT_MS + 1_000 };
         if self.now > until + bound_ms && self.statistics.jumps == 0 {
             self.violate(format!("the client of {id} waits {} ms too long", self.now - until));
         }

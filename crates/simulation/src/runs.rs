@@ -15,7 +15,7 @@ const THREADS: u64 = 2;
 const PIECE: u64 = 1_000;
 
 /// What worlds must contain, so that their silence means something.
-const HAPPENS: [&str; 25] = [
+const HAPPENS: [&str; 36] = [
     "acquire",
     "leave queue",
     "lease",
@@ -41,6 +41,17 @@ const HAPPENS: [&str; 25] = [
     "input answered",
     "open breaker",
     "stale",
+    "question",
+    "push",
+    "push failed",
+    "notification",
+    "write",
+    "write refused",
+    "answered",
+    "answered late",
+    "registry disk",
+    "socket opened",
+    "sockets closed",
 ];
 
 fn setting(name: &str) -> Option<u64> {
@@ -111,6 +122,13 @@ fn seeds_hold_all_invariants() {
     }
 }
 
+/// During a deployment, the registry has stores of the version before.
+#[test]
+fn seeds_hold_all_invariants_with_stores_of_the_version_before() {
+    let (_, violation) = run(MUTANT_SEEDS / 2, Some(Mutant::EarlierStores), false);
+    assert_eq!(violation, None);
+}
+
 fn is_caught(mutant: Mutant) {
     let (statistics, violation) = run(MUTANT_SEEDS, Some(mutant), false);
     let (seed, violation) = violation.unwrap();
@@ -166,4 +184,16 @@ mutants! {
     a_lane_that_forgets_ended_deliveries_is_caught: ForgetsEndedDeliveries;
     a_lane_that_dispatches_late_is_caught: DispatchesLate;
     a_lane_that_exceeds_credits_is_caught: ExceedsCredits;
+    a_registry_that_answers_before_stores_know_is_caught: AnswersBeforeStoresKnow;
+    a_registry_that_refuses_before_stores_know_is_caught: RefusesBeforeStoresKnow;
+    a_registry_that_takes_pushes_for_confirmed_is_caught: PushesCountAsConfirmed;
+    a_registry_that_trusts_silent_stores_is_caught: TrustsSilentStores;
+    a_registry_that_answers_before_notifying_is_caught: AnswersBeforeNotifying;
+    a_store_that_counts_from_the_answer_is_caught: QuestionsCountWhenAnswered;
+    an_isolate_that_counts_from_the_reply_is_caught: SnapshotsAgeFromReplies;
+    a_registry_that_notifies_once_is_caught: NotifiesOnce;
+    a_storage_that_forgets_notifications_is_caught: NotificationsAreForgotten;
+    a_registry_that_forgets_alarms_is_caught: RegistryForgetsAlarms;
+    a_registry_that_drops_events_is_caught: RegistryDropsEvents;
+    a_storage_that_forgets_revisions_is_caught: RevisionsAreForgotten;
 }

@@ -1,7 +1,5 @@
 //! Services: some work, some reject, some fail after the work, some accept it and call back, some ask for input.
 
-use std::rc::Rc;
-
 use narthex_core::base::id::ContextId;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
@@ -10,8 +8,11 @@ use narthex_core::context::ReportedOutcome;
 use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context_store::messages::{CallBack, CallbackReport};
 use narthex_core::context_store::replies::{CallbackReply, Work};
-use narthex_core::services::Service as Document;
-use serde_json::json;
+use narthex_core::http::egress_address::Policy;
+use narthex_core::registry::revision::Revision;
+use narthex_core::services;
+use narthex_core::services::transport::Rules;
+use serde_json::{Value, json};
 
 use crate::lane_actor::{LaneAsk, LaneObject};
 use crate::messages::{Actor, Ask, Event, Reply};
@@ -20,8 +21,8 @@ use crate::world::{World, raw, result};
 
 pub struct Service {
     pub name: ServiceId,
-    /// As it is registered, while it is.
-    pub document: Rc<Document>,
+    /// As an administrator registers it.
+    body: Value,
     pub lane: LaneObject,
 }
 
@@ -34,16 +35,29 @@ impl Service {
         } else {
             json!({"kind": "http", "url": "https://a.example.com/"})
         };
-        let document = json!({
-            "id": name, "name": name, "type": "tool", "tags": [], "transport": transport,
-            "capabilities": [{"name": "echo", "version": "1.0.0", "timeout_seconds": 60, "idempotent": false,
-                "durable": true, "permissions": []}],
+        let body = json!({
+            "name": name, "type": "tool", "transport": transport,
+            "capabilities": [{"name": "echo", "version": "1.0.0", "timeout_seconds": 60, "idempotent": false}],
             "limits": {"max_concurrency": max_concurrency, "max_queue": max_queue},
-            "retry": {"max_attempts": 3, "base_ms": 200, "cap_ms": 10_000}, "weight": 1, "tier": 0
+            "retry": {"max_attempts": 3, "base_ms": 200, "cap_ms": 10_000},
         });
-        let document: Document = serde_json::from_value(document).unwrap();
-        let lane = LaneObject::new(&document);
-        Self { name, document: Rc::new(document), lane }
+        let rules = Rules {
+            addresses: Policy { allow_loopback: false },
+            own_hosts: &[],
+            demo: false,
+            bindings: None,
+            stored: None,
+        };
+        let read = services::read(&name, &body.to_string(), rules).unwrap();
+        let lane = LaneObject::new(&read.service);
+        Self { name, body, lane }
+    }
+
+    /// The document for its registration.
+    pub fn body(&self, draining: bool) -> String {
+        let mut body = self.body.clone();
+        body["status"] = if draining { "draining" } else { "online" }.into();
+        body.to_string()
     }
 }
 
@@ -262,7 +276,7 @@ impl World {
             CallbackReport::Outcome { outcome, result }
         };
         let ask = Ask::CallBack(CallBack { id, lease, callback });
-        self.jobs[at].pending = self.ask(Actor::Job(at), store, 0, ask);
+        self.jobs[at].pending = self.ask(Actor::Job(at), store, Revision::INITIAL, ask);
     }
 
     pub fn job_replied(&mut self, at: usize, number: u64, reply: &Reply) {

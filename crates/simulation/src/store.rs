@@ -3,16 +3,25 @@
 //! The object may crash before the write, or between any two effects after it; then the next message or alarm finds
 //! only the storage. A reply is sent only after the writes of its turn.
 
+use std::collections::BTreeMap;
+
 use narthex_core::base::id::{Region, StoreId};
 use narthex_core::base::retries::CallFault;
+use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::context_store::memory::MemoryStorage;
-use narthex_core::context_store::{ContextStore, Effects, StorageError};
+use narthex_core::context_store::preconditions::Fence;
+use narthex_core::context_store::{ContextStore, Effects};
+
+use narthex_core::registry::known_revision::KnownRevision;
+use narthex_core::registry::revision::Revision;
 
 use crate::dice::Dice;
 use crate::messages::{Ask, Batch, Call, Event, Reply, answer};
 use crate::mutants::Mutant;
+use crate::questions::Question;
+use crate::registry_object::REGISTRY;
 use crate::world::World;
 
 pub const LEASE_MS: u64 = Timing::DEFAULT.lease_ms;
@@ -25,8 +34,10 @@ pub struct Store {
     pub id: StoreId,
     pub storage: MemoryStorage,
     pub contexts: Option<ContextStore<MemoryStorage>>,
-    /// The newest revision of the registry that it knows.
-    pub revision: u64,
+    /// What this instance knows of the registry.
+    pub known: KnownRevision,
+    /// Requests that wait until the registry has answered, by the number of the question.
+    pub questions: BTreeMap<u64, Question>,
     /// The number of this instance of the object.
     pub life: u64,
     /// The difference between its clock and the world's.
@@ -44,7 +55,8 @@ impl Store {
             id: StoreId { region: Region::Eu, shard },
             storage: MemoryStorage::default(),
             contexts: None,
-            revision: 0,
+            known: KnownRevision::default(),
+            questions: BTreeMap::new(),
             life: 0,
             offset: 0,
             tries: 0,
@@ -55,7 +67,7 @@ impl Store {
 }
 
 /// How a turn of an object ends.
-enum Fate {
+pub enum Fate {
     Well,
     /// A crash before the writes were on disk.
     Unwritten,
@@ -68,7 +80,7 @@ impl World {
         Timestamp(self.now.saturating_add_signed(self.stores[store].offset))
     }
 
-    fn fate(&mut self) -> Fate {
+    pub fn fate(&mut self) -> Fate {
         if !self.dice.chance(self.faults.crash) {
             return Fate::Well;
         }
@@ -77,7 +89,7 @@ impl World {
     }
 
     /// Starts a new instance from the storage, if there is none.
-    fn wake(&mut self, at: usize) -> Result<(), StorageError> {
+    pub fn wake(&mut self, at: usize) -> Result<(), StorageError> {
         if self.stores[at].contexts.is_some() {
             return Ok(());
         }
@@ -100,6 +112,8 @@ impl World {
 
     pub fn die(&mut self, at: usize) {
         self.stores[at].contexts = None;
+        self.stores[at].known = KnownRevision::default();
+        self.questions_stop(at);
     }
 
     /// Runs one turn. `None` if the object crashed before its reply was sent.
@@ -237,13 +251,18 @@ impl World {
         let batch = Batch { first: batch.first, last: batch.last, count: batch.count, bundles: batch.bundles };
         let sending = self.number();
         self.stores[store].sending = sending;
+        self.send_batch(store, sending, &batch);
+    }
+
+    /// Sends a batch of a store or of the registry to the hub.
+    pub fn send_batch(&mut self, source: usize, sending: u64, batch: &Batch) {
         let travels = self.travel();
         if travels.is_empty() {
             let (patience, _) = self.patience();
-            self.schedule(self.now + patience, Event::HubReplied { store, sending, head: None });
+            self.schedule(self.now + patience, Event::HubReplied { store: source, sending, head: None });
         }
         for delay in travels {
-            self.schedule(self.now + delay, Event::ToHub { store, sending, batch: batch.clone() });
+            self.schedule(self.now + delay, Event::ToHub { store: source, sending, batch: batch.clone() });
         }
     }
 
@@ -261,6 +280,9 @@ impl World {
     }
 
     pub fn hub_replied(&mut self, store: usize, sending: u64, head: Option<u64>) {
+        if store == REGISTRY {
+            return self.registry_published(sending, head);
+        }
         let life = self.stores[store].life;
         if !self.is_alive(store, life) || self.stores[store].sending != sending {
             return;
@@ -284,11 +306,17 @@ impl World {
         });
     }
 
-    /// A message arrives; its reply is sent after the writes of the turn.
-    pub fn reach_store(&mut self, store: usize, call: Call, revision: u64, ask: Ask) {
-        self.note(|| format!("store {store} gets {ask:?}"));
-        if ask.is_fenced() && revision < self.stores[store].revision {
-            return self.reply(call, Reply::Stale);
+    /// Answers a message; the reply is sent after the writes of the turn.
+    pub fn answer_at_store(&mut self, store: usize, call: Call, revision: Revision, ask: Ask) {
+        match ask.fence() {
+            Fence::AnyRevision => {}
+            Fence::Pushed => self.learn_revision(store, revision),
+            Fence::KnownRevision => {
+                if self.stores[store].known.accept(revision).is_err() {
+                    return self.reply(call, Reply::Stale);
+                }
+                self.check_accepted(store, revision);
+            }
         }
         if self.dice.chance(self.faults.disk) {
             self.statistics.disk += 1;

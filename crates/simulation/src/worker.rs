@@ -352,7 +352,7 @@ impl World {
         let number = match &pending.message {
             Message::Store(ask) => self.ask(actor, store, revision, ask.clone()),
             Message::Lane { service, ask, patience_ms } => self.ask_lane(actor, *service, ask.clone(), *patience_ms),
-            Message::Registry => self.read_registry(actor),
+            Message::Registry => self.read_registry(actor, worker.isolate),
         };
         if let Some(worker) = self.workers.get_mut(&key) {
             worker.pending.insert(number, pending);

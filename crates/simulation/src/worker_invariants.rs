@@ -11,6 +11,7 @@ use narthex_core::context_store::replies::{AdmitReply, ClaimReply, LeaseReply, W
 use narthex_core::execution::driver::{Call, Event as DriverEvent};
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::lane::PermitDecision;
+use narthex_core::registry::revision::Revision;
 
 use crate::invariants::InvariantChecker;
 use crate::messages::Reply;
@@ -56,7 +57,7 @@ pub struct Attempts {
 pub type AttemptCounts = BTreeMap<(usize, ServiceId), Attempts>;
 
 /// The revision of the registry under which each lease was granted.
-pub type Grants = BTreeMap<(ContextId, LeaseNumber), u64>;
+pub type Grants = BTreeMap<(ContextId, LeaseNumber), Revision>;
 
 impl World {
     /// A store has answered: the lease that it granted. `admitted` is the context that it was asked to admit.
@@ -69,7 +70,7 @@ impl World {
             _ => return,
         };
         if let (Some(id), Some(lease)) = (id, lease) {
-            let revision = self.stores[store].revision;
+            let revision = self.stores[store].known.revision();
             self.grants.entry((id, lease)).or_insert(revision);
         }
     }

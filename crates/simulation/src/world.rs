@@ -6,19 +6,24 @@ use std::collections::{BTreeMap, BinaryHeap};
 use serde_json::value::RawValue;
 
 use narthex_core::base::id::ContextId;
-use narthex_core::calling::response::CallResult;
 use narthex_core::context::ReportedOutcome;
 use narthex_core::context::lease::LeaseNumber;
 
+use narthex_core::registry::revision::Revision;
+
+use crate::administrator::{Acknowledgements, Change};
 use crate::client::Request;
 use crate::consumer::Consumer;
 use crate::dice::Dice;
 use crate::faults::{Faults, Statistics, faults};
 use crate::hub::Hub;
 use crate::invariants::InvariantChecker;
-use crate::isolate::{Isolate, Registry};
-use crate::messages::{Actor, Ask, Event};
+use crate::isolate::{Isolate, Read};
+use crate::messages::{Actor, Ask, Event, RegistryEvent};
 use crate::mutants::Mutant;
+use crate::network::REPLY_TIMEOUT_MS;
+use crate::recipients::Recipients;
+use crate::registry_object::{RegistryAsk, RegistryObject};
 use crate::service::{Job, Service};
 use crate::store::Store;
 use crate::worker::Worker;
@@ -26,7 +31,7 @@ use crate::worker_invariants::{AttemptCounts, Grants};
 
 pub const PARAMETERS: &str = r#"{"n":1}"#;
 /// The start time of every world.
-const BEGINNING: u64 = 1_700_000_000_000;
+pub const BEGINNING: u64 = 1_700_000_000_000;
 /// A world with more events than this does not settle.
 const MAX_STEPS: u64 = 300_000;
 
@@ -65,7 +70,15 @@ pub struct World {
     pub stores: Vec<Store>,
     pub hub: Hub,
     pub services: Vec<Service>,
-    pub registry: Registry,
+    pub registry: RegistryObject,
+    pub reads: BTreeMap<u64, Read>,
+    pub changes: Vec<Change>,
+    pub acknowledged: Acknowledgements,
+    pub recipients: Recipients,
+    /// From when until when the registry is cut off from others.
+    pub cut: (u64, u64),
+    /// The hash of the registry's documents, by revision.
+    pub states: BTreeMap<Revision, u64>,
     pub isolates: Vec<Isolate>,
     pub jobs: Vec<Job>,
     pub workers: BTreeMap<u64, Worker>,
@@ -77,8 +90,8 @@ pub struct World {
     pub statistics: Statistics,
     pub mutant: Option<Mutant>,
     /// From then on there are no faults.
-    calm_at: u64,
-    is_calm: bool,
+    pub calm_at: u64,
+    pub is_calm: bool,
     /// Services come and go.
     has_changes: bool,
     /// Many clients use one service that fails.
@@ -113,7 +126,8 @@ impl World {
         let stores: Vec<Store> = (0..dice.between(1, 3) as u16).map(Store::new).collect();
         let connects_per_mille = dice.pick(&[0, 0, 500]);
         let services = (0..3).map(|number| service(&mut dice, number, connects_per_mille)).collect();
-        let calm_at = BEGINNING + dice.between(5_000, 40_000);
+        let calm_at = BEGINNING + if faults.cut > 0 { 75_000 } else { dice.between(5_000, 40_000) };
+        let cut_at = dice.below(20_000);
         let mut world = Self {
             now: BEGINNING,
             has_cron: dice.chance(500),
@@ -122,7 +136,13 @@ impl World {
             stores,
             hub: Hub::default(),
             services,
-            registry: Registry::default(),
+            registry: RegistryObject::default(),
+            reads: BTreeMap::new(),
+            changes: Vec::new(),
+            acknowledged: Acknowledgements::default(),
+            recipients: Recipients::default(),
+            cut: (BEGINNING + cut_at, BEGINNING + cut_at + 55_000),
+            states: BTreeMap::new(),
             isolates: Vec::from_iter((0..3).map(|_| Isolate::default())),
             jobs: Vec::new(),
             workers: BTreeMap::new(),
@@ -151,7 +171,7 @@ impl World {
     /// Plans the world's own events.
     fn arrange(&mut self) {
         self.sabotage();
-        self.registry_recovers();
+        self.arrange_documents();
         for service in 0..self.services.len() {
             let is_connected = self.services[service].lane.connections.is_some();
             if is_connected {
@@ -160,13 +180,10 @@ impl World {
                 self.has_changes = true;
             }
         }
-        while self.dice.chance(self.faults.registry) {
-            let at = self.dice.between(BEGINNING, self.calm_at);
-            self.schedule(at, Event::RegistryChanges);
-            self.has_changes = true;
-        }
+        self.has_changes |= self.plan_changes();
         self.is_storm = self.faults.service > 0 && self.dice.chance(80);
-        let requests = if self.is_storm { self.dice.between(15, 40) } else { self.dice.between(3, 10) };
+        let is_busy = self.is_storm || self.faults.cut > 0;
+        let requests = if is_busy { self.dice.between(15, 40) } else { self.dice.between(3, 10) };
         for _ in 0..requests {
             self.plan_request();
         }
@@ -191,6 +208,8 @@ impl World {
             let at = self.dice.between(BEGINNING, self.calm_at);
             let service = self.dice.below(self.services.len() as u64) as usize;
             self.schedule(at, Event::LaneCrashes { service });
+            let at = self.dice.between(BEGINNING, self.calm_at);
+            self.schedule(at, Event::Registry(RegistryEvent::Dies));
         }
     }
 
@@ -273,6 +292,9 @@ impl World {
         if self.violation.is_none() {
             self.now = self.now.max(self.ends_at);
             self.check_end();
+            self.check_answers();
+            self.check_registry_log();
+            self.check_recipients();
         }
         self.violation.take()
     }
@@ -293,12 +315,11 @@ impl World {
             Event::WakeConsumer { consumer, timer } => self.wake_consumer(consumer, timer),
             Event::Wake { worker, timer } => self.wake_worker(worker, timer),
             Event::Repeat { worker, number } => self.repeat(worker, number),
-            Event::Fetched { actor, number, reached } => self.fetched(actor, number, reached),
+            Event::Registry(event) => self.registry_happens(event),
             Event::Called { worker, call, work, service } => self.called(worker, call, &work, service),
             Event::Piece { worker, call } => self.piece(worker, call),
             Event::AsksForInput { worker, call } => self.asks_for_input(worker, call),
             Event::Answered { worker, call, answer } => self.answered(worker, call, answer),
-            Event::RegistryChanges => self.registry_changes(),
             Event::ConnectionChanges { service } => self.connection_changes(service),
             Event::ConnectionOpens { service } => self.connection_opens(service),
             Event::DeliveriesExpire { service } => self.deliveries_expire(service),
@@ -316,8 +337,9 @@ impl World {
             }
             Event::Sweep => {
                 for store in 0..self.stores.len() {
-                    self.ask(Actor::Sweep(store), store, 0, Ask::Sweep);
+                    self.ask(Actor::Sweep(store), store, Revision::INITIAL, Ask::Sweep);
                 }
+                self.ask_registry(Actor::None, RegistryAsk::Sweep, REPLY_TIMEOUT_MS);
                 self.schedule(self.now + 60_000, Event::Sweep);
             }
             Event::Jump => self.jump(),
@@ -327,61 +349,6 @@ impl World {
                 self.die(store);
             }
             Event::Calm => self.calm(),
-        }
-    }
-
-    /// The faults end, and everything that they broke recovers.
-    fn calm(&mut self) {
-        self.note(|| "calm".into());
-        self.faults = Faults::default();
-        self.is_calm = true;
-        // The clock may have jumped over the planned time.
-        self.calm_at = self.now;
-        self.last_until(self.now + 30_000);
-        self.registry_recovers();
-        // A hanging call would block a limited service until its deadline.
-        for (worker, call) in self.calls() {
-            let at = self.now + 1_000;
-            self.schedule(at, Event::Answered { worker, call, answer: CallResult::Broken });
-        }
-        self.end_deliveries();
-        for store in 0..self.stores.len() {
-            self.stores[store].offset = 0;
-            // A store whose alarm was lost is woken only by cron.
-            if self.stores[store].asleep.is_some() {
-                self.ask(Actor::None, store, 0, Ask::Sweep);
-            }
-        }
-        for service in 0..self.services.len() {
-            self.services[service].lane.offset = 0;
-            if self.services[service].lane.connections.is_some() {
-                self.schedule(self.now, Event::ConnectionChanges { service });
-            }
-        }
-    }
-
-    fn calls(&self) -> Vec<(u64, u64)> {
-        let calling = |(key, worker): (&u64, &Worker)| Some((*key, worker.calling.as_ref()?.number));
-        self.workers.iter().filter_map(calling).collect()
-    }
-
-    /// The clock of the world jumps, or that of one store or lane drifts.
-    fn jump(&mut self) {
-        if self.is_calm {
-            return;
-        }
-        self.statistics.jumps += 1;
-        if self.dice.chance(500) {
-            self.now += self.dice.between(1_000, 20_000);
-            self.note(|| "the clock jumps".into());
-        } else if self.dice.chance(500) {
-            let service = self.dice.below(self.services.len() as u64) as usize;
-            self.services[service].lane.offset = self.dice.below(500) as i64 - 250;
-            self.note(|| format!("the clock of lane {service} is {} ms off", self.services[service].lane.offset));
-        } else {
-            let store = self.dice.below(self.stores.len() as u64) as usize;
-            self.stores[store].offset = self.dice.below(500) as i64 - 250;
-            self.note(|| format!("the clock of store {store} is {} ms off", self.stores[store].offset));
         }
     }
 }

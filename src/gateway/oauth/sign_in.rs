@@ -11,7 +11,7 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::auth::{own_tokens, tokens};
 use crate::objects::registry::messages::DocumentKind;
-use crate::objects::registry::{document_secret_data, snapshot};
+use crate::objects::registry::snapshot;
 use crate::platform::calls::{Method, Request, send};
 use crate::platform::http::Headers;
 use crate::platform::{clock, log_event, random, secret_box};
@@ -28,6 +28,7 @@ use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::response::CallResult;
 use narthex_core::http::problem::Problem;
+use narthex_core::registry::secrets::document_secret_data;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;

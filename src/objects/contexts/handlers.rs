@@ -46,14 +46,14 @@ impl Turn<'_> {
 
 impl Handle<LearnRevision> for Turn<'_> {
     fn handle(self, LearnRevision: LearnRevision) -> Result<Done, Failure> {
-        self.store.learn_revision(self.revision);
+        self.store.revision.borrow_mut().learn(self.revision);
         Ok(Done::Done)
     }
 }
 
 impl Handle<Retain> for Turn<'_> {
-    fn handle(self, Retain { days }: Retain) -> Result<SweepReply, Failure> {
-        self.store.retain(days)?;
+    fn handle(self, Retain { days, revision }: Retain) -> Result<SweepReply, Failure> {
+        self.store.retain(days, revision)?;
         self.sweep()
     }
 }

@@ -3,9 +3,9 @@
 
 use crate::platform::Failure;
 use crate::platform::sql::Value;
+use narthex_core::base::storage_error::StorageError;
 use narthex_core::context::Head;
 use narthex_core::context::status::Status;
-use narthex_core::context_store::StorageError;
 use narthex_core::http::paging::{PagePart, fitting, merged};
 
 use super::messages::Query;

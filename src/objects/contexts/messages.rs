@@ -115,6 +115,9 @@ pub struct LearnRevision;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Retain {
     pub days: Option<u64>,
+    /// The revision of the registry that says so; a late message does not undo a newer one.
+    #[serde(default)]
+    pub revision: Revision,
 }
 
 /// Publishes all queued events.

@@ -28,10 +28,11 @@ use crate::platform::objects;
 use crate::platform::{Failure, clock, log_event, random, settings, tasks};
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::retries::Retries;
+use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::tenant_id::TenantId;
-use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
-use narthex_core::context_store::{self, Effects, StorageError};
+use narthex_core::context_store::{self, Effects};
+use narthex_core::registry::known_revision::KnownRevision;
 use narthex_core::registry::revision::Revision;
 
 use handlers::Turn;
@@ -45,6 +46,8 @@ const MAX_REGISTRATION_RETRIES: u32 = 4;
 const REGISTRATION_PAUSE_MS: u64 = 1_000;
 const DAY_MS: u64 = 86_400_000;
 const RETENTION: &str = "retention_days";
+/// The revision of the registry that has set it.
+const RETAINED_BY: &str = "retention_revision";
 
 #[derive(Debug, Clone)]
 struct Identity {
@@ -57,10 +60,11 @@ struct Store {
     contexts: RefCell<context_store::ContextStore<Tables>>,
     identity: RefCell<Option<Identity>>,
     waiters: RefCell<HashMap<ContextId, Vec<oneshot::Sender<()>>>>,
-    revision: Cell<Revision>,
-    revision_checked_at: Cell<Timestamp>,
+    revision: RefCell<KnownRevision>,
     /// Days that ended contexts are kept: the tenant's setting, and the deployment's default.
     own_days: Cell<Option<u64>>,
+    /// The newest revision of the registry that has said so.
+    retained_by: Cell<Revision>,
     default_days: u64,
 }
 
@@ -77,6 +81,7 @@ impl Shell for Store {
         };
         let settings = settings::of(env);
         let own_days = tables.meta(RETENTION)?.and_then(|days| days.parse().ok());
+        let retained_by = tables.meta(RETAINED_BY)?.as_deref().and_then(Revision::parse).unwrap_or_default();
         let retention_ms = own_days.unwrap_or(settings.context_retention_days) * DAY_MS;
         let contexts = context_store::ContextStore::open(tables.clone(), retention_ms, settings.timing, clock::now())?;
         let store = Rc::new(Self {
@@ -84,9 +89,9 @@ impl Shell for Store {
             tables,
             identity: RefCell::new(identity),
             waiters: RefCell::default(),
-            revision: Cell::new(Revision::INITIAL),
-            revision_checked_at: Cell::new(Timestamp(0)),
+            revision: RefCell::default(),
             own_days: Cell::new(own_days),
+            retained_by: Cell::new(retained_by),
             default_days: settings.context_retention_days,
         });
         store.decide(|_| ());
@@ -115,13 +120,13 @@ impl Shell for Store {
 impl Store {
     /// Answers a message with the revision that the store knows.
     fn answer_now(self: &Rc<Self>, Message { revision, ask }: Message<Ask>) -> WrittenAnswer {
-        let own = self.revision.get();
         match ask.fence() {
             Fence::AnyRevision | Fence::Pushed => {}
-            Fence::KnownRevision if revision < own => {
-                return Ok(Stale::Stale { revision: own }).into();
+            Fence::KnownRevision => {
+                if let Err(newer) = self.revision.borrow_mut().accept(revision) {
+                    return Ok(Stale::Stale { revision: newer }).into();
+                }
             }
-            Fence::KnownRevision => self.revision.set(revision),
         }
         ask.dispatch(Turn { store: self, revision, now: clock::now() })
     }
@@ -195,7 +200,7 @@ impl Store {
     fn is_current(&self, ask: &Ask) -> bool {
         ask.freshness() == Freshness::None
             || (self.identity.borrow().is_some()
-                && clock::now().since(self.revision_checked_at.get()) < settings::timing().registry_silence_ms)
+                && self.revision.borrow().is_current(clock::now(), settings::timing().registry_silence_ms))
     }
 
     /// Learns what the store must know before it answers a request.
@@ -212,21 +217,16 @@ impl Store {
         Ok(())
     }
 
-    fn learn_revision(&self, revision: Revision) {
-        self.revision.set(revision.max(self.revision.get()));
-        self.revision_checked_at.set(clock::now());
-    }
-
     /// Gets the registry's revision and registers this store with it.
     async fn check_revision(&self) -> Result<(), Failure> {
         let Some(Identity { tenant, store }) = self.identity.borrow().clone() else {
             return Ok(());
         };
-        let hello = registry::messages::Hello { store };
+        let (hello, asked_at) = (registry::messages::Hello { store }, clock::now());
         let registry::messages::HelloReply::Revision { revision, context_retention_days } =
             registry::client::ask(&tenant, &hello).await?;
-        self.retain(context_retention_days)?;
-        self.learn_revision(revision);
+        self.retain(context_retention_days, revision)?;
+        self.revision.borrow_mut().answered(revision, asked_at);
         Ok(())
     }
 
@@ -249,13 +249,21 @@ impl Store {
         });
     }
 
-    /// Sets the retention of ended contexts, also for the time after a restart.
-    fn retain(&self, days: Option<u64>) -> Result<(), Failure> {
-        if self.own_days.get() != days {
-            self.tables.set_meta(RETENTION, &days.map_or_else(String::new, |days| days.to_string()))?;
-            self.own_days.set(days);
-            self.contexts.borrow_mut().retain(days.unwrap_or(self.default_days) * DAY_MS);
+    /// Sets the retention of ended contexts, also for the time after a restart, unless a newer revision of the registry
+    /// has set it. An earlier version of the gateway does not send the revision.
+    fn retain(&self, days: Option<u64>, revision: Revision) -> Result<(), Failure> {
+        let known = self.retained_by.get();
+        if revision < known && revision != Revision::INITIAL {
+            return Ok(());
         }
+        self.retained_by.set(revision.max(known));
+        if self.own_days.get() == days {
+            return Ok(());
+        }
+        self.tables.set_meta(RETAINED_BY, &revision.to_string())?;
+        self.tables.set_meta(RETENTION, &days.map_or_else(String::new, |days| days.to_string()))?;
+        self.own_days.set(days);
+        self.contexts.borrow_mut().retain(days.unwrap_or(self.default_days) * DAY_MS);
         Ok(())
     }
 

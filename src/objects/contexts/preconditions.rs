@@ -1,6 +1,8 @@
 //! The conditions under which a store answers a request: the revision of the sender, and the age of its own.
 
 use crate::objects::protocol::Request;
+use narthex_core::context_store::ContextRequest;
+pub use narthex_core::context_store::preconditions::{Fence, Freshness};
 
 use super::messages::*;
 
@@ -20,27 +22,18 @@ pub struct Pushed;
 /// again with a newer snapshot.
 pub struct KnownRevision;
 
-/// The condition on the revision of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fence {
-    AnyRevision,
-    Pushed,
-    KnownRevision,
-}
-
-/// How recently a store must have asked the registry for its revision before it answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
-    /// No check is required.
-    None,
-    /// Recently. If the registry cannot be reached, the store answers anyway.
-    Wanted,
-    /// Recently. If the registry cannot be reached, the store does not answer.
-    Needed,
-}
-
+/// The core knows the preconditions of its own requests; those of the others follow.
 macro_rules! preconditions {
-    ($($Request:ident: $Fence:ident, $Freshness:ident;)*) => {
+    (
+        core { $($Core:ident: $CoreFence:ident;)* }
+        shell { $($Request:ident: $Fence:ident, $Freshness:ident;)* }
+    ) => {
+        $(impl StoreRequest for $Core {
+            type Fence = $CoreFence;
+        }
+
+        const _: () = assert!(matches!(<$Core as ContextRequest>::FENCE, Fence::$CoreFence));)*
+
         $(impl StoreRequest for $Request {
             type Fence = $Fence;
         })*
@@ -48,12 +41,14 @@ macro_rules! preconditions {
         impl Ask {
             pub fn fence(&self) -> Fence {
                 match self {
+                    $(Self::$Core { .. } => <$Core as ContextRequest>::FENCE,)*
                     $(Self::$Request { .. } => Fence::$Fence,)*
                 }
             }
 
             pub fn freshness(&self) -> Freshness {
                 match self {
+                    $(Self::$Core { .. } => <$Core as ContextRequest>::FRESHNESS,)*
                     $(Self::$Request { .. } => Freshness::$Freshness,)*
                 }
             }
@@ -62,29 +57,32 @@ macro_rules! preconditions {
 }
 
 preconditions! {
-    Admit: KnownRevision, Needed;
-    Recall: KnownRevision, Needed;
-    Commit: AnyRevision, None;
-    // The outcome of an execution is stored, whether or not the registry can be reached.
-    Record: AnyRevision, Wanted;
-    Lease: KnownRevision, Needed;
-    Renew: AnyRevision, None;
-    ClaimWork: KnownRevision, Needed;
-    PutBack: AnyRevision, Needed;
-    Refuse: AnyRevision, Needed;
-    CallBack: AnyRevision, Wanted;
-    RequestInput: AnyRevision, None;
-    AwaitInput: AnyRevision, None;
-    AnswerInput: KnownRevision, Needed;
-    NarrowInput: KnownRevision, Needed;
-    Get: KnownRevision, Needed;
-    GetOrigin: KnownRevision, Needed;
-    Wait: KnownRevision, Needed;
-    Follow: KnownRevision, Needed;
-    Cancel: KnownRevision, Needed;
-    Query: KnownRevision, Needed;
-    Retain: AnyRevision, None;
-    LearnRevision: Pushed, None;
-    Flush: AnyRevision, Needed;
-    Sweep: AnyRevision, Needed;
+    core {
+        Admit: KnownRevision;
+        Recall: KnownRevision;
+        Commit: AnyRevision;
+        Record: AnyRevision;
+        Lease: KnownRevision;
+        Renew: AnyRevision;
+        ClaimWork: KnownRevision;
+        PutBack: AnyRevision;
+        Refuse: AnyRevision;
+        CallBack: AnyRevision;
+        RequestInput: AnyRevision;
+        AwaitInput: AnyRevision;
+        AnswerInput: KnownRevision;
+        NarrowInput: KnownRevision;
+        Get: KnownRevision;
+        GetOrigin: KnownRevision;
+        Cancel: KnownRevision;
+    }
+    shell {
+        Wait: KnownRevision, Needed;
+        Follow: KnownRevision, Needed;
+        Query: KnownRevision, Needed;
+        Retain: AnyRevision, None;
+        LearnRevision: Pushed, None;
+        Flush: AnyRevision, Needed;
+        Sweep: AnyRevision, Needed;
+    }
 }

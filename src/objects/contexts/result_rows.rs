@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::platform::Failure;
 use narthex_core::base::id::ContextId;
-use narthex_core::context_store::StorageError;
+use narthex_core::base::storage_error::StorageError;
 use narthex_core::context_store::result_pieces::{ROW_BYTES, joined};
 
 use super::tables::Tables;

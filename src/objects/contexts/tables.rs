@@ -16,12 +16,13 @@ use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql, Value};
 use narthex_core::base::id::{ContextId, row_key, ulid};
 use narthex_core::base::service_id::ServiceId;
+use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Head;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Status;
 use narthex_core::context_store::result_pieces::{Layout, ROW_BYTES};
-use narthex_core::context_store::{DueContext, EndedContext, ReadyContext, Storage, StorageError, StoredContext};
+use narthex_core::context_store::{DueContext, EndedContext, ReadyContext, Storage, StoredContext};
 use narthex_core::events::bundle::MAX_RESULT_BYTES;
 
 const CREATE: [&str; 5] = [

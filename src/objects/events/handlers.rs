@@ -51,9 +51,11 @@ impl Handle<UseTicket> for &Rc<Hub> {
 }
 
 impl Handle<SetRetention> for &Rc<Hub> {
-    fn handle(self, SetRetention { hours }: SetRetention) -> Result<Done, Failure> {
+    fn handle(self, SetRetention { hours, revision }: SetRetention) -> Result<Done, Failure> {
         let own_ms = hours.map(|hours| hours * 3_600_000);
-        self.log.borrow().retain(own_ms)?;
+        if !self.log.borrow().retain(own_ms, revision)? {
+            return Ok(Done::Done);
+        }
         self.retention_ms.set(own_ms.unwrap_or(self.default_retention_ms));
         self.sweep()?;
         Ok(Done::Done)

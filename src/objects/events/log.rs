@@ -19,16 +19,18 @@ use narthex_core::events::bundle::{Bundle, Item, newer_than};
 use narthex_core::events::cloud_event::cloud_event;
 use narthex_core::events::fanout::ShardNumber;
 use narthex_core::events::sequence::Sequence;
+use narthex_core::registry::revision::Revision;
 
 use super::messages::shards::{Page, StoredBatch};
 use super::messages::{Publish, Viewer};
 
-const CREATE: [&str; 4] = [
+const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS log (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL, \
      tenant TEXT NOT NULL, teller TEXT NOT NULL, heads TEXT NOT NULL, bundles TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS tickets (hash TEXT PRIMARY KEY, viewer TEXT NOT NULL, until INTEGER NOT NULL) \
      STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS kept (retention_ms INTEGER NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS kept_by (revision TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS shards (number INTEGER PRIMARY KEY, tenant TEXT NOT NULL) STRICT",
 ];
 
@@ -123,14 +125,26 @@ impl Log {
         Ok(self.sql.first("SELECT retention_ms FROM kept", &[])?.and_then(|row| row.integer(0)))
     }
 
-    pub fn retain(&self, own_ms: Option<u64>) -> Result<(), Failure> {
-        self.sql.run("DELETE FROM kept", &[])?;
-        match own_ms {
-            Some(own_ms) => {
-                self.sql.run("INSERT INTO kept (retention_ms) VALUES (CAST(? AS INTEGER))", &[own_ms.into()])
-            }
-            None => Ok(()),
+    /// Sets the tenant's retention, unless a newer revision of its registry has set it. An earlier version of the
+    /// gateway does not send the revision.
+    pub fn retain(&self, own_ms: Option<u64>, revision: Revision) -> Result<bool, Failure> {
+        let known = self.sql.first("SELECT revision FROM kept_by", &[])?.and_then(|row| row.text(0));
+        let known = known.as_deref().and_then(Revision::parse).unwrap_or_default();
+        if revision < known && revision != Revision::INITIAL {
+            return Ok(false);
         }
+        self.sql.transaction(|| {
+            self.sql.run("DELETE FROM kept", &[])?;
+            self.sql.run("DELETE FROM kept_by", &[])?;
+            self.sql.run("INSERT INTO kept_by (revision) VALUES (?)", &[(&revision.to_string()).into()])?;
+            match own_ms {
+                Some(own_ms) => {
+                    self.sql.run("INSERT INTO kept (retention_ms) VALUES (CAST(? AS INTEGER))", &[own_ms.into()])
+                }
+                None => Ok(()),
+            }
+        })?;
+        Ok(true)
     }
 
     /// The last number received from a publisher.

@@ -11,11 +11,13 @@ use serde_json::value::RawValue;
 
 use crate::objects::protocol::{Address, BareObject, Done, Object, requests};
 use crate::platform::objects::{CALL_TIMEOUT_MS, Kind};
+use narthex_core::access::revocation::Revocation;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
 use narthex_core::events::sequence::Sequence;
+use narthex_core::registry::revision::Revision;
 use narthex_core::usage::{UsageCounts, UsageKey};
 
 use shards::{JoinShard, Joined, LogPage, ReadLog};
@@ -103,21 +105,6 @@ impl Viewer {
     }
 }
 
-/// A revocation that ends credentials which are not themselves revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Revocation {
-    /// An issuer, a client or a grant that was deleted or replaced.
-    #[serde(rename = "from")]
-    Document(String),
-    /// Permissions that a role has lost.
-    Permissions {
-        role: String,
-        lost: Vec<String>,
-    },
-    Tenant,
-}
-
 /// Appends a batch of a publisher's events: `count` items numbered from `first` to `last`, in order, in a list of
 /// bundles. The list stays text until it is needed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -199,6 +186,9 @@ pub struct RevokeDependents(pub Revocation);
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SetRetention {
     pub hours: Option<u64>,
+    /// The revision of the registry that says so; a late message does not undo a newer one.
+    #[serde(default)]
+    pub revision: Revision,
 }
 
 /// Deletes what has expired.

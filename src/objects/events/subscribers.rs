@@ -16,6 +16,7 @@ use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
+use narthex_core::access::revocation::Revocation;
 use narthex_core::base::json::{MAX_DEPTH, check};
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
@@ -28,8 +29,8 @@ use narthex_core::events::filter::Filter;
 use narthex_core::events::sequence::Sequence;
 
 use super::log::Batch;
+use super::messages::Viewer;
 use super::messages::sockets::{Form, Open};
-use super::messages::{Revocation, Viewer};
 
 pub use catch_up::{FeedResult, LogSpan};
 

@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::objects::events::messages::{Revocation, Viewer};
+use crate::objects::events::messages::Viewer;
 use crate::objects::registry::snapshot;
 use crate::objects::shell::{Outcome, SocketShell};
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use crate::platform::{Failure, clock, log, random, tasks};
+use narthex_core::access::revocation::Revocation;
 use narthex_core::base::id::ulid;
 use narthex_core::base::json::{Fault, Invalid, MAX_DEPTH, check};
 use narthex_core::base::json_repair;

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::events::messages::{Revocation, Viewer};
+use crate::objects::events::messages::Viewer;
 use crate::objects::protocol::{Address, Done, Object, requests};
 use crate::objects::registry::messages::StoredService;
 use crate::objects::reply::ReadReply;
 use crate::platform::objects::Kind;
 use narthex_core::access::encrypted_secret::EncryptedSecret;
+use narthex_core::access::revocation::Revocation;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::service_id::ServiceId;
@@ -22,6 +23,7 @@ use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
 use narthex_core::lane::permit_number::PermitNumber;
+use narthex_core::registry::notifications::LaneSettings;
 use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::EncryptedCredentials;
 
@@ -67,17 +69,13 @@ pub struct Message<A> {
 impl Message<()> {
     /// A message about a service, without a request.
     pub fn about(tenant: &TenantId, registered: &StoredService) -> Self {
-        let StoredService { service, updated_at, moved_at, .. } = registered;
-        Self {
-            tenant: tenant.clone(),
-            service: service.id.clone(),
-            configured_at: *updated_at,
-            moved_at: *moved_at,
-            max_concurrency: service.limits.max_concurrency,
-            max_queue: service.limits.max_queue,
-            grace_ms: service.transport.grace_ms(),
-            ask: (),
-        }
+        Self::with_settings(tenant, &registered.lane_settings())
+    }
+
+    pub fn with_settings(tenant: &TenantId, settings: &LaneSettings) -> Self {
+        let LaneSettings { service, configured_at, moved_at, max_concurrency, max_queue, grace_ms } = settings.clone();
+        let tenant = tenant.clone();
+        Self { tenant, service, configured_at, moved_at, max_concurrency, max_queue, grace_ms, ask: () }
     }
 
     pub fn with<A>(&self, ask: A) -> Message<A> {

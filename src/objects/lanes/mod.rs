@@ -22,8 +22,10 @@ use futures_channel::oneshot;
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
+use crate::objects::protocol::Done;
 use crate::objects::shell::{Answer, Outcome, Shell, WrittenAnswer, socket_object};
 use crate::platform::{Failure, clock, log, random, settings, tasks};
+use narthex_core::base::json_writer::written;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::lane::queue::Waiter;
@@ -114,6 +116,10 @@ impl Shell for Inner {
             && let Err(failure) = self.learn_configuration(&message)
         {
             return WrittenAnswer::Now(Err(failure));
+        }
+        if matches!(message.ask, Ask::Forget) && message.moved_at < self.state.moved_at.get() {
+            // A late message: the service was registered anew since.
+            return written(&Done::Done).map_err(Failure::from).and_then(|text| self.reply(text)).into();
         }
         let inner = self.clone();
         match message.ask.dispatch(self) {

@@ -6,15 +6,17 @@ use serde::Serialize;
 
 use crate::objects::protocol::Done;
 use crate::objects::shell::{Answer, HandleLater};
-use crate::platform::{Failure, log_event, tasks};
+use crate::platform::{Failure, clock, log_event, random};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::tenant_id::TenantId;
+use narthex_core::registry::Turn;
+use narthex_core::registry::storage::Storage;
 
 use super::Inner;
 use super::messages::{
     AuditEntries, AuditQuery, Documents, Hello, HelloReply, Holdings, LastUsed, ListHoldings, ReadDocuments,
-    ReadLastUsed, ReadSize, ReadSnapshot, RecordClientUse, RecordKeyUse, RejectedCredentials, ReportStatus, SizeReply,
-    SnapshotReply, StatusReply, Sweep,
+    ReadLastUsed, ReadSize, ReadSnapshot, RecordClientUse, RecordKeyUse, RejectedCredentials, RelayRevocation,
+    ReportStatus, SizeReply, SnapshotReply, StatusReply, Sweep,
 };
 
 /// The registry, and what came with a request.
@@ -32,7 +34,7 @@ impl Received {
     ) -> Answer<T> {
         let Self { inner, tenant, by } = self;
         Answer::later(async move {
-            inner.remember_tenant(&tenant)?;
+            inner.registry.borrow_mut().remember_tenant(&tenant)?;
             inner.load_own_secret().await?;
             work(inner, by).await
         })
@@ -41,13 +43,13 @@ impl Received {
 
 impl HandleLater<Hello> for Received {
     fn handle(self, Hello { store }: Hello) -> Answer<HelloReply> {
-        self.later(async move |inner, _| inner.hello(store))
+        self.later(async move |inner, _| Ok(inner.decide(|registry| registry.hello(store, clock::now()))?))
     }
 }
 
 impl HandleLater<ReadSnapshot> for Received {
     fn handle(self, request: ReadSnapshot) -> Answer<SnapshotReply> {
-        let has_secret = self.inner.own_secret.borrow().is_some();
+        let has_secret = self.inner.registry.borrow().own_secret().is_some();
         match has_secret {
             true => Answer::now(self.inner.snapshot(&request)),
             false => self.later(async move |inner, _| inner.snapshot(&request)),
@@ -58,7 +60,7 @@ impl HandleLater<ReadSnapshot> for Received {
 impl HandleLater<RecordKeyUse> for Received {
     fn handle(self, RecordKeyUse { key, at }: RecordKeyUse) -> Answer<Done> {
         self.later(async move |inner, _| {
-            inner.tables.record_key_use(&key, at)?;
+            inner.registry.borrow().storage().record_use(&key, at)?;
             Ok(Done::Done)
         })
     }
@@ -67,7 +69,7 @@ impl HandleLater<RecordKeyUse> for Received {
 impl HandleLater<RecordClientUse> for Received {
     fn handle(self, RecordClientUse { client, at }: RecordClientUse) -> Answer<Done> {
         self.later(async move |inner, _| {
-            inner.tables.record_client_use(&client, at)?;
+            inner.registry.borrow().storage().record_use(&format!("clients/{client}"), at)?;
             Ok(Done::Done)
         })
     }
@@ -75,75 +77,86 @@ impl HandleLater<RecordClientUse> for Received {
 
 impl HandleLater<ReadDocuments> for Received {
     fn handle(self, ReadDocuments { after }: ReadDocuments) -> Answer<Documents> {
-        self.later(async move |inner, _| inner.documents(&after))
+        self.later(async move |inner, _| Ok(inner.registry.borrow().documents(&after)?))
     }
 }
 
 impl HandleLater<AuditQuery> for Received {
     fn handle(self, query: AuditQuery) -> Answer<AuditEntries> {
-        self.later(async move |inner, _| Ok(AuditEntries::Audit { entries: inner.tables.audit(&query)? }))
+        self.later(async move |inner, _| {
+            Ok(AuditEntries::Audit { entries: inner.registry.borrow().storage().audit(&query)? })
+        })
     }
 }
 
 impl HandleLater<RejectedCredentials> for Received {
     fn handle(self, rejected: RejectedCredentials) -> Answer<Done> {
         self.later(async move |inner, by| {
-            inner.record_rejection(&by, &rejected)?;
+            inner.decide(|registry| {
+                registry.record_rejection(&rejected, &Turn::new(&by, clock::now(), random::bytes()))
+            })?;
             Ok(Done::Done)
         })
     }
 }
 
 impl HandleLater<ReportStatus> for Received {
-    fn handle(self, ReportStatus { service, measured, reason }: ReportStatus) -> Answer<StatusReply> {
+    fn handle(self, report: ReportStatus) -> Answer<StatusReply> {
+        self.later(async move |inner, _| Ok(inner.decide(|registry| registry.measure(&report, clock::now()))?))
+    }
+}
+
+impl HandleLater<RelayRevocation> for Received {
+    fn handle(self, RelayRevocation(revocation): RelayRevocation) -> Answer<Done> {
         self.later(async move |inner, _| {
-            let reply = inner.measure(&service, measured, reason)?;
-            tasks::spawn(async move { inner.publish_events().await });
-            Ok(reply)
+            let (relayed, receipt) = inner.decide(|registry| {
+                registry.begin_write();
+                (registry.relayed(&revocation, clock::now()), registry.receipt_of_notifications())
+            });
+            relayed?;
+            inner.settle(&receipt).await;
+            Ok(Done::Done)
         })
     }
 }
 
 impl HandleLater<ReadLastUsed> for Received {
     fn handle(self, ReadLastUsed: ReadLastUsed) -> Answer<LastUsed> {
-        self.later(async move |inner, _| Ok(LastUsed::LastUsed(inner.tables.last_used()?)))
+        self.later(async move |inner, _| Ok(LastUsed::LastUsed(inner.registry.borrow().storage().last_used()?)))
     }
 }
 
 impl HandleLater<ReadSize> for Received {
     fn handle(self, ReadSize: ReadSize) -> Answer<SizeReply> {
-        self.later(async move |inner, _| Ok(SizeReply::Size(Box::new(inner.size()?))))
+        self.later(async move |inner, _| Ok(SizeReply::Size(Box::new(inner.registry.borrow_mut().size()?))))
     }
 }
 
 impl HandleLater<ListHoldings> for Received {
     fn handle(self, ListHoldings: ListHoldings) -> Answer<Holdings> {
-        self.later(async move |inner, _| Ok(Holdings::Holdings { objects: inner.holdings()? }))
+        self.later(async move |inner, _| {
+            let objects = inner.registry.borrow().holdings()?;
+            Ok(Holdings::Holdings { objects })
+        })
     }
 }
 
 impl HandleLater<Sweep> for Received {
     fn handle(self, Sweep: Sweep) -> Answer<Done> {
-        self.later(async move |inner, _| {
-            inner.sweep().await?;
+        self.later(async move |inner, by| {
+            let swept = inner.decide(|registry| registry.sweep(&Turn::new(&by, clock::now(), random::bytes())));
+            let tenant = inner.registry.borrow().tenant();
+            if let Err(failure) = inner.encrypt_again().await {
+                log_event!(SecretsNotEncryptedAgain, tenant = &tenant, detail = &failure);
+            }
+            swept?;
             Ok(Done::Done)
         })
     }
 }
 
 impl Inner {
-    async fn sweep(&self) -> Result<(), Failure> {
-        self.sweep_lanes().await;
-        self.log_due_rejections()?;
-        self.delete_old_audit()?;
-        if let Err(failure) = self.encrypt_again().await {
-            log_event!(SecretsNotEncryptedAgain, tenant = &self.tenant(), detail = &failure);
-        }
-        if let Err(failure) = self.end_registrations().await {
-            log_event!(RegistrationsNotDeleted, tenant = &self.tenant(), detail = &failure);
-        }
-        self.publish_events().await;
-        self.continue_revocations().await;
-        Ok(())
+    fn snapshot(self: &Rc<Self>, request: &ReadSnapshot) -> Result<SnapshotReply, Failure> {
+        Ok(self.decide(|registry| registry.snapshot(request))?)
     }
 }

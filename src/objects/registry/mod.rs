@@ -1,71 +1,47 @@
 //! `Registry`: the configuration of one tenant, under one revision.
 //!
-//! A write increments the revision and is stored and pushed to every store before it is answered, so that every later
-//! admission, anywhere, is decided with it. A store that could not be reached asks by itself within 30 s, which bounds
-//! the effect of a lost push. Invariant: a revision identifies one state of all tables.
+//! The core (`narthex_core::registry`) decides; this module passes requests to it, encrypts secrets before, and carries
+//! out its effects. A write is answered once its effects hold, as the core defines it.
 
-mod audit;
-mod capacity;
-mod catalogues;
 pub mod client;
 mod compiled_schemas;
-mod documents;
+mod effects;
 mod encryption;
 mod handlers;
-mod keys;
 pub mod messages;
-mod observed;
-mod publish;
-mod records;
-mod registrations;
-mod replies;
-mod revocation;
-mod services;
+mod notifications;
 pub mod snapshot;
 mod tables;
-mod tenant;
 mod versions;
-mod webhooks;
 mod writes;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use futures_channel::oneshot;
 use wasm_bindgen::JsValue;
 
 use crate::objects::shell::{Outcome, Shell, WrittenAnswer, durable_object};
-use crate::platform::{Failure, clock, settings};
-use narthex_core::access::repeat_suppressor::RepeatSuppressor;
-use narthex_core::base::exact_json::with_texts;
-use narthex_core::base::id::StoreId;
-use narthex_core::base::tenant_id::TenantId;
+use crate::platform::{Failure, clock, random, settings};
+use narthex_core::access::audit::Actor;
+use narthex_core::access::oauth::registrations::Lifetimes;
 use narthex_core::base::time::Timestamp;
-use narthex_core::base::version::VersionNumber;
-use narthex_core::registry::revision::Revision;
-use narthex_core::registry::size::SAFE_BYTES;
+use narthex_core::registry::{Config, Receipt, Turn, WriteError};
 
-use encryption::OwnSecret;
-pub use encryption::document_secret_data;
 use handlers::Received;
-use messages::{Ask, Condition, HelloReply, Message, ReadSnapshot, Refusal, SnapshotData, SnapshotReply, WriteRefusal};
-pub use observed::target;
+use messages::{Ask, Message};
+pub use notifications::target;
 use tables::Tables;
+use writes::{Decided, Written};
+
+const DAY_MS: u64 = 86_400_000;
 
 struct Inner {
-    tables: Tables,
-    revision: Cell<Revision>,
-    /// Incremented by every change of an observed status; starts at the current time, so that it also grows across
-    /// restarts.
-    soft: Cell<u64>,
-    own_secret: RefCell<Option<OwnSecret>>,
-    tenant: RefCell<Option<TenantId>>,
-    publishing: Cell<bool>,
-    rejections: RefCell<RepeatSuppressor>,
-    audit_retention_days: u64,
-    /// When expired revocations were last deleted.
-    revocations_deleted_at: Cell<Timestamp>,
-    /// The last revision whose incomplete snapshot was logged.
-    logged_left_out: Cell<Revision>,
+    registry: RefCell<narthex_core::registry::Registry<Tables>>,
+    /// Answers that wait until their writes hold.
+    waiting: RefCell<Vec<oneshot::Sender<()>>>,
+    /// The next time at which the core is asked for what has become due.
+    timer_at: Cell<Option<Timestamp>>,
 }
 
 durable_object!(Registry: Inner);
@@ -74,22 +50,20 @@ impl Shell for Inner {
     type Message = Message<Ask>;
 
     fn open(state: &JsValue, env: &JsValue) -> Result<Rc<Self>, Failure> {
-        let tables = Tables::open(state)?;
-        let revision = tables.meta("revision")?.as_deref().and_then(Revision::parse).unwrap_or_default();
-        let tenant = RefCell::new(tables.meta("tenant")?.map(TenantId::from_stored));
-        let soft = Cell::new(clock::now().0);
-        Ok(Rc::new(Self {
-            tables,
-            revision: Cell::new(revision),
-            soft,
-            own_secret: RefCell::default(),
-            tenant,
-            publishing: Cell::new(false),
-            rejections: RefCell::new(audit::rejections()),
-            audit_retention_days: settings::of(env).audit_retention_days,
-            revocations_deleted_at: Cell::default(),
-            logged_left_out: Cell::default(),
-        }))
+        let settings = settings::of(env);
+        let config = Config {
+            audit_retention_ms: settings.audit_retention_days * DAY_MS,
+            registrations: Lifetimes {
+                unused_ms: settings.registration_unused_ms,
+                idle_ms: settings.registration_idle_ms,
+            },
+            timing: settings.timing,
+        };
+        let registry = narthex_core::registry::Registry::open(Tables::open(state)?, config, clock::now())?;
+        let inner =
+            Rc::new(Self { registry: RefCell::new(registry), waiting: RefCell::default(), timer_at: Cell::default() });
+        inner.decide(|_| ());
+        Ok(inner)
     }
 
     fn answer(self: &Rc<Self>, message: Message<Ask>) -> WrittenAnswer {
@@ -97,91 +71,55 @@ impl Shell for Inner {
         ask.dispatch(Received { inner: self.clone(), tenant, by })
     }
 
+    /// Does not wait: a slow recipient must not delay the next alarm.
     fn alarm(self: &Rc<Self>) -> Outcome<()> {
-        let inner = self.clone();
-        Outcome::later(async move {
-            inner.publish_events().await;
-            inner.continue_revocations().await;
-            Ok(())
-        })
+        self.decide(|registry| registry.alarm(clock::now()));
+        Outcome::Now(Ok(()))
     }
 }
 
 impl Inner {
-    fn snapshot(&self, request: &ReadSnapshot) -> Result<SnapshotReply, Failure> {
-        let revision = self.revision.get();
-        let stores = self.tables.stores()?;
-        let soft = self.soft.get();
-        let own_secret = self.own_secret.borrow().as_ref().map(|own| own.encrypted.clone());
-        let own_secret = own_secret.ok_or_else(|| Failure("the tenant's secret is not decrypted yet".into()))?;
-        if request.known == Some(revision) && request.stores == stores.len() {
-            return Ok(match request.soft {
-                Some(known) if known != soft => SnapshotReply::Measured { soft, measured: self.tables.all_measured()? },
-                _ => SnapshotReply::Unchanged,
-            });
-        }
-        let mut data = SnapshotData {
-            revision,
-            services: Vec::new(),
-            keys: Vec::new(),
-            documents: Vec::new(),
-            stores,
-            cursor_secret: own_secret,
-            soft,
-            measured: self.tables.all_measured()?,
-            left_out: Vec::new(),
+    /// Lets the core decide, then carries out the effects.
+    fn decide<T>(self: &Rc<Self>, decide: impl FnOnce(&mut narthex_core::registry::Registry<Tables>) -> T) -> T {
+        let now = clock::now();
+        let (decided, effects, wake_at) = {
+            let mut registry = self.registry.borrow_mut();
+            let decided = decide(&mut registry);
+            (decided, registry.take_effects(now), registry.wake_at(now))
         };
-        if self.tables.used()?.total() <= SAFE_BYTES {
-            data.services = self.tables.services()?;
-            data.keys = self.tables.keys()?;
-            data.documents = self.tables.documents()?;
-        } else {
-            self.fit(&mut data)?;
+        self.carry_out(effects);
+        self.wake_later(wake_at);
+        for waiting in self.waiting.take() {
+            // The answer may not be needed any longer.
+            let _ = waiting.send(());
         }
-        Ok(SnapshotReply::Snapshot(Box::new(data)))
+        decided
     }
 
-    fn remember_tenant(&self, tenant: &TenantId) -> Result<(), Failure> {
-        if self.tenant.borrow().is_none() {
-            self.tables.set_meta("tenant", tenant.as_str())?;
-            *self.tenant.borrow_mut() = Some(tenant.clone());
-        }
-        Ok(())
-    }
-
-    /// Every message names it, and every other use follows a message.
-    fn tenant(&self) -> TenantId {
-        self.tenant.borrow().clone().unwrap_or_else(|| TenantId::from_stored(""))
-    }
-
-    fn hello(&self, store: StoreId) -> Result<HelloReply, Failure> {
-        if !self.tables.stores()?.contains(&store) {
-            // The location of contexts affects no decision, so the revision stays.
-            self.tables.add_store(store)?;
-        }
-        Ok(HelloReply::Revision {
-            revision: self.revision.get(),
-            context_retention_days: self.retention().context_retention_days,
+    /// As [`Inner::decide`], for a write: also when it may be answered.
+    fn decide_write<T>(
+        self: &Rc<Self>,
+        by: &Actor,
+        write: impl FnOnce(&mut narthex_core::registry::Registry<Tables>, &Turn<'_>) -> Result<T, WriteError>,
+    ) -> Decided<T>
+    where
+        T: Written,
+    {
+        self.decide(|registry| {
+            registry.begin_write();
+            let outcome = write(registry, &Turn::new(by, clock::now(), random::bytes()));
+            let receipt = !matches!(&outcome, Ok(written) if !written.shows_a_write());
+            (outcome, receipt.then(|| registry.receipt()))
         })
     }
-}
 
-/// Goes through text, so that numbers outside the range of serde_json's values become text.
-fn as_value(value: &impl serde::Serialize) -> serde_json::Value {
-    let text = serde_json::to_string(value).unwrap_or_default();
-    serde_json::from_str(&with_texts(&text)).unwrap_or_default()
-}
-
-/// Checks the precondition of a write (RFC 9110 §13.2). `version` is that of the existing document.
-fn check_precondition(version: Option<VersionNumber>, condition: &Condition) -> Result<(), WriteRefusal> {
-    let refusal = match (version, condition) {
-        (Some(_), Condition::None) => Refusal::PreconditionRequired,
-        (Some(_), Condition::Absent) => Refusal::PreconditionFailed,
-        (Some(version), Condition::Versions(list)) if !list.contains(&version) => Refusal::PreconditionFailed,
-        (None, Condition::Exists | Condition::Versions(_)) => Refusal::PreconditionFailed,
-        (Some(_), Condition::Exists | Condition::Versions(_)) | (None, Condition::None | Condition::Absent) => {
-            return Ok(());
+    /// Waits until a write may be answered.
+    async fn settle(&self, receipt: &Receipt) {
+        while !self.registry.borrow().is_settled(receipt, clock::now()) {
+            let (sender, receiver) = oneshot::channel();
+            self.waiting.borrow_mut().push(sender);
+            // A sender that is dropped was used.
+            let _ = receiver.await;
         }
-    };
-    Err(WriteRefusal::Refused(refusal))
+    }
 }

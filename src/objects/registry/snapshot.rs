@@ -28,10 +28,10 @@ use narthex_core::http::page_cursor::CursorKey;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::limits::policy::Limit;
 use narthex_core::registry::revision::Revision;
+use narthex_core::registry::secrets::tenant_secret_data;
 
 use super::client::ask;
 use super::compiled_schemas::{Schemas, have_same_schemas};
-use super::encryption::tenant_secret_data;
 use super::messages::{
     DocumentKind, DocumentSize, Key, ReadSnapshot, SnapshotData, SnapshotReply, StoredDocument, StoredService,
 };
@@ -264,7 +264,7 @@ pub async fn any(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
     }
 }
 
-/// A snapshot of at most this age, in milliseconds.
+/// A snapshot of at most this age, in milliseconds, or requested now.
 pub async fn within(tenant: &TenantId, max_ms: u64) -> Result<Rc<Snapshot>, Failure> {
     match cached(tenant).filter(|snapshot| snapshot.age_ms() < max_ms) {
         Some(snapshot) => Ok(snapshot),

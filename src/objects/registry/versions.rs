@@ -5,12 +5,6 @@ use narthex_core::access::issuer::DocumentVersion;
 use super::messages::{DocumentKind, StoredDocument};
 use super::snapshot::Snapshot;
 
-impl StoredDocument {
-    pub fn written(&self) -> DocumentVersion {
-        DocumentVersion { created_at: self.created_at, generation: self.generation() }
-    }
-}
-
 impl Snapshot {
     /// The default version stands for a document that does not exist.
     pub fn written(&self, kind: DocumentKind, id: &str) -> DocumentVersion {

@@ -1,53 +1,50 @@
-//! Writes: each is known everywhere once it is answered.
+//! Requests that change the configuration. Each is answered once it holds everywhere.
 
 use std::rc::Rc;
 
-use futures_util::future::join;
 use serde::Serialize;
 
 use crate::objects::protocol::{Done, Request};
 use crate::objects::reply::Reply;
 use crate::objects::shell::{Answer, HandleLater};
-use crate::platform::{Failure, tasks};
+use crate::platform::{Failure, settings};
 use narthex_core::access::audit::Actor;
-use narthex_core::registry::size::TooLarge;
+use narthex_core::registry::{NewSecrets, Receipt, ServiceInputs, WriteError};
 
 use super::Inner;
 use super::handlers::Received;
 use super::messages::{
     AcceptTools, Close, CreateKey, DeleteDocument, DeleteService, DocumentReply, Establish, EstablishReply, KeyReply,
     PatchService, PutDocument, PutService, RegisterClient, RegisterReply, RenewTools, RevokeKey, RotateKey,
-    RotateSecret, RotateWebhookSecret, ServiceReply, StoredService, ToolsReply, WriteRefusal,
+    RotateSecret, RotateWebhookSecret, ServiceReply, ToolsReply, WriteRefusal,
 };
 
-/// Why a write was not completed.
-#[derive(Debug)]
-pub(super) enum WriteError {
-    Failure(Failure),
-    Refused(WriteRefusal),
-}
+/// The outcome of a write, and when it may be answered, unless at once.
+pub(super) type Decided<T> = (Result<T, WriteError>, Option<Receipt>);
 
-impl From<Failure> for WriteError {
-    fn from(failure: Failure) -> Self {
-        WriteError::Failure(failure)
+/// What a write that was not refused replies.
+pub(super) trait Written: Serialize {
+    /// Whether the reply reflects a write, this one or an earlier one.
+    fn shows_a_write(&self) -> bool {
+        true
     }
 }
 
-impl From<serde_json::Error> for WriteError {
-    fn from(error: serde_json::Error) -> Self {
-        WriteError::Failure(error.into())
+impl Written for Done {}
+impl Written for KeyReply {}
+impl Written for DocumentReply {}
+impl Written for ServiceReply {}
+impl Written for EstablishReply {}
+
+impl Written for ToolsReply {
+    fn shows_a_write(&self) -> bool {
+        matches!(self, ToolsReply::Service(_))
     }
 }
 
-impl From<WriteRefusal> for WriteError {
-    fn from(refusal: WriteRefusal) -> Self {
-        WriteError::Refused(refusal)
-    }
-}
-
-impl From<TooLarge> for WriteError {
-    fn from(too_large: TooLarge) -> Self {
-        WriteError::Refused(WriteRefusal::TooLarge(too_large))
+impl Written for RegisterReply {
+    fn shows_a_write(&self) -> bool {
+        matches!(self, RegisterReply::Client(_))
     }
 }
 
@@ -55,30 +52,18 @@ impl From<TooLarge> for WriteError {
 trait Write: Request<Reply = Reply<<Self as Write>::Written, WriteRefusal>> + 'static {
     type Written: Written;
 
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<Self::Written, WriteError>;
-}
-
-/// The reply to a write that was not refused.
-trait Written: Serialize {
-    fn effect(&self) -> Effect<'_>;
-}
-
-/// Who must be informed of a write before it is answered.
-enum Effect<'w> {
-    None,
-    Stores,
-    /// Also the lane of this service.
-    StoresAndLane(&'w StoredService),
+    async fn apply(self, inner: &Rc<Inner>, by: &Actor) -> Result<Decided<Self::Written>, Failure>;
 }
 
 impl<W: Write> HandleLater<W> for Received {
     fn handle(self, request: W) -> Answer<W::Reply> {
         self.later(async move |inner, by| {
-            if inner.is_closed()? {
-                return Ok(WriteRefusal::Absent.into());
-            }
-            let outcome = request.apply(&inner, &by).await;
-            inner.conclude(outcome).await
+            let is_closed = inner.registry.borrow().is_closed()?;
+            let decided = match is_closed {
+                true => inner.decide_write(&by, |_, _| Err(WriteRefusal::Absent.into())),
+                false => request.apply(&inner, &by).await?,
+            };
+            inner.conclude(decided).await
         })
     }
 }
@@ -87,216 +72,114 @@ impl<W: Write> HandleLater<W> for Received {
 impl HandleLater<Close> for Received {
     fn handle(self, Close: Close) -> Answer<Reply<Done, WriteRefusal>> {
         self.later(async move |inner, by| {
-            let outcome = inner.close(&by).await;
-            inner.conclude(outcome).await
+            let decided = inner.decide_write(&by, |registry, turn| registry.close(turn).map(|()| Done::Done));
+            inner.conclude(decided).await
         })
     }
 }
 
 impl Inner {
-    /// Replies to a write once others have been informed of it.
-    async fn conclude<T: Written>(
-        self: &Rc<Self>,
-        outcome: Result<T, WriteError>,
-    ) -> Result<Reply<T, WriteRefusal>, Failure> {
-        let written = match outcome {
-            Ok(written) => written,
-            Err(WriteError::Refused(refusal)) => return Ok(refusal.into()),
-            Err(WriteError::Failure(failure)) => return Err(failure),
+    /// Replies to a write once it may be answered.
+    async fn conclude<T>(&self, (outcome, receipt): Decided<T>) -> Result<Reply<T, WriteRefusal>, Failure> {
+        let reply = match outcome {
+            Ok(written) => Reply::ok(written),
+            Err(WriteError::Refused(refusal)) => refusal.into(),
+            Err(WriteError::Failed(error)) => return Err(error.into()),
         };
-        self.inform(written.effect()).await;
-        Ok(Reply::ok(written))
-    }
-
-    async fn inform(self: &Rc<Self>, effect: Effect<'_>) {
-        match effect {
-            Effect::None => return,
-            Effect::Stores => self.push().await,
-            Effect::StoresAndLane(service) => {
-                join(self.push(), self.configure_lane(service)).await;
-            }
+        if let Some(receipt) = receipt {
+            self.settle(&receipt).await;
         }
-        let inner = self.clone();
-        tasks::spawn(async move { inner.publish_events().await });
+        Ok(reply)
     }
-}
 
-impl Written for Done {
-    fn effect(&self) -> Effect<'_> {
-        Effect::Stores
-    }
-}
-
-impl Written for KeyReply {
-    fn effect(&self) -> Effect<'_> {
-        Effect::Stores
-    }
-}
-
-impl Written for EstablishReply {
-    fn effect(&self) -> Effect<'_> {
-        Effect::Stores
-    }
-}
-
-impl Written for DocumentReply {
-    fn effect(&self) -> Effect<'_> {
-        Effect::Stores
-    }
-}
-
-impl Written for ServiceReply {
-    fn effect(&self) -> Effect<'_> {
-        let ServiceReply::Service(written) = self;
-        match written.has_lane {
-            true => Effect::StoresAndLane(&written.service),
-            false => Effect::Stores,
-        }
-    }
-}
-
-impl Written for ToolsReply {
-    fn effect(&self) -> Effect<'_> {
-        match self {
-            // Its lane does not depend on its tools.
-            ToolsReply::Service(_) => Effect::Stores,
-            ToolsReply::Unchanged => Effect::None,
-        }
-    }
-}
-
-impl Written for RegisterReply {
-    fn effect(&self) -> Effect<'_> {
-        match self {
-            RegisterReply::Client(_) => Effect::Stores,
-            RegisterReply::AllInUse => Effect::None,
-        }
+    fn inputs<R>(&self, fresh: NewSecrets, use_them: impl FnOnce(ServiceInputs<'_>) -> R) -> R {
+        let settings = settings::current();
+        let tenant = self.registry.borrow().tenant();
+        use_them(ServiceInputs { fresh, bindings: settings.bindings_of(&tenant) })
     }
 }
 
 impl Write for PutService {
     type Written = ServiceReply;
 
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<ServiceReply, WriteError> {
+    async fn apply(self, inner: &Rc<Inner>, by: &Actor) -> Result<Decided<ServiceReply>, Failure> {
         let fresh = inner.encrypt_fresh(&self.id, &self.document).await?;
-        inner.put_service(by, &self, fresh).map(ServiceReply::Service)
+        Ok(inner.inputs(fresh, |inputs| {
+            inner
+                .decide_write(by, |registry, turn| registry.put_service(&self, inputs, turn).map(ServiceReply::Service))
+        }))
     }
 }
 
 impl Write for PatchService {
     type Written = ServiceReply;
 
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<ServiceReply, WriteError> {
+    async fn apply(self, inner: &Rc<Inner>, by: &Actor) -> Result<Decided<ServiceReply>, Failure> {
         let fresh = inner.encrypt_fresh(&self.id, &self.patch).await?;
-        inner.patch_service(by, &self, fresh).map(ServiceReply::Service)
+        Ok(inner.inputs(fresh, |inputs| {
+            inner.decide_write(by, |registry, turn| {
+                registry.patch_service(&self, inputs, turn).map(ServiceReply::Service)
+            })
+        }))
     }
 }
 
 impl Write for RotateSecret {
     type Written = ServiceReply;
 
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<ServiceReply, WriteError> {
+    async fn apply(self, inner: &Rc<Inner>, by: &Actor) -> Result<Decided<ServiceReply>, Failure> {
         let Self { id, overlap_seconds, signing_secret } = self;
         let fresh = inner.encrypt_signing(&id, signing_secret).await?;
-        inner.rotate_secret(by, &id, overlap_seconds, fresh).map(ServiceReply::Service)
-    }
-}
-
-impl Write for RenewTools {
-    type Written = ToolsReply;
-
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<ToolsReply, WriteError> {
-        let Self { id, url, read } = self;
-        inner.renew_tools(by, &id, &url, read.map(|tools| *tools))
-    }
-}
-
-impl Write for AcceptTools {
-    type Written = ToolsReply;
-
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<ToolsReply, WriteError> {
-        inner.accept_tools(by, &self.id, self.names.as_deref())
-    }
-}
-
-impl Write for DeleteService {
-    type Written = Done;
-
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<Done, WriteError> {
-        inner.delete_service(by, &self.id, &self.condition).await?;
-        Ok(Done::Done)
+        Ok(inner.decide_write(by, |registry, turn| {
+            registry.rotate_secret(&id, overlap_seconds, fresh, turn).map(ServiceReply::Service)
+        }))
     }
 }
 
 impl Write for RotateWebhookSecret {
     type Written = DocumentReply;
 
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<DocumentReply, WriteError> {
+    async fn apply(self, inner: &Rc<Inner>, by: &Actor) -> Result<Decided<DocumentReply>, Failure> {
         let Self { id, overlap_seconds, secret } = self;
         let secret = inner.encrypt_webhook(&id, &secret).await?;
-        inner.rotate_webhook_secret(by, &id, overlap_seconds, secret).map(DocumentReply::Document)
+        Ok(inner.decide_write(by, |registry, turn| {
+            registry.rotate_webhook_secret(&id, overlap_seconds, secret, turn).map(DocumentReply::Document)
+        }))
     }
 }
 
 impl Write for PutDocument {
     type Written = DocumentReply;
 
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<DocumentReply, WriteError> {
-        let Self { kind, id, document, condition } = self;
-        let document = inner.encrypt_document(kind, &id, document).await?;
-        inner.put_and_revoke(by, kind, &id, document, &condition).await.map(DocumentReply::Document)
+    async fn apply(self, inner: &Rc<Inner>, by: &Actor) -> Result<Decided<DocumentReply>, Failure> {
+        let document = inner.encrypt_document(self.kind, &self.id, self.document).await?;
+        let put = Self { document, ..self };
+        Ok(inner.decide_write(by, |registry, turn| registry.put_document(put, turn).map(DocumentReply::Document)))
     }
 }
 
-impl Write for DeleteDocument {
-    type Written = Done;
+/// Writes that have nothing to encrypt.
+macro_rules! decided_by_the_core {
+    ($($Request:ident => $Written:ident: |$request:ident, $registry:ident, $turn:ident| $decide:expr;)*) => {
+        $(impl Write for $Request {
+            type Written = $Written;
 
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<Done, WriteError> {
-        inner.delete_and_revoke(by, self.kind, &self.id, &self.condition).await?;
-        Ok(Done::Done)
-    }
+            async fn apply(self, inner: &Rc<Inner>, by: &Actor) -> Result<Decided<$Written>, Failure> {
+                let $request = self;
+                Ok(inner.decide_write(by, |$registry, $turn| $decide))
+            }
+        })*
+    };
 }
 
-impl Write for CreateKey {
-    type Written = KeyReply;
-
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<KeyReply, WriteError> {
-        inner.create_key(by, self.0).map(KeyReply::Key)
-    }
-}
-
-impl Write for RotateKey {
-    type Written = KeyReply;
-
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<KeyReply, WriteError> {
-        inner.rotate_key(by, self).map(KeyReply::Key)
-    }
-}
-
-impl Write for RevokeKey {
-    type Written = Done;
-
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<Done, WriteError> {
-        inner.revoke_key(by, &self.id).await?;
-        Ok(Done::Done)
-    }
-}
-
-impl Write for RegisterClient {
-    type Written = RegisterReply;
-
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<RegisterReply, WriteError> {
-        inner.register(by, &self.id, self.document)
-    }
-}
-
-impl Write for Establish {
-    type Written = EstablishReply;
-
-    async fn apply(self, inner: &Inner, by: &Actor) -> Result<EstablishReply, WriteError> {
-        Ok(match inner.establish(by, self.retention, self.key).await? {
-            Some(key) => EstablishReply::Key(key),
-            None => EstablishReply::Done,
-        })
-    }
+decided_by_the_core! {
+    RenewTools => ToolsReply: |request, registry, turn| registry.renew_tools(request, turn);
+    AcceptTools => ToolsReply: |request, registry, turn| registry.accept_tools(&request, turn);
+    DeleteService => Done: |request, registry, turn| registry.delete_service(&request, turn).map(|()| Done::Done);
+    DeleteDocument => Done: |request, registry, turn| registry.delete_document(&request, turn).map(|()| Done::Done);
+    CreateKey => KeyReply: |request, registry, turn| registry.create_key(request.0, turn).map(KeyReply::Key);
+    RotateKey => KeyReply: |request, registry, turn| registry.rotate_key(request, turn).map(KeyReply::Key);
+    RevokeKey => Done: |request, registry, turn| registry.revoke_key(&request.id, turn).map(|()| Done::Done);
+    RegisterClient => RegisterReply: |request, registry, turn| registry.register(request, turn);
+    Establish => EstablishReply: |request, registry, turn| registry.establish(request, turn);
 }

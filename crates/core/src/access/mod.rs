@@ -11,6 +11,7 @@ pub mod oauth;
 pub mod permission;
 pub mod principal;
 pub mod repeat_suppressor;
+pub mod revocation;
 pub mod role;
 pub mod sign_in;
 pub mod tenant;

@@ -21,6 +21,7 @@ pub mod principal_id;
 pub mod retries;
 pub mod service_id;
 pub mod sliding_window;
+pub mod storage_error;
 pub mod tenant_id;
 pub(crate) mod text_id;
 pub mod time;

@@ -6,6 +6,7 @@ use super::messages::{
     Admit, AnswerInput, AwaitInput, CallBack, Cancel, ClaimWork, Commit, Get, GetOrigin, Lease, NarrowInput, PutBack,
     Recall, Record, Refuse, Renew, RequestInput,
 };
+use super::preconditions::{Fence, Freshness};
 use super::replies::{
     AdmitReply, CallbackReply, CancelOutcome, CancelReply, ChangeReply, ClaimReply, CommitReply, ContextDetails,
     ContextReply, InputReply, LeaseReply, Origin, OriginReply, RecallReply, RenewReply, Work,
@@ -24,6 +25,8 @@ use crate::events::bundle::last_number;
 /// A request that a decision of the context store answers.
 pub trait ContextRequest {
     type Reply;
+    const FENCE: Fence;
+    const FRESHNESS: Freshness;
 
     /// `random` is for the backoff of an attempt that fails.
     fn answer<S: Storage>(
@@ -36,6 +39,8 @@ pub trait ContextRequest {
 
 impl ContextRequest for Admit {
     type Reply = AdmitReply;
+    const FENCE: Fence = Fence::KnownRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,
@@ -59,6 +64,8 @@ impl ContextRequest for Admit {
 
 impl ContextRequest for Recall {
     type Reply = RecallReply;
+    const FENCE: Fence = Fence::KnownRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,
@@ -77,6 +84,8 @@ impl ContextRequest for Recall {
 
 impl ContextRequest for Commit {
     type Reply = CommitReply;
+    const FENCE: Fence = Fence::AnyRevision;
+    const FRESHNESS: Freshness = Freshness::None;
 
     fn answer<S: Storage>(
         self,
@@ -96,6 +105,9 @@ impl ContextRequest for Commit {
 
 impl ContextRequest for Record {
     type Reply = Done;
+    const FENCE: Fence = Fence::AnyRevision;
+    // The outcome of an execution is stored, whether or not the registry can be reached.
+    const FRESHNESS: Freshness = Freshness::Wanted;
 
     fn answer<S: Storage>(self, contexts: &mut ContextStore<S>, _: Timestamp, _: u64) -> Result<Done, StorageError> {
         let Self { admission, parameters, report, result } = self;
@@ -106,6 +118,8 @@ impl ContextRequest for Record {
 
 impl ContextRequest for Lease {
     type Reply = LeaseReply;
+    const FENCE: Fence = Fence::KnownRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,
@@ -121,6 +135,8 @@ impl ContextRequest for Lease {
 
 impl ContextRequest for Renew {
     type Reply = RenewReply;
+    const FENCE: Fence = Fence::AnyRevision;
+    const FRESHNESS: Freshness = Freshness::None;
 
     fn answer<S: Storage>(
         self,
@@ -136,6 +152,8 @@ impl ContextRequest for Renew {
 
 impl ContextRequest for ClaimWork {
     type Reply = ClaimReply;
+    const FENCE: Fence = Fence::KnownRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,
@@ -157,6 +175,8 @@ impl ContextRequest for ClaimWork {
 
 impl ContextRequest for PutBack {
     type Reply = Done;
+    const FENCE: Fence = Fence::AnyRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(self, contexts: &mut ContextStore<S>, now: Timestamp, _: u64) -> Result<Done, StorageError> {
         let Self { id, until } = self;
@@ -167,6 +187,8 @@ impl ContextRequest for PutBack {
 
 impl ContextRequest for Refuse {
     type Reply = ChangeReply;
+    const FENCE: Fence = Fence::AnyRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,
@@ -181,6 +203,8 @@ impl ContextRequest for Refuse {
 
 impl ContextRequest for CallBack {
     type Reply = CallbackReply;
+    const FENCE: Fence = Fence::AnyRevision;
+    const FRESHNESS: Freshness = Freshness::Wanted;
 
     fn answer<S: Storage>(
         self,
@@ -201,6 +225,8 @@ impl ContextRequest for CallBack {
 
 impl ContextRequest for RequestInput {
     type Reply = ChangeReply;
+    const FENCE: Fence = Fence::AnyRevision;
+    const FRESHNESS: Freshness = Freshness::None;
 
     fn answer<S: Storage>(
         self,
@@ -216,6 +242,8 @@ impl ContextRequest for RequestInput {
 /// The reply when the wait is over.
 impl ContextRequest for AwaitInput {
     type Reply = InputReply;
+    const FENCE: Fence = Fence::AnyRevision;
+    const FRESHNESS: Freshness = Freshness::None;
 
     fn answer<S: Storage>(
         self,
@@ -231,6 +259,8 @@ impl ContextRequest for AwaitInput {
 
 impl ContextRequest for AnswerInput {
     type Reply = ChangeReply;
+    const FENCE: Fence = Fence::KnownRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,
@@ -245,6 +275,8 @@ impl ContextRequest for AnswerInput {
 
 impl ContextRequest for NarrowInput {
     type Reply = ChangeReply;
+    const FENCE: Fence = Fence::KnownRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,
@@ -259,6 +291,8 @@ impl ContextRequest for NarrowInput {
 
 impl ContextRequest for Cancel {
     type Reply = CancelReply;
+    const FENCE: Fence = Fence::KnownRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,
@@ -278,6 +312,8 @@ impl ContextRequest for Cancel {
 
 impl ContextRequest for Get {
     type Reply = ContextReply;
+    const FENCE: Fence = Fence::KnownRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,
@@ -292,6 +328,8 @@ impl ContextRequest for Get {
 
 impl ContextRequest for GetOrigin {
     type Reply = OriginReply;
+    const FENCE: Fence = Fence::KnownRevision;
+    const FRESHNESS: Freshness = Freshness::Needed;
 
     fn answer<S: Storage>(
         self,

@@ -12,12 +12,13 @@ use serde_json::value::RawValue;
 
 use crate::base::id::{ContextId, row_key, ulid};
 use crate::base::service_id::ServiceId;
+use crate::base::storage_error::StorageError;
 use crate::base::time::Timestamp;
 use crate::context::Head;
 use crate::context::idempotency::Claim;
 use crate::context::status::{Priority, Status};
 use crate::context_store::result_pieces::{Layout, joined};
-use crate::context_store::{DueContext, EndedContext, ReadyContext, Storage, StorageError, StoredContext};
+use crate::context_store::{DueContext, EndedContext, ReadyContext, Storage, StoredContext};
 use crate::events::bundle::MAX_RESULT_BYTES;
 
 /// Maximum number of bytes of a result in one row: so few that most results are in pieces here.

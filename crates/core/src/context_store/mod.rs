@@ -18,6 +18,7 @@ pub mod memory;
 pub mod messages;
 mod outbox;
 mod outcome;
+pub mod preconditions;
 pub mod replies;
 pub mod result_pieces;
 mod storage;
@@ -30,6 +31,7 @@ use serde_json::value::RawValue;
 
 use crate::base::id::ContextId;
 use crate::base::order;
+use crate::base::storage_error::StorageError;
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 use crate::context::status::Status;
@@ -41,7 +43,7 @@ pub use answers::ContextRequest;
 pub use callbacks::CallbackResult;
 pub use outbox::{Batch, Outbox};
 pub use outcome::{CancelResult, CommitResult};
-pub use storage::{DueContext, EndedContext, ReadyContext, Storage, StorageError, StoredContext};
+pub use storage::{DueContext, EndedContext, ReadyContext, Storage, StoredContext};
 
 /// Maximum number of heads of leased contexts kept in memory.
 const MAX_CACHED_HEADS: usize = 2_000;

@@ -4,21 +4,11 @@ use serde_json::value::RawValue;
 
 use crate::base::id::ContextId;
 use crate::base::service_id::ServiceId;
+use crate::base::storage_error::StorageError;
 use crate::base::time::Timestamp;
 use crate::context::Head;
 use crate::context::idempotency::Claim;
 use crate::context::status::Status;
-
-/// The storage could not be read or written. The text is for the log.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct StorageError(pub String);
-
-impl From<serde_json::Error> for StorageError {
-    fn from(error: serde_json::Error) -> Self {
-        StorageError(error.to_string())
-    }
-}
 
 /// A context with its large parts.
 #[derive(Debug)]

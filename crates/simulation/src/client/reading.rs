@@ -3,7 +3,9 @@
 use narthex_core::context::status::Status;
 use narthex_core::context_store::messages::{AnswerInput, Cancel, Get};
 use narthex_core::context_store::replies::ContextReply;
+use narthex_core::registry::revision::Revision;
 
+use super::Request;
 use crate::messages::{Actor, Ask, Event, Reply};
 use crate::world::{PARAMETERS, World, raw};
 
@@ -21,9 +23,20 @@ impl World {
         }
     }
 
-    /// Sends a message that is repeated until the store accepts its revision.
+    /// Sends a message under the revision that the isolate of the request knows.
     fn ask_current(&mut self, at: usize, actor: Actor, ask: Ask) -> u64 {
-        self.ask(actor, self.requests[at].store, self.registry.revision, ask)
+        let Request { store, isolate, .. } = self.requests[at];
+        let revision = self.any_snapshot(isolate).map_or(Revision::INITIAL, |snapshot| snapshot.revision);
+        self.ask(actor, store, revision, ask)
+    }
+
+    /// The store has answered a cancellation.
+    pub fn cancel_answered(&mut self, at: usize, reply: &Reply) {
+        if matches!(reply, Reply::Stale) {
+            self.read_registry(Actor::Canceller(at), self.requests[at].isolate);
+        } else {
+            self.cancelled(at, reply);
+        }
     }
 
     pub(super) fn looked(&mut self, at: usize, reply: Reply) {
@@ -40,7 +53,13 @@ impl World {
                     self.ask_current(at, Actor::None, Ask::AnswerInput(AnswerInput { id, input }));
                 }
             }
-            Reply::Failed(_) | Reply::Stale => {}
+            Reply::Stale => {
+                let number = self.read_registry(Actor::Request(at), self.requests[at].isolate);
+                let request = &mut self.requests[at];
+                (request.pending, request.is_reading) = (number, true);
+                return;
+            }
+            Reply::Failed(_) => {}
             other => self.violate(format!("{id} was acknowledged, and reading it gives {other:?}")),
         }
         let request = &self.requests[at];

@@ -3,13 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::reply::Variants;
-use narthex_core::base::json::Fault;
-use narthex_core::base::service_id::ServiceId;
-use narthex_core::base::time::Timestamp;
-use narthex_core::lane::observed::ObservedStatus;
-use narthex_core::registry::revision::Revision;
-use narthex_core::registry::size::TooLarge;
+use crate::base::json::Fault;
+use crate::base::service_id::ServiceId;
+use crate::base::time::Timestamp;
+use crate::lane::observed::ObservedStatus;
+use crate::registry::revision::Revision;
+use crate::registry::size::TooLarge;
 
 use super::records::{DocumentPage, Key, RegistrySize, SnapshotData, StoredDocument, StoredService};
 
@@ -27,10 +26,6 @@ pub enum WriteRefusal {
     Refused(Refusal),
     /// It exceeds a limit.
     TooLarge(TooLarge),
-}
-
-impl Variants for WriteRefusal {
-    const NAMES: &'static [&'static str] = &["absent", "in_use", "faults", "refused", "too_large"];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

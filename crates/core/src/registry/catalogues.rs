@@ -2,43 +2,35 @@
 
 use serde_json::json;
 
-use crate::platform::{clock, log_event};
-use narthex_core::access::audit::Actor;
-use narthex_core::base::order;
-use narthex_core::base::service_id::ServiceId;
-use narthex_core::events::bundle::RegistryEvent;
-use narthex_core::registry::size::{Reach, TooLarge};
-use narthex_core::services::tool_catalogue::{Catalogue, CatalogueUpdate, ToolsRead};
-use narthex_core::services::transport::ChangedTools;
-
 use super::audit::Change;
-use super::messages::{StoredService, ToolsReply, WriteRefusal, WrittenService};
-use super::tables::SERVICE;
-use super::writes::WriteError;
-use super::{Inner, as_value};
+use super::messages::{AcceptTools, RenewTools, StoredService, ToolsReply, WriteRefusal, WrittenService};
+use super::records::SERVICE;
+use super::size::{Reach, TooLarge};
+use super::storage::Storage;
+use super::{LogEntry, Registry, Turn, WriteError, as_value};
+use crate::base::order;
+use crate::events::bundle::RegistryEvent;
+use crate::services::tool_catalogue::{Catalogue, CatalogueUpdate};
+use crate::services::transport::ChangedTools;
 
-impl Inner {
-    /// Records the tools read at `url`, or why reading failed.
-    pub(super) fn renew_tools(
-        &self,
-        by: &Actor,
-        id: &ServiceId,
-        url: &str,
-        read: Result<ToolsRead, String>,
-    ) -> Result<ToolsReply, WriteError> {
-        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
-            return Err(WriteRefusal::Absent.into());
-        };
+impl<S: Storage> Registry<S> {
+    /// Records the tools read from an MCP server, or why reading failed.
+    ///
+    /// # Errors
+    /// The storage fails, or the write is refused.
+    pub fn renew_tools(&mut self, request: RenewTools, turn: &Turn<'_>) -> Result<ToolsReply, WriteError> {
+        let RenewTools { id, url, read } = request;
+        let registered = self.service(&id)?.ok_or(WriteRefusal::Absent)?;
         let Some(upstream) = registered.service.transport.upstream().filter(|upstream| upstream.url == url) else {
             // The service has another address in the meantime.
             return Ok(ToolsReply::Unchanged);
         };
         let holds = upstream.changed_tools == ChangedTools::Hold;
         let known = registered.service.catalogue.as_deref().cloned().unwrap_or_default();
-        let now = clock::now();
+        let now = turn.now;
         let offered = &registered.service.capabilities;
         let renewed = match read {
-            Ok(tools) => known.update(offered, tools, holds, now),
+            Ok(tools) => known.update(offered, *tools, holds, now),
             Err(reason) => known.record_failure(&reason, now).map(|catalogue| CatalogueUpdate {
                 catalogue,
                 offered: offered.clone(),
@@ -46,9 +38,9 @@ impl Inner {
             }),
         };
         let Some(renewed) = renewed else { return Ok(ToolsReply::Unchanged) };
-        match self.store_catalogue(by, registered.clone(), renewed, "service.tools_read", Reach::Limit) {
+        match self.store_catalogue(registered.clone(), renewed, "service.tools_read", Reach::Limit, turn) {
             Err(WriteError::Refused(WriteRefusal::TooLarge(too_large))) => {
-                self.record_oversized(by, registered, &too_large)
+                self.record_oversized(registered, &too_large, turn)
             }
             result => result,
         }
@@ -56,49 +48,46 @@ impl Inner {
 
     /// Tools that do not fit change nothing, and the service shows the reason.
     fn record_oversized(
-        &self,
-        by: &Actor,
+        &mut self,
         registered: StoredService,
         too_large: &TooLarge,
+        turn: &Turn<'_>,
     ) -> Result<ToolsReply, WriteError> {
-        let (tenant, id) = (self.tenant(), &registered.service.id);
-        log_event!(ToolsDoNotFit, tenant = &tenant, service = id, detail = too_large.to_string());
+        let service = registered.service.id.to_string();
+        self.effects.logs.push(LogEntry::ToolsDoNotFit { service, reason: too_large.to_string() });
         let reason = match too_large {
             TooLarge::Document { .. } => "its tools exceed the size limit of one service",
             TooLarge::Share { .. } => "its tools exceed the space left in the registry: see GET /v1/registry",
         };
         let known = registered.service.catalogue.as_deref().cloned().unwrap_or_default();
-        let Some(catalogue) = known.record_failure(reason, clock::now()) else { return Ok(ToolsReply::Unchanged) };
+        let Some(catalogue) = known.record_failure(reason, turn.now) else { return Ok(ToolsReply::Unchanged) };
         let offered = registered.service.capabilities.clone();
         let renewed = CatalogueUpdate { catalogue, offered, changes: Vec::new() };
-        self.store_catalogue(by, registered, renewed, "service.tools_read", Reach::Reserve)
+        self.store_catalogue(registered, renewed, "service.tools_read", Reach::Reserve, turn)
     }
 
     /// Accepts tools that are held back: the named ones, or all.
-    pub(super) fn accept_tools(
-        &self,
-        by: &Actor,
-        id: &ServiceId,
-        names: Option<&[String]>,
-    ) -> Result<ToolsReply, WriteError> {
-        let Some(registered) = self.tables.get::<StoredService>(SERVICE, id.as_str())? else {
-            return Err(WriteRefusal::Absent.into());
-        };
+    ///
+    /// # Errors
+    /// The storage fails, or the write is refused.
+    pub fn accept_tools(&mut self, request: &AcceptTools, turn: &Turn<'_>) -> Result<ToolsReply, WriteError> {
+        let AcceptTools { id, names } = request;
+        let registered = self.service(id)?.ok_or(WriteRefusal::Absent)?;
         let catalogue = registered.service.catalogue.as_deref();
         let offered = &registered.service.capabilities;
-        match catalogue.and_then(|catalogue| catalogue.accept(offered, names, clock::now())) {
-            Some(renewed) => self.store_catalogue(by, registered, renewed, "service.tools_accepted", Reach::Limit),
+        match catalogue.and_then(|catalogue| catalogue.accept(offered, names.as_deref(), turn.now)) {
+            Some(renewed) => self.store_catalogue(registered, renewed, "service.tools_accepted", Reach::Limit, turn),
             None => Ok(ToolsReply::Unchanged),
         }
     }
 
     fn store_catalogue(
-        &self,
-        by: &Actor,
+        &mut self,
         mut registered: StoredService,
         renewed: CatalogueUpdate,
         action: &'static str,
         reach: Reach,
+        turn: &Turn<'_>,
     ) -> Result<ToolsReply, WriteError> {
         let CatalogueUpdate { catalogue, offered, changes } = renewed;
         let service = &mut registered.service;
@@ -112,21 +101,21 @@ impl Inner {
         service.catalogue = Some(Box::new(catalogue));
         let id = service.id.clone();
         let change = Change {
-            by,
+            by: turn.by,
             action,
             object: &format!("services/{id}"),
             changes: order::insert_all(
                 fields.map(|(name, from, to)| (name.to_string(), json!({"from": from, "to": to}))),
             ),
         };
-        self.write_within(reach, &change, || {
-            self.tables.put(SERVICE, id.as_str(), &registered)?;
+        self.write_within(reach, &change, turn, |registry| {
+            registry.put(SERVICE, id.as_str(), &registered)?;
             for changed in &changes {
                 let mut data = as_value(changed);
                 if let Some(members) = data.as_object_mut() {
                     members.insert("id".into(), id.as_str().into());
                 }
-                self.queue_event(id.as_str(), RegistryEvent::ServiceToolChanged, &data)?;
+                registry.queue_event(id.as_str(), RegistryEvent::ServiceToolChanged, &data, turn.now)?;
             }
             Ok(())
         })?;

@@ -5,14 +5,16 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use crate::platform::{Failure, log_event};
-use narthex_core::base::order;
-use narthex_core::events::bundle::RegistryEvent;
-use narthex_core::registry::size::{MAX_BYTES, MAX_SENT, Share, StoredSizes, cost};
-
-use super::Inner;
 use super::messages::{DocumentKind, DocumentPage, DocumentSize, Documents, RegistrySize, SnapshotData};
-use super::tables::{DocumentKey, KEY, SERVICE, registered_itself};
+use super::records::{KEY, SERVICE};
+use super::size::{MAX_BYTES, MAX_SENT, Share, StoredSizes, cost, weight};
+use super::storage::{DocumentKey, Storage};
+use super::writes::registered_itself;
+use super::{LogEntry, Registry};
+use crate::base::order;
+use crate::base::storage_error::StorageError;
+use crate::base::time::Timestamp;
+use crate::events::bundle::RegistryEvent;
 
 /// Set while the tenant has been warned that the registry is nearly full.
 const WARNED: &str = "size_warned";
@@ -49,7 +51,7 @@ fn rank(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
 }
 
 /// Adds a stored document to a page.
-fn add(page: &mut DocumentPage, kind: &str, text: &str) -> Result<(), Failure> {
+fn add(page: &mut DocumentPage, kind: &str, text: &str) -> Result<(), StorageError> {
     match kind {
         SERVICE => page.services.push(serde_json::from_str(text)?),
         KEY => page.keys.push(serde_json::from_str(text)?),
@@ -58,35 +60,40 @@ fn add(page: &mut DocumentPage, kind: &str, text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Inner {
+impl<S: Storage> Registry<S> {
     /// Warns once when the registry is nearly full, and again only after there was room in between.
-    pub(super) fn warn(&self, after: &StoredSizes) -> Result<(), Failure> {
-        let (filling, warned) = (after.is_filling(), self.tables.meta(WARNED)?.as_deref() == Some("1"));
+    pub(super) fn warn(&mut self, after: &StoredSizes, now: Timestamp) -> Result<(), StorageError> {
+        let (filling, warned) = (after.is_filling(), self.storage.meta(WARNED)?.as_deref() == Some("1"));
         if filling == warned {
             return Ok(());
         }
-        self.tables.set_meta(WARNED, if filling { "1" } else { "0" })?;
+        self.storage.set_meta(WARNED, if filling { "1" } else { "0" })?;
         if !filling {
             return Ok(());
         }
-        let (tenant, bytes) = (self.tenant(), after.of(Share::Documents));
-        log_event!(RegistryNearlyFull, tenant = &tenant, bytes = bytes, limit_bytes = MAX_BYTES);
+        let bytes = after.of(Share::Documents);
+        self.uncommitted.logs.push(LogEntry::NearlyFull { bytes });
         let data = json!({"bytes": bytes, "limit_bytes": MAX_BYTES});
-        self.queue_event("registry", RegistryEvent::RegistryFilling, &data)
+        self.queue_event("registry", RegistryEvent::RegistryFilling, &data, now)
     }
 
-    pub(super) fn size(&self) -> Result<RegistrySize, Failure> {
-        let used = self.tables.used()?;
-        let kinds = used.kinds().map(|(kind, size)| (kind.to_string(), size)).collect();
-        let largest = self.tables.largest(MAX_LARGEST)?.into_iter();
+    /// # Errors
+    /// The storage cannot be read.
+    pub fn size(&mut self) -> Result<RegistrySize, StorageError> {
+        let sizes = self.sizes()?;
+        let kinds = sizes.kinds().map(|(kind, size)| (kind.to_string(), size)).collect();
+        let largest = self.storage.largest(MAX_LARGEST)?.into_iter();
         let largest = largest.map(|((kind, id), bytes)| DocumentSize { kind, id, bytes }).collect();
-        let bytes = used.of(Share::Documents);
-        Ok(RegistrySize { kinds, registrations: used.registrations(), bytes, largest })
+        let bytes = sizes.of(Share::Documents);
+        Ok(RegistrySize { kinds, registrations: sizes.registrations(), bytes, largest })
     }
 
     /// A page of all documents, ordered by kind and id.
-    pub(super) fn documents(&self, after: &DocumentKey) -> Result<Documents, Failure> {
-        let sizes = self.tables.sizes(after, PAGE_DOCUMENTS)?;
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    pub fn documents(&self, after: &DocumentKey) -> Result<Documents, StorageError> {
+        let sizes = self.storage.sizes(after, PAGE_DOCUMENTS)?;
         let (mut page, mut bytes, mut next) = (DocumentPage::default(), 0, None);
         let mut more = sizes.len() as u64 == PAGE_DOCUMENTS;
         for ((kind, id), size) in sizes {
@@ -95,7 +102,7 @@ impl Inner {
                 break;
             }
             bytes += size;
-            if let Some(text) = self.tables.text(&kind, &id)? {
+            if let Some(text) = self.storage.text(&kind, &id)? {
                 add(&mut page, &kind, &text)?;
             }
             next = Some((kind, id));
@@ -104,24 +111,11 @@ impl Inner {
     }
 
     /// Selects the documents of a snapshot when not all fit into one message.
-    pub(super) fn fit(&self, data: &mut SnapshotData) -> Result<(), Failure> {
-        let used: HashSet<String> = self.tables.last_used()?.into_iter().map(|(name, _)| name).collect();
-        let mut ordered = Vec::new();
-        let mut after = DocumentKey::default();
-        loop {
-            let sizes = self.tables.sizes(&after, AT_ONCE)?;
-            let Some((last, _)) = sizes.last() else { break };
-            after = last.clone();
-            ordered.extend(sizes.into_iter().map(|((kind, id), bytes)| {
-                let rank = rank(&kind, &id, || used.contains(&format!("clients/{id}")));
-                (rank, kind, id, bytes)
-            }));
-        }
-        order::sort_by(&mut ordered, Ord::cmp);
+    pub(super) fn fit(&mut self, data: &mut SnapshotData) -> Result<(), StorageError> {
         let (mut room, mut page) = (MAX_SENT, DocumentPage::default());
-        for (_, kind, id, bytes) in ordered {
-            let Some(text) = self.tables.text(&kind, &id)? else { continue };
-            let needed = narthex_core::registry::size::weight(&kind, cost(&text));
+        for (_, kind, id, bytes) in self.by_rank()? {
+            let Some(text) = self.storage.text(&kind, &id)? else { continue };
+            let needed = weight(&kind, cost(&text));
             if needed <= room {
                 room -= needed;
                 add(&mut page, &kind, &text)?;
@@ -130,15 +124,31 @@ impl Inner {
             }
         }
         (data.services, data.keys, data.documents) = (page.services, page.keys, page.documents);
-        if !data.left_out.is_empty() && self.logged_left_out.replace(data.revision) != data.revision {
-            let (tenant, count) = (self.tenant(), data.left_out.len());
+        if !data.left_out.is_empty() && std::mem::replace(&mut self.logged_left_out, data.revision) != data.revision {
             let first = data.left_out.iter().take(5).map(|document| format!("{}s/{}", document.kind, document.id));
-            let first = first.collect::<Vec<_>>().join(" ");
-            let detail = format!("documents are left out, the first of them {first}");
-            log_event!(RegistryTooLarge, tenant = &tenant, count = count, detail = detail);
+            let entry = LogEntry::DocumentsLeftOut { count: data.left_out.len(), first: first.collect() };
+            self.effects.logs.push(entry);
         }
         data.left_out.truncate(MAX_LEFT_OUT);
         Ok(())
+    }
+
+    /// All documents in the order in which they go into a snapshot: rank, kind, id, bytes.
+    fn by_rank(&self) -> Result<Vec<(u8, String, String, u64)>, StorageError> {
+        let used: HashSet<String> = self.storage.last_used()?.into_iter().map(|(name, _)| name).collect();
+        let mut ordered = Vec::new();
+        let mut after = DocumentKey::default();
+        loop {
+            let sizes = self.storage.sizes(&after, AT_ONCE)?;
+            let Some((last, _)) = sizes.last() else { break };
+            after = last.clone();
+            ordered.extend(sizes.into_iter().map(|((kind, id), bytes)| {
+                let rank = rank(&kind, &id, || used.contains(&format!("clients/{id}")));
+                (rank, kind, id, bytes)
+            }));
+        }
+        order::sort_by(&mut ordered, Ord::cmp);
+        Ok(ordered)
     }
 }
 

@@ -3,17 +3,22 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use narthex_core::access::encrypted_secret::EncryptedSecret;
-use narthex_core::base::id::StoreId;
-use narthex_core::base::principal_id::PrincipalId;
-use narthex_core::base::service_id::ServiceId;
-use narthex_core::base::time::Timestamp;
-use narthex_core::base::version::{Generation, VersionNumber};
-use narthex_core::lane::observed::ObservedStatus;
-use narthex_core::registry::revision::Revision;
-use narthex_core::registry::size::KindSize;
-use narthex_core::services::credentials::EncryptedCredentials;
-use narthex_core::services::{RetiringSecret, Service};
+use crate::access::encrypted_secret::EncryptedSecret;
+use crate::access::issuer::DocumentVersion;
+use crate::base::id::StoreId;
+use crate::base::principal_id::PrincipalId;
+use crate::base::service_id::ServiceId;
+use crate::base::time::Timestamp;
+use crate::base::version::{Generation, VersionNumber};
+use crate::lane::observed::ObservedStatus;
+use crate::registry::revision::Revision;
+use crate::registry::size::KindSize;
+use crate::services::credentials::EncryptedCredentials;
+use crate::services::{RetiringSecret, Service};
+
+/// The kinds of documents that are not [`DocumentKind`]s.
+pub const SERVICE: &str = "service";
+pub const KEY: &str = "key";
 
 /// A tenant's whole configuration, as isolates cache it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -169,5 +174,9 @@ pub struct StoredDocument {
 impl StoredDocument {
     pub fn generation(&self) -> Generation {
         Generation::of(self.version, self.updated_at)
+    }
+
+    pub fn written(&self) -> DocumentVersion {
+        DocumentVersion { created_at: self.created_at, generation: self.generation() }
     }
 }

@@ -1,23 +1,28 @@
 //! Configuration other than services and keys: versioned documents that the gateway has validated.
 
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
-
-use crate::platform::{Failure, clock};
-use narthex_core::access::audit::{Actor, changes};
-use narthex_core::access::issuer::{Issuer, Reach};
-use narthex_core::access::jose::jwt::SKEW_SECONDS;
-use narthex_core::access::oauth::access_token::LIFETIME_SECONDS;
-use narthex_core::base::tenant_id::TenantId;
-use narthex_core::base::version::VersionNumber;
+use serde_json::value::RawValue;
 
 use super::audit::Change;
-use super::encryption::{RETIRING, retiring_of, secret_field, secret_of};
-use super::messages::{Condition, DocumentKind, Refusal, StoredDocument, WriteRefusal, WrittenDocument};
-use super::writes::WriteError;
-use super::{Inner, check_precondition};
+use super::messages::{Condition, DeleteDocument, DocumentKind, PutDocument, Refusal, StoredDocument, WriteRefusal};
+use super::records::{KEY, Key};
+use super::replies::WrittenDocument;
+use super::secrets::{secret_field, secret_of, with_known_secret};
+use super::storage::{self, Storage};
+use super::writes::{after, check_precondition};
+use super::{Registry, Turn, WriteError};
+use crate::access::audit::changes;
+use crate::access::issuer::{Issuer, Reach};
+use crate::access::jose::jwt::SKEW_SECONDS;
+use crate::access::oauth::access_token::LIFETIME_SECONDS;
+use crate::access::role;
+use crate::base::storage_error::StorageError;
+use crate::base::tenant_id::TenantId;
+use crate::base::time::Timestamp;
+use crate::base::version::VersionNumber;
 
-pub(super) fn object(kind: DocumentKind, id: &str) -> String {
+/// A document as a path below `/v1`.
+pub fn object(kind: DocumentKind, id: &str) -> String {
     format!("{}s/{id}", kind.as_str())
 }
 
@@ -30,23 +35,16 @@ const DELETION_INTERVAL_MS: u64 = 1_000;
 /// The document of a deleted tenant.
 const NOTHING: &str = r#"{"name":""}"#;
 
-/// Fills in the stored secret where a document has null instead of one.
-fn with_known_secret(document: Box<RawValue>, known: Option<&StoredDocument>) -> Result<Box<RawValue>, Failure> {
-    let Some((field, secret)) = known.and_then(|known| secret_field(known.kind).zip(secret_of(known))) else {
-        return Ok(document);
-    };
-    let mut value: Value = serde_json::from_str(document.get())?;
-    match value.pointer_mut(field.pointer).filter(|member| member.is_null()) {
-        Some(member) => *member = serde_json::to_value(&secret)?,
-        None => return Ok(document),
+impl<S: Storage> Registry<S> {
+    pub(super) fn document(&self, kind: DocumentKind, id: &str) -> Result<Option<StoredDocument>, StorageError> {
+        storage::get(&self.storage, kind.as_str(), id)
     }
-    if let (Some(retiring), Some(members)) = (known.and_then(retiring_of), value.as_object_mut()) {
-        members.insert(RETIRING.into(), serde_json::to_value(&retiring)?);
-    }
-    Ok(to_raw_value(&value)?)
-}
 
-impl Inner {
+    /// All documents of one kind.
+    pub(super) fn documents_of(&self, kind: DocumentKind) -> Result<Vec<StoredDocument>, StorageError> {
+        storage::all(&self.storage, kind.as_str())
+    }
+
     /// A document as the audit log shows it.
     pub(super) fn document_audit_view(&self, kind: DocumentKind, document: Option<&RawValue>) -> Value {
         let mut value: Value = document.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
@@ -67,77 +65,82 @@ impl Inner {
     }
 
     /// Deletes expired revocations, together with a new one.
-    fn delete_old_revocations(&self) -> Result<(), Failure> {
-        let now = clock::now();
-        if now.since(self.revocations_deleted_at.get()) < DELETION_INTERVAL_MS {
+    fn delete_old_revocations(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        if now.since(self.revocations_deleted_at) < DELETION_INTERVAL_MS {
             return Ok(());
         }
-        self.revocations_deleted_at.set(now);
-        for stored in self.tables.documents_of(DocumentKind::Revocation)? {
+        self.revocations_deleted_at = now;
+        for stored in self.documents_of(DocumentKind::Revocation)? {
             if now.since(stored.updated_at) > REVOKED_MS {
-                self.tables.delete(stored.kind.as_str(), &stored.id)?;
+                self.remove(stored.kind.as_str(), &stored.id)?;
             }
         }
         Ok(())
     }
 
-    pub(super) fn put(
-        &self,
-        by: &Actor,
-        kind: DocumentKind,
-        id: &str,
-        document: Box<RawValue>,
-        condition: &Condition,
-    ) -> Result<WrittenDocument, WriteError> {
-        let known: Option<StoredDocument> = self.tables.get(kind.as_str(), id)?;
+    /// Creates or replaces a document, and revokes what depended on its previous state.
+    ///
+    /// # Errors
+    /// The storage fails, or the write is refused.
+    pub fn put_document(&mut self, request: PutDocument, turn: &Turn<'_>) -> Result<WrittenDocument, WriteError> {
+        let PutDocument { kind, id, document, condition } = request;
+        let known = self.document(kind, &id)?;
         if known.as_ref().is_some_and(|known| known.deleted_at.is_some()) {
             return Err(WriteRefusal::Refused(Refusal::Conflict).into());
         }
-        check_precondition(known.as_ref().map(|known| known.version), condition)?;
-        let document = with_known_secret(document, known.as_ref())?;
-        let now = clock::now();
+        check_precondition(known.as_ref().map(|known| known.version), &condition)?;
         let created = known.is_none();
         let stored = StoredDocument {
             kind,
-            id: id.into(),
-            document,
+            document: with_known_secret(document, known.as_ref())?,
             version: known.as_ref().map_or(VersionNumber::FIRST, |known| known.version.next()),
-            created_at: known.as_ref().map_or(now, |known| known.created_at),
-            updated_at: now,
+            created_at: known.as_ref().map_or(turn.now, |known| known.created_at),
+            updated_at: after(known.as_ref().map(|known| known.updated_at), turn.now),
             deleted_at: None,
             source: known.as_ref().and_then(|known| known.source.clone()),
+            id,
         };
         if kind == DocumentKind::Webhook && secret_of(&stored).is_none() {
             // Deleted since the writer saw it with a secret.
             return Err(WriteRefusal::Absent.into());
         }
+        let before = known.as_ref().map(|known| &*known.document);
         let change = Change {
-            by,
+            by: turn.by,
             action: &format!("{}.{}", kind.as_str(), if created { "created" } else { "updated" }),
-            object: &object(kind, id),
+            object: &object(kind, &stored.id),
             changes: changes(
-                &self.document_audit_view(kind, known.as_ref().map(|known| &*known.document)),
+                &self.document_audit_view(kind, before),
                 &self.document_audit_view(kind, Some(&stored.document)),
             ),
         };
-        self.write(&change, || {
+        self.write(&change, turn, |registry| {
             if kind == DocumentKind::Revocation {
-                self.delete_old_revocations()?;
+                registry.delete_old_revocations(turn.now)?;
             }
-            self.tables.put(kind.as_str(), id, &stored)
+            registry.put(kind.as_str(), &stored.id, &stored)?;
+            registry.revoke_dependents(kind, &stored.id, before, Some(&stored.document))
         })?;
         Ok(WrittenDocument { stored: Box::new(stored), created })
     }
 
-    pub(super) fn delete(
-        &self,
-        by: &Actor,
+    /// Deletes a document, and revokes what depended on it.
+    ///
+    /// # Errors
+    /// The storage fails, or the write is refused.
+    pub fn delete_document(&mut self, request: &DeleteDocument, turn: &Turn<'_>) -> Result<(), WriteError> {
+        let DeleteDocument { kind, id, condition } = request;
+        self.delete_kind(*kind, id, condition, turn)
+    }
+
+    pub(super) fn delete_kind(
+        &mut self,
         kind: DocumentKind,
         id: &str,
         condition: &Condition,
+        turn: &Turn<'_>,
     ) -> Result<(), WriteError> {
-        let known = self.tables.get::<StoredDocument>(kind.as_str(), id)?.filter(|known| known.deleted_at.is_none());
-        let Some(known) = known else {
+        let Some(known) = self.document(kind, id)?.filter(|known| known.deleted_at.is_none()) else {
             return Err(WriteRefusal::Absent.into());
         };
         check_precondition(Some(known.version), condition)?;
@@ -146,42 +149,46 @@ impl Inner {
             return Err(WriteRefusal::InUse { by: needed_by }.into());
         }
         let change = Change {
-            by,
+            by: turn.by,
             action: &format!("{}.deleted", kind.as_str()),
             object: &object(kind, id),
             changes: changes(&self.document_audit_view(kind, Some(&known.document)), &Value::Null),
         };
-        self.write(&change, || match kind {
+        self.write(&change, turn, |registry| {
+            registry.remove_document(&known, turn.now)?;
+            registry.revoke_dependents(kind, id, Some(&known.document), None)
+        })
+    }
+
+    fn remove_document(&mut self, known: &StoredDocument, now: Timestamp) -> Result<(), StorageError> {
+        let (kind, id) = (known.kind, known.id.as_str());
+        match kind {
             DocumentKind::Role
             | DocumentKind::Issuer
             | DocumentKind::Limit
             | DocumentKind::Revocation
             | DocumentKind::Webhook
-            | DocumentKind::Schedule => self.tables.delete(kind.as_str(), id),
+            | DocumentKind::Schedule => self.remove(kind.as_str(), id),
             // The audit log can then distinguish it from a client that never existed.
             DocumentKind::Client => {
-                self.tables.delete(kind.as_str(), id)?;
-                self.tables.delete_last_use(&object(kind, id))?;
-                self.tables.record_revoked(&object(kind, id), clock::now())
+                self.remove(kind.as_str(), id)?;
+                self.storage.delete_last_use(&object(kind, id))?;
+                self.storage.record_revoked(&object(kind, id), now)
             }
             // Data stored under the tenant's name may outlive it for a while, so the name stays reserved.
             DocumentKind::Tenant => {
                 let document = RawValue::from_string(NOTHING.into())?;
-                self.tables.put(
-                    kind.as_str(),
-                    id,
-                    &StoredDocument { deleted_at: Some(clock::now()), document, ..known.clone() },
-                )
+                self.put(kind.as_str(), id, &StoredDocument { deleted_at: Some(now), document, ..known.clone() })
             }
-        })
+        }
     }
 
     /// Documents that would change their meaning, or lose it, without this one.
-    fn needed_by(&self, kind: DocumentKind, id: &str) -> Result<Vec<String>, Failure> {
+    fn needed_by(&self, kind: DocumentKind, id: &str) -> Result<Vec<String>, StorageError> {
         Ok(match kind {
             DocumentKind::Role => {
-                let keys = self.tables.keys()?.into_iter().filter(|key| key.role == id);
-                let issuers = self.tables.documents_of(DocumentKind::Issuer)?.into_iter().filter(|stored| {
+                let keys = storage::all::<Key>(&self.storage, KEY)?.into_iter().filter(|key| key.role == id);
+                let issuers = self.documents_of(DocumentKind::Issuer)?.into_iter().filter(|stored| {
                     // An issuer restricted to one other tenant uses that tenant's roles.
                     let gives = |issuer: Issuer| {
                         !matches!(issuer.reach(&TenantId::first()), Reach::Tenant(_))
@@ -204,8 +211,7 @@ impl Inner {
     }
 
     /// Whether keys can have this role.
-    pub(super) fn has_role(&self, name: &str) -> Result<bool, Failure> {
-        let own = || self.tables.get::<StoredDocument>(DocumentKind::Role.as_str(), name);
-        Ok(narthex_core::access::role::built_in(name).is_some() || own()?.is_some())
+    pub(super) fn has_role(&self, name: &str) -> Result<bool, StorageError> {
+        Ok(role::built_in(name).is_some() || self.document(DocumentKind::Role, name)?.is_some())
     }
 }

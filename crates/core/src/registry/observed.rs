@@ -1,0 +1,66 @@
+//! Observed statuses, which lanes report.
+//!
+//! An observed status does not increment the revision: no store checks it, and a flapping service must not flood the
+//! stores. It has a counter of its own, which isolates compare when they refresh.
+
+use serde_json::json;
+
+use super::Registry;
+use super::messages::{ReportStatus, StatusReply, StoredService};
+use super::records::SERVICE;
+use super::storage::{self, Storage};
+use crate::base::service_id::ServiceId;
+use crate::base::storage_error::StorageError;
+use crate::base::time::Timestamp;
+use crate::events::bundle::RegistryEvent;
+use crate::lane::observed::ObservedStatus;
+use crate::services::Service;
+
+impl<S: Storage> Registry<S> {
+    pub(super) fn measured_of(&self, id: &ServiceId) -> ObservedStatus {
+        self.storage.measured(id).ok().flatten().unwrap_or_default()
+    }
+
+    /// Stores a lane's report, and the event about it, in one transaction.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub fn measure(&mut self, report: &ReportStatus, now: Timestamp) -> Result<StatusReply, StorageError> {
+        let ReportStatus { service: id, measured, reason } = report;
+        let Some(registered) = self.service(id)? else {
+            return Ok(StatusReply::Absent);
+        };
+        let known = self.measured_of(id);
+        if measured.version <= known.version {
+            // Repeated, or overtaken by a newer report.
+            return Ok(StatusReply::Recorded);
+        }
+        let changed = (measured.status, measured.breaker, measured.breaker_until)
+            != (known.status, known.breaker, known.breaker_until);
+        let service = &registered.service;
+        let data = json!({
+            "id": id,
+            "status": service.status(measured),
+            "previous": service.status(&known),
+            "breaker": measured.breaker,
+            "breaker_until": measured.breaker_until.map(Timestamp::text),
+            "reason": reason,
+            "at": now.text(),
+        });
+        self.transaction(now, |registry| {
+            registry.storage.put_measured(id, measured)?;
+            if changed { registry.queue_event(id.as_str(), RegistryEvent::ServiceStatus, &data, now) } else { Ok(()) }
+        })?;
+        self.soft += 1;
+        Ok(StatusReply::Recorded)
+    }
+
+    /// Configures every lane that probes or has connections, in case its alarm was lost. Nothing waits for this, so it
+    /// is not stored.
+    pub(super) fn sweep_lanes(&mut self) {
+        let works_by_itself = |service: &Service| service.health.is_some() || service.transport.connects();
+        let services: Vec<StoredService> = storage::all(&self.storage, SERVICE).unwrap_or_default();
+        let own = services.into_iter().filter(|registered| works_by_itself(&registered.service));
+        self.effects.lanes.extend(own.map(|registered| registered.service.id));
+    }
+}
