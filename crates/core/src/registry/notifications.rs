@@ -88,7 +88,7 @@ pub enum Tenants {
 #[derive(Debug)]
 struct Pending {
     notification: Notification,
-    /// The numbers of those that it has made obsolete.
+    /// The numbers of those that it has made obsolete before they were tried.
     replaces: Vec<u64>,
     /// Those of them that are still under way: it is sent after them, so that it has the last word.
     blocked_by: Vec<u64>,
@@ -130,8 +130,10 @@ impl Notifications {
         let mut pending = Pending::new(notification, now);
         for obsolete in self.obsoleted_by(&pending.notification) {
             let Some(earlier) = self.pending.remove(&obsolete) else { continue };
-            pending.replaces.push(obsolete);
-            pending.replaces.extend(earlier.replaces);
+            if !earlier.was_tried {
+                pending.replaces.push(obsolete);
+                pending.replaces.extend(earlier.replaces);
+            }
             pending.blocked_by.extend(earlier.blocked_by);
             pending.blocked_by.extend(Some(obsolete).filter(|_| earlier.in_flight));
         }
@@ -288,6 +290,9 @@ mod tests {
         assert!(!all.were_tried(&[1]) && !all.were_tried(&[2, 3]) && all.were_tried(&[]));
         all.failed(3, Timestamp(1));
         assert!(all.were_tried(&[1, 2, 3]));
+        // A later one concerns only its own write.
+        all.add(4, configure("a"), Timestamp(2));
+        assert!(all.were_tried(&[1, 2, 3]) && !all.were_tried(&[4]));
     }
 
     #[test]
