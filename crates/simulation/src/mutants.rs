@@ -110,8 +110,9 @@ pub enum Mutant {
     RegistryDropsEvents,
     /// The revision is not written.
     RevisionsAreForgotten,
-    // No defect: stores of the version before, which take a push for the answer to a question.
-    EarlierStores,
+    /// A store takes a push for the answer to a question. The registry reckons with that, but not with a push that
+    /// arrives after it was given up.
+    PushesCountAsAnswers,
 }
 
 impl World {

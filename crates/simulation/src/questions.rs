@@ -61,7 +61,7 @@ impl World {
         let now = self.clock(store);
         let known = &mut self.stores[store].known;
         known.learn(revision);
-        if self.mutant == Some(Mutant::EarlierStores) {
+        if self.mutant == Some(Mutant::PushesCountAsAnswers) {
             known.answered(revision, now);
         }
     }
