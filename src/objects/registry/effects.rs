@@ -14,6 +14,9 @@ use narthex_core::registry::{Batch, Effects, LogEntry};
 
 use super::Inner;
 
+/// A timer keeps the object in memory, also when its write has been answered; so it is short, and set again.
+const MAX_TIMER_MS: u64 = 250;
+
 impl Inner {
     pub(super) fn carry_out(self: &Rc<Self>, effects: Effects) {
         let Effects { alarm, pushes, batch, notifications, lanes, logs } = effects;
@@ -46,7 +49,9 @@ impl Inner {
 
     /// Asks the core again at this time, unless that happens earlier.
     pub(super) fn wake_later(self: &Rc<Self>, at: Option<Timestamp>) {
-        let Some(at) = at.filter(|at| self.timer_at.get().is_none_or(|set| *at < set)) else { return };
+        let soon = clock::now().plus_ms(MAX_TIMER_MS);
+        let at = at.map(|at| at.min(soon)).filter(|at| self.timer_at.get().is_none_or(|set| *at < set));
+        let Some(at) = at else { return };
         self.timer_at.set(Some(at));
         let inner = self.clone();
         tasks::spawn(async move {
