@@ -211,8 +211,7 @@ impl World {
 
     /// Whether a service is registered now.
     pub fn is_registered(&self, service: &ServiceId) -> bool {
-        let key = ("service".to_string(), service.to_string());
-        self.registry.storage.read(|disk| disk.documents.contains_key(&key))
+        self.stored_service_text(service).is_some()
     }
 
     pub fn send_change(&mut self, at: usize) {
@@ -274,10 +273,7 @@ impl World {
     }
 
     fn is_draining(&self, service: &ServiceId) -> bool {
-        let key = ("service".to_string(), service.to_string());
-        self.registry
-            .storage
-            .read(|disk| disk.documents.get(&key).is_some_and(|text| text.contains(r#""draining":true"#)))
+        self.stored_service_text(service).is_some_and(|text| text.contains(r#""draining":true"#))
     }
 
     /// The first state of the registry: what was written, and learned by all, before the world began.

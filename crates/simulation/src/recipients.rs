@@ -14,6 +14,7 @@ use narthex_core::registry::revision::Revision;
 use crate::administrator::{EVENTS, ROLE};
 use crate::isolate::Snapshot;
 use crate::messages::{Actor, Call, Event, RegistryEvent, Reply};
+use crate::registry_object::REGISTRY;
 use crate::world::World;
 
 /// A notification as it is sent.
@@ -188,9 +189,7 @@ impl World {
     }
 
     fn stored_settings(&self, service: &ServiceId) -> Option<(LaneSettings, bool)> {
-        let key = ("service".to_string(), service.to_string());
-        let text = self.registry.storage.read(|disk| disk.documents.get(&key).cloned())?;
-        settings(&text)
+        settings(&self.stored_service_text(service)?)
     }
 
     /// At the end: everything that was to be learned is known.
@@ -229,14 +228,14 @@ impl World {
 
     /// At the end: each write has its audit entry, and its event is in the hub's log.
     pub fn check_registry_log(&mut self) {
-        let disk = self.registry_disk();
-        let (entries, revision) = (disk.audit.len(), self.registry.revision());
+        let (entries, last_event) = self.registry.storage.read(|disk| (disk.audit.len(), disk.last_event));
+        let revision = self.registry.revision();
         if entries.to_string() != revision.to_string() {
             self.violate(format!("the registry has {entries} audit entries at revision {revision}"));
         }
-        let logged = self.hub.log.get(&crate::registry_object::REGISTRY).map_or(0, Vec::len) as u64;
-        if logged != disk.last_event {
-            self.violate(format!("the registry has queued {} events, and the hub has {logged}", disk.last_event));
+        let logged = self.hub.log.get(&REGISTRY).map_or(0, Vec::len) as u64;
+        if logged != last_event {
+            self.violate(format!("the registry has queued {last_event} events, and the hub has {logged}"));
         }
     }
 }

@@ -12,6 +12,7 @@ use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::oauth::registrations::Lifetimes;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::retries::CallFault;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
@@ -331,5 +332,11 @@ impl World {
     /// The contents of the registry's disk.
     pub fn registry_disk(&self) -> Disk {
         self.registry.storage.snapshot()
+    }
+
+    /// A service as the registry has stored it, if it is registered now.
+    pub fn stored_service_text(&self, service: &ServiceId) -> Option<Rc<str>> {
+        let key = ("service".to_string(), service.to_string());
+        self.registry.storage.read(|disk| disk.documents.get(&key).cloned())
     }
 }

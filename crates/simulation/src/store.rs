@@ -13,7 +13,6 @@ use narthex_core::base::timing::Timing;
 use narthex_core::context_store::memory::MemoryStorage;
 use narthex_core::context_store::preconditions::Fence;
 use narthex_core::context_store::{ContextStore, Effects};
-
 use narthex_core::registry::known_revision::KnownRevision;
 use narthex_core::registry::revision::Revision;
 

@@ -10,7 +10,6 @@ use crate::objects::events::messages::{self as events, Events, SetRetention};
 use crate::objects::lanes::client as lane_client;
 use crate::objects::lanes::messages::{self as lanes, Configure, Connects, Forget, Lanes, Target};
 use crate::objects::protocol::{Done, Request, call};
-use crate::platform::objects::CallError;
 use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::revocation::Revocation;
 use narthex_core::base::service_id::ServiceId;
@@ -86,7 +85,13 @@ impl Inner {
         request: &impl Request<Object = Lanes, Reply = Done>,
     ) -> Result<(), NotConfirmed> {
         let tenant = self.registry.borrow().tenant();
-        notify_lane(&tenant, settings, request).await
+        match lane_client::call(&lanes::Message::with_settings(&tenant, settings), request).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                log_event!(LaneNotConfigured, tenant = &tenant, service = &settings.service, detail = &error);
+                Err(NotConfirmed)
+            }
+        }
     }
 
     async fn notify_hub(&self, request: &impl Request<Object = Events, Reply = Done>) -> Result<(), NotConfirmed> {
@@ -134,16 +139,12 @@ impl Inner {
         });
         let stores = join_all(pushes).await;
         let set = SetRetention { hours: retention.event_retention_hours, revision };
-        let hub = call(&Events::of(&tenant), &set).await;
-        if let Err(error) = &hub {
-            log_event!(RetentionNotPushed, tenant = &tenant, detail = error);
-        }
-        all_confirmed(stores.into_iter().chain([hub.map(|_| ()).map_err(|_: CallError| NotConfirmed)]))
+        let hub = call(&Events::of(&tenant), &set).await.map(|_| ()).map_err(|error| {
+            log_event!(RetentionNotPushed, tenant = &tenant, detail = &error);
+            NotConfirmed
+        });
+        stores.into_iter().chain([hub]).collect()
     }
-}
-
-fn all_confirmed(sent: impl IntoIterator<Item = Result<(), NotConfirmed>>) -> Result<(), NotConfirmed> {
-    sent.into_iter().collect()
 }
 
 async fn relay(tenant: &TenantId, revocation: &Revocation) -> Result<(), NotConfirmed> {
@@ -151,20 +152,6 @@ async fn relay(tenant: &TenantId, revocation: &Revocation) -> Result<(), NotConf
         Ok(Done::Done) => Ok(()),
         Err(error) => {
             log_event!(SocketsNotClosed, tenant = tenant, detail = &error);
-            Err(NotConfirmed)
-        }
-    }
-}
-
-async fn notify_lane(
-    tenant: &TenantId,
-    settings: &LaneSettings,
-    request: &impl Request<Object = Lanes, Reply = Done>,
-) -> Result<(), NotConfirmed> {
-    match lane_client::call(&lanes::Message::with_settings(tenant, settings), request).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            log_event!(LaneNotConfigured, tenant = tenant, service = &settings.service, detail = &error);
             Err(NotConfirmed)
         }
     }

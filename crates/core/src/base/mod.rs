@@ -28,6 +28,8 @@ pub mod time;
 pub mod timing;
 pub mod tree_size;
 pub mod version;
+#[cfg(any(test, feature = "test-support"))]
+pub mod write_fault;
 
 #[cfg(test)]
 pub mod any_json;

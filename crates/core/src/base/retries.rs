@@ -69,9 +69,23 @@ impl Retries {
     }
 }
 
+/// The pause after another failure, in milliseconds: it doubles with each earlier one, up to `max_ms`.
+pub fn doubling_pause_ms(first_ms: u64, earlier_failures: u32, max_ms: u64) -> u64 {
+    first_ms.saturating_mul(1 << earlier_failures.min(32)).min(max_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        assert_eq!(
+            [0, 1, 2, 4, 5, u32::MAX].map(|failures| doubling_pause_ms(200, failures, 3_200)),
+            [200, 400, 800, 3_200, 3_200, 3_200]
+        );
+        assert_eq!(doubling_pause_ms(u64::MAX, 3, u64::MAX), u64::MAX);
+    }
 
     #[test]
     fn an_overloaded_object_is_not_called_again() {

@@ -14,6 +14,7 @@ use crate::base::id::{ContextId, row_key, ulid};
 use crate::base::service_id::ServiceId;
 use crate::base::storage_error::StorageError;
 use crate::base::time::Timestamp;
+use crate::base::write_fault::WriteFault;
 use crate::context::Head;
 use crate::context::idempotency::Claim;
 use crate::context::status::{Priority, Status};
@@ -64,8 +65,7 @@ struct State {
     disk: Disk,
     touched: Vec<ContextId>,
     cleaned: Vec<ContextId>,
-    /// Which write fails, counted from the next one, as on a full disk.
-    fails: Option<u32>,
+    fault: WriteFault,
     loses_claims: bool,
     loses_reservations: bool,
     loses_pieces: bool,
@@ -103,7 +103,7 @@ impl MemoryStorage {
 
     /// Makes the nth write from now fail and change nothing; `None` removes the fault.
     pub fn fail_write(&self, nth: Option<u32>) {
-        self.0.borrow_mut().fails = nth;
+        self.0.borrow_mut().fault = WriteFault::at(nth);
     }
 
     /// A defect for the simulation to find: idempotency keys are not written.
@@ -130,11 +130,7 @@ impl MemoryStorage {
 
     fn write<T>(&self, id: Option<&ContextId>, write: impl FnOnce(&mut Disk) -> T) -> Result<T, StorageError> {
         let mut state = self.0.borrow_mut();
-        match state.fails.take() {
-            Some(0) => return Err(StorageError("the disk is full".into())),
-            Some(more) => state.fails = Some(more - 1),
-            None => {}
-        }
+        state.fault.count()?;
         state.touched.extend(id.cloned());
         Ok(write(&mut state.disk))
     }

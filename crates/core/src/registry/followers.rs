@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::revision::Revision;
 use crate::base::id::StoreId;
+use crate::base::retries::doubling_pause_ms;
 use crate::base::time::Timestamp;
 use crate::base::timing::Timing;
 
@@ -122,7 +123,7 @@ impl Followers {
             follower.confirmed = follower.confirmed.max(Some(push.revision));
             follower.failures = 0;
         } else {
-            let pause_ms = (FIRST_PAUSE_MS << follower.failures.min(10)).min(MAX_PAUSE_MS);
+            let pause_ms = doubling_pause_ms(FIRST_PAUSE_MS, follower.failures, MAX_PAUSE_MS);
             follower.failures += 1;
             follower.failed = follower.failed.max(Some(push.revision));
             follower.retry_at = now.plus_ms(pause_ms);

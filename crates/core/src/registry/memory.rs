@@ -21,6 +21,7 @@ use crate::base::id::StoreId;
 use crate::base::service_id::ServiceId;
 use crate::base::storage_error::StorageError;
 use crate::base::time::Timestamp;
+use crate::base::write_fault::WriteFault;
 use crate::events::bundle::Bundle;
 use crate::lane::observed::ObservedStatus;
 
@@ -61,8 +62,7 @@ pub struct MemoryStorage(Rc<RefCell<State>>);
 #[derive(Debug, Default)]
 struct State {
     disk: Disk,
-    /// Which write fails, counted from the next one, as on a full disk.
-    fails: Option<u32>,
+    fault: WriteFault,
     loses_notifications: bool,
     loses_revisions: bool,
 }
@@ -90,7 +90,7 @@ impl MemoryStorage {
 
     /// Makes the nth write from now fail and change nothing; `None` removes the fault.
     pub fn fail_write(&self, nth: Option<u32>) {
-        self.0.borrow_mut().fails = nth;
+        self.0.borrow_mut().fault = WriteFault::at(nth);
     }
 
     /// A defect for the simulation to find: the stores are not found. They are taken out, to be put back.
@@ -115,11 +115,7 @@ impl MemoryStorage {
 
     fn write<T>(&self, write: impl FnOnce(&mut Disk) -> T) -> Result<T, StorageError> {
         let mut state = self.0.borrow_mut();
-        match state.fails.take() {
-            Some(0) => return Err(StorageError("the disk is full".into())),
-            Some(more) => state.fails = Some(more - 1),
-            None => {}
-        }
+        state.fault.count()?;
         Ok(write(&mut state.disk))
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::revocation::Revocation;
 use crate::base::order;
 use crate::base::principal_id::PrincipalId;
+use crate::base::retries::doubling_pause_ms;
 use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
@@ -140,7 +141,7 @@ impl Notifications {
         self.pending.insert(number, pending);
     }
 
-    /// A notification is no longer under way.
+    /// The attempt to send a notification has ended.
     pub fn ended(&mut self, number: u64) {
         for pending in self.pending.values_mut() {
             pending.blocked_by.retain(|blocking| *blocking != number);
@@ -180,7 +181,7 @@ impl Notifications {
     /// A recipient has not confirmed a notification.
     pub fn failed(&mut self, number: u64, now: Timestamp) {
         if let Some(pending) = self.pending.get_mut(&number) {
-            let pause_ms = (FIRST_PAUSE_MS << pending.failures.min(10)).min(MAX_PAUSE_MS);
+            let pause_ms = doubling_pause_ms(FIRST_PAUSE_MS, pending.failures, MAX_PAUSE_MS);
             pending.failures += 1;
             (pending.in_flight, pending.was_tried) = (false, true);
             pending.due = now.plus_ms(pause_ms);

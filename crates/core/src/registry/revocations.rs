@@ -123,7 +123,7 @@ impl<S: Storage> Registry<S> {
             | DocumentKind::Schedule => return Ok(()),
         };
         if here {
-            self.notify_holders(|at| Notification::RevokeDependents { revocation: revocation.clone(), at })?;
+            self.notify_holders_of(&revocation)?;
         }
         match others {
             Some(tenants) => self.notify(Notification::Relay { revocation, tenants }),
@@ -141,14 +141,16 @@ impl<S: Storage> Registry<S> {
         Ok(())
     }
 
+    fn notify_holders_of(&mut self, revocation: &Revocation) -> Result<(), StorageError> {
+        self.notify_holders(|at| Notification::RevokeDependents { revocation: revocation.clone(), at })
+    }
+
     /// Takes over what was revoked in the registry of the deployment's own tenant.
     ///
     /// # Errors
     /// The storage cannot be written.
     pub fn relayed(&mut self, revocation: &Revocation, now: Timestamp) -> Result<(), StorageError> {
-        self.transaction(now, |registry| {
-            registry.notify_holders(|at| Notification::RevokeDependents { revocation: revocation.clone(), at })
-        })
+        self.transaction(now, |registry| registry.notify_holders_of(revocation))
     }
 
     /// Permissions that sockets need, and that a role no longer grants.
@@ -252,8 +254,7 @@ impl<S: Storage> Registry<S> {
             for EarlierRevocation { revocation, last_notified } in queued {
                 // In its order, the deployment's own tenant was one of all.
                 if last_notified.as_str() < registry.tenant().as_str() {
-                    registry
-                        .notify_holders(|at| Notification::RevokeDependents { revocation: revocation.clone(), at })?;
+                    registry.notify_holders_of(&revocation)?;
                 }
                 registry.notify(Notification::Relay { revocation, tenants: Tenants::After(last_notified) })?;
             }
