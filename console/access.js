@@ -74,9 +74,11 @@ async function readPage(tab) {
 async function buildSize() {
   const registry = may("registry:read") ? await getIfAllowed("/v1/registry") : undefined;
   if (!registry) return undefined;
-  const { bytes, limit_bytes } = registry;
-  const isNearlyFull = bytes > limit_bytes * NEARLY_FULL;
-  return h(isNearlyFull ? "p.note" : "p.soft", `Configuration: ${mebibytes(bytes)} of ${mebibytes(limit_bytes)}`);
+  const { bytes, limit_bytes, index_bytes, index_limit_bytes } = registry;
+  const isNearlyFull = bytes > limit_bytes * NEARLY_FULL || index_bytes > index_limit_bytes * NEARLY_FULL;
+  const size = `${mebibytes(bytes)} of ${mebibytes(limit_bytes)}`;
+  const indexSize = `${mebibytes(index_bytes)} of ${mebibytes(index_limit_bytes)}`;
+  return h(isNearlyFull ? "p.note" : "p.soft", `Configuration: ${size}; its index: ${indexSize}`);
 }
 
 /**

@@ -21,6 +21,8 @@ const LISTS_MS = 5000;
 /** How often the screen is redrawn and recounted without events, as time passes. */
 const IDLE_REDRAW_MS = 10_000;
 const IDLE_COUNT_MS = 30_000;
+/** The services in the table; the screen Services has all. */
+const MAX_SERVICES = 100;
 const TABLE_HEADS = ["Service", "Status", "In flight", "Ended", "Failed", "p50", "p95"];
 
 /**
@@ -55,6 +57,7 @@ class NowScreen {
   #period = new PeriodFigures(() => this.#draw());
   /** Undefined until they have been read. @type {Service[] | undefined} */
   #services;
+  #hasMoreServices = false;
   #failures;
 
   /** @type {HTMLElement | undefined} */
@@ -120,10 +123,11 @@ class NowScreen {
   /** @returns {Promise<void>} */
   async #loadLists() {
     const [services] = await Promise.all([
-      getIfAllowed("/v1/services"),
+      getIfAllowed(`/v1/services?limit=${MAX_SERVICES}`),
       this.#mayReadContexts ? this.#feed.load() : undefined,
     ]);
     this.#services = services?.data ?? [];
+    this.#hasMoreServices = Boolean(services?.next_cursor);
     this.#draw();
   }
 
@@ -154,10 +158,10 @@ class NowScreen {
     patch(this.#note, this.#aboutFigures(ended.length));
     patch(this.#tiles, this.#buildTiles(figures, inFlight.length));
     this.#board?.draw(contexts, counted && endedCount(counted.total));
-    patch(
-      this.#tableRows,
-      services.map((service) => buildServiceRow(service, figures, inFlight)),
-    );
+    patch(this.#tableRows, [
+      ...services.map((service) => buildServiceRow(service, figures, inFlight)),
+      ...(this.#hasMoreServices ? [buildMoreRow()] : []),
+    ]);
     this.#drawFailures(figures, ended);
   }
 
@@ -232,6 +236,10 @@ const tile = (name, figure, more) =>
  * @returns {string[]}
  */
 const latencies = ({ latency_ms: { p50, p95 } }) => [duration(p50), duration(p95)];
+
+/** @returns {HTMLElement} */
+const buildMoreRow = () =>
+  h("tr", { "data-key": "" }, h("td", { colspan: TABLE_HEADS.length }, link("More services", "#/services")));
 
 /**
  * @param {Service} service

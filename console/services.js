@@ -1,6 +1,6 @@
 // The screen Services: all services with their health, or first steps if there are none.
 import { get } from "./api.js";
-import { badge, link, screenTitle } from "./components.js";
+import { badge, button, link, screenTitle } from "./components.js";
 import { fill, h } from "./dom.js";
 import { duration, words } from "./format.js";
 import { healthChart, watchHealth } from "./health.js";
@@ -8,6 +8,9 @@ import { may } from "./session.js";
 import { SteadyList } from "./steady-list.js";
 import { readLatencies } from "./usage.js";
 import { welcome } from "./welcome.js";
+
+/** How many services are shown at first, and with each click on "Load more". */
+const PAGE_SIZE = 100;
 
 /** @typedef {Map<string | undefined, Latency>} Latencies by service */
 
@@ -18,6 +21,8 @@ import { welcome } from "./welcome.js";
 export async function services({ view, signal }) {
   const history = watchHealth(signal, load);
   const list = h("ul.grid.plain");
+  const more = h("div");
+  let wanted = PAGE_SIZE;
   /** @type {Latencies} */
   let latencies = new Map();
   /** @type {HTMLElement | undefined} */
@@ -31,18 +36,40 @@ export async function services({ view, signal }) {
 
   async function load() {
     /** @type {[Page<Service>, Latencies]} */
-    const [page, read] = await Promise.all([get("/v1/services"), readLatencies().catch(() => latencies)]);
+    const [page, read] = await Promise.all([readFirst(wanted), readLatencies().catch(() => latencies)]);
     latencies = read;
     if (page.data.length === 0) {
       firstSteps ??= welcome();
       if (!firstSteps.isConnected) fill(view, heading(), firstSteps);
       return;
     }
-    if (!list.isConnected) fill(view, heading(), h("div", h("div.floating", rows.news), list));
+    if (!list.isConnected) fill(view, heading(), h("div", h("div.floating", rows.news), list), more);
     rows.show(page.data);
+    fill(more, page.next_cursor && button("Load more", loadMore));
+  }
+
+  async function loadMore() {
+    wanted += PAGE_SIZE;
+    await load();
   }
 
   await load();
+}
+
+/**
+ * The first services, as far as there are so many.
+ * @param {number} count
+ * @returns {Promise<Page<Service>>}
+ */
+async function readFirst(count) {
+  /** @type {Page<Service>} */
+  let { data, next_cursor } = await get(`/v1/services?limit=${PAGE_SIZE}`);
+  while (next_cursor && data.length < count) {
+    const page = await get(`/v1/services?limit=${PAGE_SIZE}&cursor=${encodeURIComponent(next_cursor)}`);
+    data = [...data, ...page.data];
+    next_cursor = page.next_cursor;
+  }
+  return { data, next_cursor };
 }
 
 /** @returns {HTMLElement} */

@@ -47,7 +47,7 @@ test("grants_are_listed_and_revoked_below_the_size_of_the_configuration", { skip
   await page.goto(`${gateway.url}/#/access/grants`);
   const grants = page.getByRole("listitem").filter({ hasText: "key:admin" });
   await grants.first().waitFor();
-  await page.getByText(/^Configuration: \d+\.\d MiB of 12\.0 MiB$/).waitFor();
+  await page.getByText(/^Configuration: \d+\.\d MiB of 128\.0 MiB; its index: \d+\.\d MiB of 12\.0 MiB$/).waitFor();
   await checked(page, "grants");
   const before = await grants.count();
   await grants.first().getByRole("button", { name: "Revoke" }).click();
@@ -374,4 +374,26 @@ test("a_replay_links_to_its_original", { skip }, async () => {
   await page.getByRole("link", { name: id }).click();
   await page.waitForURL(`${gateway.url}/#/contexts/${id}`);
   await close(page);
+});
+
+test("more_services_than_fit_on_a_page_are_loaded_when_asked_for", { skip }, async () => {
+  const many = await startGateway();
+  const ids = Array.from({ length: 150 }, (_, at) => `many-${String(at).padStart(3, "0")}`);
+  for (const id of ids) await register(many, id, serviceAt("http://127.0.0.1:9/", [{}], { name: id }));
+  const page = await open(many);
+  await signIn(page, many.adminKey);
+  const table = page.getByRole("region", { name: "Services" });
+  await table.getByText("many-099").waitFor();
+  assert.equal(await table.getByText("many-100").count(), 0);
+  await checked(page, "now with many services");
+  await table.getByRole("link", { name: "More services" }).click();
+  await heading(page, "Services").waitFor();
+  await page.getByText("many-099", { exact: true }).waitFor();
+  assert.equal(await page.getByText("many-100", { exact: true }).count(), 0);
+  await page.getByRole("button", { name: "Load more" }).click();
+  await page.getByText("many-149", { exact: true }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Load more" }).count(), 0);
+  await checked(page, "many services");
+  await close(page);
+  await many.stop();
 });

@@ -27,6 +27,28 @@ const large = (capabilities: number, letter = "x") =>
     Array.from({ length: capabilities }, (_, at) => ({ name: `c${at}`, input_schema: schema(60_000) })),
     { description: letter.repeat(1000) },
   );
+/**
+ * A service whose outline takes about 2,000 bytes for each of its capabilities: no two of them have the same
+ * permissions.
+ */
+const wide = (capabilities: number, letter = "x") =>
+  serviceAt(
+    "http://127.0.0.1:9/",
+    Array.from({ length: capabilities }, (_, at) => ({
+      name: `c${at}`,
+      permissions: Array.from({ length: 20 }, (_, of) => `${letter.repeat(86)}${1000 * at + of}:use`),
+    })),
+  );
+/** Adds services until not even a small one fits. Returns how many of the largest were taken. */
+const fill = async (gateway: Gateway) => {
+  let taken = 0;
+  let refusal = await put(gateway, "s0", wide(190));
+  for (; refusal.status === 201 && taken < 60; refusal = await put(gateway, `s${taken}`, wide(190))) taken += 1;
+  for (const size of [40, 8, 1]) {
+    for (let at = 0; (await put(gateway, `small${size}-${at}`, wide(size))).status === 201; at += 1) assert.ok(at < 20);
+  }
+  return { taken, refusal };
+};
 const room = async (gateway: Gateway, key?: string) => {
   const answer = await gateway.request("GET", "/v1/registry", key === undefined ? {} : { key });
   assert.equal(answer.status, 200, answer.text);
@@ -41,19 +63,15 @@ test("a_write_that_does_not_fit_is_refused_with_its_figures_and_affects_no_one_e
     const stream = await openStream(gateway, { query: { types: "registry.*" } });
     const beta = (await gateway.request("PUT", "/v1/tenants/beta", { body: { name: "Beta" } })).json.admin_key;
     const caller = await makeKey(gateway, "caller");
-    let taken = 0;
-    let refusal = await put(gateway, "s0", large(15));
-    for (; refusal.status === 201 && taken < 40; refusal = await put(gateway, `s${taken}`, large(15))) taken += 1;
-    // 900 KB each.
-    assert.ok(taken >= 10 && taken <= 14, `${taken} were taken`);
+    const { taken, refusal } = await fill(gateway);
+    // 400 KB each.
+    assert.ok(taken >= 25 && taken <= 35, `${taken} were taken`);
     const problem = refused(refusal, 413, "payload_too_large");
+    assert.match(problem.detail, /The index of this tenant's registry takes \d+ of 12582912 bytes/);
     const full = await room(gateway);
-    assert.equal(full.limit_bytes, 12 * MiB);
-    assert.ok(
-      problem.detail.includes(String(full.bytes)) && problem.detail.includes("GET /v1/registry"),
-      problem.detail,
-    );
-    assert.equal(full.documents.services.count, taken);
+    assert.deepEqual([full.limit_bytes, full.index_limit_bytes], [128 * MiB, 12 * MiB]);
+    assert.ok(full.index_bytes > 12 * MiB - 4_000 && full.index_bytes <= 12 * MiB, String(full.index_bytes));
+    assert.ok(full.documents.services.count > taken);
     assert.equal(
       Object.values<any>(full.documents).reduce((sum, { bytes }) => sum + bytes, 0),
       full.bytes,
@@ -61,37 +79,41 @@ test("a_write_that_does_not_fit_is_refused_with_its_figures_and_affects_no_one_e
     assert.match(full.largest[0].object, /^services\/s\d+$/);
     assert.deepEqual(full.left_out, []);
     // Every kind of write gets the same refusal once the room is used up.
-    for (let at = 0; (await put(gateway, `small${at}`, large(1))).status === 201; at += 1) assert.ok(at < 20);
     refused(
       await gateway.request("PATCH", "/v1/services/s0", {
-        body: { capabilities: large(17).capabilities },
+        body: { capabilities: wide(195).capabilities },
         headers: match,
       }),
       413,
       "payload_too_large",
     );
-    // Writes that do not grow are accepted, and everything else continues.
-    assert.equal((await put(gateway, "s0", large(15), undefined, match)).status, 200);
+    // Writes that do not grow are accepted, and everything else continues. Schemas do not count.
+    assert.equal((await put(gateway, "s0", wide(190, "y"), undefined, match)).status, 200);
+    const described = {
+      capabilities: wide(190).capabilities.map((one: any) => ({ ...one, input_schema: schema(500) })),
+    };
+    assert.equal((await gateway.request("PATCH", "/v1/services/s1", { body: described, headers: match })).status, 200);
     assert.equal(
       (await gateway.request("POST", `/v1/keys/${caller.id}/rotate`, { body: { overlap_seconds: 60 } })).status,
       201,
     );
-    assert.ok((await gateway.request("GET", "/v1/services", { key: caller.secret })).json.data.length > taken);
+    const listed = await gateway.request("GET", "/v1/services?limit=3", { key: caller.secret });
+    assert.equal(listed.json.data.length, 3);
     assert.equal((await put(gateway, "elsewhere", large(15), beta)).status, 201);
     assert.equal((await room(gateway, beta)).documents.services.count, 1);
     // The warning came once, at four fifths.
     const warned = await stream.next(({ type }) => type === "registry.filling");
-    assert.ok(warned.data.bytes >= 0.8 * 12 * MiB && warned.data.bytes < full.bytes, JSON.stringify(warned));
-    for (const id of ["s0", "s1", "s2", "s3"]) {
-      assert.equal((await gateway.request("DELETE", `/v1/services/${id}`, { headers: match })).status, 204);
+    assert.equal(warned.data.limit_bytes, 12 * MiB);
+    assert.ok(warned.data.bytes >= 0.8 * 12 * MiB && warned.data.bytes < full.index_bytes, JSON.stringify(warned));
+    for (let at = 0; at < 8; at += 1) {
+      assert.equal((await gateway.request("DELETE", `/v1/services/s${at}`, { headers: match })).status, 204);
     }
-    assert.equal((await put(gateway, "again", large(15))).status, 201);
-    for (const id of ["again2", "again3"]) assert.equal((await put(gateway, id, large(15))).status, 201);
+    for (let at = 0; at < 6; at += 1) assert.equal((await put(gateway, `again${at}`, wide(190))).status, 201);
     await eventually(() => stream.events.filter(({ type }) => type === "registry.filling").length === 2);
     stream.close();
     // Only callers who may read everything see it.
-    assert.equal((await room(gateway, (await makeKey(gateway, "viewer")).secret)).limit_bytes, 12 * MiB);
-    assert.equal((await room(gateway, (await makeKey(gateway, "operator")).secret)).limit_bytes, 12 * MiB);
+    assert.equal((await room(gateway, (await makeKey(gateway, "viewer")).secret)).limit_bytes, 128 * MiB);
+    assert.equal((await room(gateway, (await makeKey(gateway, "operator")).secret)).limit_bytes, 128 * MiB);
     refused(
       await gateway.request("GET", "/v1/registry", { key: (await makeKey(gateway, "caller")).secret }),
       403,
@@ -105,17 +127,17 @@ test("a_write_that_does_not_fit_is_refused_with_its_figures_and_affects_no_one_e
 
 test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_are_reported", async () => {
   const gateway = await startGateway();
-  const tool = () => ({ input: schema(60_000) });
+  const tool = () => ({ input: schema(1_000) });
   const upstream = await startSmallUpstream({ small: {} });
   try {
-    for (let at = 0; at < 13; at += 1) assert.equal((await put(gateway, `s${at}`, large(15))).status, 201);
     const body = { name: "Grows", type: "tool", transport: { kind: "mcp", url: upstream.url, refresh_seconds: 60 } };
     const made = await register(gateway, "grows", body);
     assert.deepEqual(
       made.capabilities.map(({ name }: any) => name),
       ["small"],
     );
-    for (let at = 0; at < 15; at += 1) upstream.tools[`t${at}`] = tool();
+    await fill(gateway);
+    for (let at = 0; at < 60; at += 1) upstream.tools[`${"t".repeat(60)}${at}`] = tool();
     const written = await put(gateway, "grows", body, undefined, match);
     assert.equal(written.status, 200, written.text);
     assert.deepEqual(
@@ -126,7 +148,7 @@ test("tools_of_an_upstream_that_do_not_fit_change_nothing_and_are_reported", asy
     // Once there is room, they are offered.
     assert.equal((await gateway.request("DELETE", "/v1/services/s0", { headers: match })).status, 204);
     const read = await put(gateway, "grows", body, undefined, match);
-    assert.equal(read.json.capabilities.length, 16, read.text.slice(0, 300));
+    assert.equal(read.json.capabilities.length, 61, read.text.slice(0, 300));
     assert.equal(read.json.catalogue.error, null);
   } finally {
     await gateway.stop();
@@ -144,22 +166,34 @@ test(
     const before = await startGateway({ persist, vars });
     await register(before, "a-first", serviceAt("http://127.0.0.1:9/"));
     await register(before, "model", large(15));
+    const reader = { permissions: ["services:read"] };
+    assert.equal((await before.request("PUT", "/v1/roles/reader", { body: reader })).status, 201);
     const caller = await makeKey(before, "caller");
     const redirect_uris = ["https://app.example.com/done"];
     const client = (await before.request("POST", "/oauth/register", { key: null, body: { redirect_uris } })).json;
     await before.stop();
-    // As a version without limits left it: 45 services of 900 KB, in part not in Latin letters, and 20 large clients.
+    // As a version without limits left it: 45 services of 900 KB, 48 roles of as much, in part not in Latin letters,
+    // and 20 large clients.
     databases(persist, "Registry", "documents", (database) => {
       const find = database.prepare("SELECT document FROM documents WHERE kind = ? AND id = ?");
       const write = database.prepare("INSERT INTO documents (kind, id, document) VALUES (?, ?, ?)");
       const model = find.get("service", "model");
-      if (!model) return;
+      const role = find.get("role", "reader");
+      if (!model || !role) return;
       for (let at = 0; at < 45; at += 1) {
         const document = JSON.parse(String(model.document));
         document.service.id = `z${String(at).padStart(2, "0")}`;
         document.service.description = (at % 2 ? "語" : "x").repeat(1000);
         write.run("service", document.service.id, JSON.stringify(document));
       }
+      for (let at = 0; at < 48; at += 1) {
+        const document = JSON.parse(String(role.document));
+        document.id = `r${String(at).padStart(2, "0")}`;
+        document.document.description = at % 2 ? "語".repeat(150_000) : "x".repeat(900_000);
+        write.run("role", document.id, JSON.stringify(document));
+      }
+      // That version does not know of an index.
+      database.exec("DELETE FROM outlines; DELETE FROM changes");
       const name = client.client_id.slice("default.".length);
       const known = String(find.get("client", name)!.document);
       for (let at = 0; at < 20; at += 1) {
@@ -182,31 +216,34 @@ test(
         left.length > 20 && left.filter((object) => object.startsWith("clients/")).length >= 20,
         left.join(" "),
       );
-      const services = left.filter((object) => object.startsWith("services/"));
-      assert.ok(services.length > 5 && services.length < 20, services.join(" "));
+      const roles = left.filter((object) => object.startsWith("roles/"));
+      assert.ok(roles.length > 5 && roles.length < 20, roles.join(" "));
       assert.ok(gateway.logs.some((line) => line.includes("documents are left out")));
       // Lists and single documents are whole.
-      const listed = (await gateway.request("GET", "/v1/services", { contract: false })).json.data;
-      assert.equal(listed.length, 47);
-      assert.equal((await gateway.request("GET", `/v1/${services[0]}`)).status, 200);
+      const listed = (await gateway.request("GET", "/v1/roles", { contract: false })).json.data;
+      assert.equal(listed.filter(({ name }: any) => /^(r\d\d|reader)$/.test(name)).length, 49);
+      assert.equal((await gateway.request("GET", `/v1/${roles[0]}`, { contract: false })).status, 200);
       assert.equal((await gateway.request("GET", "/v1/clients", { contract: false })).json.data.length, 21);
-      assert.equal((await gateway.request("GET", "/v1/services", { key: caller.secret, contract: false })).status, 200);
+      // All services are served, although their documents take 40 MB.
+      const services = await gateway.request("GET", "/v1/services", { key: caller.secret, contract: false });
+      assert.deepEqual([services.status, services.json.next_cursor !== null], [200, true]);
+      assert.equal((await gateway.request("GET", "/v1/services/z44", { contract: false })).status, 200);
       refused(await put(gateway, "more", large(1)), 413, "payload_too_large");
       // A registration displaces unused ones at once.
       const registered = await gateway.request("POST", "/oauth/register", { key: null, body: { redirect_uris } });
       assert.equal(registered.status, 201, registered.text);
       assert.ok((await room(gateway)).registrations.bytes < 1.5 * MiB);
-      const superfluous = listed.slice(0, 40).filter(({ id }: any) => id !== "a-first");
+      const superfluous = listed.filter(({ name }: any) => /^r\d\d$/.test(name)).slice(0, 32);
       // One after the other: each moves a snapshot of 12 MiB.
-      for (const { id } of superfluous) {
-        const { status, text } = await gateway.request("DELETE", `/v1/services/${id}`, { headers: match });
+      for (const { name } of superfluous) {
+        const { status, text } = await gateway.request("DELETE", `/v1/roles/${name}`, { headers: match });
         assert.equal(status, 204, text);
       }
       const recovered = await room(gateway);
       assert.deepEqual(recovered.left_out, []);
-      assert.ok(recovered.bytes < recovered.limit_bytes);
+      assert.ok(recovered.bytes < recovered.limit_bytes && recovered.index_bytes < recovered.index_limit_bytes);
       assert.equal((await put(gateway, "more", large(1))).status, 201);
-      assert.equal((await gateway.request("GET", "/v1/services")).json.data.length, 9);
+      assert.equal((await gateway.request("GET", "/v1/services/more")).status, 200);
     } finally {
       await gateway.stop();
     }

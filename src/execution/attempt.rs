@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use crate::objects::registry::snapshot::{Entry, Snapshot};
+use crate::objects::registry::snapshot::{Entry, Missing, ServiceDocument, Snapshot};
 use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::{clock, log_event, random, settings};
 use crate::transport::mcp::{Peer, Requester};
@@ -12,7 +12,9 @@ use crate::transport::openai::Endpoint;
 use crate::transport::{self, Order};
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
+use narthex_core::base::time::Timestamp;
 use narthex_core::calling::response::{self, CallResult, NotCalled, Verdict};
+use narthex_core::context::lease::LeaseNumber;
 use narthex_core::execution::attempt_result::AttemptResult;
 use narthex_core::execution::driver::Call;
 use narthex_core::http::egress_address::{Address, AddressError};
@@ -54,15 +56,33 @@ pub async fn attempt(
     client: Client,
 ) -> AttemptResult {
     let Call { work, lease, left_ms, answer_timeout_ms, .. } = call;
-    let admission = &work.admission;
+    let (admission, lease, before) = (&work.admission, *lease, clock::now());
+    let document = match entry.document().await {
+        Ok(document) if document.position(&admission.capability, &admission.version).is_some() => document,
+        // It was deleted or changed after the choice.
+        Ok(_) | Err(Missing::Deleted) => return not_called(lease, entry, before),
+        Err(Missing::Failed(failure)) => {
+            let (context, service) = (&admission.id, &entry.service().id);
+            log_event!(DocumentNotRead, tenant = tenant, context = context, service = service, detail = &failure);
+            return not_called(lease, entry, before);
+        }
+    };
     let trace = TraceContext::accept(Some(&admission.trace), admission.trace_state.as_deref(), random::bytes());
-    let token = snapshot.callback_key.token(tenant, &admission.id, *lease);
+    let token = snapshot.callback_key.token(tenant, &admission.id, lease);
     let callback_url = format!("{}{CALLBACK_PATH}{token}", admission.origin);
-    let (now, lease, left_ms, answer_timeout_ms) = (clock::now(), *lease, *left_ms, *answer_timeout_ms);
+    let now = clock::now();
+    let [left_ms, answer_timeout_ms] = [left_ms, answer_timeout_ms].map(|ms| ms.saturating_sub(now.since(before)));
     let order = Order { work, lease, callback_url, trace, now, left_ms, answer_timeout_ms };
     let observer = Observer::new(tenant, &admission.id, lease, client);
-    let (response, secrets) = call_service(tenant, entry, &order, observer).await;
-    conclude(&order, entry, response, secrets.as_deref())
+    let (response, secrets) = call_service(tenant, entry, &document, &order, observer).await;
+    conclude(&order, &document, response, secrets.as_deref())
+}
+
+/// The result of an attempt without a document to call the service by. It says nothing about the service.
+fn not_called(lease: LeaseNumber, entry: &Entry, began: Timestamp) -> AttemptResult {
+    let service = entry.service().id.clone();
+    let verdict = response::read(&service, CallResult::NotCalled(NotCalled::Document), None);
+    AttemptResult::of_response(lease, service, (began, clock::now()), None, verdict, DEFAULT_TIMEOUT_SECONDS)
 }
 
 /// The response, and the credentials that the service received.
@@ -71,17 +91,23 @@ type CallOutput = (ServiceResponse, Option<Rc<DecryptedSecrets>>);
 pub type Destination = (Rc<Address>, Rc<DecryptedSecrets>);
 
 /// Calls the service over its transport.
-async fn call_service(tenant: &TenantId, entry: &Entry, order: &Order<'_>, observer: Observer<'_>) -> CallOutput {
+async fn call_service(
+    tenant: &TenantId,
+    entry: &Entry,
+    document: &ServiceDocument,
+    order: &Order<'_>,
+    observer: Observer<'_>,
+) -> CallOutput {
     let origin = &order.work.admission.origin;
-    match &entry.service().transport {
-        Transport::Http { url } => call_http(order, resolve_destination(tenant, entry, url, origin).await).await,
+    match &document.service().transport {
+        Transport::Http { url } => call_http(order, resolve_destination(tenant, document, url, origin).await).await,
         Transport::Binding { binding, path } => {
             let address = settings::current().binding_address(tenant, binding, path).map(Rc::new);
-            call_http(order, with_secrets(tenant, entry, address).await).await
+            call_http(order, with_secrets(tenant, document, address).await).await
         }
-        Transport::Openai { url, model, streams } => match resolve_destination(tenant, entry, url, origin).await {
+        Transport::Openai { url, model, streams } => match resolve_destination(tenant, document, url, origin).await {
             Ok((address, secrets)) => {
-                let service = &entry.service().id;
+                let service = &document.service().id;
                 let model = model.as_deref();
                 let endpoint = Endpoint { tenant, service, address: &address, model, streams: *streams };
                 let answer = transport::openai::call(order, &secrets, &endpoint, &observer).await;
@@ -89,7 +115,7 @@ async fn call_service(tenant: &TenantId, entry: &Entry, order: &Order<'_>, obser
             }
             Err(not_called) => (ServiceResponse::Openai(CallResult::NotCalled(not_called)), None),
         },
-        Transport::Mcp(upstream) => call_mcp(tenant, entry, upstream, order, observer).await,
+        Transport::Mcp(upstream) => call_mcp(tenant, document, upstream, order, observer).await,
         Transport::Socket { .. } => {
             (ServiceResponse::Native(transport::socket::call(tenant, entry, order).await), None)
         }
@@ -109,13 +135,13 @@ async fn call_http(order: &Order<'_>, destination: Result<Destination, NotCalled
 
 async fn call_mcp(
     tenant: &TenantId,
-    entry: &Entry,
+    document: &ServiceDocument,
     upstream: &Upstream,
     order: &Order<'_>,
     observer: Observer<'_>,
 ) -> CallOutput {
     let admission = &order.work.admission;
-    let destination = match resolve_destination(tenant, entry, &upstream.url, &admission.origin).await {
+    let destination = match resolve_destination(tenant, document, &upstream.url, &admission.origin).await {
         Ok(destination) => destination,
         Err(not_called) => {
             return (ServiceResponse::Mcp(RequestOutcome::Transport(CallResult::NotCalled(not_called))), None);
@@ -127,24 +153,21 @@ async fn call_mcp(
     let capabilities = admission.client.as_deref().or(form.as_deref());
     let (principal, session) = (Some(&admission.owner), admission.session.as_ref());
     let requester = Requester { principal, session, capabilities, unasked: admission.unasked };
-    let peer = Peer::new(tenant, entry, destination, requester);
-    let outcome = transport::mcp::call_tool(order, peer, entry, &observer.publishing()).await;
+    let peer = Peer::new(tenant, document, destination, requester);
+    let outcome = transport::mcp::call_tool(order, peer, document, &observer.publishing()).await;
     (ServiceResponse::Mcp(outcome), Some(secrets))
 }
 
 /// The result of the attempt by the response of the service.
 fn conclude(
     order: &Order<'_>,
-    entry: &Entry,
+    document: &ServiceDocument,
     response: ServiceResponse,
     secrets: Option<&DecryptedSecrets>,
 ) -> AttemptResult {
-    let (service, admission) = (entry.service(), &order.work.admission);
-    let offered = service
-        .capabilities
-        .iter()
-        .position(|offer| offer.name == admission.capability && offer.version == admission.version);
-    let output = offered.and_then(|at| entry.output(at));
+    let (service, admission) = (document.service(), &order.work.admission);
+    let offered = document.position(&admission.capability, &admission.version);
+    let output = offered.and_then(|at| document.output(at));
     let allowed = offered.and_then(|at| service.capabilities.get(at)).map(|offer| offer.timeout_seconds);
     let (status_code, mut verdict) = response.read(&service.id, output);
     redaction::redact_credentials(&mut verdict.outcome, secrets);
@@ -156,21 +179,21 @@ fn conclude(
 /// The destination of a call. The address rules are checked again, as they may have changed since the registration.
 pub async fn resolve_destination(
     tenant: &TenantId,
-    entry: &Entry,
+    document: &ServiceDocument,
     url: &str,
     origin: &str,
 ) -> Result<Destination, NotCalled> {
-    with_secrets(tenant, entry, entry.address(url, origin)).await
+    with_secrets(tenant, document, document.address(url, origin)).await
 }
 
 async fn with_secrets(
     tenant: &TenantId,
-    entry: &Entry,
+    document: &ServiceDocument,
     address: Result<Rc<Address>, AddressError>,
 ) -> Result<Destination, NotCalled> {
     let address = address.map_err(NotCalled::Address)?;
-    let secrets = entry.secrets(tenant).await.map_err(|failure| {
-        log_event!(SecretsNotDecrypted, tenant = tenant, service = &entry.service().id, detail = &failure);
+    let secrets = document.secrets(tenant).await.map_err(|failure| {
+        log_event!(SecretsNotDecrypted, tenant = tenant, service = &document.service().id, detail = &failure);
         NotCalled::Secrets
     })?;
     Ok((address, secrets))

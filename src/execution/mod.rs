@@ -19,7 +19,7 @@ mod worker;
 use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::{Entry, Snapshot};
-use narthex_core::services::Service;
+use narthex_core::services::outline::ServiceOutline;
 
 pub use attempt::resolve_destination;
 pub use client::{Client, WaitOutcome};
@@ -45,6 +45,6 @@ pub struct Timings {
 }
 
 /// The services that the principal can see.
-pub fn services(snapshot: &Snapshot) -> impl Iterator<Item = &Service> {
+pub fn services(snapshot: &Snapshot) -> impl Iterator<Item = &ServiceOutline> {
     snapshot.services.iter().map(Entry::service)
 }

@@ -20,7 +20,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::Admission;
 use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::execution::driver::{Action, ClientAnswer, Driver, Event, Moment, Permit};
-use narthex_core::services::transport::Transport;
+use narthex_core::services::outline::TransportOutline;
 
 use super::actions::{self, Done, Job};
 use super::{Client, Completion, Timings, WaitOutcome};
@@ -184,7 +184,7 @@ impl Worker {
         let Some(stream) = &self.job.client.stream else { return };
         let entry = self.snapshot.service(self.driver.work().admission.service.as_str());
         let transport = entry.map(|entry| &Entry::service(entry).transport);
-        if stream.has_pieces() || matches!(transport, Some(Transport::Openai { .. })) {
+        if stream.has_pieces() || matches!(transport, Some(TransportOutline::Openai)) {
             stream.attempt(number);
         }
     }

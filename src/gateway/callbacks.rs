@@ -10,7 +10,7 @@ use crate::auth;
 use crate::objects::contexts::client::{self as contexts, call_with_revision};
 use crate::objects::contexts::messages::{CallBack, CallbackReply, CallbackReport, ContextDetails, Get};
 use crate::objects::lanes::client as lanes;
-use crate::objects::registry::snapshot::{self, Snapshot};
+use crate::objects::registry::snapshot::{self, ServiceDocument, Snapshot};
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json::Fault;
 use narthex_core::base::tenant_id::TenantId;
@@ -46,7 +46,8 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
         CallbackMessage::Outcome => {
             let found = found(tenant, &id, snapshot.clone()).await?;
             connected = snapshot.service(found.service.as_str()).filter(|entry| entry.service().transport.connects());
-            outcome(&snapshot, &found, body.into_bytes())?
+            let document = snapshot.document(found.service.as_str()).await.map_err(internal)?;
+            outcome(document.as_deref(), &found, body.into_bytes())?
         }
     };
     match contexts::call(tenant, &id, &CallBack { id: id.clone(), lease, callback }).await.map_err(internal)? {
@@ -72,12 +73,12 @@ async fn found(tenant: &TenantId, id: &ContextId, mut snapshot: Rc<Snapshot>) ->
 }
 
 /// Reads a result, an error or a request for input as a response of the service.
-fn outcome(snapshot: &Snapshot, found: &ContextDetails, body: Vec<u8>) -> Result<CallbackReport, Problem> {
-    let schema = snapshot.service(found.service.as_str()).and_then(|entry| {
-        let offers = &entry.service().capabilities;
-        let at = offers.iter().position(|offer| offer.name == found.capability && offer.version == found.version)?;
-        entry.output(at)
-    });
+fn outcome(
+    document: Option<&ServiceDocument>,
+    found: &ContextDetails,
+    body: Vec<u8>,
+) -> Result<CallbackReport, Problem> {
+    let schema = document.and_then(|document| document.output(document.position(&found.capability, &found.version)?));
     let answer = CallResult::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body };
     let verdict = response::read(&found.service, answer, schema);
     match verdict.outcome {

@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::registry::snapshot::Snapshot;
+use crate::objects::registry::snapshot::{Missing, Snapshot};
 use crate::platform::{clock, random};
 use narthex_core::access::principal::Principal;
 use narthex_core::access::principal::denied;
@@ -14,10 +14,11 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::NewContext;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::services::capability::Capability;
+use narthex_core::services::at_parameters;
+use narthex_core::services::outline::{CapabilityOutline, ServiceOutline};
 use narthex_core::services::routing::{self, Candidate, NoRoute, RouteRequest};
-use narthex_core::services::{Service, at_parameters};
 
+use super::answer::internal;
 use super::call::{Call, Caller};
 
 /// The decision about a request that creates a context.
@@ -74,13 +75,29 @@ impl RequestOrigin {
     }
 }
 
+/// Why there is no decision.
+pub enum Undecided {
+    Refused(Problem),
+    /// The chosen service was changed or deleted after the snapshot was made: a newer one must decide.
+    Outdated,
+}
+
+impl From<Problem> for Undecided {
+    fn from(problem: Problem) -> Self {
+        Undecided::Refused(problem)
+    }
+}
+
+/// How often a request is decided anew because the registry has changed.
+const MAX_DECISIONS: usize = 3;
+
 /// Decides with a snapshot.
-pub fn decide(
+pub async fn decide(
     origin: &RequestOrigin,
     principal: &Principal,
     snapshot: &Snapshot,
     new: &NewContext<'_>,
-) -> Result<Decision, Problem> {
+) -> Result<Decision, Undecided> {
     let wanted = RouteRequest {
         capability: &new.capability,
         service: new.service.as_ref(),
@@ -88,7 +105,7 @@ pub fn decide(
         pre_releases: false,
         tags: &new.tags,
     };
-    let takes_work = |service: &Service| !service.draining;
+    let takes_work = |service: &ServiceOutline| !service.draining;
     let candidates = routing::candidates(&snapshot.services, wanted, takes_work, |service, capability| {
         principal.may_call(&service.id, &capability.name, &capability.permissions)
     })
@@ -103,11 +120,17 @@ pub fn decide(
         let most = offer.timeout_seconds;
         faults.push(Fault::new("#/timeout_seconds", format!("{} allows at most {most}", offer.name)));
     }
-    if let Some(schema) = entry.input(chosen.capability).filter(|schema| !schema.accepts_all()) {
+    let document = entry.document().await.map_err(|missing| match missing {
+        Missing::Deleted => Undecided::Outdated,
+        Missing::Failed(failure) => internal(failure).into(),
+    })?;
+    // Its document may be newer than the snapshot.
+    let at = document.position(&offer.name, &offer.version).ok_or(Undecided::Outdated)?;
+    if let Some(schema) = document.input(at).filter(|schema| !schema.accepts_all()) {
         faults.extend(schema.check(new.parameters).err().unwrap_or_default().into_iter().map(at_parameters));
     }
     if !faults.is_empty() {
-        return Err(Problem::invalid(faults));
+        return Err(Problem::invalid(faults).into());
     }
     Ok(Decision {
         service: chosen.service,
@@ -122,8 +145,8 @@ fn admission(
     principal: &Principal,
     new: &NewContext<'_>,
     chosen: &Candidate,
-    service: &Service,
-    offer: &Capability,
+    service: &ServiceOutline,
+    offer: &CapabilityOutline,
     timeout_seconds: u64,
 ) -> Admission {
     let now = origin.now;
@@ -162,15 +185,17 @@ fn admission(
 
 /// Decides with the caller's snapshot; a refusal is decided again with a fresh one.
 pub async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_>) -> Result<Decision, Problem> {
-    match decide(&RequestOrigin::of(call), &caller.principal, &caller.snapshot, new) {
-        Ok(decision) if decision.durable || caller.snapshot.is_fresh() => Ok(decision),
-        _ => {
-            let before = caller.snapshot.revision;
-            caller.refresh().await?;
-            if caller.snapshot.revision != before {
-                caller.authenticate_again(call).await?;
-            }
-            decide(&RequestOrigin::of(call), &caller.principal, &caller.snapshot, new)
+    for decisions in 0..MAX_DECISIONS {
+        match decide(&RequestOrigin::of(call), &caller.principal, &caller.snapshot, new).await {
+            Ok(decision) if decision.durable || caller.snapshot.is_fresh() => return Ok(decision),
+            Err(Undecided::Refused(problem)) if decisions > 0 => return Err(problem),
+            Ok(_) | Err(Undecided::Refused(_) | Undecided::Outdated) => {}
+        }
+        let before = caller.snapshot.revision;
+        caller.refresh().await?;
+        if caller.snapshot.revision != before {
+            caller.authenticate_again(call).await?;
         }
     }
+    Err(Problem::internal("the registry changes faster than it can be read"))
 }

@@ -1,5 +1,7 @@
 //! `GET /v1/contexts`, and the common parts of all lists: limits, cursors, pages.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
@@ -129,6 +131,86 @@ async fn found(
 
 pub fn bad_cursor() -> Problem {
     Problem::new(Code::InvalidRequest, "The cursor is not from this list with these filters.")
+}
+
+/// Which part of a list of the registry a request asks for: `limit` and `cursor`.
+pub struct Listing {
+    pub limit: usize,
+    /// The sort key of the last item of the page before.
+    pub after: Option<String>,
+    /// What a cursor is bound to.
+    filters: String,
+}
+
+const MAX_LISTED: u64 = 1_000;
+/// The maximum size of such a page, in bytes. The memory of an isolate never shrinks.
+const MAX_LISTED_BYTES: u64 = 8 * 1024 * 1024;
+
+impl Listing {
+    /// `filters`: the query members that the list depends on.
+    pub fn read(call: &Call, caller: &Caller, name: &str, filters: &[&str]) -> Result<Self, Problem> {
+        let known: Vec<&str> = filters.iter().chain(&["limit", "cursor"]).copied().collect();
+        call.only_query(&known)?;
+        let Some(limit) = limit(call, MAX_LISTED, MAX_LISTED) else {
+            let detail = format!("must be an integer from 1 to {MAX_LISTED}");
+            return Err(Problem::invalid(vec![Fault::new("?limit", detail)]));
+        };
+        let given: Vec<Option<String>> = filters.iter().map(|name| call.query(name)).collect();
+        let filters =
+            format!("{name} {} {}", caller.principal.tenant, serde_json::to_string(&given).unwrap_or_default());
+        let after = match call.query("cursor") {
+            Some(text) => Some(page_cursor::read(&caller.snapshot.cursor_key, &text, &filters).ok_or_else(bad_cursor)?),
+            None => None,
+        };
+        Ok(Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), after, filters })
+    }
+
+    /// The cursor after an item.
+    pub fn cursor(&self, caller: &Caller, last: &str) -> String {
+        page_cursor::write(&caller.snapshot.cursor_key, last, &self.filters)
+    }
+}
+
+/// The items of a page that is made from documents, which may be large and come in another order. It holds no more than
+/// a page may have.
+#[derive(Default)]
+pub struct ListedItems {
+    items: BTreeMap<usize, Box<RawValue>>,
+    bytes: u64,
+    /// The first item that is beyond the page.
+    end: Option<usize>,
+}
+
+impl ListedItems {
+    /// Whether an item of this index may still be on the page.
+    pub fn may_have(&self, index: usize) -> bool {
+        self.end.is_none_or(|end| index < end)
+    }
+
+    pub fn has(&self, index: usize) -> bool {
+        self.items.contains_key(&index)
+    }
+
+    /// Adds an item. The last ones make room if the page would be too large.
+    pub fn add<T: serde::Serialize>(&mut self, index: usize, item: &T) -> Result<(), Problem> {
+        if !self.may_have(index) {
+            return Ok(());
+        }
+        let item = serde_json::value::to_raw_value(item).map_err(|error| Problem::internal(error.to_string()))?;
+        self.bytes += item.get().len() as u64;
+        self.items.insert(index, item);
+        while self.bytes > MAX_LISTED_BYTES && self.items.len() > 1 {
+            let Some((last, item)) = self.items.pop_last() else { break };
+            self.bytes -= item.get().len() as u64;
+            self.end = Some(last);
+        }
+        Ok(())
+    }
+
+    /// The items, and how many of `all` the page covers.
+    pub fn finish(self, all: usize) -> (Vec<Box<RawValue>>, usize) {
+        (self.items.into_values().collect(), self.end.unwrap_or(all))
+    }
 }
 
 /// A page with its `Link` (RFC 8288).

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::execution::Timings;
-use crate::platform::clock;
 use crate::platform::log::{self, Field, Level, Message};
+use crate::platform::{clock, memory};
 use narthex_core::base::id::ContextId;
 
 use super::answer::Answer;
@@ -44,6 +44,7 @@ pub fn write(call: &Call, answer: &Answer) {
         (Field::path, call.public_path().into()),
         (Field::status, answer.status.into()),
         (Field::duration_ms, clock::now().since(call.began).into()),
+        (Field::memory_bytes, memory::bytes().into()),
         (Field::code, answer.code.into()),
         (Field::cause, answer.cause.as_deref().into()),
     ];

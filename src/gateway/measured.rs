@@ -11,6 +11,7 @@ use narthex_core::lane::observed::HealthStatus;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
+use super::registry_client::document;
 
 /// The default lease of a heartbeat, in seconds.
 const DEFAULT_LEASE_SECONDS: u64 = 30;
@@ -69,8 +70,9 @@ pub async fn heartbeat(call: &Call, caller: &Caller, id: &str) -> Result<Answer,
 pub async fn check(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     let tenant = &caller.principal.tenant;
-    let seen = lanes::check(tenant, entry).await.map_err(internal)?;
-    let read = catalogue_refresh::refresh(tenant, entry).await.map_err(internal)?;
+    let document = document(entry).await?;
+    let seen = lanes::check(tenant, entry, &document).await.map_err(internal)?;
+    let read = catalogue_refresh::refresh(tenant, &document).await.map_err(internal)?;
     Answer::json(
         200,
         &CheckView {

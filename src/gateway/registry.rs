@@ -10,7 +10,7 @@ use narthex_core::access::oauth::registrations::MAX_REGISTRATIONS;
 use narthex_core::base::order;
 use narthex_core::http::problem::Problem;
 use narthex_core::registry::revision::Revision;
-use narthex_core::registry::size::{KindSize, MAX_BYTES, MAX_DOCUMENT_BYTES, MAX_REGISTRATION_BYTES};
+use narthex_core::registry::size::{KindSize, MAX_BYTES, MAX_DOCUMENT_BYTES, MAX_INDEX_BYTES, MAX_REGISTRATION_BYTES};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -39,6 +39,9 @@ pub(super) struct View<'a> {
     revision: Revision,
     bytes: u64,
     limit_bytes: u64,
+    /// The part that each isolate keeps: outlines of services, and all other documents.
+    index_bytes: u64,
+    index_limit_bytes: u64,
     document_limit_bytes: u64,
     documents: BTreeMap<String, KindSize>,
     registrations: Registrations,
@@ -63,6 +66,8 @@ pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         revision: caller.snapshot.revision,
         bytes: size.bytes,
         limit_bytes: MAX_BYTES,
+        index_bytes: size.index_bytes,
+        index_limit_bytes: MAX_INDEX_BYTES,
         document_limit_bytes: MAX_DOCUMENT_BYTES,
         documents: order::insert_all(size.kinds.iter().map(|(kind, held)| (plural(kind), *held))),
         registrations: Registrations {

@@ -1,8 +1,11 @@
 //! Calls to the registry of the caller's tenant, the ids in them, and its refusals as problems.
 
+use std::rc::Rc;
+
 use crate::objects::protocol::Request;
 use crate::objects::registry::client::ask_as;
 use crate::objects::registry::messages::{Refusal, Registries, WriteRefusal};
+use crate::objects::registry::snapshot::{Entry, Missing, ServiceDocument};
 use crate::objects::reply::Reply;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::problem::{Code, Problem};
@@ -13,6 +16,14 @@ use super::call::Caller;
 /// The id of a service that a request names; not found if no service can have it.
 pub fn service_id(caller: &Caller, id: &str) -> Result<ServiceId, Problem> {
     caller.snapshot.service_id(id).ok_or_else(|| Problem::not_found("service"))
+}
+
+/// The document of a service in the caller's snapshot.
+pub async fn document(entry: &Entry) -> Result<Rc<ServiceDocument>, Problem> {
+    entry.document().await.map_err(|missing| match missing {
+        Missing::Deleted => Problem::not_found("service"),
+        Missing::Failed(failure) => internal(failure),
+    })
 }
 
 /// Asks the registry of the caller's tenant.

@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::protocol::Done;
 use crate::objects::registry::messages::{DeleteService, PatchService, PutService, RotateSecret, ServiceReply};
+use crate::objects::registry::snapshot::Entry;
 use crate::platform::{secret_box, tasks};
 use crate::transport;
 use narthex_core::base::json::Fault;
@@ -13,10 +14,10 @@ use narthex_core::http::etag;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::services::{self, ServiceKind};
 
-use super::answer::Answer;
+use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
-use super::lists::page;
-use super::registry_client::{self, service_id};
+use super::lists::{ListedItems, Listing, page};
+use super::registry_client::{self, document, service_id};
 use super::service_view::{etag, view, written};
 use super::tools;
 
@@ -88,12 +89,12 @@ pub async fn delete(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pr
 
 pub async fn get(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
-    let measured = entry.measured();
-    let tag = etag(&entry.registered, &measured);
+    let (document, measured) = (document(entry).await?, entry.measured());
+    let tag = etag(&document.registered, &measured);
     if unchanged(call, &tag) {
         return Ok(Answer::empty(304).with("etag", &tag));
     }
-    Ok(Answer::json(200, &view(&entry.registered, &measured))?.with("etag", &tag))
+    Ok(Answer::json(200, &view(&document.registered, &measured))?.with("etag", &tag))
 }
 
 /// Whether the client has the version of this entity tag (RFC 9110 §13.1.2).
@@ -101,8 +102,10 @@ pub fn unchanged(call: &Call, tag: &str) -> bool {
     call.request.header("if-none-match").is_some_and(|known| etag::has(known, tag))
 }
 
+const FILTERS: [&str; 4] = ["type", "capability", "status", "tag"];
+
 pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
-    call.only_query(&["type", "capability", "status", "tag"])?;
+    let listing = Listing::read(call, caller, "services", &FILTERS)?;
     let kind = call.query("type").map(|text| ServiceKind::parse(&text));
     if kind == Some(None) {
         let detail = "must be llm, tool, database, external_api, file_storage or custom";
@@ -113,16 +116,36 @@ pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         let detail = "must be online, degraded, offline, draining or unknown";
         return Err(Problem::invalid(vec![Fault::new("?status", detail)]));
     }
-    let matching = caller.snapshot.services.iter().filter(|entry| {
+    let matching = |entry: &&Entry| {
         let service = entry.service();
-        kind.flatten().is_none_or(|kind| kind == service.kind)
+        listing.after.as_ref().is_none_or(|last| service.id.as_str() > last.as_str())
+            && kind.flatten().is_none_or(|kind| kind == service.kind)
             && capability.as_ref().is_none_or(|name| service.capabilities.iter().any(|offer| offer.name == *name))
             && status.as_ref().is_none_or(|status| status == service.status(&entry.measured()))
             && tag.as_ref().is_none_or(|tag| service.tags.contains(tag))
-    });
-    let data: Vec<Box<RawValue>> = matching
-        .map(|entry| serde_json::value::to_raw_value(&view(&entry.registered, &entry.measured())))
-        .collect::<Result<_, _>>()
-        .map_err(|error| Problem::internal(error.to_string()))?;
-    page(call, &data, None)
+    };
+    let mut entries: Vec<&Entry> =
+        caller.snapshot.services.iter().filter(matching).take(listing.limit.saturating_add(1)).collect();
+    let more = entries.len() > listing.limit;
+    entries.truncate(listing.limit);
+    let (data, covered) = shown(caller, &entries).await?;
+    let last = entries.get(covered.saturating_sub(1)).filter(|_| more || covered < entries.len());
+    page(call, &data, last.map(|last| listing.cursor(caller, last.service().id.as_str())))
+}
+
+/// The views of these services as far as they fit into one page, and how many services that covers. Those that were
+/// deleted in the meantime have none.
+async fn shown(caller: &Caller, entries: &[&Entry]) -> Result<(Vec<Box<RawValue>>, usize), Problem> {
+    let (mut listed, mut at) = (ListedItems::default(), 0);
+    while let Some(rest) = entries.get(at..).filter(|rest| !rest.is_empty() && listed.may_have(at)) {
+        let (documents, covered) = caller.snapshot.first_documents(rest).await.map_err(internal)?;
+        let mut documents = documents.into_iter().peekable();
+        for (index, entry) in rest.iter().take(covered).enumerate() {
+            if let Some(document) = documents.next_if(|document| document.service().id == entry.service().id) {
+                listed.add(at + index, &view(&document.registered, &entry.measured()))?;
+            }
+        }
+        at += covered;
+    }
+    Ok(listed.finish(entries.len()))
 }

@@ -19,8 +19,8 @@ pub async fn after_write(caller: &Caller, written: WrittenService) -> Result<Wri
     }
     let tenant = &caller.principal.tenant;
     let snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
-    let read = match snapshot.service(service.id.as_str()) {
-        Some(entry) => catalogue_refresh::refresh(tenant, entry).await.map_err(internal)?,
+    let read = match snapshot.document(service.id.as_str()).await.map_err(internal)? {
+        Some(document) => catalogue_refresh::refresh(tenant, &document).await.map_err(internal)?,
         None => None,
     };
     Ok(match read {

@@ -90,6 +90,8 @@ messages! {
     RegistryNearlyFull: Warn "registry nearly full",
     RegistryNotNotified: Warn "registry not notified",
     RegistryTooLarge: Error "registry too large",
+    ServiceNotRead: Error "stored service not read",
+    DocumentNotRead: Warn "service document not read",
     RemovalNotAnnounced: Error "removal not announced",
     RetentionNotPushed: Warn "retention not pushed",
     RevisionNotPushed: Warn "revision not pushed",
@@ -133,7 +135,7 @@ macro_rules! fields {
 
 fields! {
     request_id trace_id tenant principal region context store service
-    method path status duration_ms code cause detail
+    method path status duration_ms memory_bytes code cause detail
     bucket bytes count done error grant issuer key left limit_bytes object queue shard url value variable
 }
 

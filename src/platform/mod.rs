@@ -14,6 +14,7 @@ pub mod crypto;
 pub mod dataset;
 pub mod http;
 pub mod log;
+pub mod memory;
 pub mod objects;
 pub mod random;
 pub mod secret_box;

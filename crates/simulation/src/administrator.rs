@@ -3,7 +3,7 @@
 //! Once a change is answered, it must hold everywhere: no store may accept a decision under an older revision.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use narthex_core::access::audit::Actor as Author;
@@ -311,7 +311,7 @@ fn stored_service(name: &ServiceId, body: String) -> Rc<str> {
     SERVICES.with_borrow_mut(|services| services.entry(body.clone()).or_insert_with(make).clone())
 }
 
-/// The disk of a registry after these writes, without what it has published.
+/// The disk of a registry after these writes by a version without an index, and without what it has published.
 fn written(writes: impl IntoIterator<Item = Write>) -> Disk {
     let (storage, now, author) = (MemoryStorage::default(), Timestamp(BEGINNING), Author::default());
     let mut registry = Registry::open(storage.clone(), CONFIG, now).unwrap();
@@ -321,5 +321,6 @@ fn written(writes: impl IntoIterator<Item = Write>) -> Disk {
         write.apply(&mut registry, &Turn::new(&author, now, [0; 10])).unwrap();
     }
     let disk = storage.snapshot();
-    Disk { outbox: BTreeMap::new(), notifications: BTreeMap::new(), last_event: 0, ..disk }
+    let (outlines, changes) = (BTreeMap::new(), BTreeSet::new());
+    Disk { outlines, changes, outbox: BTreeMap::new(), notifications: BTreeMap::new(), last_event: 0, ..disk }
 }

@@ -10,29 +10,30 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::lane::live::Live;
-use narthex_core::registry::messages::{DocumentKind, ReadSnapshot, SnapshotData, SnapshotReply, StoredService};
+use narthex_core::registry::copy::RegistryCopy;
+use narthex_core::registry::messages::{DocumentKind, IndexData, ReadSnapshot, SnapshotReply, StoredOutline};
 use narthex_core::registry::revision::Revision;
-use narthex_core::services::Service;
+use narthex_core::services::outline::ServiceOutline;
 
 use crate::administrator::EVENTS;
 use crate::messages::{Actor, Call, Reply};
 use crate::mutants::Mutant;
 use crate::network::REPLY_TIMEOUT_MS;
-use crate::registry_object::{RegistryAsk, RegistryReply};
+use crate::registry_object::{Index, RegistryAsk, RegistryReply, state_of};
 use crate::world::World;
 
 /// A service in a snapshot.
 #[derive(Debug, Clone)]
 pub struct KnownEntry {
-    service: Rc<Service>,
+    outline: Rc<StoredOutline>,
     live: Rc<Live>,
     /// Its lane, by the index of the service in the world.
     pub lane: usize,
 }
 
 impl KnownService for KnownEntry {
-    fn service(&self) -> &Service {
-        &self.service
+    fn service(&self) -> &ServiceOutline {
+        &self.outline.service
     }
 
     fn live(&self) -> &Live {
@@ -49,6 +50,8 @@ pub struct Snapshot {
     /// Whether the role of the keys has the permission that sockets need.
     pub may_read_events: bool,
     stores: usize,
+    /// What it was made from; `None` for an isolate that has read nothing yet.
+    pub copy: Option<RegistryCopy>,
     /// When it was requested; `None` for an isolate that has read nothing yet.
     fetched_at: Cell<Option<u64>>,
 }
@@ -94,7 +97,7 @@ impl World {
     pub fn read_registry(&mut self, actor: Actor, isolate: usize) -> u64 {
         let known = self.isolates[isolate].snapshot.clone();
         let revision = known.fetched_at.get().map(|_| known.revision);
-        let read = ReadSnapshot { known: revision, stores: known.stores, soft: None };
+        let read = ReadSnapshot { known: revision, stores: known.stores, index: true, ..ReadSnapshot::default() };
         let number = self.ask_registry(actor, RegistryAsk::Read(Rc::new(read)), REPLY_TIMEOUT_MS);
         let life = self.isolates[isolate].life;
         self.reads.insert(number, Read { isolate, life, known, asked_at: self.now });
@@ -136,7 +139,8 @@ impl World {
         }
         let snapshot = match reply {
             SnapshotReply::Unchanged | SnapshotReply::Measured { .. } => known,
-            SnapshotReply::Snapshot(data) => Rc::new(self.snapshot_of(isolate, data)),
+            SnapshotReply::Index(data) => Rc::new(self.snapshot_of(isolate, &known, data)?),
+            SnapshotReply::Snapshot(_) => return None,
         };
         // Its age counts from the request, not from the reply.
         let counts_from = if self.mutant == Some(Mutant::SnapshotsAgeFromReplies) { self.now } else { asked_at };
@@ -148,24 +152,68 @@ impl World {
         Some(snapshot)
     }
 
-    fn snapshot_of(&mut self, isolate: usize, data: &SnapshotData) -> Snapshot {
+    fn snapshot_of(&mut self, isolate: usize, known: &Snapshot, data: &IndexData) -> Option<Snapshot> {
+        let copy = self.copy_of(known.copy.as_ref(), data)?;
         let Self { isolates, services, .. } = self;
-        let entry = |stored: &StoredService| {
-            let id = &stored.service.id;
+        let entry = |outline: &Rc<StoredOutline>| {
+            let id = &outline.service.id;
             let lane = services.iter().position(|service| service.name == *id)?;
-            let since = (id.clone(), stored.created_at, stored.moved_at);
+            let since = (id.clone(), outline.created_at, outline.moved_at);
             let live = isolates[isolate].lives.entry(since).or_default().clone();
             live.update_observed(services[lane].lane.seen);
-            Some(KnownEntry { service: Rc::new(stored.service.clone()), live, lane })
+            Some(KnownEntry { outline: outline.clone(), live, lane })
         };
-        let role = data.documents.iter().find(|stored| stored.kind == DocumentKind::Role);
-        Snapshot {
-            revision: data.revision,
-            services: data.services.iter().filter_map(entry).collect(),
-            keys: data.keys.iter().map(|key| key.id.clone()).collect(),
+        let role = copy.documents.iter().find(|stored| stored.kind == DocumentKind::Role);
+        Some(Snapshot {
+            revision: copy.revision,
+            services: copy.outlines.iter().filter_map(entry).collect(),
+            keys: copy.keys.iter().map(|key| key.id.clone()).collect(),
             may_read_events: role.is_some_and(|role| role.document.get().contains(EVENTS)),
-            stores: data.stores.len(),
+            stores: copy.stores.len(),
+            copy: Some(copy),
             fetched_at: Cell::default(),
+        })
+    }
+
+    /// The copy that an isolate has after reading an index, or the changes of one.
+    fn copy_of(&mut self, known: Option<&RegistryCopy>, data: &IndexData) -> Option<RegistryCopy> {
+        let mut data = data.clone();
+        if self.mutant == Some(Mutant::CopiesKeepDeleted) {
+            data.deleted.clear();
+        }
+        let copy = match data.since {
+            Some(since) => {
+                self.statistics.count("index changed");
+                let changed = known.and_then(|known| known.changed(&mut data));
+                if changed.is_none() {
+                    self.violate(format!("the changes since revision {since} are not those that were asked for"));
+                }
+                changed?
+            }
+            None => RegistryCopy::new(&mut data),
+        };
+        self.check_copy(&copy);
+        Some(copy)
+    }
+
+    /// Whatever changes led to it, a copy is the index of the registry at its revision.
+    fn check_copy(&mut self, copy: &RegistryCopy) {
+        let form = |value: &dyn Fn() -> serde_json::Result<String>| value().unwrap_or_default();
+        let mut index = Index::new();
+        for outline in &copy.outlines {
+            let key = ("service".to_string(), outline.service.id.to_string());
+            index.insert(key, form(&|| serde_json::to_string(&**outline)));
+        }
+        for key in &*copy.keys {
+            index.insert(("key".into(), key.id.clone()), form(&|| serde_json::to_string(key)));
+        }
+        for stored in &*copy.documents {
+            let key = (stored.kind.as_str().to_string(), stored.id.clone());
+            index.insert(key, form(&|| serde_json::to_string(stored)));
+        }
+        let state = state_of(&index);
+        if self.indexes.get(&copy.revision).is_none_or(|expected| *expected != state) {
+            self.violate(format!("a copy is not the registry at revision {}", copy.revision));
         }
     }
 

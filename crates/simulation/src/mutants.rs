@@ -108,6 +108,10 @@ pub enum Mutant {
     RegistryForgetsAlarms,
     /// Events are deleted although the hub has not confirmed them.
     RegistryDropsEvents,
+    /// What a write changes is not recorded.
+    ChangesAreForgotten,
+    /// An isolate keeps what was deleted.
+    CopiesKeepDeleted,
     /// The revision is not written.
     RevisionsAreForgotten,
     /// A store takes a push for the answer to a question. The registry reckons with that, but not with a push that
@@ -127,6 +131,7 @@ impl World {
         }
         match self.mutant {
             Some(Mutant::NotificationsAreForgotten) => self.registry.storage.lose_notifications(),
+            Some(Mutant::ChangesAreForgotten) => self.registry.storage.lose_changes(),
             Some(Mutant::RevisionsAreForgotten) => self.registry.storage.lose_revisions(),
             _ => {}
         }

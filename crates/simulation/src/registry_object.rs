@@ -59,6 +59,24 @@ pub enum RegistryReply {
     Swept,
 }
 
+/// What isolates keep of a registry, by kind and id.
+pub type Index = BTreeMap<(String, String), String>;
+
+pub fn state_of(state: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The index that the disk has.
+fn index_of(disk: &Disk) -> Index {
+    let kept = |((kind, id), text): (&(String, String), &Rc<str>)| {
+        let outline = (kind == "service").then(|| disk.outlines.get(id).map(|(_, outline)| outline.to_string()));
+        ((kind.clone(), id.clone()), outline.flatten().unwrap_or_else(|| text.to_string()))
+    };
+    disk.documents.iter().map(kept).collect()
+}
+
 /// A message of the registry that is under way.
 pub enum Sent {
     Push(Push),
@@ -234,19 +252,17 @@ impl World {
         let read = self.registry_turn(|registry, _| registry.snapshot(read))?;
         let revision = match &read {
             Ok(SnapshotReply::Snapshot(data)) => Some(data.revision),
+            Ok(SnapshotReply::Index(data)) => Some(data.revision),
             Ok(SnapshotReply::Unchanged | SnapshotReply::Measured { .. }) => known,
             Err(_) => None,
         };
-        let state = self.registry.storage.read(|disk| {
-            let mut hasher = DefaultHasher::new();
-            disk.documents.hash(&mut hasher);
-            hasher.finish()
-        });
+        let (state, index) = self.registry.storage.read(|disk| (state_of(&disk.documents), state_of(&index_of(disk))));
         if let Some(revision) = revision
             && self.states.insert(revision, state).is_some_and(|other| other != state)
         {
             self.violate(format!("revision {revision} identifies two states"));
         }
+        self.indexes.extend(revision.map(|revision| (revision, index)));
         Some(read.map(|reply| RegistryReply::Snapshot(Rc::new(reply))))
     }
 

@@ -3,7 +3,7 @@
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::execution::known_service::KnownService;
-use narthex_core::services::Service;
+use narthex_core::services::outline::ServiceOutline;
 use narthex_core::services::routing::{self, Condition, Routable, RouteRequest};
 
 use crate::isolate::{KnownEntry, Snapshot};
@@ -13,7 +13,7 @@ use crate::world::World;
 struct RoutedEntry<'s>(&'s KnownEntry, Timestamp);
 
 impl<'s> Routable<'s> for RoutedEntry<'s> {
-    fn service(&self) -> &'s Service {
+    fn service(&self) -> &'s ServiceOutline {
         self.0.service()
     }
 

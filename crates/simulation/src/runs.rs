@@ -189,5 +189,7 @@ mutants! {
     a_storage_that_forgets_notifications_is_caught: NotificationsAreForgotten;
     a_registry_that_forgets_alarms_is_caught: RegistryForgetsAlarms;
     a_registry_that_drops_events_is_caught: RegistryDropsEvents;
+    a_storage_that_forgets_what_was_changed_is_caught: ChangesAreForgotten;
+    a_copy_that_keeps_what_was_deleted_is_caught: CopiesKeepDeleted;
     a_storage_that_forgets_revisions_is_caught: RevisionsAreForgotten;
 }

@@ -79,6 +79,8 @@ pub struct World {
     pub cut: (u64, u64),
     /// The hash of the registry's documents, by revision.
     pub states: BTreeMap<Revision, u64>,
+    /// What isolates keep of each of them.
+    pub indexes: BTreeMap<Revision, u64>,
     pub isolates: Vec<Isolate>,
     pub jobs: Vec<Job>,
     pub workers: BTreeMap<u64, Worker>,
@@ -143,6 +145,7 @@ impl World {
             recipients: Recipients::default(),
             cut: (BEGINNING + cut_at, BEGINNING + cut_at + 55_000),
             states: BTreeMap::new(),
+            indexes: BTreeMap::new(),
             isolates: Vec::from_iter((0..3).map(|_| Isolate::default())),
             jobs: Vec::new(),
             workers: BTreeMap::new(),

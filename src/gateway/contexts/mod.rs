@@ -137,7 +137,15 @@ impl Canceller {
             return lanes::withdraw(&self.tenant, entry, id, None, true).await;
         }
         let (service, location) = (&background.service, background.location.as_deref());
-        let address = match &entry.service().transport {
+        let document = match entry.document().await {
+            Ok(document) => document,
+            Err(missing) => {
+                let failure = Failure::from(missing);
+                log_event!(DocumentNotRead, tenant = &self.tenant, context = id, service = service, detail = &failure);
+                return;
+            }
+        };
+        let address = match &document.service().transport {
             Transport::Http { url } => {
                 let may_call = |url: &str| self.settings.may_call(url, Some(&self.origin)).ok();
                 // If the location may not be called, the notification goes to the service's own URL.
@@ -148,7 +156,7 @@ impl Canceller {
             }
             Transport::Openai { .. } | Transport::Mcp(_) | Transport::Socket { .. } | Transport::Demo {} => return,
         };
-        match (address, entry.secrets(&self.tenant).await) {
+        match (address, document.secrets(&self.tenant).await) {
             (Some(address), Ok(secrets)) => transport::http::cancel(&secrets, &address, id).await,
             (None, _) => {
                 let detail = "the gateway may not call the address of the service";

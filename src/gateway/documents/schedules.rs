@@ -21,7 +21,7 @@ use narthex_core::schedules::{self, RUNS_SHOWN, Schedule, read_context, within_c
 
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
-use super::super::decision::{RequestOrigin, decide};
+use super::super::decision::{RequestOrigin, Undecided, decide};
 use super::{Document, find};
 
 /// Schedules a tenant may have.
@@ -118,14 +118,15 @@ fn view<'a>(stored: &'a StoredDocument, schedule: &'a Schedule, past: Option<&'a
 }
 
 /// Checks that the writer could create now what the schedule creates.
-fn creatable(call: &Call, caller: &Caller, schedule: &Schedule) -> Result<(), Problem> {
+async fn creatable(call: &Call, caller: &Caller, schedule: &Schedule) -> Result<(), Problem> {
     let new = read_context(&schedule.context).map_err(Problem::invalid)?;
     let new = NewContext { source: Source::Scheduled, ..new };
-    match decide(&RequestOrigin::of(call), &caller.principal, &caller.snapshot, &new) {
-        Ok(_) => Ok(()),
+    match decide(&RequestOrigin::of(call), &caller.principal, &caller.snapshot, &new).await {
+        // A service that changes at this moment is decided about when the schedule runs.
+        Ok(_) | Err(Undecided::Outdated) => Ok(()),
         // Services that take no work now may take some when the schedule runs.
-        Err(problem) if problem.code == Code::NoServiceAvailable => Ok(()),
-        Err(problem) => {
+        Err(Undecided::Refused(problem)) if problem.code == Code::NoServiceAvailable => Ok(()),
+        Err(Undecided::Refused(problem)) => {
             let errors = within_context(problem.errors);
             Err(Problem { errors, ..problem })
         }
@@ -167,7 +168,7 @@ impl Document for Schedule {
                 "A schedule runs as an API key, because the permissions of a token expire with it. Use an API key.";
             return Err(Problem::new(Code::Conflict, detail));
         }
-        creatable(call, caller, &schedule)?;
+        creatable(call, caller, &schedule).await?;
         let is_new = find::<Schedule>(&caller.snapshot, id).is_none();
         if is_new && caller.snapshot.documents(DocumentKind::Schedule).count() >= MAX_SCHEDULES {
             let detail = format!("There are already {MAX_SCHEDULES} schedules. Delete one first.");

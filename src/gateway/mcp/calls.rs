@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
+use crate::objects::registry::snapshot::Missing;
 use crate::platform::streams::Stream;
 use crate::platform::tasks::keep_running;
 use narthex_core::access::principal::Principal;
@@ -24,7 +25,7 @@ use narthex_core::mcp::task::extension;
 use narthex_core::mcp::{call_result, param_headers, responses};
 use narthex_core::services::capability::TaskSupport;
 
-use super::super::answer::Answer;
+use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::contexts::{self, ContextState};
 use super::call_follower::CallFollower;
@@ -152,8 +153,20 @@ pub async fn call_tool(
     let Some(tool) = tools::find(&caller.snapshot, scope, &params.name) else {
         return Err(Error::Params(format!("Unknown tool: {}", params.name)));
     };
-    if !legacy && let Some(schema) = &tool.capability.input_schema {
-        param_headers::check(schema.get(), params.arguments, |name| call.request.header(name))?;
+    if !legacy {
+        // The call itself finds that a service was deleted in the meantime.
+        let document = match tool.entry.document().await {
+            Ok(document) => Some(document),
+            Err(Missing::Deleted) => None,
+            Err(Missing::Failed(failure)) => return Err(internal(failure).into()),
+        };
+        let schema = document.as_ref().and_then(|document| {
+            let at = document.position(&tool.capability.name, &tool.capability.version)?;
+            document.service().capabilities.get(at)?.input_schema.as_deref()
+        });
+        if let Some(schema) = schema {
+            param_headers::check(schema.get(), params.arguments, |name| call.request.header(name))?;
+        }
     }
     if params.arguments.len() > MAX_PARAMETERS_BYTES {
         let message = format!("The arguments must not exceed {MAX_PARAMETERS_BYTES} bytes.");

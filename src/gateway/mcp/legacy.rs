@@ -4,6 +4,7 @@
 use serde_json::value::RawValue;
 
 use narthex_core::base::json::Object;
+use narthex_core::http::problem::Problem;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
 use narthex_core::mcp::passthrough::method;
@@ -36,7 +37,7 @@ pub async fn serve(
         "initialize" => {
             refresh_caller(call, caller).await?;
             let session = session_requests::open(caller, scope, request.params).await?;
-            let result = initialize_result(scope, caller, request.params, session.is_some());
+            let result = initialize_result(scope, caller, request.params, session.is_some()).await?;
             Ok(match session {
                 Some(session) => MethodResponse::Initialized(result, session),
                 None => MethodResponse::Result(result),
@@ -85,19 +86,19 @@ fn text(params: Option<&RawValue>, name: &str) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
-fn initialize_result(
+async fn initialize_result(
     scope: EndpointScope<'_>,
     caller: &Caller,
     params: Option<&RawValue>,
     has_session: bool,
-) -> String {
+) -> Result<String, Problem> {
     let version = negotiated(text(params, "protocolVersion").as_deref());
     let tasks = if version == "2025-11-25" { legacy_tasks::CAPABILITY } else { "" };
-    let declared = server_features::declared(scope, caller, true);
+    let declared = server_features::declared(scope, caller, true).await?;
     let changes = if has_session { r#""listChanged":true"# } else { "" };
     let capabilities = format!(r#""capabilities":{{"tools":{{{changes}}},"logging":{{}}{declared}{tasks}}}"#);
     let version = format!(r#""protocolVersion":"{version}""#);
     let server = concat!(r#""serverInfo":{"name":"narthex","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
-    let instructions = tools::instructions(scope, caller);
-    result(true, &[&version, &capabilities, server, &instructions])
+    let instructions = tools::instructions(scope, caller).await?;
+    Ok(result(true, &[&version, &capabilities, server, &instructions]))
 }

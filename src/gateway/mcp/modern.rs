@@ -1,5 +1,6 @@
 //! Revision 2026-07-28: each request carries its client's identity and capabilities.
 
+use narthex_core::http::problem::Problem;
 use narthex_core::mcp::MODERN;
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::message::Request;
@@ -24,7 +25,7 @@ pub async fn serve(
     match request.method.as_str() {
         "server/discover" => {
             refresh_caller(call, caller).await?;
-            Ok(MethodResponse::Result(discovery_result(scope, caller)))
+            Ok(MethodResponse::Result(discovery_result(scope, caller).await?))
         }
         "tools/list" => tools::list(call, caller, scope, request.params, false).await.map(MethodResponse::Result),
         "tools/call" => {
@@ -45,12 +46,12 @@ pub async fn serve(
     }
 }
 
-fn discovery_result(scope: EndpointScope<'_>, caller: &Caller) -> String {
+async fn discovery_result(scope: EndpointScope<'_>, caller: &Caller) -> Result<String, Problem> {
     let versions = format!(r#""supportedVersions":["{MODERN}"]"#);
-    let declared = server_features::declared(scope, caller, false);
+    let declared = server_features::declared(scope, caller, false).await?;
     let capabilities = format!(
         r#""capabilities":{{"tools":{{"listChanged":true}},"extensions":{{"io.modelcontextprotocol/tasks":{{}}}}{declared}}}"#
     );
-    let instructions = tools::instructions(scope, caller);
-    result(false, &[&versions, &capabilities, &instructions, &private_for_a_while(false)])
+    let instructions = tools::instructions(scope, caller).await?;
+    Ok(result(false, &[&versions, &capabilities, &instructions, &private_for_a_while(false)]))
 }

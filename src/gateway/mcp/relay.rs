@@ -18,6 +18,7 @@ use narthex_core::services::transport::Upstream;
 
 use super::super::call::{Call, Caller};
 use super::super::limits;
+use super::super::registry_client::document;
 use super::upstream::ClientProfile;
 
 /// How a request is forwarded.
@@ -45,12 +46,14 @@ pub(super) async fn peer_of(
     entry: &Entry,
     client: ClientProfile<'_>,
 ) -> Result<(Peer, Upstream), Problem> {
-    let upstream = entry.service().transport.upstream().ok_or_else(|| Problem::not_found("service"))?;
+    let document = document(entry).await?;
+    let upstream = document.service().transport.upstream().ok_or_else(|| Problem::not_found("service"))?;
     let Principal { tenant, principal, .. } = principal;
-    let prepared = execution::resolve_destination(tenant, entry, &upstream.url, origin).await;
+    let prepared = execution::resolve_destination(tenant, &document, &upstream.url, origin).await;
     let prepared = prepared.map_err(|not_called| {
         let reason = match not_called {
             NotCalled::Address(refusal) => refusal.to_string(),
+            NotCalled::Document => "its configuration could not be read".into(),
             NotCalled::Secrets => "its secrets could not be decrypted".into(),
             NotCalled::Token => "its authorization server issued no token".into(),
         };
@@ -60,7 +63,7 @@ pub(super) async fn peer_of(
     Ok((
         Peer::new(
             tenant,
-            entry,
+            &document,
             prepared,
             Requester { principal: Some(principal), session, capabilities, unasked: false },
         ),

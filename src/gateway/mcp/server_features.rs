@@ -3,8 +3,10 @@
 use crate::objects::registry::snapshot::Entry;
 use narthex_core::access::principal::Principal;
 use narthex_core::base::service_id::ServiceId;
+use narthex_core::http::problem::Problem;
 
 use super::super::call::Caller;
+use super::super::registry_client::document;
 use super::EndpointScope;
 
 /// The permission to use one kind of a service's features.
@@ -14,7 +16,7 @@ pub(super) fn permission(service: &ServiceId, kind: &str) -> String {
 
 /// Whether a server declares this capability.
 pub(super) fn declares(entry: &Entry, name: &str) -> bool {
-    entry.service().catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares(name))
+    entry.service().declares(name)
 }
 
 /// Whether the endpoint is that of one server with resources.
@@ -24,7 +26,7 @@ pub(super) fn has_resources(scope: EndpointScope<'_>, caller: &Caller) -> bool {
 
 /// Whether a server behind the endpoint keeps sessions: each client then has its own session at that server.
 pub(super) fn has_sessions(scope: EndpointScope<'_>, caller: &Caller) -> bool {
-    let keeps = |entry: &Entry| entry.service().catalogue.as_ref().is_some_and(|catalogue| catalogue.server.sessions);
+    let keeps = |entry: &Entry| entry.service().has_sessions();
     match scope.0 {
         Some(id) => caller.snapshot.service(id.as_str()).is_some_and(keeps),
         None => caller.snapshot.services.iter().any(|entry| keeps(entry) && may_use(&caller.principal, entry)),
@@ -45,17 +47,22 @@ pub(super) fn may_use(principal: &Principal, entry: &Entry) -> bool {
 /// The capabilities other than tools that the servers behind an endpoint declare, as members of an object, each with a
 /// comma before it. Notifications of changes are declared at the endpoint of one server only. Legacy clients get the
 /// declaration of logging elsewhere.
-pub fn declared(scope: EndpointScope<'_>, caller: &Caller, legacy: bool) -> String {
+pub async fn declared(scope: EndpointScope<'_>, caller: &Caller, legacy: bool) -> Result<String, Problem> {
     let entries = || {
-        let all = caller.snapshot.services.iter().filter(|entry| entry.service().transport.upstream().is_some());
+        let all = caller.snapshot.services.iter().filter(|entry| entry.service().transport.is_mcp());
         all.filter(|entry| scope.0.is_none_or(|id| *id == entry.service().id))
     };
+    // The declaration itself is shown where it is that of one server.
+    let only = match entries().next().filter(|_| scope.0.is_some()) {
+        Some(entry) => Some(document(entry).await?),
+        None => None,
+    };
+    let catalogue = only.as_ref().and_then(|document| document.service().catalogue.as_ref());
     let member = |name: &&str| {
-        let entry = entries().find(|entry| declares(entry, name))?;
-        let catalogue = entry.service().catalogue.as_ref().filter(|_| scope.0.is_some());
+        entries().find(|entry| declares(entry, name))?;
         let value = catalogue.and_then(|catalogue| catalogue.server.declared(name)).unwrap_or_else(|| "{}".into());
         Some(format!(r#","{name}":{value}"#))
     };
     let applies = |name: &&&str| !(legacy && **name == "logging");
-    ["prompts", "resources", "completions", "logging"].iter().filter(applies).filter_map(member).collect()
+    Ok(["prompts", "resources", "completions", "logging"].iter().filter(applies).filter_map(member).collect())
 }

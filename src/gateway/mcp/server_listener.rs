@@ -61,7 +61,9 @@ impl ServerListener {
     /// the gateway's own.
     pub async fn new(principal: &Principal, origin: &str, entry: &Entry, client: ClientProfile<'_>) -> Option<Self> {
         let service = entry.service();
-        service.transport.upstream()?;
+        if !service.transport.is_mcp() {
+            return None;
+        }
         if client.session.is_some() && !server_features::may_use(principal, entry) {
             return None;
         }

@@ -107,9 +107,7 @@ pub async fn open_get_stream(
     let reader = Reader::Session(session, number);
     let (hub, mut notifications) = NotificationStream::open(call, caller, scope, reader, topics).await?;
     notifications.polls_session = match scope.0 {
-        Some(id) => {
-            caller.snapshot.service(id.as_str()).is_some_and(|entry| entry.service().transport.upstream().is_some())
-        }
+        Some(id) => caller.snapshot.service(id.as_str()).is_some_and(|entry| entry.service().transport.is_mcp()),
         None => server_features::has_sessions(scope, caller),
     };
     let (response, stream) = Stream::open(200, &stream_headers());

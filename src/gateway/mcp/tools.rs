@@ -1,14 +1,11 @@
 //! `tools/list`, and the capability behind a tool's name.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::json::Object;
-use narthex_core::base::order;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::page_cursor;
 use narthex_core::http::problem::Problem;
@@ -20,32 +17,26 @@ use narthex_core::mcp::resource_links::Links;
 use narthex_core::mcp::responses::{private_for_a_while, quoted, result};
 use narthex_core::mcp::tool::definition;
 use narthex_core::services::Service;
-use narthex_core::services::capability::Capability;
-use narthex_core::services::routing::newest;
+use narthex_core::services::outline::{CapabilityOutline, ServiceOutline};
+use narthex_core::services::routing::{latest, newest};
 
+use super::super::answer::internal;
 use super::super::call::{Call, Caller};
+use super::super::registry_client::document;
 use super::server_features::permission;
 use super::{EndpointScope, context_tools, refresh_caller};
 
 /// The largest page of tools, in bytes. It is large because many clients read only the first page.
 const MAX_PAGE_BYTES: usize = 512 * 1024;
+/// The services whose instructions are read, if many have some.
+const MAX_INSTRUCTIONS: usize = 100;
 /// Separates the service from the capability in a cursor; no name contains it.
 const CURSOR_SEPARATOR: char = ' ';
 
 /// The service and the capability of a tool.
 pub struct Tool<'s> {
     pub entry: &'s Entry,
-    pub capability: &'s Capability,
-}
-
-/// The version of each capability that a call without a version uses, by name.
-fn latest(service: &Service) -> BTreeMap<&str, &Capability> {
-    let mut latest: BTreeMap<&str, &Capability> = BTreeMap::new();
-    for capability in &service.capabilities {
-        let current = latest.entry(&capability.name).or_insert(capability);
-        *current = newest([*current, capability].into_iter()).unwrap_or(capability);
-    }
-    latest
+    pub capability: &'s CapabilityOutline,
 }
 
 fn tool_name(scope: EndpointScope<'_>, service: &ServiceId, capability: &str) -> String {
@@ -56,19 +47,19 @@ fn tool_name(scope: EndpointScope<'_>, service: &ServiceId, capability: &str) ->
 pub fn find<'s>(snapshot: &'s Snapshot, scope: EndpointScope<'_>, name: &str) -> Option<Tool<'s>> {
     if let Some(id) = scope.0 {
         let entry = snapshot.service(id.as_str())?;
-        let capability = latest(entry.service()).remove(name)?;
+        let capability = latest(&entry.service().capabilities).remove(name)?;
         return Some(Tool { entry, capability });
     }
     snapshot.services.iter().filter(|entry| names::may_be_of(name, &entry.service().id)).find_map(|entry| {
         let service = entry.service();
-        let matches = |capability: &&Capability| names::tool(&service.id, &capability.name) == name;
+        let matches = |capability: &&CapabilityOutline| names::tool(&service.id, &capability.name) == name;
         let capability = newest(service.capabilities.iter().filter(matches))?;
         Some(Tool { entry, capability })
     })
 }
 
 /// Whether a principal may use any tool, prompt or resource of a service that takes new work.
-fn may_use(principal: &Principal, service: &Service) -> bool {
+fn may_use(principal: &Principal, service: &ServiceOutline) -> bool {
     let has_features = ["prompts", "resources"].into_iter().any(|kind| principal.may(&permission(&service.id, kind)));
     !service.draining
         && (has_features
@@ -80,27 +71,43 @@ fn may_use(principal: &Principal, service: &Service) -> bool {
 
 /// The instructions for a client's model. At the endpoint of one service: those of the MCP server, else the service's
 /// description. At the combined endpoint: those of all servers that the caller may use.
-pub fn instructions(scope: EndpointScope<'_>, caller: &Caller) -> String {
-    fn own_instructions(service: &Service) -> Option<&str> {
-        service.catalogue.as_ref()?.server.instructions.as_deref()
-    }
-    fn named_instructions(service: &Service) -> Option<ServiceInstructions<'_>> {
-        Some(ServiceInstructions { service: &service.id, name: &service.name, text: own_instructions(service)? })
-    }
-    let may = |service: &&Service| may_use(&caller.principal, service);
+pub async fn instructions(scope: EndpointScope<'_>, caller: &Caller) -> Result<String, Problem> {
     let text = match scope.0 {
-        Some(id) => caller.snapshot.service(id.as_str()).map(Entry::service).map(|service| {
-            let own = Some(service).filter(may).and_then(own_instructions);
-            own.unwrap_or(&service.description).to_string()
-        }),
-        None => {
-            let mut services: Vec<&Service> = caller.snapshot.services.iter().map(Entry::service).filter(may).collect();
-            order::sort_by(&mut services, |a, b| a.id.cmp(&b.id));
-            combined(&services.into_iter().filter_map(named_instructions).collect::<Vec<_>>())
-        }
+        Some(id) => instructions_of(caller, id).await?,
+        None => combined_instructions(caller).await?,
     };
     let text = text.filter(|text| !text.is_empty());
-    text.map_or_else(String::new, |text| format!(r#""instructions":{}"#, quoted(&text)))
+    Ok(text.map_or_else(String::new, |text| format!(r#""instructions":{}"#, quoted(&text))))
+}
+
+fn own_instructions(service: &Service) -> Option<&str> {
+    service.catalogue.as_ref()?.server.instructions.as_deref()
+}
+
+async fn instructions_of(caller: &Caller, id: &ServiceId) -> Result<Option<String>, Problem> {
+    let Some(entry) = caller.snapshot.service(id.as_str()) else { return Ok(None) };
+    let document = document(entry).await?;
+    let service = document.service();
+    let own = own_instructions(service).filter(|_| may_use(&caller.principal, entry.service()));
+    Ok(Some(own.unwrap_or(&service.description).to_string()))
+}
+
+async fn combined_instructions(caller: &Caller) -> Result<Option<String>, Problem> {
+    let has_any = |entry: &&Entry| entry.service().server.as_ref().is_some_and(|server| server.instructions);
+    let may = |entry: &&Entry| may_use(&caller.principal, entry.service());
+    let entries: Vec<&Entry> = caller.snapshot.services.iter().filter(has_any).filter(may).collect();
+    let read = entries.get(..MAX_INSTRUCTIONS).unwrap_or(&entries);
+    let (mut named, mut at) = (Vec::new(), 0);
+    while let Some(rest) = read.get(at..).filter(|rest| !rest.is_empty()) {
+        let (documents, covered) = caller.snapshot.first_documents(rest).await.map_err(internal)?;
+        for service in documents.iter().map(|document| document.service()) {
+            let text = own_instructions(service).map(ToString::to_string);
+            named.extend(text.map(|text| (service.id.clone(), service.name.clone(), text)));
+        }
+        at += covered;
+    }
+    let all = named.iter().map(|(service, name, text)| ServiceInstructions { service, name, text });
+    Ok(combined(&all.collect::<Vec<_>>(), entries.len() - read.len()))
 }
 
 /// Checks that the service of an endpoint exists.
@@ -133,7 +140,7 @@ pub async fn list(
         None => None,
     };
     let after = after.as_deref().and_then(|last| last.split_once(CURSOR_SEPARATOR));
-    let (tools, last) = page(caller, scope, after, legacy);
+    let (tools, last) = page(caller, scope, after, legacy).await?;
     let tools = format!(r#""tools":[{tools}]"#);
     let next = last.map_or_else(String::new, |last| {
         format!(r#""nextCursor":"{}""#, page_cursor::write(&caller.snapshot.cursor_key, &last, &binding))
@@ -146,70 +153,120 @@ fn apps<'s>(scope: EndpointScope<'_>, snapshot: &'s Snapshot) -> Apps<'s> {
     if scope.is_combined() { Apps::of(snapshot.services.iter().map(Entry::service)) } else { Apps::default() }
 }
 
-fn links<'a>(scope: EndpointScope<'_>, apps: &'a Apps<'a>, service: &'a Service) -> Option<Links<'a>> {
-    scope.is_combined().then_some(Links { service: &service.id, apps, asked: None })
+fn links<'a>(scope: EndpointScope<'_>, apps: &'a Apps<'a>, service: &'a ServiceId) -> Option<Links<'a>> {
+    scope.is_combined().then_some(Links { service, apps, asked: None })
 }
 
-/// A digest of all tools that a principal sees at an endpoint.
+/// The services with tools at an endpoint, by id.
+fn listed<'s>(scope: EndpointScope<'_>, snapshot: &'s Snapshot) -> impl Iterator<Item = &'s Entry> {
+    let only = scope.0.cloned();
+    let is_listed = move |entry: &&Entry| only.as_ref().is_none_or(|id| *id == entry.service().id);
+    snapshot.services.iter().filter(|entry| !entry.service().draining).filter(is_listed)
+}
+
+/// The tools of a service that a principal may call.
+fn visible<'s>(principal: &Principal, service: &'s ServiceOutline) -> Vec<&'s CapabilityOutline> {
+    let may =
+        |capability: &&CapabilityOutline| principal.may_call(&service.id, &capability.name, &capability.permissions);
+    latest(&service.capabilities).into_values().filter(may).collect()
+}
+
+/// A digest of all tools that a principal sees at an endpoint. A change of one that it does not see, but whose service
+/// it may use, may change it too.
 pub fn visible_digest(snapshot: &Snapshot, principal: &Principal, scope: EndpointScope<'_>) -> String {
-    let mut services: Vec<&Service> = snapshot.services.iter().map(Entry::service).collect();
-    order::sort_by(&mut services, |a, b| a.id.cmp(&b.id));
     let mut all = String::new();
     let apps = apps(scope, snapshot);
-    for service in services {
-        if service.draining || scope.0.is_some_and(|id| *id != service.id) {
+    for entry in listed(scope, snapshot) {
+        let service = entry.service();
+        let visible = visible(principal, service);
+        if visible.is_empty() {
             continue;
         }
-        let links = links(scope, &apps, service);
-        let visible = latest(service)
-            .into_iter()
-            .filter(|(_, capability)| principal.may_call(&service.id, &capability.name, &capability.permissions));
-        for tool in visible.filter_map(|(name, capability)| {
-            definition(&tool_name(scope, &service.id, name), capability, false, links.as_ref())
-        }) {
-            all.push_str(&tool);
+        all.push_str(&format!("{} {}", service.id, service.tools));
+        for capability in visible {
+            all.push_str(&format!(" {} {}", capability.name, capability.version));
         }
+        for app in service.server.iter().flat_map(|server| &server.apps) {
+            // At the combined endpoint, its form depends on the other services.
+            let uri = if scope.is_combined() { apps.uri(&service.id, app, false) } else { app.clone() };
+            all.push_str(&format!(" {uri}"));
+        }
+        all.push('\n');
     }
     digest(&all)
 }
 
+/// A page of tools.
+struct Page {
+    text: String,
+    last: Option<String>,
+}
+
+impl Page {
+    /// Adds a tool; false if it does not fit.
+    fn add(&mut self, service: &ServiceId, name: &str, tool: &str) -> bool {
+        if self.last.is_some() && self.text.len() + tool.len() > MAX_PAGE_BYTES {
+            return false;
+        }
+        if !self.text.is_empty() {
+            self.text.push(',');
+        }
+        self.text.push_str(tool);
+        self.last = Some(format!("{service}{CURSOR_SEPARATOR}{name}"));
+        true
+    }
+}
+
 /// The page of tools after this one, and the last of them if more follow.
-fn page(
+async fn page(
     caller: &Caller,
     scope: EndpointScope<'_>,
     after: Option<(&str, &str)>,
     legacy: bool,
-) -> (String, Option<String>) {
-    let mut text =
-        if scope.0.is_none() && after.is_none() { context_tools::definitions(caller) } else { String::new() };
-    let mut last = None;
+) -> Result<(String, Option<String>), Problem> {
+    let text = if scope.0.is_none() && after.is_none() { context_tools::definitions(caller) } else { String::new() };
+    let mut page = Page { text, last: None };
     let apps = apps(scope, &caller.snapshot);
-    let mut services: Vec<&Service> = caller.snapshot.services.iter().map(Entry::service).collect();
-    order::sort_by(&mut services, |a, b| a.id.cmp(&b.id));
-    for service in services {
-        let past = after.is_some_and(|(id, _)| service.id.as_str() < id);
-        if past || service.draining || scope.0.is_some_and(|id| *id != service.id) {
+    let is_left = |entry: &&Entry| after.is_none_or(|(id, _)| entry.service().id.as_str() >= id);
+    let is_visible = |entry: &&Entry| !visible(&caller.principal, entry.service()).is_empty();
+    let entries: Vec<&Entry> = listed(scope, &caller.snapshot).filter(is_left).filter(is_visible).collect();
+    let mut at = 0;
+    while let Some(rest) = entries.get(at..).filter(|rest| !rest.is_empty()) {
+        let (documents, covered) = match rest {
+            // That of one service is likely to be needed for calls too.
+            [only] if scope.0.is_some() => (vec![document(only).await?], 1),
+            rest => caller.snapshot.first_documents(rest).await.map_err(internal)?,
+        };
+        for document in &documents {
+            if !add_tools(&mut page, caller, scope, document.service(), &apps, after, legacy) {
+                return Ok((page.text, page.last));
+            }
+        }
+        at += covered;
+    }
+    Ok((page.text, None))
+}
+
+/// Adds the tools of a service after this one; false if they do not all fit.
+fn add_tools(
+    page: &mut Page,
+    caller: &Caller,
+    scope: EndpointScope<'_>,
+    service: &Service,
+    apps: &Apps<'_>,
+    after: Option<(&str, &str)>,
+    legacy: bool,
+) -> bool {
+    let links = links(scope, apps, &service.id);
+    for (name, capability) in latest(&service.capabilities) {
+        let past = after.is_some_and(|after| (service.id.as_str(), name) <= after);
+        if past || !caller.principal.may_call(&service.id, &capability.name, &capability.permissions) {
             continue;
         }
-        let links = links(scope, &apps, service);
-        for (name, capability) in latest(service) {
-            let past = after.is_some_and(|after| (service.id.as_str(), name) <= after);
-            if past || !caller.principal.may_call(&service.id, &capability.name, &capability.permissions) {
-                continue;
-            }
-            let Some(tool) = definition(&tool_name(scope, &service.id, name), capability, legacy, links.as_ref())
-            else {
-                continue;
-            };
-            if last.is_some() && text.len() + tool.len() > MAX_PAGE_BYTES {
-                return (text, last);
-            }
-            if !text.is_empty() {
-                text.push(',');
-            }
-            text.push_str(&tool);
-            last = Some(format!("{}{CURSOR_SEPARATOR}{name}", service.id));
+        let tool = definition(&tool_name(scope, &service.id, name), capability, legacy, links.as_ref());
+        if tool.is_some_and(|tool| !page.add(&service.id, name, &tool)) {
+            return false;
         }
     }
-    (text, None)
+    true
 }

@@ -70,9 +70,9 @@ impl UpstreamOptions {
     /// stream and without a task. Its session at the server serves all its calls, so each call declares all
     /// capabilities.
     pub fn of_legacy(entry: &Entry, session: Option<&Session>, streams: bool, is_task: bool) -> Self {
-        let catalogue = entry.service().catalogue.as_ref();
+        let server = entry.service().server.as_ref();
         // Without a level, a legacy server decides; a modern server sends no messages unless the request sets one.
-        let modern = catalogue.is_some_and(|catalogue| catalogue.protocol_version.as_deref() == Some(MODERN));
+        let modern = server.is_some_and(|server| server.protocol_version.as_deref() == Some(MODERN));
         let level = session.and_then(|session| session.level.clone());
         let level = level.or_else(|| modern.then(|| DEFAULT_LEVEL.into()));
         let client = session.map(|session| &*session.opener.client);
@@ -83,17 +83,17 @@ impl UpstreamOptions {
 
     /// Adds the part of the request's `_meta` for the server.
     pub fn with_meta(self, entry: &Entry, params: Option<&RawValue>) -> Result<Self, Error> {
-        let meta = if entry.service().transport.upstream().is_some() { request_meta::passed(params)? } else { None };
+        let meta = if entry.service().transport.is_mcp() { request_meta::passed(params)? } else { None };
         Ok(Self { meta, ..self })
     }
 
     fn for_upstream(entry: &Entry, client: Option<&RawValue>, level: Option<String>, messages: bool) -> Self {
         let service = entry.service();
-        if service.transport.upstream().is_none() {
+        if !service.transport.is_mcp() {
             return Self::default();
         }
         let empty = RawValue::from_string("{}".into()).ok();
-        let logs = service.catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares("logging"));
+        let logs = service.declares("logging");
         let messages = messages && logs;
         let capabilities = client.and_then(forwarded_capabilities).or(empty);
         Self { capabilities, session: None, unasked: false, log_level: level.filter(|_| logs), meta: None, messages }

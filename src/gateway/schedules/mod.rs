@@ -23,7 +23,7 @@ use narthex_core::schedules::run_state::RunOutcome;
 use narthex_core::schedules::{Schedule, read_context};
 
 use super::answer::internal;
-use super::decision::{RequestOrigin, decide};
+use super::decision::{RequestOrigin, Undecided, decide};
 use super::{documents, limits};
 
 /// The maximum number of runs that are made at a time.
@@ -84,7 +84,14 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
         })?;
         let new = read_context(&schedule.context).map_err(Problem::invalid)?;
         let new = NewContext { source: Source::Scheduled, ..new };
-        let decision = decide(&origin(&schedule, store), &principal, &snapshot, &new)?;
+        let decision = match decide(&origin(&schedule, store), &principal, &snapshot, &new).await {
+            Ok(decision) => decision,
+            Err(Undecided::Refused(problem)) => return Err(problem),
+            Err(Undecided::Outdated) => {
+                snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
+                continue;
+            }
+        };
         let mut admission = decision.admission;
         if !std::mem::replace(&mut counted, true) {
             limits::scheduled(tenant, &snapshot, &admission.service, &admission.capability).await?;

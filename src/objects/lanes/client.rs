@@ -10,7 +10,7 @@ use wasm_bindgen::JsValue;
 
 use crate::objects::events::messages::Viewer;
 use crate::objects::protocol::{Done, Pending, Request, call_enclosed, open_socket};
-use crate::objects::registry::snapshot::Entry;
+use crate::objects::registry::snapshot::{Entry, ServiceDocument};
 use crate::objects::registry::target;
 use crate::objects::retries::pause_after;
 use crate::platform::http::Headers;
@@ -52,7 +52,7 @@ pub struct Lane {
 
 impl Lane {
     pub fn of(tenant: &TenantId, entry: &Entry) -> Self {
-        Self { about: Message::about(tenant, &entry.registered), live: entry.live.clone() }
+        Self { about: Message::with_settings(tenant, &entry.outline.lane_settings()), live: entry.live.clone() }
     }
 
     /// Sends a request and records the status in the reply.
@@ -155,16 +155,16 @@ pub async fn withdraw(
 pub async fn connect(tenant: &TenantId, entry: &Entry, viewer: Viewer, headers: &Headers) -> Result<JsValue, Failure> {
     let address = Lanes::of(tenant, &entry.service().id);
     let open = Open::Connect { viewer, headers: headers.as_str().into() };
-    match open_socket(&address, &Message::about(tenant, &entry.registered).with(open)).await? {
+    match open_socket(&address, &Message::with_settings(tenant, &entry.outline.lane_settings()).with(open)).await? {
         SocketResponse::Here(response) => Ok(response),
         SocketResponse::Elsewhere(_) => Err(Failure("a lane redirected a connection".into())),
     }
 }
 
 /// Probes a service now, and returns the result.
-pub async fn check(tenant: &TenantId, entry: &Entry) -> Result<ProbeReport, CallError> {
+pub async fn check(tenant: &TenantId, entry: &Entry, document: &ServiceDocument) -> Result<ProbeReport, CallError> {
     let lane = Lane::of(tenant, entry);
-    let ProbeReply::Report(report) = match target(&entry.registered) {
+    let ProbeReply::Report(report) = match target(&document.registered) {
         Some(target) => lane.call(&Probe(target)).await?,
         None if entry.service().transport.connects() => lane.call(&CheckConnection).await?,
         // The service is part of the gateway, which is evidently running.

@@ -16,7 +16,6 @@ use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::calling::response::{self, CallResult};
 use narthex_core::context::AttemptReport;
 use narthex_core::lane::call_outcome::{CallOutcome, fair_ms};
-use narthex_core::services::capability::Capability;
 
 use super::Inner;
 use super::state::Identity;
@@ -73,11 +72,10 @@ impl Inner {
             return Err(Failure("a lane without a service".into()));
         };
         let snapshot = snapshot::any(&tenant).await?;
-        let offered = snapshot.service(service.as_str()).and_then(|entry| {
-            let offers = &entry.service().capabilities;
-            let is_it = |offer: &Capability| (&offer.name, &offer.version) == (&delivery.capability, &delivery.version);
-            let at = offers.iter().position(is_it)?;
-            Some((entry.output(at), offers.get(at)?.timeout_seconds))
+        let document = snapshot.document(service.as_str()).await?;
+        let offered = document.as_ref().and_then(|document| {
+            let at = document.position(&delivery.capability, &delivery.version)?;
+            Some((document.output(at), document.service().capabilities.get(at)?.timeout_seconds))
         });
         let (schema, timeout_seconds) = offered.unwrap_or((None, USUAL_SECONDS));
         let verdict = response::read(&service, answer, schema);

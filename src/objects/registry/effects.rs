@@ -9,7 +9,6 @@ use crate::objects::protocol::call;
 use crate::platform::{clock, log_event, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::registry::followers::Push;
-use narthex_core::registry::size::MAX_BYTES;
 use narthex_core::registry::{Batch, Effects, LogEntry};
 
 use super::Inner;
@@ -93,8 +92,8 @@ impl Inner {
     fn log(&self, entry: &LogEntry) {
         let tenant = &self.registry.borrow().tenant();
         match entry {
-            LogEntry::NearlyFull { bytes } => {
-                log_event!(RegistryNearlyFull, tenant = tenant, bytes = *bytes, limit_bytes = MAX_BYTES);
+            LogEntry::NearlyFull { bytes, limit } => {
+                log_event!(RegistryNearlyFull, tenant = tenant, bytes = *bytes, limit_bytes = *limit);
             }
             LogEntry::DocumentsLeftOut { count, first } => {
                 let detail = format!("documents are left out, the first of them {}", first.join(" "));
@@ -102,6 +101,9 @@ impl Inner {
             }
             LogEntry::ToolsDoNotFit { service, reason } => {
                 log_event!(ToolsDoNotFit, tenant = tenant, service = service, detail = reason);
+            }
+            LogEntry::ServiceNotRead { service } => {
+                log_event!(ServiceNotRead, tenant = tenant, service = service);
             }
             LogEntry::RegistrationsNotDeleted { reason } => {
                 log_event!(RegistrationsNotDeleted, tenant = tenant, detail = reason);

@@ -128,9 +128,10 @@ impl Inner {
         let Some(newest) = secret_box::newest() else { return Ok(()) };
         self.encrypt_own_again().await?;
         let now = clock::now();
-        let outdated = self.registry.borrow().outdated_secrets(newest, now)?;
-        let (all, mut done) = (outdated.services.len() + outdated.documents.len(), 0);
-        for service in outdated.services.into_iter().take(MAX_PER_SWEEP) {
+        let outdated = self.registry.borrow_mut().outdated_secrets(newest, now, MAX_PER_SWEEP)?;
+        let all = outdated.services.len() + outdated.more_services + outdated.documents.len();
+        let mut done = 0;
+        for service in outdated.services {
             let id = service.service.id.clone();
             done += self.log_failure(id.as_str(), self.encrypt_service_again(service, now).await);
         }

@@ -15,8 +15,8 @@ use narthex_core::registry::storage::Storage;
 use super::Inner;
 use super::messages::{
     AuditEntries, AuditQuery, Documents, Hello, HelloReply, Holdings, LastUsed, ListHoldings, ReadDocuments,
-    ReadLastUsed, ReadSize, ReadSnapshot, RecordClientUse, RecordKeyUse, RejectedCredentials, RelayRevocation,
-    ReportStatus, SizeReply, SnapshotReply, StatusReply, Sweep,
+    ReadLastUsed, ReadServices, ReadSize, ReadSnapshot, RecordClientUse, RecordKeyUse, RejectedCredentials,
+    RelayRevocation, ReportStatus, Services, SizeReply, SnapshotReply, StatusReply, Sweep,
 };
 
 /// The registry, and what came with a request.
@@ -54,6 +54,12 @@ impl HandleLater<ReadSnapshot> for Received {
             true => Answer::now(self.inner.snapshot(&request)),
             false => self.later(async move |inner, _| inner.snapshot(&request)),
         }
+    }
+}
+
+impl HandleLater<ReadServices> for Received {
+    fn handle(self, request: ReadServices) -> Answer<Services> {
+        Answer::now(self.inner.registry.borrow_mut().read_services(&request).map_err(Failure::from))
     }
 }
 

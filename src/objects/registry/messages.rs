@@ -61,6 +61,7 @@ requests! {
         "register": RegisterClient => Reply<RegisterReply, WriteRefusal>, HandleLater, |_| WRITE_TIMEOUT_MS;
         "used": RecordKeyUse => Done, HandleLater, |_| CALL_TIMEOUT_MS;
         "used_client": RecordClientUse => Done, HandleLater, |_| CALL_TIMEOUT_MS;
+        "services": ReadServices => Services, HandleLater, |_| CALL_TIMEOUT_MS;
         "documents": ReadDocuments => Documents, HandleLater, |_| CALL_TIMEOUT_MS;
         "audit": AuditQuery => AuditEntries, HandleLater, |_| API_READ_TIMEOUT_MS;
         "refused": RejectedCredentials => Done, HandleLater, |_| CALL_TIMEOUT_MS;

@@ -4,13 +4,14 @@
 //! check uses a snapshot at most `snapshot_max_age_ms` old. A rejection is decided again with a fresh one.
 
 mod complete;
+mod document;
 mod entry;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::rc::Rc;
 
-use crate::objects::secrets::StoredSecrets;
 use crate::platform::{Failure, clock, secret_box, settings};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::issuer::Issuer;
@@ -19,6 +20,7 @@ use narthex_core::access::oauth::grant::GrantKey;
 use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::role::{self, Role};
+use narthex_core::base::lru::Lru;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
@@ -27,20 +29,23 @@ use narthex_core::calling::callback::CallbackKey;
 use narthex_core::http::page_cursor::CursorKey;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::limits::policy::Limit;
-use narthex_core::registry::revision::Revision;
+use narthex_core::registry::copy::RegistryCopy;
 use narthex_core::registry::secrets::tenant_secret_data;
 
 use super::client::ask;
-use super::compiled_schemas::{Schemas, have_same_schemas};
 use super::messages::{
-    DocumentKind, DocumentSize, Key, ReadSnapshot, SnapshotData, SnapshotReply, StoredDocument, StoredService,
+    DocumentKind, IndexData, Key, ReadSnapshot, SnapshotData, SnapshotReply, StoredDocument, StoredOutline,
+    StoredService,
 };
 
 pub use complete::complete;
+pub use document::{Missing, ServiceDocument};
 pub use entry::Entry;
 
-/// Tenants cached per isolate.
-const MAX_TENANTS: usize = 200;
+/// The most that an isolate keeps of all tenants, in bytes of the stored form, and what a tenant counts at least. In
+/// memory, a snapshot takes about twice as much.
+const MAX_KEPT_BYTES: usize = 16 * 1024 * 1024;
+const MIN_TENANT_BYTES: usize = 64 * 1024;
 
 /// A rate limit and its name.
 pub struct Policy {
@@ -50,13 +55,12 @@ pub struct Policy {
 }
 
 pub struct Snapshot {
-    pub revision: Revision,
+    tenant: TenantId,
+    copy: RegistryCopy,
     /// Grows with every change of an observed status.
     soft: Cell<u64>,
+    /// In the order of the copy's outlines.
     pub services: Vec<Entry>,
-    pub stores: Vec<narthex_core::base::id::StoreId>,
-    pub keys: Vec<Key>,
-    pub documents: Vec<StoredDocument>,
     /// The tenant's own roles.
     roles: HashMap<String, Role>,
     pub issuers: Vec<Issuer>,
@@ -65,9 +69,6 @@ pub struct Snapshot {
     tenants: HashSet<TenantId>,
     /// Revocations, by the grants or tokens they revoke.
     revoked: HashSet<String>,
-    /// Stored documents that did not fit into the snapshot.
-    pub left_out: Vec<DocumentSize>,
-    own_secret: EncryptedSecret,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
     pub grant_key: GrantKey,
@@ -77,8 +78,16 @@ pub struct Snapshot {
     refreshing: Cell<bool>,
 }
 
+impl Deref for Snapshot {
+    type Target = RegistryCopy;
+
+    fn deref(&self) -> &RegistryCopy {
+        &self.copy
+    }
+}
+
 thread_local! {
-    static SNAPSHOTS: RefCell<HashMap<TenantId, Rc<Snapshot>>> = RefCell::new(HashMap::new());
+    static SNAPSHOTS: RefCell<Lru<TenantId, Rc<Snapshot>>> = RefCell::new(Lru::new(MAX_KEPT_BYTES));
 }
 
 /// Keys derived from the tenant's own secret, one per purpose.
@@ -91,7 +100,7 @@ impl Snapshot {
         secret: &EncryptedSecret,
         known: Option<&Snapshot>,
     ) -> Result<OwnKeys, Failure> {
-        if let Some(known) = known.filter(|known| known.own_secret == *secret) {
+        if let Some(known) = known.filter(|known| known.copy.own_secret == *secret) {
             let (grant_key, state_key) = (known.grant_key.clone(), known.state_key.clone());
             return Ok((known.cursor_key.clone(), known.callback_key.clone(), grant_key, state_key));
         }
@@ -100,58 +109,48 @@ impl Snapshot {
         Ok((CursorKey::new(secret), CallbackKey::new(secret), GrantKey::new(secret), StateKey::new(secret)))
     }
 
-    fn new(data: SnapshotData, own: OwnKeys, known: Option<&Snapshot>) -> Self {
+    /// `documents`: those that came with the index of a registry of an earlier version, by service.
+    fn new(
+        tenant: &TenantId,
+        copy: RegistryCopy,
+        soft: u64,
+        own: OwnKeys,
+        known: Option<&Snapshot>,
+        documents: &HashMap<ServiceId, Rc<ServiceDocument>>,
+    ) -> Self {
         let (cursor_key, callback_key, grant_key, state_key) = own;
-        let by_key = data.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
-        let entry = |registered: StoredService| {
-            let same = known.and_then(|known| known.service(registered.service.id.as_str()));
-            let schemas = same.filter(|entry| have_same_schemas(entry.service(), &registered.service));
-            let schemas = schemas.map(|entry| entry.schemas.clone()).unwrap_or_else(|| {
-                Rc::new(registered.service.capabilities.iter().map(|_| Schemas::default()).collect())
-            });
+        let by_key = copy.keys.iter().enumerate().map(|(at, key)| (key.id.clone(), at)).collect();
+        let entry = |outline: &Rc<StoredOutline>| {
+            let id = &outline.service.id;
+            let same = known.and_then(|known| known.service(id.as_str()));
             // A service registered again, or moved to another address, starts anew.
-            let since = |registered: &StoredService| (registered.created_at, registered.moved_at);
-            let same = same.filter(|entry| since(&entry.registered) == since(&registered));
+            let since = |outline: &StoredOutline| (outline.created_at, outline.moved_at);
+            let same = same.filter(|entry| since(&entry.outline) == since(outline));
             let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
-            let secrets =
-                same.filter(|entry| StoredSecrets::from(&entry.registered) == StoredSecrets::from(&registered));
-            let decrypted = secrets.map(|entry| entry.decrypted.clone()).unwrap_or_default();
-            Entry { registered, live, schemas, decrypted, address: RefCell::default() }
+            Entry { outline: outline.clone(), live, tenant: tenant.clone(), document: documents.get(id).cloned() }
         };
+        let of_kind = |kind| copy.documents.iter().filter(move |stored| stored.kind == kind);
         // These were validated when they were written.
         let role =
             |stored: &StoredDocument| Some((stored.id.clone(), serde_json::from_str(stored.document.get()).ok()?));
-        let roles = data.documents.iter().filter(|stored| stored.kind == DocumentKind::Role).filter_map(role).collect();
-        let issuers = data.documents.iter().filter(|stored| stored.kind == DocumentKind::Issuer);
         let issuer = |stored: &StoredDocument| {
             let issuer: Issuer = serde_json::from_str(stored.document.get()).ok()?;
             Some(Issuer { written: stored.written(), ..issuer })
         };
-        let issuers = issuers.filter_map(issuer).collect();
         let limit = |stored: &StoredDocument| {
             let limit = serde_json::from_str(stored.document.get()).ok()?;
             Some(Policy { name: stored.id.clone(), limit, configured_at: stored.updated_at })
         };
-        let limits =
-            data.documents.iter().filter(|stored| stored.kind == DocumentKind::Limit).filter_map(limit).collect();
-        let living = |stored: &&StoredDocument| stored.kind == DocumentKind::Tenant && stored.deleted_at.is_none();
-        let tenants = data.documents.iter().filter(living).map(|stored| TenantId::from_stored(&*stored.id)).collect();
-        let revoked = data.documents.iter().filter(|stored| stored.kind == DocumentKind::Revocation);
-        let revoked = revoked.map(|stored| stored.id.clone()).collect();
-        let snapshot = Self {
-            revision: data.revision,
-            soft: Cell::new(data.soft),
-            services: data.services.into_iter().map(entry).collect(),
-            stores: data.stores,
-            keys: data.keys,
-            documents: data.documents,
-            roles,
-            issuers,
-            limits,
-            tenants,
-            revoked,
-            left_out: data.left_out,
-            own_secret: data.cursor_secret,
+        let tenants = of_kind(DocumentKind::Tenant).filter(|stored| stored.deleted_at.is_none());
+        Self {
+            tenant: tenant.clone(),
+            soft: Cell::new(soft),
+            services: copy.outlines.iter().map(entry).collect(),
+            roles: of_kind(DocumentKind::Role).filter_map(role).collect(),
+            issuers: of_kind(DocumentKind::Issuer).filter_map(issuer).collect(),
+            limits: of_kind(DocumentKind::Limit).filter_map(limit).collect(),
+            tenants: tenants.map(|stored| TenantId::from_stored(&*stored.id)).collect(),
+            revoked: of_kind(DocumentKind::Revocation).map(|stored| stored.id.clone()).collect(),
             cursor_key,
             callback_key,
             grant_key,
@@ -159,9 +158,8 @@ impl Snapshot {
             by_key,
             fetched_at: Cell::new(clock::now()),
             refreshing: Cell::new(false),
-        };
-        snapshot.update_observed(data.soft, &data.measured);
-        snapshot
+            copy,
+        }
     }
 
     fn update_observed(&self, soft: u64, measured: &[(ServiceId, ObservedStatus)]) {
@@ -174,7 +172,38 @@ impl Snapshot {
     }
 
     pub fn service(&self, id: &str) -> Option<&Entry> {
-        self.services.iter().find(|entry| entry.service().id.as_str() == id)
+        self.services.get(self.copy.position(id)?)
+    }
+
+    /// The document of a service, if it is registered.
+    ///
+    /// # Errors
+    /// The registry cannot be reached.
+    pub async fn document(&self, id: &str) -> Result<Option<Rc<ServiceDocument>>, Failure> {
+        let Some(entry) = self.service(id) else { return Ok(None) };
+        match entry.document().await {
+            Ok(document) => Ok(Some(document)),
+            Err(Missing::Deleted) => Ok(None),
+            Err(Missing::Failed(failure)) => Err(failure),
+        }
+    }
+
+    /// Whether it is from a registry of an earlier version, which sends all documents.
+    fn has_no_digests(&self) -> bool {
+        self.services.iter().any(|entry| entry.document.is_some())
+    }
+
+    /// The documents of the first of these services, for a list: in their order, as many as the registry sends at a
+    /// time, and how many services that covers. Those that were deleted in the meantime have none.
+    ///
+    /// # Errors
+    /// The registry cannot be reached.
+    pub async fn first_documents(&self, entries: &[&Entry]) -> Result<(Vec<Rc<ServiceDocument>>, usize), Failure> {
+        if let Some(all) = entries.iter().map(|entry| entry.document.clone()).collect() {
+            return Ok((all, entries.len()));
+        }
+        let wanted = entries.iter().map(|entry| (&entry.service().id, entry.outline.digest.as_str()));
+        document::read_first(&self.tenant, &wanted.collect::<Vec<_>>()).await
     }
 
     /// The id of the service that a client names, registered or not. `None` if no service can have it.
@@ -209,7 +238,7 @@ impl Snapshot {
 
     /// The documents of a kind, by id.
     pub fn documents(&self, kind: DocumentKind) -> impl Iterator<Item = &StoredDocument> {
-        self.documents.iter().filter(move |stored| stored.kind == kind && stored.deleted_at.is_none())
+        self.copy.documents.iter().filter(move |stored| stored.kind == kind && stored.deleted_at.is_none())
     }
 
     /// The tenant with this id, if it exists; only the deployment's own tenant knows.
@@ -252,8 +281,46 @@ impl Snapshot {
     }
 }
 
+/// The snapshot after an index, or after the changes of the known one.
+async fn from_index(tenant: &TenantId, mut data: IndexData, known: Option<&Snapshot>) -> Result<Rc<Snapshot>, Failure> {
+    let copy = match data.since {
+        None => RegistryCopy::new(&mut data),
+        Some(_) => known
+            .and_then(|known| known.copy.changed(&mut data))
+            .ok_or_else(|| Failure("the registry has sent other changes than those requested".into()))?,
+    };
+    for current in std::mem::take(&mut data.services) {
+        // They only spare a request: one that cannot be read concerns the calls of its service.
+        let _ = document::keep(tenant, current);
+    }
+    let own = Snapshot::own_keys(tenant, &copy.own_secret, known).await?;
+    let snapshot = Snapshot::new(tenant, copy, data.soft, own, known, &HashMap::new());
+    snapshot.update_observed(data.soft, &data.measured);
+    Ok(Rc::new(snapshot))
+}
+
+/// The snapshot of a registry of the version before, which sends all documents.
+async fn from_snapshot(
+    tenant: &TenantId,
+    mut data: SnapshotData,
+    known: Option<&Snapshot>,
+) -> Result<Rc<Snapshot>, Failure> {
+    let (soft, measured) = (data.soft, std::mem::take(&mut data.measured));
+    let document = |stored: &StoredService| {
+        let known = known.and_then(|known| known.service(stored.service.id.as_str())?.document.clone());
+        let document = ServiceDocument::new(stored.clone(), String::new(), known.as_deref());
+        (stored.service.id.clone(), Rc::new(document))
+    };
+    let documents = data.services.iter().map(document).collect();
+    let copy = RegistryCopy::of_snapshot(data);
+    let own = Snapshot::own_keys(tenant, &copy.own_secret, known).await?;
+    let snapshot = Snapshot::new(tenant, copy, soft, own, known, &documents);
+    snapshot.update_observed(soft, &measured);
+    Ok(Rc::new(snapshot))
+}
+
 fn cached(tenant: &TenantId) -> Option<Rc<Snapshot>> {
-    SNAPSHOTS.with_borrow(|snapshots| snapshots.get(tenant).cloned())
+    SNAPSHOTS.with_borrow_mut(|snapshots| snapshots.get(tenant).cloned())
 }
 
 /// The cached snapshot, of any age; fetched if there is none.
@@ -277,16 +344,22 @@ pub async fn fresh(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
     within(tenant, settings::timing().snapshot_max_age_ms).await
 }
 
+/// What a registry says to one who knows this.
+fn question(known: Option<&Snapshot>) -> ReadSnapshot {
+    ReadSnapshot {
+        known: known.map(|snapshot| snapshot.revision),
+        stores: known.map_or(0, |snapshot| snapshot.stores.len()),
+        soft: known.map(|snapshot| snapshot.soft.get()),
+        index: true,
+        incomplete: known.is_some_and(|snapshot| !snapshot.left_out.is_empty() || snapshot.has_no_digests()),
+    }
+}
+
 /// Fetches or revalidates the snapshot now.
 pub async fn refreshed(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
     let known = cached(tenant);
-    let request = ReadSnapshot {
-        known: known.as_ref().map(|snapshot| snapshot.revision),
-        stores: known.as_ref().map_or(0, |snapshot| snapshot.stores.len()),
-        soft: known.as_ref().map(|snapshot| snapshot.soft.get()),
-    };
     let asked_at = clock::now();
-    let reply = ask(tenant, &request).await;
+    let reply = ask(tenant, &question(known.as_deref())).await;
     if let Some(known) = &known {
         known.refreshing.set(false);
     }
@@ -296,10 +369,8 @@ pub async fn refreshed(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
             known.update_observed(soft, &measured);
             known
         }
-        (SnapshotReply::Snapshot(data), known) => {
-            let own = Snapshot::own_keys(tenant, &data.cursor_secret, known.as_deref()).await?;
-            Rc::new(Snapshot::new(*data, own, known.as_deref()))
-        }
+        (SnapshotReply::Index(data), known) => from_index(tenant, *data, known.as_deref()).await?,
+        (SnapshotReply::Snapshot(data), known) => from_snapshot(tenant, *data, known.as_deref()).await?,
         (SnapshotReply::Unchanged | SnapshotReply::Measured { .. }, None) => {
             return Err(Failure("the registry has left out the snapshot, though none is cached".into()));
         }
@@ -309,12 +380,8 @@ pub async fn refreshed(tenant: &TenantId) -> Result<Rc<Snapshot>, Failure> {
     SNAPSHOTS.with_borrow_mut(|snapshots| {
         let newer = snapshots.get(tenant).is_some_and(|cached| cached.revision > snapshot.revision);
         if !newer {
-            if snapshots.len() >= MAX_TENANTS && !snapshots.contains_key(tenant) {
-                let oldest =
-                    snapshots.iter().min_by_key(|(_, cached)| cached.fetched_at.get()).map(|(id, _)| id.clone());
-                oldest.and_then(|id| snapshots.remove(&id));
-            }
-            snapshots.insert(tenant.clone(), snapshot.clone());
+            let bytes = snapshot.copy.stored_bytes().max(MIN_TENANT_BYTES);
+            snapshots.insert(tenant.clone(), snapshot.clone(), bytes);
         }
     });
     Ok(snapshot)

@@ -16,12 +16,13 @@ use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::Bundle;
 use narthex_core::lane::observed::ObservedStatus;
+use narthex_core::registry::revision::Revision;
 use narthex_core::registry::size::weight;
 use narthex_core::registry::storage::{DocumentKey, KindTotal, Storage};
 
 use super::messages::{AuditQuery, DocumentKind};
 
-const CREATE: [&str; 9] = [
+const CREATE: [&str; 11] = [
     "CREATE TABLE IF NOT EXISTS documents (kind TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, \
      PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS stores (code TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
@@ -33,6 +34,10 @@ const CREATE: [&str; 9] = [
     "CREATE TABLE IF NOT EXISTS used (key TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS notifications (number INTEGER PRIMARY KEY AUTOINCREMENT, notification TEXT NOT NULL) \
      STRICT",
+    "CREATE TABLE IF NOT EXISTS outlines (service TEXT PRIMARY KEY, digest TEXT NOT NULL, outline TEXT NOT NULL) \
+     STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS changes (revision INTEGER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, \
+     PRIMARY KEY (revision, kind, id)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS revoked (key TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
 
@@ -68,6 +73,17 @@ impl Tables {
 
     fn first(&self, statement: &'static str, values: &[Value<'_>]) -> Result<Option<Row>, StorageError> {
         Ok(self.sql.first(statement, values)?)
+    }
+
+    fn kind_totals(&self, statement: &'static str) -> Result<Vec<KindTotal>, StorageError> {
+        let rows = self.rows(statement, &[SELF_REGISTERED.into()])?;
+        let total = |row: &Row| KindTotal {
+            kind: row.text(0).unwrap_or_default(),
+            registered_itself: row.integer(1) == Some(1),
+            count: row.integer(2).unwrap_or(0),
+            bytes: row.integer(3).unwrap_or(0),
+        };
+        Ok(rows.iter().map(total).collect())
     }
 
     /// Documents with their sizes: rows of kind, id and bytes.
@@ -115,18 +131,17 @@ impl Storage for Tables {
     }
 
     fn totals(&self) -> Result<Vec<KindTotal>, StorageError> {
-        let rows = self.rows(
+        self.kind_totals(
             "SELECT kind, kind = 'client' AND SUBSTR(id, 1, LENGTH(?1)) = ?1, COUNT(*), \
              SUM(LENGTH(CAST(document AS BLOB))) FROM documents GROUP BY 1, 2",
-            &[SELF_REGISTERED.into()],
-        )?;
-        let total = |row: &Row| KindTotal {
-            kind: row.text(0).unwrap_or_default(),
-            registered_itself: row.integer(1) == Some(1),
-            count: row.integer(2).unwrap_or(0),
-            bytes: row.integer(3).unwrap_or(0),
-        };
-        Ok(rows.iter().map(total).collect())
+        )
+    }
+
+    fn totals_without_services(&self) -> Result<Vec<KindTotal>, StorageError> {
+        self.kind_totals(
+            "SELECT kind, kind = 'client' AND SUBSTR(id, 1, LENGTH(?1)) = ?1, COUNT(*), \
+             SUM(LENGTH(CAST(document AS BLOB))) FROM documents WHERE kind <> 'service' GROUP BY 1, 2",
+        )
     }
 
     fn sizes(&self, after: &DocumentKey, most: u64) -> Result<Vec<(DocumentKey, u64)>, StorageError> {
@@ -165,6 +180,67 @@ impl Storage for Tables {
             })
         };
         Ok(rows.iter().filter_map(registration).collect())
+    }
+
+    fn outline(&self, service: &str) -> Result<Option<(String, String)>, StorageError> {
+        let row = self.first("SELECT digest, outline FROM outlines WHERE service = ?", &[service.into()])?;
+        Ok(row.and_then(|row| Some((row.text(0)?, row.text(1)?))))
+    }
+
+    fn outlines(&self) -> Result<Vec<String>, StorageError> {
+        let rows = self.rows("SELECT outline FROM outlines ORDER BY service", &[])?;
+        Ok(rows.iter().filter_map(|row| row.text(0)).collect())
+    }
+
+    fn put_outline(&self, service: &str, digest: &str, text: &str) -> Result<(), StorageError> {
+        self.run(
+            "INSERT INTO outlines (service, digest, outline) VALUES (?, ?, ?) \
+             ON CONFLICT (service) DO UPDATE SET digest = excluded.digest, outline = excluded.outline",
+            &[service.into(), digest.into(), text.into()],
+        )
+    }
+
+    fn delete_outline(&self, service: &str) -> Result<(), StorageError> {
+        self.run("DELETE FROM outlines WHERE service = ?", &[service.into()])
+    }
+
+    fn delete_all_outlines(&self) -> Result<(), StorageError> {
+        self.run("DELETE FROM outlines", &[])
+    }
+
+    fn outline_total(&self) -> Result<(u64, u64), StorageError> {
+        let row = self.first("SELECT COUNT(*), SUM(LENGTH(CAST(outline AS BLOB))) FROM outlines", &[])?;
+        Ok(row.map_or((0, 0), |row| (row.integer(0).unwrap_or(0), row.integer(1).unwrap_or(0))))
+    }
+
+    fn record_change(&self, revision: Revision, kind: &str, id: &str) -> Result<(), StorageError> {
+        self.run(
+            "INSERT OR IGNORE INTO changes (revision, kind, id) VALUES (CAST(? AS INTEGER), ?, ?)",
+            &[revision.number().into(), kind.into(), id.into()],
+        )
+    }
+
+    fn changes_after(&self, revision: Revision, most: u64) -> Result<Vec<DocumentKey>, StorageError> {
+        let rows = self.rows(
+            "SELECT kind, id FROM changes WHERE revision > CAST(? AS INTEGER) ORDER BY revision, kind, id \
+             LIMIT CAST(? AS INTEGER)",
+            &[revision.number().into(), most.into()],
+        )?;
+        Ok(rows.iter().filter_map(|row| Some((row.text(0)?, row.text(1)?))).collect())
+    }
+
+    fn recorded_revisions(&self) -> Result<Option<(Revision, Revision)>, StorageError> {
+        let ends = [
+            "SELECT revision FROM changes ORDER BY revision LIMIT 1",
+            "SELECT revision FROM changes ORDER BY revision DESC LIMIT 1",
+        ];
+        let [first, last] = ends.map(|statement| self.first(statement, &[]));
+        let number = |row: Option<Row>| row.and_then(|row| row.integer(0)).map(Revision::from_number);
+        Ok(number(first?).zip(number(last?)))
+    }
+
+    fn delete_changes_before(&self, revision: Revision) -> Result<(), StorageError> {
+        self.run("DELETE FROM changes WHERE revision < CAST(? AS INTEGER)", &[revision.number().into()])
     }
 
     /// The observed status of every service.

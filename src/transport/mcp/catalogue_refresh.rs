@@ -11,7 +11,7 @@ use futures_util::stream;
 
 use crate::objects::registry::client::ask_as;
 use crate::objects::registry::messages::{RenewTools, StoredService, ToolsReply};
-use crate::objects::registry::snapshot::{self, Entry, Snapshot};
+use crate::objects::registry::snapshot::{self, Entry, ServiceDocument, Snapshot};
 use crate::objects::reply::Reply;
 use crate::platform::{Failure, clock, log_event, settings, tasks};
 use narthex_core::access::audit::Actor;
@@ -19,6 +19,7 @@ use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::mcp::client_capabilities;
+use narthex_core::services::outline::TransportOutline;
 
 use super::{Peer, Requester, list_tools};
 
@@ -131,8 +132,8 @@ pub fn refresh_soon(tenant: &TenantId, service: &ServiceId) -> u64 {
             clock::pause(pause_ms).await;
             begin(&name, clock::now());
             if let Ok(snapshot) = snapshot::fresh(&tenant).await
-                && let Some(entry) = snapshot.service(service.as_str())
-                && let Err(failure) = refresh(&tenant, entry).await
+                && let Ok(Some(document)) = snapshot.document(service.as_str()).await
+                && let Err(failure) = refresh(&tenant, &document).await
             {
                 log_event!(ToolsNotRead, tenant = &tenant, service = &service, detail = &failure);
             }
@@ -158,17 +159,17 @@ pub async fn refresh_and_wait(tenant: &TenantId, service: &ServiceId) {
 }
 
 /// Reads the tools of a service now. `None` if it is not an MCP server.
-pub async fn refresh(tenant: &TenantId, entry: &Entry) -> Result<Option<RefreshResult>, Failure> {
-    let Some(upstream) = entry.service().transport.upstream() else { return Ok(None) };
+pub async fn refresh(tenant: &TenantId, document: &ServiceDocument) -> Result<Option<RefreshResult>, Failure> {
+    let Some(upstream) = document.service().transport.upstream() else { return Ok(None) };
     let until = clock::now().plus_ms(READ_TIMEOUT_MS);
     let read = match settings::current().may_call(&upstream.url, None) {
         Ok(address) => {
-            let secrets = entry.secrets(tenant).await?;
+            let secrets = document.secrets(tenant).await?;
             // All that clients can be asked through the gateway: a server may offer tools only to clients with these
             // capabilities.
             let capabilities = client_capabilities::served();
             let requester = Requester { capabilities: capabilities.as_deref(), ..Requester::default() };
-            let peer = Peer::new(tenant, entry, (address.into(), secrets), requester);
+            let peer = Peer::new(tenant, document, (address.into(), secrets), requester);
             list_tools(&peer, upstream.timeout_seconds, until).await
         }
         Err(refusal) => Err(format!("it was not called: {refusal}")),
@@ -177,7 +178,7 @@ pub async fn refresh(tenant: &TenantId, entry: &Entry) -> Result<Option<RefreshR
         Ok(seen) => seen.unread.clone(),
         Err(reason) => Some(reason.clone()),
     };
-    let request = RenewTools { id: entry.service().id.clone(), url: upstream.url.clone(), read: read.map(Box::new) };
+    let request = RenewTools { id: document.service().id.clone(), url: upstream.url.clone(), read: read.map(Box::new) };
     let by = Actor { actor: "gateway".into(), ..Actor::default() };
     let Reply(outcome) = ask_as(tenant, &by, &request).await?;
     let service = match outcome {
@@ -190,13 +191,13 @@ pub async fn refresh(tenant: &TenantId, entry: &Entry) -> Result<Option<RefreshR
 
 /// Whether the service is due in this minute: services with equal intervals are spread over them.
 fn is_due(entry: &Entry, now: Timestamp) -> bool {
-    let Some(upstream) = entry.service().transport.upstream() else { return false };
-    let known = entry.service().catalogue.as_ref();
+    let TransportOutline::Mcp { refresh_seconds } = entry.service().transport else { return false };
+    let known = entry.service().server.as_ref();
     if known.is_none_or(|known| known.protocol_version.is_none()) {
         return true;
     }
-    let every = (upstream.refresh_seconds * 1000).div_ceil(MINUTE_MS).max(1);
-    (now.0 / MINUTE_MS + entry.registered.created_at.0).is_multiple_of(every)
+    let every = (refresh_seconds * 1000).div_ceil(MINUTE_MS).max(1);
+    (now.0 / MINUTE_MS + entry.outline.created_at.0).is_multiple_of(every)
 }
 
 /// Reads the due services. A failure does not affect the others.
@@ -204,7 +205,15 @@ pub async fn sweep(tenant: &TenantId, snapshot: &Snapshot) {
     let now = clock::now();
     let due = snapshot.services.iter().filter(|entry| is_due(entry, now));
     let readings = stream::iter(due.map(|entry| async move {
-        if let Err(failure) = refresh(tenant, entry).await {
+        // A sweep must not displace what calls need.
+        let read = match snapshot.first_documents(&[entry]).await {
+            Ok((documents, _)) => match documents.first() {
+                Some(document) => refresh(tenant, document).await.map(drop),
+                None => Ok(()),
+            },
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = read {
             log_event!(ToolsNotRead, tenant = tenant, service = &entry.service().id, detail = &failure);
         }
     }));

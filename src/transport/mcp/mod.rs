@@ -19,7 +19,7 @@ use std::rc::Rc;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::objects::registry::snapshot::Entry;
+use crate::objects::registry::snapshot::ServiceDocument;
 use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::tasks;
 use narthex_core::base::object_name::ObjectName;
@@ -86,12 +86,12 @@ pub struct Peer {
 impl Peer {
     pub fn new(
         tenant: &TenantId,
-        entry: &Entry,
+        document: &ServiceDocument,
         (address, secrets): (Rc<Address>, Rc<DecryptedSecrets>),
         requester: Requester<'_>,
     ) -> Self {
         let Requester { principal, session, capabilities, unasked } = requester;
-        let (registered, service) = (&entry.registered, entry.service());
+        let (registered, service) = (&document.registered, document.service());
         let capabilities = capabilities.and_then(request::forwarded_capabilities);
         let capabilities = capabilities.map_or_else(|| "{}".into(), |declared| declared.get().to_string());
         let current_capabilities = if unasked { "{}".into() } else { capabilities.clone() };

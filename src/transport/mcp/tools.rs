@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::objects::registry::snapshot::Entry;
+use crate::objects::registry::snapshot::ServiceDocument;
 use crate::objects::sessions::messages::{self as sessions, NoteChange};
 use crate::platform::{clock, log_event, settings};
 use narthex_core::base::time::Timestamp;
@@ -48,14 +48,19 @@ pub(super) struct ToolCall<'a, O> {
 }
 
 /// Calls a tool, within the time of the context.
-pub async fn call_tool(order: &Order<'_>, peer: Peer, entry: &Entry, observer: &impl CallObserver) -> RequestOutcome {
+pub async fn call_tool(
+    order: &Order<'_>,
+    peer: Peer,
+    document: &ServiceDocument,
+    observer: &impl CallObserver,
+) -> RequestOutcome {
     let admission = &order.work.admission;
     if admission.expires_at <= order.now {
         return RequestOutcome::Transport(CallResult::TimedOut { deadline: true });
     }
     let (name, arguments) = (json!(admission.capability), order.work.parameters.get());
     let is_it = |known: &&Capability| known.name == admission.capability;
-    let known = entry.service().capabilities.iter().find(is_it);
+    let known = document.service().capabilities.iter().find(is_it);
     let schema = known.and_then(|known| known.input_schema.as_deref());
     let mut headers = schema.map_or_else(Vec::new, |schema| param_headers::headers(schema.get(), arguments));
     headers.push(("traceparent".into(), order.trace.header()));

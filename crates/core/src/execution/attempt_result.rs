@@ -9,7 +9,7 @@ use crate::context::lease::LeaseNumber;
 use crate::context::status::ErrorCode;
 use crate::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
 use crate::lane::call_outcome::{CallOutcome, Signal, fair_ms};
-use crate::services::Service;
+use crate::services::outline::ServiceOutline;
 
 /// The result of an attempt.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct ServiceEvidence {
 impl AttemptResult {
     /// The outcome for the lane of the service that was called, if any. The lane itself judges deliveries to a
     /// connection when they end, except for a probe, which shows whether the service accepts any.
-    pub fn sample(&self, called: Option<&Service>, is_probe: bool) -> CallOutcome {
+    pub fn sample(&self, called: Option<&ServiceOutline>, is_probe: bool) -> CallOutcome {
         let Self { report, evidence, .. } = self;
         let sample = CallOutcome::of(report, evidence.fair_ms, evidence.unhealthy);
         let connects = called.is_some_and(|service| service.transport.connects());
@@ -107,7 +107,7 @@ mod tests {
     use super::super::fixtures;
     use super::*;
     use crate::context::fixtures::admission;
-    use crate::services::transport::Transport;
+    use crate::services::outline::TransportOutline;
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -116,7 +116,7 @@ mod tests {
         let mut result = AttemptResult::no_service(&admission(1, NOW), LeaseNumber::FIRST, NOW, NOW);
         result.report.outcome = ReportedOutcome::Accepted { lease_ms: None, location: None };
         let called = fixtures::known("one").service;
-        let connected = Service { transport: Transport::Socket { grace_seconds: 10 }, ..called.clone() };
+        let connected = ServiceOutline { transport: TransportOutline::Socket { grace_seconds: 10 }, ..called.clone() };
         for (service, is_probe, expected) in [
             (None, false, Signal::Success),
             (Some(&called), false, Signal::Success),

@@ -13,6 +13,7 @@ use crate::lane::breaker::BreakerState;
 use crate::lane::live::Live;
 use crate::lane::observed::{HealthStatus, ObservedStatus};
 use crate::services::capability::{Capability, TaskSupport};
+use crate::services::outline::{ServiceOutline, TransportOutline};
 use crate::services::schema::Formats;
 use crate::services::transport::Transport;
 use crate::services::{Service, ServiceKind, ServiceLimits};
@@ -21,12 +22,12 @@ pub const NOW: Timestamp = Timestamp(1_000_000);
 
 #[derive(Debug)]
 pub struct Known {
-    pub service: Service,
+    pub service: ServiceOutline,
     pub live: Live,
 }
 
 impl KnownService for Known {
-    fn service(&self) -> &Service {
+    fn service(&self) -> &ServiceOutline {
         &self.service
     }
 
@@ -69,7 +70,7 @@ pub fn known(id: &str) -> Known {
         draining: false,
         catalogue: None,
     };
-    Known { service, live: Live::default() }
+    Known { service: service.outline(), live: Live::default() }
 }
 
 impl Known {
@@ -107,7 +108,7 @@ impl Known {
 
     /// It connects by itself.
     pub fn connecting(mut self) -> Self {
-        self.service.transport = Transport::Socket { grace_seconds: 10 };
+        self.service.transport = TransportOutline::Socket { grace_seconds: 10 };
         self
     }
 

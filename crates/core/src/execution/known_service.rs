@@ -4,10 +4,10 @@ use crate::base::time::Timestamp;
 use crate::lane::breaker::BreakerState;
 use crate::lane::live::Live;
 use crate::lane::observed::{HealthStatus, ObservedStatus};
-use crate::services::Service;
+use crate::services::outline::ServiceOutline;
 
 pub trait KnownService {
-    fn service(&self) -> &Service;
+    fn service(&self) -> &ServiceOutline;
     fn live(&self) -> &Live;
 
     /// The observed status, as far as this isolate knows it.

@@ -9,7 +9,7 @@ use super::known_service::KnownService;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context_store::replies::Work;
-use crate::services::Service;
+use crate::services::outline::ServiceOutline;
 use crate::services::routing::{self, Candidate, Condition, NoRoute, Routable, RouteRequest};
 
 /// The choice for the next attempt.
@@ -37,7 +37,7 @@ impl Selection {
 struct At<'s, S>(&'s S, Option<Timestamp>);
 
 impl<'s, S: KnownService> Routable<'s> for At<'s, S> {
-    fn service(&self) -> &'s Service {
+    fn service(&self) -> &'s ServiceOutline {
         self.0.service()
     }
 
@@ -67,7 +67,7 @@ fn candidates_at<S: KnownService>(
         tags: &admission.asked_tags,
     };
     // Permissions were checked at admission. A draining service finishes the contexts that it was admitted for.
-    let takes = |service: &Service| !service.draining || service.id == admission.service;
+    let takes = |service: &ServiceOutline| !service.draining || service.id == admission.service;
     routing::candidates(services.iter().map(|service| At(service, at)), wanted, takes, |_, _| true)
 }
 

@@ -16,16 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::value::RawValue;
 
 use super::names;
-use crate::base::json::Object;
 use crate::base::service_id::ServiceId;
-use crate::services::Service;
+use crate::services::outline::ServiceOutline;
+use crate::services::tool_apps::{FLAT, NESTED};
 
 /// The prefix of all app URIs.
 pub const SCHEME: &str = "ui://";
-/// Where a tool's `_meta` has the URI of its app: in an object's member, and under older names.
-const NESTED: (&str, &str) = ("ui", "resourceUri");
-const FLAT: [&str; 2] = ["ui/resourceUri", "openai/outputTemplate"];
-
 /// The maximum number of forms suggested for an ambiguous URI.
 const MAX_FORMS: usize = 20;
 
@@ -44,30 +40,13 @@ pub enum Claim<'s> {
 #[derive(Debug, Default)]
 pub struct Apps<'s> {
     services: Vec<&'s ServiceId>,
-    named: BTreeMap<String, BTreeSet<&'s ServiceId>>,
+    named: BTreeMap<&'s str, BTreeSet<&'s ServiceId>>,
     /// The only service with resources, if there is just one.
     alone: Option<&'s ServiceId>,
 }
 
-fn declares_resources(service: &Service) -> bool {
-    service.catalogue.as_ref().is_some_and(|catalogue| catalogue.server.declares("resources"))
-}
-
-/// Whether a tool's definition may name an app; a quick test without parsing.
-pub fn may_name_one(definition: &str) -> bool {
-    definition.contains("resourceUri") || definition.contains("openai/outputTemplate")
-}
-
 fn text(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
-}
-
-/// The URIs in a `_meta`.
-fn addresses(meta: &RawValue) -> Vec<String> {
-    let Ok(mut meta) = Object::new(meta.get(), "#") else { return Vec::new() };
-    let nested = meta.raw(NESTED.0).and_then(|ui| Object::new(ui.get(), "#").ok()?.raw(NESTED.1));
-    let flat: Vec<&RawValue> = FLAT.into_iter().filter_map(|name| meta.raw(name)).collect();
-    nested.into_iter().chain(flat).filter_map(text).collect()
 }
 
 /// A `_meta` with each app URI mapped by `named`; `None` if there are none.
@@ -96,21 +75,17 @@ pub fn rewrite_meta(meta: &RawValue, named: impl Fn(&str) -> String) -> Option<S
 
 impl<'s> Apps<'s> {
     /// Of all services.
-    pub fn of(services: impl Iterator<Item = &'s Service>) -> Self {
+    pub fn of(services: impl Iterator<Item = &'s ServiceOutline>) -> Self {
         let mut apps = Self::default();
         let mut with_resources = Vec::new();
         for service in services {
             apps.services.push(&service.id);
-            if !declares_resources(service) {
+            if !service.declares("resources") {
                 continue;
             }
             with_resources.push(&service.id);
-            let definitions = service.capabilities.iter().filter_map(|capability| capability.tool.as_deref());
-            for definition in definitions.filter(|definition| may_name_one(definition.get())) {
-                let meta = Object::new(definition.get(), "#").ok().and_then(|mut rest| rest.raw("_meta"));
-                for address in meta.map(addresses).unwrap_or_default() {
-                    apps.named.entry(address).or_default().insert(&service.id);
-                }
+            for address in service.server.iter().flat_map(|server| &server.apps) {
+                apps.named.entry(address).or_default().insert(&service.id);
             }
         }
         apps.alone = if let [alone] = with_resources.as_slice() { Some(*alone) } else { None };
@@ -186,9 +161,10 @@ pub fn owner<'i>(uri: &str, services: impl Iterator<Item = &'i ServiceId>) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::Service;
     use serde_json::{Value, json};
 
-    fn service(id: &str, addresses: &[&str], has_resources: bool) -> Service {
+    fn service(id: &str, addresses: &[&str], has_resources: bool) -> ServiceOutline {
         let capability = |(at, address): (usize, &&str)| {
             json!({"name": format!("t{at}"), "version": "1.0.0", "idempotent": false, "durable": true, "timeout_seconds": 60,
                 "permissions": [], "tool": {"_meta": {"ui": {"resourceUri": address, "x": 1}}}})
@@ -199,7 +175,7 @@ mod tests {
             "transport": {"kind": "mcp", "url": "https://a.example/", "timeout_seconds": 1, "refresh_seconds": 60, "changed_tools": "serve"},
             "limits": {"max_concurrency": null, "max_queue": 1}, "retry": {"max_attempts": 1, "base_ms": 1, "cap_ms": 1},
             "weight": 1, "tier": 0, "catalogue": {"server": {"capabilities": declared}}});
-        serde_json::from_str(&document.to_string()).unwrap()
+        serde_json::from_str::<Service>(&document.to_string()).unwrap().outline()
     }
 
     #[test]

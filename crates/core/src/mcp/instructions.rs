@@ -25,10 +25,10 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// All instructions, each under its service's name. Long ones are cut off; if there are too many, the number of the
-/// rest is given.
-pub fn combined(all: &[ServiceInstructions<'_>]) -> Option<String> {
-    let (mut text, mut silent) = (String::new(), 0);
-    let max_of_one = (MAX_BYTES / all.len().max(1)).clamp(MIN_OF_ONE, MAX_OF_ONE);
+/// rest is given. `more`: how many others have instructions.
+pub fn combined(all: &[ServiceInstructions<'_>], more: usize) -> Option<String> {
+    let (mut text, mut silent) = (String::new(), more);
+    let max_of_one = (MAX_BYTES / (all.len() + more).max(1)).clamp(MIN_OF_ONE, MAX_OF_ONE);
     for ServiceInstructions { service, name, text: said } in all {
         let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut part = format!("# {name} (`{service}__…`)\n\n");
@@ -61,8 +61,8 @@ mod tests {
             ServiceInstructions { service: &b, name: "B", text: "Ask." },
         ];
         let expected = "# My files (`files__…`)\n\nRead first.\n\n# B (`b__…`)\n\nAsk.";
-        assert_eq!(combined(&all).as_deref(), Some(expected));
-        assert_eq!(combined(&[]), None);
+        assert_eq!(combined(&all, 0).as_deref(), Some(expected));
+        assert_eq!(combined(&[], 0), None);
     }
 
     proptest! {
@@ -71,7 +71,7 @@ mod tests {
             let text = "ü".repeat(length);
             let a = "a".into();
             let all: Vec<_> = (0..count).map(|_| ServiceInstructions { service: &a, name: "A", text: &text }).collect();
-            let said = combined(&all).unwrap();
+            let said = combined(&all, 0).unwrap();
             prop_assert!(said.len() <= MAX_BYTES + 100, "{}", said.len());
             prop_assert_eq!(said.contains("more services"), said.matches("# A").count() < count);
         }

@@ -8,6 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::app_uris::{self, Apps};
 use crate::base::service_id::ServiceId;
+use crate::services::tool_apps;
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
@@ -49,7 +50,7 @@ impl Links<'_> {
 
     /// The rest of a tool's definition, which may name its app.
     pub fn definition<'t>(&self, rest: &'t str) -> Cow<'t, str> {
-        if !app_uris::may_name_one(rest) {
+        if !tool_apps::may_name_one(rest) {
             return Cow::Borrowed(rest);
         }
         let linked = || {

@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 
 use serde_json::json;
+use serde_json::value::RawValue;
 
-use super::messages::{DocumentKind, DocumentPage, DocumentSize, Documents, RegistrySize, SnapshotData};
+use super::messages::{DocumentKind, DocumentPage, DocumentSize, Documents, IndexData, RegistrySize, SnapshotData};
 use super::records::{KEY, SERVICE};
-use super::size::{MAX_BYTES, MAX_SENT, Share, StoredSizes, cost, weight};
+use super::size::{MAX_SENT, Share, StoredSizes, cost, weight};
 use super::storage::{DocumentKey, Storage};
 use super::writes::registered_itself;
 use super::{LogEntry, Registry};
@@ -16,8 +17,8 @@ use crate::base::storage_error::StorageError;
 use crate::base::time::Timestamp;
 use crate::events::bundle::RegistryEvent;
 
-/// Set while the tenant has been warned that the registry is nearly full.
-const WARNED: &str = "size_warned";
+/// Set while the tenant has been warned that a share is nearly full.
+const WARNED: [(Share, &str); 2] = [(Share::Documents, "size_warned"), (Share::Index, "index_warned")];
 /// Documents listed as the largest.
 const MAX_LARGEST: u64 = 20;
 /// Documents listed as left out.
@@ -61,20 +62,22 @@ fn add(page: &mut DocumentPage, kind: &str, text: &str) -> Result<(), StorageErr
 }
 
 impl<S: Storage> Registry<S> {
-    /// Warns once when the registry is nearly full, and again only after there was room in between.
+    /// Warns once when the registry or its index is nearly full, and again only after there was room in between.
     pub(super) fn warn(&mut self, after: &StoredSizes, now: Timestamp) -> Result<(), StorageError> {
-        let (filling, warned) = (after.is_filling(), self.storage.meta(WARNED)?.as_deref() == Some("1"));
-        if filling == warned {
-            return Ok(());
+        for (share, name) in WARNED {
+            let (filling, warned) = (after.is_filling(share), self.storage.meta(name)?.as_deref() == Some("1"));
+            if filling == warned {
+                continue;
+            }
+            self.storage.set_meta(name, if filling { "1" } else { "0" })?;
+            if filling {
+                let (bytes, limit) = (after.of(share), share.limit());
+                self.uncommitted.logs.push(LogEntry::NearlyFull { bytes, limit });
+                let data = json!({"bytes": bytes, "limit_bytes": limit});
+                self.queue_event("registry", RegistryEvent::RegistryFilling, &data, now)?;
+            }
         }
-        self.storage.set_meta(WARNED, if filling { "1" } else { "0" })?;
-        if !filling {
-            return Ok(());
-        }
-        let bytes = after.of(Share::Documents);
-        self.uncommitted.logs.push(LogEntry::NearlyFull { bytes });
-        let data = json!({"bytes": bytes, "limit_bytes": MAX_BYTES});
-        self.queue_event("registry", RegistryEvent::RegistryFilling, &data, now)
+        Ok(())
     }
 
     /// # Errors
@@ -84,8 +87,8 @@ impl<S: Storage> Registry<S> {
         let kinds = sizes.kinds().map(|(kind, size)| (kind.to_string(), size)).collect();
         let largest = self.storage.largest(MAX_LARGEST)?.into_iter();
         let largest = largest.map(|((kind, id), bytes)| DocumentSize { kind, id, bytes }).collect();
-        let bytes = sizes.of(Share::Documents);
-        Ok(RegistrySize { kinds, registrations: sizes.registrations(), bytes, largest })
+        let (bytes, index_bytes) = (sizes.of(Share::Documents), sizes.of(Share::Index));
+        Ok(RegistrySize { kinds, registrations: sizes.registrations(), bytes, index_bytes, largest })
     }
 
     /// A page of all documents, ordered by kind and id.
@@ -111,26 +114,57 @@ impl<S: Storage> Registry<S> {
     }
 
     /// Selects the documents of a snapshot when not all fit into one message.
-    pub(super) fn fit(&mut self, data: &mut SnapshotData) -> Result<(), StorageError> {
-        let (mut room, mut page) = (MAX_SENT, DocumentPage::default());
+    pub(super) fn fit_snapshot(&mut self, data: &mut SnapshotData) -> Result<(), StorageError> {
+        let mut page = DocumentPage::default();
+        let storage = self.storage.clone();
+        let text = |kind: &str, id: &str| storage.text(kind, id);
+        data.left_out = self.fit(text, |kind, text| add(&mut page, kind, text))?;
+        (data.services, data.keys, data.documents) = (page.services, page.keys, page.documents);
+        Ok(())
+    }
+
+    /// As [`Registry::fit_snapshot`], for an index.
+    pub(super) fn fit_index(&mut self, data: &mut IndexData) -> Result<(), StorageError> {
+        let (mut page, mut outlines) = (DocumentPage::default(), Vec::new());
+        let storage = self.storage.clone();
+        let text = |kind: &str, id: &str| match kind {
+            SERVICE => Ok(storage.outline(id)?.map(|(_, outline)| outline)),
+            _ => storage.text(kind, id),
+        };
+        data.left_out = self.fit(text, |kind, text| match kind {
+            SERVICE => {
+                outlines.push(RawValue::from_string(text.into())?);
+                Ok(())
+            }
+            _ => add(&mut page, kind, text),
+        })?;
+        (data.outlines, data.keys, data.documents) = (outlines, page.keys, page.documents);
+        Ok(())
+    }
+
+    /// Adds all documents that fit into one message, and returns the others. `text` reads the form that is sent.
+    fn fit(
+        &mut self,
+        text: impl Fn(&str, &str) -> Result<Option<String>, StorageError>,
+        mut add: impl FnMut(&str, &str) -> Result<(), StorageError>,
+    ) -> Result<Vec<DocumentSize>, StorageError> {
+        let (mut room, mut left_out) = (MAX_SENT, Vec::new());
         for (_, kind, id, bytes) in self.by_rank()? {
-            let Some(text) = self.storage.text(&kind, &id)? else { continue };
+            let Some(text) = text(&kind, &id)? else { continue };
             let needed = weight(&kind, cost(&text));
             if needed <= room {
                 room -= needed;
-                add(&mut page, &kind, &text)?;
+                add(&kind, &text)?;
             } else {
-                data.left_out.push(DocumentSize { kind, id, bytes });
+                left_out.push(DocumentSize { kind, id, bytes });
             }
         }
-        (data.services, data.keys, data.documents) = (page.services, page.keys, page.documents);
-        if !data.left_out.is_empty() && std::mem::replace(&mut self.logged_left_out, data.revision) != data.revision {
-            let first = data.left_out.iter().take(5).map(|document| format!("{}s/{}", document.kind, document.id));
-            let entry = LogEntry::DocumentsLeftOut { count: data.left_out.len(), first: first.collect() };
-            self.effects.logs.push(entry);
+        if !left_out.is_empty() && std::mem::replace(&mut self.logged_left_out, self.revision) != self.revision {
+            let first = left_out.iter().take(5).map(|document| format!("{}s/{}", document.kind, document.id));
+            self.effects.logs.push(LogEntry::DocumentsLeftOut { count: left_out.len(), first: first.collect() });
         }
-        data.left_out.truncate(MAX_LEFT_OUT);
-        Ok(())
+        left_out.truncate(MAX_LEFT_OUT);
+        Ok(left_out)
     }
 
     /// All documents in the order in which they go into a snapshot: rank, kind, id, bytes.

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::audit::Change;
 use super::messages::{AcceptTools, RenewTools, StoredService, ToolsReply, WriteRefusal, WrittenService};
-use super::records::SERVICE;
 use super::size::{Reach, TooLarge};
 use super::storage::Storage;
 use super::{LogEntry, Registry, Turn, WriteError, as_value};
@@ -109,7 +108,7 @@ impl<S: Storage> Registry<S> {
             ),
         };
         self.write_within(reach, &change, turn, |registry| {
-            registry.put(SERVICE, id.as_str(), &registered)?;
+            registry.put_service_document(&registered)?;
             for changed in &changes {
                 let mut data = as_value(changed);
                 if let Some(members) = data.as_object_mut() {

@@ -11,7 +11,8 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use super::messages::AuditQuery;
-use super::records::{DocumentKind, StoredDocument};
+use super::records::{DocumentKind, SERVICE, StoredDocument};
+use super::revision::Revision;
 use super::size::weight;
 use super::storage::{DocumentKey, KindTotal, Storage};
 use super::writes::registered_itself;
@@ -42,6 +43,9 @@ pub struct AuditRow {
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     pub documents: BTreeMap<DocumentKey, Rc<str>>,
+    /// The digest and the outline of each service.
+    pub outlines: BTreeMap<String, (String, Rc<str>)>,
+    pub changes: BTreeSet<(Revision, String, String)>,
     pub measured: BTreeMap<ServiceId, ObservedStatus>,
     pub audit: BTreeMap<u64, Rc<AuditRow>>,
     pub revoked: BTreeMap<String, Timestamp>,
@@ -65,6 +69,7 @@ struct State {
     fault: WriteFault,
     loses_notifications: bool,
     loses_revisions: bool,
+    loses_changes: bool,
 }
 
 impl MemoryStorage {
@@ -106,6 +111,11 @@ impl MemoryStorage {
     /// A defect for the simulation to find: notifications are not written.
     pub fn lose_notifications(&self) {
         self.0.borrow_mut().loses_notifications = true;
+    }
+
+    /// A defect for the simulation to find: it is not recorded which documents a revision changes.
+    pub fn lose_changes(&self) {
+        self.0.borrow_mut().loses_changes = true;
     }
 
     /// A defect for the simulation to find: revisions are not written.
@@ -179,8 +189,67 @@ impl Storage for MemoryStorage {
         self.write(|disk| disk.documents.retain(|(other, _), _| other != kind))
     }
 
+    fn outline(&self, service: &str) -> Result<Option<(String, String)>, StorageError> {
+        self.read(|disk| Ok(disk.outlines.get(service).map(|(digest, outline)| (digest.clone(), outline.to_string()))))
+    }
+
+    fn outlines(&self) -> Result<Vec<String>, StorageError> {
+        self.read(|disk| Ok(disk.outlines.values().map(|(_, outline)| outline.to_string()).collect()))
+    }
+
+    fn put_outline(&self, service: &str, digest: &str, text: &str) -> Result<(), StorageError> {
+        self.write(|disk| {
+            disk.outlines.insert(service.into(), (digest.into(), text.into()));
+        })
+    }
+
+    fn delete_outline(&self, service: &str) -> Result<(), StorageError> {
+        self.write(|disk| {
+            disk.outlines.remove(service);
+        })
+    }
+
+    fn delete_all_outlines(&self) -> Result<(), StorageError> {
+        self.write(|disk| disk.outlines.clear())
+    }
+
+    fn outline_total(&self) -> Result<(u64, u64), StorageError> {
+        self.read(|disk| {
+            let sizes = disk.outlines.values().map(|(_, outline)| bytes(outline));
+            Ok((disk.outlines.len() as u64, sizes.sum()))
+        })
+    }
+
+    fn record_change(&self, revision: Revision, kind: &str, id: &str) -> Result<(), StorageError> {
+        let (kind, id) = if self.0.borrow().loses_changes { ("", "") } else { (kind, id) };
+        self.write(|disk| {
+            disk.changes.insert((revision, kind.into(), id.into()));
+        })
+    }
+
+    fn changes_after(&self, revision: Revision, most: u64) -> Result<Vec<DocumentKey>, StorageError> {
+        self.read(|disk| {
+            let later = disk.changes.range((revision.next(), String::new(), String::new())..);
+            Ok(at_most(later.map(|(_, kind, id)| key(kind, id)), most))
+        })
+    }
+
+    fn recorded_revisions(&self) -> Result<Option<(Revision, Revision)>, StorageError> {
+        self.read(|disk| Ok(disk.changes.first().zip(disk.changes.last()).map(|(first, last)| (first.0, last.0))))
+    }
+
+    fn delete_changes_before(&self, revision: Revision) -> Result<(), StorageError> {
+        self.write(|disk| disk.changes.retain(|(of, ..)| *of >= revision))
+    }
+
     fn size(&self, kind: &str, id: &str) -> Result<Option<u64>, StorageError> {
         self.read(|disk| Ok(disk.documents.get(&key(kind, id)).map(|text| bytes(text))))
+    }
+
+    fn totals_without_services(&self) -> Result<Vec<KindTotal>, StorageError> {
+        let mut totals = self.totals()?;
+        totals.retain(|total| total.kind != SERVICE);
+        Ok(totals)
     }
 
     fn totals(&self) -> Result<Vec<KindTotal>, StorageError> {

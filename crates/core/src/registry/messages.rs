@@ -20,12 +20,13 @@ use crate::services::tool_catalogue::ToolsRead;
 use super::revision::Revision;
 
 pub use super::records::{
-    DocumentKind, DocumentPage, DocumentSize, Key, KeySecret, RegistrySize, SnapshotData, StoredDocument, StoredService,
+    CurrentService, DocumentKind, DocumentPage, DocumentSize, IndexData, Key, KeySecret, RegistrySize, SnapshotData,
+    StoredDocument, StoredOutline, StoredService,
 };
 pub use super::replies::{
     AuditEntries, DocumentReply, Documents, EstablishReply, HelloReply, Holdings, KeyReply, LastUsed, Refusal,
-    RegisterReply, ServiceReply, SizeReply, SnapshotReply, StatusReply, ToolsReply, WriteRefusal, WrittenDocument,
-    WrittenService,
+    RegisterReply, ServiceReply, Services, SizeReply, SnapshotReply, StatusReply, ToolsReply, WriteRefusal,
+    WrittenDocument, WrittenService,
 };
 
 /// Registers a store, and asks for the revision.
@@ -35,7 +36,7 @@ pub struct Hello {
 }
 
 /// Fetches the configuration, unless the sender has this revision.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct ReadSnapshot {
     pub known: Option<Revision>,
     /// How many stores the sender knows.
@@ -44,6 +45,22 @@ pub struct ReadSnapshot {
     /// The sender's counter of observed statuses; `None`: not requested.
     #[serde(default)]
     pub soft: Option<u64>,
+    /// The sender keeps outlines of services, and reads their documents when it needs them ([`ReadServices`]). Without
+    /// this, it is of an earlier version.
+    #[serde(default)]
+    pub index: bool,
+    /// Documents are missing in what the sender knows, so that changes are not enough.
+    #[serde(default)]
+    pub incomplete: bool,
+}
+
+/// Reads the documents of services.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadServices {
+    pub ids: Vec<ServiceId>,
+    /// For a list; otherwise for calls, which are likely to be repeated in other isolates.
+    #[serde(default)]
+    pub for_list: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

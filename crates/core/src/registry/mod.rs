@@ -16,8 +16,10 @@
 mod audit;
 mod capacity;
 mod catalogues;
+pub mod copy;
 mod documents;
 pub mod followers;
+mod index;
 mod keys;
 pub mod known_revision;
 #[cfg(any(test, feature = "test-support"))]
@@ -117,10 +119,25 @@ pub struct Effects {
 /// A line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogEntry {
-    NearlyFull { bytes: u64 },
-    DocumentsLeftOut { count: usize, first: Vec<String> },
-    ToolsDoNotFit { service: String, reason: String },
-    RegistrationsNotDeleted { reason: String },
+    NearlyFull {
+        bytes: u64,
+        limit: u64,
+    },
+    DocumentsLeftOut {
+        count: usize,
+        first: Vec<String>,
+    },
+    ToolsDoNotFit {
+        service: String,
+        reason: String,
+    },
+    /// A stored service that this version cannot read.
+    ServiceNotRead {
+        service: String,
+    },
+    RegistrationsNotDeleted {
+        reason: String,
+    },
 }
 
 /// What must hold before a write is answered.
@@ -174,6 +191,14 @@ pub struct Registry<S> {
     /// Incremented by every change of an observed status; starts at the current time, so that it also grows across
     /// restarts.
     soft: u64,
+    observed: observed::Changes,
+    /// The size of the index at a revision, while `sizes` is not known.
+    counted_index: Option<(Revision, u64)>,
+    checked_services: Option<secrets::CheckedServices>,
+    /// The form of the index is stored.
+    has_index_form: bool,
+    /// Services that isolates have read.
+    recent: index::Recent,
     /// The size of the stored documents, once counted; every write updates it.
     sizes: Option<StoredSizes>,
     rejections: RepeatSuppressor,
@@ -204,6 +229,11 @@ impl<S: Storage> Registry<S> {
             own_secret: None,
             revision,
             soft: now.0,
+            observed: observed::Changes::since(now.0),
+            counted_index: None,
+            checked_services: None,
+            has_index_form: false,
+            recent: index::Recent::default(),
             sizes: None,
             rejections: audit::rejections(),
             revocations_deleted_at: Timestamp::default(),
@@ -218,6 +248,7 @@ impl<S: Storage> Registry<S> {
             storage,
             config,
         };
+        registry.restore_index()?;
         registry.restore_notifications(now)?;
         registry.take_over_revocations(now)?;
         Ok(registry)

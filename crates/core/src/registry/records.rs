@@ -11,16 +11,18 @@ use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::base::version::{Generation, VersionNumber};
 use crate::lane::observed::ObservedStatus;
+use crate::registry::notifications::LaneSettings;
 use crate::registry::revision::Revision;
 use crate::registry::size::KindSize;
 use crate::services::credentials::EncryptedCredentials;
+use crate::services::outline::{ServiceOutline, short_digest};
 use crate::services::{RetiringSecret, Service};
 
 /// The kinds of documents that are not [`DocumentKind`]s.
 pub const SERVICE: &str = "service";
 pub const KEY: &str = "key";
 
-/// A tenant's whole configuration, as isolates cache it.
+/// A tenant's whole configuration, as isolates of an earlier version cache it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotData {
     pub revision: Revision,
@@ -39,6 +41,56 @@ pub struct SnapshotData {
     /// Stored documents that do not fit into this message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<DocumentSize>,
+}
+
+/// What isolates cache of a registry: the outlines of its services, and all other documents. Either all of it, or what
+/// has changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IndexData {
+    pub revision: Revision,
+    /// The revision that the changes begin with; `None`: this is everything.
+    #[serde(default)]
+    pub since: Option<Revision>,
+    /// [`StoredOutline`]s in stored form.
+    pub outlines: Vec<Box<RawValue>>,
+    pub keys: Vec<Key>,
+    pub documents: Vec<StoredDocument>,
+    /// The kinds and ids of documents that were deleted.
+    #[serde(default)]
+    pub deleted: Vec<(String, String)>,
+    pub stores: Vec<StoreId>,
+    /// Signs cursors, callbacks and grants.
+    pub own_secret: EncryptedSecret,
+    pub soft: u64,
+    /// Observed statuses, by service: all, or those that may have changed.
+    pub measured: Vec<(ServiceId, ObservedStatus)>,
+    /// Stored documents that do not fit into this message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<DocumentSize>,
+    /// The documents of some of these services: those that are likely to be needed first.
+    #[serde(default)]
+    pub services: Vec<CurrentService>,
+}
+
+/// The outline of a service as the registry stores it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredOutline {
+    pub service: ServiceOutline,
+    /// Identifies the state of the document.
+    pub digest: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// When its address last changed: earlier observations refer to another service.
+    #[serde(default)]
+    pub moved_at: Timestamp,
+}
+
+/// The document of a service, and the digest in its outline.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CurrentService {
+    pub digest: String,
+    /// A [`StoredService`] in stored form.
+    pub service: Box<RawValue>,
 }
 
 /// A document and its size.
@@ -65,7 +117,32 @@ pub struct RegistrySize {
     pub registrations: KindSize,
     /// The part that counts against the tenant's own limit.
     pub bytes: u64,
+    /// The part of the index that does: of everything that each isolate keeps.
+    #[serde(default)]
+    pub index_bytes: u64,
     pub largest: Vec<DocumentSize>,
+}
+
+impl StoredOutline {
+    /// Of a service whose document has this stored form.
+    pub fn of(stored: &StoredService, text: &str) -> Self {
+        let StoredService { service, created_at, updated_at, moved_at, .. } = stored;
+        let (created_at, updated_at, moved_at) = (*created_at, *updated_at, *moved_at);
+        Self { service: service.outline(), digest: short_digest(text), created_at, updated_at, moved_at }
+    }
+
+    /// What every message to its lane says of it.
+    pub fn lane_settings(&self) -> LaneSettings {
+        let Self { service, updated_at, moved_at, .. } = self;
+        LaneSettings {
+            service: service.id.clone(),
+            configured_at: *updated_at,
+            moved_at: *moved_at,
+            max_concurrency: service.limits.max_concurrency,
+            max_queue: service.limits.max_queue,
+            grace_ms: service.transport.grace_ms(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

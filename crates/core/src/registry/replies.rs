@@ -10,7 +10,9 @@ use crate::lane::observed::ObservedStatus;
 use crate::registry::revision::Revision;
 use crate::registry::size::TooLarge;
 
-use super::records::{DocumentPage, Key, RegistrySize, SnapshotData, StoredDocument, StoredService};
+use super::records::{
+    CurrentService, DocumentPage, IndexData, Key, RegistrySize, SnapshotData, StoredDocument, StoredService,
+};
 
 /// Why a write was refused.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,7 +60,20 @@ pub enum SnapshotReply {
         soft: u64,
         measured: Vec<(ServiceId, ObservedStatus)>,
     },
+    /// To an earlier version.
     Snapshot(Box<SnapshotData>),
+    Index(Box<IndexData>),
+}
+
+/// The documents of the first requested services, as far as they are registered.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Services {
+    Services {
+        services: Vec<CurrentService>,
+        /// How many of the requested services this covers; the sender asks for the others again.
+        read: usize,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -21,6 +21,21 @@ impl Revision {
         Self(self.0 + 1)
     }
 
+    /// So many revisions earlier, or the first one.
+    #[must_use]
+    pub fn before(self, revisions: u64) -> Self {
+        Self(self.0.saturating_sub(revisions))
+    }
+
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The revision with a number that was stored.
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
     /// Parses the form that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok().map(Self)

@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Registry;
-use super::messages::{DocumentKind, StoredDocument, StoredService};
+use super::messages::{DocumentKind, StoredDocument, StoredOutline};
 use super::notifications::{Notification, Recipient, Tenants};
-use super::records::SERVICE;
 use super::storage::{Storage, stored};
 use crate::access::issuer::Issuer;
 use crate::access::oauth::client::{SELF_REGISTERED, client_id};
@@ -167,10 +166,10 @@ impl<S: Storage> Registry<S> {
     }
 
     /// The services that connect. One that this version cannot read has no sockets here.
-    fn connecting(&self) -> Result<Vec<StoredService>, StorageError> {
-        let services = self.storage.texts(SERVICE)?;
-        let readable = services.iter().filter_map(|text| serde_json::from_str::<StoredService>(text).ok());
-        Ok(readable.filter(|registered| registered.service.transport.connects()).collect())
+    fn connecting(&self) -> Result<Vec<StoredOutline>, StorageError> {
+        let mut services = self.outlines()?;
+        services.retain(|outline| outline.service.transport.connects());
+        Ok(services)
     }
 
     /// The next other tenants after this one, and whether there are more.

@@ -5,6 +5,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::messages::{DocumentKind, StoredDocument, StoredService};
 use super::notifications::Notification;
+use super::revision::Revision;
 use super::storage::{self, Storage};
 use super::{Registry, needs_lane};
 use crate::access::audit::fingerprint;
@@ -71,8 +72,22 @@ pub struct NewSecrets {
 #[derive(Debug, Default)]
 pub struct Outdated {
     pub services: Vec<StoredService>,
+    /// How many other services there are.
+    pub more_services: usize,
     pub documents: Vec<StoredDocument>,
 }
+
+/// All services were checked: none is outdated.
+#[derive(Debug)]
+pub(super) struct CheckedServices {
+    newest: u32,
+    revision: Revision,
+    /// When the first replaced secret expires.
+    expires_at: Option<Timestamp>,
+}
+
+/// Services whose secrets are looked at together.
+const AT_ONCE: u64 = 100;
 
 impl<S: Storage> Registry<S> {
     /// The tenant's own secret as it is stored; `None` before it is created.
@@ -122,15 +137,15 @@ impl<S: Storage> Registry<S> {
         fingerprint.strip_prefix("fingerprint:").unwrap_or_default().to_string()
     }
 
-    /// What must be encrypted again, or has secrets that have expired.
+    /// What must be encrypted again, or has secrets that have expired; of services, at most so many.
     ///
     /// # Errors
     /// The storage cannot be read.
-    pub fn outdated_secrets(&self, newest: u32, now: Timestamp) -> Result<Outdated, StorageError> {
+    pub fn outdated_secrets(&mut self, newest: u32, now: Timestamp, most: usize) -> Result<Outdated, StorageError> {
+        let mut outdated = Outdated::default();
+        self.check_services(newest, now, most, &mut outdated)?;
         let is_old = |secret: &EncryptedSecret| !secret.is_under(newest);
         let is_over = |old: &RetiringSecret| old.until <= now;
-        let mut services: Vec<StoredService> = storage::all(&self.storage, SERVICE)?;
-        services.retain(|service| secrets_of(service).any(is_old) || service.retiring.as_ref().is_some_and(is_over));
         let mut documents: Vec<StoredDocument> = Vec::new();
         for kind in DocumentKind::ALL.into_iter().filter(|kind| secret_field(*kind).is_some()) {
             documents.extend(storage::all::<StoredDocument>(&self.storage, kind.as_str())?);
@@ -139,7 +154,52 @@ impl<S: Storage> Registry<S> {
             secret_of(stored).is_some_and(|secret| is_old(&secret))
                 || retiring_of(stored).is_some_and(|old| is_old(&old.secret) || is_over(&old))
         });
-        Ok(Outdated { services, documents })
+        outdated.documents = documents;
+        Ok(outdated)
+    }
+
+    /// Looks at one service after the other, because their documents may be many and large. What was found to be in
+    /// order is looked at again only if it changes, or a secret expires.
+    fn check_services(
+        &mut self,
+        newest: u32,
+        now: Timestamp,
+        most: usize,
+        outdated: &mut Outdated,
+    ) -> Result<(), StorageError> {
+        let is_in_order =
+            |known: &CheckedServices| known.newest == newest && known.expires_at.is_none_or(|at| at > now);
+        let known = self.checked_services.take().filter(is_in_order);
+        let mut expires_at = known.as_ref().and_then(|known| known.expires_at);
+        let mut check = |text: &str| {
+            // A service of a later version is left to that version.
+            let Ok(service) = serde_json::from_str::<StoredService>(text) else { return };
+            let is_over = service.retiring.as_ref().is_some_and(|old| old.until <= now);
+            if !is_over && secrets_of(&service).all(|secret| secret.is_under(newest)) {
+                let expiries = service.retiring.map(|old| old.until).into_iter().chain(expires_at);
+                expires_at = expiries.min();
+            } else if outdated.services.len() < most {
+                outdated.services.push(service);
+            } else {
+                outdated.more_services += 1;
+            }
+        };
+        let changed = known.map(|known| self.changes_since(known.revision)).transpose()?.flatten();
+        match changed {
+            Some(changed) => {
+                for (_, id) in changed.iter().filter(|(kind, _)| kind == SERVICE) {
+                    self.storage.text(SERVICE, id)?.iter().for_each(|text| check(text));
+                }
+            }
+            None => self.each_service(AT_ONCE, |_, text| {
+                check(text);
+                Ok(())
+            })?,
+        }
+        if outdated.services.is_empty() {
+            self.checked_services = Some(CheckedServices { newest, revision: self.revision, expires_at });
+        }
+        Ok(())
     }
 
     /// Replaces a service by the same with its secrets encrypted again. The meaning stays, so the revision does too.

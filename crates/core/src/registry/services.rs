@@ -227,7 +227,7 @@ impl<S: Storage> Registry<S> {
             changes: changes(&self.service_audit_view(known.as_ref()), &self.service_audit_view(Some(&registered))),
         };
         self.write(&change, turn, |registry| {
-            registry.put(SERVICE, id.as_str(), &registered)?;
+            registry.put_service_document(&registered)?;
             if moved {
                 registry.storage.delete_measured(id)?;
             }
@@ -293,7 +293,7 @@ impl<S: Storage> Registry<S> {
         let data = event_data(&registered, &measured);
         let has_lane = measured.version > 0 || needs_lane(&registered.service);
         self.write_within(Reach::Reserve, &change, turn, |registry| {
-            registry.put(SERVICE, id.as_str(), &registered)?;
+            registry.put_service_document(&registered)?;
             if has_lane {
                 registry.notify(Notification::ConfigureLane { service: id.clone() })?;
             }
@@ -319,7 +319,7 @@ impl<S: Storage> Registry<S> {
             changes: changes(&self.service_audit_view(Some(&known)), &serde_json::Value::Null),
         };
         self.write(&change, turn, |registry| {
-            registry.remove(SERVICE, id.as_str())?;
+            registry.remove_service_document(id)?;
             registry.storage.delete_measured(id)?;
             if had_lane {
                 registry.notify(Notification::ForgetLane(known.lane_settings()))?;

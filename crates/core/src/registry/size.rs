@@ -1,5 +1,5 @@
-//! How much a tenant's registry may hold. All of it is sent to every isolate in one message, which the platform limits;
-//! so each document is limited, and the sum of each share.
+//! How much a tenant's registry may hold. Its index, which is everything but the documents of services, is sent to
+//! every isolate in one message, which the platform limits; so each document is limited, and the sum of each share.
 //!
 //! A write that does not grow its share is always accepted, however full the share is.
 
@@ -8,18 +8,22 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::records::SERVICE;
+
 /// The largest stored document, in bytes. A row of the platform's database holds 2 MB.
 pub const MAX_DOCUMENT_BYTES: u64 = 1_536 * 1024;
 /// All documents written by the tenant's users, in bytes.
-pub const MAX_BYTES: u64 = 12 * 1024 * 1024;
-/// How far changes of secrets and the gateway's own notes may exceed that, in bytes: a full registry must not keep a
-/// leaked secret alive.
+pub const MAX_BYTES: u64 = 128 * 1024 * 1024;
+/// What each isolate keeps of them, in bytes: outlines of services, and all other documents.
+pub const MAX_INDEX_BYTES: u64 = 12 * 1024 * 1024;
+/// How far changes of secrets and the gateway's own notes may exceed these two limits, in bytes: a full registry must
+/// not keep a leaked secret alive.
 pub const RESERVE_BYTES: u64 = 256 * 1024;
 /// All self-registered clients, in bytes: they never take room that users need.
 pub const MAX_REGISTRATION_BYTES: u64 = 1_536 * 1024;
 /// All revocations of tokens that have not expired yet, in bytes.
 pub const MAX_REVOCATION_BYTES: u64 = 1_536 * 1024;
-/// When users are warned, in percent of [`MAX_BYTES`].
+/// When users are warned, in percent of [`MAX_BYTES`] or [`MAX_INDEX_BYTES`].
 const WARNING_PERCENT: u64 = 80;
 
 /// A message up to this size, in bytes of UTF-8, is within the platform's limit in any encoding: a string with a
@@ -38,6 +42,8 @@ const AROUND_SERVICE: u64 = 320;
 #[serde(rename_all = "snake_case")]
 pub enum Share {
     Documents,
+    /// The part of the documents that each isolate keeps.
+    Index,
     Registrations,
     Revocations,
 }
@@ -47,6 +53,7 @@ impl Share {
     pub fn limit(self) -> u64 {
         match self {
             Share::Documents => MAX_BYTES,
+            Share::Index => MAX_INDEX_BYTES,
             Share::Registrations => MAX_REGISTRATION_BYTES,
             Share::Revocations => MAX_REVOCATION_BYTES,
         }
@@ -74,6 +81,7 @@ pub struct KindSize {
 pub struct StoredSizes {
     kinds: BTreeMap<String, KindSize>,
     registrations: KindSize,
+    outlines: KindSize,
     /// The size of a document that grew beyond [`MAX_DOCUMENT_BYTES`] in the current write.
     grown: Option<u64>,
 }
@@ -88,7 +96,7 @@ pub enum TooLarge {
 
 /// The size of a stored document of `bytes`, with its overhead.
 pub fn weight(kind: &str, bytes: u64) -> u64 {
-    bytes + if kind == "service" { AROUND_SERVICE } else { AROUND }
+    bytes + if kind == SERVICE { AROUND_SERVICE } else { AROUND }
 }
 
 impl StoredSizes {
@@ -97,6 +105,23 @@ impl StoredSizes {
         let held = self.held_mut(kind, registered_itself);
         held.count += count;
         held.bytes += bytes + count * weight(kind, 0);
+    }
+
+    /// Adds stored outlines: `bytes` without their overhead.
+    pub fn add_outlines(&mut self, count: u64, bytes: u64) {
+        self.outlines.count += count;
+        self.outlines.bytes += bytes + count * weight(SERVICE, 0);
+    }
+
+    /// Records a write of an outline, as [`StoredSizes::change`] does.
+    pub fn change_outline(&mut self, before: Option<u64>, after: Option<u64>) {
+        if let Some(before) = before {
+            self.outlines.count = self.outlines.count.saturating_sub(1);
+            self.outlines.bytes = self.outlines.bytes.saturating_sub(weight(SERVICE, before));
+        }
+        if let Some(after) = after {
+            self.add_outlines(1, after);
+        }
     }
 
     /// Records a write of a document: its size before, if it existed, and after, unless it is deleted.
@@ -143,6 +168,7 @@ impl StoredSizes {
                 self.kinds().filter(|(kind, _)| is_revocation(kind)).map(|(_, held)| held.bytes).sum()
             }
             Share::Documents => self.kinds().filter(|(kind, _)| !is_revocation(kind)).map(|(_, held)| held.bytes).sum(),
+            Share::Index => self.of(Share::Documents) - self.service_bytes() + self.outlines.bytes,
         }
     }
 
@@ -151,9 +177,19 @@ impl StoredSizes {
         [Share::Documents, Share::Registrations, Share::Revocations].into_iter().map(|share| self.of(share)).sum()
     }
 
-    /// Whether users should be warned that little room is left.
-    pub fn is_filling(&self) -> bool {
-        self.of(Share::Documents) * 100 >= MAX_BYTES * WARNING_PERCENT
+    /// The size of the services' documents.
+    pub fn service_bytes(&self) -> u64 {
+        self.kinds.get(SERVICE).map_or(0, |held| held.bytes)
+    }
+
+    /// The size of a whole index.
+    pub fn index_total(&self) -> u64 {
+        [Share::Index, Share::Registrations, Share::Revocations].into_iter().map(|share| self.of(share)).sum()
+    }
+
+    /// Whether users should be warned that little room is left in a share.
+    pub fn is_filling(&self, share: Share) -> bool {
+        self.of(share) * 100 >= share.limit() * WARNING_PERCENT
     }
 
     /// Whether a write that began at `before` may end at `self`.
@@ -164,10 +200,10 @@ impl StoredSizes {
         if let Some(bytes) = self.grown {
             return Err(TooLarge::Document { bytes });
         }
-        for share in [Share::Documents, Share::Registrations, Share::Revocations] {
+        for share in [Share::Documents, Share::Index, Share::Registrations, Share::Revocations] {
             let (used, needed) = (before.of(share), self.of(share));
             let limit = match (share, reach) {
-                (Share::Documents, Reach::Reserve) => share.limit() + RESERVE_BYTES,
+                (Share::Documents | Share::Index, Reach::Reserve) => share.limit() + RESERVE_BYTES,
                 _ => share.limit(),
             };
             if needed > used && needed > limit {
@@ -189,6 +225,12 @@ impl std::fmt::Display for TooLarge {
                 f,
                 "Revocations take {used} of {MAX_REVOCATION_BYTES} bytes; this one needs {needed} more. Revocations \
                  of expired tokens are deleted within minutes."
+            ),
+            TooLarge::Share { share: Share::Index, used, needed } => write!(
+                f,
+                "The index of this tenant's registry takes {used} of {MAX_INDEX_BYTES} bytes; this write needs \
+                 {needed} more. Delete or shorten what is not needed; the schemas and descriptions of services do not \
+                 count."
             ),
             TooLarge::Share { share, used, needed } => {
                 let limit = share.limit();

@@ -5,6 +5,7 @@ use super::records::{KEY, SERVICE};
 use super::size::SAFE_BYTES;
 use super::storage::{self, Storage};
 use super::{Registry, Turn};
+use crate::access::encrypted_secret::EncryptedSecret;
 use crate::base::storage_error::StorageError;
 use crate::registry::messages::DocumentKind;
 
@@ -16,15 +17,17 @@ impl<S: Storage> Registry<S> {
     pub fn snapshot(&mut self, request: &ReadSnapshot) -> Result<SnapshotReply, StorageError> {
         let (revision, soft) = (self.revision, self.soft);
         let stores = self.storage.stores()?;
-        let own_secret = self.own_secret.as_ref().map(|own| own.encrypted.clone());
-        let own_secret = own_secret.ok_or_else(|| StorageError("the tenant's secret is not decrypted yet".into()))?;
+        let cursor_secret = self.encrypted_own_secret()?;
         if request.known == Some(revision) && request.stores == stores.len() {
             return Ok(match request.soft {
                 Some(known) if known != soft => {
-                    SnapshotReply::Measured { soft, measured: self.storage.all_measured()? }
+                    SnapshotReply::Measured { soft, measured: self.measured_since(request.soft)? }
                 }
                 _ => SnapshotReply::Unchanged,
             });
+        }
+        if request.index {
+            return Ok(SnapshotReply::Index(Box::new(self.index(request)?)));
         }
         let mut data = SnapshotData {
             revision,
@@ -32,7 +35,7 @@ impl<S: Storage> Registry<S> {
             keys: Vec::new(),
             documents: Vec::new(),
             stores,
-            cursor_secret: own_secret,
+            cursor_secret,
             soft,
             measured: self.storage.all_measured()?,
             left_out: Vec::new(),
@@ -44,9 +47,14 @@ impl<S: Storage> Registry<S> {
                 data.documents.extend(self.documents_of(kind)?);
             }
         } else {
-            self.fit(&mut data)?;
+            self.fit_snapshot(&mut data)?;
         }
         Ok(SnapshotReply::Snapshot(Box::new(data)))
+    }
+
+    pub(super) fn encrypted_own_secret(&self) -> Result<EncryptedSecret, StorageError> {
+        let own_secret = self.own_secret.as_ref().map(|own| own.encrypted.clone());
+        own_secret.ok_or_else(|| StorageError("the tenant's secret is not decrypted yet".into()))
     }
 
     /// Periodic maintenance.

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::messages::AuditQuery;
+use super::revision::Revision;
 use crate::access::audit::AuditEntry;
 use crate::access::oauth::registrations::Registration;
 use crate::base::id::StoreId;
@@ -44,12 +45,33 @@ pub trait Storage: Clone {
     fn size(&self, kind: &str, id: &str) -> Result<Option<u64>, StorageError>;
     /// The sizes of all documents.
     fn totals(&self) -> Result<Vec<KindTotal>, StorageError>;
+    /// As [`Storage::totals`], without services, whose documents take long to read.
+    fn totals_without_services(&self) -> Result<Vec<KindTotal>, StorageError>;
     /// At most `most` documents by kind and id, after `after`, each with its bytes.
     fn sizes(&self, after: &DocumentKey, most: u64) -> Result<Vec<(DocumentKey, u64)>, StorageError>;
     /// The largest documents, each with its bytes.
     fn largest(&self, most: u64) -> Result<Vec<(DocumentKey, u64)>, StorageError>;
     /// The clients that registered themselves. Their documents are not parsed: they may be many and large.
     fn registrations(&self) -> Result<Vec<Registration>, StorageError>;
+
+    /// The digest and the outline of a service in stored form.
+    fn outline(&self, service: &str) -> Result<Option<(String, String)>, StorageError>;
+    /// All outlines in stored form, by id.
+    fn outlines(&self) -> Result<Vec<String>, StorageError>;
+    fn put_outline(&self, service: &str, digest: &str, text: &str) -> Result<(), StorageError>;
+    fn delete_outline(&self, service: &str) -> Result<(), StorageError>;
+    fn delete_all_outlines(&self) -> Result<(), StorageError>;
+    /// The number of outlines, and their bytes.
+    fn outline_total(&self) -> Result<(u64, u64), StorageError>;
+
+    /// Records that a revision changed a document.
+    fn record_change(&self, revision: Revision, kind: &str, id: &str) -> Result<(), StorageError>;
+    /// What later revisions have changed, at most `most` entries.
+    fn changes_after(&self, revision: Revision, most: u64) -> Result<Vec<DocumentKey>, StorageError>;
+    /// The first and the last revision with recorded changes.
+    fn recorded_revisions(&self) -> Result<Option<(Revision, Revision)>, StorageError>;
+    /// Deletes the changes of earlier revisions.
+    fn delete_changes_before(&self, revision: Revision) -> Result<(), StorageError>;
 
     fn all_measured(&self) -> Result<Vec<(ServiceId, ObservedStatus)>, StorageError>;
     fn measured(&self, service: &ServiceId) -> Result<Option<ObservedStatus>, StorageError>;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::audit::Change;
-use super::messages::{DocumentKind, Establish, EstablishReply, Key, StoredService};
+use super::messages::{DocumentKind, Establish, EstablishReply, Key};
 use super::notifications::{Notification, Recipient};
 use super::records::{KEY, SERVICE};
 use super::storage::{self, Storage, stored};
@@ -55,8 +55,7 @@ impl<S: Storage> Registry<S> {
     /// # Errors
     /// The storage cannot be read.
     pub fn holdings(&self) -> Result<Vec<String>, StorageError> {
-        let services: Vec<StoredService> = storage::all(&self.storage, SERVICE)?;
-        let services = services.into_iter().map(|service| format!("services/{}", service.service.id));
+        let services = self.outlines()?.into_iter().map(|outline| format!("services/{}", outline.service.id));
         let keys = storage::all::<Key>(&self.storage, KEY)?.into_iter().map(|key| format!("keys/{}", key.id));
         Ok(services.chain(keys).collect())
     }
@@ -72,7 +71,7 @@ impl<S: Storage> Registry<S> {
             Some(_) => return Ok(self.transaction(turn.now, Self::notify_end)?),
             None => {}
         }
-        let services: Vec<StoredService> = storage::all(&self.storage, SERVICE)?;
+        let services = self.outlines()?;
         let keys = storage::all::<Key>(&self.storage, KEY)?.len();
         let contents = json!({"services": services.len(), "keys": keys});
         let changes = changes(&contents, &Value::Null);

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::audit::Change;
+use super::index::Changes;
 use super::messages::Condition;
 use super::notifications::Notification;
 use super::replies::{Refusal, WriteRefusal};
@@ -16,12 +17,13 @@ use crate::base::storage_error::StorageError;
 use crate::base::time::Timestamp;
 use crate::base::version::VersionNumber;
 use crate::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
-use crate::registry::records::DocumentKind;
+use crate::registry::records::{DocumentKind, SERVICE};
 
 /// What a write adds beside documents.
 #[derive(Debug, Default)]
 pub(super) struct Uncommitted {
     notifications: Vec<(u64, Notification)>,
+    pub(super) changes: Changes,
     pub logs: Vec<LogEntry>,
 }
 
@@ -83,6 +85,7 @@ impl<S: Storage> Registry<S> {
             after.check(&before, reach)?;
             registry.warn(&after, turn.now)?;
             registry.storage.set_meta(REVISION, &next.to_string())?;
+            registry.record_changes(next)?;
             registry.add_audit_entry(change, turn, AuditOutcome::Done)?;
             Ok::<T, WriteError>(done)
         })?;
@@ -100,7 +103,7 @@ impl<S: Storage> Registry<S> {
         self.uncommitted = Uncommitted::default();
         let storage = self.storage.clone();
         let done = storage.transaction(|| work(self));
-        let Uncommitted { notifications, logs } = std::mem::take(&mut self.uncommitted);
+        let Uncommitted { notifications, logs, .. } = std::mem::take(&mut self.uncommitted);
         if done.is_err() {
             // The count includes writes that were rolled back.
             self.sizes = None;
@@ -125,6 +128,8 @@ impl<S: Storage> Registry<S> {
         for total in self.storage.totals()? {
             sizes.add(&total.kind, total.registered_itself, total.count, total.bytes);
         }
+        let (count, bytes) = self.storage.outline_total()?;
+        sizes.add_outlines(count, bytes);
         self.sizes = Some(sizes.clone());
         Ok(sizes)
     }
@@ -139,10 +144,14 @@ impl<S: Storage> Registry<S> {
     }
 
     pub(super) fn put<T: Serialize>(&mut self, kind: &str, id: &str, document: &T) -> Result<(), StorageError> {
-        let text = stored(document)?;
+        self.put_text(kind, id, &stored(document)?)
+    }
+
+    pub(super) fn put_text(&mut self, kind: &str, id: &str, text: &str) -> Result<(), StorageError> {
         let before = self.storage.size(kind, id)?;
-        self.storage.put_text(kind, id, &text)?;
+        self.storage.put_text(kind, id, text)?;
         self.count(kind, id, before, Some(text.len() as u64));
+        self.uncommitted.changes.add(kind, id);
         Ok(())
     }
 
@@ -150,12 +159,17 @@ impl<S: Storage> Registry<S> {
         let before = self.storage.size(kind, id)?;
         self.storage.delete(kind, id)?;
         self.count(kind, id, before, None);
+        self.uncommitted.changes.add(kind, id);
         Ok(())
     }
 
     /// Deletes all documents of a kind.
     pub(super) fn remove_all(&mut self, kind: &str) -> Result<(), StorageError> {
         self.storage.delete_all(kind)?;
+        if kind == SERVICE {
+            self.storage.delete_all_outlines()?;
+        }
+        self.uncommitted.changes.add_all();
         self.sizes = None;
         Ok(())
     }

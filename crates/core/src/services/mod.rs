@@ -8,8 +8,10 @@ pub mod attempt_timeout;
 pub mod capability;
 pub mod credentials;
 pub mod openai_endpoints;
+pub mod outline;
 pub mod routing;
 pub mod schema;
+pub mod tool_apps;
 pub mod tool_catalogue;
 pub mod transport;
 
@@ -88,6 +90,12 @@ pub struct HealthCheck {
 pub struct ServiceLimits {
     pub max_concurrency: Option<u64>,
     pub max_queue: u64,
+}
+
+impl Default for ServiceLimits {
+    fn default() -> Self {
+        Self { max_concurrency: None, max_queue: 1000 }
+    }
 }
 
 /// The configuration of a service. Observations (status, latency) are kept separately.
@@ -363,7 +371,7 @@ fn read_health(document: &mut Object<'_>) -> Option<HealthCheck> {
 }
 
 fn read_limits(document: &mut Object<'_>) -> ServiceLimits {
-    let mut read = ServiceLimits { max_concurrency: None, max_queue: 1000 };
+    let mut read = ServiceLimits::default();
     if let Some(mut limits) = document.object("limits") {
         read.max_concurrency = limits.integer("max_concurrency", 1..=10_000);
         read.max_queue = limits.integer("max_queue", 0..=100_000).unwrap_or(read.max_queue);

@@ -3,10 +3,12 @@
 //! The lowest available tier wins. Of its services whose breakers admit calls, two are drawn by weight and the better
 //! one is taken: this keeps to the weights while all are healthy, and avoids unhealthy services.
 
+use std::collections::BTreeMap;
+
 use semver::{Version, VersionReq};
 
-use super::Service;
 use super::capability::Capability;
+use super::outline::{CapabilityOutline, ServiceOutline};
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::lane::breaker::BreakerState;
@@ -41,10 +43,46 @@ impl RouteRequest<'_> {
     }
 }
 
+/// A capability in one version.
+pub trait Offered {
+    fn name(&self) -> &str;
+    fn version(&self) -> &Version;
+}
+
+impl Offered for Capability {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn version(&self) -> &Version {
+        &self.version
+    }
+}
+
+impl Offered for CapabilityOutline {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn version(&self) -> &Version {
+        &self.version
+    }
+}
+
 /// The version that runs if none is requested: the newest release or, without releases, the newest pre-release.
-pub fn newest<'c>(of: impl Iterator<Item = &'c Capability>) -> Option<&'c Capability> {
-    let order = |capability: &'c Capability| (capability.version.pre.is_empty(), &capability.version);
+pub fn newest<'c, C: Offered>(of: impl Iterator<Item = &'c C>) -> Option<&'c C> {
+    let order = |capability: &'c C| (capability.version().pre.is_empty(), capability.version());
     of.max_by(|one, other| order(one).cmp(&order(other)))
+}
+
+/// The version of each capability that runs if none is requested, by name.
+pub fn latest<C: Offered>(of: &[C]) -> BTreeMap<&str, &C> {
+    let mut latest: BTreeMap<&str, &C> = BTreeMap::new();
+    for capability in of {
+        let current = latest.entry(capability.name()).or_insert(capability);
+        *current = newest([*current, capability].into_iter()).unwrap_or(capability);
+    }
+    latest
 }
 
 /// How a service compares with others, by its observed status.
@@ -96,13 +134,13 @@ const TRIAL_RATIO: u64 = 4;
 
 /// A service with its condition.
 pub trait Routable<'s> {
-    fn service(&self) -> &'s Service;
+    fn service(&self) -> &'s ServiceOutline;
     fn condition(&self) -> Condition;
 }
 
 /// A service without observations.
-impl<'s> Routable<'s> for &'s Service {
-    fn service(&self) -> &'s Service {
+impl<'s> Routable<'s> for &'s ServiceOutline {
+    fn service(&self) -> &'s ServiceOutline {
         self
     }
 
@@ -139,14 +177,14 @@ pub enum NoRoute {
 
 /// The capability of a service that matches best, with its index. `offers` is called for each one of the right name.
 fn best_offer<'s>(
-    service: &'s Service,
+    service: &'s ServiceOutline,
     wanted: &RouteRequest<'_>,
     mut offers: impl FnMut(),
-) -> Option<(usize, &'s Capability)> {
-    let mut best: Option<(usize, &Capability)> = None;
+) -> Option<(usize, &'s CapabilityOutline)> {
+    let mut best: Option<(usize, &CapabilityOutline)> = None;
     for (index, offer) in service.capabilities.iter().enumerate().filter(|(_, one)| one.name == wanted.capability) {
         offers();
-        let is_better = |other: &Capability| wanted.order(&offer.version) > wanted.order(&other.version);
+        let is_better = |other: &CapabilityOutline| wanted.order(&offer.version) > wanted.order(&other.version);
         if wanted.fits(&offer.version) && best.is_none_or(|(_, other)| is_better(other)) {
             best = Some((index, offer));
         }
@@ -160,8 +198,8 @@ fn best_offer<'s>(
 pub fn candidates<'s, O: Routable<'s>>(
     services: impl IntoIterator<Item = O>,
     wanted: RouteRequest<'_>,
-    takes_work: impl Fn(&Service) -> bool,
-    permitted: impl Fn(&Service, &Capability) -> bool,
+    takes_work: impl Fn(&ServiceOutline) -> bool,
+    permitted: impl Fn(&ServiceOutline, &CapabilityOutline) -> bool,
 ) -> Result<Vec<Candidate>, NoRoute> {
     let mut problem = NoRoute::Unknown;
     let (mut found, mut away, mut has_release) = (Vec::new(), Vec::new(), false);

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::base::json::Object;
 use crate::base::order;
 use crate::base::time::Timestamp;
 use crate::services::capability::Capability;
@@ -30,6 +31,14 @@ pub struct ServerDescription {
     /// It uses sessions (2025 revisions).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sessions: bool,
+}
+
+impl ServerDescription {
+    /// Whether it declares this capability: `resources`, `prompts`, `completions`, `logging`.
+    pub fn declares(&self, name: &str) -> bool {
+        let capabilities = self.capabilities.as_ref();
+        capabilities.is_some_and(|raw| Object::new(raw.get(), "#").is_ok_and(|all| all.has(name)))
+    }
 }
 
 /// A tool that can be offered.

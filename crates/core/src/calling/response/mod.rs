@@ -76,6 +76,8 @@ pub enum CallResult {
 pub enum NotCalled {
     /// The egress rules refuse its address, even if they allowed it at registration.
     Address(AddressError),
+    /// Its document cannot be read, or it was deleted in the meantime.
+    Document,
     /// Its credentials cannot be decrypted.
     Secrets,
     /// Its authorization server did not issue a token.
@@ -269,6 +271,9 @@ fn not_called(service: &ServiceId, reason: &NotCalled) -> Verdict {
         NotCalled::Address(refusal) => (ErrorCode::AddressRefused, format!("{refusal}.")),
         NotCalled::Token => {
             (ErrorCode::ServiceUnavailable, "its authorization server did not issue a token.".to_string())
+        }
+        NotCalled::Document => {
+            (ErrorCode::Internal, "its configuration could not be read, or has changed.".to_string())
         }
         NotCalled::Secrets => (
             ErrorCode::Internal,

@@ -256,6 +256,13 @@ fn a_service_that_was_not_called_may_be_replaced_by_another_and_did_nothing() {
         }
         other => panic!("{other:?}"),
     }
+    match not_called(NotCalled::Document) {
+        ReportedOutcome::Failed { error, retryable: true, untouched: true, .. } => {
+            // As with secrets, the service is not to blame: its breaker stays closed.
+            assert_eq!(error.code, ErrorCode::Internal)
+        }
+        other => panic!("{other:?}"),
+    }
     match not_called(NotCalled::Secrets) {
         ReportedOutcome::Failed { error, retryable: true, untouched: true, .. } => {
             assert_eq!(error.code, ErrorCode::Internal)

@@ -147,7 +147,7 @@ fn a_claim_takes_what_can_be_called_and_offers_what_needs_a_permit() {
     let mut limited = known("limited");
     limited.service.limits.max_concurrency = Some(2);
     let mut away = known("away").open(until);
-    away.service.capabilities[0].name = "other".into();
+    away.service.capabilities.0[0].name = "other".into();
     let services = [known("one"), limited, known("two").half_open(), known("three").connecting().offline(), away];
     let terms = ClaimTerms::of(&services, &["limited".into()], NOW);
     let ids = |ids: &[&str]| ids.iter().map(|id| ServiceId::from(*id)).collect::<Vec<_>>();

@@ -130,12 +130,6 @@ impl ServerDescription {
         let all = self.capabilities.as_ref()?;
         Object::new(all.get(), "#").ok()?.raw(name).map(definitions::declared)
     }
-
-    /// Whether it declares this capability: `resources`, `prompts`, `completions`, `logging`.
-    pub fn declares(&self, name: &str) -> bool {
-        let capabilities = self.capabilities.as_ref();
-        capabilities.is_some_and(|raw| Object::new(raw.get(), "#").is_ok_and(|all| all.has(name)))
-    }
 }
 
 /// The response to `initialize`: the negotiated revision and the server, or what is wrong with it.

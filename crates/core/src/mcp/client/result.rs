@@ -102,6 +102,7 @@ fn silence(answer: &CallResult) -> String {
         CallResult::TimedOut { .. } => "it did not respond in time".into(),
         CallResult::NotCalled(NotCalled::Address(refusal)) => format!("it was not called: {refusal}"),
         CallResult::NotCalled(NotCalled::Secrets) => "it was not called: its credentials could not be decrypted".into(),
+        CallResult::NotCalled(NotCalled::Document) => "it was not called: its configuration could not be read".into(),
         CallResult::NotCalled(NotCalled::Token) => {
             "it was not called: its authorization server did not issue a token".into()
         }

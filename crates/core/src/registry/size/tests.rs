@@ -58,7 +58,7 @@ fn shares_do_not_take_each_others_room() {
 
 #[test]
 fn secrets_can_be_changed_in_a_full_registry() {
-    let before = used("key", false, 1, MAX_BYTES);
+    let before = used("key", false, 1, MAX_INDEX_BYTES);
     let rotated = after(&before, "key", Some(300), Some(450));
     assert!(rotated.check(&before, Reach::Limit).is_err());
     assert_eq!(rotated.check(&before, Reach::Reserve), Ok(()));
@@ -66,16 +66,16 @@ fn secrets_can_be_changed_in_a_full_registry() {
 
 #[test]
 fn all_that_fits_travels_in_one_message() {
-    const { assert!(MAX_BYTES + RESERVE_BYTES + MAX_REGISTRATION_BYTES + MAX_REVOCATION_BYTES <= SAFE_BYTES) };
+    const { assert!(MAX_INDEX_BYTES + RESERVE_BYTES + MAX_REGISTRATION_BYTES + MAX_REVOCATION_BYTES <= SAFE_BYTES) };
     const { assert!(2 * (SAFE_BYTES + 64 * 1024) <= 32 * 1024 * 1024) };
 }
 
 #[test]
 fn people_are_warned_at_four_fifths() {
-    let at = |bytes: u64| used("service", false, 1, bytes - AROUND_SERVICE).is_filling();
+    let at = |bytes: u64| used("service", false, 1, bytes - AROUND_SERVICE).is_filling(Share::Documents);
     assert!(!at(MAX_BYTES * 4 / 5));
     assert!(at(MAX_BYTES * 4 / 5 + 1));
-    assert!(!used("client", true, 1, 2 * MAX_BYTES).is_filling());
+    assert!(!used("client", true, 1, 2 * MAX_BYTES).is_filling(Share::Documents));
 }
 
 proptest! {

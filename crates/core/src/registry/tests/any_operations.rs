@@ -5,9 +5,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::access::revocation::Revocation;
 use crate::access::tenant::Retention;
-use crate::registry::messages::{Establish, ReadSnapshot, RenewTools, RotateKey, SnapshotReply};
+use crate::registry::copy::RegistryCopy;
+use crate::registry::messages::{Establish, ReadSnapshot, RenewTools, RotateKey, SnapshotReply, StoredOutline};
 use crate::registry::notifications::Tenants;
 use crate::registry::size::{KindSize, MAX_DOCUMENT_BYTES, weight};
+use crate::registry::storage::DocumentKey;
 
 /// Two ids, so that operations meet.
 #[derive(Debug, Clone, Copy)]
@@ -220,9 +222,50 @@ fn counted(registry: &mut Registry<MemoryStorage>) -> (BTreeMap<String, KindSize
 
 /// What isolates learn of a registry.
 fn snapshot(registry: &mut Registry<MemoryStorage>) -> Value {
-    let reply = registry.snapshot(&ReadSnapshot { known: None, stores: 0, soft: None }).unwrap();
+    let reply = registry.snapshot(&ReadSnapshot::default()).unwrap();
     let SnapshotReply::Snapshot(data) = reply else { panic!("nothing is known") };
     with(serde_json::to_value(data).unwrap(), json!({"soft": 0}))
+}
+
+/// A copy of the registry as an isolate has it after reading, with everything that the reply did not need to send.
+fn read_copy(registry: &mut Registry<MemoryStorage>, known: Option<&RegistryCopy>) -> RegistryCopy {
+    let request = ReadSnapshot {
+        known: known.map(|known| known.revision),
+        stores: known.map_or(0, |known| known.stores.len()),
+        index: true,
+        ..ReadSnapshot::default()
+    };
+    match (registry.snapshot(&request).unwrap(), known) {
+        (SnapshotReply::Unchanged, Some(known)) => known.clone(),
+        (SnapshotReply::Index(mut data), known) => {
+            let first = registry.storage().recorded_revisions().unwrap().map(|(first, _)| first);
+            let is_recorded = known.is_some_and(|known| first.is_some_and(|first| known.revision >= first));
+            assert_eq!(data.since.is_some(), is_recorded, "only changes are sent where that is possible");
+            match known {
+                Some(known) if is_recorded => known.changed(&mut data).unwrap(),
+                _ => RegistryCopy::new(&mut data),
+            }
+        }
+        (other, _) => panic!("{other:?}"),
+    }
+}
+
+fn shown(copy: &RegistryCopy) -> Value {
+    let outlines: Vec<&StoredOutline> = copy.outlines.iter().map(|outline| &**outline).collect();
+    json!({"revision": copy.revision, "outlines": outlines, "keys": *copy.keys, "documents": *copy.documents,
+        "stores": copy.stores})
+}
+
+/// The outlines that the documents on the disk have.
+fn outlined(storage: &MemoryStorage) -> BTreeMap<String, Value> {
+    storage.read(|disk| {
+        let services = disk.documents.iter().filter(|((kind, _), _)| kind == "service");
+        let outline = |((_, id), text): (&DocumentKey, &std::rc::Rc<str>)| {
+            let stored: StoredService = serde_json::from_str(text).unwrap();
+            (id.clone(), json!(stored.service.outline()))
+        };
+        services.map(outline).collect()
+    })
 }
 
 /// The accepted writes in the audit log: clients that make room for others are deleted in the write of the other.
@@ -242,7 +285,7 @@ proptest! {
     fn the_invariants_hold(
         operations in prop::collection::vec((operation(), prop::option::of(0..8u32), 0..20_000u64), 1..60),
     ) {
-        let mut fixture = Fixture::new();
+        let (mut fixture, mut copy) = (Fixture::new(), None::<RegistryCopy>);
         for (operation, fails, pause_ms) in operations {
             fixture.pass(pause_ms);
             let before = (text(&fixture.storage.snapshot()), fixture.revision());
@@ -272,6 +315,11 @@ proptest! {
                     fixture.registry.notified(number, Delivery::Failed, fixture.now).unwrap();
                 }
             }
+            let whole = read_copy(&mut fixture.registry, None);
+            copy = Some(read_copy(&mut fixture.registry, copy.as_ref()));
+            prop_assert_eq!(copy.as_ref().map(shown), Some(shown(&whole)));
+            let outlines = whole.outlines.iter().map(|outline| (outline.service.id.to_string(), json!(outline.service)));
+            prop_assert_eq!(outlines.collect::<BTreeMap<_, _>>(), outlined(&fixture.storage));
             let mut reopened = Fixture::on(fixture.storage.clone(), fixture.now);
             prop_assert_eq!(snapshot(&mut reopened.registry), snapshot(&mut fixture.registry));
             prop_assert_eq!(reopened.revision(), fixture.revision());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::registry::messages::RotateKey;
-use crate::registry::size::{MAX_BYTES, MAX_DOCUMENT_BYTES, MAX_REVOCATION_BYTES, RESERVE_BYTES, weight};
+use crate::registry::size::{MAX_DOCUMENT_BYTES, MAX_INDEX_BYTES, MAX_REVOCATION_BYTES, RESERVE_BYTES, weight};
 
 /// What a limit of this content takes beside the content.
 const AROUND: u64 = 200;
@@ -10,7 +10,7 @@ fn filler(bytes: u64) -> Value {
 }
 
 fn used(fixture: &mut Fixture) -> u64 {
-    fixture.registry.size().unwrap().bytes
+    fixture.registry.size().unwrap().index_bytes
 }
 
 fn stored_bytes(fixture: &Fixture, kind: &str, id: &str) -> u64 {
@@ -97,17 +97,18 @@ fn a_document_that_is_too_large_already_may_shrink() {
 
 #[test]
 fn a_full_registry_refuses_what_grows_and_accepts_what_does_not() {
-    let mut fixture = filled(MAX_BYTES);
+    let mut fixture = filled(MAX_INDEX_BYTES);
     let refused = fixture.unchanged(|fixture| fixture.try_put(DocumentKind::Role, "r", &role(&[]), Condition::None));
     let refused = refusal(refused);
     let needed = refused["too_large"]["share"]["needed"].as_u64().unwrap();
-    assert_eq!(refused, share(MAX_BYTES, "documents", needed));
+    assert_eq!(refused, share(MAX_INDEX_BYTES, "index", needed));
     let refused = fixture.unchanged(|fixture| fixture.create_key("k2", "caller"));
-    assert_eq!(refusal(refused)["too_large"]["share"]["used"], MAX_BYTES);
+    assert_eq!(refusal(refused)["too_large"]["share"]["used"], MAX_INDEX_BYTES);
     let refused =
-        fixture.unchanged(|fixture| fixture.try_patch_service("words", &json!({"name": "Words!"}), Condition::Exists));
-    assert_eq!(refusal(refused), share(MAX_BYTES, "documents", 1));
-    fixture.patch_service("words", &json!({"name": "Other"}));
+        fixture.unchanged(|fixture| fixture.try_patch_service("words", &json!({"tags": ["a"]}), Condition::Exists));
+    assert_eq!(refusal(refused), share(MAX_INDEX_BYTES, "index", r#","tags":["a"]"#.len() as u64));
+    // What only the document has does not count.
+    fixture.patch_service("words", &json!({"name": "Words, and more", "description": "Long."}));
     fixture.put(DocumentKind::Limit, "filler-0", &filler(1_349_000));
     fixture.try_delete_service("words", Condition::Exists).unwrap();
     fixture.delete(DocumentKind::Limit, "filler-1");
@@ -122,7 +123,7 @@ fn a_registry_that_is_too_full_already_may_shrink() {
         store_limit(&fixture, &format!("l{number}"), 1_500_000);
     }
     let mut fixture = fixture.restarted();
-    assert!(used(&mut fixture) > MAX_BYTES + RESERVE_BYTES);
+    assert!(used(&mut fixture) > MAX_INDEX_BYTES + RESERVE_BYTES);
     fixture.put(DocumentKind::Limit, "l0", &filler(1_499_000));
     let refused =
         fixture.unchanged(|fixture| fixture.try_put(DocumentKind::Limit, "l0", &filler(1_499_100), Condition::Exists));
@@ -133,31 +134,31 @@ fn a_registry_that_is_too_full_already_may_shrink() {
 
 #[test]
 fn secrets_can_be_rotated_in_a_full_registry() {
-    let mut fixture = filled(MAX_BYTES);
+    let mut fixture = filled(MAX_INDEX_BYTES);
     rotate(&mut fixture, "second").unwrap();
     fixture.rotate_secret("words", 60, &signing(3)).unwrap();
     fixture.act(|registry, turn| registry.rotate_webhook_secret("hook", 60, encrypted(&signing(2)), turn)).unwrap();
-    assert!(used(&mut fixture) > MAX_BYTES);
+    assert!(used(&mut fixture) > MAX_INDEX_BYTES);
     let refused = fixture.try_put(DocumentKind::Limit, "one", &limit(), Condition::None);
-    assert_eq!(refusal(refused)["too_large"]["share"]["share"], "documents");
+    assert_eq!(refusal(refused)["too_large"]["share"]["share"], "index");
     fixture.act(|registry, turn| registry.revoke_key("k", turn)).unwrap();
 }
 
 #[test]
 fn the_reserve_ends_too() {
-    let mut fixture = filled(MAX_BYTES);
+    let mut fixture = filled(MAX_INDEX_BYTES);
     let long = "h".repeat(usize::try_from(RESERVE_BYTES).unwrap() - 1_000);
     rotate(&mut fixture, &long).unwrap();
     let refused = fixture.unchanged(|fixture| rotate(fixture, &"h".repeat(1_000)));
-    assert_eq!(refusal(refused)["too_large"]["share"]["share"], "documents");
+    assert_eq!(refusal(refused)["too_large"]["share"]["share"], "index");
     rotate(&mut fixture, "short").unwrap();
 }
 
 #[test]
 fn revocations_have_a_share_of_their_own() {
-    let mut fixture = filled(MAX_BYTES);
+    let mut fixture = filled(MAX_INDEX_BYTES);
     fixture.put(DocumentKind::Revocation, "a", &filler(1_000_000));
-    assert_eq!(used(&mut fixture), MAX_BYTES);
+    assert_eq!(used(&mut fixture), MAX_INDEX_BYTES);
     let refused =
         fixture.unchanged(|fixture| fixture.try_put(DocumentKind::Revocation, "b", &filler(600_000), Condition::None));
     let refused = refusal(refused);
@@ -171,14 +172,14 @@ fn revocations_have_a_share_of_their_own() {
 }
 
 /// Eight tenths, rounded up to a whole byte.
-const FILLING: u64 = (MAX_BYTES * 80).div_ceil(100);
+const FILLING: u64 = (MAX_INDEX_BYTES * 80).div_ceil(100);
 
 /// The size in each event about a registry that fills up, and in each line of the log.
 fn warnings(fixture: &mut Fixture, work: impl FnOnce(&mut Fixture)) -> (Vec<Value>, Vec<u64>) {
     let _ = fixture.effects();
     let events = fixture.added(work).events.into_iter().filter(|(kind, _)| kind == "registry.filling");
     let logged = fixture.effects().logs.into_iter().map(|entry| match entry {
-        LogEntry::NearlyFull { bytes } => bytes,
+        LogEntry::NearlyFull { bytes, .. } => bytes,
         other => panic!("{other:?}"),
     });
     (events.map(|(_, data)| data).collect(), logged.collect())
@@ -188,7 +189,7 @@ fn warnings(fixture: &mut Fixture, work: impl FnOnce(&mut Fixture)) -> (Vec<Valu
 fn a_warning_is_given_once_while_the_registry_is_nearly_full() {
     let mut fixture = filled(FILLING - 1);
     assert!(fixture.effects().logs.is_empty());
-    let warned = |bytes: u64| (vec![json!({"bytes": bytes, "limit_bytes": MAX_BYTES})], vec![bytes]);
+    let warned = |bytes: u64| (vec![json!({"bytes": bytes, "limit_bytes": MAX_INDEX_BYTES})], vec![bytes]);
     let nothing = || (Vec::new(), Vec::new());
     assert_eq!(warnings(&mut fixture, |fixture| fill(fixture, "rest-2", FILLING + AROUND + 10)).0.len(), 1);
     assert_eq!(warnings(&mut fixture, |fixture| fixture.delete(DocumentKind::Limit, "rest-2")), nothing());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::registry::messages::{AcceptTools, RenewTools, ToolsReply};
-use crate::registry::size::{MAX_BYTES, MAX_DOCUMENT_BYTES};
+use crate::registry::size::{MAX_DOCUMENT_BYTES, MAX_INDEX_BYTES};
 use crate::services::tool_catalogue::ToolsRead;
 
 const URL: &str = "https://mcp.example/mcp";
@@ -171,16 +171,16 @@ fn tools_that_exceed_the_limit_of_a_document_are_recorded_as_a_failure() {
 #[test]
 fn tools_that_do_not_fit_into_a_full_registry_are_recorded_within_the_reserve() {
     let mut fixture = known("serve");
-    let used = fixture.registry.size().unwrap().bytes;
-    let mut left = MAX_BYTES - used;
+    let used = fixture.registry.size().unwrap().index_bytes;
+    let mut left = MAX_INDEX_BYTES - used;
     for number in 0.. {
         // The rest of the document, and its overhead.
         let Some(size) = left.checked_sub(300).map(|size| size.min(1_500_000)) else { break };
         fixture.put(DocumentKind::Limit, &format!("filler-{number}"), &json!("x".repeat(size.try_into().unwrap())));
-        left = MAX_BYTES - fixture.registry.size().unwrap().bytes;
+        left = MAX_INDEX_BYTES - fixture.registry.size().unwrap().index_bytes;
     }
     let long = "x".repeat(600);
-    renew(&mut fixture, Ok(tools(&[("a", &long), ("b", "1")]))).unwrap();
+    renew(&mut fixture, Ok(tools(&[("a", "1"), ("b", "1"), (&long, "1")]))).unwrap();
     let reason = "its tools exceed the space left in the registry: see GET /v1/registry";
     assert_eq!(error(&fixture).as_deref(), Some(reason));
     assert_eq!(offered(&fixture), ["a", "b"]);

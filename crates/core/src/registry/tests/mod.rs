@@ -8,6 +8,7 @@ mod catalogues;
 mod documents;
 mod effects;
 mod forms;
+mod index;
 mod keys;
 mod notifications;
 mod paging;

@@ -8,8 +8,8 @@ fn under(key: u32) -> EncryptedSecret {
 }
 
 /// The services and documents with outdated secrets.
-fn outdated(fixture: &Fixture, newest: u32) -> Vec<String> {
-    let outdated = fixture.registry.outdated_secrets(newest, fixture.now).unwrap();
+fn outdated(fixture: &mut Fixture, newest: u32) -> Vec<String> {
+    let outdated = fixture.registry.outdated_secrets(newest, fixture.now, 100).unwrap();
     let services = outdated.services.iter().map(|service| format!("services/{}", service.service.id));
     let documents = outdated.documents.iter().map(|stored| format!("{}s/{}", stored.kind.as_str(), stored.id));
     services.chain(documents).collect()
@@ -60,30 +60,30 @@ fn secrets_that_are_not_under_the_newest_key_are_found() {
     let sign_in = json!({"client_id": "us", "client_secret": "plain",
         "authorization_endpoint": "https://id.example/a", "token_endpoint": "https://id.example/t"});
     fixture.put(DocumentKind::Issuer, "corp", &with(issuer("caller", None, None), json!({"sign_in": sign_in})));
-    assert_eq!(outdated(&fixture, 1), ["issuers/corp", "webhooks/hook"]);
-    assert_eq!(outdated(&fixture, 2), ["services/words", "issuers/corp"]);
+    assert_eq!(outdated(&mut fixture, 1), ["issuers/corp", "webhooks/hook"]);
+    assert_eq!(outdated(&mut fixture, 2), ["services/words", "issuers/corp"]);
     let mut service = fixture.service("words");
     service.signing_secret = under(2);
     fixture.storage.put_text("service", "words", &storage::stored(&service).unwrap()).unwrap();
     // Its credentials are still under the earlier key.
-    assert_eq!(outdated(&fixture, 2), ["services/words", "issuers/corp"]);
+    assert_eq!(outdated(&mut fixture, 2), ["services/words", "issuers/corp"]);
 }
 
 #[test]
 fn expired_secrets_are_found() {
     let mut fixture = with_service();
     fixture.put(DocumentKind::Webhook, "hook", &with(webhook(None), json!({"secret": under(1)})));
-    assert_eq!(outdated(&fixture, 1), Vec::<String>::new());
+    assert_eq!(outdated(&mut fixture, 1), Vec::<String>::new());
     let secret = ("plain".to_string(), under(1));
     fixture.act(|registry, turn| registry.rotate_secret(&id("words"), 60, secret, turn)).unwrap();
     fixture.act(|registry, turn| registry.rotate_webhook_secret("hook", 90, under(1), turn)).unwrap();
-    assert_eq!(outdated(&fixture, 1), Vec::<String>::new());
+    assert_eq!(outdated(&mut fixture, 1), Vec::<String>::new());
     fixture.pass(60 * SECOND - 1);
-    assert_eq!(outdated(&fixture, 1), Vec::<String>::new());
+    assert_eq!(outdated(&mut fixture, 1), Vec::<String>::new());
     fixture.pass(1);
-    assert_eq!(outdated(&fixture, 1), ["services/words"]);
+    assert_eq!(outdated(&mut fixture, 1), ["services/words"]);
     fixture.pass(30 * SECOND);
-    assert_eq!(outdated(&fixture, 1), ["services/words", "webhooks/hook"]);
+    assert_eq!(outdated(&mut fixture, 1), ["services/words", "webhooks/hook"]);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_service_with_its_secrets_encrypted_again_is_no_new_version() {
     assert_eq!(added.notifications, [json!({"configure_lane": {"service": "words"}})]);
     let stored = fixture.service("words");
     assert_eq!((stored.version, stored.updated_at), (before.version, before.updated_at));
-    assert_eq!((stored.signing_secret, outdated(&fixture, 2)), (under(2), Vec::new()));
+    assert_eq!((stored.signing_secret, outdated(&mut fixture, 2)), (under(2), Vec::new()));
 }
 
 #[test]
@@ -147,4 +147,39 @@ fn a_document_with_its_secret_encrypted_again_is_no_new_version() {
     assert_eq!(fixture.content(DocumentKind::Webhook, "hook").get("retiring"), None);
     fixture.put(DocumentKind::Webhook, "hook", &webhook(None));
     fixture.unchanged(|fixture| again(fixture, None));
+}
+
+#[test]
+fn services_are_looked_at_again_only_when_something_may_have_changed() {
+    let mut fixture = Fixture::new();
+    for name in ["a", "b", "c", "d"] {
+        fixture.put_service(name, &probed());
+        let mut service = fixture.service(name);
+        service.signing_secret = under(1);
+        fixture.storage.put_text("service", name, &storage::stored(&service).unwrap()).unwrap();
+    }
+    let all = fixture.registry.outdated_secrets(2, fixture.now, 3).unwrap();
+    assert_eq!((all.services.len(), all.more_services), (3, 1));
+    assert!(outdated(&mut fixture, 1).is_empty());
+    // What no write has changed is not looked at.
+    let mut other = fixture.service("a");
+    other.signing_secret = under(3);
+    fixture.storage.put_text("service", "a", &storage::stored(&other).unwrap()).unwrap();
+    assert!(outdated(&mut fixture, 1).is_empty());
+    assert_eq!(outdated(&mut fixture, 2).len(), 4, "there is another key");
+    other.signing_secret = under(1);
+    fixture.storage.put_text("service", "a", &storage::stored(&other).unwrap()).unwrap();
+    assert!(outdated(&mut fixture, 1).is_empty());
+    // A write, and a secret that expires.
+    fixture.rotate_secret("b", 60, &signing(3)).unwrap();
+    assert_eq!(outdated(&mut fixture, 1), ["services/b"]);
+    let mut rotated = fixture.service("b");
+    rotated.signing_secret = under(1);
+    rotated.retiring = Some(RetiringSecret { secret: under(1), until: fixture.now.plus_ms(60 * SECOND) });
+    fixture.storage.put_text("service", "b", &storage::stored(&rotated).unwrap()).unwrap();
+    assert!(outdated(&mut fixture, 1).is_empty());
+    fixture.put(DocumentKind::Role, "r", &role(&[]));
+    assert!(outdated(&mut fixture, 1).is_empty());
+    fixture.pass(61 * SECOND);
+    assert_eq!(outdated(&mut fixture, 1), ["services/b"]);
 }

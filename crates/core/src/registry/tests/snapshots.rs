@@ -3,7 +3,7 @@ use crate::registry::messages::{ReadSnapshot, SnapshotData, SnapshotReply};
 use crate::registry::size::{MAX_SENT, SAFE_BYTES};
 
 fn full(fixture: &mut Fixture) -> SnapshotData {
-    match fixture.registry.snapshot(&ReadSnapshot { known: None, stores: 0, soft: None }).unwrap() {
+    match fixture.registry.snapshot(&ReadSnapshot::default()).unwrap() {
         SnapshotReply::Snapshot(data) => *data,
         other => panic!("{other:?}"),
     }
@@ -61,7 +61,7 @@ fn a_snapshot_has_everything() {
 #[test]
 fn a_snapshot_needs_the_own_secret() {
     let mut registry = Registry::open(MemoryStorage::default(), config(), at(0)).unwrap();
-    assert!(registry.snapshot(&ReadSnapshot { known: None, stores: 0, soft: None }).is_err());
+    assert!(registry.snapshot(&ReadSnapshot::default()).is_err());
 }
 
 #[test]
@@ -72,12 +72,13 @@ fn only_what_the_sender_does_not_know_is_sent() {
     let data = full(&mut fixture);
     let mut read = |known: Option<Revision>, stores: usize, soft: Option<u64>| match fixture
         .registry
-        .snapshot(&ReadSnapshot { known, stores, soft })
+        .snapshot(&ReadSnapshot { known, stores, soft, ..ReadSnapshot::default() })
         .unwrap()
     {
         SnapshotReply::Unchanged => "unchanged",
         SnapshotReply::Measured { .. } => "measured",
         SnapshotReply::Snapshot(_) => "snapshot",
+        SnapshotReply::Index(_) => "index",
     };
     let (known, soft) = (Some(data.revision), Some(data.soft));
     assert_eq!(read(known, 1, soft), "unchanged");
@@ -95,7 +96,7 @@ fn an_observed_status_is_sent_without_the_rest() {
     fixture.put_service("words", &probed());
     let data = full(&mut fixture);
     fixture.measure("words", online(5));
-    let request = ReadSnapshot { known: Some(data.revision), stores: 0, soft: Some(data.soft) };
+    let request = ReadSnapshot { known: Some(data.revision), soft: Some(data.soft), ..ReadSnapshot::default() };
     let SnapshotReply::Measured { soft, measured } = fixture.registry.snapshot(&request).unwrap() else {
         panic!("the status has changed");
     };

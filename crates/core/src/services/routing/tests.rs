@@ -1,11 +1,12 @@
+use super::super::outline::TransportOutline;
 use super::super::read;
-use super::super::transport::{Rules, Transport};
+use super::super::transport::Rules;
 use super::*;
 use crate::http::egress_address::Policy;
 use proptest::prelude::*;
 use serde_json::json;
 
-fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> Service {
+fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> ServiceOutline {
     let document = json!({
         "name": id, "type": "tool", "transport": {"kind": "http", "url": "https://a.example.com/"},
         "capabilities": [{"name": "echo", "version": version}, {"name": "other", "version": "9.0.0"}],
@@ -13,14 +14,14 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
     });
     let addresses = Policy { allow_loopback: false };
     let rules = Rules { addresses, own_hosts: &[], demo: true, bindings: None, stored: None };
-    read(&id.into(), &document.to_string(), rules).unwrap().service
+    read(&id.into(), &document.to_string(), rules).unwrap().service.outline()
 }
 
 fn wanted<'a>(service: Option<&'a ServiceId>, version: Option<&'a VersionReq>) -> RouteRequest<'a> {
     RouteRequest { capability: "echo", service, version, pre_releases: false, tags: &[] }
 }
 
-fn ids(services: &[Service], wanted: RouteRequest<'_>) -> Result<Vec<ServiceId>, NoRoute> {
+fn ids(services: &[ServiceOutline], wanted: RouteRequest<'_>) -> Result<Vec<ServiceId>, NoRoute> {
     candidates(services, wanted, |service| !service.draining, |service, _| service.id.as_str() != "hidden")
         .map(|found| found.iter().map(|one| services[one.service].id.clone()).collect())
 }
@@ -48,9 +49,9 @@ fn the_lowest_tier_is_chosen_while_it_lives() {
 #[test]
 fn the_newest_version_that_fits_is_run() {
     let mut one = service("one", "1.0.0", 0, 1, false);
-    let newer = service("one", "1.4.0", 0, 1, false).capabilities.remove(0);
-    let newest = service("one", "2.0.0", 0, 1, false).capabilities.remove(0);
-    one.capabilities.extend([newer, newest]);
+    let newer = service("one", "1.4.0", 0, 1, false).capabilities.0.remove(0);
+    let newest = service("one", "2.0.0", 0, 1, false).capabilities.0.remove(0);
+    one.capabilities.0.extend([newer, newest]);
     let range = VersionReq::parse("^1").unwrap();
     let found = candidates([&one], wanted(None, Some(&range)), |_| true, |_, _| true).unwrap();
     assert_eq!(found[0].version.to_string(), "1.4.0");
@@ -59,12 +60,12 @@ fn the_newest_version_that_fits_is_run() {
 #[test]
 fn a_pre_release_is_run_only_where_it_is_asked_for_or_there_is_nothing_else() {
     let mut both = service("both", "2.1.0-rc.1", 0, 1, false);
-    both.capabilities.push(service("both", "1.4.0", 0, 1, false).capabilities.remove(0));
+    both.capabilities.0.push(service("both", "1.4.0", 0, 1, false).capabilities.0.remove(0));
     let stable = service("stable", "1.3.0", 1, 1, false);
     let next = service("next", "3.0.0-beta.2", 0, 9, false);
     let earlier = service("earlier", "3.0.0-beta.1", 0, 9, false);
     let all = [&both, &stable, &next, &earlier];
-    let run = |services: &[&Service], wanted: RouteRequest<'_>| {
+    let run = |services: &[&ServiceOutline], wanted: RouteRequest<'_>| {
         let found = candidates(services.iter().copied(), wanted, |service| !service.draining, |_, _| true);
         found.map(|found| found.iter().map(|one| one.version.to_string()).collect::<Vec<_>>().join(" "))
     };
@@ -93,9 +94,9 @@ fn a_pre_release_is_run_only_where_it_is_asked_for_or_there_is_nothing_else() {
 
 #[test]
 fn an_absent_connected_service_is_waited_for_if_it_is_the_only_one() {
-    struct Measured<'s>(&'s Service, HealthStatus);
+    struct Measured<'s>(&'s ServiceOutline, HealthStatus);
     impl<'s> Routable<'s> for &Measured<'s> {
-        fn service(&self) -> &'s Service {
+        fn service(&self) -> &'s ServiceOutline {
             self.0
         }
         fn condition(&self) -> Condition {
@@ -103,13 +104,13 @@ fn an_absent_connected_service_is_waited_for_if_it_is_the_only_one() {
         }
     }
     let (mut away, other) = (service("away", "1.0.0", 0, 1, false), service("other", "1.0.0", 5, 1, false));
-    let found = |away: &Service, health: HealthStatus| {
+    let found = |away: &ServiceOutline, health: HealthStatus| {
         let offered = [Measured(away, HealthStatus::Offline), Measured(&other, health)];
         candidates(&offered, wanted(None, None), |_| true, |_, _| true)
             .map(|found| found.iter().map(|one| one.service).collect::<Vec<_>>())
     };
     assert_eq!(found(&away, HealthStatus::Offline), Err(NoRoute::Unavailable));
-    away.transport = Transport::Socket { grace_seconds: 10 };
+    away.transport = TransportOutline::Socket { grace_seconds: 10 };
     assert_eq!(found(&away, HealthStatus::Offline), Ok(vec![0]));
     assert_eq!(found(&away, HealthStatus::Online), Ok(vec![1]));
 }
@@ -117,7 +118,7 @@ fn an_absent_connected_service_is_waited_for_if_it_is_the_only_one() {
 proptest! {
     #[test]
     fn every_weight_gets_its_share(weights in prop::collection::vec(1u64..20, 1..6)) {
-        let services: Vec<Service> = weights.iter().enumerate()
+        let services: Vec<ServiceOutline> = weights.iter().enumerate()
             .map(|(n, weight)| service(&format!("s{n}"), "1.0.0", 0, *weight, false)).collect();
         let found = candidates(&services, wanted(None, None), |_| true, |_, _| true).unwrap();
         let total: u64 = weights.iter().sum();
@@ -220,9 +221,9 @@ proptest! {
 
 #[test]
 fn offline_services_get_no_work_and_all_tags_are_required() {
-    struct Offline<'s>(&'s Service);
+    struct Offline<'s>(&'s ServiceOutline);
     impl<'s> Routable<'s> for Offline<'s> {
-        fn service(&self) -> &'s Service {
+        fn service(&self) -> &'s ServiceOutline {
             self.0
         }
         fn condition(&self) -> Condition {

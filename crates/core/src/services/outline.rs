@@ -1,0 +1,350 @@
+//! The outline of a service: what routing and permissions need of its document, without what makes documents large.
+//!
+//! Every isolate keeps the outlines of all services, and the documents of the few that it calls. So an outline holds no
+//! schemas, descriptions, addresses or secrets, and its stored form omits defaults: settings that capabilities share
+//! are written once.
+
+use std::ops::Deref;
+use std::rc::Rc;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use super::capability::{Capability, DEFAULT_TIMEOUT_SECONDS, TaskSupport};
+use super::transport::{Transport, Upstream};
+use super::{Service, ServiceKind, ServiceLimits, ServiceStatus, tool_apps};
+use crate::base::canonical::digest;
+use crate::base::service_id::ServiceId;
+use crate::context::retry::Retry;
+use crate::lane::observed::ObservedStatus;
+
+/// The features of an MCP server, besides tools, that clients may use.
+pub const FEATURES: [&str; 4] = ["prompts", "resources", "completions", "logging"];
+
+/// The characters of a short digest: 64 bits, which tell the states of one service apart.
+const DIGEST_LENGTH: usize = 16;
+
+/// A short digest of a text.
+pub fn short_digest(text: &str) -> String {
+    let mut digest = digest(text);
+    digest.truncate(DIGEST_LENGTH);
+    digest
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceOutline {
+    pub id: ServiceId,
+    #[serde(rename = "type")]
+    pub kind: ServiceKind,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    pub transport: TransportOutline,
+    pub capabilities: Capabilities,
+    /// A digest of everything that clients see of its capabilities.
+    pub tools: String,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: ServiceLimits,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: Retry,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tier: u64,
+    /// The service gets no new work.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub draining: bool,
+    /// Its lane sends it health probes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probed: bool,
+    /// What an MCP server offers besides tools; `None` until its tools were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerOutline>,
+}
+
+/// The kind of a transport, with what its lane or its schedule needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportOutline {
+    Http,
+    Openai,
+    Mcp { refresh_seconds: u64 },
+    Socket { grace_seconds: u64 },
+    Binding,
+    Demo,
+}
+
+/// The known part of an MCP server's description.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerOutline {
+    /// Its [`FEATURES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// It uses sessions (2025 revisions).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sessions: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub instructions: bool,
+    /// That of the last successful read of its tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
+    /// The URIs of the apps that its tools name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<String>,
+}
+
+/// What applies to the calls of a capability.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilitySettings {
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    pub version: Version,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub idempotent: bool,
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub durable: bool,
+    #[serde(default = "default_timeout", skip_serializing_if = "is_default_timeout")]
+    pub timeout_seconds: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<String>,
+    #[serde(default, skip_serializing_if = "TaskSupport::is_optional")]
+    pub task_support: TaskSupport,
+}
+
+/// A capability, with the settings that it may share with others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapabilityOutline {
+    pub name: String,
+    settings: Rc<CapabilitySettings>,
+}
+
+/// The capabilities of a service, in the order of its document.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StoredCapabilities", into = "StoredCapabilities")]
+pub struct Capabilities(pub Vec<CapabilityOutline>);
+
+#[derive(Serialize, Deserialize)]
+struct StoredCapabilities {
+    settings: Vec<CapabilitySettings>,
+    names: Vec<StoredName>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredName {
+    /// With the first settings.
+    Usual(String),
+    /// With the settings at this index.
+    Other(String, usize),
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(value: &u64) -> bool {
+    *value == 1
+}
+
+fn first_version() -> Version {
+    Version::new(1, 0, 0)
+}
+
+fn is_first_version(version: &Version) -> bool {
+    *version == first_version()
+}
+
+fn default_timeout() -> u64 {
+    DEFAULT_TIMEOUT_SECONDS
+}
+
+fn is_default_timeout(seconds: &u64) -> bool {
+    *seconds == DEFAULT_TIMEOUT_SECONDS
+}
+
+impl Deref for CapabilityOutline {
+    type Target = CapabilitySettings;
+
+    fn deref(&self) -> &CapabilitySettings {
+        &self.settings
+    }
+}
+
+impl Deref for Capabilities {
+    type Target = [CapabilityOutline];
+
+    fn deref(&self) -> &[CapabilityOutline] {
+        &self.0
+    }
+}
+
+impl<'c> IntoIterator for &'c Capabilities {
+    type Item = &'c CapabilityOutline;
+    type IntoIter = std::slice::Iter<'c, CapabilityOutline>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl From<&Capability> for CapabilitySettings {
+    fn from(capability: &Capability) -> Self {
+        let Capability { version, idempotent, durable, timeout_seconds, permissions, task_support, .. } = capability;
+        Self {
+            version: version.clone(),
+            idempotent: *idempotent,
+            durable: *durable,
+            timeout_seconds: *timeout_seconds,
+            permissions: permissions.clone(),
+            task_support: *task_support,
+        }
+    }
+}
+
+/// The index of these settings, which are added if they are new.
+fn index_of(all: &mut Vec<Rc<CapabilitySettings>>, settings: &CapabilitySettings) -> usize {
+    all.iter().position(|known| **known == *settings).unwrap_or_else(|| {
+        all.push(Rc::new(settings.clone()));
+        all.len() - 1
+    })
+}
+
+impl Capabilities {
+    fn of(capabilities: &[Capability]) -> Self {
+        let mut all = Vec::new();
+        let outline = |capability: &Capability| {
+            let at = index_of(&mut all, &CapabilitySettings::from(capability));
+            Some(CapabilityOutline { name: capability.name.clone(), settings: all.get(at)?.clone() })
+        };
+        Self(capabilities.iter().filter_map(outline).collect())
+    }
+}
+
+impl From<Capabilities> for StoredCapabilities {
+    fn from(Capabilities(capabilities): Capabilities) -> Self {
+        let mut all = Vec::new();
+        let name = |capability: CapabilityOutline| match index_of(&mut all, &capability.settings) {
+            0 => StoredName::Usual(capability.name),
+            at => StoredName::Other(capability.name, at),
+        };
+        let names = capabilities.into_iter().map(name).collect();
+        Self { settings: all.into_iter().map(Rc::unwrap_or_clone).collect(), names }
+    }
+}
+
+impl TryFrom<StoredCapabilities> for Capabilities {
+    type Error = &'static str;
+
+    fn try_from(StoredCapabilities { settings, names }: StoredCapabilities) -> Result<Self, Self::Error> {
+        let settings: Vec<Rc<CapabilitySettings>> = settings.into_iter().map(Rc::new).collect();
+        let outline = |stored| {
+            let (name, at) = match stored {
+                StoredName::Usual(name) => (name, 0),
+                StoredName::Other(name, at) => (name, at),
+            };
+            let settings = settings.get(at).ok_or("a capability has unknown settings")?.clone();
+            Ok(CapabilityOutline { name, settings })
+        };
+        names.into_iter().map(outline).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl From<&Transport> for TransportOutline {
+    fn from(transport: &Transport) -> Self {
+        match transport {
+            Transport::Http { .. } => Self::Http,
+            Transport::Openai { .. } => Self::Openai,
+            Transport::Mcp(Upstream { refresh_seconds, .. }) => Self::Mcp { refresh_seconds: *refresh_seconds },
+            Transport::Socket { grace_seconds } => Self::Socket { grace_seconds: *grace_seconds },
+            Transport::Binding { .. } => Self::Binding,
+            Transport::Demo {} => Self::Demo,
+        }
+    }
+}
+
+impl TransportOutline {
+    /// The grace period in milliseconds of a service that connects to the gateway; `None` for other services.
+    pub fn grace_ms(&self) -> Option<u64> {
+        match self {
+            Self::Socket { grace_seconds } => Some(grace_seconds * 1000),
+            Self::Http | Self::Openai | Self::Mcp { .. } | Self::Binding | Self::Demo => None,
+        }
+    }
+
+    /// Whether the service connects to the gateway.
+    pub fn connects(&self) -> bool {
+        self.grace_ms().is_some()
+    }
+
+    /// Whether it is an MCP server.
+    pub fn is_mcp(&self) -> bool {
+        matches!(self, Self::Mcp { .. })
+    }
+}
+
+impl ServiceOutline {
+    /// The public status: `draining` if configured, otherwise the observed one.
+    pub fn status(&self, observed: &ObservedStatus) -> &'static str {
+        if self.draining { "draining" } else { observed.status.as_str() }
+    }
+
+    /// As [`ServiceOutline::status`], as a value.
+    pub fn public_status(&self, observed: &ObservedStatus) -> ServiceStatus {
+        if self.draining { ServiceStatus::Draining } else { observed.status.into() }
+    }
+
+    /// Whether an MCP server declares this feature.
+    pub fn declares(&self, feature: &str) -> bool {
+        self.server.as_ref().is_some_and(|server| server.features.iter().any(|declared| declared == feature))
+    }
+
+    /// Whether it is an MCP server that uses sessions.
+    pub fn has_sessions(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.sessions)
+    }
+
+    /// Whether its lane has work or state independent of requests.
+    pub fn needs_lane(&self) -> bool {
+        self.probed || self.limits.max_concurrency.is_some() || self.transport.connects()
+    }
+}
+
+impl Service {
+    pub fn outline(&self) -> ServiceOutline {
+        let server = self.catalogue.as_ref().map(|catalogue| {
+            let definitions = self.capabilities.iter().filter_map(|capability| capability.tool.as_deref());
+            let features = FEATURES.into_iter().filter(|feature| catalogue.server.declares(feature));
+            ServerOutline {
+                features: features.map(Into::into).collect(),
+                sessions: catalogue.server.sessions,
+                instructions: catalogue.server.instructions.is_some(),
+                protocol_version: catalogue.protocol_version.clone(),
+                apps: definitions.flat_map(tool_apps::named).collect(),
+            }
+        });
+        ServiceOutline {
+            id: self.id.clone(),
+            kind: self.kind,
+            tags: self.tags.clone(),
+            transport: TransportOutline::from(&self.transport),
+            capabilities: Capabilities::of(&self.capabilities),
+            tools: short_digest(&serde_json::to_string(&self.capabilities).unwrap_or_default()),
+            limits: self.limits.clone(),
+            retry: self.retry,
+            weight: self.weight,
+            tier: self.tier,
+            draining: self.draining,
+            probed: self.health.is_some(),
+            server,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
