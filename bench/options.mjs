@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
  *   gateway: "gateway" | "comparator", startups: number }} Options
  */
 
-export const PARTS = ["a", "b", "c", "d", "e", "f", "checks", "mcp", "tools", "startup", "costs"];
+export const PARTS = ["a", "b", "c", "d", "e", "f", "checks", "mcp", "tools", "startup", "registry", "costs"];
 
 export const USAGE = `node bench/run.mjs [--quick] [--scenario b,c] [--rounds N] [--seconds N] [--connections N] [--no-build]
 

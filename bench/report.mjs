@@ -9,6 +9,7 @@ import { sum } from "./costs.mjs";
  *   machine: Record<string, string | number | number[]>, versions: Record<string, string>,
  *   sizes: ReturnType<typeof import("./startup.mjs").sizes>,
  *   startup: Awaited<ReturnType<typeof import("./startup.mjs").startups>> | null, scenarios: ScenarioFigures[],
+ *   registry: import("./registry.mjs").RegistryReading[],
  *   costs: Partial<Record<"gateway" | "comparator", import("./costs.mjs").CostFigures>> }} Results
  */
 
@@ -127,6 +128,21 @@ function startupLines({ sizes, startup }) {
   return lines;
 }
 
+/** @param {Results} results */
+function registryLines({ registry }) {
+  return registry.map((one) => {
+    const requests = Object.entries(one.objectRequests)
+      .filter(([, count]) => count > 0)
+      .map(([name, count]) => `${name} ${count}`);
+    return (
+      `registry: ${one.services} services, ${fixed(one.documentsMib, 1)} MiB, index ${fixed(one.indexKib)} KiB: ` +
+      `a write ${fixed(one.writeCpuMs, 1)} ms of CPU; memory ${fixed(one.writtenMib)} MiB after all writes;\n` +
+      `          after a restart the first call ${fixed(one.firstCallMs)} ms, CPU ${fixed(one.firstCallCpuMs)} ms, ` +
+      `memory ${fixed(one.startedMib)} MiB, object requests ${requests.join(", ")}`
+    );
+  });
+}
+
 /** @param {Record<string, number>} values */
 const split = (values) =>
   `${sum(values).toFixed(2)} (${Object.entries(values)
@@ -184,6 +200,6 @@ export function report(results) {
       "",
     );
   }
-  parts.push(...startupLines(results), ...costLines(results));
+  parts.push(...startupLines(results), ...registryLines(results), ...costLines(results));
   return parts.join("\n");
 }

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { cpus, loadavg, release, tmpdir, totalmem, type } from "node:os";
 import { costs } from "./costs.mjs";
 import { endAll, endAllAtExit, startNode } from "./processes.mjs";
+import { registrySizes } from "./registry.mjs";
 import { report } from "./report.mjs";
 import { runScenario } from "./rounds.mjs";
 import { SCENARIOS } from "./scenarios.mjs";
@@ -58,6 +59,7 @@ export async function runSuite(options) {
     versions: { node: process.versions.node, workerd: packageVersion("workerd"), ws: packageVersion("ws") },
     sizes: sizes(),
     startup: null,
+    registry: [],
     scenarios: [],
     costs: {},
   };
@@ -90,6 +92,7 @@ export async function runSuite(options) {
         [targets.gateway, targets.comparator, targets.limited, targets.many].map((target) => target?.end()),
       );
     }
+    if (wants("registry") && !standIn) results.registry = await registrySizes(runFolder, upstream.port, say);
     if (wants("costs")) {
       for (const side of /** @type {const} */ (["gateway", "comparator"])) {
         say(`costs of a context, ${side}`);

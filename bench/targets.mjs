@@ -125,6 +125,15 @@ async function startAs(side, runFolder, upstreamPort, vars) {
   }
 }
 
+/** Ends a gateway and starts it again on the same storage. @param {Target} target @returns {Promise<Target>} */
+export async function restart(target) {
+  await target.end();
+  const { child, ports } = await startWorkerd(target.folder ?? "", ["worker", "queue"]);
+  const restarted = { ...target, pid: child.pid ?? 0, port: Number(ports.worker), queuePort: ports.queue ?? null };
+  insist(await ask(restarted.port, "GET", "/health", {}), "GET /health");
+  return { ...restarted, end: () => end(child) };
+}
+
 const INPUT_SCHEMA = {
   type: "object",
   required: ["prompt"],
