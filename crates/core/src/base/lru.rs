@@ -44,6 +44,14 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         self.entries.insert(key, Kept { value, size, used: self.uses });
     }
 
+    /// Adds or replaces an entry only if no other one must make room for it.
+    pub fn insert_if_room(&mut self, key: K, value: V, size: usize) {
+        let replaced = self.entries.get(&key).map_or(0, |kept| kept.size);
+        if self.size - replaced + size <= self.limit {
+            self.insert(key, value, size);
+        }
+    }
+
     fn remove(&mut self, key: &K) {
         if let Some(kept) = self.entries.remove(key) {
             self.size -= kept.size;
@@ -77,6 +85,18 @@ mod tests {
         cache.insert(5, 5, 3);
         assert_eq!(kept(&mut cache), BTreeSet::from([1, 3, 4, 5]));
         assert_eq!(cache.get(&1), Some(&9));
+    }
+
+    #[test]
+    fn an_entry_that_need_not_be_kept_displaces_nothing() {
+        let mut cache = Lru::new(10);
+        cache.insert(1, 1, 6);
+        cache.insert_if_room(2, 2, 5);
+        cache.insert_if_room(3, 3, 4);
+        cache.insert_if_room(1, 9, 7);
+        assert_eq!((kept(&mut cache), cache.get(&1)), (BTreeSet::from([1, 3]), Some(&1)));
+        cache.insert_if_room(1, 9, 5);
+        assert_eq!((kept(&mut cache), cache.get(&1)), (BTreeSet::from([1, 3]), Some(&9)));
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Changes {
     }
 }
 
-/// Services that isolates read for calls, the last one first. It need not survive a restart.
+/// Services that isolates read for calls, the last one first. After a start, those that were observed last.
 #[derive(Debug, Default)]
 pub(super) struct Recent(Vec<ServiceId>);
 

@@ -105,8 +105,9 @@ impl<S: Storage> Registry<S> {
         let done = storage.transaction(|| work(self));
         let Uncommitted { notifications, logs, .. } = std::mem::take(&mut self.uncommitted);
         if done.is_err() {
-            // The count includes writes that were rolled back.
+            // The count includes writes that were rolled back, and so may this be.
             self.sizes = None;
+            self.has_index_form = false;
             return done;
         }
         self.effects.logs.extend(logs);

@@ -109,8 +109,8 @@ pub(super) async fn read(tenant: &TenantId, service: &ServiceId, digest: &str) -
 }
 
 /// The documents of the first of these services, in their order, and how many services that covers: as many as one
-/// reply of the registry has room for, at least one. Deleted services have none. Nothing more is kept than before: a
-/// list must not displace what calls need.
+/// reply of the registry has room for, at least one. Deleted services have none. A document is kept only if there is
+/// room: a list must not displace what calls need.
 pub(super) async fn read_first(
     tenant: &TenantId,
     wanted: &[(&ServiceId, &str)],
@@ -130,8 +130,13 @@ pub(super) async fn read_first(
         let ids = missing.iter().map(|(_, id)| id.clone()).collect();
         let Services::Services { services, read } = ask(tenant, &ReadServices { ids, for_list: true }).await?;
         for current in services {
-            let document = ServiceDocument::new(stored(&current)?, current.digest, None);
-            found.insert(document.service().id.clone(), Rc::new(document));
+            let bytes = current.service.get().len();
+            let registered = stored(&current)?;
+            let service = registered.service.id.clone();
+            let earlier = known(tenant, &service);
+            let document = Rc::new(ServiceDocument::new(registered, current.digest, earlier.as_deref()));
+            DOCUMENTS.with_borrow_mut(|all| all.insert_if_room(key(tenant, &service), document.clone(), bytes));
+            found.insert(service, document);
         }
         covered = missing.get(read.max(1)).map_or(covered, |(at, _)| *at);
     }
