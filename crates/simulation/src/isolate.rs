@@ -57,17 +57,27 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The present registration of a service.
+    pub fn registered(&self, service: &ServiceId) -> Registered {
+        let known = self.services.iter().find(|known| known.service().id == *service);
+        let since = known.map(|known| (known.outline.created_at, known.outline.moved_at)).unwrap_or_default();
+        (service.clone(), since.0, since.1)
+    }
+
     /// How long ago it was requested.
     pub fn age_ms(&self, now: u64) -> u64 {
         self.fetched_at.get().map_or(u64::MAX, |at| now - at)
     }
 }
 
+/// A service since it was registered and got its address: what is known of it begins anew then.
+pub type Registered = (ServiceId, Timestamp, Timestamp);
+
 #[derive(Debug, Default)]
 pub struct Isolate {
     pub snapshot: Rc<Snapshot>,
     /// What is known of each service since it was registered and got its address.
-    lives: BTreeMap<(ServiceId, Timestamp, Timestamp), Rc<Live>>,
+    lives: BTreeMap<Registered, Rc<Live>>,
     /// The number of isolates that were at this place before.
     life: u64,
 }

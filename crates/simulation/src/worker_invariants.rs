@@ -14,6 +14,7 @@ use narthex_core::lane::PermitDecision;
 use narthex_core::registry::revision::Revision;
 
 use crate::invariants::InvariantChecker;
+use crate::isolate::Registered;
 use crate::messages::Reply;
 use crate::worker::{TIMING, Worker};
 use crate::world::World;
@@ -53,8 +54,8 @@ pub struct Attempts {
     retries: Vec<u64>,
 }
 
-/// By isolate and service.
-pub type AttemptCounts = BTreeMap<(usize, ServiceId), Attempts>;
+/// By isolate, and by service since its registration.
+pub type AttemptCounts = BTreeMap<(usize, Registered), Attempts>;
 
 /// The revision of the registry under which each lease was granted.
 pub type Grants = BTreeMap<(ContextId, LeaseNumber), Revision>;
@@ -172,7 +173,7 @@ impl World {
         let Some(worker) = self.workers.get(&key) else { return };
         let name = self.services[service].name.clone();
         if !work.tried.contains(&name) {
-            let counts = self.attempts.entry((worker.isolate, name)).or_default();
+            let counts = self.attempts.entry((worker.isolate, worker.snapshot.registered(&name))).or_default();
             counts.firsts.push(self.now);
         }
     }
@@ -205,7 +206,8 @@ impl World {
             return;
         }
         let now = self.now;
-        let counts = self.attempts.entry((worker.isolate, report.service.clone())).or_default();
+        let registered = worker.snapshot.registered(&report.service);
+        let counts = self.attempts.entry((worker.isolate, registered)).or_default();
         counts.retries.push(now);
         let within = |times: &[u64], ms: u64| times.iter().filter(|at| now - **at < ms).count();
         let most = FREE_RETRIES.max(within(&counts.firsts, WHOLE_MS) / 5);
