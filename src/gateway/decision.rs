@@ -75,7 +75,7 @@ impl RequestOrigin {
     }
 }
 
-/// Why there is no decision.
+/// Why a decision could not be made.
 pub enum Undecided {
     Refused(Problem),
     /// The chosen service was changed or deleted after the snapshot was made: a newer one must decide.
@@ -89,7 +89,7 @@ impl From<Problem> for Undecided {
 }
 
 /// How often a request is decided anew because the registry has changed.
-const MAX_DECISIONS: usize = 3;
+pub const MAX_DECISIONS: usize = 3;
 
 /// Decides with a snapshot.
 pub async fn decide(
@@ -183,6 +183,11 @@ fn admission(
     }
 }
 
+/// After [`MAX_DECISIONS`].
+pub fn changes_too_fast() -> Problem {
+    Problem::internal("the registry changes faster than it can be read")
+}
+
 /// Decides with the caller's snapshot; a refusal is decided again with a fresh one.
 pub async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_>) -> Result<Decision, Problem> {
     for decisions in 0..MAX_DECISIONS {
@@ -197,5 +202,5 @@ pub async fn decide_surely(call: &Call, caller: &mut Caller, new: &NewContext<'_
             caller.authenticate_again(call).await?;
         }
     }
-    Err(Problem::internal("the registry changes faster than it can be read"))
+    Err(changes_too_fast())
 }

@@ -25,7 +25,7 @@ use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
-use super::super::decision::{Decision, decide_surely};
+use super::super::decision::{Decision, MAX_DECISIONS, changes_too_fast, decide_surely};
 use super::super::limits;
 use super::admission_check::{AdmissionStart, check};
 use super::context_state::{ContextState, responds_at_once, wait_for_context, wait_in_store, wait_seconds};
@@ -33,9 +33,6 @@ use super::delivery::{CreationOutput, Delivery, DeliveryMode, create_permission,
 
 /// A context with a longer timeout does not run after the response, but from the queue.
 const MAX_BACKGROUND_SECONDS: u64 = 25;
-
-/// How many times the creation is decided at most, if the registry changes under it.
-const MAX_DECISIONS: u32 = 3;
 
 /// The idempotency key of a request, with its claim.
 fn idempotency_claim(call: &Call, principal: &Principal, text: &str) -> Result<Option<(String, Claim)>, Problem> {
@@ -137,7 +134,7 @@ async fn begin(
             return Ok(created);
         }
     }
-    Err(Problem::internal("the registry changes faster than it can be read"))
+    Err(changes_too_fast())
 }
 
 impl Creation<'_> {

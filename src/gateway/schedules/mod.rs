@@ -23,7 +23,7 @@ use narthex_core::schedules::run_state::RunOutcome;
 use narthex_core::schedules::{Schedule, read_context};
 
 use super::answer::internal;
-use super::decision::{RequestOrigin, Undecided, decide};
+use super::decision::{MAX_DECISIONS, RequestOrigin, Undecided, changes_too_fast, decide};
 use super::{documents, limits};
 
 /// The maximum number of runs that are made at a time.
@@ -66,7 +66,7 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
     let mut snapshot = snapshot::refreshed(tenant).await.map_err(internal)?;
     // Counted once, however often it is decided about.
     let mut counted = false;
-    for _ in 0..3 {
+    for _ in 0..MAX_DECISIONS {
         let Some((_, schedule)) = documents::find::<Schedule>(&snapshot, &run.schedule) else {
             // The scheduler has not been informed yet.
             configure(tenant, &snapshot).await.map_err(internal)?;
@@ -119,7 +119,7 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
             Reply(Err(Stale::Stale { .. })) => snapshot = snapshot::refreshed(tenant).await.map_err(internal)?,
         }
     }
-    Err(Problem::internal("the registry changes faster than it can be read"))
+    Err(changes_too_fast())
 }
 
 /// The context of a run that is too late, if another Worker made it in time and died before it reported it.

@@ -75,17 +75,6 @@ impl Tables {
         Ok(self.sql.first(statement, values)?)
     }
 
-    fn kind_totals(&self, statement: &'static str) -> Result<Vec<KindTotal>, StorageError> {
-        let rows = self.rows(statement, &[SELF_REGISTERED.into()])?;
-        let total = |row: &Row| KindTotal {
-            kind: row.text(0).unwrap_or_default(),
-            registered_itself: row.integer(1) == Some(1),
-            count: row.integer(2).unwrap_or(0),
-            bytes: row.integer(3).unwrap_or(0),
-        };
-        Ok(rows.iter().map(total).collect())
-    }
-
     /// Documents with their sizes: rows of kind, id and bytes.
     fn sized(&self, statement: &'static str, values: &[Value<'_>]) -> Result<Vec<(DocumentKey, u64)>, StorageError> {
         let rows = self.rows(statement, values)?;
@@ -130,18 +119,19 @@ impl Storage for Tables {
         Ok(self.first(statement, &[kind.into(), id.into()])?.and_then(|row| row.integer(0)))
     }
 
-    fn totals(&self) -> Result<Vec<KindTotal>, StorageError> {
-        self.kind_totals(
+    fn totals(&self, except: Option<&str>) -> Result<Vec<KindTotal>, StorageError> {
+        let rows = self.rows(
             "SELECT kind, kind = 'client' AND SUBSTR(id, 1, LENGTH(?1)) = ?1, COUNT(*), \
-             SUM(LENGTH(CAST(document AS BLOB))) FROM documents GROUP BY 1, 2",
-        )
-    }
-
-    fn totals_without_services(&self) -> Result<Vec<KindTotal>, StorageError> {
-        self.kind_totals(
-            "SELECT kind, kind = 'client' AND SUBSTR(id, 1, LENGTH(?1)) = ?1, COUNT(*), \
-             SUM(LENGTH(CAST(document AS BLOB))) FROM documents WHERE kind <> 'service' GROUP BY 1, 2",
-        )
+             SUM(LENGTH(CAST(document AS BLOB))) FROM documents WHERE ?2 IS NULL OR kind <> ?2 GROUP BY 1, 2",
+            &[SELF_REGISTERED.into(), except.into()],
+        )?;
+        let total = |row: &Row| KindTotal {
+            kind: row.text(0).unwrap_or_default(),
+            registered_itself: row.integer(1) == Some(1),
+            count: row.integer(2).unwrap_or(0),
+            bytes: row.integer(3).unwrap_or(0),
+        };
+        Ok(rows.iter().map(total).collect())
     }
 
     fn sizes(&self, after: &DocumentKey, most: u64) -> Result<Vec<(DocumentKey, u64)>, StorageError> {

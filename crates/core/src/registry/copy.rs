@@ -16,7 +16,6 @@ use super::storage::stored as stored_text;
 use crate::access::encrypted_secret::EncryptedSecret;
 use crate::base::id::StoreId;
 use crate::base::order;
-use crate::base::service_id::ServiceId;
 
 /// What an outline takes in stored form without its capabilities, one of them, a document without its content, and a
 /// key; about, in bytes.
@@ -80,19 +79,27 @@ fn by_kind(a: &StoredDocument, b: &StoredDocument) -> Ordering {
     (rank(a.kind), &a.id).cmp(&(rank(b.kind), &b.id))
 }
 
+type Parts = (Vec<Rc<StoredOutline>>, Rc<Vec<Key>>, Rc<Vec<StoredDocument>>);
+
+/// In the order of a copy: when room was short, they came ordered by importance.
+fn ordered(mut outlines: Vec<Rc<StoredOutline>>, mut keys: Vec<Key>, mut documents: Vec<StoredDocument>) -> Parts {
+    order::sort_by(&mut outlines, by_id);
+    order::sort_by(&mut keys, by_key);
+    order::sort_by(&mut documents, by_kind);
+    (outlines, Rc::new(keys), Rc::new(documents))
+}
+
 impl RegistryCopy {
     /// From a whole index. A service that this version cannot read is left out.
     pub fn new(data: &mut IndexData) -> Self {
-        let mut outlines = read_outlines(data);
-        // An index for which room was short comes ordered by importance.
-        order::sort_by(&mut outlines, by_id);
-        order::sort_by(&mut data.keys, by_key);
-        order::sort_by(&mut data.documents, by_kind);
+        let (outlines, _) = read_outlines(data);
+        let (keys, documents) = (std::mem::take(&mut data.keys), std::mem::take(&mut data.documents));
+        let (outlines, keys, documents) = ordered(outlines, keys, documents);
         Self {
             revision: data.revision,
             outlines,
-            keys: Rc::new(std::mem::take(&mut data.keys)),
-            documents: Rc::new(std::mem::take(&mut data.documents)),
+            keys,
+            documents,
             stores: std::mem::take(&mut data.stores),
             own_secret: data.own_secret.clone(),
             left_out: std::mem::take(&mut data.left_out),
@@ -100,16 +107,14 @@ impl RegistryCopy {
     }
 
     /// From the snapshot of a registry of an earlier version. Its documents have no digests.
-    pub fn of_snapshot(mut data: SnapshotData) -> Self {
-        let mut outlines: Vec<_> = data.services.iter().map(|stored| Rc::new(StoredOutline::of(stored, ""))).collect();
-        order::sort_by(&mut outlines, by_id);
-        order::sort_by(&mut data.keys, by_key);
-        order::sort_by(&mut data.documents, by_kind);
+    pub fn of_snapshot(data: SnapshotData) -> Self {
+        let outlines = data.services.iter().map(|stored| Rc::new(StoredOutline::of(stored, ""))).collect();
+        let (outlines, keys, documents) = ordered(outlines, data.keys, data.documents);
         Self {
             revision: data.revision,
             outlines,
-            keys: Rc::new(data.keys),
-            documents: Rc::new(data.documents),
+            keys,
+            documents,
             stores: data.stores,
             own_secret: data.cursor_secret,
             left_out: data.left_out,
@@ -122,7 +127,8 @@ impl RegistryCopy {
             return None;
         }
         // A service that this version cannot read any longer is left out too.
-        let unreadable = unreadable(data).into_iter().map(|id| (SERVICE.to_string(), id));
+        let (outlines, unreadable) = read_outlines(data);
+        let unreadable = unreadable.into_iter().map(|id| (SERVICE.to_string(), id));
         let deleted: HashSet<(String, String)> =
             std::mem::take(&mut data.deleted).into_iter().chain(unreadable).collect();
         let is_deleted = |kind: &str, id: &str| deleted.contains(&(kind.to_string(), id.to_string()));
@@ -141,9 +147,8 @@ impl RegistryCopy {
                 is_deleted(stored.kind.as_str(), &stored.id)
             })),
         };
-        let outlines = merged(&self.outlines, read_outlines(data), by_id, |outline| {
-            is_deleted(SERVICE, outline.service.id.as_str())
-        });
+        let outlines =
+            merged(&self.outlines, outlines, by_id, |outline| is_deleted(SERVICE, outline.service.id.as_str()));
         Some(Self {
             revision: data.revision,
             outlines,
@@ -181,14 +186,10 @@ impl RegistryCopy {
     pub fn position(&self, id: &str) -> Option<usize> {
         self.outlines.binary_search_by(|outline| outline.service.id.as_str().cmp(id)).ok()
     }
-
-    pub fn service_id(&self, id: &str) -> Option<&ServiceId> {
-        self.outline(id).map(|outline| &outline.service.id)
-    }
 }
 
-/// The ids of services whose outlines this version cannot read.
-fn unreadable(data: &IndexData) -> Vec<String> {
+/// The outlines, and the ids of services whose outlines this version cannot read.
+fn read_outlines(data: &IndexData) -> (Vec<Rc<StoredOutline>>, Vec<String>) {
     #[derive(Deserialize)]
     struct Named {
         service: Identified,
@@ -197,10 +198,12 @@ fn unreadable(data: &IndexData) -> Vec<String> {
     struct Identified {
         id: String,
     }
-    let unread = data.outlines.iter().filter(|raw| serde_json::from_str::<StoredOutline>(raw.get()).is_err());
-    unread.filter_map(|raw| Some(serde_json::from_str::<Named>(raw.get()).ok()?.service.id)).collect()
-}
-
-fn read_outlines(data: &IndexData) -> Vec<Rc<StoredOutline>> {
-    data.outlines.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).map(Rc::new).collect()
+    let (mut outlines, mut unreadable) = (Vec::with_capacity(data.outlines.len()), Vec::new());
+    for raw in &data.outlines {
+        match serde_json::from_str(raw.get()) {
+            Ok(outline) => outlines.push(Rc::new(outline)),
+            Err(_) => unreadable.extend(serde_json::from_str::<Named>(raw.get()).map(|named| named.service.id)),
+        }
+    }
+    (outlines, unreadable)
 }

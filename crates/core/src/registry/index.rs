@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::messages::{CurrentService, IndexData, ReadServices, ReadSnapshot, Services, StoredOutline, StoredService};
 use super::records::{DocumentKind, KEY, SERVICE};
 use super::revision::Revision;
-use super::size::{SAFE_BYTES, StoredSizes};
+use super::size::SAFE_BYTES;
 use super::storage::{self, DocumentKey, Storage};
 use super::{LogEntry, Registry};
 use crate::base::order;
@@ -233,7 +233,8 @@ impl<S: Storage> Registry<S> {
         Ok(data)
     }
 
-    /// The size of a whole index. Until something is written, the documents of services need not be counted.
+    /// The size of a whole index. Until something is written, the documents of services are not counted: they take long
+    /// to read.
     fn index_total(&mut self) -> Result<u64, StorageError> {
         if let Some(sizes) = &self.sizes {
             return Ok(sizes.index_total());
@@ -241,13 +242,7 @@ impl<S: Storage> Registry<S> {
         if let Some((_, total)) = self.counted_index.filter(|(revision, _)| *revision == self.revision) {
             return Ok(total);
         }
-        let mut sizes = StoredSizes::default();
-        for total in self.storage.totals_without_services()? {
-            sizes.add(&total.kind, total.registered_itself, total.count, total.bytes);
-        }
-        let (count, bytes) = self.storage.outline_total()?;
-        sizes.add_outlines(count, bytes);
-        let total = sizes.index_total();
+        let total = self.counted(Some(SERVICE))?.index_total();
         self.counted_index = Some((self.revision, total));
         Ok(total)
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use super::messages::AuditQuery;
-use super::records::{DocumentKind, SERVICE, StoredDocument};
+use super::records::{DocumentKind, StoredDocument};
 use super::revision::Revision;
 use super::size::weight;
 use super::storage::{DocumentKey, KindTotal, Storage};
@@ -246,16 +246,10 @@ impl Storage for MemoryStorage {
         self.read(|disk| Ok(disk.documents.get(&key(kind, id)).map(|text| bytes(text))))
     }
 
-    fn totals_without_services(&self) -> Result<Vec<KindTotal>, StorageError> {
-        let mut totals = self.totals()?;
-        totals.retain(|total| total.kind != SERVICE);
-        Ok(totals)
-    }
-
-    fn totals(&self) -> Result<Vec<KindTotal>, StorageError> {
+    fn totals(&self, except: Option<&str>) -> Result<Vec<KindTotal>, StorageError> {
         let mut totals: BTreeMap<(String, bool), (u64, u64)> = BTreeMap::new();
         self.read(|disk| {
-            for ((kind, id), text) in &disk.documents {
+            for ((kind, id), text) in disk.documents.iter().filter(|((kind, _), _)| Some(kind.as_str()) != except) {
                 let (count, sum) = totals.entry((kind.clone(), registered_itself(kind, id))).or_default();
                 *count += 1;
                 *sum += bytes(text);

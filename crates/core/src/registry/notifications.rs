@@ -15,6 +15,7 @@ use crate::base::retries::doubling_pause_ms;
 use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
+use crate::services::ServiceLimits;
 
 /// The pause before the first repetition, in milliseconds; it doubles with each failure.
 const FIRST_PAUSE_MS: u64 = 1_000;
@@ -75,6 +76,19 @@ pub struct LaneSettings {
     pub max_queue: u64,
     #[serde(default)]
     pub grace_ms: Option<u64>,
+}
+
+impl LaneSettings {
+    /// `times`: when the service was last written, and when it was given its address.
+    pub fn new(
+        service: &ServiceId,
+        times: (Timestamp, Timestamp),
+        limits: &ServiceLimits,
+        grace_ms: Option<u64>,
+    ) -> Self {
+        let ((configured_at, moved_at), ServiceLimits { max_concurrency, max_queue }) = (times, limits.clone());
+        Self { service: service.clone(), configured_at, moved_at, max_concurrency, max_queue, grace_ms }
+    }
 }
 
 /// The other tenants that a revocation concerns.

@@ -112,14 +112,7 @@ impl StoredService {
     /// What every message to its lane says of it.
     pub fn lane_settings(&self) -> LaneSettings {
         let Self { service, updated_at, moved_at, .. } = self;
-        LaneSettings {
-            service: service.id.clone(),
-            configured_at: *updated_at,
-            moved_at: *moved_at,
-            max_concurrency: service.limits.max_concurrency,
-            max_queue: service.limits.max_queue,
-            grace_ms: service.transport.grace_ms(),
-        }
+        LaneSettings::new(&service.id, (*updated_at, *moved_at), &service.limits, service.transport.grace_ms())
     }
 }
 

@@ -43,10 +43,8 @@ pub trait Storage: Clone {
     fn delete_all(&self, kind: &str) -> Result<(), StorageError>;
     /// The bytes of a document.
     fn size(&self, kind: &str, id: &str) -> Result<Option<u64>, StorageError>;
-    /// The sizes of all documents.
-    fn totals(&self) -> Result<Vec<KindTotal>, StorageError>;
-    /// As [`Storage::totals`], without services, whose documents take long to read.
-    fn totals_without_services(&self) -> Result<Vec<KindTotal>, StorageError>;
+    /// The sizes of all documents, except those of one kind.
+    fn totals(&self, except: Option<&str>) -> Result<Vec<KindTotal>, StorageError>;
     /// At most `most` documents by kind and id, after `after`, each with its bytes.
     fn sizes(&self, after: &DocumentKey, most: u64) -> Result<Vec<(DocumentKey, u64)>, StorageError>;
     /// The largest documents, each with its bytes.

@@ -125,13 +125,19 @@ impl<S: Storage> Registry<S> {
         if let Some(sizes) = &self.sizes {
             return Ok(sizes.clone());
         }
+        let sizes = self.counted(None)?;
+        self.sizes = Some(sizes.clone());
+        Ok(sizes)
+    }
+
+    /// Counts what is stored, except documents of one kind.
+    pub(super) fn counted(&self, except: Option<&str>) -> Result<StoredSizes, StorageError> {
         let mut sizes = StoredSizes::default();
-        for total in self.storage.totals()? {
+        for total in self.storage.totals(except)? {
             sizes.add(&total.kind, total.registered_itself, total.count, total.bytes);
         }
         let (count, bytes) = self.storage.outline_total()?;
         sizes.add_outlines(count, bytes);
-        self.sizes = Some(sizes.clone());
         Ok(sizes)
     }
 

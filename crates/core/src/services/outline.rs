@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capability::{Capability, DEFAULT_TIMEOUT_SECONDS, TaskSupport};
 use super::transport::{Transport, Upstream};
-use super::{Service, ServiceKind, ServiceLimits, ServiceStatus, tool_apps};
+use super::{Service, ServiceKind, ServiceLimits, tool_apps};
 use crate::base::canonical::digest;
 use crate::base::service_id::ServiceId;
 use crate::context::retry::Retry;
@@ -294,11 +294,6 @@ impl ServiceOutline {
         if self.draining { "draining" } else { observed.status.as_str() }
     }
 
-    /// As [`ServiceOutline::status`], as a value.
-    pub fn public_status(&self, observed: &ObservedStatus) -> ServiceStatus {
-        if self.draining { ServiceStatus::Draining } else { observed.status.into() }
-    }
-
     /// Whether an MCP server declares this feature.
     pub fn declares(&self, feature: &str) -> bool {
         self.server.as_ref().is_some_and(|server| server.features.iter().any(|declared| declared == feature))
@@ -307,11 +302,6 @@ impl ServiceOutline {
     /// Whether it is an MCP server that uses sessions.
     pub fn has_sessions(&self) -> bool {
         self.server.as_ref().is_some_and(|server| server.sessions)
-    }
-
-    /// Whether its lane has work or state independent of requests.
-    pub fn needs_lane(&self) -> bool {
-        self.probed || self.limits.max_concurrency.is_some() || self.transport.connects()
     }
 }
 

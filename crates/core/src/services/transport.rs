@@ -8,6 +8,7 @@ use crate::base::json::{Fault, Object};
 use crate::context::create_request::MAX_TIMEOUT_SECONDS;
 use crate::http::egress_address::{self, Address, Policy};
 use crate::services::openai_endpoints;
+use crate::services::outline::TransportOutline;
 
 /// The member `transport`: how the service is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,10 +117,7 @@ impl Transport {
 
     /// The grace period in milliseconds of a service that connects to the gateway; `None` for other services.
     pub fn grace_ms(&self) -> Option<u64> {
-        match self {
-            Self::Socket { grace_seconds } => Some(grace_seconds * 1000),
-            Self::Http { .. } | Self::Openai { .. } | Self::Mcp(_) | Self::Binding { .. } | Self::Demo {} => None,
-        }
+        TransportOutline::from(self).grace_ms()
     }
 
     /// Whether the service connects to the gateway.

@@ -41,7 +41,7 @@ pub struct ServiceDocument {
     address: RefCell<Option<AddressCheck>>,
 }
 
-/// Why there is no document.
+/// Why a document is missing.
 #[derive(Debug)]
 pub enum Missing {
     /// The service was deleted after the snapshot was made.

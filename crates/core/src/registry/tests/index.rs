@@ -47,7 +47,8 @@ fn documents(fixture: &mut Fixture, ids: &[&str], for_list: bool) -> (Vec<String
 
 /// A service with so many capabilities of about 100,000 bytes each.
 fn large(capabilities: usize) -> Value {
-    let capability = |number: usize| json!({"name": format!("count-{number}"), "input_schema": {"description": "x".repeat(100_000)}});
+    let input_schema = json!({"description": "x".repeat(100_000)});
+    let capability = |number: usize| json!({"name": format!("count-{number}"), "input_schema": input_schema});
     let capabilities: Vec<Value> = (0..capabilities).map(capability).collect();
     with(called("https://words.example/a"), json!({"capabilities": capabilities}))
 }

@@ -141,7 +141,7 @@ proptest! {
         })).outline();
         let read: ServiceOutline = serde_json::from_str(&stored(&outline)).unwrap();
         prop_assert_eq!(&read, &outline);
-        prop_assert_eq!(read.needs_lane(), grace.is_some() || concurrency.is_some());
+        prop_assert_eq!(read.limits.max_concurrency, concurrency);
         prop_assert_eq!(read.transport.connects(), grace.is_some());
     }
 }
