@@ -13,6 +13,8 @@ import { may } from "./session.js";
 const TABS = /** @type {Tab[]} */ ([...Object.keys(KINDS), "audit"]);
 /** Above this share of its limit, the size of the configuration is highlighted. */
 const NEARLY_FULL = 0.8;
+/** Documents of a later version that are named. */
+const MAX_UNREADABLE = 10;
 const NO_ACCESS =
   "Your key has no access to this page. The built-in role viewer can read all of it, admin can change it, " +
   "and operator can change limits and read the audit log.";
@@ -74,11 +76,30 @@ async function readPage(tab) {
 async function buildSize() {
   const registry = may("registry:read") ? await getIfAllowed("/v1/registry") : undefined;
   if (!registry) return undefined;
-  const { bytes, limit_bytes, index_bytes, index_limit_bytes } = registry;
+  const { bytes, limit_bytes, index_bytes, index_limit_bytes, unreadable } = registry;
   const isNearlyFull = bytes > limit_bytes * NEARLY_FULL || index_bytes > index_limit_bytes * NEARLY_FULL;
   const size = `${mebibytes(bytes)} of ${mebibytes(limit_bytes)}`;
   const indexSize = `${mebibytes(index_bytes)} of ${mebibytes(index_limit_bytes)}`;
-  return h(isNearlyFull ? "p.note" : "p.soft", `Configuration: ${size}; its index: ${indexSize}`);
+  return h(
+    "div",
+    h(isNearlyFull ? "p.note" : "p.soft", `Configuration: ${size}; its index: ${indexSize}`),
+    unreadable.length > 0 && buildUnreadable(unreadable),
+  );
+}
+
+/**
+ * Documents that a later version has written.
+ * @param {string[]} documents
+ * @returns {HTMLElement}
+ */
+function buildUnreadable(documents) {
+  const shown = documents.slice(0, MAX_UNREADABLE).join(", ");
+  const more = documents.length - MAX_UNREADABLE;
+  return h(
+    "p.note",
+    `A later version of the gateway has written ${shown}${more > 0 ? ` and ${more} more` : ""}, which this version ` +
+      "cannot read. What they may refuse is refused. Deploy the later version again, or replace them.",
+  );
 }
 
 /**

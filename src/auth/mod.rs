@@ -11,7 +11,7 @@ pub mod tokens;
 
 use std::rc::Rc;
 
-use crate::objects::registry::messages::Key;
+use crate::objects::registry::messages::{DocumentKind, Key};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::http::Request;
 use crate::platform::settings::Settings;
@@ -132,7 +132,7 @@ fn holder(
     if key.expires_at <= now {
         return None;
     }
-    let role = snapshot.role(&key.role).into_iter().flatten();
+    let role = snapshot.rules.role(&key.role).into_iter().flatten();
     Some(Principal {
         principal: PrincipalId::of_key(&key.id),
         name: Some(key.name.clone()),
@@ -171,11 +171,11 @@ pub async fn existing_tenant(id: &str) -> Result<Option<TenantId>, Failure> {
     if id == first.as_str() {
         return Ok(Some(first));
     }
-    if let Some(tenant) = snapshot::any(&first).await?.tenant(id) {
+    if let Some(tenant) = snapshot::any(&first).await?.rules.tenant(id) {
         return Ok(Some(tenant.clone()));
     }
     // It may have been created elsewhere a moment ago.
-    Ok(snapshot::refreshed(&first).await?.tenant(id).cloned())
+    Ok(snapshot::refreshed(&first).await?.rules.tenant(id).cloned())
 }
 
 /// The deployment's admin key, without which no credentials are recognized.
@@ -228,12 +228,25 @@ pub async fn recognize(
         snapshot.key(presented.id).and_then(|key| holder(&tenant, snapshot, key, &presented, clock::now()))
     };
     let mut found = find(&snapshot);
+    if snapshot.has_unreadable_key(presented.id) {
+        return Err(Problem::later_version(&format!("The API key {}", presented.id)));
+    }
     if found.is_none() && age == Age::Any {
         // The key may have been created elsewhere a moment ago.
         snapshot = snapshot_of(&tenant, Age::Current).await?;
         found = find(&snapshot);
     }
-    found.map(|principal| (principal, snapshot)).ok_or_else(|| unauthenticated(true, own))
+    let principal = found.ok_or_else(|| unauthenticated(true, own))?;
+    check_role(&principal, &snapshot)?;
+    Ok((principal, snapshot))
+}
+
+/// A role that this version cannot read grants nothing, which the client should not take for a lack of permission.
+fn check_role(principal: &Principal, snapshot: &Snapshot) -> Result<(), Problem> {
+    match snapshot.rules.is_unreadable(DocumentKind::Role.as_str(), &principal.role) {
+        true => Err(Problem::later_version(&format!("The role {}", principal.role))),
+        false => Ok(()),
+    }
 }
 
 /// Authenticates a token. Issuers belong to the deployment: its own tenant's registry has them.
@@ -250,5 +263,10 @@ async fn by_token(text: &str, own: Option<OwnIssuer<'_>>, age: Age) -> Result<(P
             found = tokens::principal(text, &issuers, own, age).await;
         }
     }
-    found.map_err(|refused| Problem { cause: Some(refused.to_string()), ..unauthenticated(true, own) })
+    let (principal, snapshot) = found.map_err(|refused| match tokens::later_issuer(text, &issuers) {
+        Some(name) => Problem::later_version(&format!("The issuer {name}")),
+        None => Problem { cause: Some(refused.to_string()), ..unauthenticated(true, own) },
+    })?;
+    check_role(&principal, &snapshot)?;
+    Ok((principal, snapshot))
 }

@@ -41,7 +41,7 @@ pub fn principal(
     claims: &AccessTokenClaims,
     until: Timestamp,
 ) -> Result<Principal, TokenError> {
-    if snapshot.is_revoked(claims.family()) {
+    if snapshot.rules.is_revoked(claims.family()) {
         return Err(TokenError::Revoked);
     }
     let mut scope: Vec<String> = claims.scope.split(' ').map(Into::into).collect();
@@ -81,14 +81,15 @@ fn subject_permissions(
         "key" if id == "admin" && claims.tenant.is_first() => Some(("admin".into(), None)),
         "key" => {
             let key = snapshot.key(id).filter(|key| key.expires_at > clock::now())?;
-            let role = snapshot.role(&key.role).into_iter().flatten().map(str::to_string);
+            let role = snapshot.rules.role(&key.role).into_iter().flatten().map(str::to_string);
             Some((key.role.clone(), Some(role.chain(key.permissions.iter().cloned()).collect())))
         }
         // A person who signed in with an issuer: what their roles grant now, while the issuer may still be used to sign
         // in.
         "issuer" => {
             let (name, _) = id.split_once(':')?;
-            let issuer = deployment.issuers.iter().find(|issuer| issuer.name == name && issuer.sign_in.is_some())?;
+            let issuer =
+                deployment.rules.issuers.iter().find(|issuer| issuer.name == name && issuer.sign_in.is_some())?;
             // The issuer's tenant may have changed.
             let theirs = issuer.tenant.as_ref().map_or(claims.tenant.is_first(), |tenant| *tenant == claims.tenant);
             (theirs || issuer.claims.tenant.is_some()).then_some(())?;
@@ -109,7 +110,7 @@ pub fn client_principal(tenant: &TenantId, id: &str) -> PrincipalId {
 /// The permissions that an issuer's roles grant now, limited to the token's scope: the same rule for the issuer's
 /// tokens and for the grants of people who signed in with it.
 pub fn permitted(snapshot: &Snapshot, roles: &[String], scope: Option<&[String]>) -> Vec<String> {
-    issuer::permitted(roles, scope, |role| snapshot.role(role))
+    issuer::permitted(roles, scope, |role| snapshot.rules.role(role))
 }
 
 /// All permissions of these roles.

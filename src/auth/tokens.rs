@@ -7,8 +7,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
 use narthex_core::access::issuer::{Issuer, MappedIdentity};
@@ -105,7 +107,7 @@ pub async fn principal(
         cache(digest, &principal, DecidingRevisions::of(issuers, &own), until);
         return Ok((principal, own));
     }
-    let (issuer, mapped, until) = claimed(&token, issuer_id, &issuers.issuers, now)?;
+    let (issuer, mapped, until) = claimed(&token, issuer_id, &issuers.rules.issuers, now)?;
     let good_until = verify(&token, issuer).await?;
     let own = registry_of(&mapped.tenant, issuers, age).await?;
     let principal = named(&own, issuer, mapped, until);
@@ -138,6 +140,21 @@ fn claimed<'i>(
     }
     let first = matches.into_iter().min_by_key(|(place, ..)| *place);
     first.map(|(_, issuer, mapped, until)| (issuer, mapped, until)).ok_or(rejection)
+}
+
+/// The name of the issuer of a token, if a later version has written it and this one cannot read it.
+pub fn later_issuer<'s>(text: &str, issuers: &'s Snapshot) -> Option<&'s str> {
+    #[derive(Deserialize)]
+    struct Named {
+        issuer: String,
+    }
+    let token = parse(text).ok()?;
+    let is_its = |stored: &&StoredDocument| {
+        let named: Result<Named, _> = serde_json::from_str(stored.document.get());
+        named.is_ok_and(|named| Some(&*named.issuer) == token.issuer())
+            && issuers.rules.is_unreadable(stored.kind.as_str(), &stored.id)
+    };
+    issuers.documents(DocumentKind::Issuer).find(is_its).map(|stored| stored.id.as_str())
 }
 
 /// Verifies a token's signature against the issuer's keys; returns until when the result may be cached.

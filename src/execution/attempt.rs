@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::registry::snapshot::{Entry, Missing, ServiceDocument, Snapshot};
 use crate::objects::secrets::DecryptedSecrets;
-use crate::platform::{clock, log_event, random, settings};
+use crate::platform::{Failure, clock, log_event, random, settings};
 use crate::transport::mcp::{Peer, Requester};
 use crate::transport::openai::Endpoint;
 use crate::transport::{self, Order};
@@ -61,7 +61,8 @@ pub async fn attempt(
         Ok(document) if document.position(&admission.capability, &admission.version).is_some() => document,
         // It was deleted or changed after the choice.
         Ok(_) | Err(Missing::Deleted) => return not_called(lease, entry, before),
-        Err(Missing::Failed(failure)) => {
+        Err(missing @ (Missing::Unreadable | Missing::Failed(_))) => {
+            let failure = Failure::from(missing);
             let (context, service) = (&admission.id, &entry.service().id);
             log_event!(DocumentNotRead, tenant = tenant, context = context, service = service, detail = &failure);
             return not_called(lease, entry, before);

@@ -45,7 +45,8 @@ pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Fai
         Some(Subscriber { id: stored.id.clone(), generation: stored.generation(), filter, enabled, owner })
     };
     let webhooks = snapshot.documents(DocumentKind::Webhook).filter_map(subscriber).collect();
-    let configure = ConfigureWebhooks { tenant: tenant.clone(), revision: snapshot.revision, webhooks };
+    let unreadable = snapshot.rules.unreadable(DocumentKind::Webhook).map(Into::into).collect();
+    let configure = ConfigureWebhooks { tenant: tenant.clone(), revision: snapshot.revision, webhooks, unreadable };
     call(&Events::of(tenant), &configure).await?;
     Ok(())
 }

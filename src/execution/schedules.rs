@@ -22,7 +22,8 @@ pub async fn configure(tenant: &TenantId, snapshot: &Snapshot) -> Result<(), Fai
         Some(ScheduleConfig { id: stored.id.clone(), generation: stored.generation(), plan, missed, enabled })
     };
     let schedules = snapshot.documents(DocumentKind::Schedule).filter_map(planned).collect();
-    let configure = Configure { tenant: tenant.clone(), revision: snapshot.revision, schedules };
+    let unreadable = snapshot.rules.unreadable(DocumentKind::Schedule).map(Into::into).collect();
+    let configure = Configure { tenant: tenant.clone(), revision: snapshot.revision, schedules, unreadable };
     call(&Schedules::of(tenant), &configure).await?;
     Ok(())
 }

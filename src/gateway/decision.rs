@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::registry::snapshot::{Missing, Snapshot};
+use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::{clock, random};
 use narthex_core::access::principal::Principal;
 use narthex_core::access::principal::denied;
@@ -18,8 +18,8 @@ use narthex_core::services::at_parameters;
 use narthex_core::services::outline::{CapabilityOutline, ServiceOutline};
 use narthex_core::services::routing::{self, Candidate, NoRoute, RouteRequest};
 
-use super::answer::internal;
 use super::call::{Call, Caller};
+use super::registry_client::unread;
 
 /// The decision about a request that creates a context.
 pub struct Decision {
@@ -120,9 +120,10 @@ pub async fn decide(
         let most = offer.timeout_seconds;
         faults.push(Fault::new("#/timeout_seconds", format!("{} allows at most {most}", offer.name)));
     }
-    let document = entry.document().await.map_err(|missing| match missing {
-        Missing::Deleted => Undecided::Outdated,
-        Missing::Failed(failure) => internal(failure).into(),
+    let document = entry.document().await;
+    let document = document.map_err(|missing| match unread(entry.service(), missing) {
+        Some(problem) => problem.into(),
+        None => Undecided::Outdated,
     })?;
     // Its document may be newer than the snapshot.
     let at = document.position(&offer.name, &offer.version).ok_or(Undecided::Outdated)?;

@@ -66,7 +66,7 @@ fn by_roles(Caller { principal, snapshot, .. }: &Caller, permission: &str) -> Ve
     }
     let roles = key.map_or(principal.roles.as_slice(), |key| std::slice::from_ref(&key.role));
     let grants = |role: &&String| {
-        let granted: Vec<String> = snapshot.role(role).into_iter().flatten().map(Into::into).collect();
+        let granted: Vec<String> = snapshot.rules.role(role).into_iter().flatten().map(Into::into).collect();
         allows(&granted, permission)
     };
     roles.iter().filter(grants).map(|role| (role.clone(), permission.to_string())).collect()

@@ -74,7 +74,7 @@ struct NewKeyBody {
 fn read(caller: &Caller, body: &mut Object<'_>) -> NewKeyBody {
     let name = body.string("name", 1..=200);
     let name = body.require("name", name).unwrap_or_default();
-    let known_role = |role: &str| caller.snapshot.role(role).map(|_| role.to_string());
+    let known_role = |role: &str| caller.snapshot.rules.role(role).map(|_| role.to_string());
     let role = body.parsed("role", "the name of a role: GET /v1/roles lists them", known_role);
     let role = body.require("role", role).unwrap_or_default();
     let permissions = role::permissions(body, 50).unwrap_or_default();
@@ -106,7 +106,7 @@ pub async fn create(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
 
 /// All that a key with this role and these permissions may do.
 fn granted<'a>(caller: &'a Caller, role: &str, permissions: &'a [String]) -> impl Iterator<Item = &'a str> {
-    caller.snapshot.role(role).into_iter().flatten().chain(permissions.iter().map(String::as_str))
+    caller.snapshot.rules.role(role).into_iter().flatten().chain(permissions.iter().map(String::as_str))
 }
 
 fn made(key: &Key, secret: &str, used: &[(String, Timestamp)]) -> Result<Answer, Problem> {
@@ -114,11 +114,19 @@ fn made(key: &Key, secret: &str, used: &[(String, Timestamp)]) -> Result<Answer,
     Ok(answer.with("location", &format!("/v1/keys/{}", key.id)))
 }
 
+/// A key that a request names.
+fn known<'c>(caller: &'c Caller, id: &str) -> Result<&'c Key, Problem> {
+    caller.snapshot.key(id).ok_or_else(|| match caller.snapshot.has_unreadable_key(id) {
+        true => Problem::later_version(&format!("The key {id}")),
+        false => Problem::not_found("key"),
+    })
+}
+
 pub async fn rotate(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let overlap_seconds =
         call.read_optional_body(|body| body.integer("overlap_seconds", 0..=MAX_OVERLAP).unwrap_or(0)).await?;
     // The new secret has all permissions of the key, so the caller needs them too.
-    let known = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
+    let known = known(caller, id)?;
     may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
     let minted = api_key::mint_again(id.into(), &random::bytes::<32>());
     let rotate = RotateKey { id: id.into(), overlap_seconds, hash: minted.hash, last_four: minted.last_four };
@@ -130,6 +138,9 @@ pub async fn revoke(caller: &Caller, id: &str) -> Result<Answer, Problem> {
     // Callers end keys that have no more than they have, and their own.
     if let Some(known) = caller.snapshot.key(id).filter(|_| caller.principal.principal.key() != Some(id)) {
         may_grant(&caller.principal, granted(caller, &known.role, &known.permissions))?;
+    } else if caller.snapshot.has_unreadable_key(id) {
+        // It may have any.
+        may_grant(&caller.principal, ["*"])?;
     }
     let Done::Done = registry_client::write(caller, &RevokeKey { id: id.into() }, "key").await?;
     Ok(Answer::empty(204))
@@ -142,7 +153,7 @@ pub async fn last_used(caller: &Caller) -> Result<Vec<(String, Timestamp)>, Prob
 }
 
 pub async fn get(caller: &Caller, id: &str) -> Result<Answer, Problem> {
-    let key = caller.snapshot.key(id).ok_or_else(|| Problem::not_found("key"))?;
+    let key = known(caller, id)?;
     Answer::json(200, &view(key, None, &last_used(caller).await?))
 }
 

@@ -33,6 +33,9 @@ struct SizedDocument<'a> {
     bytes: &'a u64,
 }
 
+/// Unreadable documents that are named.
+const MAX_UNREADABLE: usize = 1_000;
+
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct View<'a> {
@@ -48,6 +51,8 @@ pub(super) struct View<'a> {
     largest: Vec<SizedDocument<'a>>,
     /// Documents that the snapshot has no room for, so that requests do not see them.
     left_out: Vec<SizedDocument<'a>>,
+    /// Documents of a later version, as paths below `/v1`.
+    unreadable: Vec<String>,
 }
 
 /// As the audit log names objects.
@@ -78,6 +83,7 @@ pub async fn get(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         },
         largest: size.largest.iter().map(shown).collect(),
         left_out: caller.snapshot.left_out.iter().map(shown).collect(),
+        unreadable: caller.snapshot.unreadable().take(MAX_UNREADABLE).collect(),
     };
     Answer::json(200, &view)
 }

@@ -9,6 +9,7 @@ use crate::objects::registry::snapshot::{Entry, Missing, ServiceDocument};
 use crate::objects::reply::Reply;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::http::problem::{Code, Problem};
+use narthex_core::services::outline::ServiceOutline;
 
 use super::answer::internal;
 use super::call::Caller;
@@ -20,10 +21,19 @@ pub fn service_id(caller: &Caller, id: &str) -> Result<ServiceId, Problem> {
 
 /// The document of a service in the caller's snapshot.
 pub async fn document(entry: &Entry) -> Result<Rc<ServiceDocument>, Problem> {
-    entry.document().await.map_err(|missing| match missing {
-        Missing::Deleted => Problem::not_found("service"),
-        Missing::Failed(failure) => internal(failure),
+    entry.document().await.map_err(|missing| {
+        let deleted = || Problem::not_found("service");
+        unread(entry.service(), missing).unwrap_or_else(deleted)
     })
+}
+
+/// The problem of a service without a document, unless it was deleted.
+pub fn unread(service: &ServiceOutline, missing: Missing) -> Option<Problem> {
+    match missing {
+        Missing::Deleted => None,
+        Missing::Unreadable => Some(Problem::later_version(&format!("The service {}", service.id))),
+        Missing::Failed(failure) => Some(internal(failure)),
+    }
 }
 
 /// Asks the registry of the caller's tenant.
@@ -63,5 +73,6 @@ pub fn refusal(refusal: WriteRefusal, what: &str) -> Problem {
         WriteRefusal::Refused(Refusal::Conflict) => {
             Problem::new(Code::Conflict, format!("Another {what} already has this id."))
         }
+        WriteRefusal::Refused(Refusal::Unreadable) => Problem::later_version(&format!("The {what}")),
     }
 }

@@ -93,7 +93,7 @@ pub async fn rotate_secret(call: &Call, caller: &Caller, name: &str) -> Result<A
     let DocumentReply::Document(WrittenDocument { stored, .. }) =
         registry_client::write(caller, &rotate, "webhook").await?;
     notify_hub(caller).await;
-    let webhook = read(&stored).ok_or_else(|| Problem::internal("the webhook cannot be read"))?;
+    let webhook = read(&stored).ok_or_else(|| Problem::later_version("The webhook"))?;
     rotated(&stored, &webhook, made.as_deref())
 }
 

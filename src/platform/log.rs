@@ -92,6 +92,7 @@ messages! {
     RegistryTooLarge: Error "registry too large",
     ServiceNotRead: Error "stored service not read",
     DocumentNotRead: Warn "service document not read",
+    DocumentsUnreadable: Warn "documents of a later version",
     RemovalNotAnnounced: Error "removal not announced",
     RetentionNotPushed: Warn "retention not pushed",
     RevisionNotPushed: Warn "revision not pushed",

@@ -101,7 +101,7 @@ async fn may_give(caller: &Caller, issuer: &Issuer) -> Result<Vec<Fault>, Proble
     };
     let mut unknown: Vec<Fault> = Vec::new();
     for role in issuer.granted_roles() {
-        let Some(permissions) = snapshot.role(role) else {
+        let Some(permissions) = snapshot.rules.role(role) else {
             let pointer = if issuer.role.as_deref() == Some(role) { "#/role" } else { "#/roles" };
             let fault = Fault::new(pointer, format!("names the role {role}, which does not exist"));
             if !unknown.contains(&fault) {

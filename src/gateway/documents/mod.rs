@@ -124,7 +124,11 @@ pub fn find<'s, D: Document>(snapshot: &'s Snapshot, id: &str) -> Option<(&'s St
 
 /// As [`find`], for requests about that document.
 pub fn known<'s, D: Document>(snapshot: &'s Snapshot, id: &str) -> Result<(&'s StoredDocument, D), Problem> {
-    find(snapshot, id).ok_or_else(|| Problem::not_found(D::KIND.as_str()))
+    let kind = D::KIND.as_str();
+    find(snapshot, id).ok_or_else(|| match snapshot.documents(D::KIND).any(|stored| stored.id == id) {
+        true => Problem::later_version(&format!("The {kind} {id}")),
+        false => Problem::not_found(kind),
+    })
 }
 
 fn read<D: Document>(stored: &StoredDocument) -> Option<(&StoredDocument, D)> {

@@ -53,7 +53,7 @@ fn not_built_in(name: &str) -> Result<(), Problem> {
 
 /// Changing or deleting a role takes from others what it grants.
 fn may_change(caller: &Caller, name: &str) -> Result<(), Problem> {
-    may_grant(&caller.principal, caller.snapshot.role(name).into_iter().flatten())
+    may_grant(&caller.principal, caller.snapshot.rules.role(name).into_iter().flatten())
 }
 
 impl Document for Role {

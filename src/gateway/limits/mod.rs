@@ -30,6 +30,7 @@ use narthex_core::limits::concurrency::LimitPermitNumber;
 use narthex_core::limits::policy::{LimitKind, retry_after};
 use narthex_core::limits::quota_lease::{LeaseRequest, LocalQuota, TakeResult};
 use narthex_core::limits::quota_pool::{LeaseReport, QUOTA_LEASE_MS, QuotaLeaseNumber, QuotaState};
+use narthex_core::registry::later::Unreadable;
 
 use super::answer::internal;
 use super::call::Call;
@@ -69,14 +70,16 @@ enum Outcome {
 
 /// Charges a request to the limits of its principal.
 pub async fn request(call: &Call, principal: &Principal, snapshot: &Snapshot) -> Result<(), Problem> {
-    if snapshot.limits.is_empty() {
+    let unknown = snapshot.rules.unknown_limit(principal);
+    if snapshot.rules.limits.is_empty() && unknown.is_none() {
         return Ok(());
     }
     // Otherwise a limit that was set too low could not be changed.
     if call.path.starts_with("/v1/limits") && principal.may("limits:write") {
         return Ok(());
     }
-    let requests = snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests);
+    refuse(unknown)?;
+    let requests = snapshot.rules.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests);
     let pools = requests.filter_map(|policy| {
         let value = policy.limit.pool_of_principal(&principal.principal, &principal.role)?;
         Some(PoolRef::of(policy, &principal.tenant, &value))
@@ -92,7 +95,8 @@ pub async fn work(
     service: &ServiceId,
     capability: &str,
 ) -> Result<(), Problem> {
-    let pools = snapshot.limits.iter().filter_map(|policy| {
+    refuse(snapshot.rules.unknown_restriction(Some(principal), service, capability))?;
+    let pools = snapshot.rules.limits.iter().filter_map(|policy| {
         let of_principal = || policy.limit.pool_of_principal(&principal.principal, &principal.role);
         let requester = if policy.limit.kind == LimitKind::Concurrent { of_principal() } else { None };
         let value = requester.or_else(|| policy.limit.pool_of_work(service, capability))?;
@@ -110,8 +114,9 @@ pub async fn scheduled(
     service: &ServiceId,
     capability: &str,
 ) -> Result<(), Problem> {
+    refuse(snapshot.rules.unknown_restriction(None, service, capability))?;
     let mut taken: Vec<(PoolRef, QuotaLeaseNumber)> = Vec::new();
-    for policy in snapshot.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests) {
+    for policy in snapshot.rules.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests) {
         let Some(value) = policy.limit.pool_of_work(service, capability) else { continue };
         let pool = PoolRef::of(policy, tenant, &value);
         match pool.call(&Take { wanted: 1, reports: Vec::new() }).await.map_err(internal)? {
@@ -125,6 +130,11 @@ pub async fn scheduled(
         }
     }
     Ok(())
+}
+
+/// A limit, or another restriction, that this version cannot apply refuses what it may apply to.
+fn refuse(unknown: Option<&Unreadable>) -> Result<(), Problem> {
+    unknown.map_or(Ok(()), |Unreadable { kind, id, .. }| Err(Problem::later_version(&format!("The {kind} {id}"))))
 }
 
 /// Takes from every pool, or from none.

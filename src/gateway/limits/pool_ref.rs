@@ -2,7 +2,6 @@
 
 use crate::objects::limits::messages::{self, Limits};
 use crate::objects::protocol::{Done, Request};
-use crate::objects::registry::snapshot::Policy;
 use crate::platform::log_event;
 use crate::platform::objects::CallError;
 use narthex_core::base::object_name::ObjectName;
@@ -10,6 +9,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::limits::policy::LimitKind;
 use narthex_core::limits::quota_pool::QuotaRule;
+use narthex_core::registry::rules::NamedLimit;
 
 /// A reference to a quota pool.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct PoolRef {
 }
 
 impl PoolRef {
-    pub fn of(policy: &Policy, tenant: &TenantId, value: &str) -> Self {
+    pub fn of(policy: &NamedLimit, tenant: &TenantId, value: &str) -> Self {
         Self {
             id: tenant.object_for(format_args!("{}/{value}", policy.name)),
             name: policy.name.clone(),

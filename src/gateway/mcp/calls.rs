@@ -6,7 +6,6 @@ use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
-use crate::objects::registry::snapshot::Missing;
 use crate::platform::streams::Stream;
 use crate::platform::tasks::keep_running;
 use narthex_core::access::principal::Principal;
@@ -25,9 +24,10 @@ use narthex_core::mcp::task::extension;
 use narthex_core::mcp::{call_result, param_headers, responses};
 use narthex_core::services::capability::TaskSupport;
 
-use super::super::answer::{Answer, internal};
+use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::contexts::{self, ContextState};
+use super::super::registry_client::unread;
 use super::call_follower::CallFollower;
 use super::channel::{Channel, stream_headers};
 use super::elicitation::{self, CallState, ElicitationMode};
@@ -157,8 +157,10 @@ pub async fn call_tool(
         // The call itself finds that a service was deleted in the meantime.
         let document = match tool.entry.document().await {
             Ok(document) => Some(document),
-            Err(Missing::Deleted) => None,
-            Err(Missing::Failed(failure)) => return Err(internal(failure).into()),
+            Err(missing) => match unread(tool.entry.service(), missing) {
+                Some(problem) => return Err(problem.into()),
+                None => None,
+            },
         };
         let schema = document.as_ref().and_then(|document| {
             let at = document.position(&tool.capability.name, &tool.capability.version)?;

@@ -116,7 +116,7 @@ fn serves(client: &ResolvedClient, issuer: &Issuer) -> bool {
 
 /// The names of the issuers that offer sign-in to this client.
 pub fn issuers_for(client: &ResolvedClient) -> Vec<&str> {
-    let issuers = client.deployment.issuers.iter().filter(|issuer| serves(client, issuer));
+    let issuers = client.deployment.rules.issuers.iter().filter(|issuer| serves(client, issuer));
     issuers.filter(|issuer| issuer.sign_in.is_some()).map(|issuer| issuer.name.as_str()).collect()
 }
 
@@ -130,7 +130,7 @@ fn redirect_uri(call: &Call) -> String {
 
 /// Redirects a person to the issuer; nothing if the issuer does not offer sign-in.
 pub fn begin(call: &Call, client: &ResolvedClient, name: &str, fields: &[(&'static str, String)]) -> Option<Answer> {
-    let issuer = client.deployment.issuers.iter().find(|issuer| issuer.name == name && serves(client, issuer))?;
+    let issuer = client.deployment.rules.issuers.iter().find(|issuer| issuer.name == name && serves(client, issuer))?;
     let sign_in = issuer.sign_in.as_ref()?;
     let pending = PendingSignIn {
         request: Serializer::new(String::new()).extend_pairs(fields).finish(),
@@ -213,7 +213,7 @@ pub async fn callback(call: &Call) -> Result<SignInOutcome, Problem> {
     if !call.query("state").is_some_and(|state| equal_secrets(&state, &pending.state)) {
         return Ok(unknown());
     }
-    let issuer = snapshot.issuers.iter().find(|issuer| issuer.name == pending.issuer);
+    let issuer = snapshot.rules.issuers.iter().find(|issuer| issuer.name == pending.issuer);
     if issuer.is_some_and(|issuer| call.query("iss").is_some_and(|iss| iss != issuer.issuer)) {
         return Ok(unknown());
     }

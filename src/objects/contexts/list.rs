@@ -2,8 +2,7 @@
 //! list ends early when it becomes too large.
 
 use crate::platform::Failure;
-use crate::platform::sql::Value;
-use narthex_core::base::storage_error::StorageError;
+use crate::platform::sql::{Row, Value};
 use narthex_core::context::Head;
 use narthex_core::context::status::Status;
 use narthex_core::http::paging::{PagePart, fitting, merged};
@@ -62,9 +61,12 @@ impl Tables {
             let sizes: Vec<u64> = rows.iter().map(|row| row.integer(0).unwrap_or_default()).collect();
             let fits = fitting(&sizes, max_bytes);
             let rows = self.0.rows(heads, &values(fits as u64))?;
-            let items: Result<Vec<(String, Head)>, StorageError> =
-                rows.iter().map(|row| Ok((row.text(0).unwrap_or_default(), head(row, 1)?))).collect();
-            parts.push(PagePart { items: items?, cut: fits < sizes.len() });
+            // A context that this version cannot read is missing in its lists.
+            let item = |row: &Row| Some((row.text(0)?, head(row, 1).ok()?));
+            let items: Vec<(String, Head)> = rows.iter().filter_map(item).collect();
+            let is_full = sizes.len() as u64 == query.limit;
+            let cut = fits < sizes.len() || is_full && items.len() < fits;
+            parts.push(PagePart { items, cut });
         }
         Ok(merged(parts, usize::try_from(query.limit).unwrap_or(usize::MAX)))
     }

@@ -60,6 +60,11 @@ pub(super) fn head(row: &Row, at: u32) -> Result<Head, StorageError> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
 }
 
+/// The id in the first column.
+fn id(row: &Row) -> Option<ContextId> {
+    ContextId::parse(&row.text(0)?)
+}
+
 fn raw(row: &Row, at: u32) -> Result<Option<Box<RawValue>>, StorageError> {
     Ok(row.text(at).map(RawValue::from_string).transpose()?)
 }
@@ -228,18 +233,19 @@ impl Storage for Tables {
     }
 
     /// Ended contexts whose last event may be unpublished.
-    fn unpublished(&self) -> Result<Vec<EndedContext>, StorageError> {
+    fn unpublished(&self) -> Result<Vec<(ContextId, Option<EndedContext>)>, StorageError> {
         let rows = self.0.rows(
-            "SELECT done.head, CASE WHEN length(CAST(done.result AS BLOB)) <= CAST(? AS INTEGER) THEN done.result END \
+            "SELECT done.id, done.head, CASE WHEN length(CAST(done.result AS BLOB)) <= CAST(? AS INTEGER) THEN done.result END \
              FROM live JOIN done ON live.key = done.key",
             &[(MAX_RESULT_BYTES as u64).into()],
         )?;
-        rows.iter().map(|row| Ok((head(row, 0)?, raw(row, 1)?))).collect()
+        let ended = |row: &Row| Some((head(row, 1).ok()?, raw(row, 2).ok()?));
+        Ok(rows.iter().filter_map(|row| Some((id(row)?, ended(row)))).collect())
     }
 
-    fn live_heads(&self) -> Result<Vec<Head>, StorageError> {
-        let rows = self.0.rows("SELECT head FROM live", &[])?;
-        rows.iter().map(|row| head(row, 0)).collect()
+    fn live_heads(&self) -> Result<Vec<(ContextId, Option<Head>)>, StorageError> {
+        let rows = self.0.rows("SELECT id, head FROM live", &[])?;
+        Ok(rows.iter().filter_map(|row| Some((id(row)?, head(row, 1).ok()))).collect())
     }
 
     /// Everything in `live`, soonest first. `live` is small, and no parameters are read.

@@ -75,10 +75,13 @@ impl Deliveries {
         let mut tenant = None;
         for row in sql.rows("SELECT id, tenant, document FROM webhooks", &[])? {
             tenant = row.text(1).map(TenantId::from_stored);
-            queue.restore(row.text(0).unwrap_or_default(), document(&row, 2)?);
+            // What a later version has written stays for that version.
+            if let Ok(hook) = document(&row, 2) {
+                queue.restore(row.text(0).unwrap_or_default(), hook);
+            }
         }
         for row in sql.rows("SELECT number, webhook, document FROM waiting", &[])? {
-            let delivery: Delivery = document(&row, 2)?;
+            let Ok(delivery) = document::<Delivery>(&row, 2) else { continue };
             let mut waiting =
                 PendingDelivery::new(delivery.attempts, delivery.first_at, delivery.due.unwrap_or_default());
             waiting.rejected = delivery.refused.unwrap_or(delivery.attempts);
@@ -100,12 +103,12 @@ impl Deliveries {
         )
     }
 
-    /// All webhooks of the tenant, as configured under this revision.
+    /// All webhooks of the tenant, as configured under this revision, and those that are left to a later version.
     pub fn configure(
         &mut self,
         tenant: TenantId,
         revision: Revision,
-        all: Vec<Subscriber>,
+        (all, unreadable): (Vec<Subscriber>, &[String]),
         now: Timestamp,
     ) -> Result<(), Failure> {
         if revision < self.revision {
@@ -116,6 +119,9 @@ impl Deliveries {
         for id in self.queue.ids() {
             if !all.iter().any(|subscriber| subscriber.id == id) {
                 self.queue.remove(&id);
+                if unreadable.contains(&id) {
+                    continue;
+                }
                 self.sql.run("DELETE FROM webhooks WHERE id = ?", &[(&id).into()])?;
                 self.sql.run("DELETE FROM waiting WHERE webhook = ?", &[(&id).into()])?;
                 self.sql.run("DELETE FROM delivered WHERE webhook = ?", &[(&id).into()])?;

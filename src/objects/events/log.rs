@@ -15,7 +15,7 @@ use crate::platform::sql::{Row, Sql};
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::events::bundle::{Bundle, Item, newer_than};
+use narthex_core::events::bundle::{Bundle, Item, newer_than, read_bundles};
 use narthex_core::events::cloud_event::cloud_event;
 use narthex_core::events::fanout::ShardNumber;
 use narthex_core::events::sequence::Sequence;
@@ -84,7 +84,7 @@ pub struct Log {
 
 impl StoredBatch {
     pub fn batch(&self) -> Result<Batch, Failure> {
-        let bundles = serde_json::from_str(self.bundles.get())?;
+        let bundles = read_bundles(self.bundles.get())?;
         Ok(Batch { first: self.first, tenant: self.tenant.clone(), publisher: self.publisher.clone(), bundles })
     }
 }
@@ -99,7 +99,7 @@ fn batch(row: &Row) -> Result<Batch, Failure> {
         first: row.sequence(0).unwrap_or_default(),
         tenant: tenant_in(row),
         publisher: row.text(2).unwrap_or_default(),
-        bundles: serde_json::from_str(&row.text(3).unwrap_or_default())?,
+        bundles: read_bundles(&row.text(3).unwrap_or_default())?,
     })
 }
 
@@ -196,7 +196,7 @@ impl Log {
             return self.write(now, publish, publish.count, publish.bundles.get());
         }
         // A part was appended before: the reply was lost.
-        let bundles = newer_than(serde_json::from_str(publish.bundles.get())?, known);
+        let bundles = newer_than(read_bundles(publish.bundles.get())?, known);
         let count: usize = bundles.iter().map(|bundle| bundle.items.len()).sum();
         self.write(now, publish, count as u64, &serde_json::to_string(&bundles)?)
     }

@@ -92,7 +92,7 @@ impl Tables {
                 query.limit.into(),
             ],
         )?;
-        rows.iter().filter_map(|row| row.text(0)).map(|text| Ok(serde_json::from_str(&text)?)).collect()
+        Ok(rows.iter().filter_map(|row| serde_json::from_str(&row.text(0)?).ok()).collect())
     }
 
     pub fn find(&self, grant: &str, now: Timestamp) -> Result<Option<GrantEntry>, Failure> {

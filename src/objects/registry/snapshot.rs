@@ -8,18 +8,16 @@ mod document;
 mod entry;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use crate::platform::{Failure, clock, secret_box, settings};
+use crate::platform::{Failure, clock, log_event, secret_box, settings};
 use narthex_core::access::encrypted_secret::EncryptedSecret;
-use narthex_core::access::issuer::Issuer;
 use narthex_core::access::oauth::client::Client;
 use narthex_core::access::oauth::grant::GrantKey;
 use narthex_core::access::oauth::signed_state::StateKey;
 use narthex_core::access::principal::Principal;
-use narthex_core::access::role::{self, Role};
 use narthex_core::base::lru::Lru;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::service_id::ServiceId;
@@ -28,7 +26,6 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::calling::callback::CallbackKey;
 use narthex_core::http::page_cursor::CursorKey;
 use narthex_core::lane::observed::ObservedStatus;
-use narthex_core::limits::policy::Limit;
 use narthex_core::registry::copy::RegistryCopy;
 use narthex_core::registry::secrets::tenant_secret_data;
 
@@ -46,13 +43,8 @@ pub use entry::Entry;
 /// memory, a snapshot takes about twice as much.
 const MAX_KEPT_BYTES: usize = 16 * 1024 * 1024;
 const MIN_TENANT_BYTES: usize = 64 * 1024;
-
-/// A rate limit and its name.
-pub struct Policy {
-    pub name: String,
-    pub limit: Limit,
-    pub configured_at: Timestamp,
-}
+/// Unreadable documents that are named in the log.
+const MAX_LOGGED: usize = 5;
 
 pub struct Snapshot {
     tenant: TenantId,
@@ -61,14 +53,6 @@ pub struct Snapshot {
     soft: Cell<u64>,
     /// In the order of the copy's outlines.
     pub services: Vec<Entry>,
-    /// The tenant's own roles.
-    roles: HashMap<String, Role>,
-    pub issuers: Vec<Issuer>,
-    pub limits: Vec<Policy>,
-    /// The tenants that exist beside the first one; only its registry knows them.
-    tenants: HashSet<TenantId>,
-    /// Revocations, by the grants or tokens they revoke.
-    revoked: HashSet<String>,
     pub cursor_key: CursorKey,
     pub callback_key: CallbackKey,
     pub grant_key: GrantKey,
@@ -129,28 +113,10 @@ impl Snapshot {
             let live = same.map(|entry| entry.live.clone()).unwrap_or_default();
             Entry { outline: outline.clone(), live, tenant: tenant.clone(), document: documents.get(id).cloned() }
         };
-        let of_kind = |kind| copy.documents.iter().filter(move |stored| stored.kind == kind);
-        // These were validated when they were written.
-        let role =
-            |stored: &StoredDocument| Some((stored.id.clone(), serde_json::from_str(stored.document.get()).ok()?));
-        let issuer = |stored: &StoredDocument| {
-            let issuer: Issuer = serde_json::from_str(stored.document.get()).ok()?;
-            Some(Issuer { written: stored.written(), ..issuer })
-        };
-        let limit = |stored: &StoredDocument| {
-            let limit = serde_json::from_str(stored.document.get()).ok()?;
-            Some(Policy { name: stored.id.clone(), limit, configured_at: stored.updated_at })
-        };
-        let tenants = of_kind(DocumentKind::Tenant).filter(|stored| stored.deleted_at.is_none());
         Self {
             tenant: tenant.clone(),
             soft: Cell::new(soft),
             services: copy.outlines.iter().map(entry).collect(),
-            roles: of_kind(DocumentKind::Role).filter_map(role).collect(),
-            issuers: of_kind(DocumentKind::Issuer).filter_map(issuer).collect(),
-            limits: of_kind(DocumentKind::Limit).filter_map(limit).collect(),
-            tenants: tenants.map(|stored| TenantId::from_stored(&*stored.id)).collect(),
-            revoked: of_kind(DocumentKind::Revocation).map(|stored| stored.id.clone()).collect(),
             cursor_key,
             callback_key,
             grant_key,
@@ -184,7 +150,7 @@ impl Snapshot {
         match entry.document().await {
             Ok(document) => Ok(Some(document)),
             Err(Missing::Deleted) => Ok(None),
-            Err(Missing::Failed(failure)) => Err(failure),
+            Err(missing @ (Missing::Unreadable | Missing::Failed(_))) => Err(missing.into()),
         }
     }
 
@@ -223,7 +189,7 @@ impl Snapshot {
             return tenant.is_first().then(Principal::admin);
         }
         let (key, now) = (self.key(id)?, clock::now());
-        let role = self.role(&key.role).into_iter().flatten();
+        let role = self.rules.role(&key.role).into_iter().flatten();
         (key.expires_at > now).then(|| Principal {
             principal: name.clone(),
             name: Some(key.name.clone()),
@@ -241,30 +207,9 @@ impl Snapshot {
         self.copy.documents.iter().filter(move |stored| stored.kind == kind && stored.deleted_at.is_none())
     }
 
-    /// The tenant with this id, if it exists; only the deployment's own tenant knows.
-    pub fn tenant(&self, id: &str) -> Option<&TenantId> {
-        self.tenants.get(id)
-    }
-
     pub fn client(&self, id: &str) -> Option<Client> {
         let stored = self.documents(DocumentKind::Client).find(|stored| stored.id == id)?;
         serde_json::from_str(stored.document.get()).ok()
-    }
-
-    /// Whether a grant, or a token without one, was revoked.
-    pub fn is_revoked(&self, family: &str) -> bool {
-        self.revoked.contains(family)
-    }
-
-    /// The permissions of a role; `None` if it does not exist.
-    pub fn role<'s>(&'s self, name: &str) -> Option<impl Iterator<Item = &'s str> + use<'s>> {
-        let shipped = role::built_in(name).map(|role| role.permissions);
-        let own = self.roles.get(name).map(|role| role.permissions.as_slice());
-        if shipped.is_none() && own.is_none() {
-            return None;
-        }
-        let own = own.unwrap_or_default().iter().map(String::as_str);
-        Some(shipped.unwrap_or_default().iter().copied().chain(own))
     }
 
     pub fn age_ms(&self) -> u64 {
@@ -296,7 +241,16 @@ async fn from_index(tenant: &TenantId, mut data: IndexData, known: Option<&Snaps
     let own = Snapshot::own_keys(tenant, &copy.own_secret, known).await?;
     let snapshot = Snapshot::new(tenant, copy, data.soft, own, known, &HashMap::new());
     snapshot.update_observed(data.soft, &data.measured);
+    log_unreadable(&snapshot);
     Ok(Rc::new(snapshot))
+}
+
+fn log_unreadable(snapshot: &Snapshot) {
+    let unreadable: Vec<String> = snapshot.copy.unreadable().collect();
+    if !unreadable.is_empty() {
+        let first = unreadable.iter().take(MAX_LOGGED).cloned().collect::<Vec<_>>().join(", ");
+        log_event!(DocumentsUnreadable, tenant = &snapshot.tenant, count = unreadable.len(), detail = first);
+    }
 }
 
 /// The snapshot of a registry of the version before, which sends all documents.

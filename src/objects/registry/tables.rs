@@ -98,6 +98,12 @@ impl Storage for Tables {
         Ok(rows.iter().filter_map(|row| row.text(0)).collect())
     }
 
+    fn texts_besides(&self, kind: &str) -> Result<Vec<(String, String)>, StorageError> {
+        let rows =
+            self.rows("SELECT kind, document FROM documents WHERE kind <> ? ORDER BY kind, id", &[kind.into()])?;
+        Ok(rows.iter().filter_map(|row| Some((row.text(0)?, row.text(1)?))).collect())
+    }
+
     fn put_text(&self, kind: &str, id: &str, text: &str) -> Result<(), StorageError> {
         self.run(
             "INSERT INTO documents (kind, id, document) VALUES (?, ?, ?) \
@@ -236,17 +242,17 @@ impl Storage for Tables {
     /// The observed status of every service.
     fn all_measured(&self) -> Result<Vec<(ServiceId, ObservedStatus)>, StorageError> {
         let rows = self.rows("SELECT service, document FROM measured ORDER BY service", &[])?;
-        rows.iter()
-            .map(|row| {
-                let service = ServiceId::from_stored(row.text(0).unwrap_or_default());
-                Ok((service, serde_json::from_str(&row.text(1).unwrap_or_default())?))
-            })
-            .collect()
+        // One that this version cannot read is observed anew.
+        let measured = |row: &Row| {
+            let service = ServiceId::from_stored(row.text(0)?);
+            Some((service, serde_json::from_str(&row.text(1)?).ok()?))
+        };
+        Ok(rows.iter().filter_map(measured).collect())
     }
 
     fn measured(&self, service: &ServiceId) -> Result<Option<ObservedStatus>, StorageError> {
         let row = self.first("SELECT document FROM measured WHERE service = ?", &[service.into()])?;
-        Ok(row.and_then(|row| row.text(0)).map(|text| serde_json::from_str(&text)).transpose()?)
+        Ok(row.and_then(|row| row.text(0)).and_then(|text| serde_json::from_str(&text).ok()))
     }
 
     fn put_measured(&self, service: &ServiceId, measured: &ObservedStatus) -> Result<(), StorageError> {
@@ -362,7 +368,7 @@ impl Storage for Tables {
     fn queued_events(&self) -> Result<Vec<(u64, Bundle)>, StorageError> {
         let rows = self.rows("SELECT number, bundle FROM outbox ORDER BY number LIMIT 200", &[])?;
         rows.iter()
-            .map(|row| Ok((row.integer(0).unwrap_or(0), serde_json::from_str(&row.text(1).unwrap_or_default())?)))
+            .map(|row| Ok((row.integer(0).unwrap_or(0), Bundle::read(&row.text(1).unwrap_or_default())?)))
             .collect()
     }
 

@@ -40,6 +40,9 @@ pub struct Configure {
     pub tenant: TenantId,
     pub revision: Revision,
     pub schedules: Vec<ScheduleConfig>,
+    /// Those that the sender cannot read, because a later version has written them: they stay as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
 }
 
 /// Reports finished runs, and claims those that are due.

@@ -47,7 +47,10 @@ impl Shell for Inner {
         let (mut states, mut tenant) = (BTreeMap::new(), None);
         for row in sql.rows("SELECT id, tenant, book FROM schedules", &[])? {
             tenant = row.text(1).map(TenantId::from_stored);
-            states.insert(row.text(0).unwrap_or_default(), serde_json::from_str(&row.text(2).unwrap_or_default())?);
+            // The state of a later version stays for that version.
+            if let Ok(state) = serde_json::from_str(&row.text(2).unwrap_or_default()) {
+                states.insert(row.text(0).unwrap_or_default(), state);
+            }
         }
         Ok(Rc::new(Self {
             sql,
@@ -69,11 +72,11 @@ impl Shell for Inner {
 }
 
 impl Handle<Configure> for &Inner {
-    fn handle(self, Configure { tenant, revision, schedules }: Configure) -> Result<Done, Failure> {
+    fn handle(self, Configure { tenant, revision, schedules, unreadable }: Configure) -> Result<Done, Failure> {
         if revision >= self.revision.get() {
             self.revision.set(revision);
             *self.tenant.borrow_mut() = Some(tenant);
-            self.configure(schedules)?;
+            self.configure(schedules, &unreadable)?;
         }
         self.settle()?;
         Ok(Done::Done)
@@ -105,13 +108,15 @@ impl Inner {
         )
     }
 
-    fn configure(&self, schedules: Vec<ScheduleConfig>) -> Result<(), Failure> {
+    fn configure(&self, schedules: Vec<ScheduleConfig>, unreadable: &[String]) -> Result<(), Failure> {
         let mut states = self.states.borrow_mut();
         let removed: Vec<String> =
             states.keys().filter(|id| !schedules.iter().any(|schedule| schedule.id == **id)).cloned().collect();
         for id in removed {
             states.remove(&id);
-            self.sql.run("DELETE FROM schedules WHERE id = ?", &[(&id).into()])?;
+            if !unreadable.contains(&id) {
+                self.sql.run("DELETE FROM schedules WHERE id = ?", &[(&id).into()])?;
+            }
         }
         for ScheduleConfig { id, generation, plan, missed, enabled } in schedules {
             let known = states.remove(&id);

@@ -58,6 +58,18 @@ pub fn members(text: &str) -> Option<Vec<Member<'_>>> {
     Some(members)
 }
 
+/// The items of a list in their order. `None` if the text is not a list.
+pub fn items(text: &str) -> Option<Vec<&str>> {
+    let inside = text.trim().strip_prefix('[')?.strip_suffix(']')?.trim();
+    let (bytes, mut at, mut items) = (inside.as_bytes(), 0, Vec::new());
+    while at < bytes.len() {
+        let end = before(bytes, at, b",");
+        items.push(inside.get(at..end)?.trim());
+        at = end + 1;
+    }
+    Some(items)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::any_json;
@@ -76,6 +88,16 @@ mod tests {
         );
         assert_eq!(members("{ }"), Some(Vec::new()));
         assert_eq!(members("[1]"), None);
+    }
+
+    #[test]
+    fn items_keep_their_spelling() {
+        assert_eq!(
+            items(r#" [ 1.10 , "a,]" ,{"b":[2,3]}, []] "#),
+            Some(vec!["1.10", "\"a,]\"", r#"{"b":[2,3]}"#, "[]"])
+        );
+        assert_eq!(items("[ ]"), Some(Vec::new()));
+        assert_eq!(items("{}"), None);
     }
 
     fn tree() -> impl Strategy<Value = Value> {

@@ -28,6 +28,7 @@ pub(crate) mod text_id;
 pub mod time;
 pub mod timing;
 pub mod tree_size;
+pub mod unknown_members;
 pub mod version;
 #[cfg(any(test, feature = "test-support"))]
 pub mod write_fault;

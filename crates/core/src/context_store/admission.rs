@@ -179,8 +179,9 @@ impl<S: Storage> ContextStore<S> {
         now: Timestamp,
     ) -> Result<WorkClaim, StorageError> {
         self.offered.retain(|_, until| *until > now);
-        for ReadyContext { id, service } in self.storage.ready(now, without, 8 + self.offered.len() as u64)? {
-            if self.is_offered(&id, now) || self.ended.contains(&id) {
+        let passed_over = self.offered.len() + self.set_aside.len();
+        for ReadyContext { id, service } in self.storage.ready(now, without, 8 + passed_over as u64)? {
+            if self.is_offered(&id, now) || self.ended.contains(&id) || self.set_aside.contains(&id) {
                 continue;
             }
             if gated.contains(&service) {

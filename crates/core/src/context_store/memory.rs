@@ -25,7 +25,7 @@ use crate::events::bundle::MAX_RESULT_BYTES;
 /// Maximum number of bytes of a result in one row: so few that most results are in pieces here.
 const ROW_BYTES: usize = 7;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LiveRow {
     pub id: ContextId,
     pub service: ServiceId,
@@ -37,7 +37,7 @@ pub struct LiveRow {
     pub parameters: Rc<str>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DoneRow {
     pub id: ContextId,
     pub head: String,
@@ -87,6 +87,20 @@ impl MemoryStorage {
         read(&self.0.borrow().disk)
     }
 
+    /// Changes the stored head of a context.
+    #[cfg(test)]
+    pub fn edit_head(&self, id: &ContextId, edit: impl Fn(&str) -> String) {
+        let disk = &mut self.0.borrow_mut().disk;
+        if let Some(row) = disk.live.values_mut().find(|row| row.id == *id) {
+            let row = Rc::make_mut(row);
+            row.head = edit(&row.head);
+        }
+        if let Some(row) = disk.done.values_mut().find(|row| row.id == *id) {
+            let row = Rc::make_mut(row);
+            row.head = edit(&row.head);
+        }
+    }
+
     pub fn set_alarm(&self, at: Option<Timestamp>) {
         self.0.borrow_mut().disk.alarm = at;
     }
@@ -122,7 +136,7 @@ impl MemoryStorage {
     }
 
     fn insert_pieces(disk: &mut Disk, key: u64, pieces: &[&str], loses: bool) {
-        let count = pieces.len() - usize::from(loses);
+        let count = pieces.len().saturating_sub(usize::from(loses));
         if !pieces.is_empty() {
             disk.pieces.insert(key, pieces.iter().take(count).map(|piece| piece.to_string()).collect());
         }
@@ -271,16 +285,20 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn unpublished(&self) -> Result<Vec<EndedContext>, StorageError> {
+    fn unpublished(&self) -> Result<Vec<(ContextId, Option<EndedContext>)>, StorageError> {
         self.read(|disk| {
-            let ended = disk.done.iter().filter(|(key, _)| disk.live.contains_key(key));
+            let ended = disk.done.iter().filter_map(|(key, row)| Some((disk.live.get(key)?, row)));
             let small = |row: &DoneRow| row.result.clone().filter(|result| result.len() <= MAX_RESULT_BYTES);
-            ended.map(|(_, row)| Ok((parsed(&row.head)?, small(row).as_deref().map(raw).transpose()?))).collect()
+            let read = |(live, row): (&Rc<LiveRow>, &Rc<DoneRow>)| {
+                let small = small(row).as_deref().map(raw).transpose()?;
+                Ok((live.id.clone(), parsed(&row.head).ok().map(|head| (head, small))))
+            };
+            ended.map(read).collect()
         })
     }
 
-    fn live_heads(&self) -> Result<Vec<Head>, StorageError> {
-        self.read(|disk| disk.live.values().map(|row| parsed(&row.head)).collect())
+    fn live_heads(&self) -> Result<Vec<(ContextId, Option<Head>)>, StorageError> {
+        self.read(|disk| Ok(disk.live.values().map(|row| (row.id.clone(), parsed(&row.head).ok())).collect()))
     }
 
     fn by_due(&self) -> Result<Vec<DueContext>, StorageError> {

@@ -89,6 +89,8 @@ pub struct ContextStore<S> {
     pub outbox: Outbox,
     /// Ended contexts whose live rows still exist.
     ended: HashSet<ContextId>,
+    /// Contexts with live rows that only a later version can read. They are left to it.
+    set_aside: HashSet<ContextId>,
     /// Leases renewed beyond the time that is stored.
     renewed: HashMap<ContextId, Timestamp>,
     /// Queued contexts reserved for a worker, until the given time.
@@ -114,6 +116,7 @@ impl<S: Storage> ContextStore<S> {
             storage,
             outbox: Outbox::default(),
             ended: HashSet::new(),
+            set_aside: HashSet::new(),
             renewed: HashMap::new(),
             offered: HashMap::new(),
             leased_heads: HashMap::new(),
@@ -140,13 +143,18 @@ impl<S: Storage> ContextStore<S> {
 
     fn recover(&mut self) -> Result<(), StorageError> {
         let mut unpublished: Vec<(Head, Option<Box<RawValue>>, bool)> = Vec::new();
-        for (head, small) in self.storage.unpublished()? {
-            self.ended.insert(head.id().clone());
-            unpublished.push((head, small, true));
+        for (id, ended) in self.storage.unpublished()? {
+            match ended {
+                Some((head, small)) => unpublished.push((head, small, true)),
+                None => drop(self.set_aside.insert(id.clone())),
+            }
+            self.ended.insert(id);
         }
-        for head in self.storage.live_heads()? {
-            if !self.ended.contains(head.id()) {
-                unpublished.push((head, None, false));
+        for (id, head) in self.storage.live_heads()? {
+            match head {
+                _ if self.ended.contains(&id) => {}
+                Some(head) => unpublished.push((head, None, false)),
+                None => drop(self.set_aside.insert(id)),
             }
         }
         // One bundle per item, in the order of the numbers: the hub accepts them in no other order.

@@ -62,9 +62,11 @@ pub trait Storage {
     fn done_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError>;
     fn live(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError>;
     fn done(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError>;
-    /// Ended contexts that still have a live row, with results of at most `bundle::MAX_RESULT_BYTES`.
-    fn unpublished(&self) -> Result<Vec<EndedContext>, StorageError>;
-    fn live_heads(&self) -> Result<Vec<Head>, StorageError>;
+    /// Ended contexts that still have a live row, with results of at most `bundle::MAX_RESULT_BYTES`; `None` for one
+    /// that this version cannot read.
+    fn unpublished(&self) -> Result<Vec<(ContextId, Option<EndedContext>)>, StorageError>;
+    /// All live rows; `None` for a context that this version cannot read.
+    fn live_heads(&self) -> Result<Vec<(ContextId, Option<Head>)>, StorageError>;
     /// All live contexts, the soonest due first.
     fn by_due(&self) -> Result<Vec<DueContext>, StorageError>;
     /// At most `most` queued contexts that may start now, except those of the services in `without`: highest priority

@@ -108,7 +108,7 @@ impl<S: Storage> ContextStore<S> {
                 let again = now.since(self.last_wakeup_at) >= self.timing.wakeup_retry_ms - SLACK_MS;
                 let mut wakeups = 0;
                 for row in due.iter().take_while(|row| row.due <= now) {
-                    if self.ended.contains(&row.id) {
+                    if self.ended.contains(&row.id) || self.set_aside.contains(&row.id) {
                         continue;
                     }
                     match self.tick(&row.id, now, random()) {
@@ -137,6 +137,7 @@ impl<S: Storage> ContextStore<S> {
             row.status == Some(Status::Queued)
                 && row.due.plus_ms(ms) <= now
                 && !self.ended.contains(&row.id)
+                && !self.set_aside.contains(&row.id)
                 && !self.is_offered(&row.id, now)
         };
         Ok(self.storage.by_due()?.iter().any(ready))
@@ -177,7 +178,7 @@ impl<S: Storage> ContextStore<S> {
                 return Err(error);
             }
         };
-        let next = due.iter().map(|row| {
+        let next = due.iter().filter(|row| !self.set_aside.contains(&row.id)).map(|row| {
             if self.ended.contains(&row.id) {
                 // Ended but unpublished: soon again.
                 return now.plus_ms(self.timing.wakeup_retry_ms);

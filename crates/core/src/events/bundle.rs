@@ -4,8 +4,9 @@
 //! that only grows. The hub stores bundles as they came, gives each item the next `sequence`, and writes the CloudEvent
 //! ([`cloud_event`](super::cloud_event)) only when it is read.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::base::order;
 use crate::base::principal_id::PrincipalId;
@@ -79,7 +80,7 @@ pub struct Bundle {
 pub struct Item {
     pub number: u64,
     pub at: Timestamp,
-    #[serde(rename = "what")]
+    #[serde(rename = "what", serialize_with = "stored_kind")]
     pub kind: EventKind,
 }
 
@@ -117,11 +118,72 @@ pub enum EventKind {
         kind: RegistryEvent,
         data: Box<RawValue>,
     },
+    /// An event of a later version, in stored form. It is kept, and no subscriber receives it from this version.
+    #[serde(skip)]
+    Unknown(Box<RawValue>),
+}
+
+/// Writes an unknown event as it was read.
+fn stored_kind<S: Serializer>(kind: &EventKind, serializer: S) -> Result<S::Ok, S::Error> {
+    match kind {
+        EventKind::Unknown(raw) => raw.serialize(serializer),
+        known => known.serialize(serializer),
+    }
+}
+
+/// An item whose event may be unknown.
+#[derive(Deserialize)]
+struct AnyItem {
+    number: u64,
+    at: Timestamp,
+    #[serde(rename = "what")]
+    kind: Box<RawValue>,
+}
+
+impl AnyItem {
+    fn read(self) -> Item {
+        let kind = serde_json::from_str(self.kind.get()).unwrap_or(EventKind::Unknown(self.kind));
+        Item { number: self.number, at: self.at, kind }
+    }
+}
+
+impl Bundle {
+    /// Reads a stored bundle, whose events may be of a later version.
+    ///
+    /// # Errors
+    /// The text is not a bundle.
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).or_else(|_| Self::read_any(text))
+    }
+
+    fn read_any(text: &str) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Items {
+            items: Vec<AnyItem>,
+        }
+        let Items { items } = serde_json::from_str(text)?;
+        let mut rest: Map<String, Value> = serde_json::from_str(text)?;
+        rest.insert("items".into(), Value::Array(Vec::new()));
+        let bundle: Self = serde_json::from_value(rest.into())?;
+        Ok(Self { items: items.into_iter().map(AnyItem::read).collect(), ..bundle })
+    }
+}
+
+/// Reads a stored list of bundles, whose events may be of a later version.
+///
+/// # Errors
+/// The text is not a list of bundles.
+pub fn read_bundles(text: &str) -> Result<Vec<Bundle>, serde_json::Error> {
+    serde_json::from_str(text).or_else(|_| {
+        let bundles: Vec<Box<RawValue>> = serde_json::from_str(text)?;
+        bundles.iter().map(|raw| Bundle::read(raw.get())).collect()
+    })
 }
 
 impl EventKind {
     pub fn event_type(&self) -> EventType {
         match self {
+            EventKind::Unknown(_) => EventType::Unknown,
             EventKind::Status(status) | EventKind::Ended { status, .. } => EventType::Status(*status),
             EventKind::InputRequested { .. } => EventType::Status(Status::InputRequired),
             EventKind::Progress { .. } => EventType::Progress,
@@ -225,5 +287,30 @@ pub fn assign_numbers(head: &mut Head, mut next: impl FnMut() -> u64) {
     }
     if let Some(progress) = head.progress.as_mut().filter(|progress| progress.event == 0) {
         progress.event = next();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_later_version_is_kept_as_it_is_and_concerns_no_other() {
+        let unknown = json!({"priced": {"amount": "0.10", "by": [1.50]}});
+        let bundles = json!([
+            {"subject": "ctx_1", "owner": "key:k", "after": 4, "items": [
+                {"number": 5, "at": 1, "what": {"status": "queued"}},
+                {"number": 6, "at": 2, "what": unknown},
+                {"number": 7, "at": 3, "what": {"status": "dreaming"}}]},
+            {"subject": "ctx_2", "items": [{"number": 8, "at": 3, "what": {"progress": {"data": {"a": 1.10}}}}]},
+        ]);
+        let read = read_bundles(&bundles.to_string()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), bundles);
+        let types: Vec<_> = read.iter().flat_map(|bundle| &bundle.items).map(|item| item.kind.event_type()).collect();
+        let expected = [EventType::Status(Status::Queued), EventType::Unknown, EventType::Unknown, EventType::Progress];
+        assert_eq!(types, expected);
+        assert!(read_bundles("{}").is_err() && read_bundles(r#"[{"subject": "x"}]"#).is_err());
     }
 }

@@ -145,7 +145,7 @@ fn event_data<'a>(public: Option<&str>, bundle: &'a Bundle, item: &'a Item) -> D
             ended_at: attempt.ended_at.text(),
             status_code: attempt.status_code,
         }),
-        EventKind::Registry { data, .. } => Data::Raw(data),
+        EventKind::Registry { data, .. } | EventKind::Unknown(data) => Data::Raw(data),
     }
 }
 

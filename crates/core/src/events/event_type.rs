@@ -44,6 +44,8 @@ pub enum EventType {
     Attempt,
     Progress,
     Registry(RegistryEvent),
+    /// An event of a later version. No subscriber receives it.
+    Unknown,
     /// Outside the log: events that a client asked for have been deleted.
     StreamGap,
     /// Outside the log: a webhook is tested.
@@ -72,6 +74,7 @@ impl EventType {
             EventType::Attempt => "context.attempt",
             EventType::Progress => "context.progress",
             EventType::Registry(event) => event.as_str(),
+            EventType::Unknown => "unknown",
             EventType::StreamGap => "stream.gap",
             EventType::WebhookTest => "webhook.test",
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bundle::{Bundle, Item};
+use super::event_type::EventType;
 use crate::base::json::{Fault, Object};
 use crate::base::principal_id::PrincipalId;
 
@@ -118,7 +119,11 @@ impl Filter {
 
     /// Whether a subscriber receives an event. Events without an owner (services, keys) are not restricted by `owner`.
     pub fn matches(&self, bundle: &Bundle, item: &Item) -> bool {
-        let event_type = item.kind.event_type().as_str();
+        let event_type = item.kind.event_type();
+        if event_type == EventType::Unknown {
+            return false;
+        }
+        let event_type = event_type.as_str();
         (self.types.is_empty() || self.types.iter().any(|pattern| type_matches(pattern, event_type)))
             && self.subject.as_ref().is_none_or(|subject| *subject == bundle.subject)
             && self.service.as_ref().is_none_or(|service| {
@@ -174,6 +179,14 @@ mod tests {
         assert!(sees(&[("subject", "ctx_1"), ("service", "llm")], true, "key:other"));
         assert!(!sees(&[("subject", "ctx_2")], true, "key:other"));
         assert!(!sees(&[("owner", "me")], true, "key:other"));
+    }
+
+    #[test]
+    fn no_subscriber_receives_an_event_of_a_later_version() {
+        let raw = serde_json::value::RawValue::from_string(r#"{"priced":1}"#.into()).unwrap();
+        let item = Item { number: 1, at: Timestamp(0), kind: EventKind::Unknown(raw) };
+        assert!(!Filter::default().matches(&bundle(None), &item));
+        assert!(Filter::default().matches(&bundle(None), &bundle(None).items[0]));
     }
 
     #[test]

@@ -106,6 +106,13 @@ impl Known {
         self
     }
 
+    /// A later version has written it, and this one cannot read it.
+    pub fn unreadable(mut self) -> Self {
+        let names = self.service.capabilities.iter().map(|capability| capability.name.clone()).collect();
+        self.service = ServiceOutline::unreadable(self.service.id, names);
+        self
+    }
+
     /// It connects by itself.
     pub fn connecting(mut self) -> Self {
         self.service.transport = TransportOutline::Socket { grace_seconds: 10 };

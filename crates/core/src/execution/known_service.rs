@@ -32,9 +32,10 @@ pub trait KnownService {
         self.measured().evidence == HealthStatus::Offline
     }
 
-    /// Whether no call would pass now: it is offline, or its breaker is open or half open with a call in progress.
+    /// Whether no call would pass now: this version cannot read it, it is offline, or its breaker is open or half open
+    /// with a call in progress.
     fn is_blocked(&self, now: Timestamp) -> bool {
-        self.is_offline() || self.half_opens_at(now).is_some()
+        self.service().is_unreadable() || self.is_offline() || self.half_opens_at(now).is_some()
     }
 
     /// When its breaker may half-open, while it blocks calls.

@@ -61,6 +61,7 @@ codes! {
     UnsupportedMediaType: 415 "unsupported_media_type" "The body's media type is not supported",
     IdempotencyKeyReused: 422 "idempotency_key_reused" "The idempotency key was used for a different request",
     RateLimited: 429 "rate_limited" "Too many requests",
+    LaterVersion: 503 "later_version" "The configuration is of a later version of the gateway",
     QueueFull: 503 "queue_full" "The service's queue is full",
     NoServiceAvailable: 503 "no_service_available" "No service is available",
     UpgradeRequired: 426 "upgrade_required" "This path requires a WebSocket upgrade",
@@ -144,6 +145,15 @@ impl Problem {
             n => format!("{n} fields are invalid; see `errors`."),
         };
         Self { errors, ..Self::new(Code::ValidationFailed, detail) }
+    }
+
+    /// A problem for what a later version of the gateway has written and this one cannot read; `what` names it.
+    pub fn later_version(what: &str) -> Self {
+        let detail = format!(
+            "{what} was written by a later version of the gateway, which this version cannot read. During a deployment, \
+             try again; after a rollback, deploy that version again or replace what it has written."
+        );
+        Self::new(Code::LaterVersion, detail).with_header("Retry-After", "30")
     }
 
     /// A problem for a failure of the gateway. `cause` goes to the log, never to the client.

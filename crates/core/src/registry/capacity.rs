@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::later;
 use super::messages::{DocumentKind, DocumentPage, DocumentSize, Documents, IndexData, RegistrySize, SnapshotData};
 use super::records::{KEY, SERVICE};
 use super::size::{MAX_SENT, Share, StoredSizes, cost, weight};
@@ -53,11 +54,12 @@ fn rank(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
 
 /// Adds a stored document to a page.
 fn add(page: &mut DocumentPage, kind: &str, text: &str) -> Result<(), StorageError> {
-    match kind {
-        SERVICE => page.services.push(serde_json::from_str(text)?),
-        KEY => page.keys.push(serde_json::from_str(text)?),
-        _ => page.documents.push(serde_json::from_str(text)?),
-    }
+    let of_kind = match kind {
+        SERVICE => &mut page.services,
+        KEY => &mut page.keys,
+        _ => &mut page.documents,
+    };
+    of_kind.push(RawValue::from_string(text.into())?);
     Ok(())
 }
 
@@ -119,7 +121,8 @@ impl<S: Storage> Registry<S> {
         let storage = self.storage.clone();
         let text = |kind: &str, id: &str| storage.text(kind, id);
         data.left_out = self.fit(text, |kind, text| add(&mut page, kind, text))?;
-        (data.services, data.keys, data.documents) = (page.services, page.keys, page.documents);
+        (data.services, data.keys) = (later::parsed(page.services).0, later::parsed(page.keys).0);
+        data.documents = later::parsed(page.documents).0;
         Ok(())
     }
 

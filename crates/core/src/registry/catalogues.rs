@@ -19,7 +19,7 @@ impl<S: Storage> Registry<S> {
     /// The storage fails, or the write is refused.
     pub fn renew_tools(&mut self, request: RenewTools, turn: &Turn<'_>) -> Result<ToolsReply, WriteError> {
         let RenewTools { id, url, read } = request;
-        let registered = self.service(&id)?.ok_or(WriteRefusal::Absent)?;
+        let registered = self.service_to_write(&id)?.ok_or(WriteRefusal::Absent)?;
         let Some(upstream) = registered.service.transport.upstream().filter(|upstream| upstream.url == url) else {
             // The service has another address in the meantime.
             return Ok(ToolsReply::Unchanged);
@@ -71,7 +71,7 @@ impl<S: Storage> Registry<S> {
     /// The storage fails, or the write is refused.
     pub fn accept_tools(&mut self, request: &AcceptTools, turn: &Turn<'_>) -> Result<ToolsReply, WriteError> {
         let AcceptTools { id, names } = request;
-        let registered = self.service(id)?.ok_or(WriteRefusal::Absent)?;
+        let registered = self.service_to_write(id)?.ok_or(WriteRefusal::Absent)?;
         let catalogue = registered.service.catalogue.as_deref();
         let offered = &registered.service.capabilities;
         match catalogue.and_then(|catalogue| catalogue.accept(offered, names.as_deref(), turn.now)) {

@@ -5,14 +5,14 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use serde::Deserialize;
-
+use super::later::{self, Unreadable};
 use super::records::{
     DocumentKind, DocumentPage, DocumentSize, IndexData, KEY, Key, SERVICE, SnapshotData, StoredDocument,
     StoredOutline, StoredService,
 };
 use super::revision::Revision;
-use super::storage::stored as stored_text;
+use super::rules::Rules;
+use super::storage::{DocumentKey, stored as stored_text};
 use crate::access::encrypted_secret::EncryptedSecret;
 use crate::base::id::StoreId;
 use crate::base::order;
@@ -33,6 +33,10 @@ pub struct RegistryCopy {
     pub keys: Rc<Vec<Key>>,
     /// By kind and id.
     pub documents: Rc<Vec<StoredDocument>>,
+    /// Keys and other documents of a later version, by kind and id.
+    pub later: Rc<Vec<Unreadable>>,
+    /// What the documents say.
+    pub rules: Rc<Rules>,
     pub stores: Vec<StoreId>,
     pub own_secret: EncryptedSecret,
     /// Stored documents that did not fit into the message.
@@ -79,27 +83,60 @@ fn by_kind(a: &StoredDocument, b: &StoredDocument) -> Ordering {
     (rank(a.kind), &a.id).cmp(&(rank(b.kind), &b.id))
 }
 
-type Parts = (Vec<Rc<StoredOutline>>, Rc<Vec<Key>>, Rc<Vec<StoredDocument>>);
+fn by_name(a: &Unreadable, b: &Unreadable) -> Ordering {
+    (&a.kind, &a.id).cmp(&(&b.kind, &b.id))
+}
 
-/// In the order of a copy: when room was short, they came ordered by importance.
-fn ordered(mut outlines: Vec<Rc<StoredOutline>>, mut keys: Vec<Key>, mut documents: Vec<StoredDocument>) -> Parts {
-    order::sort_by(&mut outlines, by_id);
-    order::sort_by(&mut keys, by_key);
-    order::sort_by(&mut documents, by_kind);
-    (outlines, Rc::new(keys), Rc::new(documents))
+fn name_of(stored: &StoredDocument) -> DocumentKey {
+    (stored.kind.as_str().into(), stored.id.clone())
+}
+
+/// The parts of an index that this version reads, and the others. They have the order of a copy: when room was short,
+/// they came ordered by importance.
+struct Parts {
+    outlines: Vec<Rc<StoredOutline>>,
+    keys: Vec<Key>,
+    documents: Vec<StoredDocument>,
+    unreadable: Vec<Unreadable>,
+}
+
+impl Parts {
+    fn of(data: &mut IndexData) -> Self {
+        let (keys, unread_keys) = later::parsed(std::mem::take(&mut data.keys));
+        let (documents, unread) = later::parsed(std::mem::take(&mut data.documents));
+        let mut unreadable = later::unreadable(KEY, &unread_keys);
+        unreadable.extend(later::unreadable("", &unread));
+        let outlines = data.outlines.iter().filter_map(|raw| StoredOutline::read(raw.get()).map(Rc::new)).collect();
+        Self { outlines, keys, documents, unreadable }.ordered()
+    }
+
+    fn ordered(mut self) -> Self {
+        order::sort_by(&mut self.outlines, by_id);
+        order::sort_by(&mut self.keys, by_key);
+        order::sort_by(&mut self.documents, by_kind);
+        order::sort_by(&mut self.unreadable, by_name);
+        self
+    }
+
+    /// The keys and other documents, readable or not.
+    fn names(&self) -> impl Iterator<Item = DocumentKey> {
+        let keys = self.keys.iter().map(|key| (KEY.to_string(), key.id.clone()));
+        let unreadable = self.unreadable.iter().map(|one| (one.kind.clone(), one.id.clone()));
+        keys.chain(self.documents.iter().map(name_of)).chain(unreadable)
+    }
 }
 
 impl RegistryCopy {
-    /// From a whole index. A service that this version cannot read is left out.
+    /// From a whole index.
     pub fn new(data: &mut IndexData) -> Self {
-        let (outlines, _) = read_outlines(data);
-        let (keys, documents) = (std::mem::take(&mut data.keys), std::mem::take(&mut data.documents));
-        let (outlines, keys, documents) = ordered(outlines, keys, documents);
+        let Parts { outlines, keys, documents, unreadable } = Parts::of(data);
         Self {
             revision: data.revision,
+            rules: Rc::new(Rules::of(&documents, &unreadable)),
             outlines,
-            keys,
-            documents,
+            keys: Rc::new(keys),
+            documents: Rc::new(documents),
+            later: Rc::new(unreadable),
             stores: std::mem::take(&mut data.stores),
             own_secret: data.own_secret.clone(),
             left_out: std::mem::take(&mut data.left_out),
@@ -109,12 +146,14 @@ impl RegistryCopy {
     /// From the snapshot of a registry of an earlier version. Its documents have no digests.
     pub fn of_snapshot(data: SnapshotData) -> Self {
         let outlines = data.services.iter().map(|stored| Rc::new(StoredOutline::of(stored, ""))).collect();
-        let (outlines, keys, documents) = ordered(outlines, data.keys, data.documents);
+        let parts = Parts { outlines, keys: data.keys, documents: data.documents, unreadable: Vec::new() }.ordered();
         Self {
             revision: data.revision,
-            outlines,
-            keys,
-            documents,
+            rules: Rc::new(Rules::of(&parts.documents, &[])),
+            outlines: parts.outlines,
+            keys: Rc::new(parts.keys),
+            documents: Rc::new(parts.documents),
+            later: Rc::default(),
             stores: data.stores,
             own_secret: data.cursor_secret,
             left_out: data.left_out,
@@ -126,47 +165,80 @@ impl RegistryCopy {
         if data.since != Some(self.revision) {
             return None;
         }
-        // A service that this version cannot read any longer is left out too.
-        let (outlines, unreadable) = read_outlines(data);
-        let unreadable = unreadable.into_iter().map(|id| (SERVICE.to_string(), id));
-        let deleted: HashSet<(String, String)> =
-            std::mem::take(&mut data.deleted).into_iter().chain(unreadable).collect();
-        let is_deleted = |kind: &str, id: &str| deleted.contains(&(kind.to_string(), id.to_string()));
-        let deletes = |kinds: &dyn Fn(&str) -> bool| deleted.iter().any(|(kind, _)| kinds(kind));
-        let deletes_keys = deletes(&|kind| kind == KEY);
-        let deletes_documents = deletes(&|kind| kind != KEY && kind != SERVICE);
-        let keys = match data.keys.is_empty() && !deletes_keys {
-            true => self.keys.clone(),
-            false => {
-                Rc::new(merged(&self.keys, std::mem::take(&mut data.keys), by_key, |key| is_deleted(KEY, &key.id)))
-            }
+        let parts = Parts::of(data);
+        // What cannot be read any longer leaves the readable ones, and the other way round.
+        let gone: HashSet<DocumentKey> = std::mem::take(&mut data.deleted).into_iter().chain(parts.names()).collect();
+        let is_gone = |kind: &str, id: &str| gone.contains(&(kind.to_string(), id.to_string()));
+        let touches = |fits: fn(&str) -> bool| gone.iter().any(|(kind, _)| fits(kind));
+        let Parts { outlines, keys, documents, unreadable } = parts;
+        let keys = match touches(|kind| kind == KEY) {
+            true => Rc::new(merged(&self.keys, keys, by_key, |key| is_gone(KEY, &key.id))),
+            false => self.keys.clone(),
         };
-        let documents = match data.documents.is_empty() && !deletes_documents {
-            true => self.documents.clone(),
-            false => Rc::new(merged(&self.documents, std::mem::take(&mut data.documents), by_kind, |stored| {
-                is_deleted(stored.kind.as_str(), &stored.id)
-            })),
-        };
-        let outlines =
-            merged(&self.outlines, outlines, by_id, |outline| is_deleted(SERVICE, outline.service.id.as_str()));
-        Some(Self {
+        let outlines = merged(&self.outlines, outlines, by_id, |known| is_gone(SERVICE, known.service.id.as_str()));
+        let mut copy = Self {
             revision: data.revision,
             outlines,
             keys,
-            documents,
             stores: std::mem::take(&mut data.stores),
             own_secret: data.own_secret.clone(),
             left_out: Vec::new(),
-        })
+            ..self.clone()
+        };
+        if touches(|kind| kind != SERVICE) {
+            let unreadable = merged(&self.later, unreadable, by_name, |one| is_gone(&one.kind, &one.id));
+            copy.later = Rc::new(unreadable);
+        }
+        if touches(|kind| kind != SERVICE && kind != KEY) {
+            let is_gone = |stored: &StoredDocument| is_gone(stored.kind.as_str(), &stored.id);
+            copy.documents = Rc::new(merged(&self.documents, documents, by_kind, is_gone));
+            copy.rules = Rc::new(Rules::of(&copy.documents, &copy.later));
+        }
+        Some(copy)
     }
 
     /// With all documents instead of those that fitted into a message.
     pub fn completed(&self, all: DocumentPage) -> Self {
         let DocumentPage { services, keys, documents } = all;
-        let outline = |stored: &StoredService| Some(Rc::new(StoredOutline::of(stored, &stored_text(stored).ok()?)));
-        let missing = services.iter().filter(|stored| self.position(stored.service.id.as_str()).is_none());
-        let outlines = merged(&self.outlines, missing.filter_map(outline).collect(), by_id, |_| false);
-        Self { outlines, keys: Rc::new(keys), documents: Rc::new(documents), ..self.clone() }
+        let outlined = |text: &str| match serde_json::from_str::<StoredService>(text) {
+            Ok(stored) => Some(Rc::new(StoredOutline::of(&stored, &stored_text(&stored).ok()?))),
+            Err(_) => StoredOutline::unreadable(text).map(Rc::new),
+        };
+        let mut missing: Vec<_> = services.iter().filter_map(|raw| outlined(raw.get())).collect();
+        missing.retain(|outline| self.position(outline.service.id.as_str()).is_none());
+        let outlines = merged(&self.outlines, missing, by_id, |_| false);
+        let mut data = IndexData { outlines: Vec::new(), keys, documents, ..self.empty() };
+        Self { outlines, left_out: self.left_out.clone(), ..Self::new(&mut data) }
+    }
+
+    fn empty(&self) -> IndexData {
+        IndexData {
+            revision: self.revision,
+            since: None,
+            outlines: Vec::new(),
+            keys: Vec::new(),
+            documents: Vec::new(),
+            deleted: Vec::new(),
+            stores: self.stores.clone(),
+            own_secret: self.own_secret.clone(),
+            soft: 0,
+            measured: Vec::new(),
+            left_out: Vec::new(),
+            services: Vec::new(),
+        }
+    }
+
+    /// The documents that this version cannot read, as paths below `/v1`.
+    pub fn unreadable(&self) -> impl Iterator<Item = String> {
+        let outlines = self.outlines.iter().map(|outline| &outline.service).filter(|service| service.is_unreadable());
+        let keys = self.later.iter().filter(|one| one.kind == KEY);
+        let services = outlines.map(|service| format!("services/{}", service.id));
+        services.chain(keys.chain(self.rules.all_unreadable()).map(|one| format!("{}s/{}", one.kind, one.id)))
+    }
+
+    /// Whether this key exists and is of a later version.
+    pub fn has_unreadable_key(&self, id: &str) -> bool {
+        self.later.iter().any(|one| one.kind == KEY && one.id == id)
     }
 
     /// About how many bytes it has in stored form.
@@ -186,24 +258,4 @@ impl RegistryCopy {
     pub fn position(&self, id: &str) -> Option<usize> {
         self.outlines.binary_search_by(|outline| outline.service.id.as_str().cmp(id)).ok()
     }
-}
-
-/// The outlines, and the ids of services whose outlines this version cannot read.
-fn read_outlines(data: &IndexData) -> (Vec<Rc<StoredOutline>>, Vec<String>) {
-    #[derive(Deserialize)]
-    struct Named {
-        service: Identified,
-    }
-    #[derive(Deserialize)]
-    struct Identified {
-        id: String,
-    }
-    let (mut outlines, mut unreadable) = (Vec::with_capacity(data.outlines.len()), Vec::new());
-    for raw in &data.outlines {
-        match serde_json::from_str(raw.get()) {
-            Ok(outline) => outlines.push(Rc::new(outline)),
-            Err(_) => unreadable.extend(serde_json::from_str::<Named>(raw.get()).map(|named| named.service.id)),
-        }
-    }
-    (outlines, unreadable)
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::audit::Change;
+use super::later::Needs;
 use super::messages::{Condition, DeleteDocument, DocumentKind, PutDocument, Refusal, StoredDocument, WriteRefusal};
 use super::records::{KEY, Key};
 use super::replies::WrittenDocument;
@@ -84,7 +85,7 @@ impl<S: Storage> Registry<S> {
     /// The storage fails, or the write is refused.
     pub fn put_document(&mut self, request: PutDocument, turn: &Turn<'_>) -> Result<WrittenDocument, WriteError> {
         let PutDocument { kind, id, document, condition } = request;
-        let known = self.document(kind, &id)?;
+        let known: Option<StoredDocument> = self.known(kind.as_str(), &id)?;
         if known.as_ref().is_some_and(|known| known.deleted_at.is_some()) {
             return Err(WriteRefusal::Refused(Refusal::Conflict).into());
         }
@@ -99,6 +100,7 @@ impl<S: Storage> Registry<S> {
             deleted_at: None,
             source: known.as_ref().and_then(|known| known.source.clone()),
             id,
+            needs: Needs,
         };
         if kind == DocumentKind::Webhook && secret_of(&stored).is_none() {
             // Deleted since the writer saw it with a secret.
@@ -140,7 +142,8 @@ impl<S: Storage> Registry<S> {
         condition: &Condition,
         turn: &Turn<'_>,
     ) -> Result<(), WriteError> {
-        let Some(known) = self.document(kind, id)?.filter(|known| known.deleted_at.is_none()) else {
+        let known: Option<StoredDocument> = self.known(kind.as_str(), id)?;
+        let Some(known) = known.filter(|known| known.deleted_at.is_none()) else {
             return Err(WriteRefusal::Absent.into());
         };
         check_precondition(Some(known.version), condition)?;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::value::RawValue;
 
 use super::messages::{CurrentService, IndexData, ReadServices, ReadSnapshot, Services, StoredOutline, StoredService};
-use super::records::{DocumentKind, KEY, SERVICE};
+use super::records::{KEY, SERVICE};
 use super::revision::Revision;
 use super::size::SAFE_BYTES;
 use super::storage::{self, DocumentKey, Storage};
@@ -22,6 +22,8 @@ use crate::lane::observed::ObservedStatus;
 /// The name of the stored form of outlines, and that form. A version that changes what an outline has must change it.
 const INDEX_FORM: &str = "index_form";
 const CURRENT_FORM: &str = "1";
+/// That of an index made by a version that could not read all services: the next start makes it anew.
+const PARTIAL_FORM: &str = "1-partial";
 /// Changes are kept for so many revisions, at least.
 const KEPT_REVISIONS: u64 = 1_000;
 /// Old changes are deleted once in so many revisions.
@@ -83,7 +85,7 @@ impl<S: Storage> Registry<S> {
     /// Within a transaction: stores a service and its outline.
     pub(super) fn put_service_document(&mut self, stored: &StoredService) -> Result<(), StorageError> {
         let id = stored.service.id.as_str();
-        let text = storage::stored(stored)?;
+        let text = self.stored_as(SERVICE, id, stored)?;
         self.put_text(SERVICE, id, &text)?;
         self.put_outline(id, &StoredOutline::of(stored, &text))
     }
@@ -124,7 +126,7 @@ impl<S: Storage> Registry<S> {
             self.storage.record_change(revision, "", "")?;
         }
         if !std::mem::replace(&mut self.has_index_form, true) {
-            self.storage.set_meta(INDEX_FORM, CURRENT_FORM)?;
+            self.set_index_form()?;
         }
         if revision.number().is_multiple_of(DELETION_INTERVAL) {
             self.storage.delete_changes_before(revision.before(KEPT_REVISIONS))?;
@@ -153,11 +155,15 @@ impl<S: Storage> Registry<S> {
         storage.transaction(|| {
             self.storage.delete_all_outlines()?;
             self.outline_all()?;
-            self.storage.set_meta(INDEX_FORM, CURRENT_FORM)?;
+            self.set_index_form()?;
             self.begin_changes(revision)
         })?;
         self.has_index_form = true;
         Ok(())
+    }
+
+    fn set_index_form(&self) -> Result<(), StorageError> {
+        self.storage.set_meta(INDEX_FORM, if self.is_partial { PARTIAL_FORM } else { CURRENT_FORM })
     }
 
     fn outline_all(&mut self) -> Result<(), StorageError> {
@@ -167,13 +173,17 @@ impl<S: Storage> Registry<S> {
             match serde_json::from_str::<StoredService>(text) {
                 Ok(stored) => outlines.push((id.to_string(), StoredOutline::of(&stored, text))),
                 // It is of a later version, and this one cannot call it.
-                Err(_) => unreadable.push(id.to_string()),
+                Err(_) => {
+                    outlines.extend(StoredOutline::unreadable(text).map(|outline| (id.to_string(), outline)));
+                    unreadable.push(id.to_string());
+                }
             }
             Ok(())
         })?;
         for (id, outline) in outlines {
             self.put_outline(&id, &outline)?;
         }
+        self.is_partial = !unreadable.is_empty();
         self.effects.logs.extend(unreadable.into_iter().map(|service| LogEntry::ServiceNotRead { service }));
         Ok(())
     }
@@ -202,9 +212,9 @@ impl<S: Storage> Registry<S> {
         }
     }
 
-    /// The outlines of all services. One that this version cannot read is left out.
+    /// The outlines of all services, or what stands for those that this version cannot read.
     pub(super) fn outlines(&self) -> Result<Vec<StoredOutline>, StorageError> {
-        Ok(self.storage.outlines()?.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
+        Ok(self.storage.outlines()?.iter().filter_map(|text| StoredOutline::read(text)).collect())
     }
 
     /// What an isolate does not know of the index.
@@ -220,9 +230,9 @@ impl<S: Storage> Registry<S> {
         let mut data = self.empty_index()?;
         if fits {
             data.outlines = self.storage.outlines()?.into_iter().map(raw).collect::<Result<_, _>>()?;
-            data.keys = storage::all(&self.storage, KEY)?;
-            for kind in DocumentKind::ALL {
-                data.documents.extend(self.documents_of(kind)?);
+            for (kind, text) in self.storage.texts_besides(SERVICE)? {
+                let of_kind = if kind == KEY { &mut data.keys } else { &mut data.documents };
+                of_kind.push(raw(text)?);
             }
         } else {
             self.fit_index(&mut data)?;
@@ -266,10 +276,8 @@ impl<S: Storage> Registry<S> {
         let mut data = IndexData { since: Some(since), ..self.empty_index()? };
         let mut measured: BTreeMap<ServiceId, ObservedStatus> = self.measured_since(soft)?.into_iter().collect();
         let mut bytes = 0;
-        // A later version may have written documents of other kinds.
-        let is_known =
-            |kind: &str| [SERVICE, KEY].contains(&kind) || DocumentKind::ALL.iter().any(|known| known.as_str() == kind);
-        for (kind, id) in changed.into_iter().filter(|(kind, _)| is_known(kind)) {
+        // A revision without documents is recorded without a kind.
+        for (kind, id) in changed.into_iter().filter(|(kind, _)| !kind.is_empty()) {
             let text = match kind.as_str() {
                 SERVICE => self.storage.outline(&id)?.map(|(_, text)| text),
                 _ => self.storage.text(&kind, &id)?,
@@ -287,8 +295,8 @@ impl<S: Storage> Registry<S> {
                         self.include(&id, &mut bytes, &mut data.services)?;
                     }
                 }
-                KEY => data.keys.push(serde_json::from_str(&text)?),
-                _ => data.documents.push(serde_json::from_str(&text)?),
+                KEY => data.keys.push(raw(text)?),
+                _ => data.documents.push(raw(text)?),
             }
         }
         data.measured = measured.into_iter().collect();

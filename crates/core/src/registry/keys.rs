@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::audit::Change;
+use super::later::Needs;
 use super::messages::{Key, KeySecret, NewKey, Refusal, RotateKey, WriteRefusal};
 use super::notifications::Notification;
 use super::records::KEY;
@@ -29,7 +30,7 @@ impl<S: Storage> Registry<S> {
     /// # Errors
     /// The storage fails, or the write is refused.
     pub fn create_key(&mut self, new: NewKey, turn: &Turn<'_>) -> Result<Box<Key>, WriteError> {
-        if self.key(&new.id)?.is_some() {
+        if self.storage.size(KEY, &new.id)?.is_some() {
             return Err(WriteRefusal::Refused(Refusal::Conflict).into());
         }
         if !self.has_role(&new.role)? {
@@ -45,6 +46,7 @@ impl<S: Storage> Registry<S> {
             created_by: new.created_by,
             created_at: turn.now,
             expires_at: new.expires_at,
+            needs: Needs,
         };
         let changes = as_changes(&json!({
             "name": key.name, "role": key.role, "permissions": key.permissions, "expires_at": key.expires_at.text(),
@@ -64,7 +66,7 @@ impl<S: Storage> Registry<S> {
     /// The storage fails, or the write is refused.
     pub fn rotate_key(&mut self, request: RotateKey, turn: &Turn<'_>) -> Result<Box<Key>, WriteError> {
         let RotateKey { id, overlap_seconds, hash, last_four } = request;
-        let mut key = self.key(&id)?.ok_or(WriteRefusal::Absent)?;
+        let mut key = self.known::<Key>(KEY, &id)?.ok_or(WriteRefusal::Absent)?;
         let now = turn.now;
         let until = now.plus_ms(overlap_seconds * 1000);
         let changes = as_changes(&json!({"last_four": last_four, "overlap_seconds": overlap_seconds}));
@@ -84,9 +86,10 @@ impl<S: Storage> Registry<S> {
     /// # Errors
     /// The storage fails, or the write is refused.
     pub fn revoke_key(&mut self, id: &str, turn: &Turn<'_>) -> Result<(), WriteError> {
-        let key = self.key(id)?.ok_or(WriteRefusal::Absent)?;
-        let known = json!({"name": key.name, "role": key.role, "permissions": key.permissions});
-        let changes = changes(&known, &Value::Null);
+        let text = self.storage.text(KEY, id)?.ok_or(WriteRefusal::Absent)?;
+        let view = |key: Key| json!({"name": key.name, "role": key.role, "permissions": key.permissions});
+        // A key that this version cannot read is revoked all the same.
+        let changes = changes(&serde_json::from_str(&text).map_or(Value::Null, view), &Value::Null);
         let change = Change { by: turn.by, action: "key.revoked", object: &object(id), changes };
         self.write(&change, turn, |registry| {
             registry.remove(KEY, id)?;

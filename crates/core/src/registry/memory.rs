@@ -173,6 +173,13 @@ impl Storage for MemoryStorage {
         })
     }
 
+    fn texts_besides(&self, kind: &str) -> Result<Vec<(String, String)>, StorageError> {
+        self.read(|disk| {
+            let others = disk.documents.iter().filter(|((other, _), _)| other != kind);
+            Ok(others.map(|((kind, _), text)| (kind.clone(), text.to_string())).collect())
+        })
+    }
+
     fn put_text(&self, kind: &str, id: &str, text: &str) -> Result<(), StorageError> {
         self.write(|disk| {
             disk.documents.insert(key(kind, id), text.into());
@@ -411,7 +418,7 @@ impl Storage for MemoryStorage {
     fn queued_events(&self) -> Result<Vec<(u64, Bundle)>, StorageError> {
         self.read(|disk| {
             let first = disk.outbox.iter().take(MAX_EVENTS);
-            first.map(|(number, text)| Ok((*number, serde_json::from_str(text)?))).collect()
+            first.map(|(number, text)| Ok((*number, Bundle::read(text)?))).collect()
         })
     }
 

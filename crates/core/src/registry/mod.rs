@@ -22,6 +22,7 @@ pub mod followers;
 mod index;
 mod keys;
 pub mod known_revision;
+pub mod later;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 pub mod messages;
@@ -33,6 +34,7 @@ mod registrations;
 pub mod replies;
 pub mod revision;
 mod revocations;
+pub mod rules;
 pub mod secrets;
 mod services;
 pub mod size;
@@ -197,6 +199,8 @@ pub struct Registry<S> {
     checked_services: Option<secrets::CheckedServices>,
     /// The form of the index is stored.
     has_index_form: bool,
+    /// The index was made without services that this version cannot read.
+    is_partial: bool,
     /// Services that isolates have read.
     recent: index::Recent,
     /// The size of the stored documents, once counted; every write updates it.
@@ -233,6 +237,7 @@ impl<S: Storage> Registry<S> {
             counted_index: None,
             checked_services: None,
             has_index_form: false,
+            is_partial: false,
             recent: index::Recent::default(),
             sizes: None,
             rejections: audit::rejections(),

@@ -11,11 +11,12 @@ use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::base::version::{Generation, VersionNumber};
 use crate::lane::observed::ObservedStatus;
+use crate::registry::later::{Needs, readable};
 use crate::registry::notifications::LaneSettings;
 use crate::registry::revision::Revision;
 use crate::registry::size::KindSize;
 use crate::services::credentials::EncryptedCredentials;
-use crate::services::outline::{ServiceOutline, short_digest};
+use crate::services::outline::{CapabilityNames, ServiceOutline, short_digest};
 use crate::services::{RetiringSecret, Service};
 
 /// The kinds of documents that are not [`DocumentKind`]s.
@@ -36,7 +37,7 @@ pub struct SnapshotData {
     #[serde(default)]
     pub soft: u64,
     /// Observed statuses, by service.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "readable")]
     pub measured: Vec<(ServiceId, ObservedStatus)>,
     /// Stored documents that do not fit into this message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -53,8 +54,10 @@ pub struct IndexData {
     pub since: Option<Revision>,
     /// [`StoredOutline`]s in stored form.
     pub outlines: Vec<Box<RawValue>>,
-    pub keys: Vec<Key>,
-    pub documents: Vec<StoredDocument>,
+    /// [`Key`]s in stored form, also those that this version cannot read.
+    pub keys: Vec<Box<RawValue>>,
+    /// [`StoredDocument`]s in stored form, likewise, of all kinds.
+    pub documents: Vec<Box<RawValue>>,
     /// The kinds and ids of documents that were deleted.
     #[serde(default)]
     pub deleted: Vec<(String, String)>,
@@ -63,6 +66,7 @@ pub struct IndexData {
     pub own_secret: EncryptedSecret,
     pub soft: u64,
     /// Observed statuses, by service: all, or those that may have changed.
+    #[serde(deserialize_with = "readable")]
     pub measured: Vec<(ServiceId, ObservedStatus)>,
     /// Stored documents that do not fit into this message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -83,6 +87,23 @@ pub struct StoredOutline {
     /// When its address last changed: earlier observations refer to another service.
     #[serde(default)]
     pub moved_at: Timestamp,
+    #[serde(default, skip_serializing)]
+    pub needs: Needs,
+}
+
+/// The parts of an outline or a service that all versions have.
+#[derive(Deserialize)]
+struct Named {
+    service: NamedService,
+    #[serde(default)]
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct NamedService {
+    id: String,
+    #[serde(default)]
+    capabilities: CapabilityNames,
 }
 
 /// The document of a service, and the digest in its outline.
@@ -101,13 +122,13 @@ pub struct DocumentSize {
     pub bytes: u64,
 }
 
-/// Some of a registry's documents.
+/// Some of a registry's documents in stored form, also those that this version cannot read.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct DocumentPage {
-    pub services: Vec<StoredService>,
-    pub keys: Vec<Key>,
+    pub services: Vec<Box<RawValue>>,
+    pub keys: Vec<Box<RawValue>>,
     #[serde(rename = "kept")]
-    pub documents: Vec<StoredDocument>,
+    pub documents: Vec<Box<RawValue>>,
 }
 
 /// The size of a registry's documents.
@@ -128,7 +149,26 @@ impl StoredOutline {
     pub fn of(stored: &StoredService, text: &str) -> Self {
         let StoredService { service, created_at, updated_at, moved_at, .. } = stored;
         let (created_at, updated_at, moved_at) = (*created_at, *updated_at, *moved_at);
-        Self { service: service.outline(), digest: short_digest(text), created_at, updated_at, moved_at }
+        Self { service: service.outline(), digest: short_digest(text), created_at, updated_at, moved_at, needs: Needs }
+    }
+
+    /// A stored outline, or what stands for one that this version cannot read. `None`: not even its id can be read.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().or_else(|| Self::unreadable(text))
+    }
+
+    /// Of a service that this version cannot read, by the stored form of its outline or document.
+    pub fn unreadable(text: &str) -> Option<Self> {
+        let Named { service, digest } = serde_json::from_str(text).ok()?;
+        let times = Timestamp::default();
+        Some(Self {
+            service: ServiceOutline::unreadable(ServiceId::from_stored(service.id), service.capabilities.0),
+            digest,
+            created_at: times,
+            updated_at: times,
+            moved_at: times,
+            needs: Needs,
+        })
     }
 
     /// What every message to its lane says of it.
@@ -154,6 +194,8 @@ pub struct StoredService {
     /// When its address last changed: earlier observations refer to another service.
     #[serde(default)]
     pub moved_at: Timestamp,
+    #[serde(default, skip_serializing)]
+    pub needs: Needs,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -167,6 +209,8 @@ pub struct Key {
     pub created_by: PrincipalId,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
+    #[serde(default, skip_serializing)]
+    pub needs: Needs,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -239,6 +283,8 @@ pub struct StoredDocument {
     /// For a client that registered itself: a fingerprint of its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    #[serde(default, skip_serializing)]
+    pub needs: Needs,
 }
 
 impl StoredDocument {

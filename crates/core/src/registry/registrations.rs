@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::audit::Change;
 use super::documents::object;
+use super::later::Needs;
 use super::messages::{
     Condition, DocumentKind, Refusal, RegisterClient, RegisterReply, StoredDocument, WriteRefusal, WrittenDocument,
 };
@@ -41,6 +42,7 @@ impl<S: Storage> Registry<S> {
             updated_at: turn.now,
             deleted_at: None,
             source: Some(self.short_fingerprint(&source(&turn.by.address))),
+            needs: Needs,
         };
         let bytes = weight(kind.as_str(), stored(&client)?.len() as u64);
         let registrations = self.storage.registrations()?;

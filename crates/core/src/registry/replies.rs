@@ -7,6 +7,7 @@ use crate::base::json::Fault;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::lane::observed::ObservedStatus;
+use crate::registry::later::readable;
 use crate::registry::revision::Revision;
 use crate::registry::size::TooLarge;
 
@@ -39,6 +40,8 @@ pub enum Refusal {
     PreconditionFailed,
     /// 409.
     Conflict,
+    /// 503: a later version has written it, and this one cannot read it.
+    Unreadable,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,6 +61,7 @@ pub enum SnapshotReply {
     /// Only observed statuses have changed.
     Measured {
         soft: u64,
+        #[serde(deserialize_with = "readable")]
         measured: Vec<(ServiceId, ObservedStatus)>,
     },
     /// To an earlier version.

@@ -165,10 +165,10 @@ impl<S: Storage> Registry<S> {
         Ok(lost(role, before, after, &needed))
     }
 
-    /// The services that connect. One that this version cannot read has no sockets here.
+    /// The services that connect, or may: those of a later version.
     fn connecting(&self) -> Result<Vec<StoredOutline>, StorageError> {
         let mut services = self.outlines()?;
-        services.retain(|outline| outline.service.transport.connects());
+        services.retain(|outline| outline.service.transport.connects() || outline.service.is_unreadable());
         Ok(services)
     }
 

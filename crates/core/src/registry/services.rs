@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::audit::Change;
+use super::later::Needs;
 use super::messages::{
     DeleteService, PatchService, PutService, StoredService, WriteRefusal, WriteRules, WrittenService,
 };
@@ -99,6 +100,7 @@ fn registered(
         created_at: known.map_or(now, |known| known.created_at),
         updated_at: after(known.map(|known| known.updated_at), now),
         service,
+        needs: Needs,
     };
     (registered, plain)
 }
@@ -155,6 +157,10 @@ impl<S: Storage> Registry<S> {
         storage::get(&self.storage, SERVICE, id.as_str())
     }
 
+    pub(super) fn service_to_write(&self, id: &ServiceId) -> Result<Option<StoredService>, WriteError> {
+        self.known(SERVICE, id.as_str())
+    }
+
     /// Creates or replaces a service.
     ///
     /// # Errors
@@ -166,7 +172,7 @@ impl<S: Storage> Registry<S> {
         turn: &Turn<'_>,
     ) -> Result<WrittenService, WriteError> {
         let PutService { id, document, condition, rules } = request;
-        let known = self.service(id)?;
+        let known = self.service_to_write(id)?;
         check_precondition(known.as_ref().map(|known| known.version), condition)?;
         let write = ServiceWrite { id, document, inputs, known, keeps: false };
         self.store_service(write, rules, turn)
@@ -183,7 +189,7 @@ impl<S: Storage> Registry<S> {
         turn: &Turn<'_>,
     ) -> Result<WrittenService, WriteError> {
         let PatchService { id, patch, condition, rules } = request;
-        let known = self.service(id)?.ok_or(WriteRefusal::Absent)?;
+        let known = self.service_to_write(id)?.ok_or(WriteRefusal::Absent)?;
         check_precondition(Some(known.version), condition)?;
         let Some(named) = members(patch) else {
             return Err(WriteRefusal::Faults(vec![Fault::new("#", "must be a JSON object")]).into());
@@ -265,7 +271,7 @@ impl<S: Storage> Registry<S> {
         secret: (String, EncryptedSecret),
         turn: &Turn<'_>,
     ) -> Result<WrittenService, WriteError> {
-        let mut registered = self.service(id)?.ok_or(WriteRefusal::Absent)?;
+        let mut registered = self.service_to_write(id)?.ok_or(WriteRefusal::Absent)?;
         let (plain, secret) = secret;
         let old = std::mem::replace(&mut registered.signing_secret, secret);
         let from_to =
@@ -302,7 +308,7 @@ impl<S: Storage> Registry<S> {
     /// The storage fails, or the write is refused.
     pub fn delete_service(&mut self, request: &DeleteService, turn: &Turn<'_>) -> Result<(), WriteError> {
         let DeleteService { id, condition } = request;
-        let known = self.service(id)?.ok_or(WriteRefusal::Absent)?;
+        let known = self.service_to_write(id)?.ok_or(WriteRefusal::Absent)?;
         check_precondition(Some(known.version), condition)?;
         let had_lane = needs_lane(&known.service) || self.measured_of(id).version > 0;
         let change = Change {

@@ -37,6 +37,8 @@ pub trait Storage: Clone {
     fn text(&self, kind: &str, id: &str) -> Result<Option<String>, StorageError>;
     /// All documents of a kind in stored form, by id.
     fn texts(&self, kind: &str) -> Result<Vec<String>, StorageError>;
+    /// The kinds and stored forms of all documents except those of one kind, by kind and id.
+    fn texts_besides(&self, kind: &str) -> Result<Vec<(String, String)>, StorageError>;
     fn put_text(&self, kind: &str, id: &str, text: &str) -> Result<(), StorageError>;
     fn delete(&self, kind: &str, id: &str) -> Result<(), StorageError>;
     /// Deletes all documents of a kind.
@@ -115,9 +117,9 @@ pub fn get<T: DeserializeOwned>(storage: &impl Storage, kind: &str, id: &str) ->
     Ok(storage.text(kind, id)?.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
-/// All documents of a kind, by id.
+/// All documents of a kind that this version can read, by id.
 pub fn all<T: DeserializeOwned>(storage: &impl Storage, kind: &str) -> Result<Vec<T>, StorageError> {
-    storage.texts(kind)?.iter().map(|text| Ok(serde_json::from_str(text)?)).collect()
+    Ok(storage.texts(kind)?.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
 }
 
 /// A value in stored form.

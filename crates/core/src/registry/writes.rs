@@ -1,6 +1,7 @@
 //! How a write is made: one transaction with its revision, its audit entry, its events and its notifications.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::audit::Change;
@@ -15,6 +16,7 @@ use crate::access::audit::AuditOutcome;
 use crate::access::oauth::client::SELF_REGISTERED;
 use crate::base::storage_error::StorageError;
 use crate::base::time::Timestamp;
+use crate::base::unknown_members::with_unknown;
 use crate::base::version::VersionNumber;
 use crate::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 use crate::registry::records::{DocumentKind, SERVICE};
@@ -150,8 +152,39 @@ impl<S: Storage> Registry<S> {
         self.sizes()
     }
 
-    pub(super) fn put<T: Serialize>(&mut self, kind: &str, id: &str, document: &T) -> Result<(), StorageError> {
-        self.put_text(kind, id, &stored(document)?)
+    pub(super) fn put<T: Serialize + DeserializeOwned>(
+        &mut self,
+        kind: &str,
+        id: &str,
+        document: &T,
+    ) -> Result<(), StorageError> {
+        let text = self.stored_as(kind, id, document)?;
+        self.put_text(kind, id, &text)
+    }
+
+    /// The stored form of a document, with what a later version has added to the one it replaces.
+    pub(super) fn stored_as<T: Serialize + DeserializeOwned>(
+        &self,
+        kind: &str,
+        id: &str,
+        document: &T,
+    ) -> Result<String, StorageError> {
+        match self.storage.text(kind, id)? {
+            Some(known) => Ok(with_unknown(&known, document)?),
+            None => stored(document),
+        }
+    }
+
+    /// A document that is to be written anew.
+    ///
+    /// # Errors
+    /// The storage cannot be read, or a later version has written the document.
+    pub(super) fn known<T: DeserializeOwned>(&self, kind: &str, id: &str) -> Result<Option<T>, WriteError> {
+        let Some(text) = self.storage.text(kind, id)? else { return Ok(None) };
+        match serde_json::from_str(&text) {
+            Ok(known) => Ok(Some(known)),
+            Err(_) => Err(WriteRefusal::Refused(Refusal::Unreadable).into()),
+        }
     }
 
     pub(super) fn put_text(&mut self, kind: &str, id: &str, text: &str) -> Result<(), StorageError> {

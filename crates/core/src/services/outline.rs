@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::capability::{Capability, DEFAULT_TIMEOUT_SECONDS, TaskSupport};
 use super::transport::{Transport, Upstream};
@@ -67,10 +68,16 @@ pub struct ServiceOutline {
 pub enum TransportOutline {
     Http,
     Openai,
-    Mcp { refresh_seconds: u64 },
-    Socket { grace_seconds: u64 },
+    Mcp {
+        refresh_seconds: u64,
+    },
+    Socket {
+        grace_seconds: u64,
+    },
     Binding,
     Demo,
+    /// Of a service that this version cannot read.
+    Unknown,
 }
 
 /// The known part of an MCP server's description.
@@ -193,6 +200,19 @@ impl<'c> IntoIterator for &'c Capabilities {
     }
 }
 
+impl Default for CapabilitySettings {
+    fn default() -> Self {
+        Self {
+            version: first_version(),
+            idempotent: false,
+            durable: yes(),
+            timeout_seconds: default_timeout(),
+            permissions: Vec::new(),
+            task_support: TaskSupport::default(),
+        }
+    }
+}
+
 impl From<&Capability> for CapabilitySettings {
     fn from(capability: &Capability) -> Self {
         let Capability { version, idempotent, durable, timeout_seconds, permissions, task_support, .. } = capability;
@@ -255,6 +275,19 @@ impl TryFrom<StoredCapabilities> for Capabilities {
     }
 }
 
+/// The names of capabilities, as far as they can be read: those of a document, or those of an outline.
+#[derive(Debug, Default, Deserialize)]
+#[serde(from = "Value")]
+pub struct CapabilityNames(pub Vec<String>);
+
+impl From<Value> for CapabilityNames {
+    fn from(value: Value) -> Self {
+        let items = value.as_array().or_else(|| value.get("names")?.as_array());
+        let name = |item: &Value| item.get("name").or_else(|| item.get(0)).unwrap_or(item).as_str().map(Into::into);
+        Self(items.into_iter().flatten().filter_map(name).collect())
+    }
+}
+
 impl From<&Transport> for TransportOutline {
     fn from(transport: &Transport) -> Self {
         match transport {
@@ -273,7 +306,7 @@ impl TransportOutline {
     pub fn grace_ms(&self) -> Option<u64> {
         match self {
             Self::Socket { grace_seconds } => Some(grace_seconds * 1000),
-            Self::Http | Self::Openai | Self::Mcp { .. } | Self::Binding | Self::Demo => None,
+            Self::Http | Self::Openai | Self::Mcp { .. } | Self::Binding | Self::Demo | Self::Unknown => None,
         }
     }
 
@@ -289,6 +322,32 @@ impl TransportOutline {
 }
 
 impl ServiceOutline {
+    /// Stands for a service that this version cannot read: it offers these capabilities, and is unavailable.
+    pub fn unreadable(id: ServiceId, names: Vec<String>) -> Self {
+        let settings = Rc::new(CapabilitySettings::default());
+        let outline = |name| CapabilityOutline { name, settings: settings.clone() };
+        Self {
+            id,
+            kind: ServiceKind::Custom,
+            tags: Vec::new(),
+            transport: TransportOutline::Unknown,
+            capabilities: Capabilities(names.into_iter().map(outline).collect()),
+            tools: String::new(),
+            limits: ServiceLimits::default(),
+            retry: Retry::default(),
+            weight: one(),
+            tier: 0,
+            draining: false,
+            probed: false,
+            server: None,
+        }
+    }
+
+    /// Whether it is of a later version, which this one cannot read.
+    pub fn is_unreadable(&self) -> bool {
+        self.transport == TransportOutline::Unknown
+    }
+
     /// The public status: `draining` if configured, otherwise the observed one.
     pub fn status(&self, observed: &ObservedStatus) -> &'static str {
         if self.draining { "draining" } else { observed.status.as_str() }

@@ -208,6 +208,13 @@ pub fn candidates<'s, O: Routable<'s>>(
         if wanted.service.is_some_and(|id| *id != service.id) {
             continue;
         }
+        if service.is_unreadable() {
+            // Whether it would fit is unknown: a later version may know.
+            if service.capabilities.iter().any(|offer| offer.name == wanted.capability) {
+                problem = worse(problem, NoRoute::Unavailable);
+            }
+            continue;
+        }
         let best = best_offer(service, &wanted, || problem = worse(problem, NoRoute::Version));
         let Some((index, capability)) = best else { continue };
         if !wanted.tags.iter().all(|tag| service.tags.contains(tag)) {

@@ -18,6 +18,9 @@ pub struct ConfigureWebhooks {
     pub tenant: TenantId,
     pub revision: Revision,
     pub webhooks: Vec<Subscriber>,
+    /// Those that the sender cannot read, because a later version has written them: they stay as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
 }
 
 /// A webhook as the hub knows it, without its URL and secret.

@@ -46,6 +46,8 @@ pub struct ServiceDocument {
 pub enum Missing {
     /// The service was deleted after the snapshot was made.
     Deleted,
+    /// It is of a later version, which this one cannot read.
+    Unreadable,
     Failed(Failure),
 }
 
@@ -59,6 +61,7 @@ impl From<Missing> for Failure {
     fn from(missing: Missing) -> Self {
         match missing {
             Missing::Deleted => Failure("the service was deleted in the meantime".into()),
+            Missing::Unreadable => Failure("the service is of a later version, which this one cannot read".into()),
             Missing::Failed(failure) => failure,
         }
     }
@@ -79,12 +82,13 @@ fn known(tenant: &TenantId, service: &ServiceId) -> Option<Rc<ServiceDocument>> 
     DOCUMENTS.with_borrow_mut(|documents| documents.get(&key(tenant, service)).cloned())
 }
 
-fn stored(current: &CurrentService) -> Result<StoredService, Failure> {
-    serde_json::from_str(current.service.get()).map_err(|error| Failure(format!("a stored service: {error}")))
+fn stored(current: &CurrentService) -> Result<StoredService, Missing> {
+    // It was validated when it was written.
+    serde_json::from_str(current.service.get()).map_err(|_| Missing::Unreadable)
 }
 
 /// Keeps a document that the registry has sent.
-pub(super) fn keep(tenant: &TenantId, current: CurrentService) -> Result<Rc<ServiceDocument>, Failure> {
+pub(super) fn keep(tenant: &TenantId, current: CurrentService) -> Result<Rc<ServiceDocument>, Missing> {
     let registered = stored(&current)?;
     let CurrentService { digest, service } = current;
     let known = known(tenant, &registered.service.id);
@@ -105,12 +109,12 @@ pub(super) async fn read(tenant: &TenantId, service: &ServiceId, digest: &str) -
     let request = ReadServices { ids: vec![service.clone()], for_list: false };
     let Services::Services { services, .. } = ask(tenant, &request).await.map_err(Failure::from)?;
     let current = services.into_iter().next().ok_or(Missing::Deleted)?;
-    Ok(keep(tenant, current)?)
+    keep(tenant, current)
 }
 
 /// The documents of the first of these services, in their order, and how many services that covers: as many as one
-/// reply of the registry has room for, at least one. Deleted services have none. A document is kept only if there is
-/// room: a list must not displace what calls need.
+/// reply of the registry has room for, at least one. Deleted and unreadable services have none. A document is kept only
+/// if there is room: a list must not displace what calls need.
 pub(super) async fn read_first(
     tenant: &TenantId,
     wanted: &[(&ServiceId, &str)],
@@ -131,7 +135,7 @@ pub(super) async fn read_first(
         let Services::Services { services, read } = ask(tenant, &ReadServices { ids, for_list: true }).await?;
         for current in services {
             let bytes = current.service.get().len();
-            let registered = stored(&current)?;
+            let Ok(registered) = stored(&current) else { continue };
             let service = registered.service.id.clone();
             let earlier = known(tenant, &service);
             let document = Rc::new(ServiceDocument::new(registered, current.digest, earlier.as_deref()));

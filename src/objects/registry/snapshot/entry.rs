@@ -52,10 +52,11 @@ impl Entry {
     /// Its document: the one that the outline belongs to, or a newer one.
     ///
     /// # Errors
-    /// The service was deleted in the meantime, or the registry cannot be reached.
+    /// The service was deleted in the meantime, this version cannot read it, or the registry cannot be reached.
     pub async fn document(&self) -> Result<Rc<ServiceDocument>, Missing> {
         match &self.document {
             Some(document) => Ok(document.clone()),
+            None if self.service().is_unreadable() => Err(Missing::Unreadable),
             None => document::read(&self.tenant, &self.service().id, &self.outline.digest).await,
         }
     }

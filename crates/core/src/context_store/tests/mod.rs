@@ -2,6 +2,7 @@
 
 mod answers;
 mod background;
+mod later;
 mod restarts;
 
 use super::*;

@@ -38,6 +38,21 @@ fn the_first_attempt_goes_to_the_service_of_the_admission_unless_its_breaker_is_
 }
 
 #[test]
+fn a_service_of_a_later_version_gets_no_work_and_its_contexts_wait() {
+    let services = [known("one").unreadable(), known("two")];
+    assert_eq!(selected(&work(), &services), ["two"]);
+    let alone = [known("one").unreadable()];
+    assert_eq!(select_service(&work(), &alone, NOW, 0), Selection::Unavailable);
+    // Whether it offers the version and the tags that were asked for, a later version knows.
+    let mut asks = work();
+    asks.admission.asked_version = Some("^7".into());
+    asks.admission.asked_tags = vec!["gpu".into()];
+    assert_eq!(select_service(&asks, &alone, NOW, 0), Selection::Unavailable);
+    asks.admission.capability = "other".into();
+    assert_eq!(select_service(&asks, &alone, NOW, 0), Selection::NoCandidate);
+}
+
+#[test]
 fn later_attempts_prefer_untried_services() {
     let services = || vec![known("one"), known("two"), known("three")];
     assert_eq!(selected(&work_after(&["one"]), &services()), ["three", "two"]);
@@ -131,6 +146,8 @@ fn contexts_of_a_blocked_service_stay_queued_only_if_no_other_could_run_them() {
         (vec![known("one").open(LATER), known("two").draining()], ("one", Some(LATER))),
         (vec![known("one").open(LATER), known("two").open(LATER.plus_ms(1))], ("one two", Some(LATER))),
         (vec![known("one").offline()], ("one", None)),
+        (vec![known("one").unreadable()], ("one", None)),
+        (vec![known("one").unreadable(), known("two")], ("", None)),
         // They wait in the queue of a service that may connect at any moment.
         (vec![known("one").offline().connecting()], ("", None)),
         (vec![known("one").open(LATER).connecting()], ("one", Some(LATER))),

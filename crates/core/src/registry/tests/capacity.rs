@@ -59,8 +59,17 @@ fn store_limit(fixture: &Fixture, id: &str, bytes: u64) {
     let (kind, now) = (DocumentKind::Limit, fixture.now);
     let (document, source) = (raw(&filler(bytes)), None);
     let (version, deleted_at) = (VersionNumber::FIRST, None);
-    let stored =
-        StoredDocument { kind, id: id.into(), document, version, created_at: now, updated_at: now, deleted_at, source };
+    let stored = StoredDocument {
+        kind,
+        id: id.into(),
+        document,
+        version,
+        created_at: now,
+        updated_at: now,
+        deleted_at,
+        source,
+        needs: Needs,
+    };
     fixture.storage.put_text("limit", id, &storage::stored(&stored).unwrap()).unwrap();
 }
 

@@ -182,7 +182,7 @@ fn a_failed_beginning_leaves_the_storage_as_it_was() {
 }
 
 #[test]
-fn a_service_that_this_version_cannot_read_is_left_out_and_logged() {
+fn a_service_that_this_version_cannot_read_is_in_the_index_and_logged() {
     let mut fixture = Fixture::new();
     fixture.put_service("bot", &probed());
     fixture
@@ -193,7 +193,15 @@ fn a_service_that_this_version_cannot_read_is_left_out_and_logged() {
     let mut registry = Registry::open(fixture.storage.clone(), config(), at(0)).unwrap();
     let logs = registry.take_effects(at(0)).logs;
     assert_eq!(logs, [LogEntry::ServiceNotRead { service: "later".into() }]);
-    assert_eq!(registry.outlines().unwrap().len(), 1);
+    let unreadable: Vec<bool> =
+        registry.outlines().unwrap().iter().map(|outline| outline.service.is_unreadable()).collect();
+    assert_eq!(unreadable, [false, true]);
+    // The next start may be that of a version that can.
+    assert_eq!(fixture.storage.meta("index_form").unwrap().as_deref(), Some("1-partial"));
+    fixture.storage.put_text("service", "later", &fixture.storage.text("service", "bot").unwrap().unwrap()).unwrap();
+    let registry = Registry::open(fixture.storage.clone(), config(), at(0)).unwrap();
+    assert!(registry.outlines().unwrap().iter().all(|outline| !outline.service.is_unreadable()));
+    assert_eq!(fixture.storage.meta("index_form").unwrap().as_deref(), Some("1"));
 }
 
 #[test]
@@ -210,7 +218,7 @@ fn an_index_in_another_form_is_made_anew() {
 }
 
 #[test]
-fn a_service_whose_change_cannot_be_read_is_left_out() {
+fn a_service_whose_change_cannot_be_read_is_unavailable() {
     let mut fixture = Fixture::new();
     fixture.put_service("bot", &probed());
     fixture.put_service("words", &probed());
@@ -219,12 +227,13 @@ fn a_service_whose_change_cannot_be_read_is_left_out() {
     let later = r#"{"service": {"id": "words", "transport": "tube"}}"#;
     fixture.storage.put_outline("words", "later", later).unwrap();
     let changed = copy.changed(&mut since(&mut fixture, copy.revision)).unwrap();
-    assert_eq!((changed.outlines.len(), changed.position("words")), (1, None));
+    let unreadable = |id: &str| changed.outline(id).unwrap().service.is_unreadable();
+    assert_eq!((changed.outlines.len(), unreadable("words"), unreadable("bot")), (2, true, false));
     assert_eq!(RegistryCopy::new(&mut whole(&mut fixture)).outlines, changed.outlines);
 }
 
 #[test]
-fn documents_of_unknown_kinds_are_left_to_the_version_that_knows_them() {
+fn documents_of_unknown_kinds_are_sent() {
     let mut fixture = Fixture::new();
     let known = fixture.registry.revision();
     fixture.put(DocumentKind::Role, "r", &role(&[]));
@@ -233,7 +242,7 @@ fn documents_of_unknown_kinds_are_left_to_the_version_that_knows_them() {
     fixture.storage.put_text("policy", "p", "{}").unwrap();
     fixture.storage.record_change(fixture.registry.revision(), "policy", "p").unwrap();
     let data = since(&mut fixture, known);
-    assert_eq!((data.since, data.documents.len(), data.deleted.len()), (Some(known), 1, 0));
+    assert_eq!((data.since, data.documents.len(), data.deleted.len()), (Some(known), 2, 0));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod effects;
 mod forms;
 mod index;
 mod keys;
+mod later;
 mod notifications;
 mod paging;
 mod registrations;
@@ -29,6 +30,7 @@ use forms::{
     called, client, connecting, fresh, inputs, issuer, limit, new_key, online, probed, role, rules, webhook, with,
 };
 
+use super::later::Needs;
 use super::memory::{Disk, MemoryStorage};
 use super::messages::{
     Condition, DeleteDocument, DeleteService, DocumentKind, Key, NewKey, PatchService, PutDocument, PutService,

@@ -22,9 +22,13 @@ fn pages(fixture: &Fixture) -> Vec<Vec<DocumentKey>> {
     let (mut pages, mut after) = (Vec::new(), DocumentKey::default());
     loop {
         let Documents::Documents { page, next } = fixture.registry.documents(&after).unwrap();
-        let documents = page.documents.iter().map(|stored| (stored.kind.as_str().to_string(), stored.id.clone()));
-        let keys = page.keys.iter().map(|key| ("key".to_string(), key.id.clone()));
-        let services = page.services.iter().map(|service| ("service".to_string(), service.service.id.to_string()));
+        let value = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_string();
+        let documents =
+            page.documents.iter().map(|raw| value(raw)).map(|stored| (text(&stored["kind"]), text(&stored["id"])));
+        let keys = page.keys.iter().map(|raw| value(raw)).map(|key| ("key".to_string(), text(&key["id"])));
+        let services = page.services.iter().map(|raw| value(raw));
+        let services = services.map(|service| ("service".to_string(), text(&service["service"]["id"])));
         let mut all: Vec<DocumentKey> = documents.chain(keys).chain(services).collect();
         all.sort();
         pages.push(all);

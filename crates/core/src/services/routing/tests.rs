@@ -38,6 +38,16 @@ fn the_reason_that_got_furthest_is_reported() {
 }
 
 #[test]
+fn a_service_of_a_later_version_is_unavailable() {
+    let later = ServiceOutline::unreadable("later".into(), vec!["echo".into()]);
+    let range = VersionReq::parse("^2").unwrap();
+    assert_eq!(ids(std::slice::from_ref(&later), wanted(None, Some(&range))), Err(NoRoute::Unavailable));
+    let services = [later, service("one", "2.0.0", 0, 1, false)];
+    assert_eq!(ids(&services, wanted(None, Some(&range))), Ok(vec!["one".into()]));
+    assert_eq!(ids(&services, wanted(Some(&"later".into()), None)), Err(NoRoute::Unavailable));
+}
+
+#[test]
 fn the_lowest_tier_is_chosen_while_it_lives() {
     let services = [service("fallback", "1.0.0", 1, 1000, false), service("first", "1.0.0", 0, 1, false)];
     let found = candidates(&services, wanted(None, None), |_| true, |_, _| true).unwrap();
