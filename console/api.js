@@ -2,6 +2,8 @@
 import { bearerToken, currentIdentity, may, signOut } from "./session.js";
 
 const TIMEOUT_MS = 60_000;
+/** Requests for one page of contexts, while pages are empty. */
+const MAX_SEARCHES = 25;
 const listFormat = new Intl.ListFormat("en");
 
 /** @typedef {{ pointer: string, detail: string }} FieldError */
@@ -102,10 +104,15 @@ export async function getIfAllowed(path) {
  * @param {Record<string, string>} filters
  * @returns {Promise<Page<Context>>}
  */
-export function getContexts(filters) {
+export async function getContexts(filters) {
   const query = new URLSearchParams(filters);
   if (may("contexts:read:*")) query.set("owner", "*");
-  return get(`/v1/contexts?${query}`);
+  for (let count = 1; ; count += 1) {
+    const page = await get(`/v1/contexts?${query}`);
+    // What is rare among many contexts is searched for in several requests.
+    if (page.data.length > 0 || !page.next_cursor || count === MAX_SEARCHES) return page;
+    query.set("cursor", page.next_cursor);
+  }
 }
 
 /**

@@ -7,7 +7,7 @@ import { buildForm } from "./form.js";
 import { dateAndTime, duration } from "./format.js";
 import { follow } from "./live.js";
 import { currentIdentity } from "./session.js";
-import { ENDED_STATUSES, isScheduled, LIVE_STATUSES, shownStatus, STATUS_GROUPS } from "./statuses.js";
+import { ENDED_STATUSES, ERROR_CODES, isScheduled, LIVE_STATUSES, shownStatus, STATUS_GROUPS } from "./statuses.js";
 import { SteadyList } from "./steady-list.js";
 
 const MAX_PAGE_SIZE = 200;
@@ -24,6 +24,9 @@ const SEARCH = {
     },
     capability: { title: "Capability", type: "string" },
     service: { title: "Service", type: "string" },
+    error_code: { title: "Error code", enum: Object.keys(ERROR_CODES), noneLabel: "any" },
+    created_after: { title: "Created after", type: "string", format: "local-time" },
+    created_before: { title: "Created before", type: "string", format: "local-time" },
   },
 };
 

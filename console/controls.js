@@ -9,7 +9,7 @@ const CHOOSE = "Choose…";
 const NOT_SET = "not set";
 const YES_NO = { enum: [true, false], titles: ["yes", "no"] };
 
-/** @typedef {"choice" | "boolean" | "number" | "line" | "text" | "lines" | "json"} Kind */
+/** @typedef {"choice" | "boolean" | "number" | "moment" | "line" | "text" | "lines" | "json"} Kind */
 /** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Input */
 /** @typedef {{ input: Input, read(): any }} Control `read` gives the value, or undefined if it was left out */
 /** @typedef {{ schema: JsonSchema, isRequired: boolean, value: any, attributes: Attributes }} ControlOptions */
@@ -27,6 +27,7 @@ export function kindOf(schema, value, root) {
   const isText = isMissing || typeof value === "string";
   if (choices) return "choice";
   if (type === "boolean") return "boolean";
+  if (format === "local-time") return "moment";
   if (type === "string" && isText) return maxLength > MAX_LINE_LENGTH && format !== "uri" ? "text" : "line";
   if (type === "array") {
     const isTextList = isMissing || (Array.isArray(value) && value.every((item) => typeof item === "string"));
@@ -45,6 +46,7 @@ export function buildControl(kind, options) {
   if (kind === "choice") return choice(options);
   if (kind === "boolean") return booleanControl(options);
   if (kind === "number") return numberControl(options);
+  if (kind === "moment") return momentControl(options);
   if (kind === "line") return lineControl(options);
   if (kind === "lines") return linesControl(options);
   if (kind === "json") return jsonControl(options);
@@ -109,6 +111,19 @@ function lineControl({ schema, value, attributes }) {
   const type = schema.format === "password" ? "password" : "text";
   const input = h("input", { ...attributes, type, value });
   return { input, read: () => (isBlank(input) ? undefined : input.value) };
+}
+
+/**
+ * A time to the minute, entered in the browser's time zone.
+ * @param {ControlOptions} options
+ * @returns {Control}
+ */
+function momentControl({ value, attributes }) {
+  const at = typeof value === "string" ? Date.parse(value) : Number.NaN;
+  const local = new Date(at - new Date(at).getTimezoneOffset() * 60_000);
+  const shown = Number.isNaN(at) ? undefined : local.toISOString().slice(0, 16);
+  const input = h("input", { ...attributes, type: "datetime-local", value: shown });
+  return { input, read: () => (isBlank(input) ? undefined : new Date(input.value).toISOString()) };
 }
 
 /**

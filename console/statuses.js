@@ -30,7 +30,7 @@ export const isScheduled = ({ status, run_at }) =>
 export const shownStatus = (context) => (isScheduled(context) ? "scheduled" : context.status);
 
 /** @type {Record<string, { meaning: string, help?: string }>} */
-const ERROR_CODES = {
+export const ERROR_CODES = {
   service_unavailable: {
     meaning: "the service could not be reached",
     help: "Check that it is running and that its URL is correct, then replay.",

@@ -9,7 +9,7 @@ use crate::objects::contexts::client::call_under_any;
 use crate::objects::contexts::messages::{Contexts, ListReply, Query};
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::Timestamp;
-use narthex_core::context::status::Status;
+use narthex_core::context::status::{ErrorCode, Status};
 use narthex_core::http::page_cursor;
 use narthex_core::http::paging::{PagePart, merged};
 use narthex_core::http::problem::{Code, Problem};
@@ -32,6 +32,10 @@ fn filters(call: &Call) -> Result<Query, Problem> {
     if status == Some(None) {
         faults.push(Fault::new("?status", "must be a status such as queued or completed"));
     }
+    let error_code = call.query("error_code");
+    if error_code.as_deref().is_some_and(|code| ErrorCode::parse(code).is_none()) {
+        faults.push(Fault::new("?error_code", "must be the code of a context's error, such as upstream_timeout"));
+    }
     let limit = limit(call, DEFAULT_LIMIT, 200);
     if limit.is_none() {
         faults.push(Fault::new("?limit", "must be an integer from 1 to 200"));
@@ -44,6 +48,7 @@ fn filters(call: &Call) -> Result<Query, Problem> {
         status: status.flatten(),
         service: call.query("service"),
         capability: call.query("capability"),
+        error_code,
         created_after,
         created_before,
         before: None,
@@ -70,8 +75,8 @@ pub fn limit(call: &Call, default: u64, most: u64) -> Option<u64> {
     }
 }
 
-const LIST_QUERY: [&str; 8] =
-    ["status", "service", "capability", "created_after", "created_before", "limit", "cursor", "owner"];
+const LIST_QUERY: [&str; 9] =
+    ["status", "service", "capability", "error_code", "created_after", "created_before", "limit", "cursor", "owner"];
 
 pub async fn contexts(call: &Call, mut caller: Caller) -> Result<Answer, Problem> {
     call.only_query(&LIST_QUERY)?;
@@ -121,12 +126,8 @@ async fn found(
     query.limit += 1;
     query.most_bytes = Some((MAX_BYTES / caller.snapshot.stores.len().max(1) as u64).clamp(MIN_BYTES, MAX_OF_ONE));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let PagePart { mut items, cut } = merged(ask_all(caller, &query).await?, limit.saturating_add(1));
-    let more = cut || items.len() > limit;
-    items.truncate(limit);
-    let next =
-        items.last().filter(|_| more).map(|(key, _)| page_cursor::write(&caller.snapshot.cursor_key, key, &digest));
-    Ok((items.into_iter().map(|(_, view)| view).collect(), next))
+    let (items, next) = merged(ask_all(caller, &query).await?).page(limit);
+    Ok((items, next.map(|key| page_cursor::write(&caller.snapshot.cursor_key, &key, &digest))))
 }
 
 pub fn bad_cursor() -> Problem {
@@ -238,9 +239,11 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<PagePart<Box<
         .map(|store| async move { call_under_any(&Contexts::of(tenant, *store), revision, query).await });
     let mut found = Vec::new();
     for part in join_all(lists).await {
-        let ListReply::Page { items, cut } = part.map_err(internal)?;
-        let items = items.into_iter().map(|item| (item.id.sort_key().into(), item.view)).collect();
-        found.push(PagePart { items, cut });
+        let ListReply::Page { items, cut, complete_to } = part.map_err(internal)?;
+        let items: Vec<(String, Box<RawValue>)> =
+            items.into_iter().map(|item| (item.id.sort_key().into(), item.view)).collect();
+        let last = || items.last().filter(|_| cut).map(|(key, _)| key.clone());
+        found.push(PagePart { complete_to: complete_to.or_else(last), items });
     }
     Ok(found)
 }

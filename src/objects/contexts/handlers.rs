@@ -5,19 +5,23 @@ use std::rc::Rc;
 
 use crate::objects::protocol::Done;
 use crate::objects::shell::{Answer, Handle, HandleLater};
-use crate::platform::{Failure, clock, random, settings};
-use narthex_core::base::id::{ContextId, row_key};
+use crate::platform::{Failure, clock, log_event, random, settings};
+use narthex_core::base::id::{ContextId, first_row_key, row_key};
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::Head;
 use narthex_core::context::view::to_view;
 use narthex_core::context_store::answers::details;
+use narthex_core::context_store::listing::{self, Filters, Keys, SEGMENT_CONTEXTS};
 use narthex_core::context_store::{ContextRequest, ContextStore, WaitCondition};
 use narthex_core::http::paging::PagePart;
 use narthex_core::registry::revision::Revision;
 
 use super::Store;
 use super::messages::*;
-use super::tables::{Tables, first_key};
+use super::tables::Tables;
+
+/// Bytes of a list when the query sets no limit.
+const MAX_LIST_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The handling of one request.
 pub(super) struct Turn<'a> {
@@ -39,6 +43,10 @@ impl Turn<'_> {
 
     fn sweep(&self) -> Result<SweepReply, Failure> {
         self.store.handle_due(false);
+        if let Err(error) = listing::summarize(&self.store.tables, self.now, SEGMENT_CONTEXTS) {
+            // Lists read what is not summarized.
+            log_event!(SweepFailed, detail = error.0);
+        }
         let waits = self.store.contexts.borrow().has_overdue(settings::timing().overdue_ms, self.now)?;
         Ok(if waits { SweepReply::Waits } else { SweepReply::Done })
     }
@@ -158,13 +166,17 @@ impl HandleLater<Follow> for Turn<'_> {
 impl Handle<Query> for Turn<'_> {
     fn handle(self, query: Query) -> Result<ListReply, Failure> {
         // Keys sort by time, so times are ranges of keys.
-        let from = query.created_after.map_or(0, |at| first_key(at.plus_ms(1)).saturating_sub(1));
-        let to = query.created_before.map_or(i64::MAX as u64, first_key);
+        let after = query.created_after.map_or(0, |at| first_row_key(at.plus_ms(1)).saturating_sub(1));
+        let to = query.created_before.map_or(i64::MAX as u64, first_row_key);
         let to = query.before.as_deref().map_or(to, |before| to.min(row_key(before)));
-        let PagePart { items, cut } = self.store.tables.list(&query, &from.to_string(), &to.to_string())?;
+        let Query { owner, status, service, capability, error_code, limit, most_bytes, .. } = query;
+        let filters = Filters { owner, status, service, capability, error_code };
+        let keys = Keys { after, last: to.saturating_sub(1) };
+        let most = (limit, most_bytes.unwrap_or(MAX_LIST_BYTES));
+        let PagePart { items, complete_to } = listing::list(&self.store.tables, keys, &filters, most)?;
         let listed = |(_, head): (_, Head)| Ok(ContextSummary { id: head.id().clone(), view: to_view(&head)? });
         let items = items.into_iter().map(listed).collect::<Result<_, Failure>>()?;
-        Ok(ListReply::Page { items, cut })
+        Ok(ListReply::Page { items, cut: complete_to.is_some(), complete_to })
     }
 }
 

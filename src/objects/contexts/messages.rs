@@ -139,6 +139,8 @@ pub struct Query {
     pub service: Option<String>,
     #[serde(default)]
     pub capability: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
     #[serde(default)]
     pub created_after: Option<Timestamp>,
     #[serde(default)]

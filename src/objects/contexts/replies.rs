@@ -23,9 +23,13 @@ impl Variants for Stale {
 pub enum ListReply {
     Page {
         items: Vec<ContextSummary>,
-        /// The page ends before the limit because it would become too large.
+        /// More contexts may follow. Earlier versions take it for a page that ends early.
         #[serde(default)]
         cut: bool,
+        /// The page has all contexts down to this sort key. An earlier version ends a page that is cut with its last
+        /// item.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        complete_to: Option<String>,
     },
 }
 

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql, Value};
-use narthex_core::base::id::{ContextId, row_key, ulid};
+use narthex_core::base::id::{ContextId, first_row_key};
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::time::Timestamp;
@@ -72,7 +72,7 @@ fn raw(row: &Row, at: u32) -> Result<Option<Box<RawValue>>, StorageError> {
 impl Tables {
     pub fn open(state: &wasm_bindgen::JsValue) -> Result<Self, Failure> {
         let sql = Sql::of(state, Kind::Contexts);
-        for statement in CREATE {
+        for statement in CREATE.into_iter().chain(super::list::CREATE) {
             sql.run(statement, &[])?;
         }
         Ok(Self(sql))
@@ -298,7 +298,7 @@ impl Storage for Tables {
     }
 
     fn delete_done(&self, before: Timestamp, most: u64) -> Result<u64, StorageError> {
-        let before = self.within_reach(&first_key(before).to_string())?;
+        let before = self.within_reach(&first_row_key(before).to_string())?;
         let values: [Value<'_>; 2] = [(&before).into(), most.into()];
         // Keys sort by the time of creation. A context whose last event is unpublished stays until it is published.
         let rows = self.0.transaction(|| {
@@ -309,6 +309,9 @@ impl Storage for Tables {
                 &values,
             )?;
             self.delete_stray(&before)?;
+            if !rows.is_empty() {
+                self.delete_segments(&before)?;
+            }
             Ok(rows)
         })?;
         Ok(rows.len() as u64)
@@ -321,11 +324,6 @@ impl Storage for Tables {
     fn reserve_number(&self, bound: u64) -> Result<(), StorageError> {
         Ok(self.set_meta("numbers", &bound.to_string())?)
     }
-}
-
-/// The smallest key of a context created at this time or later.
-pub fn first_key(at: Timestamp) -> u64 {
-    row_key(&ulid(at, [0; 10]))
 }
 
 fn whole(row: Row) -> Result<StoredContext, StorageError> {

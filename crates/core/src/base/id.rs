@@ -198,6 +198,18 @@ pub fn row_key(sort_key: &str) -> u64 {
     (ms.saturating_sub(FIRST_MS) & ((1 << 41) - 1)) << 22 | random
 }
 
+/// The smallest row key of ids created at this time or later.
+pub fn first_row_key(at: Timestamp) -> u64 {
+    row_key(&ulid(at, [0; 10]))
+}
+
+/// The smallest sort key of ids with this row key.
+pub fn sort_key(row_key: u64) -> String {
+    let ms = (row_key >> 22) + FIRST_MS;
+    let value = u128::from(ms) << 80 | u128::from(row_key & ((1 << 22) - 1)) << 58;
+    (0..26).rev().map(|place| letter(value >> (5 * place))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,6 +244,16 @@ mod tests {
                 prop_assert_eq!(keys.0 < keys.1, one.sort_key() < other.sort_key());
             }
             prop_assert!(keys.0 < 1 << 63);
+        }
+
+        #[test]
+        fn a_row_key_has_a_smallest_sort_key(ms in 0u64..1 << 40, random: [u8; 10]) {
+            let id = ContextId::new(StoreId { region: Region::Eu, shard: 0 }, Timestamp(FIRST_MS + ms), random);
+            let key = row_key(id.sort_key());
+            let smallest = sort_key(key);
+            prop_assert_eq!((row_key(&smallest), smallest.len()), (key, 26));
+            prop_assert!(smallest.as_str() <= id.sort_key());
+            prop_assert!(sort_key(key + 1).as_str() > id.sort_key());
         }
 
         #[test]

@@ -146,6 +146,23 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    pub const ALL: [ErrorCode; 10] = [
+        ErrorCode::ServiceUnavailable,
+        ErrorCode::CircuitOpen,
+        ErrorCode::AddressRefused,
+        ErrorCode::UpstreamError,
+        ErrorCode::UpstreamInvalidResponse,
+        ErrorCode::UpstreamTimeout,
+        ErrorCode::DeadlineExceeded,
+        ErrorCode::OutcomeUnknown,
+        ErrorCode::Cancelled,
+        ErrorCode::Internal,
+    ];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorCode::ServiceUnavailable => "service_unavailable",
@@ -165,6 +182,15 @@ impl ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn error_codes_are_parsed_as_they_are_written() {
+        for code in ErrorCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
+        }
+        assert_eq!(ErrorCode::parse("none"), None);
+    }
 
     #[test]
     fn final_states_lead_nowhere_and_live_ones_can_end() {

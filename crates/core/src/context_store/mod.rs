@@ -13,6 +13,7 @@
 mod admission;
 pub mod answers;
 mod callbacks;
+pub mod listing;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
 pub mod messages;

@@ -6,8 +6,9 @@ use crate::base::order;
 #[derive(Debug, PartialEq, Eq)]
 pub struct PagePart<T> {
     pub items: Vec<(String, T)>,
-    /// The list was cut because of its size: more items follow.
-    pub cut: bool,
+    /// The list was cut because of its size, or of what it would have taken to go on: it is complete down to this sort
+    /// key, and more items may follow.
+    pub complete_to: Option<String>,
 }
 
 /// How many of the first items fit within the bound together; at least one.
@@ -20,19 +21,28 @@ pub fn fitting(sizes: &[u64], most: u64) -> usize {
     fits.count().max(1).min(sizes.len())
 }
 
-/// Merges lists into one of at most `limit` items. Items older than the last one of a cut list are left for the next
-/// page, as that list may have newer ones.
-pub fn merged<T>(parts: Vec<PagePart<T>>, limit: usize) -> PagePart<T> {
-    let last = |part: &PagePart<T>| part.items.last().map(|(key, _)| key.clone());
-    let from = parts.iter().filter(|part| part.cut).filter_map(last).max();
-    let cut = from.is_some();
+/// Merges lists into one. Items beyond the end of a cut list are left for the next page, as that list may have newer
+/// ones.
+pub fn merged<T>(parts: Vec<PagePart<T>>) -> PagePart<T> {
+    let complete_to = parts.iter().filter_map(|part| part.complete_to.clone()).max();
     let mut items: Vec<(String, T)> = parts.into_iter().flat_map(|part| part.items).collect();
-    if let Some(from) = from {
-        items.retain(|(key, _)| *key >= from);
+    if let Some(complete_to) = &complete_to {
+        items.retain(|(key, _)| key >= complete_to);
     }
     order::sort_by(&mut items, |(a, _), (b, _)| b.cmp(a));
-    items.truncate(limit);
-    PagePart { items, cut }
+    PagePart { items, complete_to }
+}
+
+impl<T> PagePart<T> {
+    /// A page of at most `limit` items, and where the next one begins: before this sort key.
+    pub fn page(mut self, limit: usize) -> (Vec<T>, Option<String>) {
+        let next = match self.items.len() > limit {
+            true => limit.checked_sub(1).and_then(|last| self.items.get(last)).map(|(key, _)| key.clone()),
+            false => self.complete_to,
+        };
+        self.items.truncate(limit);
+        (self.items.into_iter().map(|(_, item)| item).collect(), next)
+    }
 }
 
 #[cfg(test)]
@@ -72,16 +82,24 @@ mod tests {
                     let rest = list.iter().filter(|(key, _)| before.as_ref().is_none_or(|before| key < before));
                     let rest: Vec<(String, u64)> = rest.take(limit + 1).cloned().collect();
                     let fits = fitting(&rest.iter().map(|(_, size)| *size).collect::<Vec<_>>(), most);
-                    let cut = fits < rest.len();
-                    PagePart { items: rest.into_iter().take(fits).collect(), cut }
+                    let items: Vec<(String, u64)> = rest.iter().take(fits).cloned().collect();
+                    // A list may also give up before it has found anything.
+                    let gives_up = most % 5 == 0 && !rest.is_empty();
+                    let items = if gives_up { items.into_iter().take(1).collect() } else { items };
+                    let complete_to = items.last().filter(|_| items.len() < rest.len()).map(|(key, _)| key.clone());
+                    PagePart { items, complete_to }
                 }).collect();
-                let mut page = merged(parts, limit + 1);
-                let more = page.cut || page.items.len() > limit;
-                page.items.truncate(limit);
-                seen.extend(page.items.iter().map(|(key, _)| key.clone()));
-                if !more { break; }
-                prop_assert!(!page.items.is_empty());
-                before = page.items.last().map(|(key, _)| key.clone());
+                let merged = merged(parts);
+                let keyed = PagePart {
+                    items: merged.items.into_iter().map(|(key, _)| (key.clone(), key)).collect(),
+                    complete_to: merged.complete_to,
+                };
+                let (page, next) = keyed.page(limit);
+                prop_assert!(page.len() <= limit);
+                seen.extend(page);
+                if next.is_none() { break; }
+                prop_assert!(before.is_none() || next < before);
+                before = next;
             }
             prop_assert_eq!(seen, all);
         }
