@@ -21,8 +21,8 @@ use crate::http::paging::{PagePart, fitting};
 pub const SEGMENT_CONTEXTS: u64 = 1_000;
 /// Contexts are summarized when they were created this long ago, in milliseconds: most have ended.
 const MIN_AGE_MS: u64 = 60_000;
-/// Segments summarized in one sweep.
-const MAX_SUMMARIZED: u64 = 100;
+/// Segments summarized in one sweep: each takes about 3 ms.
+const MAX_SUMMARIZED: u64 = 30;
 /// Segments that one list reads; then it returns what it has found, and where it ended.
 const MAX_READ: u64 = 20;
 /// The characters of a digest in a summary: 36 bits.
