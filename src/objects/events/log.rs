@@ -4,8 +4,6 @@
 //! the last number of every publisher at that time, so the newest row alone has all positions, and a repeated batch is
 //! recognized. The newest row is never deleted.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
 use crate::platform::Failure;
@@ -18,11 +16,13 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::events::bundle::{Bundle, Item, newer_than, read_bundles};
 use narthex_core::events::cloud_event::cloud_event;
 use narthex_core::events::fanout::ShardNumber;
+use narthex_core::events::log_position::{LogPosition, NewPart};
 use narthex_core::events::sequence::Sequence;
+use narthex_core::events::viewer::Viewer;
 use narthex_core::registry::revision::Revision;
 
+use super::messages::Publish;
 use super::messages::shards::{Page, StoredBatch};
-use super::messages::{Publish, Viewer};
 
 const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS log (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL, \
@@ -78,8 +78,7 @@ impl Batch {
 
 pub struct Log {
     sql: Sql,
-    next: Sequence,
-    heads: BTreeMap<String, u64>,
+    position: LogPosition,
 }
 
 impl StoredBatch {
@@ -110,14 +109,15 @@ impl Log {
             sql.run(statement, &[])?;
         }
         let newest = sql.first("SELECT first, count, heads FROM log ORDER BY first DESC LIMIT 1", &[])?;
-        let (next, heads) = match newest {
-            Some(row) => (
-                row.sequence(0).unwrap_or_default().plus(row.integer(1).unwrap_or_default()),
+        let position = match newest {
+            Some(row) => LogPosition::restore(
+                row.sequence(0).unwrap_or_default(),
+                row.integer(1).unwrap_or_default(),
                 serde_json::from_str(&row.text(2).unwrap_or_default())?,
             ),
-            None => (Sequence::FIRST, BTreeMap::new()),
+            None => LogPosition::default(),
         };
-        Ok(Self { sql, next, heads })
+        Ok(Self { sql, position })
     }
 
     /// The tenant's retention of events, in milliseconds.
@@ -149,23 +149,22 @@ impl Log {
 
     /// The last number received from a publisher.
     pub fn head(&self, publisher: &str) -> u64 {
-        self.heads.get(publisher).copied().unwrap_or(0)
+        self.position.head(publisher)
     }
 
     /// The sequence of the next event.
     pub fn next(&self) -> Sequence {
-        self.next
+        self.position.next()
     }
 
     /// The present position, for [`Log::rewind`].
-    pub fn mark(&self) -> (Sequence, BTreeMap<String, u64>) {
-        (self.next, self.heads.clone())
+    pub fn mark(&self) -> LogPosition {
+        self.position.clone()
     }
 
-    /// Returns to a mark after the appended rows were rolled back.
-    pub fn rewind(&mut self, (next, heads): (Sequence, BTreeMap<String, u64>)) {
-        self.next = next;
-        self.heads = heads;
+    /// Returns to a position after the appended rows were rolled back.
+    pub fn rewind(&mut self, position: LogPosition) {
+        self.position = position;
     }
 
     pub fn sql(&self) -> Sql {
@@ -183,33 +182,30 @@ impl Log {
 
     /// The sequence of the last event.
     pub fn last(&self) -> Sequence {
-        self.next.previous()
+        self.position.last()
     }
 
     /// Appends the new part of a batch; returns true if there was one.
     pub fn append(&mut self, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
-        let known = self.head(&publish.publisher);
-        if publish.last <= known {
-            return Ok(false);
+        match self.position.new_part(&publish.publisher, publish.first, publish.last) {
+            NewPart::None => Ok(false),
+            NewPart::All => self.write(now, publish, publish.count, publish.bundles.get()),
+            NewPart::After(known) => {
+                let bundles = newer_than(read_bundles(publish.bundles.get())?, known);
+                let count: usize = bundles.iter().map(|bundle| bundle.items.len()).sum();
+                self.write(now, publish, count as u64, &serde_json::to_string(&bundles)?)
+            }
         }
-        if publish.first > known {
-            return self.write(now, publish, publish.count, publish.bundles.get());
-        }
-        // A part was appended before: the reply was lost.
-        let bundles = newer_than(read_bundles(publish.bundles.get())?, known);
-        let count: usize = bundles.iter().map(|bundle| bundle.items.len()).sum();
-        self.write(now, publish, count as u64, &serde_json::to_string(&bundles)?)
     }
 
     fn write(&mut self, now: Timestamp, publish: &Publish, count: u64, bundles: &str) -> Result<bool, Failure> {
-        let mut heads = self.heads.clone();
-        heads.insert(publish.publisher.clone(), publish.last);
-        let heads_text = serde_json::to_string(&heads)?;
+        let position = self.position.after(&publish.publisher, publish.last, count);
+        let heads_text = serde_json::to_string(position.heads())?;
         self.sql.run(
             "INSERT INTO log (first, count, at, tenant, teller, heads, bundles) \
              VALUES (CAST(? AS INTEGER), CAST(? AS INTEGER), CAST(? AS INTEGER), ?, ?, ?, ?)",
             &[
-                self.next.into(),
+                self.position.next().into(),
                 count.into(),
                 now.0.into(),
                 (&publish.tenant).into(),
@@ -218,8 +214,7 @@ impl Log {
                 bundles.into(),
             ],
         )?;
-        self.next = self.next.plus(count);
-        self.heads = heads;
+        self.position = position;
         Ok(true)
     }
 
@@ -257,7 +252,7 @@ impl Log {
                 bundles: RawValue::from_string(text)?,
             });
         }
-        let first_kept = self.first_kept()?.unwrap_or(self.next);
+        let first_kept = self.first_kept()?.unwrap_or(self.next());
         Ok(Page { batches, first_kept, last })
     }
 
@@ -282,7 +277,7 @@ impl Log {
 
     /// The sequence before the first event received at this time or later; `at` grows with `first`.
     pub fn before_time(&self, at: Timestamp) -> Result<Sequence, Failure> {
-        let (mut low, mut high) = (self.first_kept()?.unwrap_or(self.next), self.next);
+        let (mut low, mut high) = (self.first_kept()?.unwrap_or(self.next()), self.next());
         while low < high {
             let middle = low.midpoint(high);
             let row = self.sql.first(

@@ -17,6 +17,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::filter::Filter;
 use narthex_core::events::sequence::Sequence;
+use narthex_core::events::viewer::Viewer;
 use narthex_core::registry::revision::Revision;
 use narthex_core::usage::{UsageCounts, UsageKey};
 
@@ -65,43 +66,6 @@ requests! {
         "sweep": Sweep => Done, Handle, |_| CALL_TIMEOUT_MS;
         "usage_totals": ReadTotals => UsageTotals, Handle, |_| CALL_TIMEOUT_MS;
         "webhook_states": ReadWebhookStates => WebhookStates, Handle, |_| CALL_TIMEOUT_MS;
-    }
-}
-
-/// The reader of a stream, as the gateway authenticated it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Viewer {
-    pub tenant: TenantId,
-    pub principal: PrincipalId,
-    /// May see all contexts, not only its own.
-    pub sees_all: bool,
-    /// When its credentials expire.
-    #[serde(default)]
-    pub until: Option<Timestamp>,
-    /// The documents its token depends on, as paths below `/v1`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<String>,
-    /// Roles and the required permissions that they alone grant to this viewer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub by: Vec<(String, String)>,
-    /// Is not shown the events: they only cause the gateway to check again what the viewer may see.
-    #[serde(default, rename = "looks_itself", skip_serializing_if = "is_false")]
-    pub notify_only: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-impl Viewer {
-    pub fn depends_on(&self, revocation: &Revocation) -> bool {
-        match revocation {
-            Revocation::Document(object) => self.from.contains(object),
-            Revocation::Permissions { role, lost } => {
-                self.by.iter().any(|(by, permission)| by == role && lost.contains(permission))
-            }
-            Revocation::Tenant => true,
-        }
     }
 }
 

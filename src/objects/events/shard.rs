@@ -17,13 +17,14 @@ use crate::platform::{Failure, clock, settings, tasks};
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::fanout::{PushDecision, ShardPosition};
 use narthex_core::events::sequence::Sequence;
+use narthex_core::events::subscribers::FeedResult;
 
 use super::messages::Events;
 use super::messages::shards::{
     CloseDependents, CloseSockets, JoinShard, Joined, LogPage, Page, PushPage, Pushed, ReadLog, ShardAsk,
 };
 use super::messages::sockets::Open;
-use super::subscribers::{FeedResult, LogSpan, MAX_SOCKETS, SLOW_READER_PAUSE_MS, Subscribers};
+use super::subscribers::{LogSpan, MAX_SOCKETS, SLOW_READER_PAUSE_MS, Subscribers};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS reach (one INTEGER PRIMARY KEY, reached INTEGER NOT NULL) STRICT";
 

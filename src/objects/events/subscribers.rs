@@ -1,15 +1,8 @@
-//! The sockets of one object: what each may see, which are live, which are catching up, and which read too slowly.
-//!
-//! A live socket has every event up to its object's position. A socket that catches up is fed spans of the log and
-//! becomes live at the moment it reaches that position. The state of a socket is stored in its attachment, so that it
-//! survives hibernation.
-
-mod catch_up;
+//! The sockets of a hub or a shard, as the core decides about them (`narthex_core::events::subscribers`): sends, closes
+//! and stores their attachments.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::objects::registry::snapshot::Snapshot;
@@ -17,108 +10,61 @@ use crate::platform::clock;
 use crate::platform::http::{Headers, answer};
 use crate::platform::sockets::Sockets;
 use narthex_core::access::revocation::Revocation;
-use narthex_core::base::json::{MAX_DEPTH, check};
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::events::backpressure::Backpressure;
 use narthex_core::events::bundle::{EventKind, RegistryEvent};
 use narthex_core::events::close_code::StreamCloseCode;
-use narthex_core::events::cloud_event::frame;
-use narthex_core::events::filter::Filter;
+use narthex_core::events::cloud_event::{frame, gap_event};
 use narthex_core::events::sequence::Sequence;
+use narthex_core::events::subscribers::{self as core, FeedResult, Form, MessageResult, Span, Subscription};
 
 use super::log::Batch;
-use super::messages::Viewer;
-use super::messages::sockets::{Form, Open};
-
-pub use catch_up::{FeedResult, LogSpan};
+use super::messages::sockets::Open;
 
 /// The platform's limit is 32,768; beyond this number a new socket is closed with 4429.
 pub const MAX_SOCKETS: usize = 20_000;
 /// Pause before more events are sent to a reader that has fallen behind, in milliseconds.
 pub const SLOW_READER_PAUSE_MS: u64 = 250;
-const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// The part of a socket's state that survives hibernation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Subscription {
-    viewer: Viewer,
-    filter: Filter,
-    /// The one subject that the socket may see, whatever it subscribes to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bound_to: Option<String>,
-    #[serde(default)]
-    form: Form,
-    /// While catching up: everything up to this sequence was sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sent: Option<Sequence>,
-}
-
-/// Live sockets with the same filter.
-#[derive(Default)]
-struct LiveSockets {
-    messages: Vec<u32>,
-    frames: Vec<u32>,
-}
-
-impl LiveSockets {
-    fn of_form(&mut self, form: Form) -> &mut Vec<u32> {
-        match form {
-            Form::Message => &mut self.messages,
-            Form::Frame => &mut self.frames,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.frames.is_empty()
-    }
+/// A span of the log, read for a socket that catches up.
+pub struct LogSpan {
+    pub batches: Vec<Batch>,
+    /// The first sequence in the log.
+    pub first_kept: Sequence,
 }
 
 pub struct Subscribers {
     sockets: Sockets,
-    subscriptions: RefCell<HashMap<u32, Subscription>>,
-    /// Each event is matched once per filter, however many sockets share it.
-    live: RefCell<HashMap<Filter, LiveSockets>>,
-    /// Sockets that a task is feeding.
-    feeding: RefCell<HashSet<u32>>,
-    backpressure: RefCell<Backpressure>,
+    core: RefCell<core::Subscribers>,
 }
 
 impl Subscribers {
     /// Restores the sockets that survived the last instance.
     pub fn restore(state: &JsValue) -> Self {
         let (sockets, restored) = Sockets::restore(state);
-        let subscribers = Self {
-            sockets,
-            subscriptions: RefCell::default(),
-            live: RefCell::default(),
-            feeding: RefCell::default(),
-            backpressure: RefCell::default(),
-        };
-        for (slot, attachment) in restored {
-            if let Ok(subscription) = serde_json::from_str::<Subscription>(&attachment) {
-                subscribers.add(slot, subscription);
-            }
+        let (core, unreadable) = core::Subscribers::restore(restored);
+        let subscribers = Self { sockets, core: RefCell::new(core) };
+        for slot in unreadable {
+            subscribers.close(slot, StreamCloseCode::Internal);
         }
         subscribers
     }
 
     pub fn len(&self) -> usize {
-        self.subscriptions.borrow().len()
+        self.core.borrow().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.core.borrow().is_empty()
     }
 
     pub fn slot(&self, socket: &JsValue) -> Option<u32> {
         self.sockets.slot(socket)
     }
 
-    /// The tenant of these sockets; all belong to the same one.
     pub fn tenant(&self) -> Option<TenantId> {
-        self.subscriptions.borrow().values().next().map(|subscription| subscription.viewer.tenant.clone())
+        self.core.borrow().tenant().cloned()
     }
 
     /// Opens a socket that has everything up to `sent`, or is live. Without room, it is closed at once.
@@ -135,23 +81,11 @@ impl Subscribers {
         };
         let (response, slot) = self.sockets.accept(&attachment, &headers);
         if has_room {
-            self.add(slot, subscription);
+            self.core.borrow_mut().add(slot, subscription);
         } else {
             self.sockets.close(slot, StreamCloseCode::TooMany.code(), StreamCloseCode::TooMany.reason());
         }
         response
-    }
-
-    fn add(&self, slot: u32, subscription: Subscription) {
-        if subscription.sent.is_none() {
-            self.live
-                .borrow_mut()
-                .entry(subscription.filter.clone())
-                .or_default()
-                .of_form(subscription.form)
-                .push(slot);
-        }
-        self.subscriptions.borrow_mut().insert(slot, subscription);
     }
 
     /// Sends the events after `after` to live sockets.
@@ -162,15 +96,7 @@ impl Subscribers {
                 if let EventKind::Registry { kind: RegistryEvent::KeyRevoked, .. } = item.kind {
                     self.revoke(&PrincipalId::of_key(&bundle.subject));
                 }
-                let (messages, frames) = {
-                    let live = self.live.borrow();
-                    let matching = live.iter().filter(|(filter, _)| filter.matches(bundle, item));
-                    matching.fold((Vec::new(), Vec::new()), |(mut messages, mut frames), (_, sockets)| {
-                        messages.extend_from_slice(&sockets.messages);
-                        frames.extend_from_slice(&sockets.frames);
-                        (messages, frames)
-                    })
-                };
+                let core::Recipients { messages, frames } = self.core.borrow().recipients(bundle, item);
                 if !messages.is_empty() || !frames.is_empty() {
                     let event = batch.event(bundle, item, before, sequence);
                     self.send(&messages, &event);
@@ -188,68 +114,24 @@ impl Subscribers {
             return;
         }
         self.sockets.send(slots, text);
-        let (now, bytes) = (clock::now(), text.len() as u64);
-        let mut backpressure = self.backpressure.borrow_mut();
-        let is_too_slow = |slot: &&u32| backpressure.record_sent(**slot, bytes, now, || self.sockets.pinged_at(**slot));
-        let mut slow: Vec<u32> = slots.iter().filter(is_too_slow).copied().collect();
-        slow.extend(backpressure.furthest_behind());
-        drop(backpressure);
-        for slot in slow {
-            self.close(slot, StreamCloseCode::TooSlow);
-        }
+        let pinged = |slot| self.sockets.pinged_at(slot);
+        let slow = self.core.borrow_mut().sent(slots, text.len() as u64, clock::now(), pinged);
+        self.close_all(slow, StreamCloseCode::TooSlow);
     }
 
-    /// Handles a client's message: `{"subscribe": {…}}` replaces its filter.
+    /// Handles a client's message.
     pub fn message(&self, slot: u32, text: Option<&str>) {
-        let Some(subscription) = self.subscriptions.borrow().get(&slot).cloned() else {
-            return;
-        };
-        let text = match text {
-            Some(text) if text.len() <= MAX_MESSAGE_BYTES => text,
-            Some(_) => return self.close(slot, StreamCloseCode::TooLarge),
-            None => return self.close(slot, StreamCloseCode::BadMessage),
-        };
-        let viewer = &subscription.viewer;
-        let filter = match check(text.as_bytes(), MAX_DEPTH) {
-            Ok(text) => Filter::from_message(text, &viewer.principal, viewer.sees_all),
-            Err(invalid) => Err(vec![invalid.fault()]),
-        };
-        match filter {
-            Ok(mut filter) => {
-                if subscription.bound_to.is_some() {
-                    filter.subject.clone_from(&subscription.bound_to);
-                }
-                let changed = Subscription { filter, ..subscription };
-                self.remove_from_live(slot);
-                if let Ok(attachment) = serde_json::to_string(&changed) {
-                    self.sockets.attach(slot, &attachment);
-                }
-                // A task that feeds the socket uses the new filter from the next span on.
-                self.add(slot, changed);
-            }
-            Err(faults) => {
-                let problem = BTreeMap::from([("errors", faults)]);
-                self.sockets.send(&[slot], &serde_json::to_string(&problem).unwrap_or_default());
-            }
-        }
-    }
-
-    fn remove_from_live(&self, slot: u32) {
-        let known = self.subscriptions.borrow().get(&slot).map(|known| (known.filter.clone(), known.form));
-        let Some((filter, form)) = known else { return };
-        let mut live = self.live.borrow_mut();
-        if let Some(sockets) = live.get_mut(&filter) {
-            sockets.of_form(form).retain(|other| *other != slot);
-            if sockets.is_empty() {
-                live.remove(&filter);
-            }
+        let result = self.core.borrow_mut().message(slot, text);
+        match result {
+            MessageResult::Subscribed(attachment) => self.sockets.attach(slot, &attachment),
+            MessageResult::Faults(reply) => self.sockets.send(&[slot], &reply),
+            MessageResult::Close(why) => self.close(slot, why),
+            MessageResult::Nothing => {}
         }
     }
 
     pub fn closed(&self, slot: u32) {
-        self.remove_from_live(slot);
-        self.subscriptions.borrow_mut().remove(&slot);
-        self.backpressure.borrow_mut().forget(slot);
+        self.core.borrow_mut().remove(slot);
     }
 
     fn close(&self, slot: u32, why: StreamCloseCode) {
@@ -257,51 +139,106 @@ impl Subscribers {
         self.closed(slot);
     }
 
-    fn close_revoked(&self, whose: impl Fn(&Viewer, Option<&String>) -> bool) {
-        let ended: Vec<u32> = {
-            let subscriptions = self.subscriptions.borrow();
-            let ended = subscriptions.iter().filter(|(_, sub)| whose(&sub.viewer, sub.bound_to.as_ref()));
-            ended.map(|(slot, _)| *slot).collect()
-        };
-        for slot in ended {
-            self.close(slot, StreamCloseCode::CredentialsEnded);
+    fn close_all(&self, slots: Vec<u32>, why: StreamCloseCode) {
+        for slot in slots {
+            self.close(slot, why);
         }
     }
 
     /// Closes the sockets of ended credentials.
     pub fn revoke(&self, principal: &PrincipalId) {
-        self.close_revoked(|viewer, _| viewer.principal == *principal);
+        let ended = self.core.borrow().of_principal(principal);
+        self.close_all(ended, StreamCloseCode::CredentialsEnded);
     }
 
     /// Closes the sockets whose credentials depend on what was revoked.
     pub fn revoke_dependents(&self, revocation: &Revocation) {
-        self.close_revoked(|viewer, _| viewer.depends_on(revocation));
+        let ended = self.core.borrow().dependents(revocation);
+        self.close_all(ended, StreamCloseCode::CredentialsEnded);
     }
 
     /// Closes the sockets whose credentials have expired.
     pub fn close_expired(&self, now: Timestamp) {
-        let is_over = |viewer: &Viewer, _: Option<&String>| viewer.until.is_some_and(|until| until <= now);
-        self.close_revoked(is_over);
+        let ended = self.core.borrow().expired(now);
+        self.close_all(ended, StreamCloseCode::CredentialsEnded);
     }
 
-    /// When the next credentials expire.
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.subscriptions.borrow().values().filter_map(|subscription| subscription.viewer.until).min()
+        self.core.borrow().next_expiry()
     }
 
-    /// Closes the sockets whose viewers have lost their permissions, as far as the registry knows; tokens carry their
-    /// own expiry.
+    /// Closes the sockets whose viewers have lost their permissions.
     pub fn check(&self, snapshot: &Snapshot) {
-        self.close_revoked(|viewer, bound_to| {
-            let is_known = viewer.principal.key().is_some();
-            is_known
-                && snapshot.principal(&viewer.tenant, &viewer.principal).is_none_or(|principal| {
-                    let may_look = viewer.notify_only
-                        || principal.may("events:read")
-                        || bound_to.is_some() && principal.may("contexts:read");
-                    !may_look || viewer.sees_all && !principal.sees_all_contexts()
-                })
-        });
+        let ended = self.core.borrow().unpermitted(|viewer| snapshot.principal(&viewer.tenant, &viewer.principal));
+        self.close_all(ended, StreamCloseCode::CredentialsEnded);
+    }
+
+    /// The sockets that catch up without a task feeding them; the caller feeds them from now on.
+    pub fn start_feeding(&self) -> Vec<u32> {
+        self.core.borrow_mut().start_feeding()
+    }
+
+    pub fn finish_feeding(&self, slot: u32) {
+        self.core.borrow_mut().finish_feeding(slot);
+    }
+
+    /// Up to where a socket that catches up was sent events; `None` if it is live or closed.
+    pub fn sent(&self, slot: u32) -> Option<Sequence> {
+        self.core.borrow().position(slot)
+    }
+
+    /// Closes a socket because the log could not be read.
+    pub fn fail(&self, slot: u32) {
+        self.close(slot, StreamCloseCode::Internal);
+    }
+
+    /// Sends a socket the matching events of a span, up to `end`, the position of the live sockets; there, it becomes
+    /// live.
+    pub fn feed(&self, slot: u32, span: &LogSpan, end: Sequence) -> FeedResult {
+        let all: Vec<_> =
+            span.batches.iter().flat_map(|batch| batch.events().map(move |event| (batch, event))).collect();
+        let events = all.iter().map(|(_, (sequence, bundle, item, _))| (*sequence, *bundle, *item));
+        let found = self.core.borrow().span(slot, span.first_kept, events, end);
+        let (events, reached) = match found {
+            Span::Send { events, reached } => (events, reached),
+            Span::Gap(sent) => {
+                self.send_gap(slot, sent, span.first_kept);
+                return FeedResult::Done;
+            }
+            Span::Nothing => return FeedResult::Done,
+        };
+        for (batch, (sequence, bundle, item, before)) in events.into_iter().filter_map(|index| all.get(index)) {
+            let Some(form) = self.core.borrow().get(slot).map(|subscription| subscription.form) else {
+                // It was closed, as it reads too slowly.
+                return FeedResult::Done;
+            };
+            let event = batch.event(bundle, item, *before, *sequence);
+            self.send(&[slot], &in_form(&event, form, *sequence));
+        }
+        let (result, attachment) = self.core.borrow_mut().fed(slot, reached, end);
+        if let Some(attachment) = attachment {
+            self.sockets.attach(slot, &attachment);
+        }
+        result
+    }
+
+    fn send_gap(&self, slot: u32, sent: Sequence, first_kept: Sequence) {
+        let known = self.core.borrow().get(slot).map(|known| (known.viewer.tenant.clone(), known.form));
+        let Some((tenant, form)) = known else { return };
+        let event = gap_event(&tenant, clock::now(), sent, first_kept);
+        self.sockets.send(&[slot], &in_form(&event, form, first_kept.previous()));
+        let gap = StreamCloseCode::Gap;
+        let reason = format!("{} {}", gap.reason(), first_kept.previous().text());
+        self.sockets.close(slot, gap.code(), &reason);
+        self.closed(slot);
+    }
+
+    /// Closes the live sockets, whose next events are no longer in the log.
+    pub fn report_gap(&self, reached: Sequence, first_kept: Sequence) {
+        let live = self.core.borrow().live();
+        for slot in live {
+            self.send_gap(slot, reached, first_kept);
+        }
     }
 }
 

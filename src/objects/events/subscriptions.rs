@@ -9,11 +9,12 @@ use crate::objects::shell::{Outcome, SocketShell};
 use crate::platform::http::{Headers, answer};
 use crate::platform::{Failure, clock, tasks};
 use narthex_core::events::fanout::Placement;
+use narthex_core::events::subscribers::FeedResult;
 
 use super::Hub;
 use super::messages::shards::{Page, StoredBatch};
 use super::messages::sockets::{Open, Redirection};
-use super::subscribers::{FeedResult, LogSpan, SLOW_READER_PAUSE_MS};
+use super::subscribers::{LogSpan, SLOW_READER_PAUSE_MS};
 
 /// The status that sends the caller to a shard (RFC 9110 §15.5.20).
 const MISDIRECTED: u16 = 421;

@@ -64,7 +64,7 @@ impl Hub {
     /// Appends a batch and its deliveries in one transaction.
     pub(super) fn append_for_webhooks(self: &Rc<Self>, now: Timestamp, publish: &Publish) -> Result<bool, Failure> {
         let (sql, mark) = (self.log.borrow().sql(), self.log.borrow().mark());
-        let from = mark.0;
+        let from = mark.next();
         let written = sql.transaction(|| {
             if !self.log.borrow_mut().append(now, publish)? {
                 return Ok(None);

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::objects::events::messages::Viewer;
 use crate::objects::protocol::{Done, Pending, Request, call_enclosed, open_socket};
 use crate::objects::registry::snapshot::{Entry, ServiceDocument};
 use crate::objects::registry::target;
@@ -24,6 +23,7 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::context::lease::LeaseNumber;
+use narthex_core::events::viewer::Viewer;
 use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::live::Live;

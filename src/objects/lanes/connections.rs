@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::objects::events::messages::Viewer;
 use crate::objects::registry::snapshot;
 use crate::objects::shell::{Outcome, SocketShell};
 use crate::platform::http::{Headers, answer};
@@ -31,6 +30,7 @@ use narthex_core::calling::connection::frame::{
     self, GatewayMessage, MAX_FRAME_BYTES, ServiceMessage, WithdrawalReason,
 };
 use narthex_core::calling::connection::pool::{ConnectionPool, Delivery};
+use narthex_core::events::viewer::Viewer;
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::lane::queue::QueueLimits;
 

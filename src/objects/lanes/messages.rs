@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::objects::events::messages::Viewer;
 use crate::objects::protocol::{Address, Done, Object, requests};
 use crate::objects::registry::messages::StoredService;
 use crate::objects::reply::ReadReply;
@@ -19,6 +18,7 @@ use narthex_core::calling::connection::pool::Delivery;
 use narthex_core::context::Admission;
 use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::Priority;
+use narthex_core::events::viewer::Viewer;
 use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::observed::{HealthStatus, ObservedStatus};

@@ -10,7 +10,10 @@ pub mod cloud_event;
 pub mod event_type;
 pub mod fanout;
 pub mod filter;
+pub mod log_position;
 pub mod sequence;
+pub mod subscribers;
+pub mod viewer;
 
 #[cfg(test)]
 mod tests;

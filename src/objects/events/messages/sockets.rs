@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use narthex_core::events::fanout::ShardNumber;
 use narthex_core::events::filter::Filter;
 use narthex_core::events::sequence::Sequence;
-
-use super::Viewer;
+use narthex_core::events::subscribers::Form;
+use narthex_core::events::viewer::Viewer;
 
 /// The message that opens a socket, sent with the upgrade.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,17 +28,6 @@ pub struct Open {
     pub shard: Option<ShardNumber>,
     /// Headers of the response, as `name\nvalue\n…`.
     pub headers: String,
-}
-
-/// The form in which a socket receives events.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Form {
-    /// One event per message.
-    #[default]
-    Message,
-    /// One frame of `text/event-stream` per message, for a Worker that forwards it.
-    Frame,
 }
 
 /// The hub's reply when a shard must accept the socket.
