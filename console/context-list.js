@@ -15,6 +15,9 @@ export const MAX_GATHERED = 500;
  * @property {string} newest the time of the newest context on the first page
  */
 
+/** After all times: nothing is known without a gap. */
+const NOTHING_KNOWN = "~";
+
 /** Called with a context that left the list without an event. @typedef {(context: Context) => void} OnGone */
 
 export class ContextList {
@@ -219,7 +222,9 @@ export class ContextList {
  */
 function setReach(stream, page) {
   stream.nextCursor = page.next_cursor;
-  stream.oldest = oldestOf(page);
+  // An empty page with a cursor has only searched: nothing more is known.
+  if (page.data.length > 0 || !page.next_cursor) stream.oldest = oldestOf(page);
+  else if (stream.oldest === "") stream.oldest = NOTHING_KNOWN;
 }
 
 /**

@@ -228,13 +228,13 @@ pub async fn recognize(
         snapshot.key(presented.id).and_then(|key| holder(&tenant, snapshot, key, &presented, clock::now()))
     };
     let mut found = find(&snapshot);
-    if snapshot.has_unreadable_key(presented.id) {
-        return Err(Problem::later_version(&format!("The API key {}", presented.id)));
-    }
     if found.is_none() && age == Age::Any {
         // The key may have been created elsewhere a moment ago.
         snapshot = snapshot_of(&tenant, Age::Current).await?;
         found = find(&snapshot);
+    }
+    if found.is_none() && snapshot.has_unreadable_key(presented.id) {
+        return Err(Problem::later_version(&format!("The API key {}", presented.id)));
     }
     let principal = found.ok_or_else(|| unauthenticated(true, own))?;
     check_role(&principal, &snapshot)?;
@@ -242,7 +242,7 @@ pub async fn recognize(
 }
 
 /// A role that this version cannot read grants nothing, which the client should not take for a lack of permission.
-fn check_role(principal: &Principal, snapshot: &Snapshot) -> Result<(), Problem> {
+pub fn check_role(principal: &Principal, snapshot: &Snapshot) -> Result<(), Problem> {
     match snapshot.rules.is_unreadable(DocumentKind::Role.as_str(), &principal.role) {
         true => Err(Problem::later_version(&format!("The role {}", principal.role))),
         false => Ok(()),

@@ -54,6 +54,7 @@ fn filters(call: &Call) -> Result<Query, Problem> {
         before: None,
         limit: limit.unwrap_or(DEFAULT_LIMIT),
         most_bytes: None,
+        stops: true,
     })
 }
 
@@ -228,6 +229,20 @@ pub fn page<T: serde::Serialize>(call: &Call, data: &[T], next: Option<String>) 
     })
 }
 
+/// Whether the error of a listed context has this code.
+fn has_error(view: &RawValue, code: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct View<'v> {
+        #[serde(borrow)]
+        error: Option<Coded<'v>>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Coded<'v> {
+        code: &'v str,
+    }
+    serde_json::from_str::<View<'_>>(view.get()).is_ok_and(|view| view.error.is_some_and(|error| error.code == code))
+}
+
 /// Asks every store of the tenant at once.
 async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<PagePart<Box<RawValue>>>, Problem> {
     let tenant = &caller.principal.tenant;
@@ -240,10 +255,13 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<PagePart<Box<
     let mut found = Vec::new();
     for part in join_all(lists).await {
         let ListReply::Page { items, cut, complete_to } = part.map_err(internal)?;
-        let items: Vec<(String, Box<RawValue>)> =
-            items.into_iter().map(|item| (item.id.sort_key().into(), item.view)).collect();
-        let last = || items.last().filter(|_| cut).map(|(key, _)| key.clone());
-        found.push(PagePart { complete_to: complete_to.or_else(last), items });
+        let last = items.last().filter(|_| cut).map(|item| item.id.sort_key().to_string());
+        let complete_to = complete_to.or(last);
+        // A store of an earlier version does not filter by error codes.
+        let fits = |view: &RawValue| query.error_code.as_deref().is_none_or(|code| has_error(view, code));
+        let items = items.into_iter().filter(|item| fits(&item.view));
+        let items = items.map(|item| (item.id.sort_key().to_string(), item.view)).collect();
+        found.push(PagePart { items, complete_to });
     }
     Ok(found)
 }

@@ -125,7 +125,7 @@ pub fn find<'s, D: Document>(snapshot: &'s Snapshot, id: &str) -> Option<(&'s St
 /// As [`find`], for requests about that document.
 pub fn known<'s, D: Document>(snapshot: &'s Snapshot, id: &str) -> Result<(&'s StoredDocument, D), Problem> {
     let kind = D::KIND.as_str();
-    find(snapshot, id).ok_or_else(|| match snapshot.documents(D::KIND).any(|stored| stored.id == id) {
+    find(snapshot, id).ok_or_else(|| match snapshot.rules.is_unreadable(kind, id) {
         true => Problem::later_version(&format!("The {kind} {id}")),
         false => Problem::not_found(kind),
     })
@@ -163,6 +163,7 @@ pub async fn put<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<
     D::allow(caller, Operation::Put)?;
     D::check_id(id)?;
     let condition = call.condition()?;
+    check_unreadable(caller, D::KIND, id)?;
     let body = call.json_text().await?;
     let (document, extras) = D::accept(call, caller, id, &body).await?;
     let raw = to_raw_value(&document).map_err(|error| Problem::internal(error.to_string()))?;
@@ -175,8 +176,19 @@ pub async fn put<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<
     Ok(if created { answer.with("location", &format!("/v1/{}s/{id}", D::KIND.as_str())) } else { answer })
 }
 
+/// Replacing or deleting a document that grants something takes that from others. What one of a later version grants is
+/// unknown.
+fn check_unreadable(caller: &Caller, kind: DocumentKind, id: &str) -> Result<(), Problem> {
+    let grants = matches!(kind, DocumentKind::Role | DocumentKind::Issuer | DocumentKind::Client);
+    match grants && caller.snapshot.rules.is_unreadable(kind.as_str(), id) {
+        true => caller.principal.require("*"),
+        false => Ok(()),
+    }
+}
+
 pub async fn delete<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     D::allow(caller, Operation::Delete)?;
+    check_unreadable(caller, D::KIND, id)?;
     D::may_delete(call, caller, id).await?;
     let delete = DeleteDocument { kind: D::KIND, id: id.into(), condition: call.condition()? };
     let Done::Done = registry_client::write(caller, &delete, D::KIND.as_str()).await?;

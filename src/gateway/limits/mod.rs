@@ -95,7 +95,7 @@ pub async fn work(
     service: &ServiceId,
     capability: &str,
 ) -> Result<(), Problem> {
-    refuse(snapshot.rules.unknown_restriction(Some(principal), service, capability))?;
+    check_known(Some(principal), snapshot, service, capability)?;
     let pools = snapshot.rules.limits.iter().filter_map(|policy| {
         let of_principal = || policy.limit.pool_of_principal(&principal.principal, &principal.role);
         let requester = if policy.limit.kind == LimitKind::Concurrent { of_principal() } else { None };
@@ -114,7 +114,6 @@ pub async fn scheduled(
     service: &ServiceId,
     capability: &str,
 ) -> Result<(), Problem> {
-    refuse(snapshot.rules.unknown_restriction(None, service, capability))?;
     let mut taken: Vec<(PoolRef, QuotaLeaseNumber)> = Vec::new();
     for policy in snapshot.rules.limits.iter().filter(|policy| policy.limit.kind == LimitKind::Requests) {
         let Some(value) = policy.limit.pool_of_work(service, capability) else { continue };
@@ -130,6 +129,16 @@ pub async fn scheduled(
         }
     }
     Ok(())
+}
+
+/// Refuses a call that a restriction of a later version may refuse. Schedules have no principal.
+pub fn check_known(
+    principal: Option<&Principal>,
+    snapshot: &Snapshot,
+    service: &ServiceId,
+    capability: &str,
+) -> Result<(), Problem> {
+    refuse(snapshot.rules.unknown_restriction(principal, service, capability))
 }
 
 /// A limit, or another restriction, that this version cannot apply refuses what it may apply to.

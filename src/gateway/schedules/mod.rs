@@ -3,6 +3,7 @@
 
 use futures_util::{StreamExt, stream};
 
+use crate::auth::check_role;
 use crate::execution::schedules::configure;
 use crate::objects::contexts::client::{call_under, call_under_any};
 use crate::objects::contexts::messages::{Admit, AdmitReply, Contexts, Recall, RecallReply, Stale};
@@ -11,6 +12,7 @@ use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::reply::Reply;
 use crate::objects::schedules::messages::{ClaimRuns, DueRuns, Run, RunReport, Schedules};
 use crate::platform::{Failure, clock, random, settings};
+use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::tenant_id::TenantId;
@@ -79,9 +81,7 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
         if run.is_missed(clock::now()) {
             return made_before(tenant, &snapshot, store, claim).await;
         }
-        let principal = snapshot.principal(tenant, &schedule.principal).ok_or_else(|| {
-            Problem::new(Code::Unauthenticated, format!("{} has expired or was revoked.", schedule.principal))
-        })?;
+        let principal = writer(tenant, &snapshot, &schedule)?;
         let new = read_context(&schedule.context).map_err(Problem::invalid)?;
         let new = NewContext { source: Source::Scheduled, ..new };
         let decision = match decide(&origin(&schedule, store), &principal, &snapshot, &new).await {
@@ -93,6 +93,7 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
             }
         };
         let mut admission = decision.admission;
+        limits::check_known(None, &snapshot, &admission.service, &admission.capability)?;
         if !std::mem::replace(&mut counted, true) {
             limits::scheduled(tenant, &snapshot, &admission.service, &admission.capability).await?;
         }
@@ -120,6 +121,19 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
         }
     }
     Err(changes_too_fast())
+}
+
+/// Whose permissions a schedule uses.
+fn writer(tenant: &TenantId, snapshot: &Snapshot, schedule: &Schedule) -> Result<Principal, Problem> {
+    let writer = &schedule.principal;
+    let principal = snapshot.principal(tenant, writer).ok_or_else(|| {
+        match writer.key().is_some_and(|id| snapshot.has_unreadable_key(id)) {
+            true => Problem::later_version(&format!("The key of {writer}")),
+            false => Problem::new(Code::Unauthenticated, format!("{writer} has expired or was revoked.")),
+        }
+    })?;
+    check_role(&principal, snapshot)?;
+    Ok(principal)
 }
 
 /// The context of a run that is too late, if another Worker made it in time and died before it reported it.

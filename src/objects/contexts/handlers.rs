@@ -11,7 +11,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::context::Head;
 use narthex_core::context::view::to_view;
 use narthex_core::context_store::answers::details;
-use narthex_core::context_store::listing::{self, Filters, Keys, SEGMENT_CONTEXTS};
+use narthex_core::context_store::listing::{self, Bounds, Filters, Keys, MAX_READ, SEGMENT_CONTEXTS};
 use narthex_core::context_store::{ContextRequest, ContextStore, WaitCondition};
 use narthex_core::http::paging::PagePart;
 use narthex_core::registry::revision::Revision;
@@ -169,11 +169,12 @@ impl Handle<Query> for Turn<'_> {
         let after = query.created_after.map_or(0, |at| first_row_key(at.plus_ms(1)).saturating_sub(1));
         let to = query.created_before.map_or(i64::MAX as u64, first_row_key);
         let to = query.before.as_deref().map_or(to, |before| to.min(row_key(before)));
-        let Query { owner, status, service, capability, error_code, limit, most_bytes, .. } = query;
+        let Query { owner, status, service, capability, error_code, limit, most_bytes, stops, .. } = query;
         let filters = Filters { owner, status, service, capability, error_code };
         let keys = Keys { after, last: to.saturating_sub(1) };
-        let most = (limit, most_bytes.unwrap_or(MAX_LIST_BYTES));
-        let PagePart { items, complete_to } = listing::list(&self.store.tables, keys, &filters, most)?;
+        let bytes = most_bytes.unwrap_or(MAX_LIST_BYTES);
+        let bounds = Bounds { contexts: limit, bytes, segments: if stops { MAX_READ } else { u64::MAX >> 1 } };
+        let PagePart { items, complete_to } = listing::list(&self.store.tables, keys, &filters, bounds)?;
         let listed = |(_, head): (_, Head)| Ok(ContextSummary { id: head.id().clone(), view: to_view(&head)? });
         let items = items.into_iter().map(listed).collect::<Result<_, Failure>>()?;
         Ok(ListReply::Page { items, cut: complete_to.is_some(), complete_to })

@@ -12,7 +12,12 @@ use super::tables::{Tables, head};
 use crate::platform::Failure;
 use crate::platform::sql::{Row, Value};
 
-pub const CREATE: [&str; 3] = [
+/// The form of summaries, in `meta`. A version that changes what a summary has, or the trigger, must change it: the
+/// summaries of another form are made anew.
+const FORM: &str = "summary_form";
+const CURRENT_FORM: &str = "1";
+
+const CREATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS segments (last INTEGER PRIMARY KEY, statuses TEXT NOT NULL, services TEXT NOT NULL, \
      capabilities TEXT NOT NULL, owners TEXT NOT NULL, codes TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS outdated (last INTEGER PRIMARY KEY) STRICT",
@@ -74,6 +79,22 @@ fn keys(row: &Row) -> Option<Keys> {
 }
 
 impl Tables {
+    /// Creates the tables of summaries, anew if they are of another form.
+    pub(super) fn open_summaries(&self) -> Result<(), Failure> {
+        if self.meta(FORM)?.as_deref() == Some(CURRENT_FORM) {
+            return Ok(());
+        }
+        for table in
+            ["DROP TRIGGER IF EXISTS ended_late", "DROP TABLE IF EXISTS segments", "DROP TABLE IF EXISTS outdated"]
+        {
+            self.0.run(table, &[])?;
+        }
+        for statement in CREATE {
+            self.0.run(statement, &[])?;
+        }
+        self.set_meta(FORM, CURRENT_FORM)
+    }
+
     fn sized(
         &self,
         statement: &'static str,

@@ -152,6 +152,13 @@ pub struct Query {
     /// The approximate maximum size of the reply, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_bytes: Option<u64>,
+    /// The sender understands a list that ends before it has found anything. Without this, it is of an earlier version.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stops: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[cfg(test)]

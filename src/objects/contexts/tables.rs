@@ -72,10 +72,12 @@ fn raw(row: &Row, at: u32) -> Result<Option<Box<RawValue>>, StorageError> {
 impl Tables {
     pub fn open(state: &wasm_bindgen::JsValue) -> Result<Self, Failure> {
         let sql = Sql::of(state, Kind::Contexts);
-        for statement in CREATE.into_iter().chain(super::list::CREATE) {
+        for statement in CREATE {
             sql.run(statement, &[])?;
         }
-        Ok(Self(sql))
+        let tables = Self(sql);
+        tables.open_summaries()?;
+        Ok(tables)
     }
 
     pub fn set_alarm(&self, at: Timestamp) {

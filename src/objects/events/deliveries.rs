@@ -1,6 +1,8 @@
 //! Webhook deliveries: a row for each waiting delivery, written with the event itself, and one for each finished
 //! delivery. The queue (`narthex_core::webhooks::delivery_queue`) decides.
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
 
 use crate::platform::objects::Kind;
@@ -37,6 +39,8 @@ pub struct Deliveries {
     next: u64,
     /// Set once a webhook was configured.
     pub tenant: Option<TenantId>,
+    /// Webhooks whose states a later version has written: they stay for that version.
+    unreadable: BTreeSet<String>,
     /// The registry revision of the latest configuration.
     revision: Revision,
 }
@@ -72,12 +76,13 @@ impl Deliveries {
             sql.run(statement, &[])?;
         }
         let mut queue = DeliveryQueue::new(pauses_ms.to_vec(), timing.batch_wakeup_retry_ms);
-        let mut tenant = None;
+        let (mut tenant, mut unreadable) = (None, BTreeSet::new());
         for row in sql.rows("SELECT id, tenant, document FROM webhooks", &[])? {
             tenant = row.text(1).map(TenantId::from_stored);
-            // What a later version has written stays for that version.
-            if let Ok(hook) = document(&row, 2) {
-                queue.restore(row.text(0).unwrap_or_default(), hook);
+            let id = row.text(0).unwrap_or_default();
+            match document(&row, 2) {
+                Ok(hook) => queue.restore(id, hook),
+                Err(_) => drop(unreadable.insert(id)),
             }
         }
         for row in sql.rows("SELECT number, webhook, document FROM waiting", &[])? {
@@ -91,7 +96,7 @@ impl Deliveries {
         let last = "SELECT max((SELECT coalesce(max(number), 0) FROM waiting), \
                     (SELECT coalesce(max(number), 0) FROM delivered))";
         let next = sql.first(last, &[])?.and_then(|row| row.integer(0)).unwrap_or(0) + 1;
-        Ok(Self { sql, queue, next, tenant, revision: Revision::INITIAL })
+        Ok(Self { sql, queue, next, tenant, unreadable, revision: Revision::INITIAL })
     }
 
     fn store_webhook(&self, id: &str) -> Result<(), Failure> {
@@ -117,17 +122,18 @@ impl Deliveries {
         self.revision = revision;
         self.tenant = Some(tenant);
         for id in self.queue.ids() {
-            if !all.iter().any(|subscriber| subscriber.id == id) {
+            // A webhook that a later version has written stays as it was: its deliveries wait for that version.
+            if !all.iter().any(|subscriber| subscriber.id == id) && !unreadable.contains(&id) {
                 self.queue.remove(&id);
-                if unreadable.contains(&id) {
-                    continue;
-                }
                 self.sql.run("DELETE FROM webhooks WHERE id = ?", &[(&id).into()])?;
                 self.sql.run("DELETE FROM waiting WHERE webhook = ?", &[(&id).into()])?;
                 self.sql.run("DELETE FROM delivered WHERE webhook = ?", &[(&id).into()])?;
             }
         }
         for Subscriber { id, generation, filter, enabled, owner } in all {
+            if self.unreadable.contains(&id) {
+                continue;
+            }
             if self.queue.configure(&id, generation, filter, enabled, owner) {
                 self.store_webhook(&id)?;
                 if !enabled {
@@ -295,7 +301,7 @@ impl Deliveries {
              ORDER BY number DESC LIMIT CAST(? AS INTEGER)",
             &[id.into(), below.into(), limit.into()],
         )?;
-        rows.iter().map(|row| Ok((row.integer(0).unwrap_or_default(), document(row, 1)?))).collect()
+        Ok(rows.iter().filter_map(|row| Some((row.integer(0)?, document(row, 1).ok()?))).collect())
     }
 
     /// Deletes some of the deliveries finished before this time.

@@ -99,8 +99,12 @@ impl Storage for Tables {
     }
 
     fn texts_besides(&self, kind: &str) -> Result<Vec<(String, String)>, StorageError> {
-        let rows =
-            self.rows("SELECT kind, document FROM documents WHERE kind <> ? ORDER BY kind, id", &[kind.into()])?;
+        // Two ranges of the key, so that the documents in between are not read.
+        let mut rows =
+            self.rows("SELECT kind, document FROM documents WHERE kind < ? ORDER BY kind, id", &[kind.into()])?;
+        rows.extend(
+            self.rows("SELECT kind, document FROM documents WHERE kind > ? ORDER BY kind, id", &[kind.into()])?,
+        );
         Ok(rows.iter().filter_map(|row| Some((row.text(0)?, row.text(1)?))).collect())
     }
 

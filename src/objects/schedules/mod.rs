@@ -7,7 +7,7 @@
 pub mod messages;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
@@ -32,6 +32,10 @@ struct Inner {
     states: RefCell<BTreeMap<String, RunState>>,
     /// Set once a schedule was configured.
     tenant: RefCell<Option<TenantId>>,
+    /// Schedules whose states a later version has written: they stay for that version.
+    unreadable: BTreeSet<String>,
+    /// Schedules whose documents the Workers of this version cannot read: they keep their states, and do not run.
+    set_aside: RefCell<Vec<String>>,
     revision: Cell<Revision>,
     alarm_at: Cell<Option<Timestamp>>,
 }
@@ -44,17 +48,20 @@ impl Shell for Inner {
     fn open(state: &JsValue, _env: &JsValue) -> Result<Rc<Self>, Failure> {
         let sql = Sql::of(state, Kind::Schedules);
         sql.run(CREATE, &[])?;
-        let (mut states, mut tenant) = (BTreeMap::new(), None);
+        let (mut states, mut tenant, mut unreadable) = (BTreeMap::new(), None, BTreeSet::new());
         for row in sql.rows("SELECT id, tenant, book FROM schedules", &[])? {
             tenant = row.text(1).map(TenantId::from_stored);
-            // The state of a later version stays for that version.
-            if let Ok(state) = serde_json::from_str(&row.text(2).unwrap_or_default()) {
-                states.insert(row.text(0).unwrap_or_default(), state);
+            let id = row.text(0).unwrap_or_default();
+            match serde_json::from_str(&row.text(2).unwrap_or_default()) {
+                Ok(state) => drop(states.insert(id, state)),
+                Err(_) => drop(unreadable.insert(id)),
             }
         }
         Ok(Rc::new(Self {
             sql,
             states: RefCell::new(states),
+            unreadable,
+            set_aside: RefCell::default(),
             tenant: RefCell::new(tenant),
             revision: Cell::new(Revision::INITIAL),
             alarm_at: Cell::new(None),
@@ -76,7 +83,7 @@ impl Handle<Configure> for &Inner {
         if revision >= self.revision.get() {
             self.revision.set(revision);
             *self.tenant.borrow_mut() = Some(tenant);
-            self.configure(schedules, &unreadable)?;
+            self.configure(schedules, unreadable)?;
         }
         self.settle()?;
         Ok(Done::Done)
@@ -108,17 +115,19 @@ impl Inner {
         )
     }
 
-    fn configure(&self, schedules: Vec<ScheduleConfig>, unreadable: &[String]) -> Result<(), Failure> {
+    fn configure(&self, schedules: Vec<ScheduleConfig>, set_aside: Vec<String>) -> Result<(), Failure> {
         let mut states = self.states.borrow_mut();
-        let removed: Vec<String> =
-            states.keys().filter(|id| !schedules.iter().any(|schedule| schedule.id == **id)).cloned().collect();
+        let is_known = |id: &String| schedules.iter().any(|schedule| schedule.id == *id) || set_aside.contains(id);
+        let removed: Vec<String> = states.keys().filter(|id| !is_known(id)).cloned().collect();
         for id in removed {
             states.remove(&id);
-            if !unreadable.contains(&id) {
-                self.sql.run("DELETE FROM schedules WHERE id = ?", &[(&id).into()])?;
-            }
+            self.sql.run("DELETE FROM schedules WHERE id = ?", &[(&id).into()])?;
         }
+        self.set_aside.replace(set_aside);
         for ScheduleConfig { id, generation, plan, missed, enabled } in schedules {
+            if self.unreadable.contains(&id) {
+                continue;
+            }
             let known = states.remove(&id);
             let state = match known {
                 Some(known) if known.generation == generation => known,
@@ -147,7 +156,8 @@ impl Inner {
     /// Claims are in memory only: after a restart a run may be claimed twice, which still creates one context.
     fn claim(&self) -> Result<Vec<Run>, Failure> {
         let (mut runs, late_ms) = (Vec::new(), settings::current().schedule_late_ms);
-        for (id, state) in self.states.borrow_mut().iter_mut() {
+        let set_aside = self.set_aside.borrow();
+        for (id, state) in self.states.borrow_mut().iter_mut().filter(|(id, _)| !set_aside.contains(id)) {
             let due = state.claim(clock::now(), late_ms).into_iter();
             runs.extend(due.map(|ClaimedRun { planned_at, late_ms }| Run {
                 schedule: id.clone(),
@@ -171,14 +181,15 @@ impl Inner {
                 .or_insert_with(|| zones::offset(zone, Timestamp(quarter * 900_000)).unwrap_or(0))
         };
         let late_ms = settings::current().schedule_late_ms;
-        let mut states = self.states.borrow_mut();
-        for (id, state) in states.iter_mut() {
+        let (mut states, set_aside) = (self.states.borrow_mut(), self.set_aside.borrow());
+        for (id, state) in states.iter_mut().filter(|(id, _)| !set_aside.contains(id)) {
             if state.advance(now, late_ms, &offsets) {
                 self.store_state(id, state)?;
             }
         }
-        let is_due = states.values().any(|state| state.is_due(now));
-        let next = states.values().filter_map(|state| state.next_wakeup(&offsets)).filter(|at| *at > now).min();
+        let running = || states.iter().filter(|(id, _)| !set_aside.contains(id)).map(|(_, state)| state);
+        let is_due = running().any(|state| state.is_due(now));
+        let next = running().filter_map(|state| state.next_wakeup(&offsets)).filter(|at| *at > now).min();
         let again = is_due.then(|| now.plus_ms(settings::timing().batch_wakeup_retry_ms));
         drop(states);
         if is_due {

@@ -1,8 +1,11 @@
 //! Keeps the members of a stored document that this version does not know, when it writes the document anew. A later
 //! version has written them, and finds them again.
 
+use std::collections::{BTreeMap, HashSet};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::json_parts::{Member, items, members};
 
@@ -13,35 +16,103 @@ use super::json_parts::{Member, items, members};
 /// `new` cannot be written.
 pub fn with_unknown<T: Serialize + DeserializeOwned>(stored: &str, new: &T) -> Result<String, serde_json::Error> {
     let written = serde_json::to_string(new)?;
-    let known = serde_json::from_str::<T>(stored).and_then(|known| serde_json::to_string(&known));
-    let Some(known) = known.ok().filter(|known| known != stored) else { return Ok(written) };
+    let Ok(known) = again::<T>(stored) else { return Ok(written) };
+    if known == stored {
+        return Ok(written);
+    }
+    let mut candidates = Vec::new();
+    compare(stored, &known, String::new(), &mut candidates);
+    let unknown = unknown::<T>(stored, candidates);
+    if unknown.is_empty() {
+        return Ok(written);
+    }
     let mut merged = String::with_capacity(written.len() + stored.len().saturating_sub(known.len()));
-    merge(stored, &known, &written, &mut merged);
-    // An earlier version may have written a member that this one knows under another name.
-    let is_same = serde_json::from_str::<T>(&merged).and_then(|read| serde_json::to_string(&read));
+    merge((stored, ""), &known, &written, &unknown, &mut merged);
+    let is_same = again::<T>(&merged);
     Ok(if is_same.is_ok_and(|same| same == written) { merged } else { written })
+}
+
+/// A text as this version reads and writes it.
+fn again<T: Serialize + DeserializeOwned>(text: &str) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&serde_json::from_str::<T>(text)?)
+}
+
+/// The places of the members of a stored text that are missing in what this version writes of it.
+fn compare(stored: &str, known: &str, place: String, missing: &mut Vec<String>) {
+    if let (Some(stored), Some(known)) = (members(stored), members(known)) {
+        for member in stored {
+            let place = format!("{place}/{}", escaped(&member.name));
+            match named(&known, &member.name) {
+                Some(known) => compare(member.value, known.value, place, missing),
+                None => missing.push(place),
+            }
+        }
+    } else if let (Some(stored), Some(known)) = (items(stored), items(known))
+        && stored.len() == known.len()
+    {
+        for (at, (stored, known)) in stored.iter().zip(known).enumerate() {
+            compare(stored, known, format!("{place}/{at}"), missing);
+        }
+    }
+}
+
+/// A name in a JSON Pointer.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// Which of these members this version does not know. It may also have omitted one that it knows, because it has the
+/// default value: the value of one that it does not know makes no difference.
+fn unknown<T: Serialize + DeserializeOwned>(stored: &str, candidates: Vec<String>) -> HashSet<String> {
+    let Ok(value) = serde_json::from_str::<Value>(stored) else { return HashSet::new() };
+    let Ok(plain) = again::<T>(&value.to_string()) else { return HashSet::new() };
+    let makes_none = |places: &[String]| {
+        let mut value = value.clone();
+        for place in places {
+            if let Some(member) = value.pointer_mut(place) {
+                *member = json!({"": [null, 0.5]});
+            }
+        }
+        again::<T>(&value.to_string()).is_ok_and(|text| text == plain)
+    };
+    if makes_none(&candidates) {
+        return candidates.into_iter().collect();
+    }
+    // The same members of the items of a list are alike.
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for place in candidates {
+        let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let kind: Vec<&str> = place.split('/').map(|part| if is_number(part) { "" } else { part }).collect();
+        groups.entry(kind.join("/")).or_default().push(place);
+    }
+    groups.into_values().filter(|places| makes_none(places)).flatten().collect()
 }
 
 fn named<'m, 't>(all: &'m [Member<'t>], name: &str) -> Option<&'m Member<'t>> {
     all.iter().find(|member| member.name == name)
 }
 
-fn merge(stored: &str, known: &str, new: &str, merged: &mut String) {
+/// Writes `new` with the unknown members of `stored`, which has this place in the whole.
+fn merge((stored, place): (&str, &str), known: &str, new: &str, unknown: &HashSet<String>, merged: &mut String) {
     if let (Some(stored), Some(known), Some(new)) = (members(stored), members(known), members(new)) {
-        let unknown =
-            |member: &&Member<'_>| named(&known, &member.name).is_none() && named(&new, &member.name).is_none();
+        let place_of = |name: &str| format!("{place}/{}", escaped(name));
         let mut written = Separated::begin(merged, '{');
         for member in &new {
             written.next(|merged| {
                 merged.push_str(member.key);
                 merged.push(':');
                 match named(&stored, &member.name).zip(named(&known, &member.name)) {
-                    Some((stored, known)) => merge(stored.value, known.value, member.value, merged),
+                    Some((stored, known)) => {
+                        let place = place_of(&member.name);
+                        merge((stored.value, &place), known.value, member.value, unknown, merged);
+                    }
                     None => merged.push_str(member.value),
                 }
             });
         }
-        for member in stored.iter().filter(unknown) {
+        let is_kept =
+            |member: &&Member<'_>| unknown.contains(&place_of(&member.name)) && named(&new, &member.name).is_none();
+        for member in stored.iter().filter(is_kept) {
             written.next(|merged| [member.key, ":", member.value].iter().for_each(|part| merged.push_str(part)));
         }
         return written.end('}');
@@ -53,9 +124,9 @@ fn merge(stored: &str, known: &str, new: &str, merged: &mut String) {
         for item in new {
             let own = identity(item);
             let at = identities.iter().position(|known| own.is_some() && *known == own);
-            let same = at.and_then(|at| stored.get(at).zip(known.get(at)));
+            let same = at.and_then(|at| Some((at, stored.get(at)?, known.get(at)?)));
             written.next(|merged| match same {
-                Some((stored, known)) => merge(stored, known, item, merged),
+                Some((at, stored, known)) => merge((stored, &format!("{place}/{at}")), known, item, unknown, merged),
                 None => merged.push_str(item),
             });
         }
@@ -97,11 +168,9 @@ impl<'w> Separated<'w> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use proptest::prelude::*;
     use serde::{Deserialize, Serialize};
-    use serde_json::{Value, json};
-
-    use super::*;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct Part {
@@ -139,6 +208,18 @@ mod tests {
         let without = Whole { inner: None, parts: Vec::new(), ..new };
         let expected = json!({"text": "new", "price": {"per_call": "0.002"}, "inner": null, "parts": []});
         assert_eq!(kept(&stored, &without), expected);
+    }
+
+    #[test]
+    fn a_default_that_is_not_written_is_not_an_unknown_member() {
+        let plain =
+            serde_json::to_string(&Whole { text: "x".into(), parts: vec![part("a", None)], inner: None }).unwrap();
+        let new: Whole = serde_json::from_str(&plain).unwrap();
+        let stored = json!({"parts": [{"name": "a", "weight": null}], "text": "x"});
+        assert_eq!(with_unknown(&stored.to_string(), &new).unwrap(), plain);
+        let stored = json!({"parts": [{"name": "a", "weight": null, "more": 1}], "text": "x"});
+        let kept: Value = serde_json::from_str(&with_unknown(&stored.to_string(), &new).unwrap()).unwrap();
+        assert_eq!(kept["parts"][0], json!({"name": "a", "more": 1}));
     }
 
     #[test]

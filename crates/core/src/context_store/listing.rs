@@ -24,7 +24,7 @@ const MIN_AGE_MS: u64 = 60_000;
 /// Segments summarized in one sweep: each takes about 3 ms.
 const MAX_SUMMARIZED: u64 = 30;
 /// Segments that one list reads; then it returns what it has found, and where it ended.
-const MAX_READ: u64 = 20;
+pub const MAX_READ: u64 = 20;
 /// The characters of a digest in a summary: 36 bits.
 const DIGEST_LENGTH: usize = 6;
 const SEPARATOR: char = '|';
@@ -150,7 +150,12 @@ struct Found {
 }
 
 /// Ended contexts, at most `most`.
-fn ended(storage: &impl ListStorage, keys: Keys, filters: &Filters, most: u64) -> Result<Found, StorageError> {
+fn ended(
+    storage: &impl ListStorage,
+    keys: Keys,
+    filters: &Filters,
+    (most, max_read): (u64, u64),
+) -> Result<Found, StorageError> {
     let summarized = storage.last_summarized()?.unwrap_or(0);
     let recent = Keys { after: keys.after.max(summarized), ..keys };
     let mut found = match recent.after < recent.last {
@@ -162,7 +167,7 @@ fn ended(storage: &impl ListStorage, keys: Keys, filters: &Filters, most: u64) -
     if room(&found) == 0 || older.after >= older.last {
         return Ok(Found { keys: found, stopped_at: None });
     }
-    let segments = storage.segments(older, &Wanted::from(filters), MAX_READ)?;
+    let segments = storage.segments(older, &Wanted::from(filters), max_read)?;
     for Keys { after, last } in &segments {
         let part = Keys { after: (*after).max(older.after), last: (*last).min(older.last) };
         found.extend(storage.ended_keys(part, filters, room(&found))?);
@@ -170,12 +175,20 @@ fn ended(storage: &impl ListStorage, keys: Keys, filters: &Filters, most: u64) -
             return Ok(Found { keys: found, stopped_at: None });
         }
     }
-    let is_end = (segments.len() as u64) < MAX_READ;
+    let is_end = (segments.len() as u64) < max_read;
     let stopped_at = segments.last().filter(|_| !is_end).map(|segment| segment.after);
     Ok(Found { keys: found, stopped_at: stopped_at.filter(|key| *key > keys.after) })
 }
 
-/// The newest of these contexts: at most `most`, of about `max_bytes` together.
+/// How much a list may be and read.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub contexts: u64,
+    pub bytes: u64,
+    pub segments: u64,
+}
+
+/// The newest of these contexts.
 ///
 /// # Errors
 /// The storage cannot be read.
@@ -183,9 +196,10 @@ pub fn list(
     storage: &impl ListStorage,
     keys: Keys,
     filters: &Filters,
-    (most, max_bytes): (u64, u64),
+    bounds: Bounds,
 ) -> Result<PagePart<Head>, StorageError> {
-    let Found { keys: mut found, stopped_at } = ended(storage, keys, filters, most)?;
+    let Bounds { contexts: most, bytes: max_bytes, segments } = bounds;
+    let Found { keys: mut found, stopped_at } = ended(storage, keys, filters, (most, segments))?;
     found.extend(storage.live_keys(keys, filters, most)?);
     if let Some(stopped_at) = stopped_at {
         found.retain(|(key, _)| *key > stopped_at);
@@ -210,12 +224,13 @@ pub fn list(
 /// # Errors
 /// The storage fails. The next sweep tries again.
 pub fn summarize(storage: &impl ListStorage, now: Timestamp, segment: u64) -> Result<(), StorageError> {
-    for keys in storage.outdated(MAX_SUMMARIZED)? {
-        storage.put_segment(keys.last, &Summary::of(&storage.summarized(keys)?))?;
+    let outdated = storage.outdated(MAX_SUMMARIZED)?;
+    for keys in &outdated {
+        storage.put_segment(keys.last, &Summary::of(&storage.summarized(*keys)?))?;
     }
     let before = first_row_key(Timestamp(now.0.saturating_sub(MIN_AGE_MS)));
     let mut after = storage.last_summarized()?.unwrap_or(0);
-    for _ in 0..MAX_SUMMARIZED {
+    for _ in outdated.len() as u64..MAX_SUMMARIZED {
         let Some(last) = storage.nth_ended(after, before, segment)? else { break };
         storage.put_segment(last, &Summary::of(&storage.summarized(Keys { after, last })?))?;
         after = last;

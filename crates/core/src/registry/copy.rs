@@ -104,8 +104,8 @@ impl Parts {
     fn of(data: &mut IndexData) -> Self {
         let (keys, unread_keys) = later::parsed(std::mem::take(&mut data.keys));
         let (documents, unread) = later::parsed(std::mem::take(&mut data.documents));
-        let mut unreadable = later::unreadable(KEY, &unread_keys);
-        unreadable.extend(later::unreadable("", &unread));
+        let mut unreadable = later::unreadable_keys(&unread_keys);
+        unreadable.extend(later::unreadable(&unread));
         let outlines = data.outlines.iter().filter_map(|raw| StoredOutline::read(raw.get()).map(Rc::new)).collect();
         Self { outlines, keys, documents, unreadable }.ordered()
     }

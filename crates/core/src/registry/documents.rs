@@ -1,12 +1,14 @@
 //! Configuration other than services and keys: versioned documents that the gateway has validated.
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::audit::Change;
 use super::later::Needs;
 use super::messages::{Condition, DeleteDocument, DocumentKind, PutDocument, Refusal, StoredDocument, WriteRefusal};
-use super::records::{KEY, Key};
+use super::records::KEY;
 use super::replies::WrittenDocument;
 use super::secrets::{secret_field, secret_of, with_known_secret};
 use super::storage::{self, Storage};
@@ -16,11 +18,17 @@ use crate::access::audit::changes;
 use crate::access::issuer::{Issuer, Reach};
 use crate::access::jose::jwt::SKEW_SECONDS;
 use crate::access::oauth::access_token::LIFETIME_SECONDS;
-use crate::access::role;
+use crate::access::oauth::client::Client;
+use crate::access::role::{self, Role};
+use crate::access::tenant::Tenant;
 use crate::base::storage_error::StorageError;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
+use crate::base::unknown_members::with_unknown;
 use crate::base::version::VersionNumber;
+use crate::limits::policy::Limit;
+use crate::schedules::Schedule;
+use crate::webhooks::Webhook;
 
 /// A document as a path below `/v1`.
 pub fn object(kind: DocumentKind, id: &str) -> String {
@@ -35,6 +43,43 @@ const DELETION_INTERVAL_MS: u64 = 1_000;
 
 /// The document of a deleted tenant.
 const NOTHING: &str = r#"{"name":""}"#;
+
+/// The document, with the members of the stored one that this version does not know.
+pub(super) fn with_unknown_members(document: Box<RawValue>, known: Option<&StoredDocument>) -> Box<RawValue> {
+    let Some(known) = known else { return document };
+    let (before, after) = (known.document.get(), document.get());
+    let merged = match known.kind {
+        DocumentKind::Role => merged::<Role>(before, after),
+        DocumentKind::Issuer => merged::<Issuer>(before, after),
+        DocumentKind::Client => merged::<Client>(before, after),
+        DocumentKind::Limit => merged::<Limit>(before, after),
+        DocumentKind::Tenant => merged::<Tenant>(before, after),
+        DocumentKind::Webhook => merged::<Webhook>(before, after),
+        DocumentKind::Schedule => merged::<Schedule>(before, after),
+        DocumentKind::Revocation => None,
+    };
+    merged.and_then(|text| RawValue::from_string(text).ok()).unwrap_or(document)
+}
+
+/// `None`: there are no unknown members.
+fn merged<T: Serialize + DeserializeOwned>(before: &str, after: &str) -> Option<String> {
+    let after: T = serde_json::from_str(after).ok()?;
+    let plain = serde_json::to_string(&after).ok()?;
+    with_unknown(before, &after).ok().filter(|merged| *merged != plain)
+}
+
+/// The parts of a key on which a role's deletion depends.
+#[derive(Deserialize)]
+struct KeyRole {
+    id: String,
+    role: String,
+}
+
+/// The parts of a stored document that a deletion needs.
+#[derive(Deserialize)]
+struct Versioned {
+    version: VersionNumber,
+}
 
 impl<S: Storage> Registry<S> {
     pub(super) fn document(&self, kind: DocumentKind, id: &str) -> Result<Option<StoredDocument>, StorageError> {
@@ -93,7 +138,7 @@ impl<S: Storage> Registry<S> {
         let created = known.is_none();
         let stored = StoredDocument {
             kind,
-            document: with_known_secret(document, known.as_ref())?,
+            document: with_unknown_members(with_known_secret(document, known.as_ref())?, known.as_ref()),
             version: known.as_ref().map_or(VersionNumber::FIRST, |known| known.version.next()),
             created_at: known.as_ref().map_or(turn.now, |known| known.created_at),
             updated_at: after(known.as_ref().map(|known| known.updated_at), turn.now),
@@ -142,7 +187,12 @@ impl<S: Storage> Registry<S> {
         condition: &Condition,
         turn: &Turn<'_>,
     ) -> Result<(), WriteError> {
-        let known: Option<StoredDocument> = self.known(kind.as_str(), id)?;
+        let known: Option<StoredDocument> = match self.known(kind.as_str(), id) {
+            Err(WriteError::Refused(WriteRefusal::Refused(Refusal::Unreadable))) => {
+                return self.delete_unreadable(kind, id, condition, turn);
+            }
+            known => known?,
+        };
         let Some(known) = known.filter(|known| known.deleted_at.is_none()) else {
             return Err(WriteRefusal::Absent.into());
         };
@@ -160,6 +210,34 @@ impl<S: Storage> Registry<S> {
         self.write(&change, turn, |registry| {
             registry.remove_document(&known, turn.now)?;
             registry.revoke_dependents(kind, id, Some(&known.document), None)
+        })
+    }
+
+    /// Deletes a document that only a later version can read. Whatever it may have granted is revoked.
+    fn delete_unreadable(
+        &mut self,
+        kind: DocumentKind,
+        id: &str,
+        condition: &Condition,
+        turn: &Turn<'_>,
+    ) -> Result<(), WriteError> {
+        let text = self.storage.text(kind.as_str(), id)?.ok_or(WriteRefusal::Absent)?;
+        let version = serde_json::from_str(&text).map_or(VersionNumber::FIRST, |Versioned { version }| version);
+        check_precondition(Some(version), condition)?;
+        let needed_by = self.needed_by(kind, id)?;
+        if !needed_by.is_empty() {
+            return Err(WriteRefusal::InUse { by: needed_by }.into());
+        }
+        if kind == DocumentKind::Tenant {
+            // Its registry may hold what only a later version can end.
+            return Err(WriteRefusal::Refused(Refusal::Unreadable).into());
+        }
+        let (action, object) = (format!("{}.deleted", kind.as_str()), object(kind, id));
+        let change = Change { by: turn.by, action: &action, object: &object, changes: Map::new() };
+        self.write(&change, turn, |registry| {
+            registry.remove(kind.as_str(), id)?;
+            let unknown = RawValue::from_string(text)?;
+            registry.revoke_dependents(kind, id, Some(&unknown), None)
         })
     }
 
@@ -190,14 +268,15 @@ impl<S: Storage> Registry<S> {
     fn needed_by(&self, kind: DocumentKind, id: &str) -> Result<Vec<String>, StorageError> {
         Ok(match kind {
             DocumentKind::Role => {
-                let keys = storage::all::<Key>(&self.storage, KEY)?.into_iter().filter(|key| key.role == id);
+                let keys = storage::all::<KeyRole>(&self.storage, KEY)?.into_iter().filter(|key| key.role == id);
                 let issuers = self.documents_of(DocumentKind::Issuer)?.into_iter().filter(|stored| {
                     // An issuer restricted to one other tenant uses that tenant's roles.
                     let gives = |issuer: Issuer| {
                         !matches!(issuer.reach(&TenantId::first()), Reach::Tenant(_))
                             && issuer.granted_roles().any(|role| role == id)
                     };
-                    serde_json::from_str(stored.document.get()).is_ok_and(gives)
+                    // One that only a later version can read may have it.
+                    serde_json::from_str(stored.document.get()).map_or(true, gives)
                 });
                 let keys = keys.map(|key| format!("keys/{}", key.id));
                 keys.chain(issuers.map(|stored| object(stored.kind, &stored.id))).collect()

@@ -22,8 +22,8 @@ use crate::lane::observed::ObservedStatus;
 /// The name of the stored form of outlines, and that form. A version that changes what an outline has must change it.
 const INDEX_FORM: &str = "index_form";
 const CURRENT_FORM: &str = "1";
-/// That of an index made by a version that could not read all services: the next start makes it anew.
-const PARTIAL_FORM: &str = "1-partial";
+/// The ids of services that the version which made the index could not read, as JSON. Another may.
+const UNREADABLE: &str = "unreadable_services";
 /// Changes are kept for so many revisions, at least.
 const KEPT_REVISIONS: u64 = 1_000;
 /// Old changes are deleted once in so many revisions.
@@ -126,7 +126,7 @@ impl<S: Storage> Registry<S> {
             self.storage.record_change(revision, "", "")?;
         }
         if !std::mem::replace(&mut self.has_index_form, true) {
-            self.set_index_form()?;
+            self.storage.set_meta(INDEX_FORM, CURRENT_FORM)?;
         }
         if revision.number().is_multiple_of(DELETION_INTERVAL) {
             self.storage.delete_changes_before(revision.before(KEPT_REVISIONS))?;
@@ -149,21 +149,42 @@ impl<S: Storage> Registry<S> {
         }
         self.has_index_form = self.storage.meta(INDEX_FORM)?.as_deref() == Some(CURRENT_FORM);
         if last == Some(revision) && self.has_index_form {
-            return Ok(());
+            return self.outline_unreadable(revision);
         }
         let storage = self.storage.clone();
         storage.transaction(|| {
             self.storage.delete_all_outlines()?;
             self.outline_all()?;
-            self.set_index_form()?;
+            self.storage.set_meta(INDEX_FORM, CURRENT_FORM)?;
             self.begin_changes(revision)
         })?;
         self.has_index_form = true;
         Ok(())
     }
 
-    fn set_index_form(&self) -> Result<(), StorageError> {
-        self.storage.set_meta(INDEX_FORM, if self.is_partial { PARTIAL_FORM } else { CURRENT_FORM })
+    /// Makes the outlines of services that this version can read, and the one that made the index could not.
+    fn outline_unreadable(&mut self, revision: Revision) -> Result<(), StorageError> {
+        let stored = self.storage.meta(UNREADABLE)?.unwrap_or_default();
+        let ids: Vec<String> = serde_json::from_str(&stored).unwrap_or_default();
+        let (mut outlines, mut unreadable) = (Vec::new(), Vec::new());
+        for id in ids {
+            let Some(text) = self.storage.text(SERVICE, &id)? else { continue };
+            match serde_json::from_str::<StoredService>(&text) {
+                Ok(stored) => outlines.push((id, StoredOutline::of(&stored, &text))),
+                Err(_) => unreadable.push(id),
+            }
+        }
+        if outlines.is_empty() {
+            return Ok(());
+        }
+        let storage = self.storage.clone();
+        storage.transaction(|| {
+            for (id, outline) in &outlines {
+                self.put_outline(id, outline)?;
+            }
+            self.storage.set_meta(UNREADABLE, &storage::stored(&unreadable)?)?;
+            self.begin_changes(revision)
+        })
     }
 
     fn outline_all(&mut self) -> Result<(), StorageError> {
@@ -183,7 +204,9 @@ impl<S: Storage> Registry<S> {
         for (id, outline) in outlines {
             self.put_outline(&id, &outline)?;
         }
-        self.is_partial = !unreadable.is_empty();
+        if !unreadable.is_empty() {
+            self.storage.set_meta(UNREADABLE, &storage::stored(&unreadable)?)?;
+        }
         self.effects.logs.extend(unreadable.into_iter().map(|service| LogEntry::ServiceNotRead { service }));
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::messages::DocumentKind;
-use super::records::StoredDocument;
+use super::records::{KEY, StoredDocument};
 use crate::access::principal::Principal;
 use crate::base::service_id::ServiceId;
 use crate::limits::policy::EACH;
@@ -79,22 +79,32 @@ impl Binds {
 /// The parts of a document that all versions have.
 #[derive(Deserialize)]
 struct Envelope {
-    kind: Option<String>,
+    /// Keys have none.
+    #[serde(default)]
+    kind: String,
     id: String,
     #[serde(default)]
     document: Value,
 }
 
 /// The documents of these kinds and ids, which this version cannot read.
-pub fn unreadable(kind: &str, raw: &[Box<RawValue>]) -> Vec<Unreadable> {
-    raw.iter().filter_map(|raw| Unreadable::read(kind, raw)).collect()
+pub fn unreadable(raw: &[Box<RawValue>]) -> Vec<Unreadable> {
+    raw.iter().filter_map(|raw| Unreadable::read(raw)).collect()
+}
+
+/// The keys that this version cannot read.
+pub fn unreadable_keys(raw: &[Box<RawValue>]) -> Vec<Unreadable> {
+    let key = |text: &str| {
+        let Envelope { id, .. } = serde_json::from_str(text).ok()?;
+        Some(Unreadable { kind: KEY.into(), id, binds: None })
+    };
+    raw.iter().filter_map(|raw| key(raw.get())).collect()
 }
 
 impl Unreadable {
-    /// A document of this kind, unless the stored form names another one. `None` if it does not even have an id.
-    pub fn read(kind: &str, raw: &RawValue) -> Option<Self> {
-        let Envelope { kind: own, id, document } = serde_json::from_str(raw.get()).ok()?;
-        let kind = own.unwrap_or_else(|| kind.into());
+    /// A document as it is stored. `None` if it does not even have a kind and an id.
+    pub fn read(raw: &RawValue) -> Option<Self> {
+        let Envelope { kind, id, document } = serde_json::from_str(raw.get()).ok()?;
         let is_limit = kind == DocumentKind::Limit.as_str();
         let binds = document.get("binds").map(Binds::read);
         Some(Self { binds: binds.or_else(|| is_limit.then(Binds::default)), kind, id })
@@ -157,7 +167,7 @@ mod tests {
 
     fn stored(kind: &str, document: &Value) -> Unreadable {
         let raw = json!({"kind": kind, "id": "one", "document": document, "version": 1}).to_string();
-        Unreadable::read("other", &RawValue::from_string(raw).unwrap()).unwrap()
+        Unreadable::read(&RawValue::from_string(raw).unwrap()).unwrap()
     }
 
     /// Whether requests of key k with role caller are refused, its calls of llm/chat, and those of llm/other.
@@ -210,9 +220,10 @@ mod tests {
 
     #[test]
     fn what_has_no_id_is_nothing() {
-        let read = |text: &str| Unreadable::read("key", &RawValue::from_string(text.into()).unwrap());
-        assert_eq!(read("[]"), None);
-        assert_eq!(read(r#"{"kind":"limit"}"#), None);
-        assert_eq!(read(r#"{"id":"k"}"#), Some(Unreadable { kind: "key".into(), id: "k".into(), binds: None }));
+        let raw = |text: &str| RawValue::from_string(text.into()).unwrap();
+        assert_eq!(Unreadable::read(&raw("[]")), None);
+        assert_eq!(Unreadable::read(&raw(r#"{"kind":"limit"}"#)), None);
+        let key = Unreadable { kind: "key".into(), id: "k".into(), binds: None };
+        assert_eq!(unreadable_keys(&[raw(r#"{"id":"k","kind":"limit"}"#), raw("{}")]), [key]);
     }
 }

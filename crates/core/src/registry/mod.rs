@@ -199,8 +199,6 @@ pub struct Registry<S> {
     checked_services: Option<secrets::CheckedServices>,
     /// The form of the index is stored.
     has_index_form: bool,
-    /// The index was made without services that this version cannot read.
-    is_partial: bool,
     /// Services that isolates have read.
     recent: index::Recent,
     /// The size of the stored documents, once counted; every write updates it.
@@ -237,7 +235,6 @@ impl<S: Storage> Registry<S> {
             counted_index: None,
             checked_services: None,
             has_index_form: false,
-            is_partial: false,
             recent: index::Recent::default(),
             sizes: None,
             rejections: audit::rejections(),

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Registry;
-use super::messages::{DocumentKind, StoredDocument, StoredOutline};
+use super::messages::{DocumentKind, StoredOutline};
 use super::notifications::{Notification, Recipient, Tenants};
-use super::storage::{Storage, stored};
+use super::storage::{self, Storage, stored};
 use crate::access::issuer::Issuer;
 use crate::access::oauth::client::{SELF_REGISTERED, client_id};
 use crate::access::permission::allows;
@@ -32,6 +32,14 @@ struct EarlierRevocation {
     /// Empty if none was.
     #[serde(rename = "told")]
     last_notified: String,
+}
+
+/// The parts of a tenant that all versions have.
+#[derive(Deserialize)]
+struct StoredTenant {
+    id: String,
+    #[serde(default)]
+    deleted_at: Option<Timestamp>,
 }
 
 /// What came of sending a notification.
@@ -64,7 +72,11 @@ const NEEDED: [&str; 3] = ["events:read", "contexts:read", "contexts:read:*"];
 /// Which of the needed permissions a role grants.
 fn granted(id: &str, document: Option<&RawValue>, needed: &[String]) -> Vec<bool> {
     let shipped = role::built_in(id).map(|role| role.permissions).unwrap_or_default();
-    let own = read::<Role>(document).map(|role| role.permissions).unwrap_or_default();
+    // One that only a later version can read may grant anything.
+    let own = match document {
+        Some(_) => read::<Role>(document).map_or_else(|| vec!["*".into()], |role| role.permissions),
+        None => Vec::new(),
+    };
     let all: Vec<String> = shipped.iter().map(ToString::to_string).chain(own).collect();
     needed.iter().map(|permission| allows(&all, permission)).collect()
 }
@@ -177,9 +189,9 @@ impl<S: Storage> Registry<S> {
     /// # Errors
     /// The storage cannot be read.
     pub fn next_tenants(&self, after: &str) -> Result<(Vec<TenantId>, bool), StorageError> {
-        let living = |stored: &StoredDocument| stored.deleted_at.is_none();
-        let others = self.documents_of(DocumentKind::Tenant)?.into_iter().filter(living);
-        let others = others.map(|stored| TenantId::from_stored(stored.id));
+        let living = |stored: &StoredTenant| stored.deleted_at.is_none();
+        let others = storage::all::<StoredTenant>(&self.storage, DocumentKind::Tenant.as_str())?;
+        let others = others.into_iter().filter(living).map(|stored| TenantId::from_stored(stored.id));
         Ok(next_tenants(others.collect(), after, MAX_TENANTS_NOTIFIED))
     }
 

@@ -8,6 +8,7 @@ use super::later::Unreadable;
 use super::messages::{DocumentKind, StoredDocument};
 use super::records::KEY;
 use crate::access::issuer::Issuer;
+use crate::access::oauth::client::Client;
 use crate::access::principal::Principal;
 use crate::access::role::{self, Role};
 use crate::base::service_id::ServiceId;
@@ -65,7 +66,8 @@ impl Rules {
                 }
                 DocumentKind::Webhook => drop(rules.read::<Webhook>(stored)),
                 DocumentKind::Schedule => drop(rules.read::<Schedule>(stored)),
-                DocumentKind::Tenant | DocumentKind::Client => {}
+                DocumentKind::Client => drop(rules.read::<Client>(stored)),
+                DocumentKind::Tenant => {}
             }
         }
         rules.revoked.extend(unreadable.iter().filter(|one| one.kind == REVOCATION).map(|one| one.id.clone()));

@@ -117,7 +117,7 @@ pub fn get<T: DeserializeOwned>(storage: &impl Storage, kind: &str, id: &str) ->
     Ok(storage.text(kind, id)?.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
-/// All documents of a kind that this version can read, by id.
+/// All documents of a kind that this version can read, by id; with a type of a few members, also of later ones.
 pub fn all<T: DeserializeOwned>(storage: &impl Storage, kind: &str) -> Result<Vec<T>, StorageError> {
     Ok(storage.texts(kind)?.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
 }

@@ -1,12 +1,14 @@
 //! A tenant's life cycle in its own registry: creation, change of retention, deletion.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::audit::Change;
-use super::messages::{DocumentKind, Establish, EstablishReply, Key};
+use super::messages::{Establish, EstablishReply};
 use super::notifications::{Notification, Recipient};
-use super::records::{KEY, SERVICE};
-use super::storage::{self, Storage, stored};
+use super::records::KEY;
+use super::storage::{Storage, stored};
 use super::{Registry, Turn, WriteError, as_value};
 use crate::access::audit::changes;
 use crate::access::revocation::Revocation;
@@ -56,7 +58,7 @@ impl<S: Storage> Registry<S> {
     /// The storage cannot be read.
     pub fn holdings(&self) -> Result<Vec<String>, StorageError> {
         let services = self.outlines()?.into_iter().map(|outline| format!("services/{}", outline.service.id));
-        let keys = storage::all::<Key>(&self.storage, KEY)?.into_iter().map(|key| format!("keys/{}", key.id));
+        let keys = self.ids_of(KEY)?.into_iter().map(|id| format!("keys/{id}"));
         Ok(services.chain(keys).collect())
     }
 
@@ -72,13 +74,15 @@ impl<S: Storage> Registry<S> {
             None => {}
         }
         let services = self.outlines()?;
-        let keys = storage::all::<Key>(&self.storage, KEY)?.len();
+        let keys = self.ids_of(KEY)?.len();
         let contents = json!({"services": services.len(), "keys": keys});
         let changes = changes(&contents, &Value::Null);
         let change = Change { by: turn.by, action: "tenant.deleted", object: "tenant", changes };
         self.write(&change, turn, |registry| {
-            for kind in [SERVICE, KEY].into_iter().chain(DocumentKind::ALL.map(DocumentKind::as_str)) {
-                registry.remove_all(kind)?;
+            // Also of kinds that only a later version knows.
+            let kinds: BTreeSet<String> = registry.storage.totals(None)?.into_iter().map(|total| total.kind).collect();
+            for kind in kinds {
+                registry.remove_all(&kind)?;
             }
             for service in &services {
                 registry.notify(Notification::ForgetLane(service.lane_settings()))?;

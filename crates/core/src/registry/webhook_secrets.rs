@@ -4,7 +4,8 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use super::audit::Change;
-use super::messages::{DocumentKind, StoredDocument, WriteRefusal, WrittenDocument};
+use super::documents::with_unknown_members;
+use super::messages::{DocumentKind, Refusal, StoredDocument, WriteRefusal, WrittenDocument};
 use super::size::Reach;
 use super::storage::Storage;
 use super::writes::after;
@@ -26,15 +27,16 @@ impl<S: Storage> Registry<S> {
         secret: EncryptedSecret,
         turn: &Turn<'_>,
     ) -> Result<WrittenDocument, WriteError> {
-        let known = self.document(DocumentKind::Webhook, id)?.ok_or(WriteRefusal::Absent)?;
-        let mut webhook: Webhook = serde_json::from_str(known.document.get())?;
+        let known: StoredDocument = self.known(DocumentKind::Webhook.as_str(), id)?.ok_or(WriteRefusal::Absent)?;
+        let unreadable = |_| WriteRefusal::Refused(Refusal::Unreadable);
+        let mut webhook: Webhook = serde_json::from_str(known.document.get()).map_err(unreadable)?;
         let now = turn.now;
         let to = json!(self.audit_fingerprint(&secret));
         let old = webhook.secret.replace(secret);
         let from = old.as_ref().map(|old| self.audit_fingerprint(old));
         let retiring = |secret| RetiringSecret { secret, until: now.plus_ms(overlap_seconds * 1000) };
         webhook.retiring = old.filter(|_| overlap_seconds > 0).map(retiring);
-        let document = to_raw_value(&webhook)?;
+        let document = with_unknown_members(to_raw_value(&webhook)?, Some(&known));
         let updated_at = after(Some(known.updated_at), now);
         let stored = StoredDocument { document, version: known.version.next(), updated_at, ..known };
         let changes = [

@@ -21,6 +21,9 @@ use crate::base::version::VersionNumber;
 use crate::events::bundle::{Bundle, EventKind, Item, RegistryEvent};
 use crate::registry::records::{DocumentKind, SERVICE};
 
+/// Ids of documents read at a time.
+const AT_ONCE: u64 = 1_000;
+
 /// What a write adds beside documents.
 #[derive(Debug, Default)]
 pub(super) struct Uncommitted {
@@ -172,6 +175,18 @@ impl<S: Storage> Registry<S> {
         match self.storage.text(kind, id)? {
             Some(known) => Ok(with_unknown(&known, document)?),
             None => stored(document),
+        }
+    }
+
+    /// The ids of all documents of a kind.
+    pub(super) fn ids_of(&self, kind: &str) -> Result<Vec<String>, StorageError> {
+        let (mut ids, mut after) = (Vec::new(), (kind.to_string(), String::new()));
+        loop {
+            let keys = self.storage.sizes(&after, AT_ONCE)?.into_iter().map(|(key, _)| key);
+            let own: Vec<String> = keys.take_while(|(other, _)| other == kind).map(|(_, id)| id).collect();
+            let Some(last) = own.last() else { return Ok(ids) };
+            after.1.clone_from(last);
+            ids.extend(own);
         }
     }
 

@@ -140,13 +140,17 @@ fn context(ms: u64, service: u8, owner: u8, code: Option<ErrorCode>) -> (u64, He
 
 const ALL: Keys = Keys { after: 0, last: u64::MAX >> 1 };
 
+fn bounds(contexts: u64, bytes: u64) -> Bounds {
+    Bounds { contexts, bytes, segments: MAX_READ }
+}
+
 /// The sort keys of all pages.
 fn pages(tables: &Tables, filters: &Filters, limit: usize, max_bytes: u64) -> (Vec<String>, usize) {
     let (mut seen, mut keys, mut count) = (Vec::new(), ALL, 0);
     loop {
         count += 1;
         assert!(count < 1_000);
-        let PagePart { items, complete_to } = list(tables, keys, filters, (limit as u64 + 1, max_bytes)).unwrap();
+        let PagePart { items, complete_to } = list(tables, keys, filters, bounds(limit as u64 + 1, max_bytes)).unwrap();
         let items = items.into_iter().map(|(key, head)| (key.clone(), head.id().sort_key().to_string())).collect();
         let (page, next) = PagePart { items, complete_to }.page(limit);
         seen.extend(page);
@@ -178,7 +182,7 @@ fn what_is_rare_is_found_without_reading_the_rest() {
     assert_eq!(read(&Filters { status: Some(Status::Failed), ..Filters::default() }), (1, 1, 1_000));
     assert_eq!(read(&Filters { status: Some(Status::Cancelled), ..Filters::default() }), (0, 1, 0));
     assert_eq!(read(&Filters { service: Some("s9".into()), ..Filters::default() }), (0, 1, 0));
-    // Each property occurs, but not together: a page reads only so much, and the next one goes on.
+    // Each property occurs, but not together: a page reads only so much, and the next one continues.
     let both =
         Filters { owner: Some("key:o0".into()), error_code: Some("upstream_timeout".into()), ..Filters::default() };
     assert_eq!(read(&both).0, 1);
@@ -201,7 +205,7 @@ fn a_page_that_finds_nothing_says_where_it_ended() {
         summarize(&tables, at(10 * MINUTE), SEGMENT_CONTEXTS).unwrap();
     }
     let filters = Filters { service: Some("s2".into()), status: Some(Status::Failed), ..Filters::default() };
-    let first = list(&tables, ALL, &filters, (51, 2_000_000)).unwrap();
+    let first = list(&tables, ALL, &filters, bounds(51, 2_000_000)).unwrap();
     assert!(first.items.is_empty() && first.complete_to.is_some());
     assert!(tables.read.take() <= MAX_READ * SEGMENT_CONTEXTS + SEGMENT_CONTEXTS);
     let (found, count) = pages(&tables, &filters, 50, 2_000_000);

@@ -159,7 +159,9 @@ fn the_registry_itself_keeps_working() {
     fixture.create_key("new", "clerk").unwrap();
     fixture.delete(DocumentKind::Limit, "known");
     fixture.sweep();
-    assert_eq!(fixture.registry.holdings().unwrap().len(), 5);
+    let holdings = fixture.registry.holdings().unwrap();
+    let expected = ["keys/narrow", "keys/new", "keys/plain", "keys/strange", "services/more", "services/tube"];
+    assert!(expected.iter().all(|held| holdings.iter().any(|own| own == held)), "{holdings:?}");
     assert_eq!(
         refusal(fixture.try_delete(DocumentKind::Role, "clerk", Condition::Exists))["in_use"]["by"][0],
         "keys/new"
@@ -219,11 +221,56 @@ fn members_of_a_later_version_survive_a_write() {
 
     fixture.put(DocumentKind::Role, "r", &role(&[]));
     let text = fixture.storage.text("role", "r").unwrap().unwrap();
-    let text = with(serde_json::from_str(&text).unwrap(), json!({"reviewed_by": "ada"})).to_string();
-    fixture.storage.put_text("role", "r", &text).unwrap();
+    let mut text = with(serde_json::from_str(&text).unwrap(), json!({"reviewed_by": "ada"}));
+    text["document"]["colour"] = json!("red");
+    fixture.storage.put_text("role", "r", &text.to_string()).unwrap();
     fixture.put(DocumentKind::Role, "r", &role(&["contexts:read"]));
     assert!(fixture.storage.text("role", "r").unwrap().unwrap().contains(r#""reviewed_by":"ada""#));
-    assert_eq!(fixture.content(DocumentKind::Role, "r")["permissions"][0], "contexts:read");
+    let content = fixture.content(DocumentKind::Role, "r");
+    assert_eq!((&content["permissions"][0], &content["colour"]), (&json!("contexts:read"), &json!("red")));
+
+    fixture.put(DocumentKind::Webhook, "w", &webhook(Some(&signing(1))));
+    let text = fixture.storage.text("webhook", "w").unwrap().unwrap();
+    let mut text: Value = serde_json::from_str(&text).unwrap();
+    text["document"]["format"] = json!("cloudevents");
+    fixture.storage.put_text("webhook", "w", &text.to_string()).unwrap();
+    fixture.act(|registry, turn| registry.rotate_webhook_secret("w", 60, encrypted(&signing(2)), turn)).unwrap();
+    assert_eq!(fixture.content(DocumentKind::Webhook, "w")["format"], "cloudevents");
+}
+
+#[test]
+fn a_document_that_cannot_be_read_at_all_can_be_deleted_and_what_it_may_have_granted_ends() {
+    let mut fixture = later();
+    let needing = with(stored("role", "auditor", &role(&["events:read"])), json!({"needs": ["hours"]}));
+    put(&fixture, "role", "auditor", &needing);
+    let needing =
+        with(stored("limit", "tokens", &tokens(&json!({"tenant": true}))), json!({"needs": ["x"], "version": 4}));
+    put(&fixture, "limit", "tokens", &needing);
+    let copy = copy(&mut fixture);
+    assert!(copy.rules.is_unreadable("limit", "tokens") && copy.rules.unknown_limit(&caller("k", "viewer")).is_some());
+    let unreadable = json!({"refused": "unreadable"});
+    let refused =
+        fixture.unchanged(|fixture| fixture.try_put(DocumentKind::Limit, "tokens", &limit(), Condition::Exists));
+    assert_eq!(refusal(refused), unreadable);
+    let condition = Condition::Versions(vec![version(3)]);
+    assert_eq!(refusal(fixture.try_delete(DocumentKind::Limit, "tokens", condition)), precondition_failed());
+    fixture.try_delete(DocumentKind::Limit, "tokens", Condition::Versions(vec![version(4)])).unwrap();
+    assert_eq!(fixture.storage.text("limit", "tokens").unwrap(), None);
+    let added = fixture.added(|fixture| fixture.delete(DocumentKind::Role, "auditor"));
+    assert_eq!(added.notifications[0]["revoke_dependents"]["revocation"]["permissions"]["role"], "auditor");
+    assert_eq!(added.audit[0]["action"], "role.deleted");
+    // A role that a key of a later version has is in use.
+    let key = key(&mut fixture, "other", json!({"needs": ["addresses"], "role": "clerk"}));
+    put(&fixture, "key", "other", &key);
+    let refused = refusal(fixture.try_delete(DocumentKind::Role, "clerk", Condition::Exists));
+    assert_eq!(refused["in_use"]["by"], json!(["keys/other"]));
+}
+
+#[test]
+fn a_deleted_tenant_leaves_nothing_of_a_later_version() {
+    let mut fixture = later();
+    fixture.act(|registry, turn| registry.close(turn)).unwrap();
+    assert!(fixture.storage.read(|disk| disk.documents.is_empty()));
 }
 
 #[test]
