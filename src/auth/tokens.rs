@@ -7,10 +7,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::objects::registry::messages::{DocumentKind, StoredDocument};
+use crate::objects::registry::messages::DocumentKind;
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::clock;
 use narthex_core::access::issuer::{Issuer, MappedIdentity};
@@ -18,6 +17,7 @@ use narthex_core::access::jose::jwt::{Token, TokenError, parse};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::registry::later::Unreadable;
 use narthex_core::registry::revision::Revision;
 
 use super::key_sets::{self, Owner};
@@ -144,17 +144,11 @@ fn claimed<'i>(
 
 /// The name of the issuer of a token, if a later version has written it and this one cannot read it.
 pub fn later_issuer<'s>(text: &str, issuers: &'s Snapshot) -> Option<&'s str> {
-    #[derive(Deserialize)]
-    struct Named {
-        issuer: String,
-    }
     let token = parse(text).ok()?;
-    let is_its = |stored: &&StoredDocument| {
-        let named: Result<Named, _> = serde_json::from_str(stored.document.get());
-        named.is_ok_and(|named| Some(&*named.issuer) == token.issuer())
-            && issuers.rules.is_unreadable(stored.kind.as_str(), &stored.id)
+    let is_its = |one: &&Unreadable| {
+        one.kind == DocumentKind::Issuer.as_str() && one.issuer.is_some() && one.issuer.as_deref() == token.issuer()
     };
-    issuers.documents(DocumentKind::Issuer).find(is_its).map(|stored| stored.id.as_str())
+    issuers.rules.all_unreadable().find(is_its).map(|one| one.id.as_str())
 }
 
 /// Verifies a token's signature against the issuer's keys; returns until when the result may be cached.

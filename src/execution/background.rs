@@ -225,7 +225,8 @@ async fn sweep_tenant(tenant: &TenantId) -> Result<Vec<(TenantId, StoreId)>, Fai
     let waiting = join_all(sweeps).await.into_iter().flatten().collect();
     registry::client::ask(tenant, &requests::Sweep).await?;
     catalogue_refresh::sweep(tenant, &snapshot).await;
-    if snapshot.documents(DocumentKind::Schedule).next().is_some() {
+    let unreadable = snapshot.rules.unreadable(DocumentKind::Schedule).next();
+    if unreadable.is_some() || snapshot.documents(DocumentKind::Schedule).next().is_some() {
         schedules::configure(tenant, &snapshot).await?;
     }
     // This sweeps the hub as well.

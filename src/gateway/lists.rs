@@ -54,7 +54,7 @@ fn filters(call: &Call) -> Result<Query, Problem> {
         before: None,
         limit: limit.unwrap_or(DEFAULT_LIMIT),
         most_bytes: None,
-        stops: true,
+        stops: false,
     })
 }
 
@@ -125,6 +125,7 @@ async fn found(
     }
     let limit = query.limit;
     query.limit += 1;
+    query.stops = true;
     query.most_bytes = Some((MAX_BYTES / caller.snapshot.stores.len().max(1) as u64).clamp(MIN_BYTES, MAX_OF_ONE));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (items, next) = merged(ask_all(caller, &query).await?).page(limit);
@@ -255,9 +256,10 @@ async fn ask_all(caller: &mut Caller, query: &Query) -> Result<Vec<PagePart<Box<
     let mut found = Vec::new();
     for part in join_all(lists).await {
         let ListReply::Page { items, cut, complete_to } = part.map_err(internal)?;
-        let last = items.last().filter(|_| cut).map(|item| item.id.sort_key().to_string());
+        // A store of an earlier version does not say where its list ends, and does not filter by error codes.
+        let may_have_more = cut || items.len() as u64 >= query.limit;
+        let last = items.last().filter(|_| may_have_more).map(|item| item.id.sort_key().to_string());
         let complete_to = complete_to.or(last);
-        // A store of an earlier version does not filter by error codes.
         let fits = |view: &RawValue| query.error_code.as_deref().is_none_or(|code| has_error(view, code));
         let items = items.into_iter().filter(|item| fits(&item.view));
         let items = items.map(|item| (item.id.sort_key().to_string(), item.view)).collect();

@@ -8,6 +8,7 @@ use crate::execution::schedules::configure;
 use crate::objects::contexts::client::{call_under, call_under_any};
 use crate::objects::contexts::messages::{Admit, AdmitReply, Contexts, Recall, RecallReply, Stale};
 use crate::objects::protocol::call;
+use crate::objects::registry::messages::DocumentKind;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::reply::Reply;
 use crate::objects::schedules::messages::{ClaimRuns, DueRuns, Run, RunReport, Schedules};
@@ -72,7 +73,9 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
         let Some((_, schedule)) = documents::find::<Schedule>(&snapshot, &run.schedule) else {
             // The scheduler has not been informed yet.
             configure(tenant, &snapshot).await.map_err(internal)?;
-            return Ok(None);
+            let is_later = snapshot.rules.is_unreadable(DocumentKind::Schedule.as_str(), &run.schedule);
+            // It is tried again, by a version that can.
+            return if is_later { Err(Problem::later_version("The schedule")) } else { Ok(None) };
         };
         let key = format!("schedules/{}/{}", run.schedule, run.planned_at.text());
         let fingerprint = canonical::fingerprint(schedule.context.get()).unwrap_or_default();

@@ -1,8 +1,9 @@
 //! Webhook deliveries: a row for each waiting delivery, written with the event itself, and one for each finished
 //! delivery. The queue (`narthex_core::webhooks::delivery_queue`) decides.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::platform::objects::Kind;
@@ -11,6 +12,7 @@ use crate::platform::{Failure, random};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
+use narthex_core::base::version::Generation;
 use narthex_core::events::bundle::{Bundle, Item};
 use narthex_core::events::sequence::Sequence;
 use narthex_core::registry::revision::Revision;
@@ -39,8 +41,8 @@ pub struct Deliveries {
     next: u64,
     /// Set once a webhook was configured.
     pub tenant: Option<TenantId>,
-    /// Webhooks whose states a later version has written: they stay for that version.
-    unreadable: BTreeSet<String>,
+    /// Webhooks whose states a later version has written: they stay for that version, unless they are written anew.
+    unreadable: BTreeMap<String, Option<Generation>>,
     /// The registry revision of the latest configuration.
     revision: Revision,
 }
@@ -50,6 +52,13 @@ pub type WrittenDeliveries = Vec<(String, u64, PendingDelivery)>;
 
 fn document<T: serde::de::DeserializeOwned>(row: &Row, at: u32) -> Result<T, Failure> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
+}
+
+/// The part of a webhook's state that all versions have.
+#[derive(Deserialize)]
+struct Configured {
+    #[serde(rename = "version")]
+    generation: Generation,
 }
 
 /// A delivery without attempts.
@@ -76,13 +85,16 @@ impl Deliveries {
             sql.run(statement, &[])?;
         }
         let mut queue = DeliveryQueue::new(pauses_ms.to_vec(), timing.batch_wakeup_retry_ms);
-        let (mut tenant, mut unreadable) = (None, BTreeSet::new());
+        let (mut tenant, mut unreadable) = (None, BTreeMap::new());
         for row in sql.rows("SELECT id, tenant, document FROM webhooks", &[])? {
             tenant = row.text(1).map(TenantId::from_stored);
             let id = row.text(0).unwrap_or_default();
             match document(&row, 2) {
                 Ok(hook) => queue.restore(id, hook),
-                Err(_) => drop(unreadable.insert(id)),
+                Err(_) => {
+                    let known = document::<Configured>(&row, 2).ok();
+                    unreadable.insert(id, known.map(|known| known.generation));
+                }
             }
         }
         for row in sql.rows("SELECT number, webhook, document FROM waiting", &[])? {
@@ -113,7 +125,7 @@ impl Deliveries {
         &mut self,
         tenant: TenantId,
         revision: Revision,
-        (all, unreadable): (Vec<Subscriber>, &[String]),
+        (all, set_aside): (Vec<Subscriber>, Vec<String>),
         now: Timestamp,
     ) -> Result<(), Failure> {
         if revision < self.revision {
@@ -121,19 +133,19 @@ impl Deliveries {
         }
         self.revision = revision;
         self.tenant = Some(tenant);
-        for id in self.queue.ids() {
+        let known: Vec<String> = self.queue.ids().into_iter().chain(self.unreadable.keys().cloned()).collect();
+        for id in known {
             // A webhook that a later version has written stays as it was: its deliveries wait for that version.
-            if !all.iter().any(|subscriber| subscriber.id == id) && !unreadable.contains(&id) {
-                self.queue.remove(&id);
-                self.sql.run("DELETE FROM webhooks WHERE id = ?", &[(&id).into()])?;
-                self.sql.run("DELETE FROM waiting WHERE webhook = ?", &[(&id).into()])?;
-                self.sql.run("DELETE FROM delivered WHERE webhook = ?", &[(&id).into()])?;
+            if !all.iter().any(|subscriber| subscriber.id == id) && !set_aside.contains(&id) {
+                self.delete(&id)?;
             }
         }
+        self.queue.set_aside(set_aside);
         for Subscriber { id, generation, filter, enabled, owner } in all {
-            if self.unreadable.contains(&id) {
+            if self.unreadable.get(&id).is_some_and(|known| *known == Some(generation)) {
                 continue;
             }
+            self.unreadable.remove(&id);
             if self.queue.configure(&id, generation, filter, enabled, owner) {
                 self.store_webhook(&id)?;
                 if !enabled {
@@ -142,6 +154,19 @@ impl Deliveries {
             }
         }
         Ok(())
+    }
+
+    fn delete(&mut self, id: &str) -> Result<(), Failure> {
+        self.queue.remove(id);
+        self.unreadable.remove(id);
+        self.sql.run("DELETE FROM webhooks WHERE id = ?", &[id.into()])?;
+        self.sql.run("DELETE FROM waiting WHERE webhook = ?", &[id.into()])?;
+        self.sql.run("DELETE FROM delivered WHERE webhook = ?", &[id.into()])
+    }
+
+    /// Whether a webhook gets another delivery: one that is set aside is not disabled when its queue is full.
+    fn takes(&self, id: &str) -> bool {
+        !self.queue.is_set_aside(id) || self.queue.count(id) < MAX_WAITING
     }
 
     pub fn disable(&mut self, id: &str, now: Timestamp, reason: DisableReason) -> Result<(), Failure> {
@@ -174,7 +199,7 @@ impl Deliveries {
                 }
                 let text = batch.event(bundle, item, before, sequence);
                 let delivery = new_delivery(batch, bundle, item, sequence, now);
-                for id in webhooks {
+                for id in webhooks.into_iter().filter(|id| self.takes(id)).collect::<Vec<_>>() {
                     written.push(self.insert(id, &delivery, &text)?);
                 }
             }

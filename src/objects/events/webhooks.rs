@@ -26,7 +26,7 @@ const HUB: &str = "hub";
 impl Handle<ConfigureWebhooks> for &Rc<Hub> {
     fn handle(self, configure: ConfigureWebhooks) -> Result<Done, Failure> {
         let ConfigureWebhooks { tenant, revision, webhooks, unreadable } = configure;
-        self.deliveries.borrow_mut().configure(tenant, revision, (webhooks, &unreadable), clock::now())?;
+        self.deliveries.borrow_mut().configure(tenant, revision, (webhooks, unreadable), clock::now())?;
         self.sweep()?;
         Ok(Done::Done)
     }

@@ -7,9 +7,10 @@
 pub mod messages;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use serde::Deserialize;
 use wasm_bindgen::JsValue;
 
 use crate::objects::protocol::Done;
@@ -19,6 +20,7 @@ use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks, zones};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::version::Generation;
 use narthex_core::registry::revision::Revision;
 use narthex_core::schedules::run_state::{ClaimedRun, RunState};
 
@@ -32,12 +34,19 @@ struct Inner {
     states: RefCell<BTreeMap<String, RunState>>,
     /// Set once a schedule was configured.
     tenant: RefCell<Option<TenantId>>,
-    /// Schedules whose states a later version has written: they stay for that version.
-    unreadable: BTreeSet<String>,
+    /// Schedules whose states a later version has written: they stay for that version, unless they are written anew.
+    unreadable: RefCell<BTreeMap<String, Option<Generation>>>,
     /// Schedules whose documents the Workers of this version cannot read: they keep their states, and do not run.
     set_aside: RefCell<Vec<String>>,
     revision: Cell<Revision>,
     alarm_at: Cell<Option<Timestamp>>,
+}
+
+/// The part of a schedule's state that all versions have.
+#[derive(Deserialize)]
+struct Configured {
+    #[serde(rename = "version")]
+    generation: Generation,
 }
 
 durable_object!(Scheduler: Inner);
@@ -48,19 +57,23 @@ impl Shell for Inner {
     fn open(state: &JsValue, _env: &JsValue) -> Result<Rc<Self>, Failure> {
         let sql = Sql::of(state, Kind::Schedules);
         sql.run(CREATE, &[])?;
-        let (mut states, mut tenant, mut unreadable) = (BTreeMap::new(), None, BTreeSet::new());
+        let (mut states, mut tenant, mut unreadable) = (BTreeMap::new(), None, BTreeMap::new());
         for row in sql.rows("SELECT id, tenant, book FROM schedules", &[])? {
             tenant = row.text(1).map(TenantId::from_stored);
             let id = row.text(0).unwrap_or_default();
-            match serde_json::from_str(&row.text(2).unwrap_or_default()) {
+            let text = row.text(2).unwrap_or_default();
+            match serde_json::from_str(&text) {
                 Ok(state) => drop(states.insert(id, state)),
-                Err(_) => drop(unreadable.insert(id)),
+                Err(_) => {
+                    let known = serde_json::from_str::<Configured>(&text).ok();
+                    unreadable.insert(id, known.map(|known| known.generation));
+                }
             }
         }
         Ok(Rc::new(Self {
             sql,
             states: RefCell::new(states),
-            unreadable,
+            unreadable: RefCell::new(unreadable),
             set_aside: RefCell::default(),
             tenant: RefCell::new(tenant),
             revision: Cell::new(Revision::INITIAL),
@@ -116,18 +129,20 @@ impl Inner {
     }
 
     fn configure(&self, schedules: Vec<ScheduleConfig>, set_aside: Vec<String>) -> Result<(), Failure> {
-        let mut states = self.states.borrow_mut();
+        let (mut states, mut unreadable) = (self.states.borrow_mut(), self.unreadable.borrow_mut());
         let is_known = |id: &String| schedules.iter().any(|schedule| schedule.id == *id) || set_aside.contains(id);
-        let removed: Vec<String> = states.keys().filter(|id| !is_known(id)).cloned().collect();
+        let removed: Vec<String> = states.keys().chain(unreadable.keys()).filter(|id| !is_known(id)).cloned().collect();
         for id in removed {
             states.remove(&id);
+            unreadable.remove(&id);
             self.sql.run("DELETE FROM schedules WHERE id = ?", &[(&id).into()])?;
         }
         self.set_aside.replace(set_aside);
         for ScheduleConfig { id, generation, plan, missed, enabled } in schedules {
-            if self.unreadable.contains(&id) {
+            if unreadable.get(&id).is_some_and(|known| *known == Some(generation)) {
                 continue;
             }
+            unreadable.remove(&id);
             let known = states.remove(&id);
             let state = match known {
                 Some(known) if known.generation == generation => known,

@@ -15,21 +15,24 @@ use super::json_parts::{Member, items, members};
 /// # Errors
 /// `new` cannot be written.
 pub fn with_unknown<T: Serialize + DeserializeOwned>(stored: &str, new: &T) -> Result<String, serde_json::Error> {
-    let written = serde_json::to_string(new)?;
-    let Ok(known) = again::<T>(stored) else { return Ok(written) };
+    Ok(text_with_unknown::<T>(stored, serde_json::to_string(new)?))
+}
+
+/// As [`with_unknown`], for a text, which may itself have members that this version does not know.
+pub fn text_with_unknown<T: Serialize + DeserializeOwned>(stored: &str, new: String) -> String {
+    let (Ok(known), Ok(plain)) = (again::<T>(stored), again::<T>(&new)) else { return new };
     if known == stored {
-        return Ok(written);
+        return new;
     }
     let mut candidates = Vec::new();
     compare(stored, &known, String::new(), &mut candidates);
     let unknown = unknown::<T>(stored, candidates);
     if unknown.is_empty() {
-        return Ok(written);
+        return new;
     }
-    let mut merged = String::with_capacity(written.len() + stored.len().saturating_sub(known.len()));
-    merge((stored, ""), &known, &written, &unknown, &mut merged);
-    let is_same = again::<T>(&merged);
-    Ok(if is_same.is_ok_and(|same| same == written) { merged } else { written })
+    let mut merged = String::with_capacity(new.len() + stored.len().saturating_sub(known.len()));
+    merge((stored, ""), &known, &new, &unknown, &mut merged);
+    if again::<T>(&merged).is_ok_and(|same| same == plain) { merged } else { new }
 }
 
 /// A text as this version reads and writes it.
@@ -208,6 +211,15 @@ mod tests {
         let without = Whole { inner: None, parts: Vec::new(), ..new };
         let expected = json!({"text": "new", "price": {"per_call": "0.002"}, "inner": null, "parts": []});
         assert_eq!(kept(&stored, &without), expected);
+    }
+
+    #[test]
+    fn what_the_new_text_says_wins() {
+        let stored = json!({"text": "a", "parts": [], "colour": "red", "shape": "round"}).to_string();
+        let new = json!({"text": "b", "parts": [], "colour": "blue", "size": 1}).to_string();
+        let kept: Value = serde_json::from_str(&text_with_unknown::<Whole>(&stored, new)).unwrap();
+        assert_eq!(kept, json!({"text": "b", "parts": [], "colour": "blue", "size": 1, "shape": "round"}));
+        assert_eq!(text_with_unknown::<Whole>(&stored, "[]".into()), "[]");
     }
 
     #[test]

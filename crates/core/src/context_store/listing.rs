@@ -224,7 +224,8 @@ pub fn list(
 /// # Errors
 /// The storage fails. The next sweep tries again.
 pub fn summarize(storage: &impl ListStorage, now: Timestamp, segment: u64) -> Result<(), StorageError> {
-    let outdated = storage.outdated(MAX_SUMMARIZED)?;
+    // Half of them at most, so that late contexts never keep later ones from being summarized.
+    let outdated = storage.outdated(MAX_SUMMARIZED / 2)?;
     for keys in &outdated {
         storage.put_segment(keys.last, &Summary::of(&storage.summarized(*keys)?))?;
     }

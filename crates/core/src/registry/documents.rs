@@ -1,7 +1,6 @@
 //! Configuration other than services and keys: versioned documents that the gateway has validated.
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -24,7 +23,7 @@ use crate::access::tenant::Tenant;
 use crate::base::storage_error::StorageError;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
-use crate::base::unknown_members::with_unknown;
+use crate::base::unknown_members::text_with_unknown;
 use crate::base::version::VersionNumber;
 use crate::limits::policy::Limit;
 use crate::schedules::Schedule;
@@ -48,24 +47,17 @@ const NOTHING: &str = r#"{"name":""}"#;
 pub(super) fn with_unknown_members(document: Box<RawValue>, known: Option<&StoredDocument>) -> Box<RawValue> {
     let Some(known) = known else { return document };
     let (before, after) = (known.document.get(), document.get());
-    let merged = match known.kind {
-        DocumentKind::Role => merged::<Role>(before, after),
-        DocumentKind::Issuer => merged::<Issuer>(before, after),
-        DocumentKind::Client => merged::<Client>(before, after),
-        DocumentKind::Limit => merged::<Limit>(before, after),
-        DocumentKind::Tenant => merged::<Tenant>(before, after),
-        DocumentKind::Webhook => merged::<Webhook>(before, after),
-        DocumentKind::Schedule => merged::<Schedule>(before, after),
-        DocumentKind::Revocation => None,
+    let merge: fn(&str, String) -> String = match known.kind {
+        DocumentKind::Role => text_with_unknown::<Role>,
+        DocumentKind::Issuer => text_with_unknown::<Issuer>,
+        DocumentKind::Client => text_with_unknown::<Client>,
+        DocumentKind::Limit => text_with_unknown::<Limit>,
+        DocumentKind::Tenant => text_with_unknown::<Tenant>,
+        DocumentKind::Webhook => text_with_unknown::<Webhook>,
+        DocumentKind::Schedule => text_with_unknown::<Schedule>,
+        DocumentKind::Revocation => return document,
     };
-    merged.and_then(|text| RawValue::from_string(text).ok()).unwrap_or(document)
-}
-
-/// `None`: there are no unknown members.
-fn merged<T: Serialize + DeserializeOwned>(before: &str, after: &str) -> Option<String> {
-    let after: T = serde_json::from_str(after).ok()?;
-    let plain = serde_json::to_string(&after).ok()?;
-    with_unknown(before, &after).ok().filter(|merged| *merged != plain)
+    RawValue::from_string(merge(before, after.into())).unwrap_or(document)
 }
 
 /// The parts of a key on which a role's deletion depends.
@@ -73,6 +65,13 @@ fn merged<T: Serialize + DeserializeOwned>(before: &str, after: &str) -> Option<
 struct KeyRole {
     id: String,
     role: String,
+}
+
+/// The parts of a document that all versions have.
+#[derive(Deserialize)]
+struct AnyDocument {
+    id: String,
+    document: Box<RawValue>,
 }
 
 /// The parts of a stored document that a deletion needs.
@@ -236,6 +235,10 @@ impl<S: Storage> Registry<S> {
         let change = Change { by: turn.by, action: &action, object: &object, changes: Map::new() };
         self.write(&change, turn, |registry| {
             registry.remove(kind.as_str(), id)?;
+            if kind == DocumentKind::Client {
+                registry.storage.delete_last_use(&object)?;
+                registry.storage.record_revoked(&object, turn.now)?;
+            }
             let unknown = RawValue::from_string(text)?;
             registry.revoke_dependents(kind, id, Some(&unknown), None)
         })
@@ -269,7 +272,8 @@ impl<S: Storage> Registry<S> {
         Ok(match kind {
             DocumentKind::Role => {
                 let keys = storage::all::<KeyRole>(&self.storage, KEY)?.into_iter().filter(|key| key.role == id);
-                let issuers = self.documents_of(DocumentKind::Issuer)?.into_iter().filter(|stored| {
+                let issuers = storage::all::<AnyDocument>(&self.storage, DocumentKind::Issuer.as_str())?;
+                let issuers = issuers.into_iter().filter(|stored| {
                     // An issuer restricted to one other tenant uses that tenant's roles.
                     let gives = |issuer: Issuer| {
                         !matches!(issuer.reach(&TenantId::first()), Reach::Tenant(_))
@@ -279,7 +283,7 @@ impl<S: Storage> Registry<S> {
                     serde_json::from_str(stored.document.get()).map_or(true, gives)
                 });
                 let keys = keys.map(|key| format!("keys/{}", key.id));
-                keys.chain(issuers.map(|stored| object(stored.kind, &stored.id))).collect()
+                keys.chain(issuers.map(|stored| object(DocumentKind::Issuer, &stored.id))).collect()
             }
             // Dependencies inside a tenant are known to its own registry.
             DocumentKind::Issuer

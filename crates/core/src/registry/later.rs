@@ -37,6 +37,8 @@ pub struct Unreadable {
     pub id: String,
     /// What it restricts, by its member `binds`.
     pub binds: Option<Binds>,
+    /// For an issuer, its URL.
+    pub issuer: Option<String>,
 }
 
 /// What a document restricts. All that is named must apply; an unknown target applies to everything.
@@ -96,7 +98,7 @@ pub fn unreadable(raw: &[Box<RawValue>]) -> Vec<Unreadable> {
 pub fn unreadable_keys(raw: &[Box<RawValue>]) -> Vec<Unreadable> {
     let key = |text: &str| {
         let Envelope { id, .. } = serde_json::from_str(text).ok()?;
-        Some(Unreadable { kind: KEY.into(), id, binds: None })
+        Some(Unreadable { kind: KEY.into(), id, binds: None, issuer: None })
     };
     raw.iter().filter_map(|raw| key(raw.get())).collect()
 }
@@ -105,21 +107,20 @@ impl Unreadable {
     /// A document as it is stored. `None` if it does not even have a kind and an id.
     pub fn read(raw: &RawValue) -> Option<Self> {
         let Envelope { kind, id, document } = serde_json::from_str(raw.get()).ok()?;
+        Some(Self::new(kind, id, &document))
+    }
+
+    fn new(kind: String, id: String, document: &Value) -> Self {
         let is_limit = kind == DocumentKind::Limit.as_str();
         let binds = document.get("binds").map(Binds::read);
-        Some(Self { binds: binds.or_else(|| is_limit.then(Binds::default)), kind, id })
+        let issuer = document.get("issuer").and_then(Value::as_str).map(Into::into);
+        Self { binds: binds.or_else(|| is_limit.then(Binds::default)), kind, id, issuer }
     }
 
     /// A readable envelope with a document that this version cannot read.
     pub fn of(stored: &StoredDocument) -> Self {
-        let binds = serde_json::from_str::<Value>(stored.document.get()).ok();
-        let binds = binds.as_ref().and_then(|document| document.get("binds")).map(Binds::read);
-        let is_limit = stored.kind == DocumentKind::Limit;
-        Self {
-            kind: stored.kind.as_str().into(),
-            id: stored.id.clone(),
-            binds: binds.or_else(|| is_limit.then(Binds::default)),
-        }
+        let document = serde_json::from_str(stored.document.get()).unwrap_or_default();
+        Self::new(stored.kind.as_str().into(), stored.id.clone(), &document)
     }
 
     /// Whether it may refuse any request of a principal. Only limits count requests that are not calls.
@@ -223,7 +224,7 @@ mod tests {
         let raw = |text: &str| RawValue::from_string(text.into()).unwrap();
         assert_eq!(Unreadable::read(&raw("[]")), None);
         assert_eq!(Unreadable::read(&raw(r#"{"kind":"limit"}"#)), None);
-        let key = Unreadable { kind: "key".into(), id: "k".into(), binds: None };
+        let key = Unreadable { kind: "key".into(), id: "k".into(), binds: None, issuer: None };
         assert_eq!(unreadable_keys(&[raw(r#"{"id":"k","kind":"limit"}"#), raw("{}")]), [key]);
     }
 }

@@ -11,6 +11,7 @@ use crate::access::issuer::Issuer;
 use crate::access::oauth::client::Client;
 use crate::access::principal::Principal;
 use crate::access::role::{self, Role};
+use crate::access::tenant::Tenant;
 use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
@@ -59,6 +60,7 @@ impl Rules {
                     rules.limits.extend(limit.map(|limit| NamedLimit { name, limit, configured_at }));
                 }
                 DocumentKind::Tenant if stored.deleted_at.is_none() => {
+                    let _ = rules.read::<Tenant>(stored);
                     rules.tenants.insert(TenantId::from_stored(&*stored.id));
                 }
                 DocumentKind::Revocation => {

@@ -7,7 +7,7 @@
 //! deliveries at a time and reports their outcomes. A claim lasts [`LEASE_MS`] and is in memory only: after a restart a
 //! delivery may be repeated, but none is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::order;
 use crate::base::principal_id::PrincipalId;
@@ -141,6 +141,8 @@ pub struct DeliveryQueue {
     pauses_ms: Vec<u64>,
     wakeup_retry_ms: u64,
     webhooks: BTreeMap<String, WebhookQueue>,
+    /// Webhooks that only a later version can call: their deliveries wait for it.
+    set_aside: BTreeSet<String>,
 }
 
 impl DeliveryQueue {
@@ -189,6 +191,21 @@ impl DeliveryQueue {
         true
     }
 
+    /// Sets these webhooks aside, and no others.
+    pub fn set_aside(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.set_aside = ids.into_iter().collect();
+    }
+
+    pub fn is_set_aside(&self, id: &str) -> bool {
+        self.set_aside.contains(id)
+    }
+
+    /// The webhooks that are not set aside.
+    fn active(&mut self) -> impl Iterator<Item = (&String, &mut WebhookQueue)> {
+        let set_aside = &self.set_aside;
+        self.webhooks.iter_mut().filter(|(id, _)| !set_aside.contains(*id))
+    }
+
     /// Removes a webhook with its deliveries.
     pub fn remove(&mut self, id: &str) {
         self.webhooks.remove(id);
@@ -231,8 +248,7 @@ impl DeliveryQueue {
     /// first, at most [`MAX_CONCURRENT_DELIVERIES`] of one at a time.
     pub fn claim(&mut self, most: usize, now: Timestamp) -> Vec<Claim> {
         let mut webhooks: Vec<(Timestamp, &String, &mut WebhookQueue)> = self
-            .webhooks
-            .iter_mut()
+            .active()
             .filter(|(_, webhook)| webhook.hook.is_live())
             .filter_map(|(id, webhook)| {
                 Some((webhook.due(now).map(|(_, one)| webhook.ready_at(one)).min()?, id, webhook))
@@ -315,8 +331,9 @@ impl DeliveryQueue {
     /// Whether a Worker must be notified now: deliveries are due at a webhook without claims.
     pub fn take_notification(&mut self, now: Timestamp) -> bool {
         let mut notify = false;
-        for webhook in self.webhooks.values_mut().filter(|webhook| webhook.needs_notification(now)) {
-            webhook.notify_again_at = Some(now.plus_ms(self.wakeup_retry_ms));
+        let again_at = now.plus_ms(self.wakeup_retry_ms);
+        for (_, webhook) in self.active().filter(|(_, webhook)| webhook.needs_notification(now)) {
+            webhook.notify_again_at = Some(again_at);
             notify = true;
         }
         notify
@@ -324,7 +341,8 @@ impl DeliveryQueue {
 
     /// When the next action is due, unless a report comes first.
     pub fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
-        self.webhooks.values().filter_map(|webhook| webhook.next_wakeup(now)).min()
+        let active = self.webhooks.iter().filter(|(id, _)| !self.set_aside.contains(*id));
+        active.filter_map(|(_, webhook)| webhook.next_wakeup(now)).min()
     }
 }
 

@@ -352,3 +352,25 @@ fn the_generation_is_stored_as_version() {
     assert_eq!(stored["version"].as_u64(), Some(1));
     assert_eq!(serde_json::from_value::<WebhookState>(stored).unwrap(), *hook);
 }
+
+#[test]
+fn the_deliveries_of_a_webhook_that_is_set_aside_wait_and_others_do_not() {
+    let mut queue = queue();
+    assert!(queue.configure("other", Generation::from_number(1), Filter::default(), true, None));
+    add(&mut queue, 1, 0);
+    queue.set_aside(["hook".to_string()]);
+    let now = Timestamp(0);
+    assert!(queue.is_set_aside("hook") && !queue.is_set_aside("other"));
+    assert!(!queue.take_notification(now) && queue.claim(8, now).is_empty() && queue.next_wakeup(now).is_none());
+    queue.add("other", 2, PendingDelivery::new(0, None, now));
+    assert!(queue.take_notification(now));
+    assert_eq!(queue.claim(8, now), [Claim { webhook: "other".into(), number: 2, attempt: 1 }]);
+    // Its events are still queued.
+    let bundle = Bundle {
+        items: vec![Item { number: 1, at: now, kind: EventKind::Status(Status::Queued) }],
+        ..Bundle::default()
+    };
+    assert_eq!(queue.subscribers(&bundle, &bundle.items[0]).collect::<Vec<_>>(), ["hook", "other"]);
+    queue.set_aside([]);
+    assert_eq!(queue.claim(8, now), [claim(1, 1)]);
+}
