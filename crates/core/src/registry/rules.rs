@@ -72,7 +72,8 @@ impl Rules {
                 DocumentKind::Tenant => {}
             }
         }
-        rules.revoked.extend(unreadable.iter().filter(|one| one.kind == REVOCATION).map(|one| one.id.clone()));
+        let revoked = unreadable.iter().filter(|one| one.kind == DocumentKind::Revocation.as_str());
+        rules.revoked.extend(revoked.map(|one| one.id.clone()));
         rules
     }
 
@@ -136,5 +137,3 @@ impl Rules {
         self.unreadable.iter().find(|one| one.refuses_calls(principal, service, capability))
     }
 }
-
-const REVOCATION: &str = "revocation";
