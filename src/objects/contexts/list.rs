@@ -6,7 +6,7 @@
 use narthex_core::base::storage_error::StorageError;
 use narthex_core::context::Head;
 use narthex_core::context::status::Status;
-use narthex_core::context_store::listing::{Filters, Keys, ListStorage, Sized, Summarized, Summary, Wanted};
+use narthex_core::context_store::listing::{Filters, Keys, ListStorage, SizedKey, Summarized, Summary, Wanted};
 
 use super::tables::{Tables, head};
 use crate::platform::Failure;
@@ -101,7 +101,7 @@ impl Tables {
         keys: Keys,
         filters: &Filters,
         most: u64,
-    ) -> Result<Vec<Sized>, StorageError> {
+    ) -> Result<Vec<SizedKey>, StorageError> {
         let (after, last) = (keys.after.to_string(), keys.last.to_string());
         let Filters { owner, status, service, capability, error_code } = filters;
         let values: [Value<'_>; 8] = [
@@ -126,11 +126,11 @@ impl Tables {
 }
 
 impl ListStorage for Tables {
-    fn live_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<Sized>, StorageError> {
+    fn live_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<SizedKey>, StorageError> {
         self.sized(LIVE_KEYS, keys, filters, most)
     }
 
-    fn ended_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<Sized>, StorageError> {
+    fn ended_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<SizedKey>, StorageError> {
         self.sized(ENDED_KEYS, keys, filters, most)
     }
 

@@ -1,18 +1,15 @@
 //! Webhook deliveries: a row for each waiting delivery, written with the event itself, and one for each finished
 //! delivery. The queue (`narthex_core::webhooks::delivery_queue`) decides.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::platform::objects::Kind;
 use crate::platform::sql::{Row, Sql};
 use crate::platform::{Failure, random};
+use narthex_core::base::later_states::LaterStates;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
-use narthex_core::base::version::Generation;
 use narthex_core::events::bundle::{Bundle, Item};
 use narthex_core::events::sequence::Sequence;
 use narthex_core::registry::revision::Revision;
@@ -42,7 +39,7 @@ pub struct Deliveries {
     /// Set once a webhook was configured.
     pub tenant: Option<TenantId>,
     /// Webhooks whose states a later version has written: they stay for that version, unless they are written anew.
-    unreadable: BTreeMap<String, Option<Generation>>,
+    unreadable: LaterStates,
     /// The registry revision of the latest configuration.
     revision: Revision,
 }
@@ -52,13 +49,6 @@ pub type WrittenDeliveries = Vec<(String, u64, PendingDelivery)>;
 
 fn document<T: serde::de::DeserializeOwned>(row: &Row, at: u32) -> Result<T, Failure> {
     Ok(serde_json::from_str(&row.text(at).unwrap_or_default())?)
-}
-
-/// The part of a webhook's state that all versions have.
-#[derive(Deserialize)]
-struct Configured {
-    #[serde(rename = "version")]
-    generation: Generation,
 }
 
 /// A delivery without attempts.
@@ -85,16 +75,13 @@ impl Deliveries {
             sql.run(statement, &[])?;
         }
         let mut queue = DeliveryQueue::new(pauses_ms.to_vec(), timing.batch_wakeup_retry_ms);
-        let (mut tenant, mut unreadable) = (None, BTreeMap::new());
+        let (mut tenant, mut unreadable) = (None, LaterStates::default());
         for row in sql.rows("SELECT id, tenant, document FROM webhooks", &[])? {
             tenant = row.text(1).map(TenantId::from_stored);
             let id = row.text(0).unwrap_or_default();
             match document(&row, 2) {
                 Ok(hook) => queue.restore(id, hook),
-                Err(_) => {
-                    let known = document::<Configured>(&row, 2).ok();
-                    unreadable.insert(id, known.map(|known| known.generation));
-                }
+                Err(_) => unreadable.add(id, &row.text(2).unwrap_or_default()),
             }
         }
         for row in sql.rows("SELECT number, webhook, document FROM waiting", &[])? {
@@ -133,7 +120,7 @@ impl Deliveries {
         }
         self.revision = revision;
         self.tenant = Some(tenant);
-        let known: Vec<String> = self.queue.ids().into_iter().chain(self.unreadable.keys().cloned()).collect();
+        let known: Vec<String> = self.queue.ids().into_iter().chain(self.unreadable.ids().cloned()).collect();
         for id in known {
             // A webhook that a later version has written stays as it was: its deliveries wait for that version.
             if !all.iter().any(|subscriber| subscriber.id == id) && !set_aside.contains(&id) {
@@ -142,10 +129,9 @@ impl Deliveries {
         }
         self.queue.set_aside(set_aside);
         for Subscriber { id, generation, filter, enabled, owner } in all {
-            if self.unreadable.get(&id).is_some_and(|known| *known == Some(generation)) {
+            if self.unreadable.keeps(&id, generation) {
                 continue;
             }
-            self.unreadable.remove(&id);
             if self.queue.configure(&id, generation, filter, enabled, owner) {
                 self.store_webhook(&id)?;
                 if !enabled {

@@ -100,11 +100,10 @@ impl Storage for Tables {
 
     fn texts_besides(&self, kind: &str) -> Result<Vec<(String, String)>, StorageError> {
         // Two ranges of the key, so that the documents in between are not read.
-        let mut rows =
-            self.rows("SELECT kind, document FROM documents WHERE kind < ? ORDER BY kind, id", &[kind.into()])?;
-        rows.extend(
-            self.rows("SELECT kind, document FROM documents WHERE kind > ? ORDER BY kind, id", &[kind.into()])?,
-        );
+        let before = "SELECT kind, document FROM documents WHERE kind < ? ORDER BY kind, id";
+        let after = "SELECT kind, document FROM documents WHERE kind > ? ORDER BY kind, id";
+        let mut rows = self.rows(before, &[kind.into()])?;
+        rows.extend(self.rows(after, &[kind.into()])?);
         Ok(rows.iter().filter_map(|row| Some((row.text(0)?, row.text(1)?))).collect())
     }
 

@@ -10,7 +10,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use serde::Deserialize;
 use wasm_bindgen::JsValue;
 
 use crate::objects::protocol::Done;
@@ -18,9 +17,9 @@ use crate::objects::shell::{Handle, Outcome, Shell, WrittenAnswer, durable_objec
 use crate::platform::objects::{self, Kind};
 use crate::platform::sql::Sql;
 use crate::platform::{Failure, clock, log_event, settings, tasks, zones};
+use narthex_core::base::later_states::LaterStates;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::base::version::Generation;
 use narthex_core::registry::revision::Revision;
 use narthex_core::schedules::run_state::{ClaimedRun, RunState};
 
@@ -35,18 +34,11 @@ struct Inner {
     /// Set once a schedule was configured.
     tenant: RefCell<Option<TenantId>>,
     /// Schedules whose states a later version has written: they stay for that version, unless they are written anew.
-    unreadable: RefCell<BTreeMap<String, Option<Generation>>>,
+    unreadable: RefCell<LaterStates>,
     /// Schedules whose documents the Workers of this version cannot read: they keep their states, and do not run.
     set_aside: RefCell<Vec<String>>,
     revision: Cell<Revision>,
     alarm_at: Cell<Option<Timestamp>>,
-}
-
-/// The part of a schedule's state that all versions have.
-#[derive(Deserialize)]
-struct Configured {
-    #[serde(rename = "version")]
-    generation: Generation,
 }
 
 durable_object!(Scheduler: Inner);
@@ -57,17 +49,14 @@ impl Shell for Inner {
     fn open(state: &JsValue, _env: &JsValue) -> Result<Rc<Self>, Failure> {
         let sql = Sql::of(state, Kind::Schedules);
         sql.run(CREATE, &[])?;
-        let (mut states, mut tenant, mut unreadable) = (BTreeMap::new(), None, BTreeMap::new());
+        let (mut states, mut tenant, mut unreadable) = (BTreeMap::new(), None, LaterStates::default());
         for row in sql.rows("SELECT id, tenant, book FROM schedules", &[])? {
             tenant = row.text(1).map(TenantId::from_stored);
             let id = row.text(0).unwrap_or_default();
             let text = row.text(2).unwrap_or_default();
             match serde_json::from_str(&text) {
                 Ok(state) => drop(states.insert(id, state)),
-                Err(_) => {
-                    let known = serde_json::from_str::<Configured>(&text).ok();
-                    unreadable.insert(id, known.map(|known| known.generation));
-                }
+                Err(_) => unreadable.add(id, &text),
             }
         }
         Ok(Rc::new(Self {
@@ -131,7 +120,7 @@ impl Inner {
     fn configure(&self, schedules: Vec<ScheduleConfig>, set_aside: Vec<String>) -> Result<(), Failure> {
         let (mut states, mut unreadable) = (self.states.borrow_mut(), self.unreadable.borrow_mut());
         let is_known = |id: &String| schedules.iter().any(|schedule| schedule.id == *id) || set_aside.contains(id);
-        let removed: Vec<String> = states.keys().chain(unreadable.keys()).filter(|id| !is_known(id)).cloned().collect();
+        let removed: Vec<String> = states.keys().chain(unreadable.ids()).filter(|id| !is_known(id)).cloned().collect();
         for id in removed {
             states.remove(&id);
             unreadable.remove(&id);
@@ -139,10 +128,9 @@ impl Inner {
         }
         self.set_aside.replace(set_aside);
         for ScheduleConfig { id, generation, plan, missed, enabled } in schedules {
-            if unreadable.get(&id).is_some_and(|known| *known == Some(generation)) {
+            if unreadable.keeps(&id, generation) {
                 continue;
             }
-            unreadable.remove(&id);
             let known = states.remove(&id);
             let state = match known {
                 Some(known) if known.generation == generation => known,

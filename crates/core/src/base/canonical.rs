@@ -101,6 +101,13 @@ pub fn digest(text: &str) -> String {
     })
 }
 
+/// The first characters of a text's digest, which tell few texts apart: four bits each.
+pub fn short_digest(text: &str, length: usize) -> String {
+    let mut digest = digest(text);
+    digest.truncate(length);
+    digest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

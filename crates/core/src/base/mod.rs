@@ -13,6 +13,7 @@ pub mod json_parts;
 pub mod json_repair;
 pub mod json_writer;
 pub mod keyed_mac;
+pub mod later_states;
 pub mod lru;
 pub mod names;
 pub mod object_name;

@@ -20,7 +20,7 @@ pub fn with_unknown<T: Serialize + DeserializeOwned>(stored: &str, new: &T) -> R
 
 /// As [`with_unknown`], for a text, which may itself have members that this version does not know.
 pub fn text_with_unknown<T: Serialize + DeserializeOwned>(stored: &str, new: String) -> String {
-    let (Ok(known), Ok(plain)) = (again::<T>(stored), again::<T>(&new)) else { return new };
+    let Ok(known) = again::<T>(stored) else { return new };
     if known == stored {
         return new;
     }
@@ -30,6 +30,7 @@ pub fn text_with_unknown<T: Serialize + DeserializeOwned>(stored: &str, new: Str
     if unknown.is_empty() {
         return new;
     }
+    let Ok(plain) = again::<T>(&new) else { return new };
     let mut merged = String::with_capacity(new.len() + stored.len().saturating_sub(known.len()));
     merge((stored, ""), &known, &new, &unknown, &mut merged);
     if again::<T>(&merged).is_ok_and(|same| same == plain) { merged } else { new }

@@ -184,15 +184,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_codes_are_parsed_as_they_are_written() {
-        for code in ErrorCode::ALL {
-            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-            assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
-        }
-        assert_eq!(ErrorCode::parse("none"), None);
-    }
-
-    #[test]
     fn final_states_lead_nowhere_and_live_ones_can_end() {
         for from in Status::ALL {
             let next: Vec<Status> = Status::ALL.into_iter().filter(|to| from.may_become(*to)).collect();
@@ -208,19 +199,10 @@ mod tests {
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{}\"", status.as_str()));
             assert_eq!(Status::parse(status.as_str()), Some(status));
         }
-        for code in [
-            ErrorCode::ServiceUnavailable,
-            ErrorCode::CircuitOpen,
-            ErrorCode::AddressRefused,
-            ErrorCode::UpstreamError,
-            ErrorCode::UpstreamInvalidResponse,
-            ErrorCode::UpstreamTimeout,
-            ErrorCode::DeadlineExceeded,
-            ErrorCode::OutcomeUnknown,
-            ErrorCode::Cancelled,
-            ErrorCode::Internal,
-        ] {
+        for code in ErrorCode::ALL {
             assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
         }
+        assert_eq!(ErrorCode::parse("none"), None);
     }
 }

@@ -181,7 +181,7 @@ impl<S: Storage> ContextStore<S> {
         self.offered.retain(|_, until| *until > now);
         let passed_over = self.offered.len() + self.set_aside.len();
         for ReadyContext { id, service } in self.storage.ready(now, without, 8 + passed_over as u64)? {
-            if self.is_offered(&id, now) || self.ended.contains(&id) || self.set_aside.contains(&id) {
+            if self.is_offered(&id, now) || self.needs_nothing(&id) {
                 continue;
             }
             if gated.contains(&service) {

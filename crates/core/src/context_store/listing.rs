@@ -8,7 +8,7 @@
 //!
 //! A segment extends from the end of the one before, which makes every key belong to one.
 
-use crate::base::canonical::digest;
+use crate::base::canonical::short_digest;
 use crate::base::id::{first_row_key, sort_key};
 use crate::base::order;
 use crate::base::storage_error::StorageError;
@@ -25,7 +25,7 @@ const MIN_AGE_MS: u64 = 60_000;
 const MAX_SUMMARIZED: u64 = 30;
 /// Segments that one list reads; then it returns what it has found, and where it ended.
 pub const MAX_READ: u64 = 20;
-/// The characters of a digest in a summary: 36 bits.
+/// The characters of a digest in a summary: 24 bits. Two equal ones cost the reading of a segment.
 const DIGEST_LENGTH: usize = 6;
 const SEPARATOR: char = '|';
 
@@ -79,13 +79,13 @@ pub struct Wanted {
 }
 
 /// A row key, and the bytes of its head.
-pub type Sized = (u64, u64);
+pub type SizedKey = (u64, u64);
 
 /// The tables that lists read. Keys come newest first.
 pub trait ListStorage {
     /// Contexts that have not ended.
-    fn live_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<Sized>, StorageError>;
-    fn ended_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<Sized>, StorageError>;
+    fn live_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<SizedKey>, StorageError>;
+    fn ended_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<SizedKey>, StorageError>;
     /// The sort keys and heads of contexts, in any order. Those that this version cannot read are left out.
     fn heads(&self, keys: &[u64]) -> Result<Vec<(String, Head)>, StorageError>;
 
@@ -105,9 +105,7 @@ pub trait ListStorage {
 
 /// The part of a text that stands for a value.
 fn part(value: &str) -> String {
-    let mut digest = digest(value);
-    digest.truncate(DIGEST_LENGTH);
-    format!("{SEPARATOR}{digest}{SEPARATOR}")
+    format!("{SEPARATOR}{}{SEPARATOR}", short_digest(value, DIGEST_LENGTH))
 }
 
 fn text_of<'v>(values: impl Iterator<Item = &'v str>) -> String {
@@ -144,7 +142,7 @@ impl From<&Filters> for Wanted {
 
 /// What a search has found.
 struct Found {
-    keys: Vec<Sized>,
+    keys: Vec<SizedKey>,
     /// It ended before this key: the ones below were not looked at.
     stopped_at: Option<u64>,
 }
@@ -162,7 +160,7 @@ fn ended(
         true => storage.ended_keys(recent, filters, most)?,
         false => Vec::new(),
     };
-    let room = |found: &Vec<Sized>| most.saturating_sub(found.len() as u64);
+    let room = |found: &Vec<SizedKey>| most.saturating_sub(found.len() as u64);
     let older = Keys { last: keys.last.min(summarized), ..keys };
     if room(&found) == 0 || older.after >= older.last {
         return Ok(Found { keys: found, stopped_at: None });

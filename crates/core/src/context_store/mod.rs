@@ -180,6 +180,11 @@ impl<S: Storage> ContextStore<S> {
         Ok(())
     }
 
+    /// Whether nothing is to be done for a live row: its context has ended, or is left to a later version.
+    fn needs_nothing(&self, id: &ContextId) -> bool {
+        self.ended.contains(id) || self.set_aside.contains(id)
+    }
+
     pub fn storage(&self) -> &S {
         &self.storage
     }

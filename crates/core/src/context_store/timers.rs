@@ -108,7 +108,7 @@ impl<S: Storage> ContextStore<S> {
                 let again = now.since(self.last_wakeup_at) >= self.timing.wakeup_retry_ms - SLACK_MS;
                 let mut wakeups = 0;
                 for row in due.iter().take_while(|row| row.due <= now) {
-                    if self.ended.contains(&row.id) || self.set_aside.contains(&row.id) {
+                    if self.needs_nothing(&row.id) {
                         continue;
                     }
                     match self.tick(&row.id, now, random()) {
@@ -136,8 +136,7 @@ impl<S: Storage> ContextStore<S> {
         let ready = |row: &super::DueContext| {
             row.status == Some(Status::Queued)
                 && row.due.plus_ms(ms) <= now
-                && !self.ended.contains(&row.id)
-                && !self.set_aside.contains(&row.id)
+                && !self.needs_nothing(&row.id)
                 && !self.is_offered(&row.id, now)
         };
         Ok(self.storage.by_due()?.iter().any(ready))

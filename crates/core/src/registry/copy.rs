@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use serde_json::value::RawValue;
+
 use super::later::{self, Unreadable};
 use super::records::{
     DocumentKind, DocumentPage, DocumentSize, IndexData, KEY, Key, SERVICE, SnapshotData, StoredDocument,
@@ -102,11 +104,15 @@ struct Parts {
 
 impl Parts {
     fn of(data: &mut IndexData) -> Self {
-        let (keys, unread_keys) = later::parsed(std::mem::take(&mut data.keys));
-        let (documents, unread) = later::parsed(std::mem::take(&mut data.documents));
+        let outlines = data.outlines.iter().filter_map(|raw| StoredOutline::read(raw.get()).map(Rc::new)).collect();
+        Self::parse(outlines, std::mem::take(&mut data.keys), std::mem::take(&mut data.documents))
+    }
+
+    fn parse(outlines: Vec<Rc<StoredOutline>>, keys: Vec<Box<RawValue>>, documents: Vec<Box<RawValue>>) -> Self {
+        let (keys, unread_keys) = later::parsed(keys);
+        let (documents, unread) = later::parsed(documents);
         let mut unreadable = later::unreadable_keys(&unread_keys);
         unreadable.extend(later::unreadable(&unread));
-        let outlines = data.outlines.iter().filter_map(|raw| StoredOutline::read(raw.get()).map(Rc::new)).collect();
         Self { outlines, keys, documents, unreadable }.ordered()
     }
 
@@ -207,24 +213,14 @@ impl RegistryCopy {
         let mut missing: Vec<_> = services.iter().filter_map(|raw| outlined(raw.get())).collect();
         missing.retain(|outline| self.position(outline.service.id.as_str()).is_none());
         let outlines = merged(&self.outlines, missing, by_id, |_| false);
-        let mut data = IndexData { outlines: Vec::new(), keys, documents, ..self.empty() };
-        Self { outlines, left_out: self.left_out.clone(), ..Self::new(&mut data) }
-    }
-
-    fn empty(&self) -> IndexData {
-        IndexData {
-            revision: self.revision,
-            since: None,
-            outlines: Vec::new(),
-            keys: Vec::new(),
-            documents: Vec::new(),
-            deleted: Vec::new(),
-            stores: self.stores.clone(),
-            own_secret: self.own_secret.clone(),
-            soft: 0,
-            measured: Vec::new(),
-            left_out: Vec::new(),
-            services: Vec::new(),
+        let Parts { outlines, keys, documents, unreadable } = Parts::parse(outlines, keys, documents);
+        Self {
+            rules: Rc::new(Rules::of(&documents, &unreadable)),
+            outlines,
+            keys: Rc::new(keys),
+            documents: Rc::new(documents),
+            later: Rc::new(unreadable),
+            ..self.clone()
         }
     }
 

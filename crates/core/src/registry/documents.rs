@@ -196,10 +196,7 @@ impl<S: Storage> Registry<S> {
             return Err(WriteRefusal::Absent.into());
         };
         check_precondition(Some(known.version), condition)?;
-        let needed_by = self.needed_by(kind, id)?;
-        if !needed_by.is_empty() {
-            return Err(WriteRefusal::InUse { by: needed_by }.into());
-        }
+        self.check_unneeded(kind, id)?;
         let change = Change {
             by: turn.by,
             action: &format!("{}.deleted", kind.as_str()),
@@ -223,10 +220,7 @@ impl<S: Storage> Registry<S> {
         let text = self.storage.text(kind.as_str(), id)?.ok_or(WriteRefusal::Absent)?;
         let version = serde_json::from_str(&text).map_or(VersionNumber::FIRST, |Versioned { version }| version);
         check_precondition(Some(version), condition)?;
-        let needed_by = self.needed_by(kind, id)?;
-        if !needed_by.is_empty() {
-            return Err(WriteRefusal::InUse { by: needed_by }.into());
-        }
+        self.check_unneeded(kind, id)?;
         if kind == DocumentKind::Tenant {
             // Its registry may hold what only a later version can end.
             return Err(WriteRefusal::Refused(Refusal::Unreadable).into());
@@ -234,11 +228,7 @@ impl<S: Storage> Registry<S> {
         let (action, object) = (format!("{}.deleted", kind.as_str()), object(kind, id));
         let change = Change { by: turn.by, action: &action, object: &object, changes: Map::new() };
         self.write(&change, turn, |registry| {
-            registry.remove(kind.as_str(), id)?;
-            if kind == DocumentKind::Client {
-                registry.storage.delete_last_use(&object)?;
-                registry.storage.record_revoked(&object, turn.now)?;
-            }
+            registry.remove_with_traces(kind, id, turn.now)?;
             let unknown = RawValue::from_string(text)?;
             registry.revoke_dependents(kind, id, Some(&unknown), None)
         })
@@ -249,22 +239,33 @@ impl<S: Storage> Registry<S> {
         match kind {
             DocumentKind::Role
             | DocumentKind::Issuer
+            | DocumentKind::Client
             | DocumentKind::Limit
             | DocumentKind::Revocation
             | DocumentKind::Webhook
-            | DocumentKind::Schedule => self.remove(kind.as_str(), id),
-            // The audit log can then distinguish it from a client that never existed.
-            DocumentKind::Client => {
-                self.remove(kind.as_str(), id)?;
-                self.storage.delete_last_use(&object(kind, id))?;
-                self.storage.record_revoked(&object(kind, id), now)
-            }
+            | DocumentKind::Schedule => self.remove_with_traces(kind, id, now),
             // Data stored under the tenant's name may outlive it for a while, so the name stays reserved.
             DocumentKind::Tenant => {
                 let document = RawValue::from_string(NOTHING.into())?;
                 self.put(kind.as_str(), id, &StoredDocument { deleted_at: Some(now), document, ..known.clone() })
             }
         }
+    }
+
+    /// Within a transaction: deletes a document, and what is kept beside it.
+    fn remove_with_traces(&mut self, kind: DocumentKind, id: &str, now: Timestamp) -> Result<(), StorageError> {
+        self.remove(kind.as_str(), id)?;
+        if kind == DocumentKind::Client {
+            // The audit log can then distinguish it from a client that never existed.
+            self.storage.delete_last_use(&object(kind, id))?;
+            self.storage.record_revoked(&object(kind, id), now)?;
+        }
+        Ok(())
+    }
+
+    fn check_unneeded(&self, kind: DocumentKind, id: &str) -> Result<(), WriteError> {
+        let by = self.needed_by(kind, id)?;
+        if by.is_empty() { Ok(()) } else { Err(WriteRefusal::InUse { by }.into()) }
     }
 
     /// Documents that would change their meaning, or lose it, without this one.

@@ -85,8 +85,7 @@ impl<S: Storage> Registry<S> {
     /// Within a transaction: stores a service and its outline.
     pub(super) fn put_service_document(&mut self, stored: &StoredService) -> Result<(), StorageError> {
         let id = stored.service.id.as_str();
-        let text = self.stored_as(SERVICE, id, stored)?;
-        self.put_text(SERVICE, id, &text)?;
+        let text = self.write_document(SERVICE, id, stored)?;
         self.put_outline(id, &StoredOutline::of(stored, &text))
     }
 

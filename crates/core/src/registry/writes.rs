@@ -161,21 +161,25 @@ impl<S: Storage> Registry<S> {
         id: &str,
         document: &T,
     ) -> Result<(), StorageError> {
-        let text = self.stored_as(kind, id, document)?;
-        self.put_text(kind, id, &text)
+        self.write_document(kind, id, document).map(drop)
     }
 
-    /// The stored form of a document, with what a later version has added to the one it replaces.
-    pub(super) fn stored_as<T: Serialize + DeserializeOwned>(
-        &self,
+    /// Stores a document, with what a later version has added to the one that it replaces. Returns its stored form.
+    pub(super) fn write_document<T: Serialize + DeserializeOwned>(
+        &mut self,
         kind: &str,
         id: &str,
         document: &T,
     ) -> Result<String, StorageError> {
-        match self.storage.text(kind, id)? {
-            Some(known) => Ok(with_unknown(&known, document)?),
-            None => stored(document),
-        }
+        let known = self.storage.text(kind, id)?;
+        let text = match &known {
+            Some(known) => with_unknown(known, document)?,
+            None => stored(document)?,
+        };
+        self.storage.put_text(kind, id, &text)?;
+        self.count(kind, id, known.map(|known| known.len() as u64), Some(text.len() as u64));
+        self.uncommitted.changes.add(kind, id);
+        Ok(text)
     }
 
     /// The ids of all documents of a kind.
@@ -200,14 +204,6 @@ impl<S: Storage> Registry<S> {
             Ok(known) => Ok(Some(known)),
             Err(_) => Err(WriteRefusal::Refused(Refusal::Unreadable).into()),
         }
-    }
-
-    pub(super) fn put_text(&mut self, kind: &str, id: &str, text: &str) -> Result<(), StorageError> {
-        let before = self.storage.size(kind, id)?;
-        self.storage.put_text(kind, id, text)?;
-        self.count(kind, id, before, Some(text.len() as u64));
-        self.uncommitted.changes.add(kind, id);
-        Ok(())
     }
 
     pub(super) fn remove(&mut self, kind: &str, id: &str) -> Result<(), StorageError> {

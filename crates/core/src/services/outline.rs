@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::capability::{Capability, DEFAULT_TIMEOUT_SECONDS, TaskSupport};
 use super::transport::{Transport, Upstream};
 use super::{Service, ServiceKind, ServiceLimits, tool_apps};
-use crate::base::canonical::digest;
+use crate::base::canonical;
 use crate::base::service_id::ServiceId;
 use crate::context::retry::Retry;
 use crate::lane::observed::ObservedStatus;
@@ -27,9 +27,7 @@ const DIGEST_LENGTH: usize = 16;
 
 /// A short digest of a text.
 pub fn short_digest(text: &str) -> String {
-    let mut digest = digest(text);
-    digest.truncate(DIGEST_LENGTH);
-    digest
+    canonical::short_digest(text, DIGEST_LENGTH)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,7 +40,7 @@ fn bytes(head: &Head) -> u64 {
     serde_json::to_string(head).unwrap().len() as u64
 }
 
-fn found(table: &BTreeMap<u64, Head>, keys: Keys, filters: &Filters, most: u64) -> Vec<Sized> {
+fn found(table: &BTreeMap<u64, Head>, keys: Keys, filters: &Filters, most: u64) -> Vec<SizedKey> {
     let range = table.range(keys.after + 1..=keys.last).rev().filter(|(_, head)| matches(head, filters));
     range.map(|(key, head)| (*key, bytes(head))).take(most as usize).collect()
 }
@@ -59,11 +59,11 @@ impl Tables {
 }
 
 impl ListStorage for Tables {
-    fn live_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<Sized>, StorageError> {
+    fn live_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<SizedKey>, StorageError> {
         Ok(found(&self.live.borrow(), keys, filters, most))
     }
 
-    fn ended_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<Sized>, StorageError> {
+    fn ended_keys(&self, keys: Keys, filters: &Filters, most: u64) -> Result<Vec<SizedKey>, StorageError> {
         let ended = self.ended.borrow();
         *self.read.borrow_mut() += ended.range(keys.after + 1..=keys.last).count() as u64;
         Ok(found(&ended, keys, filters, most))
