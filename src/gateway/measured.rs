@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use crate::objects::lanes::client as lanes;
-use crate::objects::lanes::messages::ProbeError;
 use crate::transport::mcp::catalogue_refresh;
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::HealthStatus;
+use narthex_core::service_lane::probing::ProbeError;
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};

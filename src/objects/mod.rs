@@ -5,6 +5,7 @@
 //! replies. The previous and the next version must understand every message and row, because a deployment runs both for
 //! a while: members are only ever added, with defaults.
 
+pub mod alarm;
 pub mod contexts;
 pub mod events;
 pub mod grants;

@@ -10,10 +10,10 @@ use crate::platform::{Failure, secret_box};
 use narthex_core::access::webhook_signature::Secret;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::egress_address::Address;
+use narthex_core::service_lane::probing::Target;
 use narthex_core::services::RetiringSecret;
 use narthex_core::services::credentials::{self, CredentialPlace, EncryptedCredentials, OAuthClient};
 
-use super::lanes::messages::Target;
 use super::registry::messages::StoredService;
 
 pub const SIGNING_SECRET: &str = "signing_secret";

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod mcp;
 pub mod registry;
 pub mod schedules;
+pub mod service_lane;
 pub mod services;
 pub mod usage;
 pub mod webhooks;

@@ -1,19 +1,17 @@
-//! The connections of a service that opens them itself, as its lane keeps them: they outlive an instance of the lane
-//! that was evicted, but not one that crashed.
+//! The connections of a service that opens them itself, as the platform keeps them for its lane: they outlive an
+//! instance of the lane that was evicted, but not one that crashed.
 
 use std::collections::BTreeMap;
 
-use narthex_core::base::time::Timestamp;
-use narthex_core::calling::connection::pool::{ConnectionPool, Delivery};
-use narthex_core::lane::Lane;
-use narthex_core::lane::observed::HealthStatus;
-use narthex_core::lane::queue::QueueLimits;
-use narthex_core::services::Service;
+use narthex_core::base::principal_id::PrincipalId;
+use narthex_core::base::tenant_id::TenantId;
+use narthex_core::events::viewer::Viewer;
+use narthex_core::service_lane::Connection;
+use serde_json::{Value, json};
 
 use crate::faults::Faults;
-use crate::lane_actor::{LaneObject, Turn};
 use crate::lane_reports::LaneReport;
-use crate::messages::Event;
+use crate::messages::{Call, Event};
 use crate::mutants::Mutant;
 use crate::world::World;
 
@@ -22,45 +20,36 @@ const MAX_CONNECTIONS: usize = 2;
 /// The most work that a connection accepts at a time.
 const MAX_CREDIT: u64 = 3;
 
-/// The part of a connection's state that survives an eviction.
-pub struct Connection {
+/// A connection, as its service and the platform know it.
+pub struct OpenConnection {
     pub id: String,
     pub credit: u64,
-    status: HealthStatus,
+    /// What survives hibernation.
+    attachment: String,
 }
 
 #[derive(Default)]
 pub struct Connections {
     /// By slot.
-    pub open: BTreeMap<u32, Connection>,
-    pub pool: ConnectionPool,
-    pub max_concurrency: Option<u64>,
-    max_queue: u64,
-    grace_ms: u64,
+    pub open: BTreeMap<u32, OpenConnection>,
     joined: u32,
     /// The service opens no connection before.
     away_until: u64,
-    /// When deliveries are checked next, by the world's clock.
-    pub alarm_at: Option<u64>,
     /// The reports to stores in progress, by the number of the message.
     pub reports: BTreeMap<u64, LaneReport>,
+    /// The service waits for the confirmation of these outcomes, by the delivery's number.
+    pub unconfirmed: BTreeMap<String, Vec<Call>>,
 }
 
 impl Connections {
-    pub fn new(service: &Service) -> Self {
-        let grace_ms = service.transport.grace_ms().unwrap_or_default();
-        let (max_concurrency, max_queue) = (service.limits.max_concurrency, service.limits.max_queue);
-        Self { max_concurrency, max_queue, grace_ms, ..Self::default() }
+    pub fn attachments(&self) -> Vec<(u32, String)> {
+        self.open.iter().map(|(slot, one)| (*slot, one.attachment.clone())).collect()
     }
 
-    pub fn limits(&self) -> QueueLimits {
-        QueueLimits { max_concurrency: self.pool.room(self.max_concurrency), max_queue: self.max_queue }
-    }
-
-    /// A new instance of the lane knows the open connections and the stored deliveries.
-    pub fn restore(&mut self, deliveries: &BTreeMap<String, Delivery>, now: Timestamp) {
-        let open = self.open.iter().map(|(slot, one)| (*slot, one.id.clone(), one.credit, one.status));
-        self.pool = ConnectionPool::restore(open, deliveries.values().cloned(), self.grace_ms, now);
+    pub fn attach(&mut self, slot: u32, attachment: String) {
+        if let Some(one) = self.open.get_mut(&slot) {
+            one.attachment = attachment;
+        }
     }
 
     pub fn is_open(&self) -> bool {
@@ -80,32 +69,17 @@ impl Connections {
     pub fn close_all(&mut self) {
         self.open.clear();
     }
-
-    /// The time for which the alarm must be set now, by the world's clock.
-    pub fn arm(&mut self, offset: i64, now: u64) -> Option<u64> {
-        let due = self.pool.next_expiry()?.0.saturating_add_signed(-offset).max(now + 1);
-        let is_earlier = self.alarm_at.is_none_or(|set| due < set);
-        is_earlier.then(|| *self.alarm_at.insert(due))
-    }
 }
 
-impl LaneObject {
-    /// Sets the limits that apply now: those of the service, or what its connections have room for.
-    pub fn apply_limits(&self, lane: &mut Lane) {
-        lane.set_limits(self.connections.as_ref().map(Connections::limits).or(self.limits));
-        lane.set_connection_status(self.connections.as_ref().map(|connections| connections.pool.health()));
-    }
-}
-
-impl Turn<'_> {
-    /// Returns the numbers of unknown deliveries.
-    fn ready(&mut self, slot: u32, credit: u64, resume: &[String]) -> Vec<String> {
-        let Some(connections) = self.connections.as_deref_mut() else { return Vec::new() };
-        let resumed = connections.pool.ready(slot, credit, resume);
-        for delivery in resumed.resumed {
-            self.deliveries.insert(delivery.number(), delivery);
-        }
-        resumed.unknown
+fn viewer() -> Viewer {
+    Viewer {
+        tenant: TenantId::first(),
+        principal: PrincipalId::of_key("service"),
+        sees_all: false,
+        until: None,
+        from: Vec::new(),
+        by: Vec::new(),
+        notify_only: false,
     }
 }
 
@@ -130,12 +104,12 @@ impl World {
             None => self.connection_opens(at),
         }
         if self.is_calm() {
-            self.report_status(at, HealthStatus::Online);
+            self.send_status(at, "online");
             return;
         }
         if self.dice.chance(250) {
-            let status = self.dice.pick(&[HealthStatus::Online, HealthStatus::Degraded, HealthStatus::Offline]);
-            self.report_status(at, status);
+            let status = self.dice.pick(&["online", "degraded"]);
+            self.send_status(at, status);
         }
         let next = self.now + self.dice.between(500, 12_000);
         self.schedule(next, Event::ConnectionChanges { service: at });
@@ -144,23 +118,57 @@ impl World {
     /// The service opens a connection and resumes work of those that dropped.
     pub fn connection_opens(&mut self, at: usize) {
         self.wake_lane(at);
+        let is_registered = self.is_registered(&self.services[at].name);
         let is_calm = self.is_calm();
         let credit = if is_calm { MAX_CREDIT } else { self.dice.between(1, MAX_CREDIT) };
         let resume = self.resumable(at);
+        let settings = self.settings_of(at);
         let Some(connections) = &mut self.services[at].lane.connections else { return };
         let is_away = connections.away_until > self.now;
-        if is_away || connections.open.len() >= MAX_CONNECTIONS {
+        if is_away || !is_registered || connections.open.len() >= MAX_CONNECTIONS {
             return;
         }
         connections.joined += 1;
         let (slot, id) = (connections.joined, format!("con{}", connections.joined));
-        let status = HealthStatus::Online;
-        connections.open.insert(slot, Connection { id: id.clone(), credit, status });
-        connections.pool.join(slot, id.clone());
         self.note(|| format!("s{at} opens {id} with credit {credit}, and resumes {resume:?}"));
+        let connection = Connection::new(id.clone(), viewer(), self.lane_clock(at));
+        if let Some(connections) = &mut self.services[at].lane.connections {
+            connections.open.insert(slot, OpenConnection { id, credit, attachment: connection.attachment() });
+        }
+        self.learn_settings(at, &settings);
         let excess = u64::from(self.mutant == Some(Mutant::ExceedsCredits));
-        if let Some(unknown) = self.lane_turn(at, |turn| (turn.ready(slot, credit + excess, &resume), false)) {
-            self.jobs_are_over(at, &unknown);
+        let ready = json!({"type": "ready", "credit": credit + excess, "resume": resume}).to_string();
+        self.lane_change(at, |lane, now, _| lane.connect(slot, connection, now));
+        self.lane_receives(at, slot, &ready);
+    }
+
+    /// A message of the service arrives at its lane. Returns false if the connection has closed.
+    pub fn lane_receives(&mut self, at: usize, slot: u32, text: &str) -> bool {
+        let connections = self.services[at].lane.connections.as_ref();
+        if !connections.is_some_and(|connections| connections.open.contains_key(&slot)) {
+            return false;
+        }
+        self.note(|| format!("the lane of s{at} receives {text}"));
+        self.lane_change(at, |lane, now, _| lane.message(slot, Some(text), now));
+        true
+    }
+
+    /// A message of the lane arrives at the service.
+    pub fn service_receives(&mut self, at: usize, slot: u32, text: &str) {
+        let connections = self.services[at].lane.connections.as_ref();
+        if !connections.is_some_and(|connections| connections.open.contains_key(&slot)) {
+            return;
+        }
+        let message: Value = serde_json::from_str(text).unwrap();
+        let number = message["delivery"].as_str().unwrap_or_default().to_string();
+        self.note(|| format!("s{at} receives {text}"));
+        match message["type"].as_str() {
+            Some("work") => self.service_gets_work(at, &number),
+            Some("done") => self.confirm_outcome(at, &number, message["late"] == true),
+            // Some services work to the end although their work is cancelled.
+            Some("cancel") if message["reason"] == "over" || self.dice.chance(500) => self.job_is_over(at, &number),
+            Some("fault") => self.violate(format!("the lane of s{at} does not understand its service: {text}")),
+            _ => {}
         }
     }
 
@@ -199,26 +207,11 @@ impl World {
     }
 
     fn connection_closes(&mut self, at: usize, slot: u32) {
-        self.wake_lane(at);
         self.note(|| format!("connection {slot} of s{at} closes"));
         if let Some(connections) = &mut self.services[at].lane.connections {
             connections.open.remove(&slot);
         }
-        self.lane_turn(at, |turn| {
-            if let Some(connections) = turn.connections.as_deref_mut() {
-                connections.pool.leave(slot, turn.now);
-            }
-            ((), false)
-        });
-    }
-
-    /// The lane closes a connection whose report it could not pass on; the service opens another.
-    pub fn hang_up(&mut self, at: usize, id: &str) {
-        let Some(connections) = &self.services[at].lane.connections else { return };
-        if let Some(slot) = connections.open.iter().find(|(_, one)| one.id == id).map(|(slot, _)| *slot) {
-            self.connection_closes(at, slot);
-            self.reconnect(at);
-        }
+        self.lane_change(at, |lane, now, _| lane.closed(slot, now));
     }
 
     /// The service has lost connections: it opens one soon, or is gone for longer than a hand-over takes.
@@ -235,15 +228,14 @@ impl World {
         self.schedule(self.now + pause_ms, Event::ConnectionOpens { service: at });
     }
 
-    fn report_status(&mut self, at: usize, status: HealthStatus) {
-        self.wake_lane(at);
+    fn send_status(&mut self, at: usize, status: &str) {
         let reports_all = self.is_calm();
-        let Some(connections) = &mut self.services[at].lane.connections else { return };
-        for (slot, one) in connections.open.iter_mut().rev().take(if reports_all { MAX_CONNECTIONS } else { 1 }) {
-            one.status = status;
-            connections.pool.set_status(*slot, status);
+        let Some(connections) = &self.services[at].lane.connections else { return };
+        let most = if reports_all { MAX_CONNECTIONS } else { 1 };
+        let slots: Vec<u32> = connections.open.keys().rev().take(most).copied().collect();
+        let message = json!({"type": "status", "status": status}).to_string();
+        for slot in slots {
+            self.lane_receives(at, slot, &message);
         }
-        self.note(|| format!("s{at} reports {status:?}"));
-        self.lane_turn(at, |_| ((), false));
     }
 }

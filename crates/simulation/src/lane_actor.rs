@@ -1,5 +1,5 @@
-//! The lane of each service, as its object runs it: permits and the queue are in memory; the breaker, and until when
-//! permits may be held, are on disk.
+//! The lane of each service, as its object runs it: a message is one turn, whose writes and alarm are stored together
+//! or not at all. Like a store, it may crash before the writes, or between any two effects after them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -7,6 +7,8 @@ use std::rc::Rc;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::retries::CallFault;
+use narthex_core::base::storage_error::StorageError;
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::calling::connection::pool::Delivery;
@@ -14,24 +16,25 @@ use narthex_core::calling::response::CallResult;
 use narthex_core::context::Admission;
 use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context_store::replies::Work;
+use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::lane::permit_number::PermitNumber;
-use narthex_core::lane::queue::{QueueLimits, Waiter};
-use narthex_core::lane::{Lane, LaneRecord, PermitDecision};
-
+use narthex_core::lane::queue::Waiter;
+use narthex_core::registry::notifications::LaneSettings;
+use narthex_core::service_lane::memory::MemoryStorage;
+use narthex_core::service_lane::{RequestNumber, ServiceLane};
 use narthex_core::services::Service;
 
 use crate::connections::Connections;
+use crate::lane_effects::StatusReport;
 use crate::messages::{Actor, Call, Event, Reply};
-use crate::mutants::Mutant;
-use crate::world::World;
+use crate::store::Fate;
+use crate::world::{BEGINNING, World};
 
 /// The breaker opens briefly the first time, so that it closes again within a world's time.
-const TIMING: Timing = Timing { breaker_open_ms: 1_500, ..Timing::DEFAULT };
+pub const TIMING: Timing = Timing { breaker_open_ms: 1_500, ..Timing::DEFAULT };
 const PERMIT_LEASE_MS: u64 = TIMING.permit_ms;
-const BUSY_AHEAD_MS: u64 = TIMING.busy_margin_ms;
-const REST_MS: u64 = 2_000;
 /// How far a lane's clock may move.
 const DRIFT_MS: u64 = 500;
 
@@ -75,6 +78,10 @@ pub enum LaneAsk {
     Progress {
         number: String,
     },
+    /// The registry makes sure that the lane knows its service.
+    Configure,
+    /// The service was deleted.
+    Forget,
 }
 
 /// A request for a permit.
@@ -88,28 +95,28 @@ pub fn waiter(admission: &Admission, admitted: bool) -> Waiter {
     }
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct Disk {
-    kept: String,
-    busy_until: Timestamp,
-    /// The deliveries of a service that connects.
-    pub deliveries: BTreeMap<String, Delivery>,
-}
-
-#[derive(Default)]
 pub struct LaneObject {
-    pub limits: Option<QueueLimits>,
-    pub disk: Disk,
-    pub lane: Option<Lane>,
+    /// What the last sender knew of the service, and whether it is to be learned from it in the next turn.
+    pub settings: LaneSettings,
+    pub learns: bool,
+    pub storage: MemoryStorage,
+    pub lane: Option<ServiceLane<MemoryStorage>>,
     pub life: u64,
     /// The difference between its clock and the world's.
     pub offset: i64,
     /// The connections of a service that connects.
     pub connections: Option<Connections>,
-    /// The calls that wait for a permit, by context.
-    pub waiters: BTreeMap<ContextId, Vec<Call>>,
+    /// The work that is dispatched in this turn, by its delivery's number.
+    pub dispatching: Option<(String, Rc<Work>)>,
+    /// The calls that wait for a permit.
+    pub waiting: BTreeMap<RequestNumber, Call>,
     pub is_ticking: bool,
-    is_resting: bool,
+    /// When its alarm fires, by the world's clock.
+    pub alarm_at: Option<u64>,
+    /// The reports of its status in progress, by the number of the message.
+    pub status_reports: BTreeMap<u64, StatusReport>,
+    /// The report that the reply of the last turn waits for.
+    pub reply_follows: Option<u64>,
     /// The published status of the service.
     pub seen: ObservedStatus,
     /// Until when each permit is valid at least.
@@ -120,58 +127,28 @@ pub struct LaneObject {
 
 impl LaneObject {
     pub fn new(service: &Service) -> Self {
-        let max_queue = service.limits.max_queue;
-        let limits = service.limits.max_concurrency.map(|max_concurrency| QueueLimits { max_concurrency, max_queue });
-        let connections = service.transport.connects().then(|| Connections::new(service));
-        Self { limits, connections, ..Self::default() }
-    }
-}
-
-/// A lane in one of its turns: what it has in memory, and its stored deliveries.
-pub struct Turn<'a> {
-    pub lane: &'a mut Lane,
-    pub connections: Option<&'a mut Connections>,
-    pub deliveries: &'a mut BTreeMap<String, Delivery>,
-    pub now: Timestamp,
-    pub random: u64,
-}
-
-/// What follows a turn.
-struct Settled {
-    decisions: Vec<(ContextId, PermitDecision)>,
-    measured: ObservedStatus,
-    /// It has become idle.
-    rests: bool,
-}
-
-impl LaneObject {
-    /// After a change: grants permits, and writes what must be stored.
-    fn settle(&mut self, lane: &mut Lane, must_persist: bool, now: Timestamp) -> Settled {
-        self.apply_limits(lane);
-        let decisions = lane.grant_permits(now);
-        let changed = lane.status_update(now).is_some_and(|update| update.changed);
-        if changed || must_persist || lane.should_persist(now) {
-            self.disk.kept = serde_json::to_string(&lane.to_record(now)).unwrap();
+        let beginning = Timestamp(BEGINNING);
+        let settings =
+            LaneSettings::new(&service.id, (beginning, beginning), &service.limits, service.transport.grace_ms());
+        let connections = service.transport.connects().then(Connections::default);
+        Self {
+            settings,
+            learns: false,
+            storage: MemoryStorage::default(),
+            lane: None,
+            life: 0,
+            offset: 0,
+            connections,
+            dispatching: None,
+            waiting: BTreeMap::new(),
+            is_ticking: false,
+            alarm_at: None,
+            status_reports: BTreeMap::new(),
+            reply_follows: None,
+            seen: ObservedStatus::default(),
+            permits: BTreeMap::new(),
+            lapsed: BTreeSet::new(),
         }
-        let rests = self.update_busy_until(lane, now);
-        Settled { decisions, measured: lane.observed(), rests }
-    }
-
-    /// Returns true if the lane has become idle.
-    fn update_busy_until(&mut self, lane: &Lane, now: Timestamp) -> bool {
-        if self.connections.is_some() {
-            // Each delivery is stored by itself.
-            return false;
-        }
-        let (in_flight, is_closed) = (lane.queue().in_flight(), lane.queue().is_closed(now));
-        if in_flight > 0 && lane.is_limited() {
-            let ends = now.plus_ms(PERMIT_LEASE_MS);
-            if self.disk.busy_until < ends {
-                self.disk.busy_until = ends.plus_ms(BUSY_AHEAD_MS);
-            }
-            return false;
-        }
-        in_flight == 0 && !is_closed && self.disk.busy_until > now && !std::mem::replace(&mut self.is_resting, true)
     }
 }
 
@@ -180,18 +157,28 @@ impl World {
         Timestamp(self.now.saturating_add_signed(self.services[at].lane.offset))
     }
 
-    /// Sends a message to a lane, and waits for the reply at most `patience_ms`.
+    /// Sends a message to a lane, with the settings of the service as its sender knows them, and waits for the reply at
+    /// most `patience_ms`.
     pub fn ask_lane(&mut self, actor: Actor, service: usize, ask: LaneAsk, patience_ms: u64) -> u64 {
         let call = Call { actor, number: self.number() };
+        let settings = self.settings_of(service);
         let travels = self.travel();
         if travels.iter().min().is_none_or(|delay| *delay > patience_ms) {
             let (patience, fault) = self.patience();
             self.schedule(self.now + patience.min(patience_ms), Event::Replied { call, reply: Reply::Failed(fault) });
         }
         for delay in travels {
-            self.schedule(self.now + delay, Event::ToLane { service, call, ask: ask.clone() });
+            let (settings, ask) = (settings.clone(), ask.clone());
+            self.schedule(self.now + delay, Event::ToLane { service, call, settings, ask });
         }
         call.number
+    }
+
+    /// The settings of a service as the registry has them now, or had them last.
+    pub fn settings_of(&self, service: usize) -> LaneSettings {
+        let service = &self.services[service];
+        let stored = self.stored_settings(&service.name);
+        stored.map_or_else(|| service.lane.settings.clone(), |(settings, _)| settings)
     }
 
     pub fn wake_lane(&mut self, at: usize) {
@@ -202,22 +189,18 @@ impl World {
         }
         object.life += 1;
         object.is_ticking = false;
-        object.is_resting = false;
-        let kept: LaneRecord = serde_json::from_str(&object.disk.kept).unwrap_or_default();
-        let closed_until = object.disk.busy_until.min(now.plus_ms(PERMIT_LEASE_MS));
-        let closed_until = if self.mutant == Some(Mutant::LaneOpensAtOnce) { Timestamp(0) } else { closed_until };
-        let mut lane = Lane::restore(kept, now, closed_until, TIMING);
-        if let Some(connections) = &mut object.connections {
-            connections.restore(&object.disk.deliveries, now);
-        }
-        object.apply_limits(&mut lane);
-        object.lane = Some(lane);
+        let attachments = object.connections.as_ref().map(Connections::attachments).unwrap_or_default();
+        object.lane = ServiceLane::open(object.storage.clone(), attachments, TIMING, now).ok();
     }
 
     pub fn lane_crashes(&mut self, at: usize) {
         let object = &mut self.services[at].lane;
         object.lane = None;
-        for call in std::mem::take(&mut object.waiters).into_values().flatten() {
+        let waiting = std::mem::take(&mut object.waiting).into_values();
+        let reported = std::mem::take(&mut object.status_reports).into_values();
+        let unanswered: Vec<Call> =
+            waiting.chain(reported.flat_map(|report| report.replies).map(|(call, _)| call)).collect();
+        for call in unanswered {
             let (patience, fault) = self.patience();
             self.schedule(self.now + patience, Event::Replied { call, reply: Reply::Failed(fault) });
         }
@@ -226,7 +209,6 @@ impl World {
 
     /// A lane crashes in a turn, which closes its connections; the service opens others.
     fn lane_crashes_in_turn(&mut self, at: usize, what: &str) {
-        self.statistics.crashes += 1;
         self.note(|| format!("the lane of s{at} crashes{what}"));
         if let Some(connections) = &mut self.services[at].lane.connections {
             connections.close_all();
@@ -235,59 +217,65 @@ impl World {
         self.reconnect(at);
     }
 
-    /// One turn of a lane: a decision, and whether it must be stored; then the grants. `None` if the lane crashed.
-    pub fn lane_turn<T>(&mut self, at: usize, decide: impl FnOnce(&mut Turn<'_>) -> (T, bool)) -> Option<T> {
+    /// Runs one turn of a lane, and then its effects. `None` if it failed or crashed before it could reply.
+    pub fn lane_turn<T>(
+        &mut self,
+        at: usize,
+        decide: impl FnOnce(&mut ServiceLane<MemoryStorage>, Timestamp, u64) -> Result<T, StorageError>,
+    ) -> Option<T> {
         self.wake_lane(at);
-        let (now, random) = (self.lane_clock(at), self.dice.throw());
-        let crashes = self.dice.chance(self.faults.crash);
-        let unwritten = crashes && self.dice.chance(500);
+        let (now, random, fate) = (self.lane_clock(at), self.dice.throw(), self.fate());
+        let fails = self.dice.chance(self.faults.disk).then(|| self.dice.below(3) as u32);
         let object = &mut self.services[at].lane;
-        let before = object.disk.clone();
-        let mut lane = object.lane.take()?;
-        let (connections, deliveries) = (object.connections.as_mut(), &mut object.disk.deliveries);
-        let (decided, keeps) = decide(&mut Turn { lane: &mut lane, connections, deliveries, now, random });
-        let settled = object.settle(&mut lane, keeps, now);
-        object.lane = Some(lane);
-        if unwritten {
-            object.disk = before;
+        object.reply_follows = None;
+        let before = matches!(fate, Fate::Unwritten).then(|| object.storage.snapshot());
+        object.storage.fail_write(fails);
+        let lane = object.lane.as_mut()?;
+        let learns = std::mem::replace(&mut object.learns, false);
+        let learned = if learns { lane.learn(&TenantId::first(), &object.settings, now) } else { Ok(()) };
+        let decided = learned.and_then(|()| decide(lane, now, random));
+        lane.settle(now);
+        let effects = lane.take_effects();
+        object.storage.fail_write(None);
+        let is_deleted = lane.identity().is_none();
+        if let Some(before) = before {
+            object.storage.restore(before);
             self.lane_crashes_in_turn(at, ", and nothing was written");
             return None;
         }
-        self.settled(at, settled);
-        if crashes {
-            self.lane_crashes_in_turn(at, "");
-            // Its reply may already have been sent.
-            return self.dice.chance(500).then_some(decided);
+        if is_deleted {
+            // The alarm was deleted with everything else.
+            self.services[at].lane.alarm_at = None;
         }
-        Some(decided)
+        let left = if let Fate::After(left) = fate { left } else { u64::MAX };
+        let done = self.carry_out_for_lane(at, effects, left);
+        if left != u64::MAX {
+            self.lane_crashes_in_turn(at, &format!(" after {left} effects"));
+            // Its reply may already have been sent.
+            return decided.ok().filter(|_| done < left);
+        }
+        decided.ok()
     }
 
-    fn settled(&mut self, at: usize, settled: Settled) {
-        let Settled { decisions, measured, rests } = settled;
+    /// As [`World::lane_turn`], for a turn that cannot fail.
+    pub fn lane_change(
+        &mut self,
+        at: usize,
+        change: impl FnOnce(&mut ServiceLane<MemoryStorage>, Timestamp, u64),
+    ) -> Option<()> {
+        self.lane_turn(at, |lane, now, random| {
+            change(lane, now, random);
+            Ok(())
+        })
+    }
+
+    /// Sends the reply of the last turn: once the registry has the status, if the turn changed it.
+    pub fn reply_from_lane(&mut self, at: usize, call: Call, reply: Reply) {
         let object = &mut self.services[at].lane;
-        let (life, offset) = (object.life, object.offset);
-        let alarm = object.connections.as_mut().and_then(|connections| connections.arm(offset, self.now));
-        if let Some(alarm) = alarm {
-            self.schedule(alarm, Event::DeliveriesExpire { service: at });
-        }
-        if measured.version > self.services[at].lane.seen.version {
-            self.note(|| format!("s{at} is {:?}, its breaker {:?}", measured.status, measured.breaker));
-            self.services[at].lane.seen = measured;
-        }
-        if rests {
-            self.schedule(self.now + REST_MS, Event::LaneRests { service: at, life });
-        }
-        for (context, entered) in decisions {
-            self.granted(at, entered);
-            let waiting = self.services[at].lane.waiters.remove(&context).unwrap_or_default();
-            let newest = waiting.last().copied();
-            for call in waiting {
-                // One call gets the permit; the others ask again.
-                let gets_answer = !matches!(entered, PermitDecision::Permit { .. }) || newest == Some(call);
-                let answer = if gets_answer { entered } else { PermitDecision::Waiting };
-                self.note(|| format!("the lane of s{at} tells {context}: {answer:?}"));
-                self.reply(call, Reply::Permit(answer));
-            }
+        let report = object.reply_follows.and_then(|number| object.status_reports.get_mut(&number));
+        match report {
+            Some(report) => report.replies.push((call, reply)),
+            None => self.reply(call, reply),
         }
     }
 
@@ -297,49 +285,78 @@ impl World {
         }
     }
 
-    pub fn reach_lane(&mut self, at: usize, call: Call, ask: LaneAsk) {
+    pub fn reach_lane(&mut self, at: usize, call: Call, settings: LaneSettings, ask: LaneAsk) {
         self.note(|| format!("the lane of s{at} gets {ask:?}"));
+        if matches!(ask, LaneAsk::Forget) {
+            return self.forget_lane(at, call, &settings);
+        }
+        self.learn_settings(at, &settings);
         let reply = match ask {
             LaneAsk::Acquire { who, wait_ms } => return self.acquire(at, call, who, wait_ms),
-            LaneAsk::Renew { permit, principal } => {
-                let until = self.now + PERMIT_LEASE_MS - DRIFT_MS;
-                let renewed = self.lane_turn(at, |turn| ((), turn.lane.renew(permit, &principal, turn.now)));
-                if renewed.is_some() {
-                    let lane = &mut self.services[at].lane;
-                    if lane.permits.insert(permit, until).is_some_and(|ended| ended <= self.now) {
-                        lane.lapsed.insert(permit);
-                    }
-                }
-                renewed
-            }
+            LaneAsk::Renew { permit, principal } => self.renew_permit(at, permit, &principal),
             LaneAsk::Release { permit, sample } => {
-                self.lane_turn(at, |turn| (turn.lane.release(permit, sample, turn.now, turn.random), false))
+                self.lane_change(at, |lane, now, random| lane.release(permit, sample, now, random))
             }
             LaneAsk::Report { successes, last } => {
-                self.lane_turn(at, |turn| (turn.lane.report(successes, last, turn.now, turn.random), false))
+                self.lane_change(at, |lane, now, random| lane.report_calls(successes, last, now, random))
             }
-            LaneAsk::Leave { context } => {
-                for waiting in self.services[at].lane.waiters.remove(&context).unwrap_or_default() {
-                    self.reply(waiting, Reply::Permit(PermitDecision::Waiting));
-                }
-                self.lane_turn(at, |turn| (turn.lane.leave(&context), false))
-            }
+            LaneAsk::Leave { context } => self.lane_change(at, |lane, _, _| lane.leave(&context)),
             LaneAsk::Dispatch { delivery, until, work } => return self.dispatch(at, call, delivery, until, &work),
-            LaneAsk::Withdraw { context, lease } => self.withdraw(at, &context, lease),
-            LaneAsk::Outcome { number, answer } => return self.report_outcome(at, call, &number, answer),
+            LaneAsk::Withdraw { context, lease } => {
+                self.lane_turn(at, |lane, now, _| lane.withdraw(&context, lease, true, now))
+            }
+            LaneAsk::Outcome { number, answer } => return self.report_outcome(at, call, &number, &answer),
             LaneAsk::Progress { number } => return self.report_progress(at, &number),
+            LaneAsk::Configure => self.lane_change(at, |_, _, _| ()),
+            LaneAsk::Forget => None,
         };
-        self.reply(call, reply.map_or(Reply::Failed(CallFault::Failed), |()| Reply::Done));
+        self.reply_from_lane(at, call, reply.map_or(Reply::Failed(CallFault::Failed), |()| Reply::Done));
     }
 
-    /// Stores that an idle lane has finished its work.
-    pub fn lane_rests(&mut self, at: usize, life: u64) {
-        let now = self.lane_clock(at);
+    /// What comes with every message: the lane learns from it in the turn that follows.
+    pub fn learn_settings(&mut self, at: usize, settings: &LaneSettings) {
         let object = &mut self.services[at].lane;
-        let Some(lane) = object.lane.as_ref().filter(|_| object.life == life) else { return };
-        object.is_resting = false;
-        if lane.queue().in_flight() == 0 && object.disk.busy_until > now {
-            object.disk.busy_until = Timestamp(0);
+        object.settings.clone_from(settings);
+        object.learns = true;
+    }
+
+    fn forget_lane(&mut self, at: usize, call: Call, settings: &LaneSettings) {
+        self.wake_lane(at);
+        let is_late = self.services[at].lane.lane.as_ref().is_some_and(|lane| lane.was_registered_anew(settings));
+        let done = if is_late { Some(()) } else { self.lane_turn(at, |lane, now, _| lane.delete(now)) };
+        self.statistics.count("lane deleted");
+        self.reply_from_lane(at, call, done.map_or(Reply::Failed(CallFault::Failed), |()| Reply::Done));
+    }
+
+    fn renew_permit(&mut self, at: usize, permit: PermitNumber, principal: &PrincipalId) -> Option<()> {
+        let until = self.now + PERMIT_LEASE_MS - DRIFT_MS;
+        let renewed = self.lane_turn(at, |lane, now, _| lane.renew(permit, principal, now));
+        if renewed.is_some() {
+            let lane = &mut self.services[at].lane;
+            if lane.permits.insert(permit, until).is_some_and(|ended| ended <= self.now) {
+                lane.lapsed.insert(permit);
+            }
         }
+        renewed
+    }
+
+    /// The alarm of a lane fires, unless it was moved to an earlier time.
+    pub fn lane_alarm(&mut self, at: usize, alarm: u64) {
+        if self.services[at].lane.alarm_at != Some(alarm) {
+            return;
+        }
+        self.services[at].lane.alarm_at = None;
+        let done = self.lane_change(at, |lane, now, random| drop(lane.alarm(now, random, |_| None)));
+        if done.is_none() {
+            // The platform repeats an alarm that failed.
+            let again = self.now + self.dice.between(1_000, 2_500);
+            self.set_lane_alarm(at, again);
+        }
+    }
+
+    /// Sets the alarm of a lane, by the world's clock.
+    pub fn set_lane_alarm(&mut self, at: usize, alarm: u64) {
+        self.services[at].lane.alarm_at = Some(alarm);
+        self.schedule(alarm, Event::LaneAlarm { service: at, alarm });
     }
 }

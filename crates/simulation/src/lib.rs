@@ -20,6 +20,7 @@ mod hub;
 mod invariants;
 mod isolate;
 mod lane_actor;
+mod lane_effects;
 mod lane_reports;
 mod messages;
 mod mutants;

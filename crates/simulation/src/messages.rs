@@ -21,7 +21,9 @@ use narthex_core::context_store::replies::{
     RenewReply, Work,
 };
 use narthex_core::lane::PermitDecision;
+use narthex_core::registry::notifications::LaneSettings;
 use narthex_core::registry::revision::Revision;
+use narthex_core::service_lane::RequestNumber;
 
 use crate::lane_actor::LaneAsk;
 use crate::recipients::Content;
@@ -256,12 +258,9 @@ pub enum Event {
     ConnectionOpens {
         service: usize,
     },
-    DeliveriesExpire {
-        service: usize,
-    },
-    /// The alarm of a lane, which has failed, is repeated.
     LaneAlarm {
         service: usize,
+        alarm: u64,
     },
     /// The lane repeats a report to a store.
     LaneRepeats {
@@ -274,13 +273,14 @@ pub enum Event {
     ToLane {
         service: usize,
         call: Call,
+        settings: LaneSettings,
         ask: LaneAsk,
     },
     TurnOver {
         service: usize,
         life: u64,
         context: ContextId,
-        call: Call,
+        request: RequestNumber,
     },
     LaneTicks {
         service: usize,

@@ -8,6 +8,7 @@ use narthex_core::execution::consumer::ConsumerAction;
 use narthex_core::execution::driver::{Action, ClientAnswer, Event as DriverEvent, LeaseResult, Permit, RenewResult};
 use narthex_core::lane::PermitDecision;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
+use narthex_core::service_lane::memory::Loss;
 
 use crate::messages::Ask;
 use crate::world::World;
@@ -31,6 +32,10 @@ pub enum Mutant {
     OnePermitTooMany,
     /// A restarted lane does not wait for the permits from before.
     LaneOpensAtOnce,
+    /// The alarm of a lane is not set.
+    LaneForgetsAlarms,
+    /// A lane does not store which status the registry has not received.
+    LaneForgetsReports,
     // The driver.
     /// A cancelled context is worked on.
     IgnoresCancellation,
@@ -134,6 +139,15 @@ impl World {
             Some(Mutant::ChangesAreForgotten) => self.registry.storage.lose_changes(),
             Some(Mutant::RevisionsAreForgotten) => self.registry.storage.lose_revisions(),
             _ => {}
+        }
+        let loss = match self.mutant {
+            Some(Mutant::LaneOpensAtOnce) => Loss::BusyUntil,
+            Some(Mutant::LaneForgetsReports) => Loss::UnreportedStatuses,
+            Some(Mutant::ForgetsEndedDeliveries) => Loss::EndedDeliveries,
+            _ => return,
+        };
+        for service in &self.services {
+            service.lane.storage.lose(loss);
         }
     }
 

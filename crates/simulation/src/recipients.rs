@@ -13,6 +13,7 @@ use narthex_core::registry::revision::Revision;
 
 use crate::administrator::{EVENTS, ROLE};
 use crate::isolate::Snapshot;
+use crate::lane_actor::LaneAsk;
 use crate::messages::{Actor, Call, Event, RegistryEvent, Reply};
 use crate::registry_object::REGISTRY;
 use crate::world::World;
@@ -97,7 +98,7 @@ impl World {
         self.note(|| format!("a notification arrives: {content:?}"));
         let content = match content {
             // A late message. The lane reports its status, and learns that its service was deleted.
-            Content::Configure(LaneSettings { service, .. }) if !self.is_registered(service) => &Content::Nothing,
+            Content::Configure(late) if !self.is_about_present(late) => &Content::Nothing,
             content => content,
         };
         let recipients = &mut self.recipients;
@@ -124,7 +125,22 @@ impl World {
             }
             Content::Retain(..) | Content::Revoke(_) | Content::Nothing => {}
         }
-        self.reply(call, Reply::Done);
+        match content {
+            Content::Configure(settings) => self.tell_lane(call, settings, LaneAsk::Configure),
+            Content::Forget(settings) => self.tell_lane(call, settings, LaneAsk::Forget),
+            _ => self.reply(call, Reply::Done),
+        }
+    }
+
+    /// Whether settings are about the service as it is registered now, perhaps with other values.
+    fn is_about_present(&self, settings: &LaneSettings) -> bool {
+        let stored = self.stored_settings(&settings.service);
+        stored.is_some_and(|(stored, _)| stored.moved_at == settings.moved_at)
+    }
+
+    fn tell_lane(&mut self, call: Call, settings: &LaneSettings, ask: LaneAsk) {
+        let at = self.service_called(&settings.service);
+        self.reach_lane(at, call, settings.clone(), ask);
     }
 
     pub fn access(&self) -> Access {
@@ -188,7 +204,7 @@ impl World {
         }
     }
 
-    fn stored_settings(&self, service: &ServiceId) -> Option<(LaneSettings, bool)> {
+    pub fn stored_settings(&self, service: &ServiceId) -> Option<(LaneSettings, bool)> {
         settings(&self.stored_service_text(service)?)
     }
 

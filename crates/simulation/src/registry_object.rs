@@ -18,7 +18,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::registry::followers::Push;
 use narthex_core::registry::memory::{Disk, MemoryStorage};
-use narthex_core::registry::messages::{ReadSnapshot, SnapshotReply};
+use narthex_core::registry::messages::{ReadSnapshot, ReportStatus, SnapshotReply, StatusReply};
 use narthex_core::registry::replies::HelloReply;
 use narthex_core::registry::revision::Revision;
 use narthex_core::registry::secrets::OwnSecret;
@@ -47,6 +47,8 @@ pub enum RegistryAsk {
     Hello(StoreId),
     Read(Rc<ReadSnapshot>),
     Write(Rc<Write>),
+    /// A lane reports the status of its service.
+    Report(Rc<ReportStatus>),
     Sweep,
 }
 
@@ -56,6 +58,7 @@ pub enum RegistryReply {
     Snapshot(Rc<SnapshotReply>),
     /// A write was made or refused; the reply reflects this revision.
     Written(Revision),
+    Measured(StatusReply),
     Swept,
 }
 
@@ -235,6 +238,9 @@ impl World {
                     .map(|HelloReply::Revision { revision, .. }| RegistryReply::Hello(revision))
             }),
             RegistryAsk::Read(read) => self.read_at_registry(read),
+            RegistryAsk::Report(report) => {
+                self.registry_turn(|registry, turn| registry.measure(report, turn.now).map(RegistryReply::Measured))
+            }
             RegistryAsk::Write(write) => return self.write_at_registry(call, write),
             RegistryAsk::Sweep => {
                 self.registry_turn(|registry, turn| registry.sweep(turn).map(|()| RegistryReply::Swept))

@@ -15,7 +15,7 @@ const THREADS: u64 = 2;
 const PIECE: u64 = 1_000;
 
 /// What worlds must contain, so that their silence means something.
-const HAPPENS: [&str; 36] = [
+const HAPPENS: [&str; 38] = [
     "acquire",
     "leave queue",
     "lease",
@@ -52,6 +52,8 @@ const HAPPENS: [&str; 36] = [
     "registry disk",
     "socket opened",
     "sockets closed",
+    "status reported",
+    "lane deleted",
 ];
 
 fn setting(name: &str) -> Option<u64> {
@@ -145,6 +147,8 @@ mutants! {
     a_storage_that_loses_a_piece_of_a_result_is_caught: PiecesAreLost;
     a_lane_that_gives_a_permit_too_many_is_caught: OnePermitTooMany;
     a_lane_that_opens_at_once_after_a_restart_is_caught: LaneOpensAtOnce;
+    a_lane_that_forgets_alarms_is_caught: LaneForgetsAlarms;
+    a_lane_that_forgets_reports_is_caught: LaneForgetsReports;
     a_core_whose_alarm_is_lost_in_a_crash_is_caught: AlarmIsLostInACrash;
     a_driver_that_ignores_cancellation_is_caught: IgnoresCancellation;
     a_driver_that_ignores_a_lost_lease_is_caught: IgnoresLostLease;

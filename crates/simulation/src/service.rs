@@ -366,9 +366,9 @@ impl World {
         let mut resume: Vec<String> = Vec::new();
         for job in jobs.iter().filter(|job| job.service == service && !job.is_over) {
             let number = job.number();
-            let delivery = lane.disk.deliveries.get(&number);
-            let is_elsewhere = delivery.is_some_and(|delivery| {
-                lane.connections.as_ref().is_some_and(|connections| connections.has(&delivery.connection))
+            let connection = lane.storage.read(|disk| Some(disk.deliveries.get(&number)?.connection.clone()));
+            let is_elsewhere = connection.is_some_and(|connection| {
+                lane.connections.as_ref().is_some_and(|connections| connections.has(&connection))
             });
             let likely = if is_elsewhere { 50 } else { 700 };
             if dice.chance(likely) || (is_calm && !is_elsewhere) {
@@ -381,10 +381,10 @@ impl World {
         resume
     }
 
-    /// The lane does not know these deliveries: their attempts are over.
-    pub fn jobs_are_over(&mut self, service: usize, numbers: &[String]) {
+    /// The service stops working on a delivery whose attempt is over.
+    pub fn job_is_over(&mut self, service: usize, number: &str) {
         for job in self.jobs.iter_mut().filter(|job| job.service == service) {
-            job.is_over |= numbers.contains(&job.number());
+            job.is_over |= job.number() == number;
         }
     }
 }

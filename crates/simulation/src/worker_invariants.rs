@@ -80,8 +80,18 @@ impl World {
     pub fn watch_event(&mut self, key: u64, event: &DriverEvent) {
         let Some(worker) = self.workers.get(&key) else { return };
         match event {
-            // After a wait under a lease, the services are read for an attempt that has its service.
-            DriverEvent::Refreshed(_) if !worker.driver.work().hold.is_offered() => {}
+            // After a wait under a lease, the services are read for an attempt that has its service, and needs another
+            // only if that one is gone.
+            DriverEvent::Refreshed(_) if worker.driver.is_queueing() || !worker.driver.work().hold.is_offered() => {
+                let asked = worker.lane.map(|lane| &self.services[lane].name);
+                if worker.snapshot.services.iter().any(|known| Some(&known.service().id) == asked) {
+                    return;
+                }
+                let choice = self.choice(worker);
+                if let Some(worker) = self.workers.get_mut(&key) {
+                    worker.record.choice = choice;
+                }
+            }
             DriverEvent::Started | DriverEvent::Refreshed(Ok(())) => {
                 let choice = self.choice(worker);
                 if let Some(worker) = self.workers.get_mut(&key) {
@@ -222,7 +232,7 @@ impl World {
         let Some(worker) = self.workers.get(&key) else { return };
         let Some(calling) = &worker.calling else { return };
         let service = &self.services[calling.service];
-        let is_limited = service.lane.limits.is_some() || service.lane.connections.is_some();
+        let is_limited = service.lane.settings.max_concurrency.is_some() || service.lane.connections.is_some();
         if is_limited && !worker.permits.keys().any(|(of, _)| *of == service.name) {
             let text = format!("{} is called without a permit", service.name);
             self.violate(text);
@@ -297,7 +307,7 @@ impl World {
             calling.flat_map(|worker| &worker.permits).filter(|((of, number), _)| of == name && counts(number));
         let probes: Vec<bool> = permits.map(|(_, is_probe)| *is_probe).collect();
         let (calls, probing) = (probes.len() as u64, probes.iter().filter(|probe| **probe).count());
-        if lane.limits.is_some_and(|limits| calls > limits.max_concurrency) {
+        if lane.settings.max_concurrency.is_some_and(|most| calls > most) {
             self.violate(format!("s{service} has {calls} concurrent calls"));
         } else if probing > 1 {
             self.violate(format!("s{service} has {probing} concurrent probes"));

@@ -298,6 +298,7 @@ impl World {
             self.check_answers();
             self.check_registry_log();
             self.check_recipients();
+            self.check_statuses();
         }
         self.violation.take()
     }
@@ -325,12 +326,11 @@ impl World {
             Event::Answered { worker, call, answer } => self.answered(worker, call, answer),
             Event::ConnectionChanges { service } => self.connection_changes(service),
             Event::ConnectionOpens { service } => self.connection_opens(service),
-            Event::DeliveriesExpire { service } => self.deliveries_expire(service),
-            Event::LaneAlarm { service } => self.lane_alarm(service),
+            Event::LaneAlarm { service, alarm } => self.lane_alarm(service, alarm),
             Event::LaneRepeats { service, number } => self.repeat_report(service, number),
             Event::CallBack { job } => self.call_back(job),
-            Event::ToLane { service, call, ask } => self.reach_lane(service, call, ask),
-            Event::TurnOver { service, life, context, call } => self.turn_over(service, life, &context, call),
+            Event::ToLane { service, call, settings, ask } => self.reach_lane(service, call, settings, ask),
+            Event::TurnOver { service, life, context, request } => self.turn_over(service, life, &context, request),
             Event::LaneTicks { service, life } => self.lane_ticks(service, life),
             Event::LaneRests { service, life } => self.lane_rests(service, life),
             Event::LaneCrashes { service } => {

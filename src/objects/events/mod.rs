@@ -22,6 +22,7 @@ use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 
+use crate::objects::alarm::ObjectAlarm;
 use crate::objects::shell::{Outcome, Shell, WrittenAnswer, socket_object};
 use crate::platform::{Failure, clock, settings};
 use narthex_core::base::tenant_id::TenantId;
@@ -50,7 +51,7 @@ struct Hub {
     usage: Usage,
     /// When usage was last counted.
     counted_at: Cell<Timestamp>,
-    alarm_at: Cell<Option<Timestamp>>,
+    alarm: ObjectAlarm,
     /// When events may expire next; `None` while unknown.
     sweep_at: Cell<Option<Timestamp>>,
     /// When an unreachable shard is tried again.
@@ -82,7 +83,7 @@ impl Shell for Hub {
             deliveries: RefCell::new(deliveries),
             usage,
             counted_at: Cell::new(Timestamp(0)),
-            alarm_at: Cell::new(None),
+            alarm: ObjectAlarm::default(),
             sweep_at: Cell::new(None),
             push_at: Cell::new(None),
             checked_at: Cell::new(clock::now()),
@@ -128,7 +129,7 @@ impl Hub {
 
     fn wake(self: &Rc<Self>) -> Result<(), Failure> {
         let now = clock::now();
-        self.alarm_at.set(None);
+        self.alarm.fired();
         self.subscribers.close_expired(now);
         self.push_at.set(self.push_at.get().filter(|at| *at > now));
         if self.sweep_at.get().is_none_or(|at| at <= now) {
@@ -171,9 +172,6 @@ impl Hub {
         let delivers_at = self.deliveries.borrow().queue.next_wakeup(now);
         let due = [self.sweep_at.get(), delivers_at, self.subscribers.next_expiry(), self.push_at.get()];
         let due = due.into_iter().flatten().min();
-        if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
-            self.log.borrow().set_alarm(due);
-            self.alarm_at.set(Some(due));
-        }
+        self.alarm.arm(due, |at| self.log.borrow().set_alarm(at));
     }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 
+use crate::objects::alarm::ObjectAlarm;
 use crate::objects::protocol::{Done, call};
 use crate::objects::registry::snapshot;
 use crate::objects::shell::{Handle, Outcome, Shell, SocketShell, WrittenAnswer, socket_object};
@@ -32,7 +33,7 @@ struct Shard {
     sql: Sql,
     subscribers: Subscribers,
     reach: RefCell<ShardPosition>,
-    alarm_at: Cell<Option<Timestamp>>,
+    alarm: ObjectAlarm,
     checked_at: Cell<Timestamp>,
     check_ms: u64,
 }
@@ -50,7 +51,7 @@ impl Shell for Shard {
             sql,
             subscribers: Subscribers::restore(state),
             reach: RefCell::new(ShardPosition::restore(reached)),
-            alarm_at: Cell::new(None),
+            alarm: ObjectAlarm::default(),
             checked_at: Cell::new(clock::now()),
             check_ms: settings::of(env).socket_check_ms,
         });
@@ -63,7 +64,7 @@ impl Shell for Shard {
     }
 
     fn alarm(self: &Rc<Self>) -> Outcome<()> {
-        self.alarm_at.set(None);
+        self.alarm.fired();
         self.subscribers.close_expired(clock::now());
         self.arm();
         Outcome::Now(Ok(()))
@@ -234,9 +235,6 @@ impl Shard {
     /// Sets the alarm for the next expiring credentials.
     fn arm(&self) {
         let due = self.subscribers.next_expiry();
-        if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
-            self.sql.set_alarm(due);
-            self.alarm_at.set(Some(due));
-        }
+        self.alarm.arm(due, |at| self.sql.set_alarm(at));
     }
 }

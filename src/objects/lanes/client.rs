@@ -29,10 +29,11 @@ use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::live::Live;
 use narthex_core::lane::observed::HealthStatus;
 use narthex_core::lane::permit_number::PermitNumber;
+use narthex_core::service_lane::probing::ProbeReport;
 
 use super::messages::{
     Acquire, CheckConnection, Dispatch, DispatchReply, Heartbeat, HeartbeatReply, LaneReply, Lanes, Leave, Message,
-    Open, PermitReply, Probe, ProbeReply, ProbeReport, Release, Renew, ReportCalls, Withdraw,
+    Open, PermitReply, Probe, ProbeReply, Release, Renew, ReportCalls, Withdraw,
 };
 
 /// How many times a message is retried that is safe to repeat.

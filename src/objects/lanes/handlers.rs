@@ -5,8 +5,8 @@ use std::rc::Rc;
 use crate::objects::protocol::Done;
 use crate::objects::shell::{Answer, Handle, HandleLater};
 use crate::platform::{Failure, clock, random};
-use narthex_core::calling::connection::frame::WithdrawalReason;
 use narthex_core::lane::queue::Waiter;
+use narthex_core::service_lane::probing::{ProbeError, ProbeReport};
 
 use super::Inner;
 use super::messages::{
@@ -19,21 +19,21 @@ const MAX_WAIT_MS: u64 = 30_000;
 
 impl Handle<Configure> for &Rc<Inner> {
     fn handle(self, Configure(target): Configure) -> Result<Done, Failure> {
-        self.configure(target, clock::now())?;
+        self.lane.borrow_mut().configure(target, clock::now())?;
         Ok(Done::Done)
     }
 }
 
 impl Handle<Connects> for &Rc<Inner> {
     fn handle(self, _: Connects) -> Result<Done, Failure> {
-        self.rearm_if_missed(clock::now());
+        // The lane settles, as after every message.
         Ok(Done::Done)
     }
 }
 
 impl Handle<Forget> for &Rc<Inner> {
     fn handle(self, _: Forget) -> Result<Done, Failure> {
-        self.delete()?;
+        self.lane.borrow_mut().delete(clock::now())?;
         Ok(Done::Done)
     }
 }
@@ -43,7 +43,8 @@ impl HandleLater<Acquire> for &Rc<Inner> {
         let Acquire { context, principal, priority, deadline, admitted, wait_ms } = acquire;
         let waiter = Waiter { context, principal, priority, deadline, admitted };
         if wait_ms == 0 {
-            return Answer::now(self.acquire(waiter).map(PermitReply::Decision));
+            let decision = self.lane.borrow_mut().acquire(waiter, None, clock::now(), random::number());
+            return Answer::now(decision.map(PermitReply::Decision).map_err(Failure::from));
         }
         let inner = self.clone();
         Answer::later(async move {
@@ -54,10 +55,7 @@ impl HandleLater<Acquire> for &Rc<Inner> {
 
 impl Handle<Renew> for &Rc<Inner> {
     fn handle(self, Renew { permit, principal }: Renew) -> Result<Done, Failure> {
-        let must_persist = self.lane.borrow_mut().renew(permit, &principal, clock::now());
-        if must_persist {
-            self.store()?;
-        }
+        self.lane.borrow_mut().renew(permit, &principal, clock::now())?;
         Ok(Done::Done)
     }
 }
@@ -71,14 +69,13 @@ impl Handle<Release> for &Rc<Inner> {
 
 impl Handle<ReportCalls> for &Rc<Inner> {
     fn handle(self, ReportCalls { successes, last }: ReportCalls) -> Result<Done, Failure> {
-        self.lane.borrow_mut().report(successes, last, clock::now(), random::number());
+        self.lane.borrow_mut().report_calls(successes, last, clock::now(), random::number());
         Ok(Done::Done)
     }
 }
 
 impl Handle<Leave> for &Rc<Inner> {
     fn handle(self, Leave { context }: Leave) -> Result<Done, Failure> {
-        self.state.waiters.borrow_mut().remove(context.as_str());
         self.lane.borrow_mut().leave(&context);
         Ok(Done::Done)
     }
@@ -86,12 +83,7 @@ impl Handle<Leave> for &Rc<Inner> {
 
 impl Handle<Heartbeat> for &Rc<Inner> {
     fn handle(self, Heartbeat { status, lease_ms }: Heartbeat) -> Result<HeartbeatReply, Failure> {
-        let now = clock::now();
-        self.lane.borrow_mut().heartbeat(status, lease_ms, now);
-        let until = now.plus_ms(lease_ms);
-        if until > self.state.stored_heartbeat.get() {
-            self.store()?;
-        }
+        let until = self.lane.borrow_mut().heartbeat(status, lease_ms, clock::now())?;
         Ok(HeartbeatReply::Valid { until })
     }
 }
@@ -99,46 +91,42 @@ impl Handle<Heartbeat> for &Rc<Inner> {
 impl HandleLater<Probe> for &Rc<Inner> {
     fn handle(self, Probe(target): Probe) -> Answer<ProbeReply> {
         let inner = self.clone();
-        Answer::later(async move {
-            let report = inner.probe(&target).await?;
-            if inner.state.probe_at.get().is_some() {
-                inner.store()?;
-            }
-            Ok(ProbeReply::Report(report))
-        })
+        Answer::later(async move { inner.probe(&target).await.map(ProbeReply::Report) })
     }
 }
 
 impl Handle<CheckConnection> for &Rc<Inner> {
     fn handle(self, _: CheckConnection) -> Result<ProbeReply, Failure> {
-        Ok(ProbeReply::Report(self.is_connected(clock::now())))
+        let good = self.lane.borrow().is_connected();
+        let missing = ProbeReport::failed(ProbeError::NotConnected, 0, clock::now());
+        Ok(ProbeReply::Report(if good { ProbeReport { good, error: None, ..missing } } else { missing }))
     }
 }
 
 impl Handle<Dispatch> for &Rc<Inner> {
     fn handle(self, Dispatch { delivery, work, until }: Dispatch) -> Result<DispatchReply, Failure> {
-        self.dispatch(delivery, until, &work).map(DispatchReply::Dispatched)
+        let dispatched = self.lane.borrow_mut().dispatch(delivery, until, &work, clock::now())?;
+        Ok(DispatchReply::Dispatched(dispatched))
     }
 }
 
 impl Handle<Withdraw> for &Rc<Inner> {
     fn handle(self, Withdraw { context, cancelled, lease }: Withdraw) -> Result<Done, Failure> {
-        let ended = self.connections.pool.borrow_mut().withdraw(&context, lease, clock::now());
-        self.store_ended(ended, cancelled.then_some(WithdrawalReason::Cancelled))?;
+        self.lane.borrow_mut().withdraw(&context, lease, cancelled, clock::now())?;
         Ok(Done::Done)
     }
 }
 
 impl Handle<Revoke> for &Rc<Inner> {
     fn handle(self, Revoke { principal }: Revoke) -> Result<Done, Failure> {
-        self.revoke(|viewer| viewer.principal == principal);
+        self.lane.borrow_mut().revoke(&principal, clock::now());
         Ok(Done::Done)
     }
 }
 
 impl Handle<RevokeDependents> for &Rc<Inner> {
     fn handle(self, RevokeDependents(revocation): RevokeDependents) -> Result<Done, Failure> {
-        self.revoke_dependents(&revocation);
+        self.lane.borrow_mut().revoke_dependents(&revocation, clock::now());
         Ok(Done::Done)
     }
 }

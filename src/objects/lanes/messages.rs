@@ -7,7 +7,6 @@ use crate::objects::protocol::{Address, Done, Object, requests};
 use crate::objects::registry::messages::StoredService;
 use crate::objects::reply::ReadReply;
 use crate::platform::objects::Kind;
-use narthex_core::access::encrypted_secret::EncryptedSecret;
 use narthex_core::access::revocation::Revocation;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
@@ -24,8 +23,7 @@ use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::observed::{HealthStatus, ObservedStatus};
 use narthex_core::lane::permit_number::PermitNumber;
 use narthex_core::registry::notifications::LaneSettings;
-use narthex_core::services::RetiringSecret;
-use narthex_core::services::credentials::EncryptedCredentials;
+use narthex_core::service_lane::probing::{ProbeReport, Target};
 
 /// How long a lane may take beyond the wait for a permit, in milliseconds.
 const TIMEOUT_MS: u64 = 5_000;
@@ -64,6 +62,20 @@ pub struct Message<A> {
     #[serde(default)]
     pub grace_ms: Option<u64>,
     pub ask: A,
+}
+
+impl<A> Message<A> {
+    /// The sender's view of the service's configuration.
+    pub fn settings(&self) -> LaneSettings {
+        LaneSettings {
+            service: self.service.clone(),
+            configured_at: self.configured_at,
+            moved_at: self.moved_at,
+            max_concurrency: self.max_concurrency,
+            max_queue: self.max_queue,
+            grace_ms: self.grace_ms,
+        }
+    }
 }
 
 impl Message<()> {
@@ -281,60 +293,6 @@ pub struct RevokeDependents(pub Revocation);
 pub enum Open {
     /// Opens a connection of the service; `headers` are those of the response.
     Connect { viewer: Viewer, headers: String },
-}
-
-/// Where and how a service is probed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
-    /// A URL, or a path if there is a binding.
-    pub url: String,
-    #[serde(default)]
-    pub binding: Option<String>,
-    /// The probe interval; `None`: only on request.
-    #[serde(default)]
-    pub interval_ms: Option<u64>,
-    /// Only 2xx counts as healthy; otherwise everything but a server error.
-    pub strict: bool,
-    /// The URL lists models; most endpoints require valid credentials for that: see `narthex_core::lane::health`.
-    #[serde(default)]
-    pub lists_models: bool,
-    #[serde(default)]
-    pub credentials: Option<EncryptedCredentials>,
-    pub signing_secret: EncryptedSecret,
-    #[serde(default)]
-    pub retiring: Option<RetiringSecret>,
-}
-
-/// The result of a probe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbeReport {
-    pub good: bool,
-    /// The response says nothing about the service's health.
-    #[serde(default)]
-    pub unmeasured: bool,
-    #[serde(default)]
-    pub status_code: Option<u16>,
-    /// Why the probe got no usable response.
-    #[serde(default)]
-    pub error: Option<ProbeError>,
-    pub latency_ms: u64,
-    pub at: Timestamp,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum ProbeError {
-    Unreachable,
-    TimedOut,
-    /// The address must not be called: see `narthex_core::http::egress_address`.
-    AddressRefused,
-    /// The service must connect by itself, and has not done so.
-    NotConnected,
-    /// It responded with 401 or 403.
-    CredentialsRefused,
-    /// It responded with something other than what the probe asked for, which does not show its health.
-    NotMeasured,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::objects::contexts::client::call_store;
 use crate::objects::contexts::messages::{Contexts, Retain};
 use crate::objects::events::messages::{self as events, Events, SetRetention};
 use crate::objects::lanes::client as lane_client;
-use crate::objects::lanes::messages::{self as lanes, Configure, Connects, Forget, Lanes, Target};
+use crate::objects::lanes::messages::{self as lanes, Configure, Connects, Forget, Lanes};
 use crate::objects::protocol::{Done, Request, call};
 use crate::platform::{Failure, clock, log_event};
 use narthex_core::access::revocation::Revocation;
@@ -16,6 +16,7 @@ use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::registry::Delivery;
 use narthex_core::registry::notifications::{LaneSettings, Notification, Recipient, Tenants};
+use narthex_core::service_lane::probing::Target;
 use narthex_core::services::transport::Transport;
 
 use super::Inner;

@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 
+use crate::objects::alarm::ObjectAlarm;
 use crate::objects::protocol::Done;
 use crate::objects::shell::{Handle, Outcome, Shell, WrittenAnswer, durable_object};
 use crate::platform::objects::{self, Kind};
@@ -38,7 +39,7 @@ struct Inner {
     /// Schedules whose documents the Workers of this version cannot read: they keep their states, and do not run.
     set_aside: RefCell<Vec<String>>,
     revision: Cell<Revision>,
-    alarm_at: Cell<Option<Timestamp>>,
+    alarm: ObjectAlarm,
 }
 
 durable_object!(Scheduler: Inner);
@@ -66,7 +67,7 @@ impl Shell for Inner {
             set_aside: RefCell::default(),
             tenant: RefCell::new(tenant),
             revision: Cell::new(Revision::INITIAL),
-            alarm_at: Cell::new(None),
+            alarm: ObjectAlarm::default(),
         }))
     }
 
@@ -75,7 +76,7 @@ impl Shell for Inner {
     }
 
     fn alarm(self: &Rc<Self>) -> Outcome<()> {
-        self.alarm_at.set(None);
+        self.alarm.fired();
         Outcome::Now(self.settle())
     }
 }
@@ -199,10 +200,7 @@ impl Inner {
             self.notify_consumers();
         }
         let due = [next, again].into_iter().flatten().min();
-        if let Some(due) = due.filter(|due| self.alarm_at.get().is_none_or(|set| *due < set)) {
-            self.sql.set_alarm(due);
-            self.alarm_at.set(Some(due));
-        }
+        self.alarm.arm(due, |at| self.sql.set_alarm(at));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! What a standard of HTTP defines belongs to `http`.
 
+pub mod alarm;
 pub mod canonical;
 pub(crate) mod close_codes;
 pub mod decimal;

@@ -30,6 +30,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
+use crate::base::alarm::Alarm;
 use crate::base::id::ContextId;
 use crate::base::order;
 use crate::base::storage_error::StorageError;
@@ -99,7 +100,7 @@ pub struct ContextStore<S> {
     /// Heads of leased contexts as they are stored.
     leased_heads: HashMap<ContextId, Rc<Head>>,
     opened_at: Timestamp,
-    alarm_at: Option<Timestamp>,
+    alarm: Alarm,
     /// While an alarm runs: the time it was set for.
     running_alarm: Timestamp,
     last_wakeup_at: Timestamp,
@@ -122,7 +123,7 @@ impl<S: Storage> ContextStore<S> {
             offered: HashMap::new(),
             leased_heads: HashMap::new(),
             opened_at: now,
-            alarm_at: None,
+            alarm: Alarm::default(),
             running_alarm: Timestamp(0),
             last_wakeup_at: Timestamp(0),
             last_sweep_at: Timestamp(0),

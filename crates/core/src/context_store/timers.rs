@@ -1,8 +1,9 @@
 //! What happens by time alone: leases expire, deadlines pass, retries become due, old contexts are deleted.
 //!
-//! One alarm covers all of it. It is only ever moved to an earlier time, as every move writes a row.
+//! One alarm covers all of it.
 
 use super::{ContextStore, Storage, StorageError};
+use crate::base::alarm::SLACK_MS;
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
@@ -16,8 +17,6 @@ const EARLY_MS: u64 = 500;
 /// An alarm that was set by an earlier instance may be repeated this long after the start of the present one, in
 /// milliseconds.
 const REPETITION_MS: u64 = 10_000;
-/// An alarm within this distance is not moved, in milliseconds.
-const SLACK_MS: u64 = 50;
 /// How many old contexts are deleted at a time.
 const DELETE_BATCH: u64 = 500;
 /// The delay before the next batch is deleted.
@@ -31,8 +30,7 @@ impl<S: Storage> ContextStore<S> {
     pub(super) fn arm_by(&mut self, at: Timestamp) {
         // While an alarm runs, another one set for the same time would be taken for it, and removed when it ends.
         let at = at.max(self.last_sweep_at.max(self.running_alarm).plus_ms(1));
-        if self.alarm_at.is_none_or(|set| at.plus_ms(SLACK_MS) < set) {
-            self.alarm_at = Some(at);
+        if let Some(at) = self.alarm.by(at) {
             self.effects.alarm = Some(at);
         }
     }
@@ -87,7 +85,7 @@ impl<S: Storage> ContextStore<S> {
     pub fn alarm(&mut self, now: Timestamp, random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, StorageError)> {
         // By this clock it may fire shortly before its time, or a second time long before the next. An instance that
         // was started by the alarm, or between an alarm and its repetition, does not know its time.
-        let set = self.alarm_at.take().filter(|at| at.since(now) < EARLY_MS);
+        let set = self.alarm.take().filter(|at| at.since(now) < EARLY_MS);
         let is_new = now.since(self.opened_at) < REPETITION_MS;
         self.running_alarm = if is_new { now.plus_ms(EARLY_MS) } else { set.unwrap_or(now) };
         let errors = self.sweep(now, random);
@@ -98,7 +96,7 @@ impl<S: Storage> ContextStore<S> {
     /// Like [`ContextStore::alarm`], but keeps the alarm that is set, unless its time has passed and it was therefore
     /// lost.
     pub fn sweep(&mut self, now: Timestamp, mut random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, StorageError)> {
-        self.alarm_at = self.alarm_at.filter(|at| *at > now);
+        self.alarm.drop_before(now.plus_ms(1));
         let mut errors = Vec::new();
         self.offered.retain(|_, until| *until > now);
         match self.storage.by_due() {

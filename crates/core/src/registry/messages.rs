@@ -218,9 +218,12 @@ pub struct Establish {
 }
 
 /// From a lane: the observed status of its service.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportStatus {
     pub service: ServiceId,
+    /// When the service was given the address that was observed; `None` from a version that does not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_at: Option<Timestamp>,
     pub measured: ObservedStatus,
     /// The cause of the change; `None` if only a figure changed.
     pub reason: Option<StatusReason>,

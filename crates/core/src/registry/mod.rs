@@ -49,6 +49,7 @@ use std::cell::Cell;
 use crate::access::audit::Actor;
 use crate::access::oauth::registrations::Lifetimes;
 use crate::access::repeat_suppressor::RepeatSuppressor;
+use crate::base::alarm::Alarm;
 use crate::base::id::{StoreId, ulid};
 use crate::base::service_id::ServiceId;
 use crate::base::storage_error::StorageError;
@@ -211,7 +212,7 @@ pub struct Registry<S> {
     followers: Followers,
     notifications: Notifications,
     outbox: outbox::Outbox,
-    alarm_at: Option<Timestamp>,
+    alarm: Alarm,
     /// What the running write adds; it counts once the write is stored.
     uncommitted: writes::Uncommitted,
     /// The notifications of writes since the last receipt.
@@ -243,7 +244,7 @@ impl<S: Storage> Registry<S> {
             followers: Followers::new(revision, &storage.stores()?, &config.timing, now),
             notifications: Notifications::default(),
             outbox: outbox::Outbox::default(),
-            alarm_at: None,
+            alarm: Alarm::default(),
             uncommitted: writes::Uncommitted::default(),
             added: Vec::new(),
             effects: Effects::default(),
@@ -348,7 +349,7 @@ impl<S: Storage> Registry<S> {
 
     /// Does what is due and sets the next alarm.
     pub fn alarm(&mut self, now: Timestamp) {
-        self.alarm_at = None;
+        self.alarm.take();
         self.outbox.may_have_events();
         if self.outbox.is_in_flight() {
             self.arm(now.plus_ms(self.config.timing.event_retry_ms));
@@ -366,8 +367,7 @@ impl<S: Storage> Registry<S> {
     }
 
     fn arm(&mut self, at: Timestamp) {
-        if self.alarm_at.is_none_or(|set| at < set) {
-            self.alarm_at = Some(at);
+        if let Some(at) = self.alarm.by(at) {
             self.effects.alarm = Some(at);
         }
     }

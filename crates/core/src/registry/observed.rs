@@ -41,10 +41,14 @@ impl<S: Storage> Registry<S> {
     /// # Errors
     /// The storage fails.
     pub fn measure(&mut self, report: &ReportStatus, now: Timestamp) -> Result<StatusReply, StorageError> {
-        let ReportStatus { service: id, measured, reason } = report;
+        let ReportStatus { service: id, moved_at, measured, reason } = report;
         let Some(registered) = self.service(id)? else {
             return Ok(StatusReply::Absent);
         };
+        if moved_at.is_some_and(|moved_at| moved_at < registered.moved_at) {
+            // Late: another program runs at the present address. Its lane reports once it has learned of it.
+            return Ok(StatusReply::Recorded);
+        }
         let known = self.measured_of(id);
         if measured.version <= known.version {
             // Repeated, or overtaken by a newer report.

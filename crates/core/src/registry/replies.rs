@@ -144,7 +144,7 @@ pub enum EstablishReply {
     Key(Box<Key>),
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusReply {
     #[serde(rename = "done")]

@@ -62,6 +62,11 @@ impl Delivery {
         }
     }
 
+    fn ended(self, now: Timestamp) -> Self {
+        // A version that does not know `ended_at` removes it at once, because its deadline has passed.
+        Self { ended_at: Some(now), deadline: now, connection: String::new(), ..self }
+    }
+
     /// The delivery's id on connections.
     pub fn number(&self) -> String {
         number(&self.context, self.lease)
@@ -174,6 +179,11 @@ impl ConnectionPool {
         self.deliveries.len() as u64
     }
 
+    /// Whether a late request may be about a delivery that is known here: in progress, or ended not long ago.
+    pub fn remembers_deliveries(&self) -> bool {
+        !self.deliveries.is_empty() || !self.ended.is_empty()
+    }
+
     /// The best status that a connection reported; offline without connections.
     pub fn health(&self) -> HealthStatus {
         let statuses = self.connections.values().map(|connection| connection.status);
@@ -281,13 +291,24 @@ impl ConnectionPool {
         self.deliveries.get(number).map(|entry| &entry.delivery)
     }
 
+    /// A delivery in progress, as it must be stored if it ends now.
+    pub fn ended(&self, number: &str, now: Timestamp) -> Option<Delivery> {
+        Some(self.find(number)?.clone().ended(now))
+    }
+
     /// Ends a delivery, and returns it as it must be stored, with the slot of the connection it had. It is remembered
     /// for a while.
     pub fn end(&mut self, number: &str, now: Timestamp) -> Option<(Delivery, Option<u32>)> {
         let (delivery, slot) = self.remove(number)?;
         self.ended.insert(number.into(), now.plus_ms(REMEMBERED_MS));
-        // A version that does not know `ended_at` removes it at once, because its deadline has passed.
-        Some((Delivery { ended_at: Some(now), deadline: now, connection: String::new(), ..delivery }, slot))
+        Some((delivery.ended(now), slot))
+    }
+
+    /// The numbers of a context's deliveries in progress, those of later leases than `up_to` excepted.
+    pub fn of_context(&self, context: &ContextId, up_to: Option<LeaseNumber>) -> Vec<String> {
+        let is_over =
+            |delivery: &&Delivery| delivery.context == *context && up_to.is_none_or(|lease| delivery.lease <= lease);
+        self.deliveries.values().map(|entry| &entry.delivery).filter(is_over).map(Delivery::number).collect()
     }
 
     /// Ends the deliveries of a context, those of later leases than `up_to` excepted: they are another worker's. An
@@ -298,9 +319,7 @@ impl ConnectionPool {
         up_to: Option<LeaseNumber>,
         now: Timestamp,
     ) -> Vec<(Delivery, Option<u32>)> {
-        let is_over = |delivery: &Delivery| up_to.is_none_or(|lease| delivery.lease <= lease);
-        let of = self.deliveries.values().map(|entry| &entry.delivery).filter(|delivery| delivery.context == *context);
-        let over: Vec<String> = of.filter(|delivery| is_over(delivery)).map(Delivery::number).collect();
+        let over = self.of_context(context, up_to);
         if let Some(lease) = up_to {
             self.ended.insert(number(context, lease), now.plus_ms(REMEMBERED_MS));
         }

@@ -29,7 +29,7 @@ impl Driver {
         if self.permit.is_some() || !is_gated {
             return self.lease(Some(target), moment);
         }
-        self.state = State::Queueing(Queueing { target, backoff: Backoff::default(), asks_at: None });
+        self.state = State::Queueing(Queueing { target, backoff: Backoff::default(), asks_at: None, refreshes: false });
         self.ask_lane(moment);
     }
 
@@ -49,6 +49,23 @@ impl Driver {
         let turn_ms = if self.client.is_some() { client_queue_wait_ms } else { queue_wait_ms };
         self.asked = Some(service);
         self.actions.push(Action::Acquire { at, wait_ms: turn_ms.min(expires_at.since(now)) });
+    }
+
+    /// Continues to wait, unless the service is not registered for such work any longer. Then another one is selected.
+    pub(super) fn ask_lane_again<S: KnownService>(&mut self, moment: &Moment<'_, S>) {
+        let State::Queueing(Queueing { target, .. }) = &self.state else { return };
+        let service = target.service.clone();
+        if let Some(found) = self.find(&service, moment) {
+            if let State::Queueing(queueing) = &mut self.state {
+                queueing.target = found;
+                queueing.refreshes = false;
+            }
+            return self.ask_lane(moment);
+        }
+        if let Some(at) = moment.services.iter().position(|known| known.service().id == service) {
+            self.actions.push(Action::LeaveQueue { at });
+        }
+        self.start(moment);
     }
 
     pub(super) fn acquired<S: KnownService>(
@@ -75,7 +92,9 @@ impl Driver {
             Ok(PermitDecision::Waiting | PermitDecision::Full { .. }) => {
                 queueing.backoff = Backoff::default();
                 if self.client.is_some() || !self.work.hold.is_offered() {
-                    self.ask_lane(moment);
+                    // The service may have been deleted since.
+                    queueing.refreshes = true;
+                    self.actions.push(Action::Refresh);
                 } else {
                     self.put_back(None);
                 }

@@ -61,6 +61,8 @@ struct Queueing {
     backoff: Backoff,
     /// When the lane is asked again that could not be reached.
     asks_at: Option<Timestamp>,
+    /// The services are read again before the lane is asked again.
+    refreshes: bool,
 }
 
 /// Whether the store knows the context.
@@ -154,6 +156,11 @@ impl Driver {
         self.client.is_some()
     }
 
+    /// Whether it waits in the queue of a service.
+    pub fn is_queueing(&self) -> bool {
+        matches!(self.state, State::Queueing(_))
+    }
+
     /// No event follows but those of actions in progress.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Finished)
@@ -216,6 +223,9 @@ impl Driver {
     }
 
     fn refreshed<S: KnownService>(&mut self, reply: Result<(), Unreachable>, moment: &Moment<'_, S>) {
+        if matches!(self.state, State::Queueing(Queueing { refreshes: true, .. })) {
+            return self.ask_lane_again(moment);
+        }
         let State::Refreshing(target) = &mut self.state else { return };
         match (target.take(), reply) {
             (None, Ok(())) => self.start(moment),

@@ -214,11 +214,26 @@ fn a_worker_that_leaves_the_queue_returns_a_permit_that_was_under_way() {
 fn waiting_in_the_queue_depends_on_the_client() {
     let mut bench = Bench::new(offered(), vec![limited("one")], Some(30_000));
     assert_eq!(names(&bench.on(Event::Started)), ["acquire 0 25000"]);
-    assert_eq!(names(&bench.on(Event::Acquired(Ok(PermitDecision::Waiting)))), ["acquire 0 25000"]);
+    assert_eq!(names(&bench.on(Event::Acquired(Ok(PermitDecision::Waiting)))), ["refresh"]);
+    assert_eq!(names(&bench.on(Event::Refreshed(Ok(())))), ["acquire 0 25000"]);
     bench.now = NOW.plus_ms(30_000);
     assert_eq!(names(&bench.on(Event::TimePassed)), ["answer Continues", "renew offer"]);
     assert_eq!(names(&bench.on(Event::Acquired(Ok(PermitDecision::Waiting)))), ["put back None"]);
     assert!(bench.on(Event::PutBack(Ok(()))).is_empty() && bench.driver.is_finished());
+}
+
+#[test]
+fn another_service_is_selected_if_that_of_the_queue_is_deleted_or_drained() {
+    let mut bench = Bench::new(offered(), vec![limited("one"), limited("two")], Some(60_000));
+    bench.on(Event::Started);
+    bench.on(Event::Acquired(Ok(PermitDecision::Waiting)));
+    bench.services.remove(0);
+    assert_eq!(names(&bench.on(Event::Refreshed(Ok(())))), ["acquire 0 25000"]);
+    bench.on(Event::Acquired(Ok(PermitDecision::Waiting)));
+    assert_eq!(names(&bench.on(Event::Refreshed(Err(Unreachable)))), ["acquire 0 25000"]);
+    bench.on(Event::Acquired(Ok(PermitDecision::Waiting)));
+    bench.services = vec![limited("three"), limited("two").draining()];
+    assert_eq!(names(&bench.on(Event::Refreshed(Ok(())))), ["leave 1", "acquire 0 25000"]);
 }
 
 #[test]

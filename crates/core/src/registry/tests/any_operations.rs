@@ -149,7 +149,8 @@ fn change_service(fixture: &mut Fixture, operation: Operation) -> bool {
             is_failed(fixture.act(|registry, turn| registry.renew_tools(request, turn)))
         }
         Operation::Measure { id: service, version } => {
-            let report = ReportStatus { service: id(&name(service)), measured: online(version), reason: None };
+            let report =
+                ReportStatus { service: id(&name(service)), measured: online(version), moved_at: None, reason: None };
             fixture.registry.measure(&report, fixture.now).is_err()
         }
         other => change_document(fixture, other),
@@ -307,7 +308,7 @@ proptest! {
             if !matches!(operation, Operation::Send { .. }) {
                 let _ = fixture.registry.receipt();
                 let effects = fixture.registry.take_effects(fixture.now);
-                prop_assert!(!is_to_be_sent(&fixture.storage) || fixture.registry.alarm_at.is_some(), "{:?}", effects);
+                prop_assert!(!is_to_be_sent(&fixture.storage) || fixture.registry.alarm.at().is_some(), "{:?}", effects);
                 if let Some(batch) = effects.batch {
                     fixture.registry.published(Some(batch.last - 1), fixture.now).unwrap();
                 }

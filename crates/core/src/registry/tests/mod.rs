@@ -226,7 +226,7 @@ impl Fixture {
     }
 
     fn measure(&mut self, service: &str, measured: ObservedStatus) -> StatusReply {
-        let report = ReportStatus { service: id(service), measured, reason: None };
+        let report = ReportStatus { service: id(service), moved_at: None, measured, reason: None };
         self.registry.measure(&report, self.now).unwrap()
     }
 

@@ -1,0 +1,116 @@
+//! What a lane learns of its service, and what ends with it.
+
+use super::storage::Storage;
+use super::{Identity, ServiceLane, State, StorageError};
+use crate::base::tenant_id::TenantId;
+use crate::base::time::Timestamp;
+use crate::calling::connection::close_code::ConnectionCloseCode;
+use crate::lane::health::StatusReason;
+use crate::lane::queue::QueueLimits;
+use crate::lane::{Lane, LaneRecord};
+use crate::registry::notifications::LaneSettings;
+
+impl<S: Storage> ServiceLane<S> {
+    /// Learns the identity of the lane from a message, and the sender's settings unless newer ones are known.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub fn learn(&mut self, tenant: &TenantId, settings: &LaneSettings, now: Timestamp) -> Result<(), StorageError> {
+        if self.state.identity.is_none() {
+            self.state.identity = Some(Identity { tenant: tenant.clone(), service: settings.service.clone() });
+        }
+        if settings.moved_at > self.state.moved_at {
+            self.moves(settings, now)?;
+        }
+        if settings.configured_at >= self.state.configured_at {
+            self.state.configured_at = settings.configured_at;
+            self.state.max_concurrency = settings.max_concurrency;
+            self.state.max_queue = settings.max_queue;
+            self.apply_limits();
+        }
+        Ok(())
+    }
+
+    /// The service has another address, or was registered anew: what was observed of the previous one is forgotten.
+    fn moves(&mut self, settings: &LaneSettings, now: Timestamp) -> Result<(), StorageError> {
+        self.state.moved_at = settings.moved_at;
+        self.lane.reset();
+        self.state.last_probe = None;
+        self.state.is_leaving = false;
+        let has_other_transport = settings.grace_ms != self.state.grace_ms;
+        if has_other_transport {
+            self.close_connections(ConnectionCloseCode::Changed, now, |_| true);
+            self.state.grace_ms = settings.grace_ms;
+            self.connections.pool.set_grace(settings.grace_ms.unwrap_or_default());
+        }
+        let was_published = self.lane.observed().version > 0;
+        if was_published {
+            // A registry that registered the service anew has forgotten its status.
+            self.state.unreported = Some(StatusReason::Stale);
+        }
+        // Otherwise a restarted lane would forget the observations once more, or delete what belongs to the service
+        // that was registered anew.
+        if has_other_transport || was_published || self.state.is_stored {
+            self.store(now)?;
+        }
+        self.effects.must_report |= was_published;
+        Ok(())
+    }
+
+    /// Whether a message that the service was deleted is late: the service was registered anew since.
+    pub fn was_registered_anew(&self, settings: &LaneSettings) -> bool {
+        settings.moved_at < self.state.moved_at
+    }
+
+    /// Whether the state of a deleted service is still needed. A lane that forgets running calls would grant too many
+    /// permits to a service that is registered anew; one that forgets deliveries would dispatch them again at the
+    /// request of a late message.
+    pub(super) fn is_needed(&self, now: Timestamp) -> bool {
+        let queue = self.lane.queue();
+        self.connections.pool.remembers_deliveries() || queue.in_flight() > 0 || queue.is_closed(now)
+    }
+
+    /// Deletes the lane's state once nothing depends on it any longer; connections are closed after their deliveries
+    /// have finished.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub fn delete(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        if self.connections.pool.in_flight() == 0 {
+            self.close_connections(ConnectionCloseCode::Gone, now, |_| true);
+        }
+        if self.is_needed(now) {
+            return self.leave_later(now);
+        }
+        self.storage.delete_all()?;
+        self.effects.decisions.extend(self.state.waits.end());
+        self.effects.alarm = None;
+        self.state = State::default();
+        self.connections.pool.set_grace(0);
+        self.lane = Lane::restore(LaneRecord::default(), now, Timestamp(0), self.timing);
+        self.apply_limits();
+        Ok(())
+    }
+
+    /// The lane is deleted once it is no longer needed.
+    fn leave_later(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        if self.state.is_leaving {
+            return Ok(());
+        }
+        self.state.is_leaving = true;
+        let stored = self.store(now);
+        self.state.is_leaving = stored.is_ok();
+        stored
+    }
+
+    /// Applies the present limit: the service's own, or for a service that connects, the capacity of its connections.
+    pub(super) fn apply_limits(&mut self) {
+        let (most, max_queue, pool) = (self.state.max_concurrency, self.state.max_queue, &self.connections.pool);
+        let connects = self.state.grace_ms.is_some();
+        let max_concurrency = if connects { Some(pool.room(most)) } else { most };
+        let limits = max_concurrency.map(|max_concurrency| QueueLimits { max_concurrency, max_queue });
+        let status = connects.then(|| pool.health());
+        self.lane.set_limits(limits);
+        self.lane.set_connection_status(status);
+    }
+}
