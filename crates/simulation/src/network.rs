@@ -4,6 +4,7 @@ use narthex_core::base::retries::CallFault;
 use narthex_core::registry::revision::Revision;
 
 use crate::messages::{Actor, Ask, Call, Event, Reply};
+use crate::registry_object::RegistryReply;
 use crate::world::World;
 
 /// How long a caller waits for a reply.
@@ -60,7 +61,12 @@ impl World {
         if call.actor == Actor::None {
             return;
         }
-        let travels = self.travel();
+        let mut travels = self.travel();
+        let is_revision = matches!(reply, Reply::Registry(RegistryReply::Hello(_)));
+        if is_revision && self.faults.cut > 0 && self.dice.chance(300) {
+            // A store that is soon cut off learns late until when it may rely on what it knows.
+            travels = vec![self.dice.between(4_000, REPLY_TIMEOUT_MS)];
+        }
         match travels.first() {
             Some(delay) => self.schedule(self.now + (*delay).min(REPLY_TIMEOUT_MS), Event::Replied { call, reply }),
             None => {
