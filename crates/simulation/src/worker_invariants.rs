@@ -12,6 +12,7 @@ use narthex_core::execution::driver::{Call, Event as DriverEvent};
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::lane::PermitDecision;
 use narthex_core::registry::revision::Revision;
+use narthex_core::services::outline::ServiceOutline;
 
 use crate::invariants::InvariantChecker;
 use crate::isolate::Registered;
@@ -81,10 +82,13 @@ impl World {
         let Some(worker) = self.workers.get(&key) else { return };
         match event {
             // After a wait under a lease, the services are read for an attempt that has its service, and needs another
-            // only if that one is gone.
+            // only if that one takes no more work.
             DriverEvent::Refreshed(_) if worker.driver.is_queueing() || !worker.driver.work().hold.is_offered() => {
                 let asked = worker.lane.map(|lane| &self.services[lane].name);
-                if worker.snapshot.services.iter().any(|known| Some(&known.service().id) == asked) {
+                let admitted_for = &worker.driver.work().admission.service;
+                let takes = |service: &ServiceOutline| !service.draining || service.id == *admitted_for;
+                let mut known = worker.snapshot.services.iter().map(crate::isolate::KnownEntry::service);
+                if known.any(|service| Some(&service.id) == asked && takes(service)) {
                     return;
                 }
                 let choice = self.choice(worker);
