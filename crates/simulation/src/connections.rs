@@ -117,6 +117,7 @@ impl World {
 
     /// The service opens a connection and resumes work of those that dropped.
     pub fn connection_opens(&mut self, at: usize) {
+        // Before the platform has the socket: an instance that starts later would know it by its attachment.
         self.wake_lane(at);
         let is_registered = self.is_registered(&self.services[at].name);
         let is_calm = self.is_calm();

@@ -15,12 +15,12 @@ use crate::world::{PARAMETERS, World, raw};
 
 impl LaneObject {
     /// A connection has more deliveries than it accepts, or the service has.
-    fn overload(&self, number: &str, now: Timestamp) -> Option<String> {
+    fn overload(&self, number: &str, now: Timestamp, may_fail: bool) -> Option<String> {
         let connections = self.connections.as_ref()?;
         let deliveries = self.storage.read(|disk| disk.deliveries.clone());
         let connection = &deliveries.get(number)?.connection;
-        // The row of one past its deadline could perhaps not be deleted.
-        let is_running = |delivery: &&Delivery| delivery.ended_at.is_none() && delivery.deadline > now;
+        // With faults of the disk, the row of one past its deadline could perhaps not be deleted.
+        let is_running = |delivery: &&Delivery| delivery.ended_at.is_none() && (!may_fail || delivery.deadline > now);
         let running: Vec<&Delivery> = deliveries.values().filter(is_running).collect();
         let load = running.iter().filter(|delivery| delivery.connection == *connection).count() as u64;
         let credit = connections.open.values().find(|one| one.id == *connection)?.credit;
@@ -40,7 +40,7 @@ impl World {
         let number = delivery.number();
         let until = (self.mutant != Some(Mutant::DispatchesLate)).then_some(until);
         if self.mutant == Some(Mutant::ForgetsEndedDeliveries) {
-            self.services[at].lane.lane = None;
+            self.lane_crashes(at);
         }
         let object = &mut self.services[at].lane;
         object.dispatching = Some((number.clone(), work.clone()));
@@ -89,7 +89,7 @@ impl World {
         if self.checker.refused.contains(number) {
             self.violate(format!("{number} is dispatched after its hand-over was refused"));
         }
-        if let Some(overload) = self.services[at].lane.overload(number, self.lane_clock(at)) {
+        if let Some(overload) = self.services[at].lane.overload(number, self.lane_clock(at), self.had_disk_faults()) {
             self.violate(format!("s{at}: {overload}"));
         }
     }

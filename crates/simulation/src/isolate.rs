@@ -148,7 +148,14 @@ impl World {
             return None;
         }
         let snapshot = match reply {
-            SnapshotReply::Unchanged | SnapshotReply::Measured { .. } => known,
+            SnapshotReply::Unchanged => known,
+            SnapshotReply::Measured { measured, .. } => {
+                for known in &known.services {
+                    let observed = measured.iter().find(|(service, _)| *service == known.outline.service.id);
+                    observed.inspect(|(_, observed)| known.live.update_observed(*observed));
+                }
+                known
+            }
             SnapshotReply::Index(data) => Rc::new(self.snapshot_of(isolate, &known, data)?),
             SnapshotReply::Snapshot(_) => return None,
         };
@@ -170,7 +177,8 @@ impl World {
             let lane = services.iter().position(|service| service.name == *id)?;
             let since = (id.clone(), outline.created_at, outline.moved_at);
             let live = isolates[isolate].lives.entry(since).or_default().clone();
-            live.update_observed(services[lane].lane.seen);
+            let measured = data.measured.iter().find(|(service, _)| service == id);
+            measured.inspect(|(_, observed)| live.update_observed(*observed));
             Some(KnownEntry { outline: outline.clone(), live, lane })
         };
         let role = copy.documents.iter().find(|stored| stored.kind == DocumentKind::Role);

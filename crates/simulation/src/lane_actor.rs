@@ -308,7 +308,7 @@ impl World {
             LaneAsk::Outcome { number, answer } => return self.report_outcome(at, call, &number, &answer),
             LaneAsk::Progress { number } => return self.report_progress(at, &number),
             LaneAsk::Configure => self.lane_change(at, |_, _, _| ()),
-            LaneAsk::Forget => None,
+            LaneAsk::Forget => return,
         };
         self.reply_from_lane(at, call, reply.map_or(Reply::Failed(CallFault::Failed), |()| Reply::Done));
     }
@@ -321,10 +321,10 @@ impl World {
     }
 
     fn forget_lane(&mut self, at: usize, call: Call, settings: &LaneSettings) {
-        self.wake_lane(at);
-        let is_late = self.services[at].lane.lane.as_ref().is_some_and(|lane| lane.was_registered_anew(settings));
-        let done = if is_late { Some(()) } else { self.lane_turn(at, |lane, now, _| lane.delete(now)) };
-        self.statistics.count("lane deleted");
+        let done = self.lane_turn(at, |lane, now, _| lane.forget(&TenantId::first(), settings, now));
+        if self.services[at].lane.lane.as_ref().is_some_and(|lane| lane.identity().is_none()) {
+            self.statistics.count("lane deleted");
+        }
         self.reply_from_lane(at, call, done.map_or(Reply::Failed(CallFault::Failed), |()| Reply::Done));
     }
 

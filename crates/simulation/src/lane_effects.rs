@@ -6,6 +6,7 @@ use std::rc::Rc;
 use narthex_core::lane::PermitDecision;
 use narthex_core::lane::observed::ObservedStatus;
 use narthex_core::registry::messages::ReportStatus;
+use narthex_core::registry::replies::StatusReply;
 use narthex_core::service_lane::effects::{Effects, SocketAction};
 
 use crate::lane_actor::TIMING;
@@ -17,6 +18,9 @@ use crate::world::World;
 
 /// How long a report and the event about it may take without faults.
 const EVENT_MS: u64 = 10_000;
+
+/// Statuses settle this long after the faults have ended.
+const LATEST_MS: u64 = 60_000;
 
 /// A report of the status on its way to the registry.
 pub struct StatusReport {
@@ -110,7 +114,7 @@ impl World {
         let ask = RegistryAsk::Report(report.clone());
         let number = self.ask_registry(Actor::Lane(at), ask, REPLY_TIMEOUT_MS);
         self.statistics.count("status reported");
-        if self.is_calm() {
+        if self.is_calm() && changed && self.now < self.calm_at() + LATEST_MS {
             // The event about it is to arrive in the log.
             self.last_until(self.now + EVENT_MS);
         }
@@ -130,6 +134,12 @@ impl World {
             Reply::Registry(RegistryReply::Measured(reply)) => Some(reply),
             _ => None,
         };
+        let known = self.registry.storage.read(|disk| disk.measured.get(&report.service).map(|known| known.version));
+        let is_present =
+            self.stored_settings(&report.service).is_some_and(|(stored, _)| report.moved_at == Some(stored.moved_at));
+        if reply == Some(&StatusReply::Recorded) && is_present && known < Some(report.measured.version) {
+            self.violate(format!("the registry has answered {report:?} and has {known:?}"));
+        }
         self.lane_change(at, |lane, now, _| lane.status_reported(&report, reply, now));
         for (call, reply) in replies {
             self.reply(call, reply);
@@ -151,8 +161,8 @@ impl World {
             let (name, object) = (&self.services[at].name, &self.services[at].lane);
             let stored = object.storage.read(|disk| disk.stored_state());
             let learned = stored.as_ref().map(|state| state.moved_at);
-            let registered = self.stored_settings(name).map(|(settings, _)| settings.moved_at);
-            if registered.is_none() || learned.is_some_and(|learned| Some(learned) != registered) {
+            let Some((registered, needs)) = self.stored_settings(name) else { continue };
+            if !needs && learned.is_some_and(|learned| learned != registered.moved_at) {
                 continue;
             }
             let stored = stored.map(|state| state.record.measured);

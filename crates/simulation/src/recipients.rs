@@ -96,13 +96,11 @@ impl World {
     /// A notification arrives.
     pub fn notified(&mut self, call: Call, content: &Content) {
         self.note(|| format!("a notification arrives: {content:?}"));
-        let content = match content {
-            // A late message. The lane reports its status, and learns that its service was deleted.
-            Content::Configure(late) if !self.is_about_present(late) => &Content::Nothing,
-            content => content,
-        };
+        let is_late = matches!(content, Content::Configure(settings) if !self.is_about_present(settings));
         let recipients = &mut self.recipients;
         match content {
+            // The lane reports its status, and learns that its service was deleted.
+            Content::Configure(_) if is_late => {}
             Content::Configure(settings) => {
                 let known = recipients.lanes.entry(settings.service.clone()).or_insert_with(|| settings.clone());
                 if known.configured_at <= settings.configured_at {

@@ -100,6 +100,7 @@ pub struct World {
     is_storm: bool,
     /// It never had faults of messages or machines.
     was_quiet: bool,
+    had_disk_faults: bool,
     ends_at: u64,
     violation: Option<String>,
     traces: bool,
@@ -157,6 +158,7 @@ impl World {
             has_changes: false,
             is_storm: false,
             was_quiet: faults.is_quiet(),
+            had_disk_faults: faults.disk > 0,
             statistics: Statistics { worlds: 1, ..Statistics::default() },
             mutant,
             calm_at,
@@ -224,6 +226,11 @@ impl World {
     /// Whether no message is ever lost or late, and nothing crashes.
     pub fn was_quiet(&self) -> bool {
         self.was_quiet
+    }
+
+    /// Whether writes may have failed.
+    pub fn had_disk_faults(&self) -> bool {
+        self.had_disk_faults
     }
 
     /// How long a context may wait for its first attempt once there are no faults. Before the queue of a service moves,

@@ -31,7 +31,7 @@ impl Inner {
     }
 
     /// Returns true if the registry must be notified before the reply.
-    pub(super) fn carry_out(self: &Rc<Self>) -> bool {
+    fn carry_out(self: &Rc<Self>) -> bool {
         let effects = self.lane.borrow_mut().take_effects();
         for (what, error) in &effects.failures {
             self.log(message_about(*what), &Failure(error.0.clone()));
@@ -71,7 +71,7 @@ impl Inner {
             tasks::spawn(async move {
                 clock::pause(inner.timing.lane_idle_ms).await;
                 inner.lane.borrow_mut().clear_busy(clock::now());
-                inner.carry_out();
+                inner.settle_in_background();
             });
         }
         must_report
@@ -82,7 +82,8 @@ impl Inner {
         let Some(report) = self.lane.borrow().status_report() else { return };
         let reply = self.send_status(&report).await;
         self.lane.borrow_mut().status_reported(&report, reply.as_ref(), clock::now());
-        self.carry_out();
+        // Another change is reported by its own turn, or by the alarm.
+        self.settle();
     }
 
     async fn report_latency(&self) {

@@ -33,7 +33,7 @@ impl Handle<Connects> for &Rc<Inner> {
 
 impl Handle<Forget> for &Rc<Inner> {
     fn handle(self, _: Forget) -> Result<Done, Failure> {
-        self.lane.borrow_mut().delete(clock::now())?;
+        // The lane has learned it already.
         Ok(Done::Done)
     }
 }

@@ -20,15 +20,13 @@ use futures_channel::oneshot;
 use serde_json::value::RawValue;
 use wasm_bindgen::JsValue;
 
-use crate::objects::protocol::Done;
 use crate::objects::shell::{Answer, Outcome, Shell, SocketShell, WrittenAnswer, socket_object};
 use crate::platform::http::Headers;
 use crate::platform::sockets::Sockets;
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::id::ulid;
-use narthex_core::base::json_writer::written;
 use narthex_core::base::timing::Timing;
-use narthex_core::service_lane::probing::ProbeReport;
+use narthex_core::service_lane::probing::{ProbeReport, Probed};
 use narthex_core::service_lane::{self, Connection};
 
 use messages::{Ask, LaneReply, Message, Open};
@@ -41,7 +39,8 @@ struct Inner {
     sockets: Sockets,
     waits: PermitWaits,
     is_ticking: Cell<bool>,
-    is_probing: Cell<bool>,
+    /// The probe in progress.
+    probing: Cell<Option<Probed>>,
     probe_waiters: RefCell<Vec<oneshot::Sender<ProbeReport>>>,
     timing: Timing,
 }
@@ -62,7 +61,7 @@ impl Shell for Inner {
             sockets,
             waits: PermitWaits::default(),
             is_ticking: Cell::new(false),
-            is_probing: Cell::new(false),
+            probing: Cell::new(None),
             probe_waiters: RefCell::default(),
             timing,
         }))
@@ -71,29 +70,24 @@ impl Shell for Inner {
     /// The reply is written after the effects of the request have settled, and the registry has been notified of a
     /// change.
     fn answer(self: &Rc<Self>, message: Message<Ask>) -> WrittenAnswer {
-        let settings = message.settings();
-        if !matches!(message.ask, Ask::Forget) {
-            let learned = self.lane.borrow_mut().learn(&message.tenant, &settings, clock::now());
-            if let Err(error) = learned {
-                return WrittenAnswer::Now(Err(error.into()));
-            }
-        } else if self.lane.borrow().was_registered_anew(&settings) {
-            return written(&Done::Done).map_err(Failure::from).and_then(|text| self.reply(text)).into();
+        if let Err(failure) = self.learn(&message) {
+            self.settle_in_background();
+            return WrittenAnswer::Now(Err(failure));
         }
         let inner = self.clone();
         match message.ask.dispatch(self) {
-            WrittenAnswer::Now(Ok(text)) if self.settle() => Answer::later(async move {
+            WrittenAnswer::Now(text) if !self.settle() => text.and_then(|text| self.reply(text)).into(),
+            WrittenAnswer::Now(text) => Answer::later(async move {
                 inner.report_status().await;
-                inner.reply(text)
+                inner.reply(text?)
             })
             .into(),
-            WrittenAnswer::Now(text) => text.and_then(|text| self.reply(text)).into(),
             WrittenAnswer::Later(text) => Answer::later(async move {
-                let text = text.await?;
+                let text = text.await;
                 if inner.settle() {
                     inner.report_status().await;
                 }
-                inner.reply(text)
+                inner.reply(text?)
             })
             .into(),
         }
@@ -106,7 +100,7 @@ impl Shell for Inner {
             let pinged_at = |slot| sockets.pinged_at(slot);
             let target = inner.lane.borrow_mut().alarm(clock::now(), random::number(), pinged_at);
             // Before any await, so that the next alarm is set whatever happens in this one.
-            let mut must_report = inner.carry_out();
+            let mut must_report = inner.settle();
             if let Some(target) = target {
                 inner.probe_on_time(&target).await;
                 must_report |= inner.settle();
@@ -125,7 +119,9 @@ impl SocketShell for Inner {
     /// Opens a connection of the service.
     fn open_socket(self: &Rc<Self>, message: Message<Open>) -> Outcome<JsValue> {
         let (now, settings) = (clock::now(), message.settings());
-        if let Err(error) = self.lane.borrow_mut().learn(&message.tenant, &settings, now) {
+        let learned = self.lane.borrow_mut().learn(&message.tenant, &settings, now);
+        if let Err(error) = learned {
+            self.settle_in_background();
             return Outcome::Now(Err(error.into()));
         }
         let Open::Connect { viewer, headers: flat } = message.ask;
@@ -157,6 +153,17 @@ impl SocketShell for Inner {
 }
 
 impl Inner {
+    /// What comes with a request. That the service was deleted is all that the message about it says.
+    fn learn(&self, message: &Message<Ask>) -> Result<(), Failure> {
+        let Message { tenant, ask, .. } = message;
+        let (settings, mut lane) = (message.settings(), self.lane.borrow_mut());
+        let learned = match ask {
+            Ask::Forget => lane.forget(tenant, &settings, clock::now()),
+            _ => lane.learn(tenant, &settings, clock::now()),
+        };
+        learned.map_err(Failure::from)
+    }
+
     /// A reply, written already, with the present status.
     fn reply(&self, text: String) -> Result<LaneReply<Box<RawValue>>, Failure> {
         Ok(LaneReply { observed: self.lane.borrow().observed(), reply: RawValue::from_string(text)? })

@@ -29,17 +29,23 @@ impl Inner {
 
     /// Probes the service, or waits for the probe in progress.
     pub(super) async fn probe(self: &Rc<Self>, target: &Target) -> Result<ProbeReport, Failure> {
-        if let Some(recent) = self.lane.borrow().recent_probe(clock::now()) {
-            return Ok(recent.clone());
-        }
-        if self.is_probing.replace(true) {
+        let probed = loop {
+            let probed = self.lane.borrow().begin_probe();
+            if let Some(recent) = self.lane.borrow().recent_probe(clock::now()) {
+                return Ok(recent.clone());
+            }
+            let Some(in_progress) = self.probing.get() else { break probed };
             let (sender, receiver) = oneshot::channel();
             self.probe_waiters.borrow_mut().push(sender);
-            return receiver.await.map_err(|_| Failure("the probe was abandoned".into()));
-        }
-        let probed = self.lane.borrow().begin_probe();
+            let report = receiver.await.map_err(|_| Failure("the probe was abandoned".into()));
+            // Otherwise the service was given another address during that probe.
+            if in_progress == probed {
+                return report;
+            }
+        };
+        self.probing.set(Some(probed));
         let report = self.call_service(target).await;
-        self.is_probing.set(false);
+        self.probing.set(None);
         let report = report.inspect_err(|_| self.probe_waiters.borrow_mut().clear())?;
         let recorded = self.lane.borrow_mut().probed(probed, &report, clock::now());
         for watcher in self.probe_waiters.take() {

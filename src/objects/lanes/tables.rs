@@ -82,6 +82,10 @@ impl Storage for Tables {
         self.put(TARGET, target)
     }
 
+    fn delete_target(&self) -> Result<(), StorageError> {
+        Ok(self.0.run("DELETE FROM kept WHERE name = ?", &[TARGET.into()])?)
+    }
+
     fn put_busy_until(&self, until: Timestamp) -> Result<(), StorageError> {
         self.put(BUSY_UNTIL, &until)
     }
@@ -100,8 +104,11 @@ impl Storage for Tables {
     }
 
     fn delete_all(&self) -> Result<(), StorageError> {
+        self.0.transaction(|| {
+            self.0.run("DELETE FROM kept", &[])?;
+            self.0.run("DELETE FROM deliveries", &[])
+        })?;
         self.0.delete_alarm();
-        self.0.run("DELETE FROM kept", &[])?;
-        Ok(self.0.run("DELETE FROM deliveries", &[])?)
+        Ok(())
     }
 }

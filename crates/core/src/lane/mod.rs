@@ -115,10 +115,14 @@ impl Lane {
         }
     }
 
-    /// The state to persist now.
-    pub fn to_record(&mut self, now: Timestamp) -> LaneRecord {
+    /// The state was persisted as it is.
+    pub fn persisted(&mut self, now: Timestamp) {
         self.persisted_at = now;
         self.persisted_marks = (self.evidence.served_at(), self.breaker.consecutive_failures());
+    }
+
+    /// The state to persist now.
+    pub fn to_record(&self) -> LaneRecord {
         LaneRecord { breaker: self.breaker.clone(), evidence: self.evidence.to_record(), measured: self.measured }
     }
 

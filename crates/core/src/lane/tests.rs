@@ -140,7 +140,7 @@ fn a_restored_lane_is_equal() {
     let mut lane = lane(None);
     fail(&mut lane, NOW);
     lane.status_update(NOW);
-    let text = serde_json::to_string(&lane.to_record(NOW)).unwrap();
+    let text = serde_json::to_string(&lane.to_record()).unwrap();
     let mut again = Lane::restore(serde_json::from_str(&text).unwrap(), NOW, Timestamp(0), TIMING);
     assert_eq!(again.observed(), lane.observed());
     assert_eq!(again.status_update(NOW), None);
@@ -151,13 +151,14 @@ fn a_restored_lane_is_equal() {
 fn a_lane_that_restarts_between_calls_still_counts_their_failures() {
     let mut lane = lane(None);
     let mut now = NOW;
-    let mut kept = lane.to_record(NOW);
+    let mut kept = lane.to_record();
     for failures in 1..=5 {
         now = now.plus_ms(60_000);
         lane.report(0, sample(Signal::Failure, now), now, 0);
         let changed = lane.status_update(now).is_some_and(|status_update| status_update.changed);
         if changed || lane.should_persist(now) {
-            kept = lane.to_record(now);
+            kept = lane.to_record();
+            lane.persisted(now);
         }
         assert_eq!(lane.observed().breaker == BreakerState::Open, failures == 5, "{failures}");
         lane = Lane::restore(kept.clone(), now, Timestamp(0), TIMING);
@@ -173,7 +174,7 @@ fn failures_now_and_then_are_not_written_each_time() {
         lane.report(5, sample(if second % 2 == 0 { Signal::Failure } else { Signal::Success }, now), now, 0);
         lane.status_update(now);
         if lane.should_persist(now) {
-            lane.to_record(now);
+            lane.persisted(now);
             written += 1;
         }
     }
@@ -190,7 +191,7 @@ fn a_permit_is_sent_and_stored_by_its_number() {
     let sent = r#"{"permit":{"number":1800000000000001,"probe":true}}"#;
     assert_eq!(serde_json::to_string(&decision).unwrap(), sent);
     assert_eq!(serde_json::from_str::<PermitDecision>(sent).unwrap(), decision);
-    let stored = serde_json::to_value(lane.to_record(now)).unwrap();
+    let stored = serde_json::to_value(lane.to_record()).unwrap();
     assert_eq!(stored["breaker"]["probe"]["permit"].as_u64(), Some(1_800_000_000_000_001));
     let read: LaneRecord = serde_json::from_value(stored).unwrap();
     assert_eq!(read.breaker.probe().map(|probe| probe.permit), Some(PermitNumber::at_start(NOW).next()));
@@ -235,7 +236,7 @@ proptest! {
                 }
                 4 => {
                     let closed_until = busy_until.min(now.plus_ms(TIMING.permit_ms));
-                    it = Lane::restore(it.to_record(now), now, closed_until, TIMING);
+                    it = Lane::restore(it.to_record(), now, closed_until, TIMING);
                     it.set_limits(Some(QueueLimits { max_concurrency, max_queue: 100 }));
                 }
                 _ => {}
@@ -263,6 +264,6 @@ fn a_restarted_lane_grants_no_second_probe_beside_one_that_was_renewed() {
     assert!(lane.renew(number, &PrincipalId::of_key("a"), renewed), "it must be persisted");
     assert!(!lane.renew(PermitNumber::of(1), &PrincipalId::of_key("a"), renewed), "another permit");
     let restart = half_open.plus_ms(TIMING.permit_ms + 1_000);
-    let mut restarted = Lane::restore(lane.to_record(renewed), restart, Timestamp(0), TIMING);
+    let mut restarted = Lane::restore(lane.to_record(), restart, Timestamp(0), TIMING);
     assert!(matches!(restarted.acquire(waiter(2), restart, 0), PermitDecision::Open { .. }));
 }

@@ -16,9 +16,8 @@ impl<S: Storage> ServiceLane<S> {
     /// # Errors
     /// The storage fails.
     pub fn learn(&mut self, tenant: &TenantId, settings: &LaneSettings, now: Timestamp) -> Result<(), StorageError> {
-        if self.state.identity.is_none() {
-            self.state.identity = Some(Identity { tenant: tenant.clone(), service: settings.service.clone() });
-        }
+        self.identify(tenant, settings);
+        self.state.is_sender_late = settings.moved_at < self.state.moved_at;
         if settings.moved_at > self.state.moved_at {
             self.moves(settings, now)?;
         }
@@ -31,12 +30,33 @@ impl<S: Storage> ServiceLane<S> {
         Ok(())
     }
 
-    /// The service has another address, or was registered anew: what was observed of the previous one is forgotten.
+    fn identify(&mut self, tenant: &TenantId, settings: &LaneSettings) {
+        if self.state.identity.is_none() {
+            self.state.identity = Some(Identity { tenant: tenant.clone(), service: settings.service.clone() });
+        }
+    }
+
+    /// The service has another address, or was registered anew. If that cannot be stored, the next message tries again.
     fn moves(&mut self, settings: &LaneSettings, now: Timestamp) -> Result<(), StorageError> {
+        let State { moved_at, is_leaving, grace_ms, .. } = self.state;
+        let stored = self.begin_anew(settings, now);
+        if stored.is_err() {
+            (self.state.moved_at, self.state.is_leaving, self.state.grace_ms) = (moved_at, is_leaving, grace_ms);
+        }
+        stored
+    }
+
+    /// Forgets what was observed of the previous address, and how it was probed: the registry says how this one is.
+    fn begin_anew(&mut self, settings: &LaneSettings, now: Timestamp) -> Result<(), StorageError> {
         self.state.moved_at = settings.moved_at;
         self.lane.reset();
         self.state.last_probe = None;
         self.state.is_leaving = false;
+        self.state.probe_at = None;
+        if self.state.target.take().is_some() {
+            self.lane.set_probe_interval(None);
+            self.storage.delete_target()?;
+        }
         let has_other_transport = settings.grace_ms != self.state.grace_ms;
         if has_other_transport {
             self.close_connections(ConnectionCloseCode::Changed, now, |_| true);
@@ -57,9 +77,16 @@ impl<S: Storage> ServiceLane<S> {
         Ok(())
     }
 
-    /// Whether a message that the service was deleted is late: the service was registered anew since.
-    pub fn was_registered_anew(&self, settings: &LaneSettings) -> bool {
-        settings.moved_at < self.state.moved_at
+    /// A message says that the service was deleted. It is ignored if it is late: the service was registered anew since.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub fn forget(&mut self, tenant: &TenantId, settings: &LaneSettings, now: Timestamp) -> Result<(), StorageError> {
+        if settings.moved_at < self.state.moved_at {
+            return Ok(());
+        }
+        self.identify(tenant, settings);
+        self.delete(now)
     }
 
     /// Whether the state of a deleted service is still needed. A lane that forgets running calls would grant too many
@@ -75,7 +102,7 @@ impl<S: Storage> ServiceLane<S> {
     ///
     /// # Errors
     /// The storage fails.
-    pub fn delete(&mut self, now: Timestamp) -> Result<(), StorageError> {
+    pub(super) fn delete(&mut self, now: Timestamp) -> Result<(), StorageError> {
         if self.connections.pool.in_flight() == 0 {
             self.close_connections(ConnectionCloseCode::Gone, now, |_| true);
         }
@@ -83,7 +110,7 @@ impl<S: Storage> ServiceLane<S> {
             return self.leave_later(now);
         }
         self.storage.delete_all()?;
-        self.effects.decisions.extend(self.state.waits.end());
+        self.end_waits(now);
         self.effects.alarm = None;
         self.state = State::default();
         self.connections.pool.set_grace(0);
@@ -92,12 +119,16 @@ impl<S: Storage> ServiceLane<S> {
         Ok(())
     }
 
-    /// The lane is deleted once it is no longer needed.
+    /// The lane is deleted once it is no longer needed. Until then it neither probes the service nor reports on it, and
+    /// requests do not wait for its permits.
     fn leave_later(&mut self, now: Timestamp) -> Result<(), StorageError> {
         if self.state.is_leaving {
             return Ok(());
         }
         self.state.is_leaving = true;
+        self.state.unreported = None;
+        self.state.probe_at = None;
+        self.end_waits(now);
         let stored = self.store(now);
         self.state.is_leaving = stored.is_ok();
         stored

@@ -62,8 +62,9 @@ impl<S: Storage> ServiceLane<S> {
         now: Timestamp,
     ) -> Result<(), StorageError> {
         self.end_deliveries(context, lease, cancelled.then_some(WithdrawalReason::Cancelled), now)?;
-        // An attempt that is still to be dispatched under this lease is not dispatched then.
-        self.connections.pool.withdraw(context, lease, now);
+        if let Some(lease) = lease {
+            self.connections.pool.refuse(context, lease, now);
+        }
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What a lane's shell must do after a turn, in the order of the members.
+//! What a lane's shell must do after a turn.
 
 use super::RequestNumber;
 use super::reports::DeliveryReport;
@@ -16,7 +16,7 @@ pub enum SocketAction {
     Close(u32, ConnectionCloseCode),
 }
 
-/// What could not be written, although no request waits for it.
+/// A failed write that no request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsaved {
     State,

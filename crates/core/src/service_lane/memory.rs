@@ -30,7 +30,6 @@ impl Disk {
 /// What is not written, in tests that must notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    States,
     UnreportedStatuses,
     BusyUntil,
     EndedDeliveries,
@@ -43,6 +42,8 @@ pub struct MemoryStorage(Rc<RefCell<State>>);
 struct State {
     disk: Disk,
     fault: WriteFault,
+    /// Every write fails.
+    is_full: bool,
     loses: Option<Loss>,
     writes: u64,
 }
@@ -65,6 +66,11 @@ impl MemoryStorage {
         self.0.borrow_mut().fault = WriteFault::at(nth);
     }
 
+    /// Whether every write fails.
+    pub fn set_full(&self, is_full: bool) {
+        self.0.borrow_mut().is_full = is_full;
+    }
+
     pub fn lose(&self, what: Loss) {
         self.0.borrow_mut().loses = Some(what);
     }
@@ -77,6 +83,9 @@ impl MemoryStorage {
     fn write(&self, is_lost: Option<Loss>, change: impl FnOnce(&mut Disk)) -> Result<(), StorageError> {
         let mut state = self.0.borrow_mut();
         state.fault.count()?;
+        if state.is_full {
+            return Err(StorageError("the disk is full".into()));
+        }
         state.writes += 1;
         if is_lost.is_none() || state.loses != is_lost {
             change(&mut state.disk);
@@ -103,12 +112,16 @@ impl Storage for MemoryStorage {
             true => serde_json::to_string(&StoredState { unreported: None, ..state.clone() })?,
             false => serde_json::to_string(state)?,
         };
-        self.write(Some(Loss::States), |disk| disk.state = Some(text))
+        self.write(None, |disk| disk.state = Some(text))
     }
 
     fn put_target(&self, target: &Target) -> Result<(), StorageError> {
         let text = serde_json::to_string(target)?;
         self.write(None, |disk| disk.target = Some(text))
+    }
+
+    fn delete_target(&self) -> Result<(), StorageError> {
+        self.write(None, |disk| disk.target = None)
     }
 
     fn put_busy_until(&self, until: Timestamp) -> Result<(), StorageError> {

@@ -73,6 +73,8 @@ struct State {
     probe_at: Option<Timestamp>,
     last_probe: Option<ProbeReport>,
     unreported: Option<StatusReason>,
+    /// The sender of the present message knows the service at an earlier address.
+    is_sender_late: bool,
     /// The published status is stored. Otherwise it must not be reported: a restarted lane would not know that the
     /// registry has it.
     is_status_stored: bool,
@@ -156,28 +158,32 @@ impl<S: Storage> ServiceLane<S> {
 
     /// The alarm fired: does what is due. Returns where to probe the service now. `pinged`: when the ping of a socket
     /// was last answered.
+    ///
+    /// The next alarm is set by [`Self::settle`], as after every turn.
     pub fn alarm(&mut self, now: Timestamp, random: u64, pinged: impl Fn(u32) -> Option<Timestamp>) -> Option<Target> {
         self.state.alarm.take();
         let due_probe = self.take_due_probe(now, random);
         self.check_connections(now, pinged);
         self.expire_deliveries(now);
-        self.settle(now);
         self.report_again(now);
         due_probe
     }
 
-    /// After every change: grants permits, stores what must be stored, and sets the alarm.
+    /// Ends every turn, also one that failed: grants permits, stores what must be stored, and sets the alarm.
     pub fn settle(&mut self, now: Timestamp) {
         self.apply_limits();
         for (context, decision) in self.lane.grant_permits(now) {
             self.effects.decisions.extend(self.state.waits.answer(&context, decision));
         }
         if self.state.is_leaving {
+            self.end_waits(Timestamp(now.0.saturating_sub(self.timing.queue_check_ms)));
             let deleted = self.delete(now);
             self.keep_failure(Unsaved::Deletion, deleted);
         }
         self.update_busy_until(now);
-        self.publish_status(now);
+        if !self.state.is_leaving {
+            self.publish_status(now);
+        }
         if self.lane.should_persist(now) {
             let stored = self.store(now);
             self.keep_failure(Unsaved::State, stored);
@@ -188,8 +194,13 @@ impl<S: Storage> ServiceLane<S> {
     /// When the next work falls due, even without any request.
     fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let again = self.state.unreported.map(|_| now.plus_ms(self.timing.status_retry_ms));
-        let update = self.lane.next_update_at(now);
-        let leaves = self.lane.next_grant_at(now).filter(|_| self.state.is_leaving);
+        let update = self.lane.next_update_at(now).filter(|_| !self.state.is_leaving);
+        let leaves = match (self.state.is_leaving, self.is_needed(now)) {
+            (false, _) => None,
+            (true, true) => self.lane.next_grant_at(now),
+            // A deletion that failed is repeated.
+            (true, false) => Some(now.plus_ms(self.timing.status_retry_ms)),
+        };
         [again, update, self.state.probe_at, self.connections.due(), leaves].into_iter().flatten().min()
     }
 
@@ -209,7 +220,7 @@ impl<S: Storage> ServiceLane<S> {
     /// Stores the lane's state.
     fn store(&mut self, now: Timestamp) -> Result<(), StorageError> {
         let Some(Identity { tenant, service }) = self.state.identity.clone() else { return Ok(()) };
-        let record = self.lane.to_record(now);
+        let record = self.lane.to_record();
         let heartbeat = record.evidence.heartbeat_until().unwrap_or_default();
         let State { moved_at, probe_at, unreported, grace_ms, is_leaving, .. } = self.state;
         let (tenant, service) = (Some(tenant), Some(service));
@@ -223,6 +234,7 @@ impl<S: Storage> ServiceLane<S> {
             grace_ms,
             is_leaving,
         })?;
+        self.lane.persisted(now);
         self.state.stored_heartbeat = heartbeat;
         self.state.is_stored = true;
         self.state.is_status_stored = true;

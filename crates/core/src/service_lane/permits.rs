@@ -33,7 +33,7 @@ impl<S: Storage> ServiceLane<S> {
         match (decision, request) {
             (PermitDecision::Waiting, Some(request)) => {
                 self.lane.set_present(&context, true);
-                self.state.waits.add(context, request);
+                self.state.waits.add(context, request, now);
             }
             // The single probe is stored, so that a restart does not grant another.
             (PermitDecision::Permit { probe: true, .. }, _) => self.store(now)?,
@@ -57,20 +57,31 @@ impl<S: Storage> ServiceLane<S> {
         if self.lane.renew(permit, principal, now) { self.store(now) } else { Ok(()) }
     }
 
-    /// Returns a permit with the outcome of its call.
+    /// Returns a permit with the outcome of its call, which says nothing about the service if it was called at an
+    /// earlier address.
     pub fn release(&mut self, permit: PermitNumber, sample: CallOutcome, now: Timestamp, random: u64) {
+        let sample = if self.state.is_sender_late { CallOutcome::unused(sample.at) } else { sample };
         self.lane.release(permit, sample, now, random);
     }
 
     /// Records the outcomes of calls without a permit: `successes` earlier ones, and the `last`.
     pub fn report_calls(&mut self, successes: u64, last: CallOutcome, now: Timestamp, random: u64) {
-        self.lane.report(successes, last, now, random);
+        if !self.state.is_sender_late {
+            self.lane.report(successes, last, now, random);
+        }
     }
 
     /// A context leaves the wait queue.
     pub fn leave(&mut self, context: &ContextId) {
         self.effects.decisions.extend(self.state.waits.answer(context, PermitDecision::Waiting));
         self.lane.leave(context);
+    }
+
+    /// Ends the waits that have begun by then: their workers look for another service, or ask again.
+    pub(super) fn end_waits(&mut self, begun: Timestamp) {
+        for context in self.state.waits.since(begun) {
+            self.leave(&context);
+        }
     }
 
     /// While requests wait: after how many milliseconds [`Self::settle`] is due again.

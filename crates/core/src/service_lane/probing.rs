@@ -7,7 +7,7 @@ use super::{ServiceLane, StorageError};
 use crate::access::encrypted_secret::EncryptedSecret;
 use crate::base::alarm::SLACK_MS;
 use crate::base::time::Timestamp;
-use crate::lane::health::{ProbeExpectation, ProbeResult};
+use crate::lane::health::{ProbeExpectation, ProbeResult, StatusReason};
 use crate::services::RetiringSecret;
 use crate::services::credentials::EncryptedCredentials;
 
@@ -111,6 +111,9 @@ impl<S: Storage> ServiceLane<S> {
         self.lane.set_probe_interval(target.interval_ms);
         self.state.probe_at = target.interval_ms.map(|_| now.plus_ms(self.timing.first_probe_ms));
         self.state.target = Some(target);
+        // The message may be late: the registry answers a report about a service that was deleted since, and then its
+        // lane, with the credentials for probes, is deleted too.
+        self.state.unreported.get_or_insert(StatusReason::Stale);
         self.store(now)
     }
 

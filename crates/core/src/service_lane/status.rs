@@ -20,8 +20,11 @@ impl<S: Storage> ServiceLane<S> {
         lease_ms: u64,
         now: Timestamp,
     ) -> Result<Timestamp, StorageError> {
-        self.lane.heartbeat(status, lease_ms, now);
         let until = now.plus_ms(lease_ms);
+        if self.state.is_sender_late {
+            return Ok(until);
+        }
+        self.lane.heartbeat(status, lease_ms, now);
         if until > self.state.stored_heartbeat {
             self.store(now)?;
         }
@@ -32,7 +35,8 @@ impl<S: Storage> ServiceLane<S> {
     pub(super) fn publish_status(&mut self, now: Timestamp) {
         let Some(update) = self.lane.status_update(now) else { return };
         if !update.changed {
-            self.effects.report_latency = true;
+            // A change that is still to be reported comes first, and has the latency.
+            self.effects.report_latency |= self.state.unreported.is_none();
             return;
         }
         self.state.unreported = Some(update.reason);
@@ -69,20 +73,21 @@ impl<S: Storage> ServiceLane<S> {
 
     /// The registry has answered a report of the status, or has not (`None`): then the alarm reports it again.
     pub fn status_reported(&mut self, report: &ReportStatus, reply: Option<&StatusReply>, now: Timestamp) {
+        // A late report was ignored, or says nothing about the service that was registered anew since.
+        let is_present = report.moved_at == Some(self.state.moved_at);
         match reply {
-            // Unless the service was registered anew since.
-            Some(StatusReply::Absent) if report.moved_at == Some(self.state.moved_at) => {
+            Some(StatusReply::Absent) if is_present => {
+                self.state.unreported = None;
                 let deleted = self.delete(now);
                 self.keep_failure(Unsaved::Deletion, deleted);
             }
-            Some(StatusReply::Recorded) if self.lane.observed().version == report.measured.version => {
+            Some(StatusReply::Recorded) if is_present && self.lane.observed().version == report.measured.version => {
                 self.state.unreported = None;
                 let stored = self.store(now);
                 self.keep_failure(Unsaved::State, stored);
             }
-            // The status has changed again, and is reported by what changed it.
-            Some(StatusReply::Recorded | StatusReply::Absent) => {}
-            None => self.arm(now),
+            // The status has changed again, and is reported by what changed it; or the alarm reports it again.
+            Some(StatusReply::Recorded | StatusReply::Absent) | None => {}
         }
     }
 }

@@ -51,6 +51,7 @@ pub trait Storage {
     fn read(&self) -> Result<Stored, StorageError>;
     fn put_state(&self, state: &StoredState) -> Result<(), StorageError>;
     fn put_target(&self, target: &Target) -> Result<(), StorageError>;
+    fn delete_target(&self) -> Result<(), StorageError>;
     fn put_busy_until(&self, until: Timestamp) -> Result<(), StorageError>;
     fn put_delivery(&self, delivery: &Delivery) -> Result<(), StorageError>;
     fn delete_delivery(&self, number: &str) -> Result<(), StorageError>;

@@ -3,28 +3,29 @@
 use std::collections::BTreeMap;
 
 use crate::base::id::ContextId;
+use crate::base::time::Timestamp;
 use crate::lane::PermitDecision;
 
 /// A waiting request, by the number that its shell gave it.
 pub type RequestNumber = u64;
 
-/// By context: after a store restarts, two workers may wait for the same one.
+/// By context, each with the time when it began: after a store restarts, two workers may wait for the same one.
 #[derive(Debug, Default)]
-pub(super) struct Waits(BTreeMap<ContextId, Vec<RequestNumber>>);
+pub(super) struct Waits(BTreeMap<ContextId, Vec<(RequestNumber, Timestamp)>>);
 
 impl Waits {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn add(&mut self, context: ContextId, request: RequestNumber) {
-        self.0.entry(context).or_default().push(request);
+    pub(super) fn add(&mut self, context: ContextId, request: RequestNumber, now: Timestamp) {
+        self.0.entry(context).or_default().push((request, now));
     }
 
     /// A request has stopped waiting. Returns true if no other waits for its context.
     pub(super) fn stop(&mut self, context: &ContextId, request: RequestNumber) -> bool {
         let Some(requests) = self.0.get_mut(context) else { return false };
-        requests.retain(|other| *other != request);
+        requests.retain(|(other, _)| *other != request);
         let was_last = requests.is_empty();
         if was_last {
             self.0.remove(context);
@@ -42,17 +43,17 @@ impl Waits {
         decision: PermitDecision,
     ) -> impl Iterator<Item = (RequestNumber, PermitDecision)> + use<> {
         let requests = self.0.remove(context).unwrap_or_default();
-        let newest = requests.last().copied();
+        let newest = requests.last().map(|(request, _)| *request);
         let is_permit = matches!(decision, PermitDecision::Permit { .. });
-        requests.into_iter().map(move |request| {
+        requests.into_iter().map(move |(request, _)| {
             let gets_it = !is_permit || newest == Some(request);
             (request, if gets_it { decision } else { PermitDecision::Waiting })
         })
     }
 
-    /// Ends all waits.
-    pub(super) fn end(&mut self) -> impl Iterator<Item = (RequestNumber, PermitDecision)> + use<> {
-        let all = std::mem::take(&mut self.0).into_values().flatten();
-        all.map(|request| (request, PermitDecision::Waiting))
+    /// The contexts whose newest request has waited since then or longer.
+    pub(super) fn since(&self, begun: Timestamp) -> Vec<ContextId> {
+        let is_old = |requests: &[(RequestNumber, Timestamp)]| requests.last().is_some_and(|(_, at)| *at <= begun);
+        self.0.iter().filter(|(_, requests)| is_old(requests)).map(|(context, _)| context.clone()).collect()
     }
 }

@@ -311,19 +311,9 @@ impl ConnectionPool {
         self.deliveries.values().map(|entry| &entry.delivery).filter(is_over).map(Delivery::number).collect()
     }
 
-    /// Ends the deliveries of a context, those of later leases than `up_to` excepted: they are another worker's. An
-    /// attempt that is still to be dispatched under `up_to` is not dispatched then.
-    pub fn withdraw(
-        &mut self,
-        context: &ContextId,
-        up_to: Option<LeaseNumber>,
-        now: Timestamp,
-    ) -> Vec<(Delivery, Option<u32>)> {
-        let over = self.of_context(context, up_to);
-        if let Some(lease) = up_to {
-            self.ended.insert(number(context, lease), now.plus_ms(REMEMBERED_MS));
-        }
-        over.iter().filter_map(|number| self.end(number, now)).collect()
+    /// An attempt that is still to be dispatched under this lease is not dispatched then.
+    pub fn refuse(&mut self, context: &ContextId, lease: LeaseNumber, now: Timestamp) {
+        self.ended.insert(number(context, lease), now.plus_ms(REMEMBERED_MS));
     }
 
     /// Removes a delivery that was not dispatched after all, and returns it with the slot of its connection.

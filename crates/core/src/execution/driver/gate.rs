@@ -51,7 +51,7 @@ impl Driver {
         self.actions.push(Action::Acquire { at, wait_ms: turn_ms.min(expires_at.since(now)) });
     }
 
-    /// Continues to wait, unless the service is not registered for such work any longer. Then another one is selected.
+    /// Continues to wait if the service still takes such work; otherwise another one is selected.
     pub(super) fn ask_lane_again<S: KnownService>(&mut self, moment: &Moment<'_, S>) {
         let State::Queueing(Queueing { target, .. }) = &self.state else { return };
         let service = target.service.clone();

@@ -19,7 +19,8 @@ struct Model {
     /// The sockets that the platform has, with their attachments.
     sockets: BTreeMap<u32, String>,
     last_slot: u32,
-    fails: bool,
+    /// Whether all writes fail, or one for each turn; `None`: none.
+    fails: Option<bool>,
     /// What the registry has of the present registration.
     known: ObservedStatus,
     lease: u64,
@@ -33,7 +34,7 @@ impl Model {
             permits: BTreeMap::new(),
             sockets: BTreeMap::new(),
             last_slot: 0,
-            fails: false,
+            fails: None,
             known: ObservedStatus::default(),
             lease: 0,
         }
@@ -41,11 +42,14 @@ impl Model {
 
     fn turn<T>(&mut self, turn: impl FnOnce(&mut ServiceLane<MemoryStorage>, Timestamp) -> T) -> T {
         let now = self.now;
-        self.fixture.storage.fail_write(self.fails.then_some(0));
+        // Sometimes the first write fails, sometimes all do.
+        self.fixture.storage.fail_write((self.fails == Some(false)).then_some(0));
+        self.fixture.storage.set_full(self.fails == Some(true));
         let settings = self.fixture.settings.clone();
         let _ = self.fixture.lane.learn(&TenantId::first(), &settings, now);
         let done = self.fixture.turn(now, |lane| turn(lane, now));
         self.fixture.storage.fail_write(None);
+        self.fixture.storage.set_full(false);
         self.follow();
         done
     }
@@ -61,7 +65,7 @@ impl Model {
                 SocketAction::Attach(..) | SocketAction::Send(..) => {}
             }
         }
-        if self.fixture.effects.must_report && !self.fails {
+        if self.fixture.effects.must_report && self.fails.is_none() {
             self.report();
         }
     }
@@ -87,17 +91,19 @@ impl Model {
             self.now = now;
         }
         let number = u64::from(which % 6);
-        match what % 12 {
+        match what % 14 {
             0 | 1 => self.acquire(number),
             2 => self.release(which),
             3 => self.renew(which),
             4 => self.call(if which % 3 == 0 { Signal::Failure } else { Signal::Success }),
             5 => self.restart(),
             6 => self.connect(),
-            7 => self.fails = which % 3 == 0,
+            7 => self.fails = [None, Some(false), Some(true)][usize::from(which % 3)],
             8 => self.dispatch(number),
             9 => self.disconnect(),
             10 => self.turn(|lane, now| drop(lane.configure(target(Some(5_000)), now))),
+            12 => self.delete(),
+            13 => self.register_anew(),
             _ => self.turn(|lane, now| drop(lane.withdraw(&context(number), None, true, now))),
         }
         self.check();
@@ -169,6 +175,24 @@ impl Model {
         self.turn(|lane, now| lane.closed(slot, now));
     }
 
+    /// The registry repeats a deletion that failed.
+    fn delete(&mut self) {
+        let settings = self.fixture.settings.clone();
+        let forgotten = self.turn(|lane, now| lane.forget(&TenantId::first(), &settings, now));
+        self.known = ObservedStatus::default();
+        if forgotten.is_ok() && self.fixture.lane.identity().is_none() {
+            let disk = self.fixture.storage.snapshot();
+            assert_eq!(disk, memory::Disk::default());
+        }
+    }
+
+    fn register_anew(&mut self) {
+        self.fixture.settings.moved_at = self.now.plus_ms(1);
+        self.now = self.fixture.settings.moved_at;
+        self.known = ObservedStatus::default();
+        self.turn(|_, _| ());
+    }
+
     fn dispatch(&mut self, number: u64) {
         self.lease += 1;
         let delivery = Delivery { deadline: self.now.plus_ms(30_000), ..delivery(number, self.lease) };
@@ -199,7 +223,7 @@ impl Model {
 proptest! {
     #[test]
     fn alarms_limits_reports_and_deliveries_hold(
-        steps in proptest::collection::vec((0u8..12, any::<u8>(), 0u64..4_000), 1..60),
+        steps in proptest::collection::vec((0u8..14, any::<u8>(), 0u64..4_000), 1..60),
         max_concurrency in proptest::option::of(1u64..3),
         connects in any::<bool>(),
     ) {
@@ -208,12 +232,13 @@ proptest! {
         let max_concurrency = max_concurrency.filter(|_| !connects);
         let mut model = Model::new(LaneSettings { grace_ms, ..settings(max_concurrency) });
         for step in steps {
-            if max_concurrency.is_none() || step.0 % 12 != 7 {
+            if max_concurrency.is_none() || step.0 != 7 {
                 model.step(step);
             }
         }
-        // Once writes succeed again, the registry learns of the status.
-        model.fails = false;
+        // Once writes succeed again, the registry learns of the status, of a service that is registered.
+        model.fails = None;
+        model.register_anew();
         for _ in 0..4 {
             model.step((4, 1, 3_000));
         }

@@ -124,6 +124,10 @@ fn an_outcome_is_confirmed_once_it_is_stored_and_counts_once() {
     assert_eq!(fixture.sent(), [(2, json!({"type": "done", "delivery": number, "late": false}))]);
     fixture.message(2, &json!({"type": "result", "delivery": number, "result": 1}), at(9));
     assert_eq!(fixture.sent(), [(2, json!({"type": "done", "delivery": number, "late": true}))]);
+    let counted = |fixture: &Fixture| fixture.lane.lane.to_record().evidence.served_at();
+    assert_eq!(counted(&fixture), at(8));
+    fixture.turn(at(10), |lane| lane.reported(&report, &judgement, true, at(10), 0)).unwrap();
+    assert_eq!(counted(&fixture), at(8), "a repeated report");
 }
 
 #[test]
@@ -134,7 +138,11 @@ fn a_delivery_that_no_connection_resumes_in_time_is_given_up() {
     fixture.dispatch(&delivery(1, 1), at(2));
     fixture.turn(at(3), |lane| lane.closed(1, at(3)));
     fixture.restart(at(4));
+    fixture.ring(at(2_000));
+    fixture.answered(Some(StatusReply::Recorded), at(2_001));
+    fixture.ring(at(4_000));
     let given_up = at(4 + 5_000);
+    assert_eq!(fixture.alarm, Some(given_up));
     fixture.ring(given_up);
     let report = reported(&mut fixture);
     assert_eq!((report.content.clone(), report.slot), (ReportContent::Lost, None));
@@ -148,7 +156,7 @@ fn a_deleted_service_is_remembered_for_as_long_as_late_requests_may_arrive() {
     fixture.connect(1, "bot", at(1));
     fixture.ready(1, 1, &[], at(1));
     fixture.dispatch(&delivery(1, 1), at(2));
-    fixture.turn(at(3), |lane| lane.delete(at(3))).unwrap();
+    fixture.forget(at(3)).unwrap();
     assert!(fixture.closed().is_empty(), "its delivery may finish");
     fixture.turn(at(4), |lane| lane.withdraw(&context(1), None, false, at(4))).unwrap();
     assert_eq!(fixture.closed(), [(1, ConnectionCloseCode::Gone)]);
@@ -159,6 +167,30 @@ fn a_deleted_service_is_remembered_for_as_long_as_late_requests_may_arrive() {
     assert!(fixture.dispatch(&delivery(1, 1), at(7)) && fixture.sent().is_empty(), "a late request");
     fixture.ring(at(4 + 60_000));
     assert_eq!((fixture.lane.identity(), fixture.storage.snapshot()), (None, memory::Disk::default()));
+}
+
+#[test]
+fn a_delivery_past_its_deadline_is_cancelled_and_forgotten() {
+    let mut fixture = connecting();
+    fixture.connect(1, "bot", at(1));
+    fixture.ready(1, 5, &[], at(1));
+    fixture.dispatch(&Delivery { deadline: at(5_000), ..delivery(1, 1) }, at(2));
+    fixture.dispatch(&delivery(2, 1), at(2));
+    fixture.turn(at(3), |lane| lane.withdraw(&context(2), None, false, at(3))).unwrap();
+    fixture.ring(at(6_000));
+    let cancel = json!({"type": "cancel", "delivery": delivery(1, 1).number(), "reason": "deadline"});
+    assert_eq!(fixture.sent(), [(1, cancel)]);
+    assert_eq!(fixture.storage.snapshot().deliveries.len(), 1);
+    fixture.ring(at(60_003));
+    assert!(fixture.storage.snapshot().deliveries.is_empty());
+}
+
+#[test]
+fn the_limit_of_the_service_holds_over_the_credits_of_its_connections() {
+    let mut fixture = Fixture::new(LaneSettings { grace_ms: Some(5_000), ..settings(Some(1)) });
+    fixture.connect(1, "bot", at(1));
+    fixture.ready(1, 5, &[], at(1));
+    assert!(fixture.dispatch(&delivery(1, 1), at(2)) && !fixture.dispatch(&delivery(2, 1), at(3)));
 }
 
 #[test]
@@ -238,7 +270,7 @@ fn another_transport_and_a_deletion_close_connections() {
     fixture.settings = LaneSettings { moved_at: at(7), grace_ms: Some(5_000), ..fixture.settings.clone() };
     fixture.learn(at(8));
     fixture.connect(2, "bot", at(9));
-    fixture.turn(at(10), |lane| lane.delete(at(10))).unwrap();
+    fixture.forget(at(10)).unwrap();
     assert_eq!(fixture.closed(), [(2, ConnectionCloseCode::Gone)]);
 }
 

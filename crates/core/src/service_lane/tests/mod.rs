@@ -129,6 +129,17 @@ impl Fixture {
         self.settle(now);
     }
 
+    fn forget(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        let settings = self.settings.clone();
+        self.turn(now, |lane| lane.forget(&TenantId::first(), &settings, now))
+    }
+
+    fn fail(&mut self, now: Timestamp) {
+        for _ in 0..5 {
+            self.turn(now, |lane| lane.report_calls(0, sample(Signal::Failure, now), now, 0));
+        }
+    }
+
     fn acquire(&mut self, number: u64, now: Timestamp) -> PermitDecision {
         self.turn(now, |lane| lane.acquire(waiter(number), None, now, 0)).unwrap()
     }
@@ -170,15 +181,14 @@ fn a_status_is_stored_before_it_is_reported_and_reported_until_the_registry_has_
 #[test]
 fn a_status_that_cannot_be_stored_is_not_reported() {
     let mut fixture = Fixture::new(settings(None));
-    fixture.storage.fail_write(Some(0));
+    fixture.storage.set_full(true);
     fixture.succeed(at(1));
     assert!(!fixture.effects.must_report);
-    assert!(matches!(fixture.effects.failures[..], [(Unsaved::State, _)]));
-    fixture.storage.fail_write(Some(0));
+    assert!(matches!(fixture.effects.failures[..], [(Unsaved::State, _), ..]));
     fixture.ring(at(2_001));
     assert!(!fixture.effects.must_report, "a restarted lane would not know that the registry has it");
     let again = fixture.alarm.unwrap();
-    fixture.storage.fail_write(None);
+    fixture.storage.set_full(false);
     fixture.ring(again);
     assert!(fixture.effects.must_report);
 }
@@ -188,9 +198,7 @@ fn a_status_that_changed_while_it_was_reported_is_reported_again() {
     let mut fixture = Fixture::new(settings(None));
     fixture.succeed(at(1));
     let first = fixture.lane.status_report().unwrap();
-    for _ in 0..5 {
-        fixture.turn(at(2), |lane| lane.report_calls(0, sample(Signal::Failure, at(2)), at(2), 0));
-    }
+    fixture.fail(at(2));
     assert!(fixture.lane.observed().version > first.measured.version);
     fixture.turn(at(3), |lane| lane.status_reported(&first, Some(&StatusReply::Recorded), at(3)));
     assert_eq!(fixture.lane.status_report().unwrap().measured.status, HealthStatus::Offline);
@@ -234,12 +242,13 @@ fn an_unchanged_status_of_a_service_that_was_registered_anew_is_reported() {
 fn a_deleted_service_is_forgotten_once_its_calls_have_ended() {
     let mut fixture = Fixture::new(settings(Some(1)));
     let permit = fixture.permit(1, at(1));
-    fixture.turn(at(2), |lane| lane.delete(at(2))).unwrap();
+    fixture.forget(at(2)).unwrap();
     assert!(matches!(fixture.acquire(2, at(3)), PermitDecision::Waiting), "the limit still holds");
     fixture.restart(at(10));
     fixture.turn(at(11), |lane| lane.renew(permit, &PrincipalId::of_key("a"), at(11))).unwrap();
     assert!(fixture.lane.identity().is_some() && fixture.alarm.is_some());
     fixture.turn(at(9_000), |lane| lane.release(permit, sample(Signal::Success, at(9_000)), at(9_000), 0));
+    assert!(fixture.lane.identity().is_some(), "another permit of the previous instance may be in use");
     let ends = at(10 + TIMING.permit_ms);
     fixture.ring(ends);
     assert_eq!((fixture.lane.identity(), fixture.storage.snapshot()), (None, memory::Disk::default()));
@@ -251,10 +260,146 @@ fn a_deletion_that_cannot_be_stored_is_repeated() {
     let mut fixture = Fixture::new(settings(None));
     fixture.succeed(at(1));
     fixture.storage.fail_write(Some(0));
-    assert!(fixture.turn(at(2), |lane| lane.delete(at(2))).is_err());
+    assert!(fixture.forget(at(2)).is_err());
     assert!(fixture.lane.identity().is_some() && fixture.storage.snapshot().state.is_some());
-    fixture.turn(at(3), |lane| lane.delete(at(3))).unwrap();
+    fixture.forget(at(3)).unwrap();
     assert_eq!(fixture.storage.snapshot(), memory::Disk::default());
+}
+
+#[test]
+fn a_lane_that_is_no_longer_needed_is_deleted_by_its_alarm_until_that_succeeds() {
+    let mut fixture = Fixture::new(settings(Some(1)));
+    fixture.permit(1, at(1));
+    fixture.forget(at(2)).unwrap();
+    fixture.storage.fail_write(Some(0));
+    fixture.ring(at(1 + TIMING.permit_ms));
+    assert!(matches!(fixture.effects.failures[..], [(Unsaved::Deletion, _)]));
+    let again = fixture.alarm.unwrap();
+    fixture.ring(again);
+    assert_eq!(fixture.storage.snapshot(), memory::Disk::default());
+}
+
+#[test]
+fn a_deletion_deletes_also_what_a_lane_without_a_state_has_stored() {
+    let mut fixture = Fixture::new(settings(Some(1)));
+    fixture.permit(1, at(1));
+    fixture.restart(at(2));
+    assert!(fixture.lane.identity().is_none() && fixture.storage.snapshot().busy_until > at(2));
+    fixture.forget(at(3)).unwrap();
+    let ends = fixture.alarm.unwrap();
+    fixture.ring(ends);
+    assert_eq!(fixture.storage.snapshot(), memory::Disk::default());
+}
+
+#[test]
+fn a_leaving_lane_lets_no_request_wait_and_reports_nothing() {
+    let mut fixture = Fixture::new(settings(Some(1)));
+    let permit = fixture.permit(1, at(1));
+    fixture.turn(at(2), |lane| lane.acquire(waiter(2), Some(7), at(2), 0)).unwrap();
+    fixture.forget(at(3)).unwrap();
+    assert_eq!(fixture.effects.decisions, [(7, PermitDecision::Waiting)], "its worker looks for another service");
+    fixture.turn(at(4), |lane| lane.acquire(waiter(2), Some(8), at(4), 0)).unwrap();
+    fixture.turn(at(500), |_| ());
+    assert!(fixture.effects.decisions.is_empty(), "workers that do not know it yet must not ask all the time");
+    fixture.turn(at(1_004), |_| ());
+    assert_eq!(fixture.effects.decisions, [(8, PermitDecision::Waiting)]);
+    fixture.fail(at(1_100));
+    assert!(!fixture.effects.must_report && fixture.lane.status_report().is_none());
+    fixture.turn(at(1_200), |lane| lane.release(permit, sample(Signal::Success, at(1_200)), at(1_200), 0));
+    assert_eq!(fixture.lane.identity(), None);
+}
+
+#[test]
+fn calls_and_heartbeats_at_an_earlier_address_say_nothing_about_the_service() {
+    let mut fixture = Fixture::new(settings(Some(1)));
+    let (permit, before) = (fixture.permit(1, at(1)), fixture.settings.clone());
+    fixture.settings.moved_at = at(5);
+    fixture.learn(at(6));
+    let settings = std::mem::replace(&mut fixture.settings, before);
+    fixture.learn(at(7));
+    fixture.fail(at(7));
+    fixture.succeed(at(7));
+    fixture.turn(at(7), |lane| lane.heartbeat(HealthStatus::Degraded, 30_000, at(7))).unwrap();
+    fixture.turn(at(7), |lane| lane.release(permit, sample(Signal::Success, at(7)), at(7), 0));
+    let observed = fixture.lane.observed();
+    assert_eq!((observed.status, observed.version), (HealthStatus::Unknown, 0));
+    fixture.settings = settings;
+    fixture.learn(at(8));
+    fixture.permit(2, at(9));
+    fixture.succeed(at(9));
+    assert_eq!(fixture.lane.observed().status, HealthStatus::Online);
+}
+
+#[test]
+fn a_move_that_cannot_be_stored_is_repeated() {
+    let mut fixture = Fixture::new(settings(Some(1)));
+    fixture.permit(1, at(1));
+    fixture.forget(at(2)).unwrap();
+    fixture.settings.moved_at = at(5);
+    fixture.storage.fail_write(Some(0));
+    assert!(fixture.lane.learn(&TenantId::first(), &fixture.settings, at(6)).is_err());
+    fixture.settle(at(6));
+    fixture.learn(at(7));
+    fixture.restart(at(8));
+    fixture.turn(at(60_000), |_| ());
+    assert!(fixture.lane.identity().is_some(), "it was registered anew");
+}
+
+#[test]
+fn a_reply_to_a_late_report_does_not_count() {
+    let mut fixture = Fixture::new(settings(None));
+    fixture.succeed(at(1));
+    let report = fixture.lane.status_report().unwrap();
+    fixture.settings.moved_at = at(5);
+    fixture.lane.learn(&TenantId::first(), &fixture.settings, at(6)).unwrap();
+    fixture.succeed(at(6));
+    fixture.turn(at(7), |lane| lane.status_reported(&report, Some(&StatusReply::Recorded), at(7)));
+    assert_eq!(fixture.lane.status_report().map(|report| report.moved_at), Some(Some(at(5))));
+}
+
+#[test]
+fn older_settings_change_nothing() {
+    let mut fixture = Fixture::new(LaneSettings { configured_at: at(2), ..settings(Some(1)) });
+    fixture.settings = settings(None);
+    fixture.learn(at(3));
+    fixture.permit(1, at(4));
+    fixture.settings.configured_at = at(5);
+    fixture.learn(at(5));
+    assert_eq!(fixture.acquire(2, at(6)), PermitDecision::Free);
+}
+
+#[test]
+fn a_service_at_another_address_is_probed_once_the_registry_says_how() {
+    let mut fixture = Fixture::new(settings(None));
+    fixture.turn(NOW, |lane| lane.configure(target(Some(10_000)), NOW)).unwrap();
+    assert_eq!(fixture.alarm, Some(at(TIMING.first_probe_ms)));
+    fixture.settings.moved_at = at(5);
+    fixture.learn(at(6));
+    assert_eq!(fixture.ring(at(1_000)), None);
+    fixture.restart(at(1_001));
+    assert_eq!(fixture.storage.snapshot().target, None);
+    fixture.turn(at(1_002), |lane| lane.configure(target(Some(10_000)), at(1_002))).unwrap();
+    assert_eq!(fixture.ring(at(2_002)), Some(target(Some(10_000))));
+}
+
+#[test]
+fn a_lane_that_a_late_message_has_configured_learns_that_its_service_was_deleted() {
+    let mut fixture = Fixture::new(settings(None));
+    fixture.turn(NOW, |lane| lane.configure(target(None), NOW)).unwrap();
+    assert_eq!(fixture.alarm, Some(at(TIMING.status_retry_ms)));
+    fixture.ring(at(TIMING.status_retry_ms));
+    assert!(fixture.effects.must_report);
+    fixture.answered(Some(StatusReply::Absent), at(2_010));
+    assert_eq!(fixture.storage.snapshot(), memory::Disk::default());
+}
+
+#[test]
+fn a_response_that_shows_nothing_does_not_change_the_health() {
+    let mut fixture = Fixture::new(settings(None));
+    let report = Target { strict: false, lists_models: true, ..target(None) }.judge(404, 5, at(1));
+    let probed = fixture.lane.begin_probe();
+    fixture.turn(at(1), |lane| lane.probed(probed, &report, at(1))).unwrap();
+    assert_eq!(fixture.lane.observed().status, HealthStatus::Unknown);
 }
 
 #[test]
@@ -265,8 +410,8 @@ fn late_messages_do_not_delete_a_service_that_was_registered_anew() {
     let earlier = fixture.settings.clone();
     fixture.settings.moved_at = at(5);
     fixture.learn(at(6));
-    assert!(fixture.lane.was_registered_anew(&earlier));
-    assert!(!fixture.lane.was_registered_anew(&fixture.settings));
+    fixture.turn(at(6), |lane| lane.forget(&TenantId::first(), &earlier, at(6))).unwrap();
+    assert!(fixture.lane.identity().is_some());
     fixture.turn(at(7), |lane| lane.status_reported(&report, Some(&StatusReply::Absent), at(7)));
     assert!(fixture.lane.identity().is_some());
     fixture.answered(Some(StatusReply::Absent), at(8));
@@ -277,7 +422,7 @@ fn late_messages_do_not_delete_a_service_that_was_registered_anew() {
 fn a_service_that_is_registered_anew_while_it_leaves_stays() {
     let mut fixture = Fixture::new(settings(Some(1)));
     fixture.permit(1, at(1));
-    fixture.turn(at(2), |lane| lane.delete(at(2))).unwrap();
+    fixture.forget(at(2)).unwrap();
     fixture.settings.moved_at = at(5);
     fixture.learn(at(6));
     fixture.restart(at(7));
@@ -316,10 +461,10 @@ fn a_lane_that_has_been_idle_for_a_while_may_grant_at_once_after_a_restart() {
 #[test]
 fn there_is_a_single_probe_of_an_open_breaker_even_across_a_restart() {
     let mut fixture = Fixture::new(settings(None));
-    for _ in 0..5 {
-        fixture.turn(at(1), |lane| lane.report_calls(0, sample(Signal::Failure, at(1)), at(1), 0));
-    }
+    fixture.fail(at(1));
     let half_open = fixture.lane.observed().breaker_until.unwrap();
+    // Afterwards, nothing but the probe changes the status.
+    fixture.turn(half_open, |_| ());
     assert!(matches!(fixture.acquire(1, half_open), PermitDecision::Permit { probe: true, .. }));
     fixture.restart(half_open.plus_ms(1));
     assert!(matches!(fixture.acquire(2, half_open.plus_ms(2)), PermitDecision::Open { .. }));
@@ -354,6 +499,7 @@ fn a_context_whose_requests_have_all_stopped_waiting_gets_no_permit() {
     fixture.turn(at(3), |lane| lane.stop_waiting(&context(2), 7));
     fixture.turn(at(4), |lane| lane.release(permit, sample(Signal::Success, at(4)), at(4), 0));
     assert_eq!((fixture.effects.decisions.len(), fixture.lane.next_tick_ms(at(5))), (0, None));
+    fixture.permit(3, at(5));
 }
 
 #[test]
@@ -364,6 +510,7 @@ fn probes_follow_their_interval_and_a_known_target_changes_nothing() {
     let writes = fixture.storage.writes();
     fixture.turn(at(1), |lane| lane.configure(target(Some(10_000)), at(1))).unwrap();
     assert_eq!(fixture.storage.writes(), writes);
+    fixture.answered(Some(StatusReply::Recorded), at(500));
     assert_eq!(fixture.ring(at(1_000)), Some(target(Some(10_000))));
     assert_eq!(fixture.alarm, Some(at(11_000)), "90% and a tenth of the interval");
     let probed = fixture.lane.begin_probe();

@@ -35,6 +35,20 @@ fn dispatch(pool: &mut ConnectionPool, n: u8) -> Option<u32> {
     pool.dispatch(delivery(n, 1), None, at(0)).map(|(slot, _)| slot)
 }
 
+/// As a lane does.
+fn withdraw(
+    pool: &mut ConnectionPool,
+    context: &ContextId,
+    up_to: Option<LeaseNumber>,
+    now: Timestamp,
+) -> Vec<(Delivery, Option<u32>)> {
+    let ended = pool.of_context(context, up_to).iter().filter_map(|number| pool.end(number, now)).collect();
+    if let Some(lease) = up_to {
+        pool.refuse(context, lease, now);
+    }
+    ended
+}
+
 #[test]
 fn the_connection_with_the_lowest_load_gets_the_next_delivery() {
     let mut pool = pool(&[1, 4]);
@@ -130,7 +144,7 @@ fn a_delivery_is_remembered_for_a_while_after_its_end() {
     for mut pool in [before, after] {
         // It neither occupies its connection nor can be resumed.
         assert_eq!((pool.in_flight(), pool.find(&number)), (0, None));
-        assert_eq!(pool.withdraw(&delivery(1, 1).context, None, at(501)), []);
+        assert_eq!(withdraw(&mut pool, &delivery(1, 1).context, None, at(501)), []);
         assert_eq!(pool.ready(0, 1, std::slice::from_ref(&number)).resumed, []);
         assert_eq!(pool.next_expiry(), Some(forgotten_at));
         assert_eq!(pool.expire(at(499 + REMEMBERED_MS)), Expiry::default());
@@ -165,11 +179,11 @@ fn a_worker_withdraws_only_what_it_has_dispatched_itself() {
     let mut pool = pool(&[4]);
     pool.dispatch(delivery(1, 2), None, at(0)).unwrap();
     let context = delivery(1, 2).context;
-    assert!(pool.withdraw(&context, Some(lease_number(1)), at(10)).is_empty(), "that of the next worker stays");
+    assert!(withdraw(&mut pool, &context, Some(lease_number(1)), at(10)).is_empty(), "that of the next worker stays");
     assert!(pool.was_dispatched(&delivery(1, 1).number()), "it is not dispatched then");
-    assert_eq!(pool.withdraw(&context, Some(lease_number(2)), at(20)).len(), 1);
+    assert_eq!(withdraw(&mut pool, &context, Some(lease_number(2)), at(20)).len(), 1);
     pool.dispatch(delivery(2, 1), None, at(30)).unwrap();
-    assert_eq!(pool.withdraw(&delivery(2, 1).context, None, at(40)).len(), 1);
+    assert_eq!(withdraw(&mut pool, &delivery(2, 1).context, None, at(40)).len(), 1);
     assert_eq!(pool.in_flight(), 0);
 }
 
