@@ -346,7 +346,9 @@ impl World {
             return;
         }
         self.services[at].lane.alarm_at = None;
-        let done = self.lane_change(at, |lane, now, random| drop(lane.alarm(now, random, |_| None)));
+        // In the end, services ping as they should.
+        let pinged = self.is_calm().then(|| self.lane_clock(at));
+        let done = self.lane_change(at, |lane, now, random| drop(lane.alarm(now, random, |_| pinged)));
         if done.is_none() {
             // The platform repeats an alarm that failed.
             let again = self.now + self.dice.between(1_000, 2_500);
