@@ -1,7 +1,7 @@
 // @ts-check
 // Calls of services, for `calls.rs`.
 import { env } from "cloudflare:workers";
-import { headersOf, joined, read } from "./http.js";
+import { EMPTY, headersOf, joined, read } from "./http.js";
 import { watch } from "./tasks.js";
 
 /**
@@ -35,7 +35,7 @@ const BEGINNING = { bytes: 64 * 1024, milliseconds: 2_000 };
  * @param {ReadableStream<Uint8Array> | null} body @param {number} limit
  */
 async function readBeginning(body, limit) {
-  if (body === null) return new Uint8Array();
+  if (body === null) return EMPTY;
   const reader = body.getReader();
   const most = Math.min(limit, BEGINNING.bytes);
   /** @type {Uint8Array[]} */
@@ -113,7 +113,7 @@ async function called(call, binding, method, url, headers, body, limit, reading)
     retryAfterMs: "",
     location: "",
     session: "",
-    body: new Uint8Array(),
+    body: EMPTY,
     detail: "",
   };
   try {

@@ -23,6 +23,9 @@ export function describe(request) {
   return text;
 }
 
+/** No bytes. */
+export const EMPTY = new Uint8Array();
+
 /**
  * A stream's bytes, or undefined if there are more than `limit`.
  * @param {ReadableStream<Uint8Array>} stream @param {number} limit
@@ -59,16 +62,16 @@ export function joined(chunks, length) {
 
 /** @param {Request | Response} message @param {number} limit @returns {Promise<Uint8Array | undefined>} */
 export async function read(message, limit) {
-  if (message.body === null) return new Uint8Array();
   const declared = message.headers.get("content-length");
   if (declared !== null && !message.headers.has("content-encoding")) {
     if (Number(declared) > limit) {
-      message.body.cancel().catch(() => {});
+      message.body?.cancel().catch(() => {});
       return undefined;
     }
+    // Without `body`, the platform makes no stream of it.
     return new Uint8Array(await message.arrayBuffer());
   }
-  return readAtMost(message.body, limit);
+  return message.body === null ? EMPTY : readAtMost(message.body, limit);
 }
 
 /** @param {number} token @param {Request} request @param {number} limit */
