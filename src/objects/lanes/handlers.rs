@@ -90,8 +90,8 @@ impl Handle<Heartbeat> for &Rc<Inner> {
 
 impl HandleLater<Probe> for &Rc<Inner> {
     fn handle(self, Probe(target): Probe) -> Answer<ProbeReply> {
-        let inner = self.clone();
-        Answer::later(async move { inner.probe(&target).await.map(ProbeReply::Report) })
+        let (inner, probed) = (self.clone(), self.lane.borrow().of_sender());
+        Answer::later(async move { inner.probe(probed, &target).await.map(ProbeReply::Report) })
     }
 }
 

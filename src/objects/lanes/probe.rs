@@ -12,7 +12,7 @@ use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::id::ulid;
 use narthex_core::http::egress_address::Address;
 use narthex_core::service_lane::Identity;
-use narthex_core::service_lane::probing::{ProbeError, ProbeReport, Target};
+use narthex_core::service_lane::probing::{ProbeError, ProbeReport, Probed, Target};
 
 use super::Inner;
 
@@ -22,27 +22,27 @@ const PROBE_MS: u64 = 5_000;
 impl Inner {
     /// The probe of the alarm, for which no request waits.
     pub(super) async fn probe_on_time(self: &Rc<Self>, target: &Target) {
-        if let Err(failure) = self.probe(target).await {
+        let probed = self.lane.borrow().present();
+        if let Err(failure) = self.probe(probed, target).await {
             self.log(Message::ProbeNotSaved, &failure);
         }
     }
 
     /// Probes the service, or waits for the probe in progress.
-    pub(super) async fn probe(self: &Rc<Self>, target: &Target) -> Result<ProbeReport, Failure> {
-        let probed = loop {
-            let probed = self.lane.borrow().begin_probe();
-            if let Some(recent) = self.lane.borrow().recent_probe(clock::now()) {
+    pub(super) async fn probe(self: &Rc<Self>, probed: Probed, target: &Target) -> Result<ProbeReport, Failure> {
+        loop {
+            if let Some(recent) = self.lane.borrow().recent_probe(probed, clock::now()) {
                 return Ok(recent.clone());
             }
-            let Some(in_progress) = self.probing.get() else { break probed };
+            let Some(in_progress) = self.probing.get() else { break };
             let (sender, receiver) = oneshot::channel();
             self.probe_waiters.borrow_mut().push(sender);
             let report = receiver.await.map_err(|_| Failure("the probe was abandoned".into()));
-            // Otherwise the service was given another address during that probe.
+            // Otherwise it was a probe of another address.
             if in_progress == probed {
                 return report;
             }
-        };
+        }
         self.probing.set(Some(probed));
         let report = self.call_service(target).await;
         self.probing.set(None);

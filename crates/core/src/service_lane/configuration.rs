@@ -17,7 +17,7 @@ impl<S: Storage> ServiceLane<S> {
     /// The storage fails.
     pub fn learn(&mut self, tenant: &TenantId, settings: &LaneSettings, now: Timestamp) -> Result<(), StorageError> {
         self.identify(tenant, settings);
-        self.state.is_sender_late = settings.moved_at < self.state.moved_at;
+        self.state.sender_moved_at = settings.moved_at;
         if settings.moved_at > self.state.moved_at {
             self.moves(settings, now)?;
         }
@@ -28,6 +28,11 @@ impl<S: Storage> ServiceLane<S> {
             self.apply_limits();
         }
         Ok(())
+    }
+
+    /// Whether the sender of the present message knows the service at an earlier address.
+    pub(super) fn is_sender_late(&self) -> bool {
+        self.state.sender_moved_at < self.state.moved_at
     }
 
     fn identify(&mut self, tenant: &TenantId, settings: &LaneSettings) {
@@ -53,9 +58,10 @@ impl<S: Storage> ServiceLane<S> {
         self.state.last_probe = None;
         self.state.is_leaving = false;
         self.state.probe_at = None;
-        if self.state.target.take().is_some() {
-            self.lane.set_probe_interval(None);
+        if self.state.target.is_some() {
             self.storage.delete_target()?;
+            self.state.target = None;
+            self.lane.set_probe_interval(None);
         }
         let has_other_transport = settings.grace_ms != self.state.grace_ms;
         if has_other_transport {
@@ -86,6 +92,8 @@ impl<S: Storage> ServiceLane<S> {
             return Ok(());
         }
         self.identify(tenant, settings);
+        // What was sent about that registration before is late.
+        self.state.moved_at = settings.moved_at;
         self.delete(now)
     }
 
@@ -125,12 +133,16 @@ impl<S: Storage> ServiceLane<S> {
         if self.state.is_leaving {
             return Ok(());
         }
+        let State { unreported, probe_at, .. } = self.state;
         self.state.is_leaving = true;
         self.state.unreported = None;
         self.state.probe_at = None;
         self.end_waits(now);
         let stored = self.store(now);
-        self.state.is_leaving = stored.is_ok();
+        if stored.is_err() {
+            self.state.is_leaving = false;
+            (self.state.unreported, self.state.probe_at) = (unreported, probe_at);
+        }
         stored
     }
 

@@ -62,6 +62,8 @@ struct State {
     configured_at: Timestamp,
     /// When the service was given its present address: everything else refers to the service at that address.
     moved_at: Timestamp,
+    /// The same as the sender of the present message knows it.
+    sender_moved_at: Timestamp,
     max_concurrency: Option<u64>,
     max_queue: u64,
     grace_ms: Option<u64>,
@@ -73,8 +75,6 @@ struct State {
     probe_at: Option<Timestamp>,
     last_probe: Option<ProbeReport>,
     unreported: Option<StatusReason>,
-    /// The sender of the present message knows the service at an earlier address.
-    is_sender_late: bool,
     /// The published status is stored. Otherwise it must not be reported: a restarted lane would not know that the
     /// registry has it.
     is_status_stored: bool,
@@ -122,6 +122,7 @@ impl<S: Storage> ServiceLane<S> {
             identity: identity.filter(|identity| !identity.service.as_str().is_empty()),
             is_stored,
             moved_at,
+            sender_moved_at: moved_at,
             grace_ms,
             target,
             busy_until,

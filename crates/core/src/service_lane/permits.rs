@@ -60,13 +60,13 @@ impl<S: Storage> ServiceLane<S> {
     /// Returns a permit with the outcome of its call, which says nothing about the service if it was called at an
     /// earlier address.
     pub fn release(&mut self, permit: PermitNumber, sample: CallOutcome, now: Timestamp, random: u64) {
-        let sample = if self.state.is_sender_late { CallOutcome::unused(sample.at) } else { sample };
+        let sample = if self.is_sender_late() { CallOutcome::unused(sample.at) } else { sample };
         self.lane.release(permit, sample, now, random);
     }
 
     /// Records the outcomes of calls without a permit: `successes` earlier ones, and the `last`.
     pub fn report_calls(&mut self, successes: u64, last: CallOutcome, now: Timestamp, random: u64) {
-        if !self.state.is_sender_late {
+        if !self.is_sender_late() {
             self.lane.report(successes, last, now, random);
         }
     }

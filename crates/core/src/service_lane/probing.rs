@@ -104,7 +104,7 @@ impl<S: Storage> ServiceLane<S> {
     /// # Errors
     /// The storage fails.
     pub fn configure(&mut self, target: Target, now: Timestamp) -> Result<(), StorageError> {
-        if self.state.target.as_ref() == Some(&target) {
+        if self.state.target.as_ref() == Some(&target) || self.is_sender_late() || self.state.is_leaving {
             return Ok(());
         }
         self.storage.put_target(&target)?;
@@ -120,20 +120,29 @@ impl<S: Storage> ServiceLane<S> {
     /// If a probe is due: sets the time of the next one, and returns where to probe.
     pub(super) fn take_due_probe(&mut self, now: Timestamp, random: u64) -> Option<Target> {
         self.state.probe_at.filter(|at| *at <= now.plus_ms(SLACK_MS))?;
-        let target = self.state.target.clone()?;
+        let Some(target) = self.state.target.clone() else {
+            self.state.probe_at = None;
+            return None;
+        };
         // 90 to 110%: services registered together are not probed together.
         self.state.probe_at = target.interval_ms.map(|interval| now.plus_ms(interval * (90 + random % 21) / 100));
         Some(target)
     }
 
-    /// A probe begins.
-    pub fn begin_probe(&self) -> Probed {
+    /// The program that the alarm's probe calls.
+    pub fn present(&self) -> Probed {
         Probed(self.state.moved_at)
     }
 
-    /// The last result, if it is recent enough to be used again.
-    pub fn recent_probe(&self, now: Timestamp) -> Option<&ProbeReport> {
-        self.state.last_probe.as_ref().filter(|report| now.since(report.at) < REUSE_MS)
+    /// The program that the sender of the present message wants to be probed.
+    pub fn of_sender(&self) -> Probed {
+        Probed(self.state.sender_moved_at)
+    }
+
+    /// The last result of a probe of this program, if it is recent enough to be used again.
+    pub fn recent_probe(&self, probed: Probed, now: Timestamp) -> Option<&ProbeReport> {
+        let recent = self.state.last_probe.as_ref().filter(|report| now.since(report.at) < REUSE_MS);
+        recent.filter(|_| probed == self.present())
     }
 
     /// Records the result of a probe.
@@ -141,7 +150,7 @@ impl<S: Storage> ServiceLane<S> {
     /// # Errors
     /// The storage fails.
     pub fn probed(&mut self, probed: Probed, report: &ProbeReport, now: Timestamp) -> Result<(), StorageError> {
-        if probed != self.begin_probe() {
+        if probed != self.present() {
             return Ok(());
         }
         if !report.unmeasured {

@@ -21,7 +21,7 @@ impl<S: Storage> ServiceLane<S> {
         now: Timestamp,
     ) -> Result<Timestamp, StorageError> {
         let until = now.plus_ms(lease_ms);
-        if self.state.is_sender_late {
+        if self.is_sender_late() {
             return Ok(until);
         }
         self.lane.heartbeat(status, lease_ms, now);
@@ -56,9 +56,10 @@ impl<S: Storage> ServiceLane<S> {
         self.effects.must_report |= self.state.is_status_stored;
     }
 
-    /// The change of the status that the registry has not received yet.
+    /// The change of the status that the registry has not received yet, if it is stored.
     pub fn status_report(&self) -> Option<ReportStatus> {
-        self.report(Some(self.state.unreported?))
+        let reason = self.state.unreported.filter(|_| self.state.is_status_stored)?;
+        self.report(Some(reason))
     }
 
     /// A new latency, for which no request waits.
@@ -77,7 +78,6 @@ impl<S: Storage> ServiceLane<S> {
         let is_present = report.moved_at == Some(self.state.moved_at);
         match reply {
             Some(StatusReply::Absent) if is_present => {
-                self.state.unreported = None;
                 let deleted = self.delete(now);
                 self.keep_failure(Unsaved::Deletion, deleted);
             }

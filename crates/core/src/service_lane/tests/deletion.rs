@@ -123,3 +123,35 @@ fn a_service_that_is_registered_anew_while_it_leaves_stays() {
     fixture.turn(at(60_000), |_| ());
     assert!(fixture.lane.identity().is_some());
 }
+
+#[test]
+fn a_deletion_that_fails_after_a_report_is_repeated_by_the_alarm() {
+    for has_calls in [false, true] {
+        let mut fixture = Fixture::new(settings(Some(1)));
+        fixture.succeed(at(1));
+        if has_calls {
+            fixture.permit(1, at(1));
+        }
+        let report = fixture.lane.status_report().unwrap();
+        fixture.storage.fail_write(Some(0));
+        fixture.turn(at(2), |lane| lane.status_reported(&report, Some(&StatusReply::Absent), at(2)));
+        fixture.storage.fail_write(None);
+        let again = fixture.alarm.unwrap();
+        fixture.ring(again);
+        assert!(fixture.effects.must_report, "calls: {has_calls}");
+        fixture.answered(Some(StatusReply::Absent), again);
+        fixture.ring(at(60_000));
+        assert_eq!(fixture.storage.snapshot(), memory::Disk::default());
+    }
+}
+
+#[test]
+fn a_deletion_is_about_the_registration_that_it_names() {
+    let mut fixture = Fixture::new(settings(Some(1)));
+    fixture.permit(1, at(1));
+    fixture.settings.moved_at = at(5);
+    fixture.forget(at(6)).unwrap();
+    fixture.learn(at(7));
+    fixture.ring(at(1 + TIMING.permit_ms));
+    assert_eq!(fixture.storage.snapshot(), memory::Disk::default(), "a late message does not keep it");
+}

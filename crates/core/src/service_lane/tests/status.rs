@@ -51,14 +51,14 @@ fn a_service_at_another_address_is_not_judged_by_the_previous_one() {
     fixture.turn(NOW, |lane| lane.configure(target(Some(10_000)), NOW)).unwrap();
     fixture.succeed(at(1));
     fixture.answered(Some(StatusReply::Recorded), at(2));
-    let before = fixture.lane.begin_probe();
+    let before = fixture.lane.present();
     fixture.settings.moved_at = at(5);
     fixture.learn(at(3_000));
     assert!(fixture.effects.must_report, "the registry may have registered the service anew");
     assert_eq!(fixture.lane.observed().status, HealthStatus::Unknown);
     let report = ProbeReport::failed(ProbeError::Unreachable, 5, at(3_001));
     fixture.turn(at(3_001), |lane| lane.probed(before, &report, at(3_001))).unwrap();
-    assert_eq!(fixture.lane.recent_probe(at(3_001)), None);
+    assert_eq!(fixture.lane.recent_probe(fixture.lane.present(), at(3_001)), None);
     fixture.restart(at(3_002));
     let writes = fixture.storage.writes();
     fixture.learn(at(3_003));
@@ -132,4 +132,15 @@ fn a_heartbeat_is_written_only_when_the_stored_one_would_end() {
         fixture.storage.writes() > before
     };
     assert_eq!([beat(0), beat(10_000), beat(20_000), beat(31_000)], [true, false, false, true]);
+}
+
+#[test]
+fn a_later_change_that_cannot_be_stored_is_not_reported_in_place_of_an_earlier_one() {
+    let mut fixture = Fixture::new(settings(None));
+    fixture.succeed(at(1));
+    fixture.answered(None, at(2));
+    fixture.storage.set_full(true);
+    fixture.fail(at(3));
+    fixture.ring(at(2_001));
+    assert_eq!(fixture.lane.status_report(), None);
 }
