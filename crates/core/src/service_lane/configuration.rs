@@ -43,10 +43,11 @@ impl<S: Storage> ServiceLane<S> {
 
     /// The service has another address, or was registered anew. If that cannot be stored, the next message tries again.
     fn moves(&mut self, settings: &LaneSettings, now: Timestamp) -> Result<(), StorageError> {
-        let State { moved_at, is_leaving, grace_ms, .. } = self.state;
+        let State { moved_at, is_leaving, grace_ms, probe_at, .. } = self.state;
         let stored = self.begin_anew(settings, now);
         if stored.is_err() {
             (self.state.moved_at, self.state.is_leaving, self.state.grace_ms) = (moved_at, is_leaving, grace_ms);
+            self.state.probe_at = probe_at;
         }
         stored
     }

@@ -136,9 +136,10 @@ impl<S: Storage> ServiceLane<S> {
         let mut opened = Self { storage, lane, connections, state, is_clearing_busy: false, effects, timing };
         opened.apply_limits();
         // The stored alarm covers everything that follows from the stored state, but not deliveries whose connections
-        // dropped with the last instance. What is overdue may have been handled by it already, and has another alarm.
-        let is_idle = opened.connections.pool.in_flight() == 0;
-        opened.state.alarm = Alarm::set_before(opened.due(now).filter(|due| is_idle && *due > now));
+        // dropped with the last instance, and not the deletion of a lane that waited for permits. What is overdue may
+        // have been handled by it already, and has another alarm.
+        let is_covered = opened.connections.pool.in_flight() == 0 && !is_leaving;
+        opened.state.alarm = Alarm::set_before(opened.due(now).filter(|due| is_covered && *due > now));
         Ok(opened)
     }
 

@@ -7,7 +7,7 @@ use crate::access::revocation::Revocation;
 use crate::context_store::messages::CallbackReport;
 use crate::events::viewer::Viewer;
 
-fn viewer(key: &str, until: Option<Timestamp>) -> Viewer {
+pub fn viewer(key: &str, until: Option<Timestamp>) -> Viewer {
     Viewer {
         tenant: TenantId::first(),
         principal: PrincipalId::of_key(key),

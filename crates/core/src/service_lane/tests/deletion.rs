@@ -146,6 +146,26 @@ fn a_deletion_that_fails_after_a_report_is_repeated_by_the_alarm() {
 }
 
 #[test]
+fn a_leaving_lane_that_restarts_wakes_although_its_permits_are_gone() {
+    // The permits of a service that connects are not stored: its deliveries are.
+    let mut fixture = Fixture::new(LaneSettings { grace_ms: Some(5_000), ..settings(None) });
+    let viewer = connections::viewer("bot", None);
+    fixture.turn(at(1), |lane| lane.connect(1, Connection::new("con_1".into(), viewer, at(1)), at(1)));
+    fixture.turn(at(1), |lane| lane.message(1, Some(r#"{"type":"ready","credit":1}"#), at(1)));
+    fixture.permit(1, at(1));
+    fixture.forget(at(2)).unwrap();
+    fixture.ring(at(2_000));
+    assert_eq!(fixture.alarm, Some(at(1 + TIMING.permit_ms)));
+    fixture.storage.set_full(true);
+    fixture.restart(at(2_001));
+    assert!(matches!(fixture.effects.failures[..], [(Unsaved::Deletion, _)]));
+    fixture.storage.set_full(false);
+    assert_eq!(fixture.alarm, Some(at(2_001 + TIMING.status_retry_ms)));
+    fixture.ring(at(2_001 + TIMING.status_retry_ms));
+    assert_eq!(fixture.storage.snapshot(), memory::Disk::default());
+}
+
+#[test]
 fn a_deletion_is_about_the_registration_that_it_names() {
     let mut fixture = Fixture::new(settings(Some(1)));
     fixture.permit(1, at(1));
