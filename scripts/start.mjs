@@ -3,12 +3,12 @@
 // `npm start -- --port 8790`. front.mjs listens at the address and passes requests on to wrangler.
 import { randomBytes } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, watch, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { buildWorker } from "./build.mjs";
 import { followChildren } from "./children.mjs";
 import { startFront } from "./front.mjs";
+import { freePort } from "./ports.mjs";
 import { node, prepare, root, run, say, seconds } from "./tools.mjs";
 
 /** No questions, no telemetry, no network. */
@@ -105,18 +105,6 @@ async function wranglerArguments(given) {
 function argument(args, name) {
   const at = args.lastIndexOf(name);
   return at >= 0 ? args[at + 1] : args.findLast((arg) => arg.startsWith(`${name}=`))?.slice(name.length + 1);
-}
-
-/** A port that is free now. @returns {Promise<number>} */
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-      .on("error", reject)
-      .listen(0, "127.0.0.1", () => {
-        const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-        server.close(() => resolve(port));
-      });
-  });
 }
 
 /**

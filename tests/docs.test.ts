@@ -11,11 +11,12 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Writable } from "node:stream";
+import { freePort } from "../scripts/ports.mjs";
 import { root } from "./support/configuration.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { PATIENCE_MS } from "./support/patience.ts";
@@ -113,14 +114,6 @@ const masked = (text: string) =>
   text
     .replace(/whsec_[A-Za-z0-9+/=]+/g, "whsec_…")
     .replace(/(nx_(?:default|acme)-[0-9a-z]{12}|tkt_default)_[A-Za-z0-9]+/g, "$1_…");
-
-async function freePort(): Promise<string> {
-  const server = createServer();
-  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return String(port);
-}
 
 /** One bash that receives commands one by one, as from a person. */
 class Shell {
@@ -233,7 +226,7 @@ before(async () => {
   // One store: then events come in one order.
   gateway = await startGateway({ vars: { CONTEXT_SHARDS: "1" } });
   real.set(gatewayPort, new URL(gateway.url).port);
-  for (const port of servicePorts) real.set(port, await freePort());
+  for (const port of servicePorts) real.set(port, String(await freePort()));
   shell = new Shell({ ADMIN_KEY: gateway.adminKey, NARTHEX: gateway.url, PORT: real.get("9000")! });
 });
 after(async () => {
