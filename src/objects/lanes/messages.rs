@@ -65,6 +65,16 @@ pub struct Message<A> {
 }
 
 impl<A> Message<A> {
+    fn new(tenant: TenantId, settings: LaneSettings, ask: A) -> Self {
+        let LaneSettings { service, configured_at, moved_at, max_concurrency, max_queue, grace_ms } = settings;
+        Self { tenant, service, configured_at, moved_at, max_concurrency, max_queue, grace_ms, ask }
+    }
+
+    /// The same message with another request.
+    pub fn with<B>(&self, ask: B) -> Message<B> {
+        Message::new(self.tenant.clone(), self.settings(), ask)
+    }
+
     /// The sender's view of the service's configuration.
     pub fn settings(&self) -> LaneSettings {
         LaneSettings {
@@ -85,22 +95,7 @@ impl Message<()> {
     }
 
     pub fn with_settings(tenant: &TenantId, settings: &LaneSettings) -> Self {
-        let LaneSettings { service, configured_at, moved_at, max_concurrency, max_queue, grace_ms } = settings.clone();
-        let tenant = tenant.clone();
-        Self { tenant, service, configured_at, moved_at, max_concurrency, max_queue, grace_ms, ask: () }
-    }
-
-    pub fn with<A>(&self, ask: A) -> Message<A> {
-        Message {
-            tenant: self.tenant.clone(),
-            service: self.service.clone(),
-            configured_at: self.configured_at,
-            moved_at: self.moved_at,
-            max_concurrency: self.max_concurrency,
-            max_queue: self.max_queue,
-            grace_ms: self.grace_ms,
-            ask,
-        }
+        Self::new(tenant.clone(), settings.clone(), ())
     }
 }
 

@@ -2,14 +2,20 @@
 
 use super::storage_error::StorageError;
 
-/// Which write fails, counted from the next one.
+/// Which writes fail.
 #[derive(Debug, Default)]
-pub struct WriteFault(Option<u32>);
+pub enum WriteFault {
+    #[default]
+    None,
+    /// One, counted from the next.
+    Nth(u32),
+    Every,
+}
 
 impl WriteFault {
     /// `None` stands for no write.
     pub fn at(nth: Option<u32>) -> Self {
-        Self(nth)
+        nth.map_or(Self::None, Self::Nth)
     }
 
     /// Counts a write, and fails if it is the one.
@@ -17,11 +23,18 @@ impl WriteFault {
     /// # Errors
     /// The write must change nothing.
     pub fn count(&mut self) -> Result<(), StorageError> {
-        match self.0.take() {
-            Some(0) => return Err(StorageError("the disk is full".into())),
-            Some(more) => self.0 = Some(more - 1),
-            None => {}
-        }
-        Ok(())
+        let fails = match self {
+            Self::None => return Ok(()),
+            Self::Nth(0) => {
+                *self = Self::None;
+                true
+            }
+            Self::Nth(more) => {
+                *more -= 1;
+                false
+            }
+            Self::Every => true,
+        };
+        if fails { Err(StorageError("the disk is full".into())) } else { Ok(()) }
     }
 }

@@ -8,6 +8,8 @@
 pub mod breaker;
 pub mod call_outcome;
 pub mod call_reporter;
+#[cfg(test)]
+pub mod fixtures;
 pub mod health;
 pub mod live;
 pub mod observed;

@@ -1,24 +1,10 @@
+use super::fixtures::{NOW, context, waiter};
 use super::*;
-use crate::base::id::{Region, StoreId};
 use crate::base::principal_id::PrincipalId;
-use crate::context::status::Priority;
 use proptest::prelude::*;
 
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const OPEN_MS: u64 = 1_000;
 const TIMING: Timing = Timing { breaker_open_ms: OPEN_MS, ..Timing::DEFAULT };
-
-fn context(number: u64) -> ContextId {
-    let mut bytes = [0; 10];
-    bytes[..8].copy_from_slice(&number.to_le_bytes());
-    ContextId::new(StoreId { region: Region::default(), shard: 0 }, NOW, bytes)
-}
-
-fn waiter(number: u64) -> Waiter {
-    let deadline = NOW.plus_ms(3_600_000);
-    let (principal, priority) = (PrincipalId::of_key("a"), Priority::Normal);
-    Waiter { context: context(number), principal, priority, deadline, admitted: false }
-}
 
 fn lane(max_concurrency: Option<u64>) -> Lane {
     let mut lane = Lane::restore(LaneRecord::default(), NOW, Timestamp(0), TIMING);

@@ -128,7 +128,7 @@ impl<S: Storage> ServiceLane<S> {
         Ok(())
     }
 
-    /// The lane is deleted once it is no longer needed. Until then it neither probes the service nor reports on it, and
+    /// The lane is deleted once nothing needs it. Until then it neither probes the service nor reports on it, and
     /// requests do not wait for its permits.
     fn leave_later(&mut self, now: Timestamp) -> Result<(), StorageError> {
         if self.state.is_leaving {

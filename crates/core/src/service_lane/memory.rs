@@ -42,8 +42,6 @@ pub struct MemoryStorage(Rc<RefCell<State>>);
 struct State {
     disk: Disk,
     fault: WriteFault,
-    /// Every write fails.
-    is_full: bool,
     loses: Option<Loss>,
     writes: u64,
 }
@@ -68,7 +66,7 @@ impl MemoryStorage {
 
     /// Whether every write fails.
     pub fn set_full(&self, is_full: bool) {
-        self.0.borrow_mut().is_full = is_full;
+        self.0.borrow_mut().fault = if is_full { WriteFault::Every } else { WriteFault::None };
     }
 
     pub fn lose(&self, what: Loss) {
@@ -83,9 +81,6 @@ impl MemoryStorage {
     fn write(&self, is_lost: Option<Loss>, change: impl FnOnce(&mut Disk)) -> Result<(), StorageError> {
         let mut state = self.0.borrow_mut();
         state.fault.count()?;
-        if state.is_full {
-            return Err(StorageError("the disk is full".into()));
-        }
         state.writes += 1;
         if is_lost.is_none() || state.loses != is_lost {
             change(&mut state.disk);

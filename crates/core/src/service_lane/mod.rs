@@ -143,7 +143,7 @@ impl<S: Storage> ServiceLane<S> {
         Ok(opened)
     }
 
-    /// What is to be done now.
+    /// Takes the effects that have accumulated since the last call.
     pub fn take_effects(&mut self) -> Effects {
         std::mem::take(&mut self.effects)
     }

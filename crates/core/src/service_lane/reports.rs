@@ -111,7 +111,7 @@ impl<S: Storage> ServiceLane<S> {
         let number = report.delivery.number();
         // A connection that has resumed a lost delivery in the meantime learns that it is over.
         let reason = (report.content == ReportContent::Lost).then_some(WithdrawalReason::Over);
-        // A repeated report counts at the store, but is no second call of the service.
+        // A repeated report counts at the store, but does not show another call of the service.
         let is_first = match self.end_delivery(&number, reason, now) {
             Ok(is_first) => is_first,
             Err(error) => {

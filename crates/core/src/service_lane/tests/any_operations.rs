@@ -6,7 +6,6 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::events::viewer::Viewer;
 
 /// One step: what happens, about which context or connection, and how long after the one before.
 type Step = (u8, u8, u64);
@@ -43,12 +42,13 @@ impl Model {
     fn turn<T>(&mut self, turn: impl FnOnce(&mut ServiceLane<MemoryStorage>, Timestamp) -> T) -> T {
         let now = self.now;
         // Sometimes the first write fails, sometimes all do.
-        self.fixture.storage.fail_write((self.fails == Some(false)).then_some(0));
-        self.fixture.storage.set_full(self.fails == Some(true));
+        match self.fails {
+            Some(true) => self.fixture.storage.set_full(true),
+            fails => self.fixture.storage.fail_write(fails.map(|_| 0)),
+        }
         let settings = self.fixture.settings.clone();
         let _ = self.fixture.lane.learn(&TenantId::first(), &settings, now);
         let done = self.fixture.turn(now, |lane| turn(lane, now));
-        self.fixture.storage.fail_write(None);
         self.fixture.storage.set_full(false);
         self.follow();
         done
@@ -128,7 +128,7 @@ impl Model {
         self.turn(|lane, now| lane.release(permit, sample(Signal::Success, now), now, 1));
     }
 
-    /// A permit that has expired is no longer renewed.
+    /// Only a permit that is still valid is renewed.
     fn renew(&mut self, which: u8) {
         let (permit, now) = (self.nth_permit(which), self.now);
         let Some(until) = permit.and_then(|permit| self.permits.get_mut(&permit)).filter(|until| **until > now) else {
@@ -154,16 +154,7 @@ impl Model {
             return;
         }
         self.last_slot += 1;
-        let (slot, principal) = (self.last_slot, PrincipalId::of_key("bot"));
-        let viewer = Viewer {
-            tenant: TenantId::first(),
-            principal,
-            sees_all: false,
-            until: None,
-            from: Vec::new(),
-            by: Vec::new(),
-            notify_only: false,
-        };
+        let (slot, viewer) = (self.last_slot, connections::viewer("bot", None));
         let connection = Connection::new(format!("con_{slot}"), viewer, self.now);
         self.sockets.insert(slot, connection.attachment());
         self.turn(|lane, now| lane.connect(slot, connection, now));

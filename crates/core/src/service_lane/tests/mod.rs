@@ -10,23 +10,20 @@ use super::memory::MemoryStorage;
 use super::probing::ProbeError;
 use super::*;
 use crate::access::encrypted_secret::EncryptedSecret;
-use crate::base::id::{ContextId, Region, StoreId};
 use crate::base::principal_id::PrincipalId;
 use crate::calling::connection::close_code::ConnectionCloseCode;
 use crate::calling::connection::pool::Delivery;
 use crate::context::fixtures::lease_number;
-use crate::context::status::Priority;
 use crate::lane::PermitDecision;
 use crate::lane::call_outcome::{CallOutcome, Signal};
+use crate::lane::fixtures::{NOW, context, waiter};
 use crate::lane::observed::HealthStatus;
 use crate::lane::permit_number::PermitNumber;
-use crate::lane::queue::Waiter;
 use crate::registry::notifications::LaneSettings;
 use crate::registry::replies::StatusReply;
 use effects::SocketAction;
 use semver::Version;
 
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const TIMING: Timing = Timing::DEFAULT;
 
 fn at(ms: u64) -> Timestamp {
@@ -40,18 +37,6 @@ fn service() -> ServiceId {
 fn settings(max_concurrency: Option<u64>) -> LaneSettings {
     let service = service();
     LaneSettings { service, configured_at: NOW, moved_at: NOW, max_concurrency, max_queue: 10, grace_ms: None }
-}
-
-fn context(number: u64) -> ContextId {
-    let mut bytes = [0; 10];
-    bytes[..8].copy_from_slice(&number.to_le_bytes());
-    ContextId::new(StoreId { region: Region::default(), shard: 0 }, NOW, bytes)
-}
-
-fn waiter(number: u64) -> Waiter {
-    let deadline = NOW.plus_ms(3_600_000);
-    let (principal, priority) = (PrincipalId::of_key("a"), Priority::Normal);
-    Waiter { context: context(number), principal, priority, deadline, admitted: false }
 }
 
 fn delivery(number: u64, lease: u64) -> Delivery {
