@@ -165,8 +165,7 @@ export class ContextStore extends DurableObject {
     super(state, env);
     this.environment = env;
     this.sql = state.storage.sql;
-    this.sql.exec("CREATE TABLE IF NOT EXISTS live (id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID");
-    this.sql.exec("CREATE TABLE IF NOT EXISTS done (id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID");
+    this.sql.exec("CREATE TABLE IF NOT EXISTS contexts (id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID");
   }
 
   /** @param {string} statement @param {...string} values */
@@ -178,14 +177,13 @@ export class ContextStore extends DurableObject {
   admit(id, document) {
     this.counted.requests += 1;
     this.counted.contexts += 1;
-    this.write("INSERT INTO live VALUES (?, ?)", id, document);
+    this.write("INSERT INTO contexts VALUES (?, ?)", id, document);
   }
 
   /** @param {string} id @param {string} document @param {boolean} tell */
   commit(id, document, tell) {
     this.counted.requests += 1;
-    this.write("DELETE FROM live WHERE id = ?", id);
-    this.write("INSERT INTO done VALUES (?, ?)", id, document);
+    this.write("UPDATE contexts SET document = ? WHERE id = ?", document, id);
     if (tell) this.ctx.waitUntil(object(this.environment.EVENTS, "hub").publish(id, document));
   }
 
@@ -193,15 +191,13 @@ export class ContextStore extends DurableObject {
   record(id, document) {
     this.counted.requests += 1;
     this.counted.contexts += 1;
-    this.write("INSERT INTO done VALUES (?, ?)", id, document);
+    this.write("INSERT INTO contexts VALUES (?, ?)", id, document);
   }
 
   /** @param {string} id */
   read(id) {
     this.counted.requests += 1;
-    for (const table of ["done", "live"]) {
-      for (const row of this.sql.exec(`SELECT document FROM ${table} WHERE id = ?`, id)) return String(row.document);
-    }
+    for (const row of this.sql.exec("SELECT document FROM contexts WHERE id = ?", id)) return String(row.document);
     return null;
   }
 

@@ -246,13 +246,13 @@ impl World {
             let last = self.checker.known.get(&id).filter(|known| known.has_ended).map(|known| numbers(&known.head));
             let last = last.and_then(|numbers| numbers.into_iter().max());
             if last.is_none_or(|last| last > self.hub.head(store)) {
-                self.violate(format!("{id} is cleaned before the hub has its last event"));
+                self.violate(format!("the live row of {id} is gone before the hub has its last event"));
             }
         }
         self.check_alarm(store);
     }
 
-    /// Every live context has an alarm that is set early enough.
+    /// Every live context has an alarm that is set early enough, and one that has ended has any until the hub knows it.
     pub fn check_alarm(&mut self, store: usize) {
         if self.stores[store].asleep.is_some() {
             return;
@@ -260,8 +260,17 @@ impl World {
         let storage = &self.stores[store].storage;
         let now = self.clock(store);
         let alarm = storage.alarm();
+        let last_event =
+            |id: &ContextId| self.checker.known.get(id).and_then(|known| numbers(&known.head).into_iter().max());
+        let unpublished = storage.read(|disk| {
+            let mut ended = disk.live.iter().filter(|(key, _)| disk.done.contains_key(key));
+            ended.find(|(_, row)| last_event(&row.id) > Some(self.hub.head(store))).map(|(_, row)| row.id.clone())
+        });
+        if let Some(id) = unpublished.filter(|_| alarm.is_none()) {
+            return self.violate(format!("the hub lacks an event of {id}, and no alarm is set"));
+        }
         let violation = storage.read(|disk| {
-            disk.live.iter().filter(|(key, _)| alarm.is_none() || !disk.done.contains_key(key)).find_map(|(_, row)| {
+            disk.live.iter().filter(|(key, _)| !disk.done.contains_key(key)).find_map(|(_, row)| {
                 let known = self.checker.known.get(&row.id);
                 let is_the_services = known.is_some_and(|known| known.head.background.is_some());
                 let soon = now.plus_ms(if is_the_services { LEASE_MS } else { RECOVERY_MS });
@@ -332,7 +341,7 @@ impl World {
                 self.violate(format!("store {store} has pieces without a result"));
                 break;
             }
-            let left = kept.storage.read(|disk| disk.live.len());
+            let left = kept.storage.read(|disk| disk.live.keys().filter(|key| !disk.done.contains_key(key)).count());
             if left > 0 && self.statistics.disk == 0 {
                 let text = format!("store {store} has {left} unfinished contexts");
                 self.violate(text);

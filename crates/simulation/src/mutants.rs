@@ -26,6 +26,10 @@ pub enum Mutant {
     NumbersBeginAnew,
     /// The last piece of a result is not written.
     PiecesAreLost,
+    /// Contexts are inserted with event numbers that the hub has not acknowledged.
+    AcknowledgesTooMuch,
+    /// A context takes over the row of one that has not ended.
+    TakesRowsOfOthers,
     /// The alarm is not written together with the rows.
     AlarmIsLostInACrash,
     /// A call that must wait gets a permit.
@@ -130,6 +134,8 @@ impl World {
             match self.mutant {
                 Some(Mutant::KeysAreForgotten) => store.storage.lose_claims(),
                 Some(Mutant::PiecesAreLost) => store.storage.lose_pieces(),
+                Some(Mutant::AcknowledgesTooMuch) => store.storage.exaggerate(),
+                Some(Mutant::TakesRowsOfOthers) => store.storage.overwrite_others(),
                 Some(Mutant::NumbersBeginAnew) => store.storage.lose_reservations(),
                 _ => {}
             }

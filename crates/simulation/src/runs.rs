@@ -145,6 +145,8 @@ mutants! {
     a_core_that_repeats_what_is_not_idempotent_is_caught: UnsafeIsRepeated;
     a_core_that_numbers_events_anew_is_caught: NumbersBeginAnew;
     a_storage_that_loses_a_piece_of_a_result_is_caught: PiecesAreLost;
+    a_storage_that_acknowledges_too_much_is_caught: AcknowledgesTooMuch;
+    a_storage_that_takes_the_rows_of_others_is_caught: TakesRowsOfOthers;
     a_lane_that_gives_a_permit_too_many_is_caught: OnePermitTooMany;
     a_lane_that_opens_at_once_after_a_restart_is_caught: LaneOpensAtOnce;
     a_lane_that_forgets_alarms_is_caught: LaneForgetsAlarms;

@@ -66,7 +66,7 @@ impl Store {
                 Ok(Published::Published { head }) => {
                     retries = Retries::up_to(MAX_RETRIES);
                     if let Err(error) = self.decide(|contexts| contexts.acknowledge(head)) {
-                        // The rows stay and are published again after the next restart; the hub recognizes them.
+                        // Their rows stay until other contexts take them over.
                         log_event!(PublishedEventsNotDeleted, tenant = &tenant, store = store, detail = &error);
                     }
                 }

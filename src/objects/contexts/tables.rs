@@ -1,11 +1,11 @@
 //! A store's tables.
 //!
 //! `live` receives a context when it is admitted, `done` when it ends; the row in `live` stays until the hub has the
-//! context's last event, so that unpublished events are found among few rows after a crash. This makes three row writes
-//! per context: one into `live`, one into `done`, one out of `live`. Both tables are keyed by an integer made from the
-//! id, which sorts by time; a text key would need either an index (one more row) or a table without row ids (whose rows
-//! spill to further pages beyond a kilobyte). Integers beyond 2^53 are bound as text. Two ids may share a key, so every
-//! row found is compared with the id requested.
+//! context's last event, so that unpublished events are found among few rows after a crash. Then it is spare: a later
+//! context takes it over, with its own key, which is one row written. So a context writes two rows: one in `live`, one
+//! in `done`. Both tables are keyed by an integer made from the id, which sorts by time; a text key would need either
+//! an index (one more row) or a table without row ids (whose rows spill to further pages beyond a kilobyte). Integers
+//! beyond 2^53 are bound as text. Two ids may share a key, so every row found is compared with the id requested.
 //!
 //! A result that is too large for its row in `done` is stored in `pieces`, a row each (see `result_rows.rs`).
 
@@ -22,13 +22,16 @@ use narthex_core::context::Head;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Status;
 use narthex_core::context_store::result_pieces::{Layout, ROW_BYTES};
-use narthex_core::context_store::{DueContext, EndedContext, ReadyContext, Storage, StoredContext};
+use narthex_core::context_store::{
+    DueContext, EndedContext, Insertion, ReadyContext, SPARE_BYTES, Storage, StoredContext,
+};
 use narthex_core::events::bundle::MAX_RESULT_BYTES;
 
 const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS live (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, \
      capability TEXT NOT NULL, service TEXT NOT NULL, status TEXT NOT NULL, priority INTEGER NOT NULL, \
-     due INTEGER NOT NULL, expires INTEGER NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL) STRICT",
+     due INTEGER NOT NULL, expires INTEGER NOT NULL, head TEXT NOT NULL, parameters TEXT NOT NULL, \
+     acknowledged INTEGER NOT NULL DEFAULT 0) STRICT",
     "CREATE TABLE IF NOT EXISTS done (key INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, \
      capability TEXT NOT NULL, service TEXT NOT NULL, status TEXT NOT NULL, head TEXT NOT NULL, \
      parameters TEXT NOT NULL, result TEXT) STRICT",
@@ -38,19 +41,35 @@ const CREATE: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 ];
 
+/// For tables that an earlier version created. Its insertions leave the default in the column.
+const ADD_ACKNOWLEDGED: &str = "ALTER TABLE live ADD COLUMN acknowledged INTEGER NOT NULL DEFAULT 0";
+
 const INSERT_LIVE: &str = "INSERT INTO live (key, id, owner, capability, service, status, priority, due, \
-     expires, head, parameters) \
+     expires, head, parameters, acknowledged) \
      SELECT CAST(?1 AS INTEGER), ?2, ?3, ?4, ?5, ?6, CAST(?7 AS INTEGER), CAST(?8 AS INTEGER), CAST(?9 AS INTEGER), \
-     ?10, ?11 WHERE NOT EXISTS (SELECT 1 FROM done WHERE key = CAST(?1 AS INTEGER)) ON CONFLICT DO NOTHING \
-     RETURNING 1";
+     ?10, ?11, CAST(?12 AS INTEGER) WHERE NOT EXISTS (SELECT 1 FROM done WHERE key = CAST(?1 AS INTEGER)) \
+     ON CONFLICT DO NOTHING RETURNING 1";
+/// SQLite moves the row to its new key; `rowsWritten` counts one.
+const OVERWRITE_SPARE: &str = "UPDATE live SET key = CAST(?1 AS INTEGER), id = ?2, owner = ?3, capability = ?4, \
+     service = ?5, status = ?6, priority = CAST(?7 AS INTEGER), due = CAST(?8 AS INTEGER), \
+     expires = CAST(?9 AS INTEGER), head = ?10, parameters = ?11, acknowledged = CAST(?12 AS INTEGER) \
+     WHERE key = CAST(?13 AS INTEGER) AND id = ?14 \
+     AND EXISTS (SELECT 1 FROM done WHERE key = CAST(?13 AS INTEGER) AND id = ?14) \
+     AND NOT EXISTS (SELECT 1 FROM done WHERE key = CAST(?1 AS INTEGER)) \
+     AND NOT EXISTS (SELECT 1 FROM live WHERE key = CAST(?1 AS INTEGER)) RETURNING 1";
 const UPDATE_LIVE: &str = "UPDATE live SET service = ?, status = ?, due = CAST(? AS INTEGER), head = ? \
      WHERE key = CAST(? AS INTEGER) AND id = ?";
 const FINISH: &str = "INSERT INTO done (key, id, owner, capability, service, status, head, parameters, result) \
      SELECT key, id, owner, capability, ?3, ?4, ?5, parameters, ?6 FROM live \
      WHERE key = CAST(?1 AS INTEGER) AND id = ?2";
 const INSERT_DONE: &str = "INSERT INTO done (key, id, owner, capability, service, status, head, parameters, result) \
-     VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1";
-const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?))";
+     SELECT CAST(?1 AS INTEGER), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 \
+     WHERE NOT EXISTS (SELECT 1 FROM live WHERE key = CAST(?1 AS INTEGER)) ON CONFLICT DO NOTHING RETURNING 1";
+const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?1)) \
+     AND EXISTS (SELECT 1 FROM done WHERE done.key = live.key AND done.id = live.id)";
+const CLEAN_UNFIT: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?1)) \
+     AND EXISTS (SELECT 1 FROM done WHERE done.key = live.key AND done.id = live.id) \
+     AND (status = 'queued' OR octet_length(head) + octet_length(parameters) > CAST(?2 AS INTEGER)) RETURNING id";
 
 /// `live`, `done` and their auxiliary tables.
 #[derive(Clone)]
@@ -76,6 +95,7 @@ impl Tables {
             sql.run(statement, &[])?;
         }
         let tables = Self(sql);
+        tables.add_acknowledged()?;
         tables.open_summaries()?;
         Ok(tables)
     }
@@ -84,27 +104,40 @@ impl Tables {
         self.0.set_alarm(at);
     }
 
+    fn add_acknowledged(&self) -> Result<(), Failure> {
+        let created = self.0.first("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'live'", &[])?;
+        let has = created.and_then(|row| row.text(0)).is_some_and(|text| text.contains("acknowledged"));
+        if has { Ok(()) } else { self.0.run(ADD_ACKNOWLEDGED, &[]) }
+    }
+
     /// Returns false if the key is taken: by this context, or by another created in the same millisecond.
-    fn insert_live(&self, head: &Head, parameters: &RawValue) -> Result<bool, Failure> {
+    fn insert_live(&self, insertion: Insertion<'_>) -> Result<bool, Failure> {
+        let Insertion { head, parameters, claim: _, acknowledged, spare } = insertion;
         let admission = &head.admission;
         let text = serde_json::to_string(head)?;
         let key = admission.id.row_key();
-        let rows = self.0.rows(
-            INSERT_LIVE,
-            &[
-                (&key).into(),
-                admission.id.as_str().into(),
-                (&admission.owner).into(),
-                (&admission.capability).into(),
-                (&admission.service).into(),
-                head.status.as_str().into(),
-                (admission.priority as u64).into(),
-                head.due().0.into(),
-                admission.expires_at.0.into(),
-                (&text).into(),
-                parameters.get().into(),
-            ],
-        )?;
+        let spare = spare.map(|id| (id.row_key(), id.as_str()));
+        let (spare_key, spare_id) = spare.as_ref().map(|(key, id)| (key, *id)).unzip();
+        let values: [Value<'_>; 14] = [
+            (&key).into(),
+            admission.id.as_str().into(),
+            (&admission.owner).into(),
+            (&admission.capability).into(),
+            (&admission.service).into(),
+            head.status.as_str().into(),
+            (admission.priority as u64).into(),
+            head.due().0.into(),
+            admission.expires_at.0.into(),
+            (&text).into(),
+            parameters.get().into(),
+            acknowledged.into(),
+            spare_key.into(),
+            spare_id.into(),
+        ];
+        let rows = match spare_id {
+            Some(_) => self.0.rows(OVERWRITE_SPARE, &values)?,
+            None => self.0.rows(INSERT_LIVE, values.split_at(12).0)?,
+        };
         Ok(!rows.is_empty())
     }
 
@@ -136,18 +169,13 @@ impl Tables {
 }
 
 impl Storage for Tables {
-    fn insert(
-        &self,
-        head: &Head,
-        parameters: &RawValue,
-        claim: Option<(&Claim, Timestamp)>,
-    ) -> Result<bool, StorageError> {
-        let Some((claim, until)) = claim else { return Ok(self.insert_live(head, parameters)?) };
+    fn insert(&self, insertion: Insertion<'_>) -> Result<bool, StorageError> {
+        let Some((claim, until)) = insertion.claim else { return Ok(self.insert_live(insertion)?) };
         // The key and its context are written in one transaction.
         Ok(self.0.transaction(|| {
-            let inserted = self.insert_live(head, parameters)?;
+            let inserted = self.insert_live(insertion)?;
             if inserted {
-                self.claim(claim, head.id(), until)?;
+                self.claim(claim, insertion.head.id(), until)?;
             }
             Ok(inserted)
         })?)
@@ -167,7 +195,7 @@ impl Storage for Tables {
         Ok(self.0.run(UPDATE_LIVE, &values)?)
     }
 
-    /// Writes an ended context into `done`; [`Tables::clean`] deletes its row in `live` later.
+    /// Writes an ended context into `done`; its row in `live` is deleted or overwritten later.
     fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), StorageError> {
         let text = serde_json::to_string(head)?;
         let key = head.id().row_key();
@@ -209,6 +237,24 @@ impl Storage for Tables {
         Ok(self.0.run(CLEAN, &[(&serde_json::to_string(&keys)?).into()])?)
     }
 
+    fn clean_unfit(&self, ids: &[ContextId]) -> Result<Vec<ContextId>, StorageError> {
+        let keys: Vec<String> = ids.iter().map(ContextId::row_key).collect();
+        let rows = self.0.rows(CLEAN_UNFIT, &[(&serde_json::to_string(&keys)?).into(), (SPARE_BYTES as u64).into()])?;
+        Ok(rows.iter().filter_map(id).collect())
+    }
+
+    fn acknowledged(&self) -> Result<u64, StorageError> {
+        let row = self.0.first("SELECT acknowledged FROM live ORDER BY key DESC LIMIT 1", &[])?;
+        Ok(row.and_then(|row| row.integer(0)).unwrap_or(0))
+    }
+
+    fn set_acknowledged(&self, number: u64) -> Result<(), StorageError> {
+        Ok(self.0.run(
+            "UPDATE live SET acknowledged = CAST(? AS INTEGER) WHERE key = (SELECT MAX(key) FROM live)",
+            &[number.into()],
+        )?)
+    }
+
     fn live_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError> {
         let row = self.find("SELECT head FROM live WHERE key = CAST(? AS INTEGER) AND id = ?", id)?;
         row.map(|row| head(&row, 0)).transpose()
@@ -234,11 +280,11 @@ impl Storage for Tables {
         Ok(Some(context))
     }
 
-    /// Ended contexts whose last event may be unpublished.
     fn unpublished(&self) -> Result<Vec<(ContextId, Option<EndedContext>)>, StorageError> {
         let rows = self.0.rows(
-            "SELECT done.id, done.head, CASE WHEN length(CAST(done.result AS BLOB)) <= CAST(? AS INTEGER) THEN done.result END \
-             FROM live JOIN done ON live.key = done.key",
+            "SELECT done.id, done.head, \
+             CASE WHEN octet_length(done.result) <= CAST(? AS INTEGER) THEN done.result END \
+             FROM live JOIN done ON live.key = done.key AND live.id = done.id",
             &[(MAX_RESULT_BYTES as u64).into()],
         )?;
         let ended = |row: &Row| Some((head(row, 1).ok()?, raw(row, 2).ok()?));
@@ -246,11 +292,15 @@ impl Storage for Tables {
     }
 
     fn live_heads(&self) -> Result<Vec<(ContextId, Option<Head>)>, StorageError> {
-        let rows = self.0.rows("SELECT id, head FROM live", &[])?;
+        let rows = self.0.rows(
+            "SELECT id, head FROM live \
+             WHERE NOT EXISTS (SELECT 1 FROM done WHERE done.key = live.key AND done.id = live.id)",
+            &[],
+        )?;
         Ok(rows.iter().filter_map(|row| Some((id(row)?, head(row, 1).ok()))).collect())
     }
 
-    /// Everything in `live`, soonest first. `live` is small, and no parameters are read.
+    /// `live` is small, and no parameters are read.
     fn by_due(&self) -> Result<Vec<DueContext>, StorageError> {
         let rows = self.0.rows("SELECT id, status, due, expires FROM live ORDER BY due", &[])?;
         Ok(rows
@@ -266,7 +316,7 @@ impl Storage for Tables {
     fn ready(&self, now: Timestamp, without: &[ServiceId], most: u64) -> Result<Vec<ReadyContext>, StorageError> {
         let rows = self.0.rows(
             "SELECT id, service FROM live WHERE status = 'queued' AND due <= CAST(?1 AS INTEGER) \
-             AND service NOT IN (SELECT value FROM json_each(?2)) ORDER BY priority DESC, key \
+             AND expires > CAST(?1 AS INTEGER) AND service NOT IN (SELECT value FROM json_each(?2)) ORDER BY priority DESC, key \
              LIMIT CAST(?3 AS INTEGER)",
             &[now.0.into(), (&serde_json::to_string(without)?).into(), most.into()],
         )?;
@@ -295,7 +345,10 @@ impl Storage for Tables {
     }
 
     fn oldest_done(&self) -> Result<Option<Timestamp>, StorageError> {
-        let row = self.0.first("SELECT id FROM done ORDER BY key LIMIT 1", &[])?;
+        let row = self.0.first(
+            "SELECT id FROM done WHERE NOT EXISTS (SELECT 1 FROM live WHERE live.key = done.key) ORDER BY key LIMIT 1",
+            &[],
+        )?;
         Ok(row.and_then(|row| ContextId::parse(&row.text(0)?)).map(|id| id.created_at()))
     }
 

@@ -13,6 +13,9 @@ use crate::context::lease::{Hold, LeaseNumber};
 use crate::context::{Admission, Head};
 use crate::events::bundle::last_number;
 
+/// How many queued contexts are read in order to find one that may start.
+const READY_AT_ONCE: usize = 8;
+
 /// The result of an admission.
 #[derive(Debug)]
 pub enum AdmitResult {
@@ -78,7 +81,7 @@ impl<S: Storage> ContextStore<S> {
         }
         self.assign_numbers(&mut head)?;
         let claim = claim.map(|claim| (claim, now.plus_ms(WINDOW_MS)));
-        if !self.storage.insert(&head, parameters, claim)? {
+        if !self.insert(&head, parameters, claim)? {
             return self.repeated_admission(&id, lease_ms);
         }
         self.publish(&head, None, 0)?;
@@ -180,20 +183,29 @@ impl<S: Storage> ContextStore<S> {
     ) -> Result<WorkClaim, StorageError> {
         self.offered.retain(|_, until| *until > now);
         let passed_over = self.offered.len() + self.set_aside.len();
-        for ReadyContext { id, service } in self.storage.ready(now, without, 8 + passed_over as u64)? {
-            if self.is_offered(&id, now) || self.needs_nothing(&id) {
-                continue;
+        let mut most = READY_AT_ONCE + passed_over;
+        loop {
+            let ready = self.storage.ready(now, without, most as u64)?;
+            let are_all = ready.len() < most;
+            for ReadyContext { id, service } in ready {
+                if self.is_offered(&id, now) || self.needs_nothing(&id) {
+                    continue;
+                }
+                if gated.contains(&service) {
+                    let Some(StoredContext { head, parameters, .. }) = self.take_queued(&id)? else { continue };
+                    self.offer(id, now);
+                    return Ok(WorkClaim::Offered(Box::new(NextAttempt { head, parameters })));
+                }
+                if let Some(next) = self.lease(&id, lease_ms, now)? {
+                    return Ok(WorkClaim::Leased(next));
+                }
             }
-            if gated.contains(&service) {
-                let Some(StoredContext { head, parameters, .. }) = self.take_queued(&id)? else { continue };
-                self.offer(id, now);
-                return Ok(WorkClaim::Offered(Box::new(NextAttempt { head, parameters })));
+            if are_all {
+                return Ok(WorkClaim::Nothing);
             }
-            if let Some(next) = self.lease(&id, lease_ms, now)? {
-                return Ok(WorkClaim::Leased(next));
-            }
+            // Contexts that ended while they were queued come first until the hub has their events.
+            most *= 4;
         }
-        Ok(WorkClaim::Nothing)
     }
 
     /// Renews a lease or an offer. Returns whether cancellation was requested; `None` if the caller no longer holds the

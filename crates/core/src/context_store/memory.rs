@@ -16,10 +16,9 @@ use crate::base::storage_error::StorageError;
 use crate::base::time::Timestamp;
 use crate::base::write_fault::WriteFault;
 use crate::context::Head;
-use crate::context::idempotency::Claim;
 use crate::context::status::{Priority, Status};
 use crate::context_store::result_pieces::{Layout, joined};
-use crate::context_store::{DueContext, EndedContext, ReadyContext, Storage, StoredContext};
+use crate::context_store::{DueContext, EndedContext, Insertion, ReadyContext, SPARE_BYTES, Storage, StoredContext};
 use crate::events::bundle::MAX_RESULT_BYTES;
 
 /// Maximum number of bytes of a result in one row: so few that most results are in pieces here.
@@ -35,6 +34,7 @@ pub struct LiveRow {
     pub expires: Timestamp,
     pub head: String,
     pub parameters: Rc<str>,
+    pub acknowledged: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +69,8 @@ struct State {
     loses_claims: bool,
     loses_reservations: bool,
     loses_pieces: bool,
+    exaggerates: bool,
+    overwrites_others: bool,
 }
 
 impl MemoryStorage {
@@ -109,7 +111,8 @@ impl MemoryStorage {
         self.0.borrow().disk.alarm
     }
 
-    /// Takes the ids of the contexts that were written, and of those whose live rows were deleted, since the last call.
+    /// Takes the ids of the contexts that were written, and of those whose live rows were deleted or overwritten, since
+    /// the last call.
     pub fn take_touched(&self) -> (Vec<ContextId>, Vec<ContextId>) {
         let mut state = self.0.borrow_mut();
         (std::mem::take(&mut state.touched), std::mem::take(&mut state.cleaned))
@@ -133,6 +136,16 @@ impl MemoryStorage {
     /// A defect for the simulation to find: the last piece of a result is not written.
     pub fn lose_pieces(&self) {
         self.0.borrow_mut().loses_pieces = true;
+    }
+
+    /// A defect for the simulation to find: rows are inserted with numbers that the hub has not acknowledged.
+    pub fn exaggerate(&self) {
+        self.0.borrow_mut().exaggerates = true;
+    }
+
+    /// A defect for the simulation to find: an insertion overwrites the row of a context that has not ended.
+    pub fn overwrite_others(&self) {
+        self.0.borrow_mut().overwrites_others = true;
     }
 
     fn insert_pieces(disk: &mut Disk, key: u64, pieces: &[&str], loses: bool) {
@@ -162,7 +175,7 @@ fn raw(text: &str) -> Result<Box<RawValue>, StorageError> {
     Ok(RawValue::from_string(text.into())?)
 }
 
-fn live_row(head: &Head, parameters: Rc<str>) -> Result<Rc<LiveRow>, StorageError> {
+fn live_row(head: &Head, parameters: Rc<str>, acknowledged: u64) -> Result<Rc<LiveRow>, StorageError> {
     Ok(Rc::new(LiveRow {
         id: head.id().clone(),
         service: head.admission.service.clone(),
@@ -172,29 +185,47 @@ fn live_row(head: &Head, parameters: Rc<str>) -> Result<Rc<LiveRow>, StorageErro
         expires: head.admission.expires_at,
         head: serde_json::to_string(head)?,
         parameters,
+        acknowledged,
     }))
 }
 
+/// Whether the live row with this key is that of an ended context.
+fn has_ended(disk: &Disk, key: &u64) -> bool {
+    disk.done.get(key).zip(disk.live.get(key)).is_some_and(|(done, live)| done.id == live.id)
+}
+
+/// Whether the live row of an ended context may be kept.
+fn is_fit(row: &LiveRow) -> bool {
+    row.status != Status::Queued && row.head.len() + row.parameters.len() <= SPARE_BYTES
+}
+
 impl Storage for MemoryStorage {
-    fn insert(
-        &self,
-        head: &Head,
-        parameters: &RawValue,
-        claim: Option<(&Claim, Timestamp)>,
-    ) -> Result<bool, StorageError> {
-        let row = live_row(head, parameters.get().into())?;
-        let loses = self.0.borrow().loses_claims;
-        self.write(Some(head.id()), |disk| {
+    fn insert(&self, insertion: Insertion<'_>) -> Result<bool, StorageError> {
+        let Insertion { head, parameters, claim, acknowledged, spare } = insertion;
+        let (loses, exaggerates, overwrites_others) = {
+            let state = self.0.borrow();
+            (state.loses_claims, state.exaggerates, state.overwrites_others)
+        };
+        let row = live_row(head, parameters.get().into(), acknowledged + if exaggerates { 1_000 } else { 0 })?;
+        let overwritten = spare.map(key);
+        let inserted = self.write(Some(head.id()), |disk| {
             let key = key(head.id());
-            if disk.live.contains_key(&key) || disk.done.contains_key(&key) {
+            let is_spare = |key: &u64| has_ended(disk, key);
+            if disk.live.contains_key(&key) || disk.done.contains_key(&key) || !overwritten.iter().all(is_spare) {
                 return false;
+            }
+            if let Some(overwritten) = overwritten {
+                let other = disk.live.keys().find(|key| overwrites_others && !disk.done.contains_key(key)).copied();
+                disk.live.remove(&other.unwrap_or(overwritten));
             }
             disk.live.insert(key, row);
             if let Some((claim, until)) = claim.filter(|_| !loses) {
                 disk.claims.insert(claim.scope.clone(), (head.id().clone(), claim.fingerprint.clone(), until));
             }
             true
-        })
+        })?;
+        self.0.borrow_mut().cleaned.extend(spare.filter(|_| inserted).cloned());
+        Ok(inserted)
     }
 
     fn update(&self, head: &Head) -> Result<(), StorageError> {
@@ -210,6 +241,7 @@ impl Storage for MemoryStorage {
                     expires: row.expires,
                     head: text,
                     parameters: row.parameters.clone(),
+                    acknowledged: row.acknowledged,
                 };
                 *row = Rc::new(next);
             }
@@ -240,7 +272,7 @@ impl Storage for MemoryStorage {
         let loses = self.0.borrow().loses_pieces;
         self.write(Some(head.id()), |disk| {
             let key = key(head.id());
-            if disk.done.contains_key(&key) {
+            if disk.done.contains_key(&key) || disk.live.contains_key(&key) {
                 return false;
             }
             let (parameters, result) = (parameters.get().into(), beside.map(Into::into));
@@ -253,11 +285,39 @@ impl Storage for MemoryStorage {
     fn clean(&self, ids: &[ContextId]) -> Result<(), StorageError> {
         self.write(None, |disk| {
             for id in ids {
-                disk.live.remove(&key(id));
+                if has_ended(disk, &key(id)) {
+                    disk.live.remove(&key(id));
+                }
             }
         })?;
         self.0.borrow_mut().cleaned.extend(ids.iter().cloned());
         Ok(())
+    }
+
+    fn clean_unfit(&self, ids: &[ContextId]) -> Result<Vec<ContextId>, StorageError> {
+        let deleted = self.write(None, |disk| {
+            let unfit =
+                |id: &&ContextId| has_ended(disk, &key(id)) && disk.live.get(&key(id)).is_some_and(|row| !is_fit(row));
+            let unfit: Vec<ContextId> = ids.iter().filter(unfit).cloned().collect();
+            for id in &unfit {
+                disk.live.remove(&key(id));
+            }
+            unfit
+        })?;
+        self.0.borrow_mut().cleaned.extend(deleted.iter().cloned());
+        Ok(deleted)
+    }
+
+    fn acknowledged(&self) -> Result<u64, StorageError> {
+        self.read(|disk| Ok(disk.live.values().next_back().map_or(0, |row| row.acknowledged)))
+    }
+
+    fn set_acknowledged(&self, number: u64) -> Result<(), StorageError> {
+        self.write(None, |disk| {
+            if let Some(row) = disk.live.values_mut().next_back() {
+                *row = Rc::new(LiveRow { acknowledged: number, ..(**row).clone() });
+            }
+        })
     }
 
     fn live_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError> {
@@ -287,7 +347,8 @@ impl Storage for MemoryStorage {
 
     fn unpublished(&self) -> Result<Vec<(ContextId, Option<EndedContext>)>, StorageError> {
         self.read(|disk| {
-            let ended = disk.done.iter().filter_map(|(key, row)| Some((disk.live.get(key)?, row)));
+            let ended = disk.done.iter().filter(|(key, _)| has_ended(disk, key));
+            let ended = ended.filter_map(|(key, row)| Some((disk.live.get(key)?, row)));
             let small = |row: &DoneRow| row.result.clone().filter(|result| result.len() <= MAX_RESULT_BYTES);
             let read = |(live, row): (&Rc<LiveRow>, &Rc<DoneRow>)| {
                 let small = small(row).as_deref().map(raw).transpose()?;
@@ -298,7 +359,10 @@ impl Storage for MemoryStorage {
     }
 
     fn live_heads(&self) -> Result<Vec<(ContextId, Option<Head>)>, StorageError> {
-        self.read(|disk| Ok(disk.live.values().map(|row| (row.id.clone(), parsed(&row.head).ok())).collect()))
+        self.read(|disk| {
+            let live = disk.live.iter().filter(|(key, _)| !has_ended(disk, key));
+            Ok(live.map(|(_, row)| (row.id.clone(), parsed(&row.head).ok())).collect())
+        })
     }
 
     fn by_due(&self) -> Result<Vec<DueContext>, StorageError> {
@@ -318,7 +382,8 @@ impl Storage for MemoryStorage {
             let mut ready: Vec<(Reverse<Priority>, u64, &Rc<LiveRow>)> = disk
                 .live
                 .iter()
-                .filter(|(_, row)| row.status == Status::Queued && row.due <= now && !without.contains(&row.service))
+                .filter(|(_, row)| row.status == Status::Queued && row.due <= now && row.expires > now)
+                .filter(|(_, row)| !without.contains(&row.service))
                 .map(|(key, row)| (Reverse(row.priority), *key, row))
                 .collect();
             ready.sort_by_key(|(priority, key, _)| (*priority, *key));
@@ -339,7 +404,10 @@ impl Storage for MemoryStorage {
     }
 
     fn oldest_done(&self) -> Result<Option<Timestamp>, StorageError> {
-        self.read(|disk| Ok(disk.done.values().next().map(|row| row.id.created_at())))
+        self.read(|disk| {
+            let mut without_row = disk.done.iter().filter(|(key, _)| !disk.live.contains_key(key));
+            Ok(without_row.next().map(|(_, row)| row.id.created_at()))
+        })
     }
 
     fn delete_done(&self, before: Timestamp, most: u64) -> Result<u64, StorageError> {

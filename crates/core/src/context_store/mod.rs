@@ -22,10 +22,11 @@ mod outcome;
 pub mod preconditions;
 pub mod replies;
 pub mod result_pieces;
+mod spare_rows;
 mod storage;
 mod timers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
@@ -45,7 +46,7 @@ pub use answers::ContextRequest;
 pub use callbacks::CallbackResult;
 pub use outbox::{Batch, Outbox};
 pub use outcome::{CancelResult, CommitResult};
-pub use storage::{DueContext, EndedContext, ReadyContext, Storage, StoredContext};
+pub use storage::{DueContext, EndedContext, Insertion, ReadyContext, SPARE_BYTES, Storage, StoredContext};
 
 /// Maximum number of heads of leased contexts kept in memory.
 const MAX_CACHED_HEADS: usize = 2_000;
@@ -89,8 +90,14 @@ pub enum ChangeResult {
 pub struct ContextStore<S> {
     storage: S,
     pub outbox: Outbox,
-    /// Ended contexts whose live rows still exist.
+    /// Ended contexts that still have a live row.
     ended: HashSet<ContextId>,
+    /// Those of which the hub has every event: the next admission overwrites the row of one.
+    spare: BTreeSet<ContextId>,
+    /// The number up to which the storage says that the hub has every event.
+    stored_acknowledged: u64,
+    /// The hub may have been sent the events in the outbox before, by an earlier instance.
+    publishes_again: bool,
     /// Contexts with live rows that only a later version can read. They are left to it.
     set_aside: HashSet<ContextId>,
     /// Leases renewed beyond the time that is stored.
@@ -118,6 +125,9 @@ impl<S: Storage> ContextStore<S> {
             storage,
             outbox: Outbox::default(),
             ended: HashSet::new(),
+            spare: BTreeSet::new(),
+            stored_acknowledged: 0,
+            publishes_again: false,
             set_aside: HashSet::new(),
             renewed: HashMap::new(),
             offered: HashMap::new(),
@@ -131,7 +141,8 @@ impl<S: Storage> ContextStore<S> {
             timing,
             effects: Effects::default(),
         };
-        store.outbox.resume(store.storage.reserved_number()?);
+        store.stored_acknowledged = store.storage.acknowledged()?;
+        store.outbox.resume(store.storage.reserved_number()?, store.stored_acknowledged);
         store.recover()?;
         // The alarm of the previous instance is unknown: the next one that is set must not replace it with a later one.
         store.arm_next(now)?;
@@ -144,9 +155,12 @@ impl<S: Storage> ContextStore<S> {
     }
 
     fn recover(&mut self) -> Result<(), StorageError> {
+        let acknowledged = self.stored_acknowledged;
+        let mut published = Vec::new();
         let mut unpublished: Vec<(Head, Option<Box<RawValue>>, bool)> = Vec::new();
         for (id, ended) in self.storage.unpublished()? {
             match ended {
+                Some((head, _)) if last_number(&head) <= acknowledged => published.push(id.clone()),
                 Some((head, small)) => unpublished.push((head, small, true)),
                 None => drop(self.set_aside.insert(id.clone())),
             }
@@ -163,8 +177,8 @@ impl<S: Storage> ContextStore<S> {
         let mut bundles: Vec<bundle::Bundle> = Vec::new();
         order::sort_by_key(&mut unpublished, |(head, ..)| last_number(head));
         for (head, small, has_ended) in &unpublished {
-            let whole = bundle::bundle(head, EventResult::stored(head, small.as_deref()), 0);
-            let mut after = None;
+            let whole = bundle::bundle(head, EventResult::stored(head, small.as_deref()), acknowledged);
+            let mut after = whole.previous_number;
             for item in &whole.items {
                 bundles.push(bundle::Bundle { items: vec![item.clone()], previous_number: after, ..whole.clone() });
                 after = Some(item.number);
@@ -178,6 +192,9 @@ impl<S: Storage> ContextStore<S> {
             self.outbox.push(&bundle)?;
         }
         self.effects.publish = !self.outbox.is_empty();
+        self.publishes_again = self.effects.publish;
+        // Rows that cannot be deleted stay spare.
+        let _ = self.release(published);
         Ok(())
     }
 
@@ -248,12 +265,11 @@ impl<S: Storage> ContextStore<S> {
 
     /// The hub has stored every event up to this number.
     pub fn acknowledge(&mut self, number: u64) -> Result<(), StorageError> {
-        let clean = self.outbox.acknowledge(number);
-        if !clean.is_empty() {
-            self.storage.clean(&clean)?;
-            for id in &clean {
-                self.ended.remove(id);
-            }
+        let published = self.outbox.acknowledge(number);
+        self.release(published)?;
+        if self.publishes_again && self.outbox.is_empty() {
+            self.store_acknowledged()?;
+            self.publishes_again = false;
         }
         Ok(())
     }

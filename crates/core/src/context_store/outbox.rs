@@ -23,8 +23,9 @@ const MAX_BYTES: usize = 512 * 1024;
 pub struct Outbox {
     next: u64,
     reserved: u64,
+    acknowledged: u64,
     pending: VecDeque<PendingBundle>,
-    /// Ended contexts with the number of their last event: the live row is deleted once the hub has that event.
+    /// Ended contexts with the number of their last event: the live row stays until the hub has that event.
     ended: VecDeque<(u64, ContextId)>,
     flushing: bool,
 }
@@ -46,10 +47,20 @@ pub struct Batch {
 }
 
 impl Outbox {
-    /// Continues above the numbers that were reserved before.
-    pub fn resume(&mut self, reserved: u64) {
+    /// Continues above the numbers that were reserved before. The hub has every event up to `acknowledged`.
+    pub fn resume(&mut self, reserved: u64, acknowledged: u64) {
         self.next = reserved;
         self.reserved = reserved;
+        self.acknowledged = acknowledged;
+    }
+
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Whether the hub lacks the last event of an ended context.
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
     }
 
     /// The bound to reserve on disk before `count` more numbers are assigned. `None` if the reservation suffices.
@@ -115,17 +126,18 @@ impl Outbox {
         Some(batch)
     }
 
-    /// The hub has every event up to `number`: removes them and returns the contexts whose live rows may be deleted.
+    /// The hub has every event up to `number`: removes them and returns the contexts whose live rows are not needed.
     pub fn acknowledge(&mut self, number: u64) -> Vec<ContextId> {
+        self.acknowledged = self.acknowledged.max(number);
         while self.pending.front().is_some_and(|bundle| bundle.last <= number) {
             self.pending.pop_front();
         }
-        let mut clean = Vec::new();
+        let mut published = Vec::new();
         while self.ended.front().is_some_and(|(last, _)| *last <= number) {
             if let Some((_, id)) = self.ended.pop_front() {
-                clean.push(id);
+                published.push(id);
             }
         }
-        clean
+        published
     }
 }

@@ -10,6 +10,9 @@ use crate::context::Head;
 use crate::context::idempotency::Claim;
 use crate::context::status::Status;
 
+/// Maximum size of a live row that is kept to be overwritten: head and parameters, in bytes.
+pub const SPARE_BYTES: usize = 8_192;
+
 /// A context with its large parts.
 #[derive(Debug)]
 pub struct StoredContext {
@@ -38,39 +41,54 @@ pub struct ReadyContext {
 /// An ended context, with its result if the event carries it.
 pub type EndedContext = (Head, Option<Box<RawValue>>);
 
+/// A context to insert.
+#[derive(Debug, Clone, Copy)]
+pub struct Insertion<'a> {
+    pub head: &'a Head,
+    pub parameters: &'a RawValue,
+    /// Its idempotency key, and the time at which the key expires.
+    pub claim: Option<(&'a Claim, Timestamp)>,
+    /// The hub has every event up to this number.
+    pub acknowledged: u64,
+    /// An ended context whose live row is overwritten.
+    pub spare: Option<&'a ContextId>,
+}
+
 /// The tables of a store. Each write is atomic: after a crash either all of it is stored or nothing.
 /// [`super::result_pieces`] defines how a result is laid out in rows.
 pub trait Storage {
-    /// Inserts a live context, with its idempotency key and the time at which the key expires. `false` if the row key
-    /// of the id is taken.
-    fn insert(
-        &self,
-        head: &Head,
-        parameters: &RawValue,
-        claim: Option<(&Claim, Timestamp)>,
-    ) -> Result<bool, StorageError>;
+    /// Inserts a live context. `false` if the row key of its id is taken, or the row to overwrite is not that of an
+    /// ended context.
+    fn insert(&self, insertion: Insertion<'_>) -> Result<bool, StorageError>;
     /// Updates a live context.
     fn update(&self, head: &Head) -> Result<(), StorageError>;
-    /// Stores an ended context beside its live row, which [`Storage::clean`] deletes later.
+    /// Stores an ended context beside its live row, which stays until it is deleted or overwritten.
     fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), StorageError>;
     /// Stores an ended context that was never live. `false` if its row key is taken.
     fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, StorageError>;
-    /// Deletes the live rows of ended contexts.
+    /// Deletes live rows of ended contexts.
     fn clean(&self, ids: &[ContextId]) -> Result<(), StorageError>;
+    /// As [`Storage::clean`], but keeps rows of at most [`SPARE_BYTES`] in which the context is not queued. Returns the
+    /// contexts whose rows are deleted.
+    fn clean_unfit(&self, ids: &[ContextId]) -> Result<Vec<ContextId>, StorageError>;
 
     fn live_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError>;
     fn done_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError>;
     fn live(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError>;
     fn done(&self, id: &ContextId) -> Result<Option<StoredContext>, StorageError>;
+    /// The number in the live row with the highest key: the hub has every event up to it.
+    fn acknowledged(&self) -> Result<u64, StorageError>;
+    /// Replaces that number.
+    fn set_acknowledged(&self, number: u64) -> Result<(), StorageError>;
     /// Ended contexts that still have a live row, with results of at most `bundle::MAX_RESULT_BYTES`; `None` for one
     /// that this version cannot read.
     fn unpublished(&self) -> Result<Vec<(ContextId, Option<EndedContext>)>, StorageError>;
-    /// All live rows; `None` for a context that this version cannot read.
+    /// The live rows of contexts that have not ended; `None` for a context that this version cannot read.
     fn live_heads(&self) -> Result<Vec<(ContextId, Option<Head>)>, StorageError>;
-    /// All live contexts, the soonest due first.
+    /// All live rows, the soonest due first.
     fn by_due(&self) -> Result<Vec<DueContext>, StorageError>;
     /// At most `most` queued contexts that may start now, except those of the services in `without`: highest priority
-    /// first, then oldest first.
+    /// first, then oldest first. They may include some that have ended.
     fn ready(&self, now: Timestamp, without: &[ServiceId], most: u64) -> Result<Vec<ReadyContext>, StorageError>;
 
     /// The context that an idempotency key belongs to, and the fingerprint of the request body.
@@ -78,7 +96,7 @@ pub trait Storage {
     /// Deletes a batch of expired idempotency keys.
     fn delete_expired_claims(&self, now: Timestamp) -> Result<(), StorageError>;
 
-    /// The creation time of the oldest ended context.
+    /// The creation time of the oldest ended context that has no live row.
     fn oldest_done(&self) -> Result<Option<Timestamp>, StorageError>;
     /// Deletes at most `most` ended contexts that were created before `before`, with their result pieces, unless they
     /// still have a live row. Returns how many it deleted.

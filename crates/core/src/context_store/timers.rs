@@ -124,6 +124,7 @@ impl<S: Storage> ContextStore<S> {
         self.renewed.retain(|_, until| *until > now);
         errors.extend(self.storage.delete_expired_claims(now).err().map(|error| (None, error)));
         errors.extend(self.delete_expired(now).err().map(|error| (None, error)));
+        errors.extend(self.store_acknowledged().err().map(|error| (None, error)));
         errors.extend(self.arm_next(now).err().map(|error| (None, error)));
         errors
     }
@@ -160,6 +161,7 @@ impl<S: Storage> ContextStore<S> {
     /// Deletes a batch of contexts older than the retention.
     fn delete_expired(&mut self, now: Timestamp) -> Result<(), StorageError> {
         let before = Timestamp(now.0.saturating_sub(self.retention_ms));
+        self.delete_spare(before)?;
         if self.storage.delete_done(before, DELETE_BATCH)? == DELETE_BATCH {
             self.arm_by(now.plus_ms(NEXT_BATCH_MS));
         }
@@ -175,27 +177,25 @@ impl<S: Storage> ContextStore<S> {
                 return Err(error);
             }
         };
-        let next = due.iter().filter(|row| !self.set_aside.contains(&row.id)).map(|row| {
-            if self.ended.contains(&row.id) {
-                // Ended but unpublished: soon again.
-                return now.plus_ms(self.timing.wakeup_retry_ms);
-            }
-            match row.status {
-                Some(Status::Queued) => match self.offered.get(&row.id) {
-                    Some(until) => row.due.max(*until).min(row.expires),
-                    None if row.due <= now => {
-                        self.last_wakeup_at.plus_ms(self.timing.wakeup_retry_ms).max(now).min(row.expires)
-                    }
-                    None => row.due,
-                },
-                Some(Status::Executing | Status::InputRequired) => self.lease_expiry(&row.id, row.due).min(row.expires),
-                _ => row.due,
-            }
+        let next = due.iter().filter(|row| !self.needs_nothing(&row.id)).map(|row| match row.status {
+            Some(Status::Queued) => match self.offered.get(&row.id) {
+                Some(until) => row.due.max(*until).min(row.expires),
+                None if row.due <= now => {
+                    self.last_wakeup_at.plus_ms(self.timing.wakeup_retry_ms).max(now).min(row.expires)
+                }
+                None => row.due,
+            },
+            Some(Status::Executing | Status::InputRequired) => self.lease_expiry(&row.id, row.due).min(row.expires),
+            _ => row.due,
         });
         if let Some(next) = next.min() {
             self.arm_by(next.max(now.plus_ms(SLACK_MS)));
         }
-        let oldest = self.storage.oldest_done()?.map(|at| at.plus_ms(self.retention_ms));
+        if self.outbox.has_ended() {
+            self.arm_soon(now);
+        }
+        let oldest = self.spare.first().map(ContextId::created_at).into_iter().chain(self.storage.oldest_done()?).min();
+        let oldest = oldest.map(|at| at.plus_ms(self.retention_ms));
         if let Some(expiry) = oldest.filter(|at| at.since(now) < EXPIRY_ALARM_MS) {
             self.arm_by(expiry.max(now.plus_ms(NEXT_BATCH_MS)));
         }

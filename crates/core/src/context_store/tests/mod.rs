@@ -4,6 +4,7 @@ mod answers;
 mod background;
 mod later;
 mod restarts;
+mod spare_rows;
 
 use super::*;
 use crate::base::id::{Region, StoreId};
