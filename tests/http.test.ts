@@ -329,6 +329,13 @@ test("a_repeated_parameter_is_refused_by_name_everywhere", async () => {
     const answer = await gateway.request("GET", `/v1/events?after=${after}`);
     assert.deepEqual(pointers(refused(answer, 422, "validation_failed")), ["?after"], after);
   }
+  const page = (last: string) =>
+    gateway.request("GET", "/v1/events?after=0&limit=1", {
+      headers: { accept: "application/json", "last-event-id": last },
+    });
+  refused(await page("t@#&]1n"), 400, "invalid_request");
+  const [first] = (await page("0")).json.data;
+  assert.ok((await page(first.sequence)).json.data[0].sequence > first.sequence, "it takes precedence over the query");
 });
 
 test("a_cursor_works_with_pages_of_another_length", async () => {

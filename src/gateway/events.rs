@@ -117,8 +117,8 @@ fn after(call: &Call) -> Result<Option<Sequence>, Problem> {
     call.query("after").map(|text| Sequence::parse(&text).ok_or_else(fault)).transpose()
 }
 
-/// The event after which a stream resumes. A client that reconnects by itself names it in a header, and repeats the
-/// query.
+/// The event after which a stream or page begins. A client that reconnects by itself names it in a header, and repeats
+/// the query.
 fn resumed(call: &Call) -> Result<Option<Sequence>, Problem> {
     let after = after(call)?;
     let last = call.request.header("last-event-id").filter(|text| !text.trim().is_empty());
@@ -187,10 +187,8 @@ async fn open(
     if offered.split(',').any(|protocol| protocol.trim() == SUBPROTOCOL) {
         headers.set("sec-websocket-protocol", SUBPROTOCOL);
     }
-    let (form, after) = match delivery {
-        Delivery::Stream => (Form::Frame, resumed(call)?),
-        Delivery::WebSocket | Delivery::Page => (Form::Message, after(call)?),
-    };
+    let form = if delivery == Delivery::Stream { Form::Frame } else { Form::Message };
+    let after = resumed(call)?;
     let headers = headers.as_str().to_string();
     let open = Open { viewer, filter, after, bound_to, form, shard: None, headers };
     let response = open_socket(open).await.map_err(internal)?;
@@ -300,12 +298,13 @@ async fn list(
         _ => format!("log {} {} {:?} {}", viewer.tenant, viewer.principal, filter, viewer.sees_all),
     };
     let key = &caller.snapshot.cursor_key;
+    let after = resumed(call)?;
     let from = match call.query("cursor") {
         Some(text) => {
             let last = page_cursor::read(key, &text, &digest).and_then(|last| Sequence::parse(&last));
             Some(last.ok_or_else(bad_cursor)?)
         }
-        None => after(call)?,
+        None => after,
     };
     let tenant = viewer.tenant.clone();
     let list = ListEvents { viewer, filter, after: from.unwrap_or_default(), since, limit };
