@@ -95,7 +95,9 @@ export async function startProxy(target, choose) {
     outgoing.end(body);
     try {
       const [incoming] = /** @type {[import("node:http").IncomingMessage]} */ (await once(outgoing, "response"));
-      return { status: incoming.statusCode ?? 502, body: await readAll(incoming) };
+      const again = incoming.headers["retry-after"];
+      const more = again === undefined ? {} : { "retry-after": again };
+      return { status: incoming.statusCode ?? 502, headers: more, body: await readAll(incoming) };
     } catch {
       return undefined;
     } finally {
@@ -106,11 +108,11 @@ export async function startProxy(target, choose) {
   /**
    * Responds to a call with the service's response, or with the injected fault.
    * @param {import("node:http").ServerResponse} response @param {Passage} passage
-   * @param {{ status: number, body: Buffer }} answer
+   * @param {{ status: number, headers: Record<string, string>, body: Buffer }} answer
    */
-  async function answer(response, passage, { status, body }) {
+  async function answer(response, passage, { status, headers, body }) {
     const { socket } = response;
-    const json = { "content-type": "application/json" };
+    const json = { "content-type": "application/json", ...headers };
     const isOpen = () => !response.destroyed && Date.now() - passage.at < MAX_MS;
     switch (passage.done) {
       case "reset_inside":
@@ -136,8 +138,10 @@ export async function startProxy(target, choose) {
         return;
       case "too_short":
         socket?.write(
-          `HTTP/1.1 ${status} Short\r\ncontent-type: application/json\r\nconnection: close\r\n` +
-            `content-length: ${body.length - WRONG_BYTES}\r\n\r\n`,
+          `HTTP/1.1 ${status} Short\r\nconnection: close\r\ncontent-length: ${body.length - WRONG_BYTES}\r\n` +
+            `${Object.entries(json)
+              .map(([name, value]) => `${name}: ${value}\r\n`)
+              .join("")}\r\n`,
         );
         socket?.end(body);
         return;
@@ -147,10 +151,13 @@ export async function startProxy(target, choose) {
         response.writeHead(status, json);
         response.write('{"result":"');
         for (let sent = 0; isOpen() && sent < MAX_BYTES; sent += piece.length) {
-          response.write(piece);
+          const taken = response.write(piece);
+          // All of a flood must arrive: a gateway that reads slowly would only see the connection break.
+          if (!taken) await Promise.race([once(response, "drain"), once(response, "close")]);
           await pause(passage.done === "flood" ? 1 : 50);
         }
-        response.destroy();
+        if (passage.done === "flood") response.end();
+        else response.destroy();
         return;
       }
       default:

@@ -74,7 +74,9 @@ function attemptReason(context, attempt, seen, evidence) {
   }
   if (outcome === "succeeded")
     return seen.status === 200 && !CUT.includes(seen.done) && !WRONG.includes(seen.done) ? "served" : null;
-  if (CUT.includes(seen.done)) return code === "service_unavailable" && status_code === null ? seen.done : null;
+  // A status other than 200 counts although its body is cut off.
+  if (CUT.includes(seen.done) && (status_code === null || seen.status === 200))
+    return code === "service_unavailable" && status_code === null ? seen.done : null;
   if (WRONG.includes(seen.done) && code === "upstream_invalid_response") return seen.done;
   const codes = seen.status === 425 ? "upstream_error" : "service_unavailable";
   return seen.status === status_code && REFUSALS.includes(status_code ?? 0) && code === codes

@@ -4,6 +4,7 @@ import re
 
 import requests
 import schemathesis
+from schemathesis.core import NOT_SET
 
 
 @schemathesis.hook
@@ -14,6 +15,9 @@ def before_call(ctx, case, kwargs):
     # The coverage phase uses 0 as an entity tag, which does not match the pattern of If-Match.
     if case.headers and str(case.headers.get("If-Match")) == "0":
         case.headers["If-Match"] = '"0"'
+    # The development server fails on a GET with a body before the gateway has it.
+    if case.method.upper() in ("GET", "HEAD"):
+        case.body = NOT_SET
     # The development server drops headers without a value.
     for name in [name for name, value in (case.headers or {}).items() if value == ""]:
         del case.headers[name]

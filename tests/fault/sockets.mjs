@@ -16,8 +16,8 @@ import { keepFigures, say, seconds } from "./report.mjs";
 const SHARE = 1 / 5;
 /** The share that one object holds: the others fill a shard and half of another. */
 const HELD = 2 / 5;
-/** How long an object may take to hibernate: the platform promises 10 s after its last activity. */
-const ASLEEP_MS = 12_000;
+/** How long an object may take to hibernate: 10 s after its last activity, which may be an alarm. */
+const ASLEEP_MS = 25_000;
 /** The time limit for events to arrive. */
 const ARRIVE_MS = 120_000;
 /** The delay that a reader which does not read may add for the others. */
