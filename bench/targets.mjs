@@ -53,7 +53,7 @@ export async function startComparator(runFolder, upstreamPort, vars = {}) {
     folder,
     headers,
     admin: headers,
-    // The gateway always publishes; the comparator only when sockets are measured, so that it writes three rows
+    // The gateway always publishes; the comparator only when sockets are measured, so that it writes two rows
     // otherwise.
     tellPath: "/v1/contexts?tell",
     queuePort: null,

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { accepted, create, ended, eventually, refused, register, serviceAt } from "./support/arrange.ts";
+import { accepted, create, ended, eventually, inThreeTries, refused, register, serviceAt } from "./support/arrange.ts";
 import { databases } from "./support/disk.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { askModern, resultOf } from "./support/mcp.ts";
@@ -158,10 +158,9 @@ test("a_result_costs_one_row_per_piece", async () => {
     return before;
   };
   service.handler = gives("1");
-  let before = (await rows()) + 2;
+  const before = await rows();
   await create(gateway, asked, { headers: waiting });
-  before = await settled(before);
-  // Reserving sequence numbers sometimes costs an extra row: all of these fit in one reservation.
+  await settled(before + 2);
   for (const [bytes, pieces] of [
     [100, 0],
     [MIB, 0],
@@ -170,12 +169,14 @@ test("a_result_costs_one_row_per_piece", async () => {
   ] as const) {
     const result = textOf(bytes);
     service.handler = gives(result);
-    const made = await create(gateway, asked, { headers: waiting });
-    has(made.text, result, `${bytes} bytes`);
-    has((await gateway.request("GET", `/v1/contexts/${made.json.id}`)).text, result, `${bytes} bytes, read`);
-    const now = await settled(before + 2 + pieces);
-    assert.equal(now - before, 2 + pieces, `${bytes} bytes`);
-    before = now;
+    // An alarm that rings in between writes a row, and so does a reservation of event numbers.
+    await inThreeTries(async () => {
+      const before = await rows();
+      const made = await create(gateway, asked, { headers: waiting });
+      has(made.text, result, `${bytes} bytes`);
+      has((await gateway.request("GET", `/v1/contexts/${made.json.id}`)).text, result, `${bytes} bytes, read`);
+      return (await settled(before + 2 + pieces)) - before === 2 + pieces;
+    });
   }
 });
 
@@ -292,13 +293,10 @@ test("eight_of_the_largest_at_once_are_all_kept", async () => {
 test("only_the_pieces_of_a_deleted_context_are_deleted", async () => {
   const result = textOf(2 * MIB + 7);
   service.handler = gives(result);
-  const stream = await openEvents(gateway);
   const { id } = (await create(gateway, asked, { headers: waiting })).json;
-  // All events have been published: contexts with unpublished events are not deleted.
-  await stream.next((event) => event.type === "context.completed" && event.subject === id);
-  stream.close();
   await gateway.stop();
-  // As if they had been made 8 days ago, each with its pieces: a key is 41 bits of milliseconds and 22 of the id.
+  // As if they had been made 8 days ago, each with its pieces, and the hub had all their events: a key is 41 bits of
+  // milliseconds and 22 of the id.
   const shift = String(-((8n * 86_400_000n) << 22n));
   let contexts = 0;
   databases(folder, "ContextStore", "pieces", (database) => {

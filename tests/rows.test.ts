@@ -57,6 +57,12 @@ async function inTurn(gateway: Gateway, events: Events, times: number): Promise<
   return made;
 }
 
+/** There is a row for as many contexts as were live at once: the last, and one whose row was not spare in time. */
+function checkLive(made: string[]): void {
+  const live = ids("live");
+  assert.ok(live.length <= 2 && live.at(-1) === made.at(-1), `${live}`);
+}
+
 test("a_context_writes_two_rows_and_takes_over_that_of_one_that_ended", async () => {
   const first = await start();
   await register(first, "one", serviceAt(service.url));
@@ -64,9 +70,12 @@ test("a_context_writes_two_rows_and_takes_over_that_of_one_that_ended", async ()
   const made = await inTurn(first, events, 3);
   const before = await written(first);
   made.push(...(await inTurn(first, events, 10)));
-  assert.equal((await written(first)) - before, 20);
+  // One more for each alarm that rings in between.
+  const rows = (await written(first)) - before;
+  assert.ok(rows >= 20 && rows <= 23, `${rows}`);
   await first.stop();
-  assert.deepEqual([ids("live"), ids("done")], [made.slice(-1), made]);
+  assert.deepEqual(ids("done"), made);
+  checkLive(made);
 
   // After a restart too, once the hub has confirmed the last events again; none is in its log twice.
   const second = await start();
@@ -75,8 +84,7 @@ test("a_context_writes_two_rows_and_takes_over_that_of_one_that_ended", async ()
   assert.deepEqual(endedIn(events), made);
   for (const id of made) assert.equal((await second.request("GET", `/v1/contexts/${id}`)).json.status, "completed");
   await second.stop();
-  const live = ids("live");
-  assert.ok(live.length <= 2 && live.at(-1) === made.at(-1), `${live}`);
+  checkLive(made);
 });
 
 test("tables_of_an_earlier_version_get_their_new_column", async () => {

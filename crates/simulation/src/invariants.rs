@@ -9,17 +9,18 @@ use serde_json::value::RawValue;
 
 use narthex_core::base::id::{ContextId, row_key};
 use narthex_core::base::time::Timestamp;
+use narthex_core::base::timing::Timing;
 use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, Head, HistoryEntry};
-use narthex_core::context_store::Storage;
+use narthex_core::context_store::{ContextStore, Effects, Storage};
 
 use narthex_core::context_store::memory::{LiveRow, MemoryStorage};
 use narthex_core::context_store::messages::{CallBack, Commit};
 use narthex_core::context_store::replies::Work;
 
 use crate::messages::Ask;
-use crate::store::LEASE_MS;
+use crate::store::{LEASE_MS, RETENTION_MS};
 use crate::world::{World, given};
 
 /// Within this time something must be done about a context that is due; the offer of a retry takes longest.
@@ -346,6 +347,24 @@ impl World {
                 let text = format!("store {store} has {left} unfinished contexts");
                 self.violate(text);
                 break;
+            }
+        }
+        if self.statistics.disk == 0 {
+            self.check_rest();
+        }
+    }
+
+    /// A store at rest publishes nothing when it starts, once it has heard from the hub.
+    fn check_rest(&mut self) {
+        for store in 0..self.stores.len() {
+            let (storage, now) = (self.stores[store].storage.clone(), self.clock(store));
+            let open = || ContextStore::open(storage.clone(), RETENTION_MS, Timing::DEFAULT, now);
+            let rested = open().and_then(|mut contexts| {
+                contexts.acknowledge(self.hub.head(store))?;
+                open()
+            });
+            if !rested.is_ok_and(|mut contexts| contexts.take_effects() == Effects::default()) {
+                return self.violate(format!("store {store} is at rest, and does something when it starts"));
             }
         }
     }

@@ -24,7 +24,9 @@ use crate::registry_object::REGISTRY;
 use crate::world::World;
 
 pub const LEASE_MS: u64 = Timing::DEFAULT.lease_ms;
-const RETENTION_MS: u64 = 30 * 86_400_000;
+pub const RETENTION_MS: u64 = 30 * 86_400_000;
+/// So few that the stores of a world reach it.
+const MAX_SPARE: usize = 2;
 /// How long the object gathers events before it publishes them, and how often it tries.
 const GATHER_MS: u64 = 40;
 const MAX_ATTEMPTS: u64 = 5;
@@ -98,6 +100,7 @@ impl World {
         store.tries = 0;
         store.sending = 0;
         let mut contexts = ContextStore::open(store.storage.clone(), RETENTION_MS, Timing::DEFAULT, now)?;
+        contexts.limit_spare_rows(MAX_SPARE);
         let Effects { alarm, publish, .. } = contexts.take_effects();
         store.contexts = Some(contexts);
         if let Some(alarm) = alarm {
@@ -206,7 +209,10 @@ impl World {
         self.statistics.alarms += 1;
         let mut dice = Dice::new(self.dice.throw());
         self.note(|| format!("the alarm of store {store} rings"));
-        if self.turn(store, |contexts, now, _| contexts.alarm(now, || dice.throw())).is_some() {
+        self.break_disk(store);
+        let turned = self.turn(store, |contexts, now, _| contexts.alarm(now, || dice.throw()));
+        self.stores[store].storage.fail_write(None);
+        if turned.is_some() {
             // An alarm set for the time of the running one would be taken for it, and removed when it ends.
             let storage = &self.stores[store].storage;
             if storage.alarm() == Some(Timestamp(at)) {
@@ -288,8 +294,9 @@ impl World {
         }
         self.stores[store].sending = 0;
         if let Some(head) = head {
-            // If the disk fails here, rows are left whose events the next instance publishes again.
+            self.break_disk(store);
             self.turn(store, |contexts, _, _| contexts.acknowledge(head));
+            self.stores[store].storage.fail_write(None);
             self.flush(store, life);
             return;
         }
@@ -305,6 +312,15 @@ impl World {
         });
     }
 
+    /// Perhaps lets one of the next writes fail.
+    fn break_disk(&mut self, store: usize) {
+        if self.dice.chance(self.faults.disk) {
+            self.statistics.disk += 1;
+            let nth = self.dice.below(3) as u32;
+            self.stores[store].storage.fail_write(Some(nth));
+        }
+    }
+
     /// Answers a message; the reply is sent after the writes of the turn.
     pub fn answer_at_store(&mut self, store: usize, call: Call, revision: Revision, ask: Ask) {
         match ask.fence() {
@@ -317,11 +333,7 @@ impl World {
                 self.check_accepted(store, revision);
             }
         }
-        if self.dice.chance(self.faults.disk) {
-            self.statistics.disk += 1;
-            let nth = self.dice.below(3) as u32;
-            self.stores[store].storage.fail_write(Some(nth));
-        }
+        self.break_disk(store);
         let (ask, watched) = self.mutate(store, ask);
         let sweeps = matches!(ask, Ask::Sweep);
         if let Ask::Cancel(cancel) = &ask {

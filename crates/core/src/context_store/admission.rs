@@ -131,7 +131,7 @@ impl<S: Storage> ContextStore<S> {
     }
 
     /// The head of a context, live or ended.
-    fn any_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError> {
+    pub(super) fn any_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError> {
         let live = self.stored_live_head(id)?;
         live.map_or_else(|| self.storage.done_head(id), |live| Ok(Some(live)))
     }

@@ -189,9 +189,10 @@ fn live_row(head: &Head, parameters: Rc<str>, acknowledged: u64) -> Result<Rc<Li
     }))
 }
 
-/// Whether the live row with this key is that of an ended context.
-fn has_ended(disk: &Disk, key: &u64) -> bool {
-    disk.done.get(key).zip(disk.live.get(key)).is_some_and(|(done, live)| done.id == live.id)
+/// Whether there is a live row of this context, and it has ended.
+fn has_ended(disk: &Disk, id: &ContextId) -> bool {
+    let rows = disk.done.get(&key(id)).zip(disk.live.get(&key(id)));
+    rows.is_some_and(|(done, live)| done.id == *id && live.id == *id)
 }
 
 /// Whether the live row of an ended context may be kept.
@@ -207,14 +208,13 @@ impl Storage for MemoryStorage {
             (state.loses_claims, state.exaggerates, state.overwrites_others)
         };
         let row = live_row(head, parameters.get().into(), acknowledged + if exaggerates { 1_000 } else { 0 })?;
-        let overwritten = spare.map(key);
         let inserted = self.write(Some(head.id()), |disk| {
             let key = key(head.id());
-            let is_spare = |key: &u64| has_ended(disk, key);
-            if disk.live.contains_key(&key) || disk.done.contains_key(&key) || !overwritten.iter().all(is_spare) {
+            let is_spare = |id: &ContextId| has_ended(disk, id);
+            if disk.live.contains_key(&key) || disk.done.contains_key(&key) || !spare.is_none_or(is_spare) {
                 return false;
             }
-            if let Some(overwritten) = overwritten {
+            if let Some(overwritten) = spare.map(self::key) {
                 let other = disk.live.keys().find(|key| overwrites_others && !disk.done.contains_key(key)).copied();
                 disk.live.remove(&other.unwrap_or(overwritten));
             }
@@ -285,7 +285,7 @@ impl Storage for MemoryStorage {
     fn clean(&self, ids: &[ContextId]) -> Result<(), StorageError> {
         self.write(None, |disk| {
             for id in ids {
-                if has_ended(disk, &key(id)) {
+                if has_ended(disk, id) {
                     disk.live.remove(&key(id));
                 }
             }
@@ -297,7 +297,7 @@ impl Storage for MemoryStorage {
     fn clean_unfit(&self, ids: &[ContextId]) -> Result<Vec<ContextId>, StorageError> {
         let deleted = self.write(None, |disk| {
             let unfit =
-                |id: &&ContextId| has_ended(disk, &key(id)) && disk.live.get(&key(id)).is_some_and(|row| !is_fit(row));
+                |id: &&ContextId| has_ended(disk, id) && disk.live.get(&key(id)).is_some_and(|row| !is_fit(row));
             let unfit: Vec<ContextId> = ids.iter().filter(unfit).cloned().collect();
             for id in &unfit {
                 disk.live.remove(&key(id));
@@ -347,7 +347,7 @@ impl Storage for MemoryStorage {
 
     fn unpublished(&self) -> Result<Vec<(ContextId, Option<EndedContext>)>, StorageError> {
         self.read(|disk| {
-            let ended = disk.done.iter().filter(|(key, _)| has_ended(disk, key));
+            let ended = disk.done.iter().filter(|(_, row)| has_ended(disk, &row.id));
             let ended = ended.filter_map(|(key, row)| Some((disk.live.get(key)?, row)));
             let small = |row: &DoneRow| row.result.clone().filter(|result| result.len() <= MAX_RESULT_BYTES);
             let read = |(live, row): (&Rc<LiveRow>, &Rc<DoneRow>)| {
@@ -360,7 +360,7 @@ impl Storage for MemoryStorage {
 
     fn live_heads(&self) -> Result<Vec<(ContextId, Option<Head>)>, StorageError> {
         self.read(|disk| {
-            let live = disk.live.iter().filter(|(key, _)| !has_ended(disk, key));
+            let live = disk.live.iter().filter(|(_, row)| !has_ended(disk, &row.id));
             Ok(live.map(|(_, row)| (row.id.clone(), parsed(&row.head).ok())).collect())
         })
     }

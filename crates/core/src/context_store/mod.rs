@@ -26,7 +26,7 @@ mod spare_rows;
 mod storage;
 mod timers;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
@@ -46,6 +46,7 @@ pub use answers::ContextRequest;
 pub use callbacks::CallbackResult;
 pub use outbox::{Batch, Outbox};
 pub use outcome::{CancelResult, CommitResult};
+use spare_rows::SpareRows;
 pub use storage::{DueContext, EndedContext, Insertion, ReadyContext, SPARE_BYTES, Storage, StoredContext};
 
 /// Maximum number of heads of leased contexts kept in memory.
@@ -93,7 +94,9 @@ pub struct ContextStore<S> {
     /// Ended contexts that still have a live row.
     ended: HashSet<ContextId>,
     /// Those of which the hub has every event: the next admission overwrites the row of one.
-    spare: BTreeSet<ContextId>,
+    spare: SpareRows,
+    /// The number of the last event of a context that has, or had, a live row.
+    last_of_rows: u64,
     /// The number up to which the storage says that the hub has every event.
     stored_acknowledged: u64,
     /// The hub may have been sent the events in the outbox before, by an earlier instance.
@@ -125,7 +128,8 @@ impl<S: Storage> ContextStore<S> {
             storage,
             outbox: Outbox::default(),
             ended: HashSet::new(),
-            spare: BTreeSet::new(),
+            spare: SpareRows::new(now),
+            last_of_rows: 0,
             stored_acknowledged: 0,
             publishes_again: false,
             set_aside: HashSet::new(),
@@ -177,6 +181,7 @@ impl<S: Storage> ContextStore<S> {
         let mut bundles: Vec<bundle::Bundle> = Vec::new();
         order::sort_by_key(&mut unpublished, |(head, ..)| last_number(head));
         for (head, small, has_ended) in &unpublished {
+            self.last_of_rows = self.last_of_rows.max(last_number(head));
             let whole = bundle::bundle(head, EventResult::stored(head, small.as_deref()), acknowledged);
             let mut after = whole.previous_number;
             for item in &whole.items {
@@ -256,8 +261,13 @@ impl<S: Storage> ContextStore<S> {
         Ok(())
     }
 
-    /// Puts the events with a number above `known` into the outbox.
+    /// Puts the events with a number above `known` of a context with a live row into the outbox.
     fn publish(&mut self, head: &Head, result: Option<&RawValue>, known: u64) -> Result<(), StorageError> {
+        self.last_of_rows = self.last_of_rows.max(last_number(head));
+        self.publish_only(head, result, known)
+    }
+
+    fn publish_only(&mut self, head: &Head, result: Option<&RawValue>, known: u64) -> Result<(), StorageError> {
         self.outbox.push(&bundle::bundle(head, result.into(), known))?;
         self.effects.publish = true;
         Ok(())

@@ -109,11 +109,12 @@ impl<S: Storage> ContextStore<S> {
         let mut head = Head::from_record(admission, report)
             .map_err(|_| StorageError("a record that could not have ended".into()))?;
         self.assign_numbers(&mut head)?;
-        // If it is stored already, the first reply was lost.
         if self.storage.insert_done(&head, parameters, result)? {
-            self.publish(&head, result, 0)?;
+            return self.publish_only(&head, result, 0);
         }
-        Ok(())
+        // If it is stored already, the first reply was lost.
+        let known = self.any_head(head.id())?;
+        known.map(|_| ()).ok_or_else(|| StorageError(format!("another context has the row key of {}", head.id())))
     }
 
     /// Cancels a context: at once if no worker runs it, otherwise by asking the worker to stop.

@@ -124,6 +124,7 @@ impl<S: Storage> ContextStore<S> {
         self.renewed.retain(|_, until| *until > now);
         errors.extend(self.storage.delete_expired_claims(now).err().map(|error| (None, error)));
         errors.extend(self.delete_expired(now).err().map(|error| (None, error)));
+        errors.extend(self.delete_unused(now).err().map(|error| (None, error)));
         errors.extend(self.store_acknowledged().err().map(|error| (None, error)));
         errors.extend(self.arm_next(now).err().map(|error| (None, error)));
         errors
@@ -194,7 +195,8 @@ impl<S: Storage> ContextStore<S> {
         if self.outbox.has_ended() {
             self.arm_soon(now);
         }
-        let oldest = self.spare.first().map(ContextId::created_at).into_iter().chain(self.storage.oldest_done()?).min();
+        let oldest = self.spare.oldest().map(ContextId::created_at);
+        let oldest = oldest.into_iter().chain(self.storage.oldest_done()?).min();
         let oldest = oldest.map(|at| at.plus_ms(self.retention_ms));
         if let Some(expiry) = oldest.filter(|at| at.since(now) < EXPIRY_ALARM_MS) {
             self.arm_by(expiry.max(now.plus_ms(NEXT_BATCH_MS)));

@@ -20,7 +20,7 @@ use histogram::Histogram;
 /// One hour, in milliseconds.
 pub const HOUR_MS: u64 = 3_600_000;
 /// Rows and object requests of a context that is waited for, and of each further attempt.
-const ROWS: u64 = 3;
+const ROWS: u64 = 2;
 const REQUESTS: u64 = 2;
 const ROWS_OF_ATTEMPT: u64 = 2;
 const REQUESTS_OF_ATTEMPT: u64 = 1;
@@ -197,7 +197,7 @@ mod tests {
         counts.values().for_each(|one| sum.add(one));
         assert_eq!((sum.created, sum.completed, sum.ended()), (1, 1, 1));
         assert_eq!((sum.latency.sum_ms(), sum.queue.sum_ms()), (600, 400));
-        assert_eq!((sum.rows_written(), sum.object_requests()), (3, 2));
+        assert_eq!((sum.rows_written(), sum.object_requests()), (2, 2));
         let mut none = BTreeMap::new();
         count(&Bundle { subject: "llm".into(), ..bundle }, &mut none);
         assert!(none.is_empty(), "services are no contexts");

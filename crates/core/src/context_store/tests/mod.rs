@@ -146,7 +146,10 @@ fn a_repeated_admission_after_the_end_creates_no_second_context() {
     assert_eq!(fixture.leased(&admission(1), at(20)), None);
     let all = fixture.store.outbox.batch().unwrap().last;
     fixture.store.acknowledge(all).unwrap();
-    assert_eq!(fixture.leased(&admission(1), at(30)), None, "and none when its row is cleaned");
+    assert_eq!(fixture.leased(&admission(1), at(30)), None, "and none when its row is spare");
+    fixture.leased(&admission(2), at(40));
+    assert!(fixture.storage.read(|disk| disk.live.values().all(|row| row.id != id)));
+    assert_eq!(fixture.leased(&admission(1), at(50)), None, "or that of another");
     assert_eq!(fixture.status(&id), Status::Completed);
 }
 

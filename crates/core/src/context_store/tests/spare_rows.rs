@@ -159,6 +159,53 @@ fn at_most_so_many_rows_are_spare() {
 }
 
 #[test]
+fn spare_rows_that_are_not_needed_for_a_minute_are_deleted_but_for_some() {
+    let mut fixture = Fixture::new();
+    for number in 1..=30 {
+        fixture.leased(&admission(number), at(0));
+    }
+    for number in 1..=30 {
+        fixture.commit(&admission(number).id, 1, ReportedOutcome::Succeeded, at(0));
+    }
+    fixture.acknowledge_all();
+    fixture.store.alarm(at(60_000), || 0);
+    assert_eq!(fixture.rows().len(), 30, "they have just become spare");
+    // Ten at once are needed again.
+    for number in 31..=40 {
+        fixture.leased(&Admission { expires_at: at(100_000), ..admission(number) }, at(90_000));
+    }
+    for number in 31..=40 {
+        fixture.commit(&admission(number).id, 1, ReportedOutcome::Succeeded, at(90_000));
+    }
+    fixture.acknowledge_all();
+    fixture.store.alarm(at(119_999), || 0);
+    assert_eq!(fixture.rows().len(), 30);
+    fixture.store.alarm(at(120_000), || 0);
+    assert_eq!(fixture.rows().len(), 10 + 8);
+    fixture.store.alarm(at(180_000), || 0);
+    assert_eq!(fixture.rows().len(), 8);
+    fixture.store.alarm(at(240_000), || 0);
+    assert_eq!(fixture.rows().len(), 8);
+    for number in 1..=40 {
+        assert_eq!(fixture.status(&admission(number).id), Status::Completed);
+    }
+}
+
+#[test]
+fn contexts_without_a_row_make_no_store_write_what_the_hub_has() {
+    let mut fixture = Fixture::new();
+    fixture.ended(1, at(0));
+    fixture.acknowledge_all();
+    fixture.store.alarm(at(10_000), || 0);
+    let stored = fixture.storage.acknowledged().unwrap();
+    fixture.store.record(admission(2), &raw("1"), report(1, ReportedOutcome::Succeeded, at(11_000)), None).unwrap();
+    fixture.acknowledge_all();
+    fixture.store.alarm(at(20_000), || 0);
+    assert_eq!(fixture.storage.acknowledged().unwrap(), stored);
+    assert_eq!(fixture.restarted(at(30_000)).store.take_effects(), Effects::default());
+}
+
+#[test]
 fn spare_rows_are_deleted_with_their_contexts() {
     let mut fixture = Fixture::new();
     fixture.ended(1, at(0));
