@@ -346,6 +346,10 @@ impl World {
             return;
         }
         self.services[at].lane.alarm_at = None;
+        self.run_lane_alarm(at);
+    }
+
+    pub fn run_lane_alarm(&mut self, at: usize) {
         // In the end, services ping as they should.
         let pinged = self.is_calm().then(|| self.lane_clock(at));
         let done = self.lane_change(at, |lane, now, random| drop(lane.alarm(now, random, |_| pinged)));
@@ -359,6 +363,12 @@ impl World {
     /// Sets the alarm of a lane, by the world's clock.
     pub fn set_lane_alarm(&mut self, at: usize, alarm: u64) {
         self.services[at].lane.alarm_at = Some(alarm);
-        self.schedule(alarm, Event::LaneAlarm { service: at, alarm });
+        let late = self.alarm_delay();
+        if self.dice.chance(self.faults.double) {
+            self.statistics.doubled += 1;
+            let after = alarm + late + self.dice.below(2_000);
+            self.schedule(after, Event::LaneAlarmAgain { service: at });
+        }
+        self.schedule(alarm + late, Event::LaneAlarm { service: at, alarm });
     }
 }

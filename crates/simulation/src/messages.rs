@@ -262,6 +262,10 @@ pub enum Event {
         service: usize,
         alarm: u64,
     },
+    /// The platform fires the alarm of a lane a second time.
+    LaneAlarmAgain {
+        service: usize,
+    },
     /// The lane repeats a report to a store.
     LaneRepeats {
         service: usize,

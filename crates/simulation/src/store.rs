@@ -178,13 +178,18 @@ impl World {
     pub fn set_alarm(&mut self, store: usize, at: Timestamp) {
         self.note(|| format!("the alarm of store {store} is set for {}", at.0));
         self.stores[store].storage.set_alarm(Some(at));
-        let late = if self.dice.chance(self.faults.delay) { self.dice.between(50, 4_000) } else { self.dice.below(20) };
+        let late = self.alarm_delay();
         if self.dice.chance(self.faults.double) {
             self.statistics.doubled += 1;
             let after = at.0.max(self.now) + late + self.dice.below(2_000);
             self.schedule(after, Event::AlarmAgain { store, at: at.0 });
         }
         self.schedule(at.0.max(self.now) + late, Event::Alarm { store, at: at.0 });
+    }
+
+    /// How late the platform fires an alarm.
+    pub fn alarm_delay(&mut self) -> u64 {
+        if self.dice.chance(self.faults.delay) { self.dice.between(50, 4_000) } else { self.dice.below(20) }
     }
 
     /// The platform fires the alarm, unless it was replaced.
