@@ -43,7 +43,8 @@ struct Follower {
 #[derive(Debug)]
 pub struct Followers {
     revision: Revision,
-    /// A write waits until the stores know the revision.
+    /// A write of this instance may wait until the stores know the revision. What they know may also shrink: by a late
+    /// report of an older push, or when the clock goes back.
     is_awaited: bool,
     stores: BTreeMap<StoreId, Follower>,
     trust_ms: u64,
@@ -95,7 +96,6 @@ impl Followers {
     pub fn take_due(&mut self, now: Timestamp) -> Vec<Push> {
         let revision = self.revision;
         let mut due = Vec::new();
-        self.is_awaited &= !self.know(revision, now);
         if !self.is_awaited {
             return due;
         }

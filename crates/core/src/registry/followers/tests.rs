@@ -206,3 +206,21 @@ fn it_wakes_for_an_earlier_change_although_a_later_one_waits_for_longer() {
     assert!(followers.know(first(), Timestamp(31_500)) && !followers.know(first().next(), Timestamp(51_499)));
     assert_eq!(followers.wake_at(Timestamp(31_500)), Some(Timestamp(51_500)));
 }
+
+#[test]
+fn a_late_report_of_an_older_push_makes_the_store_be_pushed_to_again() {
+    let mut followers = followers(0);
+    followers.changed(first());
+    let _ = followers.take_due(Timestamp(0));
+    followers.pushed(push(0, first()), true, Timestamp(5));
+    // Neither store may admit any longer by what it knew.
+    let second = first().next();
+    followers.changed(second);
+    assert_eq!(followers.take_due(Timestamp(32 * SECOND)), []);
+    assert!(followers.know(second, Timestamp(32 * SECOND)));
+    // The first push may have arrived just now, at a store of an earlier version.
+    followers.pushed(push(1, first()), false, Timestamp(33 * SECOND));
+    assert!(!followers.know(second, Timestamp(33 * SECOND)));
+    assert_eq!(followers.take_due(Timestamp(33 * SECOND)), [push(1, second)]);
+    assert_eq!(followers.wake_at(Timestamp(33 * SECOND)), Some(Timestamp(33 * SECOND + 31_500)));
+}
