@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::platform::clock;
 use narthex_core::base::alarm::Alarm;
 use narthex_core::base::time::Timestamp;
 
@@ -18,8 +19,10 @@ impl ObjectAlarm {
         self.0.set(alarm);
     }
 
-    /// The alarm fired.
+    /// The alarm fires.
     pub fn fired(&self) {
-        self.0.take();
+        let mut alarm = self.0.get();
+        alarm.fired(clock::now());
+        self.0.set(alarm);
     }
 }

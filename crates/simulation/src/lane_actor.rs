@@ -346,10 +346,10 @@ impl World {
             return;
         }
         self.services[at].lane.alarm_at = None;
-        self.run_lane_alarm(at);
+        self.run_lane_alarm(at, alarm);
     }
 
-    pub fn run_lane_alarm(&mut self, at: usize) {
+    pub fn run_lane_alarm(&mut self, at: usize, alarm: u64) {
         // In the end, services ping as they should.
         let pinged = self.is_calm().then(|| self.lane_clock(at));
         let done = self.lane_change(at, |lane, now, random| drop(lane.alarm(now, random, |_| pinged)));
@@ -357,6 +357,9 @@ impl World {
             // The platform repeats an alarm that failed.
             let again = self.now + self.dice.between(1_000, 2_500);
             self.set_lane_alarm(at, again);
+        } else if self.services[at].lane.alarm_at == Some(alarm) {
+            // The platform takes it for the running one, and removes it.
+            self.services[at].lane.alarm_at = None;
         }
     }
 
@@ -367,7 +370,7 @@ impl World {
         if self.dice.chance(self.faults.double) {
             self.statistics.doubled += 1;
             let after = alarm + late + self.dice.below(2_000);
-            self.schedule(after, Event::LaneAlarmAgain { service: at });
+            self.schedule(after, Event::LaneAlarmAgain { service: at, alarm });
         }
         self.schedule(alarm + late, Event::LaneAlarm { service: at, alarm });
     }

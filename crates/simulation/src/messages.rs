@@ -265,6 +265,7 @@ pub enum Event {
     /// The platform fires the alarm of a lane a second time.
     LaneAlarmAgain {
         service: usize,
+        alarm: u64,
     },
     /// The lane repeats a report to a store.
     LaneRepeats {

@@ -165,6 +165,9 @@ impl World {
             if self.registry.storage.alarm().is_none() {
                 self.set_registry_alarm(again);
             }
+        } else if self.registry.storage.alarm() == Some(at) {
+            // The platform takes it for the running one, and removes it.
+            self.registry.storage.set_alarm(None);
         }
     }
 }

@@ -334,7 +334,7 @@ impl World {
             Event::ConnectionChanges { service } => self.connection_changes(service),
             Event::ConnectionOpens { service } => self.connection_opens(service),
             Event::LaneAlarm { service, alarm } => self.lane_alarm(service, alarm),
-            Event::LaneAlarmAgain { service } => self.run_lane_alarm(service),
+            Event::LaneAlarmAgain { service, alarm } => self.run_lane_alarm(service, alarm),
             Event::LaneRepeats { service, number } => self.repeat_report(service, number),
             Event::CallBack { job } => self.call_back(job),
             Event::ToLane { service, call, settings, ask } => self.reach_lane(service, call, settings, ask),

@@ -3,7 +3,7 @@
 //! One alarm covers all of it.
 
 use super::{ContextStore, Storage, StorageError};
-use crate::base::alarm::SLACK_MS;
+use crate::base::alarm::{EARLY_MS, SLACK_MS};
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
@@ -12,8 +12,6 @@ use crate::events::bundle::last_number;
 
 /// Maximum number of wake-up messages at a time; each consumer continues as long as there is work.
 const MAX_WAKEUPS: u64 = 20;
-/// How early an alarm may fire, as clocks differ, in milliseconds.
-const EARLY_MS: u64 = 500;
 /// An alarm that was set by an earlier instance may be repeated this long after the start of the present one, in
 /// milliseconds.
 const REPETITION_MS: u64 = 10_000;
@@ -83,11 +81,11 @@ impl<S: Storage> ContextStore<S> {
     /// The alarm fired: processes everything that is due and sets the next alarm. Returns the errors; an error with one
     /// context does not stop the others, nor the next alarm from being set.
     pub fn alarm(&mut self, now: Timestamp, random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, StorageError)> {
-        // By this clock it may fire shortly before its time, or a second time long before the next. An instance that
-        // was started by the alarm, or between an alarm and its repetition, does not know its time.
+        // By this clock it may fire shortly before its time, or a second time long before the next. The time of a
+        // repeated alarm is unknown, and so is that of any to an instance that was started by it, or between the two.
         let set = self.alarm.take().filter(|at| at.since(now) < EARLY_MS);
         let is_new = now.since(self.opened_at) < REPETITION_MS;
-        self.running_alarm = if is_new { now.plus_ms(EARLY_MS) } else { set.unwrap_or(now) };
+        self.running_alarm = set.filter(|_| !is_new).unwrap_or(now.plus_ms(EARLY_MS));
         let errors = self.sweep(now, random);
         self.running_alarm = Timestamp(0);
         errors

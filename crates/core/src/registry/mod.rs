@@ -347,9 +347,13 @@ impl<S: Storage> Registry<S> {
         self.followers.pushed(push, is_confirmed, now);
     }
 
-    /// Does what is due and sets the next alarm.
+    /// The alarm fires: does what is due and sets the next one.
     pub fn alarm(&mut self, now: Timestamp) {
-        self.alarm.take();
+        self.alarm.fired(now);
+        self.do_due(now);
+    }
+
+    fn do_due(&mut self, now: Timestamp) {
         self.outbox.may_have_events();
         if self.outbox.is_in_flight() {
             self.arm(now.plus_ms(self.config.timing.event_retry_ms));

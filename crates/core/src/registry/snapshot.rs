@@ -63,7 +63,8 @@ impl<S: Storage> Registry<S> {
     /// The storage fails. The next sweep does the rest.
     pub fn sweep(&mut self, turn: &Turn<'_>) -> Result<(), StorageError> {
         // An alarm may have been lost.
-        self.alarm(turn.now);
+        self.alarm.take();
+        self.do_due(turn.now);
         self.sweep_lanes();
         self.end_registrations(turn);
         self.log_due_rejections(turn)?;

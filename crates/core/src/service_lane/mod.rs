@@ -163,7 +163,7 @@ impl<S: Storage> ServiceLane<S> {
     ///
     /// The next alarm is set by [`Self::settle`], as after every turn.
     pub fn alarm(&mut self, now: Timestamp, random: u64, pinged: impl Fn(u32) -> Option<Timestamp>) -> Option<Target> {
-        self.state.alarm.take();
+        self.state.alarm.fired(now);
         let due_probe = self.take_due_probe(now, random);
         self.check_connections(now, pinged);
         self.expire_deliveries(now);
