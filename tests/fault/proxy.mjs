@@ -136,15 +136,13 @@ export async function startProxy(target, choose) {
         await pause(20);
         socket?.destroy();
         return;
-      case "too_short":
-        socket?.write(
-          `HTTP/1.1 ${status} Short\r\nconnection: close\r\ncontent-length: ${body.length - WRONG_BYTES}\r\n` +
-            `${Object.entries(json)
-              .map(([name, value]) => `${name}: ${value}\r\n`)
-              .join("")}\r\n`,
-        );
+      case "too_short": {
+        const all = { ...json, connection: "close", "content-length": body.length - WRONG_BYTES };
+        const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+        socket?.write(`HTTP/1.1 ${status} Short\r\n${lines.join("")}\r\n`);
         socket?.end(body);
         return;
+      }
       case "endless":
       case "flood": {
         const piece = passage.done === "flood" ? Buffer.alloc(64 * 1024, ".") : ".";

@@ -137,7 +137,7 @@ impl World {
 
     pub fn set_registry_alarm(&mut self, at: Timestamp) {
         self.registry.storage.set_alarm(Some(at));
-        let late = if self.dice.chance(self.faults.delay) { self.dice.between(50, 4_000) } else { self.dice.below(20) };
+        let late = self.alarm_delay();
         let by_world = at.0.saturating_add_signed(-self.registry.offset).max(self.now);
         self.schedule(by_world + late, Event::Registry(RegistryEvent::Alarm { at }));
     }

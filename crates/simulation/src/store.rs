@@ -124,7 +124,9 @@ impl World {
         at: usize,
         decide: impl FnOnce(&mut ContextStore<MemoryStorage>, Timestamp, u64) -> T,
     ) -> Option<T> {
+        self.break_disk(at);
         if self.wake(at).is_err() {
+            self.stores[at].storage.fail_write(None);
             return None;
         }
         let (now, random) = (self.clock(at), self.dice.throw());
@@ -135,6 +137,7 @@ impl World {
         let contexts = store.contexts.as_mut()?;
         let decided = decide(contexts, now, random);
         let effects = contexts.take_effects();
+        store.storage.fail_write(None);
         if let Some(before) = before {
             store.storage.restore(before);
             self.die(at);
@@ -214,10 +217,7 @@ impl World {
         self.statistics.alarms += 1;
         let mut dice = Dice::new(self.dice.throw());
         self.note(|| format!("the alarm of store {store} rings"));
-        self.break_disk(store);
-        let turned = self.turn(store, |contexts, now, _| contexts.alarm(now, || dice.throw()));
-        self.stores[store].storage.fail_write(None);
-        if turned.is_some() {
+        if self.turn(store, |contexts, now, _| contexts.alarm(now, || dice.throw())).is_some() {
             // An alarm set for the time of the running one would be taken for it, and removed when it ends.
             let storage = &self.stores[store].storage;
             if storage.alarm() == Some(Timestamp(at)) {
@@ -299,9 +299,7 @@ impl World {
         }
         self.stores[store].sending = 0;
         if let Some(head) = head {
-            self.break_disk(store);
             self.turn(store, |contexts, _, _| contexts.acknowledge(head));
-            self.stores[store].storage.fail_write(None);
             self.flush(store, life);
             return;
         }
@@ -338,7 +336,6 @@ impl World {
                 self.check_accepted(store, revision);
             }
         }
-        self.break_disk(store);
         let (ask, watched) = self.mutate(store, ask);
         let sweeps = matches!(ask, Ask::Sweep);
         if let Ask::Cancel(cancel) = &ask {
@@ -346,7 +343,6 @@ impl World {
         }
         let admitted = if let Ask::Admit(admit) = &ask { Some(admit.admission.id.clone()) } else { None };
         let decided = self.turn(store, |contexts, now, random| answer(contexts, ask, now, random));
-        self.stores[store].storage.fail_write(None);
         if sweeps && decided.is_some() {
             // Right after the loss, a clock that is behind takes the alarm for one that is still to come.
             let died = self.stores[store].asleep;

@@ -22,9 +22,7 @@ use narthex_core::context::Head;
 use narthex_core::context::idempotency::Claim;
 use narthex_core::context::status::Status;
 use narthex_core::context_store::result_pieces::{Layout, ROW_BYTES};
-use narthex_core::context_store::{
-    DueContext, EndedContext, Insertion, ReadyContext, SPARE_BYTES, Storage, StoredContext,
-};
+use narthex_core::context_store::{DueContext, EndedContext, Insertion, ReadyContext, Storage, StoredContext};
 use narthex_core::events::bundle::MAX_RESULT_BYTES;
 
 const CREATE: [&str; 5] = [
@@ -66,8 +64,6 @@ const INSERT_DONE: &str = "INSERT INTO done (key, id, owner, capability, service
      SELECT CAST(?1 AS INTEGER), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 \
      WHERE NOT EXISTS (SELECT 1 FROM live WHERE key = CAST(?1 AS INTEGER)) ON CONFLICT DO NOTHING RETURNING 1";
 const CLEAN: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?1)) \
-     AND EXISTS (SELECT 1 FROM done WHERE done.key = live.key AND done.id = live.id)";
-const CLEAN_UNFIT: &str = "DELETE FROM live WHERE key IN (SELECT CAST(value AS INTEGER) FROM json_each(?1)) \
      AND EXISTS (SELECT 1 FROM done WHERE done.key = live.key AND done.id = live.id) \
      AND (status = 'queued' OR octet_length(head) + octet_length(parameters) > CAST(?2 AS INTEGER)) RETURNING id";
 
@@ -232,14 +228,9 @@ impl Storage for Tables {
         Ok(self.with_pieces(head.id(), &pieces, insert)?)
     }
 
-    fn clean(&self, ids: &[ContextId]) -> Result<(), StorageError> {
+    fn clean(&self, ids: &[ContextId], max_bytes: usize) -> Result<Vec<ContextId>, StorageError> {
         let keys: Vec<String> = ids.iter().map(ContextId::row_key).collect();
-        Ok(self.0.run(CLEAN, &[(&serde_json::to_string(&keys)?).into()])?)
-    }
-
-    fn clean_unfit(&self, ids: &[ContextId]) -> Result<Vec<ContextId>, StorageError> {
-        let keys: Vec<String> = ids.iter().map(ContextId::row_key).collect();
-        let rows = self.0.rows(CLEAN_UNFIT, &[(&serde_json::to_string(&keys)?).into(), (SPARE_BYTES as u64).into()])?;
+        let rows = self.0.rows(CLEAN, &[(&serde_json::to_string(&keys)?).into(), (max_bytes as u64).into()])?;
         Ok(rows.iter().filter_map(id).collect())
     }
 
@@ -316,8 +307,8 @@ impl Storage for Tables {
     fn ready(&self, now: Timestamp, without: &[ServiceId], most: u64) -> Result<Vec<ReadyContext>, StorageError> {
         let rows = self.0.rows(
             "SELECT id, service FROM live WHERE status = 'queued' AND due <= CAST(?1 AS INTEGER) \
-             AND expires > CAST(?1 AS INTEGER) AND service NOT IN (SELECT value FROM json_each(?2)) ORDER BY priority DESC, key \
-             LIMIT CAST(?3 AS INTEGER)",
+             AND expires > CAST(?1 AS INTEGER) AND service NOT IN (SELECT value FROM json_each(?2)) \
+             ORDER BY priority DESC, key LIMIT CAST(?3 AS INTEGER)",
             &[now.0.into(), (&serde_json::to_string(without)?).into(), most.into()],
         )?;
         let ready = |row: &Row| {

@@ -6,7 +6,7 @@ use super::time::Timestamp;
 pub const SLACK_MS: u64 = 50;
 
 /// How early an alarm may fire by the object's clock, in milliseconds.
-pub const EARLY_MS: u64 = 500;
+const EARLY_MS: u64 = 500;
 
 /// When the alarm fires, as far as this instance knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,15 +34,21 @@ impl Alarm {
         is_earlier.then(|| *self.set.insert(at))
     }
 
-    /// The alarm fires. While it runs, the platform takes one that is set for its time for the same, and removes it in
-    /// the end: so the next one is set for a later time. The time of one that is repeated, or that an earlier instance
-    /// has set, is unknown.
+    /// The alarm fires: the next one is set for a later time.
     pub fn fired(&mut self, now: Timestamp) {
-        let set = self.set.take().filter(|at| at.since(now) < EARLY_MS);
-        self.after = set.unwrap_or(now.plus_ms(EARLY_MS)).plus_ms(1);
+        self.after = self.take_running(now, true).plus_ms(1);
     }
 
-    /// The alarm fired or was lost: none is set any longer. Returns when it was set for.
+    /// The alarm fires. Returns the latest time that it may have been set for: while it runs, the platform takes
+    /// another for that time for the same, and removes it in the end. By this clock it may fire shortly before its
+    /// time, or a second time long before the next. The time of a repeated alarm is unknown, and so is that of any to
+    /// an instance that was started by it, or between the two: it does not know the time (`knows`).
+    pub fn take_running(&mut self, now: Timestamp, knows: bool) -> Timestamp {
+        let set = self.set.take().filter(|at| knows && at.since(now) < EARLY_MS);
+        set.unwrap_or(now.plus_ms(EARLY_MS))
+    }
+
+    /// The alarm was lost: none is set. Returns when it was set for.
     pub fn take(&mut self) -> Option<Timestamp> {
         self.set.take()
     }

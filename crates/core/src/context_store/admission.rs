@@ -188,16 +188,8 @@ impl<S: Storage> ContextStore<S> {
             let ready = self.storage.ready(now, without, most as u64)?;
             let are_all = ready.len() < most;
             for ReadyContext { id, service } in ready {
-                if self.is_offered(&id, now) || self.needs_nothing(&id) {
-                    continue;
-                }
-                if gated.contains(&service) {
-                    let Some(StoredContext { head, parameters, .. }) = self.take_queued(&id)? else { continue };
-                    self.offer(id, now);
-                    return Ok(WorkClaim::Offered(Box::new(NextAttempt { head, parameters })));
-                }
-                if let Some(next) = self.lease(&id, lease_ms, now)? {
-                    return Ok(WorkClaim::Leased(next));
+                if let Some(claimed) = self.claim(id, lease_ms, gated.contains(&service), now)? {
+                    return Ok(claimed);
                 }
             }
             if are_all {
@@ -206,6 +198,25 @@ impl<S: Storage> ContextStore<S> {
             // Contexts that ended while they were queued come first until the hub has their events.
             most *= 4;
         }
+    }
+
+    /// Leases a queued context, or offers it if its service is gated. `None` if it cannot start now.
+    fn claim(
+        &mut self,
+        id: ContextId,
+        lease_ms: u64,
+        is_gated: bool,
+        now: Timestamp,
+    ) -> Result<Option<WorkClaim>, StorageError> {
+        if self.is_offered(&id, now) || self.needs_nothing(&id) {
+            return Ok(None);
+        }
+        if !is_gated {
+            return Ok(self.lease(&id, lease_ms, now)?.map(WorkClaim::Leased));
+        }
+        let Some(StoredContext { head, parameters, .. }) = self.take_queued(&id)? else { return Ok(None) };
+        self.offer(id, now);
+        Ok(Some(WorkClaim::Offered(Box::new(NextAttempt { head, parameters }))))
     }
 
     /// Renews a lease or an offer. Returns whether cancellation was requested; `None` if the caller no longer holds the

@@ -18,7 +18,7 @@ use crate::base::write_fault::WriteFault;
 use crate::context::Head;
 use crate::context::status::{Priority, Status};
 use crate::context_store::result_pieces::{Layout, joined};
-use crate::context_store::{DueContext, EndedContext, Insertion, ReadyContext, SPARE_BYTES, Storage, StoredContext};
+use crate::context_store::{DueContext, EndedContext, Insertion, ReadyContext, Storage, StoredContext};
 use crate::events::bundle::MAX_RESULT_BYTES;
 
 /// Maximum number of bytes of a result in one row: so few that most results are in pieces here.
@@ -195,11 +195,6 @@ fn has_ended(disk: &Disk, id: &ContextId) -> bool {
     rows.is_some_and(|(done, live)| done.id == *id && live.id == *id)
 }
 
-/// Whether the live row of an ended context may be kept.
-fn is_fit(row: &LiveRow) -> bool {
-    row.status != Status::Queued && row.head.len() + row.parameters.len() <= SPARE_BYTES
-}
-
 impl Storage for MemoryStorage {
     fn insert(&self, insertion: Insertion<'_>) -> Result<bool, StorageError> {
         let Insertion { head, parameters, claim, acknowledged, spare } = insertion;
@@ -209,16 +204,16 @@ impl Storage for MemoryStorage {
         };
         let row = live_row(head, parameters.get().into(), acknowledged + if exaggerates { 1_000 } else { 0 })?;
         let inserted = self.write(Some(head.id()), |disk| {
-            let key = key(head.id());
-            let is_spare = |id: &ContextId| has_ended(disk, id);
-            if disk.live.contains_key(&key) || disk.done.contains_key(&key) || !spare.is_none_or(is_spare) {
+            let own = key(head.id());
+            let is_taken = disk.live.contains_key(&own) || disk.done.contains_key(&own);
+            if is_taken || spare.is_some_and(|spare| !has_ended(disk, spare)) {
                 return false;
             }
-            if let Some(overwritten) = spare.map(self::key) {
+            if let Some(overwritten) = spare.map(key) {
                 let other = disk.live.keys().find(|key| overwrites_others && !disk.done.contains_key(key)).copied();
                 disk.live.remove(&other.unwrap_or(overwritten));
             }
-            disk.live.insert(key, row);
+            disk.live.insert(own, row);
             if let Some((claim, until)) = claim.filter(|_| !loses) {
                 disk.claims.insert(claim.scope.clone(), (head.id().clone(), claim.fingerprint.clone(), until));
             }
@@ -282,27 +277,15 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn clean(&self, ids: &[ContextId]) -> Result<(), StorageError> {
-        self.write(None, |disk| {
-            for id in ids {
-                if has_ended(disk, id) {
-                    disk.live.remove(&key(id));
-                }
-            }
-        })?;
-        self.0.borrow_mut().cleaned.extend(ids.iter().cloned());
-        Ok(())
-    }
-
-    fn clean_unfit(&self, ids: &[ContextId]) -> Result<Vec<ContextId>, StorageError> {
+    fn clean(&self, ids: &[ContextId], max_bytes: usize) -> Result<Vec<ContextId>, StorageError> {
+        let unfit = |row: &LiveRow| row.status == Status::Queued || row.head.len() + row.parameters.len() > max_bytes;
         let deleted = self.write(None, |disk| {
-            let unfit =
-                |id: &&ContextId| has_ended(disk, id) && disk.live.get(&key(id)).is_some_and(|row| !is_fit(row));
-            let unfit: Vec<ContextId> = ids.iter().filter(unfit).cloned().collect();
-            for id in &unfit {
+            let mut deleted = ids.to_vec();
+            deleted.retain(|id| has_ended(disk, id) && disk.live.get(&key(id)).is_some_and(|row| unfit(row)));
+            for id in &deleted {
                 disk.live.remove(&key(id));
             }
-            unfit
+            deleted
         })?;
         self.0.borrow_mut().cleaned.extend(deleted.iter().cloned());
         Ok(deleted)
@@ -347,12 +330,11 @@ impl Storage for MemoryStorage {
 
     fn unpublished(&self) -> Result<Vec<(ContextId, Option<EndedContext>)>, StorageError> {
         self.read(|disk| {
-            let ended = disk.done.iter().filter(|(_, row)| has_ended(disk, &row.id));
-            let ended = ended.filter_map(|(key, row)| Some((disk.live.get(key)?, row)));
+            let ended = disk.done.values().filter(|row| has_ended(disk, &row.id));
             let small = |row: &DoneRow| row.result.clone().filter(|result| result.len() <= MAX_RESULT_BYTES);
-            let read = |(live, row): (&Rc<LiveRow>, &Rc<DoneRow>)| {
+            let read = |row: &Rc<DoneRow>| {
                 let small = small(row).as_deref().map(raw).transpose()?;
-                Ok((live.id.clone(), parsed(&row.head).ok().map(|head| (head, small))))
+                Ok((row.id.clone(), parsed(&row.head).ok().map(|head| (head, small))))
             };
             ended.map(read).collect()
         })
@@ -360,8 +342,8 @@ impl Storage for MemoryStorage {
 
     fn live_heads(&self) -> Result<Vec<(ContextId, Option<Head>)>, StorageError> {
         self.read(|disk| {
-            let live = disk.live.iter().filter(|(_, row)| !has_ended(disk, &row.id));
-            Ok(live.map(|(_, row)| (row.id.clone(), parsed(&row.head).ok())).collect())
+            let live = disk.live.values().filter(|row| !has_ended(disk, &row.id));
+            Ok(live.map(|row| (row.id.clone(), parsed(&row.head).ok())).collect())
         })
     }
 

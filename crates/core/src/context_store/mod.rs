@@ -47,7 +47,7 @@ pub use callbacks::CallbackResult;
 pub use outbox::{Batch, Outbox};
 pub use outcome::{CancelResult, CommitResult};
 use spare_rows::SpareRows;
-pub use storage::{DueContext, EndedContext, Insertion, ReadyContext, SPARE_BYTES, Storage, StoredContext};
+pub use storage::{DueContext, EndedContext, Insertion, ReadyContext, Storage, StoredContext};
 
 /// Maximum number of heads of leased contexts kept in memory.
 const MAX_CACHED_HEADS: usize = 2_000;

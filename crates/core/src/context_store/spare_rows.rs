@@ -21,6 +21,8 @@ use crate::context::idempotency::Claim;
 
 /// Maximum number of spare rows: under load, as many as end between two replies of the hub.
 pub const MAX_SPARE: usize = 256;
+/// Maximum size of a spare row: head and parameters, in bytes.
+pub const MAX_BYTES: usize = 8_192;
 /// So many are kept though they are not needed.
 const KEPT: usize = 8;
 /// How long a spare row must not have been needed before it is deleted, in milliseconds.
@@ -84,22 +86,19 @@ impl<S: Storage> ContextStore<S> {
         let acknowledged = self.outbox.acknowledged();
         let insertion = Insertion { head, parameters, claim, acknowledged, spare: None };
         let spare = self.spare.oldest().cloned();
-        if let Some(spare) = &spare
-            && self.storage.insert(Insertion { spare: Some(spare), ..insertion })?
-        {
-            self.stored_acknowledged = acknowledged;
-            self.forget(std::slice::from_ref(spare));
-            return Ok(true);
+        let takes_over = spare.is_some() && self.storage.insert(Insertion { spare: spare.as_ref(), ..insertion })?;
+        if !takes_over && !self.storage.insert(insertion)? {
+            return Ok(false);
         }
-        let inserted = self.storage.insert(insertion)?;
-        if inserted {
-            self.stored_acknowledged = acknowledged;
-            if let Some(spare) = spare {
-                // The row was to blame: it is left alone.
-                self.spare.remove(&spare);
+        self.stored_acknowledged = acknowledged;
+        if let Some(spare) = spare {
+            // If it was not taken over, the row is to blame, and left alone.
+            self.spare.remove(&spare);
+            if takes_over {
+                self.ended.remove(&spare);
             }
         }
-        Ok(inserted)
+        Ok(true)
     }
 
     /// The hub has every event of these ended contexts: their live rows are spare, or deleted.
@@ -108,7 +107,7 @@ impl<S: Storage> ContextStore<S> {
         let (published, surplus) = self.spare.add(published);
         self.delete_rows(&surplus)?;
         if !published.is_empty() {
-            let deleted = self.storage.clean_unfit(&published)?;
+            let deleted = self.storage.clean(&published, MAX_BYTES)?;
             self.forget(&deleted);
         }
         Ok(())
@@ -143,7 +142,7 @@ impl<S: Storage> ContextStore<S> {
 
     fn delete_rows(&mut self, ids: &[ContextId]) -> Result<(), StorageError> {
         if !ids.is_empty() {
-            self.storage.clean(ids)?;
+            self.storage.clean(ids, 0)?;
             self.forget(ids);
         }
         Ok(())

@@ -10,9 +10,6 @@ use crate::context::Head;
 use crate::context::idempotency::Claim;
 use crate::context::status::Status;
 
-/// Maximum size of a live row that is kept to be overwritten: head and parameters, in bytes.
-pub const SPARE_BYTES: usize = 8_192;
-
 /// A context with its large parts.
 #[derive(Debug)]
 pub struct StoredContext {
@@ -66,11 +63,9 @@ pub trait Storage {
     fn finish(&self, head: &Head, result: Option<&RawValue>) -> Result<(), StorageError>;
     /// Stores an ended context that was never live. `false` if its row key is taken.
     fn insert_done(&self, head: &Head, parameters: &RawValue, result: Option<&RawValue>) -> Result<bool, StorageError>;
-    /// Deletes live rows of ended contexts.
-    fn clean(&self, ids: &[ContextId]) -> Result<(), StorageError>;
-    /// As [`Storage::clean`], but keeps rows of at most [`SPARE_BYTES`] in which the context is not queued. Returns the
-    /// contexts whose rows are deleted.
-    fn clean_unfit(&self, ids: &[ContextId]) -> Result<Vec<ContextId>, StorageError>;
+    /// Deletes live rows of ended contexts: those in which the context is queued, or whose head and parameters have
+    /// more than `max_bytes`. Returns the contexts whose rows are deleted.
+    fn clean(&self, ids: &[ContextId], max_bytes: usize) -> Result<Vec<ContextId>, StorageError>;
 
     fn live_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError>;
     fn done_head(&self, id: &ContextId) -> Result<Option<Head>, StorageError>;

@@ -3,7 +3,7 @@
 //! One alarm covers all of it.
 
 use super::{ContextStore, Storage, StorageError};
-use crate::base::alarm::{EARLY_MS, SLACK_MS};
+use crate::base::alarm::SLACK_MS;
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
@@ -81,11 +81,8 @@ impl<S: Storage> ContextStore<S> {
     /// The alarm fired: processes everything that is due and sets the next alarm. Returns the errors; an error with one
     /// context does not stop the others, nor the next alarm from being set.
     pub fn alarm(&mut self, now: Timestamp, random: impl FnMut() -> u64) -> Vec<(Option<ContextId>, StorageError)> {
-        // By this clock it may fire shortly before its time, or a second time long before the next. The time of a
-        // repeated alarm is unknown, and so is that of any to an instance that was started by it, or between the two.
-        let set = self.alarm.take().filter(|at| at.since(now) < EARLY_MS);
         let is_new = now.since(self.opened_at) < REPETITION_MS;
-        self.running_alarm = set.filter(|_| !is_new).unwrap_or(now.plus_ms(EARLY_MS));
+        self.running_alarm = self.alarm.take_running(now, !is_new);
         let errors = self.sweep(now, random);
         self.running_alarm = Timestamp(0);
         errors

@@ -1,7 +1,7 @@
 //! The live rows of ended contexts, which later contexts take over.
 
 use super::*;
-use crate::context_store::spare_rows::MAX_SPARE;
+use crate::context_store::spare_rows::{MAX_BYTES, MAX_SPARE};
 
 impl Fixture {
     fn ended(&mut self, number: u8, now: Timestamp) {
@@ -114,7 +114,7 @@ fn a_store_that_comes_to_rest_stores_once_what_the_hub_has() {
 #[test]
 fn rows_that_cannot_be_deleted_are_taken_over() {
     let mut fixture = Fixture::new();
-    let large = raw(&format!("\"{}\"", "x".repeat(SPARE_BYTES)));
+    let large = raw(&format!("\"{}\"", "x".repeat(MAX_BYTES)));
     fixture.store.admit(admission(1), &large, Some(LEASE_MS), false, None, at(0)).unwrap();
     fixture.commit(&admission(1).id, 1, ReportedOutcome::Succeeded, at(1));
     let last = fixture.numbers().into_iter().max().unwrap();
@@ -128,7 +128,7 @@ fn rows_that_cannot_be_deleted_are_taken_over() {
 #[test]
 fn large_rows_and_those_of_contexts_that_ended_in_the_queue_are_deleted() {
     let mut fixture = Fixture::new();
-    let large = raw(&format!("\"{}\"", "x".repeat(SPARE_BYTES)));
+    let large = raw(&format!("\"{}\"", "x".repeat(MAX_BYTES)));
     fixture.store.admit(admission(1), &large, Some(LEASE_MS), false, None, at(0)).unwrap();
     fixture.commit(&admission(1).id, 1, ReportedOutcome::Succeeded, at(1));
     fixture.queued(&admission(2), at(2));
