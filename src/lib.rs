@@ -25,6 +25,7 @@ pub fn start() {
         notify_guard(info);
     }));
     platform::tasks::start();
+    platform::relay::start();
 }
 
 /// Serves an HTTP request.

@@ -10,7 +10,7 @@ use narthex_core::access::jose::algorithm::Algorithm;
 use narthex_core::access::jose::jwt::{Token, TokenError, TokenRequirements};
 use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::client::{SELF_REGISTERED, client_id, split_client_id};
-use narthex_core::access::permission::meet_all;
+use narthex_core::access::permission::{meet_all, of_scope};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
@@ -44,7 +44,7 @@ pub fn principal(
     if snapshot.rules.is_revoked(claims.family()) {
         return Err(TokenError::Revoked);
     }
-    let mut scope: Vec<String> = claims.scope.split(' ').map(Into::into).collect();
+    let mut scope: Vec<String> = claims.scope.split(' ').map(|word| of_scope(word).into_owned()).collect();
     // A client identified by a URL is not registered here.
     if let Some((tenant, id)) = split_client_id(&claims.client_id).filter(|_| !claims.client_id.contains(':')) {
         let registry = match tenant {

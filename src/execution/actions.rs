@@ -186,7 +186,7 @@ pub async fn commit(job: Rc<Job>, commit: driver::Commit) -> Done {
 pub async fn record(job: Rc<Job>, record: Box<Record>) -> Done {
     let stored = async {
         let upstream = record.report.ended_at.since(record.report.started_at);
-        let head = Head::from_record((*record.admission).clone(), record.report.clone())
+        let head = Head::from_record((*record.admission).clone(), record.earlier.clone(), record.report.clone())
             .map_err(|_| Failure("a context could not be ended".into()))?;
         let (view, result) = (view::to_view(&head)?, record.result.clone());
         let timings = Timings { upstream, ..Timings::default() };

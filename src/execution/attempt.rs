@@ -20,11 +20,12 @@ use narthex_core::execution::driver::Call;
 use narthex_core::http::egress_address::{Address, AddressError};
 use narthex_core::http::trace_context::TraceContext;
 use narthex_core::mcp::client::result::{self, RequestOutcome};
+use narthex_core::models::endpoint::Format;
 use narthex_core::services::schema::Schema;
-use narthex_core::services::transport::{Transport, Upstream};
+use narthex_core::services::transport::{ModelEndpoint, Transport, Upstream};
 
 use super::observer::Observer;
-use super::{CALLBACK_PATH, Client, redaction};
+use super::{CALLBACK_PATH, Client, model_use, redaction};
 
 /// The timeout of a capability that is no longer offered, in seconds.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
@@ -106,21 +107,36 @@ async fn call_service(
             let address = settings::current().binding_address(tenant, binding, path).map(Rc::new);
             call_http(order, with_secrets(tenant, document, address).await).await
         }
-        Transport::Openai { url, model, streams } => match resolve_destination(tenant, document, url, origin).await {
-            Ok((address, secrets)) => {
-                let service = &document.service().id;
-                let model = model.as_deref();
-                let endpoint = Endpoint { tenant, service, address: &address, model, streams: *streams };
-                let answer = transport::openai::call(order, &secrets, &endpoint, &observer).await;
-                (ServiceResponse::Openai(answer), Some(secrets))
-            }
-            Err(not_called) => (ServiceResponse::Openai(CallResult::NotCalled(not_called)), None),
-        },
+        Transport::Openai(endpoint) => call_model(tenant, document, (Format::OpenAi, endpoint), order, observer).await,
+        Transport::Anthropic(endpoint) => {
+            call_model(tenant, document, (Format::Anthropic, endpoint), order, observer).await
+        }
         Transport::Mcp(upstream) => call_mcp(tenant, document, upstream, order, observer).await,
         Transport::Socket { .. } => {
             (ServiceResponse::Native(transport::socket::call(tenant, entry, order).await), None)
         }
         Transport::Demo {} => (ServiceResponse::Native(transport::demo::call(tenant, order).await), None),
+    }
+}
+
+async fn call_model(
+    tenant: &TenantId,
+    document: &ServiceDocument,
+    (format, registered): (Format, &ModelEndpoint),
+    order: &Order<'_>,
+    observer: Observer<'_>,
+) -> CallOutput {
+    let origin = &order.work.admission.origin;
+    match resolve_destination(tenant, document, &registered.url, origin).await {
+        Ok((address, secrets)) => {
+            let asked = model_use::asked(document, order.work.parameters.get());
+            let upstream = asked.as_deref().and_then(|model| model_use::upstream(document, model));
+            let service = &document.service().id;
+            let endpoint = Endpoint { tenant, service, address: &address, format, registered, upstream };
+            let answer = transport::openai::call(order, &secrets, &endpoint, &observer).await;
+            (ServiceResponse::Openai(answer), Some(secrets))
+        }
+        Err(not_called) => (ServiceResponse::Openai(CallResult::NotCalled(not_called)), None),
     }
 }
 
@@ -174,7 +190,10 @@ fn conclude(
     redaction::redact_credentials(&mut verdict.outcome, secrets);
     let (service, times) = (service.id.clone(), (order.now, clock::now()));
     let timeout_seconds = allowed.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-    AttemptResult::of_response(order.lease, service, times, status_code, verdict, timeout_seconds)
+    let spent = model_use::spent(document, order.work, verdict.result.as_deref());
+    let mut result = AttemptResult::of_response(order.lease, service, times, status_code, verdict, timeout_seconds);
+    result.report.spent = spent.map(Box::new);
+    result
 }
 
 /// The destination of a call. The address rules are checked again, as they may have changed since the registration.

@@ -21,7 +21,7 @@ const LONGEST_ACTION: usize = 40;
 /// `key.revoked`, `key.*` or `*`.
 fn is_action(text: &str) -> bool {
     let named = text.strip_suffix('*').unwrap_or(text);
-    text.len() <= LONGEST_ACTION && named.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'.' | b'_'))
+    text.len() <= LONGEST_ACTION && named.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 fn query(call: &Call) -> Result<AuditQuery, Problem> {

@@ -73,7 +73,7 @@ fn invalid_json(invalid: &json::Invalid) -> Problem {
 
 const NOT_UTF_8: &str = "Send the body in UTF-8, without another charset in Content-Type.";
 
-fn not_json(foreign: UnsupportedBody) -> Problem {
+pub fn not_json(foreign: UnsupportedBody) -> Problem {
     let detail = match foreign {
         UnsupportedBody::Type => "Send JSON, with Content-Type: application/json.",
         UnsupportedBody::Charset => NOT_UTF_8,

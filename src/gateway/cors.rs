@@ -9,7 +9,11 @@ use super::routes;
 
 const EXPOSED: &str = "Location, Retry-After, RateLimit, RateLimit-Policy, ETag, Link, Allow, Accept-Patch, \
     Accept-Encoding, WWW-Authenticate, Idempotency-Replayed, traceparent, Server-Timing, Preference-Applied, \
-    X-Request-Id, Mcp-Session-Id, MCP-Protocol-Version";
+    X-Request-Id, Mcp-Session-Id, MCP-Protocol-Version, X-Narthex-Context, X-Narthex-Service, X-Narthex-Model, \
+    X-Narthex-Upstream-Request-Id, X-Narthex-Estimated, Request-Id, X-Should-Retry";
+/// The beginnings of headers that browser builds of model clients send.
+const MODEL_HEADERS: [&str; 6] =
+    ["x-stainless-", "anthropic-", "openai-", "x-narthex-", "x-session-id", "x-claude-code-"];
 const ALLOWED_HEADERS: &str = "Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, If-Match, \
     If-None-Match, Last-Event-ID, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id, Prefer, X-API-Key, \
     X-Request-Id, traceparent, tracestate";
@@ -22,13 +26,13 @@ fn allowed(call: &Call) -> Option<&str> {
     call.settings.cors_origins.iter().any(|known| known == origin).then_some(origin)
 }
 
-/// The headers that may be sent. Those that mirror a tool's parameters are named by its schema, and CORS cannot name a
-/// family of headers: those that the preflight asks for are allowed.
+/// The headers that may be sent. Those that mirror a tool's parameters are named by its schema, those of clients of
+/// models by their libraries, and CORS cannot name a family of headers: those that the preflight asks for are allowed.
 fn allowed_headers(call: &Call) -> String {
     let asked = call.request.header("access-control-request-headers").unwrap_or_default();
     let is_parameter = |name: &&str| {
-        let family = name.get(..MCP_PARAMETERS.len()).is_some_and(|start| start.eq_ignore_ascii_case(MCP_PARAMETERS));
-        family && is_token(name)
+        let begins = |start: &str| name.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start));
+        (begins(MCP_PARAMETERS) || MODEL_HEADERS.into_iter().any(begins)) && is_token(name)
     };
     let parameters = asked.split(',').map(str::trim).filter(is_parameter).take(MAX_PARAMETERS);
     parameters.fold(ALLOWED_HEADERS.to_string(), |all, name| format!("{all}, {name}"))

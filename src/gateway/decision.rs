@@ -3,18 +3,23 @@
 
 use serde_json::value::RawValue;
 
-use crate::objects::registry::snapshot::Snapshot;
+use crate::objects::registry::snapshot::{ServiceDocument, Snapshot};
 use crate::platform::{clock, random};
+use narthex_core::access::permission;
 use narthex_core::access::principal::Principal;
 use narthex_core::access::principal::denied;
 use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::json::Fault;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::calling::openai::model_of;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::NewContext;
 use narthex_core::http::problem::{Code, Problem};
+use narthex_core::models::offer::offer_of;
+use narthex_core::models::route::Content;
 use narthex_core::services::at_parameters;
+use narthex_core::services::openai_endpoints;
 use narthex_core::services::outline::{CapabilityOutline, ServiceOutline};
 use narthex_core::services::routing::{self, Candidate, NoRoute, RouteRequest};
 
@@ -88,6 +93,9 @@ impl From<Problem> for Undecided {
     }
 }
 
+/// The most models that a refusal names.
+const MAX_NAMED: usize = 10;
+
 /// How often a request is decided anew because the registry has changed.
 pub const MAX_DECISIONS: usize = 3;
 
@@ -127,6 +135,9 @@ pub async fn decide(
     })?;
     // Its document may be newer than the snapshot.
     let at = document.position(&offer.name, &offer.version).ok_or(Undecided::Outdated)?;
+    if let Some(model) = asked_model(&document, principal, &offer.name, new.parameters, &mut faults) {
+        principal.require(&permission::to_use(&model))?;
+    }
     if let Some(schema) = document.input(at).filter(|schema| !schema.accepts_all()) {
         faults.extend(schema.check(new.parameters).err().unwrap_or_default().into_iter().map(at_parameters));
     }
@@ -139,6 +150,35 @@ pub async fn decide(
         timeout_seconds,
         admission: admission(origin, principal, new, chosen, entry.service(), offer, timeout_seconds),
     })
+}
+
+/// The model that a context asks for, where its service lists its models. Calls by contexts are bound by what binds
+/// those of the model endpoints.
+fn asked_model(
+    document: &ServiceDocument,
+    principal: &Principal,
+    capability: &str,
+    parameters: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<String> {
+    let (_, endpoint) = document.service().transport.model_endpoint()?;
+    let models = document.service().models.as_deref().filter(|_| !openai_endpoints::reads_only(capability))?;
+    let Some(model) = model_of(parameters).or_else(|| endpoint.model.clone()) else {
+        faults.push(Fault::new("#/parameters/model", "is required: the service lists its models"));
+        return None;
+    };
+    if offer_of(models, &model).is_none() {
+        let names = models.iter().map(|offer| offer.id.as_str());
+        let usable = names.filter(|name| principal.may(&permission::to_use(name)));
+        let named: Vec<&str> = usable.take(MAX_NAMED).collect();
+        let mut detail = format!("is not a model of {}", document.service().id);
+        if !named.is_empty() {
+            detail.push_str(&format!(", which has {}", named.join(", ")));
+        }
+        faults.push(Fault::new("#/parameters/model", detail));
+        return None;
+    }
+    Some(model)
 }
 
 fn admission(
@@ -180,6 +220,7 @@ fn admission(
         unasked: new.unasked,
         log_level: new.log_level.clone(),
         meta: new.meta.clone(),
+        content: Content::Full,
         origin: origin.gateway.clone(),
     }
 }

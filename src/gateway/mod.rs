@@ -28,6 +28,7 @@ mod log_line;
 mod mcp;
 mod measured;
 mod meta;
+mod models;
 mod oauth;
 mod refusals;
 mod registry;
@@ -54,7 +55,10 @@ pub async fn serve(request: JsValue, env: &JsValue) -> JsValue {
     let call = Call::new(request, settings::of(env));
     let answer = match handle(&call).await {
         Ok(answer) => answer,
-        Err(problem) => Answer::problem(&problem, call.public_path(), &call.request_id),
+        Err(problem) => match models::refusal::format(&call) {
+            Some(format) => models::refusal::answer(&call, format, &problem),
+            None => Answer::problem(&problem, call.public_path(), &call.request_id),
+        },
     };
     finish(&call, answer)
 }

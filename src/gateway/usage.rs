@@ -12,9 +12,10 @@ use crate::platform::clock;
 use narthex_core::base::json::Fault;
 use narthex_core::base::time::{Timestamp, as_optional_text};
 use narthex_core::http::problem::Problem;
+use narthex_core::models::money::Money;
 use narthex_core::usage::histogram::Histogram;
 use narthex_core::usage::metrics::{Format, Totals};
-use narthex_core::usage::{HOUR_MS, UsageCounts, UsageKey, metrics};
+use narthex_core::usage::{HOUR_MS, SpendSum, TokenCounts, UsageCounts, UsageKey, metrics};
 
 use super::answer::{Answer, internal};
 use super::call::{Call, Caller};
@@ -47,6 +48,19 @@ pub(super) struct View<'a> {
     latency_ms: Spread,
     queue_ms: Spread,
     cost: Cost,
+    /// The tokens of models.
+    tokens: TokenCounts,
+    /// What calls of models cost, by currency.
+    spend: Vec<Spend<'a>>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Spend<'a> {
+    amount: Money,
+    currency: &'a str,
+    /// The part of the amount that is estimated.
+    estimated: Money,
 }
 
 #[derive(Serialize)]
@@ -79,6 +93,10 @@ struct Cost {
     usd: f64,
 }
 
+fn spend<'a>((currency, sum): (&'a String, &SpendSum)) -> Spend<'a> {
+    Spend { amount: sum.amount, currency, estimated: sum.estimated }
+}
+
 fn view<'a>(query: &UsageQuery, snapshot: &Snapshot, key: &'a UsageKey, counts: &'a UsageCounts) -> View<'a> {
     let principal = query.by_principal.then_some(key.principal.as_str());
     View {
@@ -102,6 +120,8 @@ fn view<'a>(query: &UsageQuery, snapshot: &Snapshot, key: &'a UsageKey, counts: 
             object_requests: counts.object_requests(),
             usd: counts.usd(),
         },
+        tokens: counts.tokens,
+        spend: counts.spend.iter().map(spend).collect(),
     }
 }
 

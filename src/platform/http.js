@@ -79,6 +79,15 @@ export function readBody(token, request, limit) {
   watch(token, read(request, limit));
 }
 
+/**
+ * Resolves when the client has left, as far as the platform notices it.
+ * @param {number} token @param {Request} request
+ */
+export function whenLeft(token, request) {
+  const { signal } = request;
+  watch(token, new Promise((left) => (signal?.aborted ? left(true) : signal?.addEventListener("abort", left))));
+}
+
 /** @param {number} status @param {string} headers @param {string | undefined} body */
 export function respond(status, headers, body) {
   return new Response(body ?? null, { status, headers: headersOf(headers) });

@@ -11,6 +11,8 @@ extern "C" {
     fn describe(request: &JsValue) -> String;
     #[wasm_bindgen(js_name = readBody)]
     fn read_body(token: u32, request: &JsValue, limit: f64);
+    #[wasm_bindgen(js_name = whenLeft)]
+    fn when_left(token: u32, request: &JsValue);
     fn respond(status: u16, headers: &str, body: Option<&str>) -> JsValue;
     #[wasm_bindgen(js_name = addHeaders)]
     fn add_headers(response: &JsValue, headers: &str) -> JsValue;
@@ -35,6 +37,11 @@ impl Request {
     pub fn new(raw: JsValue) -> Self {
         let text = describe(&raw);
         Self { raw, text }
+    }
+
+    /// The platform's request.
+    pub fn raw(&self) -> &JsValue {
+        &self.raw
     }
 
     fn line(&self, at: usize) -> &str {
@@ -65,6 +72,13 @@ impl Request {
         None
     }
 
+    /// All headers, by their lower-case names.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines: Vec<&str> = self.text.split('\n').skip(3).collect();
+        let pairs = lines.chunks(2).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect::<Vec<_>>();
+        pairs.into_iter()
+    }
+
     /// The size of all headers, in bytes.
     pub fn header_bytes(&self) -> usize {
         self.text.len() - self.method().len() - self.url().len()
@@ -82,6 +96,16 @@ impl Request {
             return Err(BodyError::TooLarge);
         }
         Ok(bytes.unchecked_into::<Uint8Array>().to_vec())
+    }
+
+    /// The platform's signal for a client that leaves.
+    pub fn signal(&self) -> JsValue {
+        js_sys::Reflect::get(&self.raw, &"signal".into()).unwrap_or(JsValue::UNDEFINED)
+    }
+
+    /// Ends when the client has left, as far as the platform notices that before a write fails.
+    pub fn left(&self) -> PlatformCall {
+        PlatformCall::new(|token| when_left(token, &self.raw))
     }
 
     /// The file of the console at this path.
@@ -104,6 +128,11 @@ impl Headers {
             self.0.push_str(value);
             self.0.push('\n');
         }
+    }
+
+    /// Adds other headers.
+    pub fn append(&mut self, others: &Headers) {
+        self.0.push_str(&others.0);
     }
 
     pub fn as_str(&self) -> &str {

@@ -1,9 +1,9 @@
 //! The boundary to the platform, one function per operation.
 //!
 //! A crossing from Wasm costs more than most operations, so each operation is one import with flat data, instead of
-//! objects of the platform that are built step by step. A Rust file imports from the JavaScript file of the same name;
-//! only `secret_box.rs` has none, and imports from `settings.js` and `crypto.js`. Functions that can fail return a
-//! [`Failure`].
+//! objects of the platform that are built step by step. A Rust file imports from the JavaScript file of the same name,
+//! and one of `relay/` from `relay.js`; only `secret_box.rs` has none, and imports from `settings.js` and `crypto.js`.
+//! Functions that can fail return a [`Failure`].
 //!
 //! Nothing here makes decisions: rules belong in the core, and what calls services or objects in which order in
 //! `execution`, `transport` and `objects`.
@@ -17,6 +17,7 @@ pub mod log;
 pub mod memory;
 pub mod objects;
 pub mod random;
+pub mod relay;
 pub mod secret_box;
 pub mod settings;
 pub mod sockets;

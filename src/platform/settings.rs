@@ -43,6 +43,8 @@ const LIFETIME_MS: RangeInclusive<u64> = 1_000..=MAX_DAYS * DAY_MS;
 /// The default and the maximum time for a body to arrive, in milliseconds.
 const DEFAULT_BODY_TIMEOUT_MS: u64 = 30_000;
 const MAX_BODY_TIMEOUT_MS: u64 = 300_000;
+/// The default and the maximum size of a request for a model, in bytes.
+const MAX_MODEL_BODY_BYTES: u64 = 32 * 1024 * 1024;
 /// The maximum time in which OAuth repeats a response, in milliseconds.
 const MAX_RETRY_MS: u64 = 300_000;
 
@@ -92,6 +94,8 @@ pub struct Settings {
     pub timing: Timing,
     /// How long the body of a request may take to arrive, in milliseconds.
     pub body_timeout_ms: u64,
+    /// The largest body of a request for a model, in bytes.
+    pub model_body_bytes: u64,
     /// The names of the service bindings, which services may use.
     pub bindings: Vec<String>,
     /// Publishes the costs of the objects at `/v1/costs`, for the benchmark.
@@ -155,6 +159,7 @@ fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
         failed_logins: read.whole("FAILED_LOGINS", 20, 1..=1_000_000),
         timing: timing_of(&read),
         body_timeout_ms: read.whole("BODY_TIMEOUT_MS", DEFAULT_BODY_TIMEOUT_MS, 100..=MAX_BODY_TIMEOUT_MS),
+        model_body_bytes: read.whole("MODEL_BODY_BYTES", MAX_MODEL_BODY_BYTES, 1024..=MAX_MODEL_BODY_BYTES),
         bindings: Vec::new(),
         count_costs: read.flag("COUNT_COSTS", false),
         errors: Vec::new(),

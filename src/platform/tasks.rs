@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures_channel::oneshot;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(module = "/src/platform/tasks.js")]
@@ -276,6 +277,18 @@ pub fn keep_running(future: impl Future<Output = ()> + 'static) {
     wait_until(&context, &promise);
 }
 
+/// Keeps the event running although its client may leave, until this is dropped.
+pub struct Stay(#[expect(dead_code, reason = "its drop is what counts")] oneshot::Sender<()>);
+
+/// As [`keep_running`], for the rest of a task that cannot be moved.
+pub fn stay() -> Stay {
+    let (sender, ended) = oneshot::channel();
+    keep_running(async move {
+        let _ = ended.await;
+    });
+    Stay(sender)
+}
+
 /// Runs a future to its end, starting now. Returns a promise of its outcome.
 pub fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> JsValue {
     promise_in(None, future)
@@ -296,6 +309,11 @@ fn promise_in(context: Option<JsValue>, future: impl Future<Output = Result<JsVa
         }
     });
     promise
+}
+
+/// A number that no operation of this instance has.
+pub fn token() -> u32 {
+    LOOP.with(|tasks| tasks.token())
 }
 
 /// The family of the task that is polled: the boundary keeps some state per family.

@@ -9,6 +9,8 @@ use crate::objects::contexts::messages::{CallBack, CallbackReport};
 use crate::platform::{clock, log_event, random, settings};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::response::CallResult;
+use narthex_core::models::demo;
+use narthex_core::models::endpoint::Endpoint;
 
 use super::Order;
 
@@ -45,8 +47,17 @@ fn action(capability: &str, parameters: Value, input: Option<Value>, chance: f64
                 "schema": {"type": "string", "title": "Name", "minLength": 1, "maxLength": 100}
             }})),
         },
+        "chat" | "messages" => {
+            let endpoint = if capability == "chat" { Endpoint::Chat } else { Endpoint::Messages };
+            let reply = demo::answer(endpoint, &parameters, &random_id(), clock::now().seconds());
+            Action::Answer(json!({"result": reply.map(|reply| reply.document)}))
+        }
         _ => refusal("unknown_capability", "The demonstration has no such capability.", false),
     }
+}
+
+fn random_id() -> String {
+    format!("{:016x}", random::number())
 }
 
 fn plain(value: &Value) -> String {

@@ -5,6 +5,7 @@ pub mod binding;
 pub mod demo;
 pub mod http;
 pub mod mcp;
+pub mod model;
 pub mod observer;
 pub mod openai;
 pub mod socket;

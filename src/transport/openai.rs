@@ -1,4 +1,4 @@
-//! `transport.kind: "openai"`: an endpoint with OpenAI's API.
+//! `transport.kind: "openai"` and `"anthropic"`: endpoints of models, called by contexts.
 //!
 //! The parameters are the body of the request; the body of the response is the result. A chat is streamed if a client
 //! receives it as a stream, and also if no client waits for it, as proxies cut off responses that stay silent for long.
@@ -13,10 +13,12 @@ use crate::platform::http::Headers;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::calling::openai::stream::{Reader, Step, whole};
-use narthex_core::calling::openai::{self, StreamRequest};
+use narthex_core::calling::openai::{self, RequestModel, StreamRequest};
 use narthex_core::calling::response::CallResult;
 use narthex_core::http::egress_address::Address;
+use narthex_core::models::endpoint::{ANTHROPIC_VERSION, Format};
 use narthex_core::services::openai_endpoints;
+use narthex_core::services::transport::ModelEndpoint;
 
 use super::Order;
 use super::observer::CallObserver;
@@ -36,10 +38,16 @@ pub struct Endpoint<'a> {
     pub tenant: &'a TenantId,
     pub service: &'a ServiceId,
     pub address: &'a Address,
-    /// The model for requests that do not name one.
-    pub model: Option<&'a str>,
-    /// Whether it accepts requests to stream.
-    pub streams: bool,
+    pub format: Format,
+    pub registered: &'a ModelEndpoint,
+    /// Its own name for the model that is asked for, if it is another.
+    pub upstream: Option<&'a str>,
+}
+
+impl<'a> Endpoint<'a> {
+    fn model(&self) -> RequestModel<'a> {
+        RequestModel { default: self.registered.model.as_deref(), upstream: self.upstream }
+    }
 }
 
 /// Calls the endpoint, within the time of the context.
@@ -51,14 +59,14 @@ pub async fn call<O: CallObserver>(
 ) -> CallResult {
     let capability = order.work.admission.capability.as_str();
     let Some(path) = openai_endpoints::path(capability) else { return CallResult::Refused };
-    let address = endpoint.address.below(path);
-    let may_stream = capability == "chat" && endpoint.streams && (observer.streams() || !observer.waits());
+    let address = endpoint.registered.below(endpoint.address, endpoint.format, path);
+    let may_stream = capability == "chat" && endpoint.registered.streams && (observer.streams() || !observer.waits());
     if !may_stream {
         return request(order, secrets, endpoint, &address, StreamRequest::Whole, None::<&O>).await;
     }
     let parameters = order.work.parameters.get();
-    let Endpoint { tenant, service, model, .. } = endpoint;
-    let model = openai::model_of(parameters).or_else(|| model.map(Into::into)).unwrap_or_default();
+    let Endpoint { tenant, service, registered, .. } = endpoint;
+    let model = openai::model_of(parameters).or_else(|| registered.model.clone()).unwrap_or_default();
     let key = format!("{tenant}/{service} {} {model}", endpoint.address.as_str());
     let mut mode = MODES.with_borrow(|known| known.get(&key).copied()).unwrap_or(StreamRequest::Stream);
     let mut answer = request(order, secrets, endpoint, &address, mode, Some(observer)).await;
@@ -94,7 +102,7 @@ async fn request(
         None
     } else {
         // The schema admits only objects.
-        let body = openai::body(capability, order.work.parameters.get(), endpoint.model, mode);
+        let body = openai::body(capability, order.work.parameters.get(), endpoint.model(), mode);
         let Some(body) = body else { return CallResult::Refused };
         Some(body)
     };
@@ -107,6 +115,9 @@ async fn request(
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
     headers.set("idempotency-key", admission.id.as_str());
     headers.set("traceparent", &order.trace.header());
+    if endpoint.format == Format::Anthropic {
+        headers.set("anthropic-version", ANTHROPIC_VERSION);
+    }
     secrets.add_credentials(&mut headers);
     if order.left_ms == 0 {
         return CallResult::TimedOut { deadline: true };

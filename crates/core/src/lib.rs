@@ -18,6 +18,7 @@ pub mod http;
 pub mod lane;
 pub mod limits;
 pub mod mcp;
+pub mod models;
 pub mod registry;
 pub mod schedules;
 pub mod service_lane;

@@ -154,7 +154,11 @@ impl Canceller {
             Transport::Binding { binding, path } => {
                 transport::binding::cancel_address(&self.tenant, binding, path, location).ok()
             }
-            Transport::Openai { .. } | Transport::Mcp(_) | Transport::Socket { .. } | Transport::Demo {} => return,
+            Transport::Openai(_)
+            | Transport::Anthropic(_)
+            | Transport::Mcp(_)
+            | Transport::Socket { .. }
+            | Transport::Demo {} => return,
         };
         match (address, document.secrets(&self.tenant).await) {
             (Some(address), Ok(secrets)) => transport::http::cancel(&secrets, &address, id).await,
@@ -215,6 +219,10 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         return Err(Problem::new(Code::Conflict, "The context has not ended yet. Wait until it ends, or cancel it."));
     }
     let admission = origin.admission;
+    if !admission.content.is_full() {
+        let detail = "The parameters of this context were not kept, so that it cannot be replayed.";
+        return Err(Problem::new(Code::ContentNotKept, detail));
+    }
     let started_at = admission.run_at.unwrap_or(admission.created_at).max(admission.created_at);
     let new = NewContext {
         capability: admission.capability,

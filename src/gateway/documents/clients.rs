@@ -9,6 +9,7 @@ use narthex_core::access::api_key;
 use narthex_core::access::issuer::{AddressRules, Keys};
 use narthex_core::access::jose::jwk::Jwk;
 use narthex_core::access::oauth::client::{self, AuthMethod, Client, GrantType, SELF_REGISTERED, client_id};
+use narthex_core::access::permission::scope_text;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::json::Fault;
 use narthex_core::base::tenant_id::TenantId;
@@ -97,7 +98,7 @@ impl Document for Client {
             grant_types: &client.grant_types,
             auth_method: client.auth_method,
             redirect_uris: &client.redirect_uris,
-            scope: client.scope.join(" "),
+            scope: scope_text(&client.scope),
             jwks_url,
             keys,
             created_at: stored.created_at,

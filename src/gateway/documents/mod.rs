@@ -6,11 +6,13 @@
 pub(super) mod clients;
 pub(super) mod issuers;
 pub(super) mod limits;
+pub(super) mod model_routes;
 pub(super) mod roles;
 pub(super) mod schedules;
 pub(super) mod tenants;
 pub(super) mod webhooks;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::to_raw_value;
@@ -108,6 +110,23 @@ pub trait Document: Serialize + DeserializeOwned {
     }
 }
 
+/// What a path cannot hold as it is (RFC 3986 §3.3). A slash of a name stays one.
+const IN_PATHS: &AsciiSet = &CONTROLS
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
 pub fn etag(stored: &StoredDocument) -> String {
     format!("\"{}\"", stored.version)
 }
@@ -173,7 +192,8 @@ pub async fn put<D: Document>(call: &Call, caller: &Caller, id: &str) -> Result<
     let extras = D::written(caller, &stored, &document, created, extras).await?;
     let view = D::view(caller, &stored, &document, &extras);
     let answer = Answer::json(if created { 201 } else { 200 }, &view)?.with("etag", &etag(&stored));
-    Ok(if created { answer.with("location", &format!("/v1/{}s/{id}", D::KIND.as_str())) } else { answer })
+    let location = || format!("/v1/{}s/{}", D::KIND.as_str(), utf8_percent_encode(id, IN_PATHS));
+    Ok(if created { answer.with("location", &location()) } else { answer })
 }
 
 /// Replacing or deleting a document that grants something takes that from others. What one of a later version grants is

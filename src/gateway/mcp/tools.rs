@@ -16,8 +16,10 @@ use narthex_core::mcp::names;
 use narthex_core::mcp::resource_links::Links;
 use narthex_core::mcp::responses::{private_for_a_while, quoted, result};
 use narthex_core::mcp::tool::definition;
+use narthex_core::models::endpoint::Endpoint;
 use narthex_core::services::Service;
-use narthex_core::services::outline::{CapabilityOutline, ServiceOutline};
+use narthex_core::services::openai_endpoints;
+use narthex_core::services::outline::{CapabilityOutline, ServiceOutline, TransportOutline};
 use narthex_core::services::routing::{latest, newest};
 
 use super::super::answer::internal;
@@ -48,25 +50,40 @@ pub fn find<'s>(snapshot: &'s Snapshot, scope: EndpointScope<'_>, name: &str) ->
     if let Some(id) = scope.0 {
         let entry = snapshot.service(id.as_str())?;
         let capability = latest(&entry.service().capabilities).remove(name)?;
-        return Some(Tool { entry, capability });
+        return can_be_tool(&entry.service().transport, name).then_some(Tool { entry, capability });
     }
     snapshot.services.iter().filter(|entry| names::may_be_of(name, &entry.service().id)).find_map(|entry| {
         let service = entry.service();
-        let matches = |capability: &&CapabilityOutline| names::tool(&service.id, &capability.name) == name;
+        let matches = |capability: &&CapabilityOutline| {
+            names::tool(&service.id, &capability.name) == name && can_be_tool(&service.transport, &capability.name)
+        };
         let capability = newest(service.capabilities.iter().filter(matches))?;
         Some(Tool { entry, capability })
     })
 }
 
+/// Whether a capability can be a tool: some of those of endpoints of models are only for clients of models.
+fn can_be_tool(transport: &TransportOutline, capability: &str) -> bool {
+    match transport {
+        TransportOutline::Openai | TransportOutline::Anthropic => openai_endpoints::can_be_tool(capability),
+        TransportOutline::Demo => capability != Endpoint::Messages.capability(),
+        TransportOutline::Http
+        | TransportOutline::Mcp { .. }
+        | TransportOutline::Socket { .. }
+        | TransportOutline::Binding
+        | TransportOutline::Unknown => true,
+    }
+}
+
+/// Whether a capability is a tool that a principal may call.
+fn may_see(principal: &Principal, service: &ServiceOutline, offer: &CapabilityOutline) -> bool {
+    can_be_tool(&service.transport, &offer.name) && principal.may_call(&service.id, &offer.name, &offer.permissions)
+}
+
 /// Whether a principal may use any tool, prompt or resource of a service that takes new work.
 fn may_use(principal: &Principal, service: &ServiceOutline) -> bool {
     let has_features = ["prompts", "resources"].into_iter().any(|kind| principal.may(&permission(&service.id, kind)));
-    !service.draining
-        && (has_features
-            || service
-                .capabilities
-                .iter()
-                .any(|capability| principal.may_call(&service.id, &capability.name, &capability.permissions)))
+    !service.draining && (has_features || service.capabilities.iter().any(|offer| may_see(principal, service, offer)))
 }
 
 /// The instructions for a client's model. At the endpoint of one service: those of the MCP server, else the service's
@@ -166,9 +183,7 @@ fn listed<'s>(scope: EndpointScope<'_>, snapshot: &'s Snapshot) -> impl Iterator
 
 /// The tools of a service that a principal may call.
 fn visible<'s>(principal: &Principal, service: &'s ServiceOutline) -> Vec<&'s CapabilityOutline> {
-    let may =
-        |capability: &&CapabilityOutline| principal.may_call(&service.id, &capability.name, &capability.permissions);
-    latest(&service.capabilities).into_values().filter(may).collect()
+    latest(&service.capabilities).into_values().filter(|offer| may_see(principal, service, offer)).collect()
 }
 
 /// A digest of all tools that a principal sees at an endpoint. A change of one that it does not see, but whose service
@@ -258,7 +273,11 @@ fn add_tools(
     legacy: bool,
 ) -> bool {
     let links = links(scope, apps, &service.id);
+    let transport = TransportOutline::from(&service.transport);
     for (name, capability) in latest(&service.capabilities) {
+        if !can_be_tool(&transport, name) {
+            continue;
+        }
         let past = after.is_some_and(|after| (service.id.as_str(), name) <= after);
         if past || !caller.principal.may_call(&service.id, &capability.name, &capability.permissions) {
             continue;

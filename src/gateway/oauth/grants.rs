@@ -10,6 +10,7 @@ use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::platform::{clock, log_event};
 use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::grant_list::{GrantEntry, GrantQuery};
+use narthex_core::access::permission::scope_text;
 use narthex_core::base::json::Fault;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
@@ -81,7 +82,7 @@ fn view(entry: &GrantEntry) -> GrantView<'_> {
         client_id: &entry.allowed.client,
         client_name: &entry.client_name,
         principal: &entry.allowed.subject,
-        scope: entry.allowed.scope.join(" "),
+        scope: scope_text(&entry.allowed.scope),
         resource: &entry.allowed.resource,
         created_at: entry.created_at,
         last_used_at: entry.used_at,
@@ -97,7 +98,7 @@ fn is_effective(deployment: &Snapshot, snapshot: &Snapshot, tenant: &TenantId, e
         sub: allowed.subject.clone(),
         aud: String::new(),
         client_id: allowed.client.clone(),
-        scope: allowed.scope.join(" "),
+        scope: scope_text(&allowed.scope),
         exp: 0,
         iat: 0,
         jti: String::new(),

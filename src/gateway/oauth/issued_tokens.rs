@@ -11,6 +11,7 @@ use narthex_core::access::oauth::access_token::AccessTokenClaims;
 use narthex_core::access::oauth::client::AuthMethod;
 use narthex_core::access::oauth::grant::{GrantToken, PresentedToken};
 use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
+use narthex_core::access::permission::scope_text;
 use narthex_core::base::time::Timestamp;
 
 use super::super::answer::{Answer, internal};
@@ -88,7 +89,7 @@ async fn describe_access_token(call: &Call, client: &ResolvedClient, text: &str)
         return None;
     }
     Some(json!({
-        "active": true, "scope": principal.permissions.join(" "), "client_id": claims.client_id,
+        "active": true, "scope": scope_text(&principal.permissions), "client_id": claims.client_id,
         "token_type": "Bearer", "sub": claims.sub, "aud": claims.aud, "iss": claims.iss,
         "exp": claims.exp, "iat": claims.iat, "jti": claims.jti,
     }))
@@ -107,7 +108,7 @@ async fn describe_refresh_token(
     let Some((allowed, until)) = access else { return Ok(None) };
     Ok((allowed.client == client.client_id).then(|| {
         json!({
-            "active": true, "scope": allowed.scope.join(" "), "client_id": allowed.client,
+            "active": true, "scope": scope_text(&allowed.scope), "client_id": allowed.client,
             "sub": allowed.subject, "exp": until.seconds(),
         })
     }))

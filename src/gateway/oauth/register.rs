@@ -15,6 +15,7 @@ use narthex_core::access::audit::Actor;
 use narthex_core::access::oauth::OAuthErrorCode;
 use narthex_core::access::oauth::client::{Client, SELF_REGISTERED, client_id};
 use narthex_core::access::oauth::client_metadata::read_registration;
+use narthex_core::access::permission::scope_text;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ulid;
 use narthex_core::base::tenant_id::TenantId;
@@ -116,7 +117,7 @@ fn registered(client: &Client, client_id: &str, at: u64, secret: Option<String>)
         "grant_types": client.grant_types,
         "response_types": ["code"],
         "token_endpoint_auth_method": client.auth_method,
-        "scope": client.scope.join(" "),
+        "scope": scope_text(&client.scope),
     });
     if let (Some(members), Some(secret)) = (metadata.as_object_mut(), secret) {
         members.insert("client_secret".into(), secret.into());

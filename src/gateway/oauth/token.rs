@@ -19,7 +19,7 @@ use narthex_core::access::oauth::form::{Form, scope};
 use narthex_core::access::oauth::grant::{GrantToken, GrantedAccess, PresentedToken, tenant_of};
 use narthex_core::access::oauth::grant_list::is_due;
 use narthex_core::access::oauth::{OAuthError, OAuthErrorCode};
-use narthex_core::access::permission::{self, meet_all};
+use narthex_core::access::permission::{self, meet_all, scope_text};
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ulid;
 use narthex_core::http::problem::Problem;
@@ -282,7 +282,7 @@ fn claims(
         sub: allowed.subject.clone(),
         aud: allowed.resource.clone(),
         client_id: allowed.client.clone(),
-        scope: allowed.scope.join(" "),
+        scope: scope_text(&allowed.scope),
         exp: now.seconds() + LIFETIME_SECONDS,
         iat: now.seconds(),
         jti: ulid(now, random::bytes()),

@@ -5,6 +5,8 @@
 
 use super::route::{Features, Route};
 
+/// The pattern of the console's files.
+const FILES: &str = "/{file*}";
 /// Before the metadata of a resource (RFC 9728 §3.1).
 const RESOURCES: &str = "/.well-known/oauth-protected-resource/";
 
@@ -40,7 +42,7 @@ pub fn find<'p>(rows: &'static [Route], path: &'p str, features: Features) -> Op
     let path = without_slash(path, features);
     let matching = |row: &'static Route| Some((row.path, parameter(row.path, path)?));
     let (pattern, parameter) = rows.iter().filter(|row| features.has(row.feature)).find_map(matching)?;
-    if takes_rest(pattern) && is_reserved(path, features) {
+    if pattern == FILES && is_reserved(path, features) {
         return None;
     }
     Some(Match { rows, pattern, parameter })

@@ -5,13 +5,15 @@ use narthex_core::access::oauth::client::Client;
 use narthex_core::access::role::Role;
 use narthex_core::access::tenant::Tenant;
 use narthex_core::limits::policy::Limit;
+use narthex_core::models::endpoint::Endpoint as Model;
+use narthex_core::models::route::ModelRoute;
 use narthex_core::schedules::Schedule;
 use narthex_core::webhooks::Webhook;
 
 use super::super::documents::{delete, get, list, put};
 use super::super::oauth::{self, Endpoint};
 use super::super::{
-    audit, callbacks, capabilities, connections, contexts, events, keys, lists, mcp, measured, meta, registry,
+    audit, callbacks, capabilities, connections, contexts, events, keys, lists, mcp, measured, meta, models, registry,
     services, tools, usage, webhooks,
 };
 use super::route::{Access, Permission, Route, routes};
@@ -75,6 +77,27 @@ routes! {
     GET    "/v1/limits/{name}" requires("limits:read") [complete]  => get::<Limit>(call, &caller, id).await;
     PUT    "/v1/limits/{name}" requires("limits:write") [complete] => put::<Limit>(call, &caller, id).await;
     DELETE "/v1/limits/{name}" requires("limits:write") [complete] => delete::<Limit>(call, &caller, id).await;
+
+    // What the model clients know. Refused in the formats of those.
+    POST   "/v1/chat/completions"      decides("models:use:{model}") [file]
+        => models::serve(call, caller, Model::Chat).await;
+    POST   "/v1/responses"             decides("models:use:{model}") [file]
+        => models::serve(call, caller, Model::Responses).await;
+    POST   "/v1/embeddings"            decides("models:use:{model}") [file]
+        => models::serve(call, caller, Model::Embeddings).await;
+    POST   "/v1/messages"              decides("models:use:{model}") [file]
+        => models::serve(call, caller, Model::Messages).await;
+    POST   "/v1/messages/count_tokens" decides("models:use:{model}") [file] => models::count_tokens(call, caller).await;
+    GET    "/v1/models"                decides("models:use:{model}") [file] => models::list(call, &caller);
+    GET    "/v1/models/{name*}"        decides("models:use:{model}") [file] => models::get(call, &caller, id);
+
+    GET    "/v1/model-routes"         requires("models:read") [complete]  => list::<ModelRoute>(call, &caller).await;
+    GET    "/v1/model-routes/{name*}" requires("models:read") [complete]
+        => get::<ModelRoute>(call, &caller, &models::decoded(id)).await;
+    PUT    "/v1/model-routes/{name*}" requires("models:write") [complete]
+        => put::<ModelRoute>(call, &caller, &models::decoded(id)).await;
+    DELETE "/v1/model-routes/{name*}" requires("models:write") [complete]
+        => delete::<ModelRoute>(call, &caller, &models::decoded(id)).await;
 
     GET    "/v1/issuers"        requires("issuers:read") [complete]  => list::<Issuer>(call, &caller).await;
     GET    "/v1/issuers/{name}" requires("issuers:read") [complete]  => get::<Issuer>(call, &caller, id).await;

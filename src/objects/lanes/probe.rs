@@ -11,6 +11,7 @@ use crate::platform::log::Message;
 use crate::platform::{Failure, clock, random, settings};
 use narthex_core::base::id::ulid;
 use narthex_core::http::egress_address::Address;
+use narthex_core::models::endpoint::ANTHROPIC_VERSION;
 use narthex_core::service_lane::Identity;
 use narthex_core::service_lane::probing::{ProbeError, ProbeReport, Probed, Target};
 
@@ -78,6 +79,10 @@ async fn call(target: &Target, address: &Address, secrets: &DecryptedSecrets) ->
     let mut headers = Headers::default();
     headers.set("accept", "*/*");
     headers.set("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")));
+    if target.lists_models {
+        // Anthropic refuses requests without it; others ignore it.
+        headers.set("anthropic-version", ANTHROPIC_VERSION);
+    }
     secrets.add(&mut headers, &id, began, b"");
     let looked = calls::probe_service(&secrets.addressed(address), &headers, PROBE_MS).await;
     let at = clock::now();

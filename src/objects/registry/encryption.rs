@@ -18,7 +18,7 @@ use narthex_core::registry::secrets::{
     OwnSecret, document_secret_data, retiring_of, secret_field, secret_of, tenant_secret_data,
 };
 use narthex_core::services::RetiringSecret;
-use narthex_core::services::credentials::MAX_FIELDS;
+use narthex_core::services::credentials::{self, MAX_FIELDS};
 
 use super::Inner;
 use super::messages::{DocumentKind, StoredDocument, StoredService};
@@ -73,19 +73,14 @@ impl Inner {
 
     /// Encrypts the secrets in a service's document or patch. They are validated when the document is read.
     pub(super) async fn encrypt_fresh(&self, id: &ServiceId, document: &str) -> Result<NewSecrets, Failure> {
-        let document: Value = serde_json::from_str(document).unwrap_or_default();
-        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
-        let given = document.pointer("/credentials");
-        let each = given.map(|given| given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice));
         let mut credentials = Vec::new();
-        for credential in each.unwrap_or_default().iter().take(MAX_FIELDS) {
-            let value = credential.get("value").or_else(|| credential.get("client_secret")).and_then(Value::as_str);
-            credentials.push(match value {
-                Some(value) => Some(self.encrypt(service_secret_data(&self.tenant(), id, CREDENTIALS), value).await?),
-                None => None,
-            });
+        for value in credentials::values(document).into_iter().take(MAX_FIELDS) {
+            let encrypted = self.encrypt(service_secret_data(&self.tenant(), id, CREDENTIALS), &value).await?;
+            credentials.push((value, encrypted));
         }
-        let signing = self.encrypt_signing(id, text("/signing_secret").map(Into::into)).await?;
+        let document: Value = serde_json::from_str(document).unwrap_or_default();
+        let given = document.pointer("/signing_secret").and_then(Value::as_str);
+        let signing = self.encrypt_signing(id, given.map(Into::into)).await?;
         Ok(NewSecrets { signing, credentials })
     }
 

@@ -17,7 +17,6 @@ use narthex_core::base::tenant_id::TenantId;
 use narthex_core::registry::Delivery;
 use narthex_core::registry::notifications::{LaneSettings, Notification, Recipient, Tenants};
 use narthex_core::service_lane::probing::Target;
-use narthex_core::services::transport::Transport;
 
 use super::Inner;
 use super::client::ask;
@@ -166,7 +165,7 @@ pub fn target(registered: &StoredService) -> Option<Target> {
         binding: service.transport.binding().map(Into::into),
         interval_ms: service.health.as_ref().map(|health| health.interval_seconds * 1000),
         strict: service.health.is_some(),
-        lists_models: service.health.is_none() && matches!(service.transport, Transport::Openai { .. }),
+        lists_models: service.health.is_none() && service.transport.model_endpoint().is_some(),
         credentials: registered.credentials.clone(),
         signing_secret: registered.signing_secret.clone(),
         retiring: registered.retiring.clone(),

@@ -8,7 +8,7 @@ use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::http::problem::{Code, Problem};
 
-use super::permission::allows;
+use super::permission::{allows, to_scope};
 use super::role;
 
 /// The sender of a request, as its credentials identify it.
@@ -84,8 +84,10 @@ pub fn denied(permission: &str) -> Problem {
     };
     let detail = format!("This requires the permission {permission}; {held}.");
     let named = [permission].into_iter().chain(roles).map(str::to_string).collect();
-    Problem { named, ..Problem::new(Code::PermissionDenied, detail) }
-        .with_header("WWW-Authenticate", format!(r#"Bearer error="insufficient_scope", scope="{permission}""#))
+    Problem { named, ..Problem::new(Code::PermissionDenied, detail) }.with_header(
+        "WWW-Authenticate",
+        format!(r#"Bearer error="insufficient_scope", scope="{}""#, to_scope(permission)),
+    )
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -28,13 +28,16 @@ pub const BUILT_IN: [BuiltInRole; 5] = [
     BuiltInRole { name: "admin", description: "May do everything.", permissions: &["*"] },
     BuiltInRole {
         name: "operator",
-        description: "Runs services, limits, webhooks, schedules and grants; sees, cancels and replays all \
-                      contexts; reads events, usage, the audit log and sizes.",
+        description: "Runs services, model routes, limits, webhooks, schedules and grants; uses models; sees, \
+                      cancels and replays all contexts; reads events, usage, the audit log and sizes.",
         permissions: &[
             "contexts:create:*",
             "contexts:read:*",
             "contexts:cancel",
             "events:read",
+            "models:use:*",
+            "models:read",
+            "models:write",
             "services:*",
             "limits:*",
             "webhooks:*",
@@ -47,8 +50,15 @@ pub const BUILT_IN: [BuiltInRole; 5] = [
     },
     BuiltInRole {
         name: "caller",
-        description: "Creates, reads and cancels contexts of its own.",
-        permissions: &["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
+        description: "Uses models; creates, reads and cancels contexts of its own.",
+        permissions: &[
+            "contexts:create:*",
+            "contexts:read",
+            "contexts:cancel",
+            "models:use:*",
+            "services:read",
+            "events:read",
+        ],
     },
     BuiltInRole { name: "viewer", description: "Reads everything and changes nothing.", permissions: &["*:read:*"] },
     BuiltInRole {

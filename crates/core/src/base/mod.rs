@@ -16,6 +16,7 @@ pub mod json_writer;
 pub mod keyed_mac;
 pub mod later_states;
 pub mod lru;
+pub mod model_name;
 pub mod names;
 pub mod object_name;
 pub mod opaque_token;

@@ -12,6 +12,7 @@ use crate::base::principal_id::PrincipalId;
 use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
+use crate::models::route::Content;
 
 /// What the gateway decided about a new context.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,6 +68,9 @@ pub struct Admission {
     /// The `_meta` object of the client's call, for a service that is an MCP server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Box<RawValue>>,
+    /// What is kept of the parameters and the result.
+    #[serde(default, skip_serializing_if = "Content::is_full")]
+    pub content: Content,
     /// The gateway's own origin for callback URLs: scheme and authority.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub origin: String,

@@ -8,6 +8,22 @@ use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::{Lease, LeaseNumber};
 use crate::context::status::{ErrorCode, Status};
+use crate::models::route::Content;
+
+/// The outcome of an attempt that ended with an error.
+fn outcome_of(code: ErrorCode) -> AttemptOutcome {
+    match code {
+        ErrorCode::UpstreamTimeout | ErrorCode::DeadlineExceeded => AttemptOutcome::TimedOut,
+        ErrorCode::Cancelled => AttemptOutcome::Cancelled,
+        ErrorCode::ServiceUnavailable
+        | ErrorCode::CircuitOpen
+        | ErrorCode::AddressRefused
+        | ErrorCode::UpstreamError
+        | ErrorCode::UpstreamInvalidResponse
+        | ErrorCode::OutcomeUnknown
+        | ErrorCode::Internal => AttemptOutcome::Failed,
+    }
+}
 
 impl Head {
     /// Starts an attempt whose report is due before `until`.
@@ -40,9 +56,9 @@ impl Head {
         }
         self.resume(now);
         self.admission.service.clone_from(&report.service);
-        let number = self.attempts.len() as u64 + 1;
+        self.spent = report.spent.or(self.spent.take());
         let mut attempt = Attempt {
-            number,
+            number: self.attempts.len() as u64 + 1,
             service: report.service,
             outcome: AttemptOutcome::Succeeded,
             code: None,
@@ -78,16 +94,33 @@ impl Head {
                 Ok(self.suspend(request, state, now))
             }
             ReportedOutcome::Failed { error, retryable, untouched, retry_after_ms } => {
-                attempt.outcome = match error.code {
-                    ErrorCode::UpstreamTimeout | ErrorCode::DeadlineExceeded => AttemptOutcome::TimedOut,
-                    ErrorCode::Cancelled => AttemptOutcome::Cancelled,
-                    _ => AttemptOutcome::Failed,
-                };
+                attempt.outcome = outcome_of(error.code);
                 attempt.code = Some(error.code);
                 self.attempts.push(attempt);
                 Ok(self.after_failure(error, retryable, untouched, retry_after_ms, now, random))
             }
         }
+    }
+
+    /// Adds an attempt that failed before the store knew of the context.
+    pub(super) fn push_failed(&mut self, report: AttemptReport) {
+        let code = match report.outcome {
+            ReportedOutcome::Failed { error, .. } => Some(error.code),
+            ReportedOutcome::Succeeded
+            | ReportedOutcome::ToolResult
+            | ReportedOutcome::Accepted { .. }
+            | ReportedOutcome::InputRequired { .. } => None,
+        };
+        self.attempts.push(Attempt {
+            number: self.attempts.len() as u64 + 1,
+            service: report.service,
+            outcome: code.map_or(AttemptOutcome::Failed, outcome_of),
+            code,
+            started_at: report.started_at,
+            ended_at: report.ended_at,
+            status_code: report.status_code,
+            event: 0,
+        });
     }
 
     fn asks_too_often(&mut self, attempt: Attempt, now: Timestamp, random: u64) -> Transition {
@@ -112,6 +145,10 @@ impl Head {
     ) -> Transition {
         if self.cancel_requested {
             return self.end_cancelled(now);
+        }
+        if self.admission.content == Content::None && error.code == ErrorCode::Cancelled {
+            // Its client has left, and nothing can be delivered later.
+            return self.end(Status::Cancelled, Some(error), now);
         }
         if now >= self.admission.expires_at || error.code == ErrorCode::DeadlineExceeded {
             let error = ContextError { code: ErrorCode::DeadlineExceeded, ..error };

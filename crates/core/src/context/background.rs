@@ -144,6 +144,10 @@ impl Head {
             Some(background) => (background.service.clone(), background.started_at, background.status_code),
             None => (self.admission.service.clone(), began, None),
         };
-        self.report(AttemptReport { lease, service, started_at, ended_at: now, status_code, outcome }, now, random)
+        self.report(
+            AttemptReport { lease, service, started_at, ended_at: now, status_code, outcome, spent: None },
+            now,
+            random,
+        )
     }
 }

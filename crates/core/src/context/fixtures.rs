@@ -24,6 +24,7 @@ pub fn lease_number(n: u64) -> LeaseNumber {
 pub fn admission(number: u8, created_at: Timestamp) -> Admission {
     let store = StoreId { region: Region::Eu, shard: 0 };
     Admission {
+        content: Default::default(),
         id: ContextId::new(store, created_at, [number; 10]),
         tenant: TenantId::first(),
         owner: PrincipalId::of_key("a"),

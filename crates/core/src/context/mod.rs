@@ -33,6 +33,7 @@ use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::{Lease, LeaseNumber};
 use crate::context::status::{ErrorCode, Status};
+use crate::models::spent::Spent;
 
 pub use admission::Admission;
 pub use report::{AttemptReport, ReportedOutcome};
@@ -167,6 +168,9 @@ pub struct Head {
     /// The result is an MCP `CallToolResult`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tool_result: bool,
+    /// What it used of a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Box<Spent>>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -235,6 +239,7 @@ impl Head {
             input: None,
             input_state: None,
             tool_result: false,
+            spent: None,
         };
         head.history.push(HistoryEntry { status: Status::Created, at: now, event: 0 });
         head.enter(Status::Validated, now);
@@ -242,14 +247,23 @@ impl Head {
         head
     }
 
-    /// Creates a context from the report of a worker that ran it before the store knew of it.
-    pub fn from_record(admission: Admission, report: AttemptReport) -> Result<Self, Rejection> {
+    /// Creates a context from the reports of a worker that ran it before the store knew of it: `earlier` attempts
+    /// failed.
+    pub fn from_record(
+        admission: Admission,
+        earlier: Vec<AttemptReport>,
+        report: AttemptReport,
+    ) -> Result<Self, Rejection> {
         // A call may have begun at the deadline; it is recorded as one that had no time.
         let last = Timestamp(admission.expires_at.0.saturating_sub(1));
-        let began = report.started_at.min(last).max(admission.created_at);
+        let first = earlier.first().map_or(report.started_at, |attempt| attempt.started_at);
+        let began = first.min(last).max(admission.created_at);
         let ended = report.ended_at.max(began);
         let mut head = Self::admit(admission, began);
         head.admission.retry.max_attempts = 1;
+        for failed in earlier {
+            head.push_failed(failed);
+        }
         let lease = head.lease(began, ended)?;
         head.report(AttemptReport { lease: lease.number, ..report }, ended, 0)?;
         Ok(head)

@@ -7,6 +7,7 @@ use super::ContextError;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::LeaseNumber;
+use crate::models::spent::Spent;
 
 /// The end of an attempt, as its worker reports it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct AttemptReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_code: Option<u16>,
     pub outcome: ReportedOutcome,
+    /// What it used of a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Box<Spent>>,
 }
 
 /// What the service answered, or why it did not.

@@ -110,8 +110,8 @@ impl ContextRequest for Record {
     const FRESHNESS: Freshness = Freshness::Wanted;
 
     fn answer<S: Storage>(self, contexts: &mut ContextStore<S>, _: Timestamp, _: u64) -> Result<Done, StorageError> {
-        let Self { admission, parameters, report, result } = self;
-        contexts.record(*admission, &parameters, report, result.as_deref())?;
+        let Self { admission, parameters, report, result, earlier } = self;
+        contexts.record(*admission, &parameters, earlier, report, result.as_deref())?;
         Ok(Done::Done)
     }
 }

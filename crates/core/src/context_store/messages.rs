@@ -57,6 +57,9 @@ pub struct Record {
     pub report: AttemptReport,
     #[serde(default)]
     pub result: Option<Box<RawValue>>,
+    /// Attempts that failed before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<AttemptReport>,
 }
 
 /// Starts the next attempt of a queued context.

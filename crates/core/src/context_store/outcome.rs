@@ -103,10 +103,11 @@ impl<S: Storage> ContextStore<S> {
         &mut self,
         admission: Admission,
         parameters: &RawValue,
+        earlier: Vec<AttemptReport>,
         report: AttemptReport,
         result: Option<&RawValue>,
     ) -> Result<(), StorageError> {
-        let mut head = Head::from_record(admission, report)
+        let mut head = Head::from_record(admission, earlier, report)
             .map_err(|_| StorageError("a record that could not have ended".into()))?;
         self.assign_numbers(&mut head)?;
         if self.storage.insert_done(&head, parameters, result)? {

@@ -10,6 +10,8 @@ pub mod views;
 #[cfg(test)]
 mod events_tests;
 #[cfg(test)]
+mod models_tests;
+#[cfg(test)]
 mod problems_tests;
 #[cfg(test)]
 mod requests_tests;

@@ -15,6 +15,7 @@ use crate::context::create_request;
 use crate::events::filter::Filter;
 use crate::http::egress_address::Policy;
 use crate::limits::policy;
+use crate::models::route;
 use crate::services::transport::Rules;
 use crate::{schedules, services, webhooks};
 
@@ -37,10 +38,15 @@ struct Request<'a> {
     differences: Vec<String>,
 }
 
-/// Sets a value, and the objects around it where there are none.
+/// Sets a value, and the objects around it where there are none. A number is a place in an array.
 fn set(document: &mut Value, path: &[&str], value: Value) {
     let mut here = document;
     for name in path {
+        let place = name.parse::<usize>().ok().filter(|_| here.is_array());
+        if let Some(place) = place {
+            here = &mut here[place];
+            continue;
+        }
         if !here.is_object() {
             *here = Value::Object(Map::new());
         }
@@ -56,6 +62,17 @@ fn alternatives(document: &Document, schema: &Value) -> Vec<Value> {
     let found: Vec<Value> = branches.flat_map(|branch| alternatives(document, branch)).collect();
     let is_object = !Shape::of(&document.root, schema).members.is_empty();
     if found.is_empty() && is_object { vec![schema.clone()] } else { found }
+}
+
+/// A number that a schema states itself, or the one form of its values that is not null.
+fn stated(document: &Document, schema: &Value, keyword: &str) -> Option<u64> {
+    let schema = document.follow(schema);
+    let branches = ["anyOf", "oneOf"].into_iter().filter_map(|word| schema.get(word)?.as_array()).flatten();
+    let forms: Vec<&Value> = branches.filter(|branch| branch["type"] != "null").collect();
+    match (schema.get(keyword).and_then(Value::as_u64), forms.as_slice()) {
+        (None, [only]) => stated(document, only, keyword),
+        (found, _) => found,
+    }
 }
 
 /// `count` different items for an array.
@@ -181,6 +198,13 @@ impl Request<'_> {
             let sized = |bytes: u64| json!({"a": "b".repeat(bytes as usize - r#"{"a":""}"#.len())});
             self.bounded(path, &format!("at most {most} bytes"), sized(most), sized(most + 1));
         }
+        // Of a map; the names of other objects are known.
+        if let Some(most) = stated(self.document, &schema, "maxProperties").filter(|_| shape.members.is_empty()) {
+            let values = shape.others.as_ref().map(|others| Shape::of(&self.document.root, others)).unwrap_or_default();
+            let value = if values.may_be("string") { json!("v") } else { json!([]) };
+            let map = |count: u64| (0..count).map(|n| (format!("k{n}"), value.clone())).collect::<Map<_, _>>();
+            self.bounded(path, &format!("at most {most} members"), map(most).into(), map(most + 1).into());
+        }
         let item = shape.items.as_ref().map(|items| self.document.follow(items).clone()).unwrap_or_default();
         if let Some(most) = item.get("maxLength").and_then(Value::as_u64) {
             self.refuses(path, &format!("items of at most {most} characters"), json!([text(most + 1)]));
@@ -234,6 +258,7 @@ fn requests_are_read_within_the_bounds_of_the_contract() {
         request("NewRole", &|text| faults_of(role::read(text))).differences(),
         request("NewTenant", &|text| faults_of(tenant::read(text))).differences(),
         request("NewRateLimit", &|text| faults_of(policy::read(text))).differences(),
+        request("NewModelRoute", &|text| faults_of(route::read(text))).differences(),
         request("NewSchedule", &schedule).differences(),
         request("NewService", &service).differences(),
         request("NewWebhook", &|text| faults_of(webhooks::read(text, hooks))).differences(),
@@ -256,6 +281,7 @@ fn transports_are_read_within_the_bounds_of_the_contract() {
     let each = [
         ("NewHttpTransport", json!({"kind": "http", "url": url})),
         ("NewOpenAiTransport", json!({"kind": "openai", "url": url})),
+        ("NewAnthropicTransport", json!({"kind": "anthropic", "url": url})),
         ("NewMcpTransport", json!({"kind": "mcp", "url": url})),
         ("NewBindingTransport", json!({"kind": "binding", "binding": "WORDS"})),
         ("NewSocketTransport", json!({"kind": "socket"})),
@@ -268,6 +294,7 @@ fn transports_are_read_within_the_bounds_of_the_contract() {
         let capabilities = match name {
             "NewMcpTransport" => Value::Null,
             "NewOpenAiTransport" => json!([{"name": "chat"}]),
+            "NewAnthropicTransport" => json!([{"name": "messages"}]),
             _ => json!([{"name": "count"}]),
         };
         members.insert("capabilities".into(), capabilities);
@@ -286,6 +313,76 @@ fn transports_are_read_within_the_bounds_of_the_contract() {
     });
     let differences = differences.concat();
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+}
+
+/// A service that offers a model with everything that can be said about it.
+fn service_with_models() -> Value {
+    json!({
+        "name": "Models",
+        "type": "llm",
+        "transport": {"kind": "openai", "url": "https://services.example.com/"},
+        "models": [{
+            "id": "m",
+            "prices": {
+                "currency": "USD",
+                "input": "0.25",
+                "tiers": [{"above_input": 200_000, "input": "0.50"}],
+                "service_tiers": {"flex": {"input": "0.125"}},
+            },
+        }],
+    })
+}
+
+#[test]
+fn models_and_their_prices_are_read_within_the_bounds_of_the_contract() {
+    let prices = ["models", "0", "prices"];
+    let tiers = [prices.as_slice(), &["tiers", "0"]].concat();
+    let rates = [prices.as_slice(), &["service_tiers", "flex"]].concat();
+    let route = example("NewModelRoute");
+    let read_route = |text: &str| faults_of(route::read(text));
+    let at = |name, example, at, read| {
+        Request { document: &OPENAPI, name, read, example, at, passed_on: &[], differences: Vec::new() }.differences()
+    };
+    let differences = [
+        at("ModelOffer", service_with_models(), &["models", "0"], &service),
+        at("ModelPrices", service_with_models(), &prices, &service),
+        at("ModelPriceTier", service_with_models(), &tiers, &service),
+        at("ModelRates", service_with_models(), &rates, &service),
+        at("NewModelRouteTarget", route, &["targets", "0"], &read_route),
+    ]
+    .concat();
+    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+}
+
+#[test]
+fn credentials_are_read_by_their_places_within_the_bounds_of_the_contract() {
+    let with = |credentials: Value| {
+        let mut document = service_with_models();
+        set(&mut document, &["credentials"], credentials);
+        service(&document.to_string()).into_iter().map(|fault| fault.pointer).collect::<Vec<_>>()
+    };
+    let values = |count: u64| (0..count).map(|n| (format!("X-Key-{n}"), json!("secret"))).collect::<Map<_, _>>();
+    let schema = OPENAPI.at("/components/schemas/CredentialsByPlace/properties");
+    for member in ["headers", "query"] {
+        let most = schema[member]["maxProperties"].as_u64().unwrap();
+        assert_eq!(with(json!({member: values(most)})), Vec::<String>::new());
+        // The sum counts.
+        assert_eq!(with(json!({member: values(most + 1)})), ["#/credentials/headers"]);
+        assert_eq!(with(json!({"headers": values(most), "query": {"key": "secret"}})), ["#/credentials/headers"]);
+        let value = &schema[member]["additionalProperties"];
+        let longest = value["maxLength"].as_u64().unwrap() as usize;
+        let place = format!("#/credentials/{member}/X-Key");
+        assert_eq!(with(json!({member: {"X-Key": "a".repeat(longest)}})), Vec::<String>::new());
+        for wrong in [json!("a".repeat(longest + 1)), json!(""), json!("ä"), json!(1), json!(null)] {
+            // Nothing is stored that null could stand for.
+            assert_eq!(with(json!({member: {"X-Key": wrong}})), [place.as_str()], "{wrong}");
+        }
+        let name = "a".repeat(schema[member]["propertyNames"]["maxLength"].as_u64().unwrap() as usize);
+        assert_eq!(with(json!({member: {&name: "secret"}})), Vec::<String>::new());
+        assert_eq!(with(json!({member: {format!("{name}a"): "secret"}})), [format!("#/credentials/{member}/{name}a")]);
+    }
+    assert_eq!(with(json!({"headers": {}})), ["#/credentials/headers"]);
+    assert_eq!(with(json!({"headers": {"X-Key": "secret"}, "surprise": 1})), ["#/credentials/surprise"]);
 }
 
 #[test]

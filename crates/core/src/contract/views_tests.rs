@@ -20,6 +20,10 @@ use crate::events::cloud_event::{AttemptData, CloudEvent, ContextData};
 use crate::http::problem::Body;
 use crate::lane::breaker::BreakerState;
 use crate::limits::policy::LimitKind;
+use crate::models::offer::ModelOffer;
+use crate::models::price::Cost;
+use crate::models::route::{Affinity, FallbackOn, OnDisconnect};
+use crate::models::token_usage::TokenUsage;
 use crate::schedules::next_run::MissedRuns;
 use crate::services::capability::{Capability, TaskSupport};
 use crate::services::credentials;
@@ -68,6 +72,9 @@ fn words_are_those_of_the_contract() {
         api::<Algorithm>("JwtAlgorithm"),
         api::<DisableReason>("WebhookReason"),
         api::<DeliveryError>("DeliveryError"),
+        api::<Affinity>("ModelAffinity"),
+        api::<FallbackOn>("ModelFallback"),
+        api::<OnDisconnect>("ModelDisconnect"),
     ]);
 }
 
@@ -86,7 +93,17 @@ fn views_are_as_the_contract_describes_them() {
         api::<retry::Retry>("Retry"),
         api::<BreakerView>("Breaker"),
         api::<CatalogueView>("Catalogue"),
-        but(api::<ServiceView>("Service"), &["ServiceView.credentials[].scope` is never written as null"]),
+        // Prices are read only with that of the input.
+        but(api::<ModelOffer>("ModelOffer"), &["ModelOffer.prices.input` may be absent"]),
+        api::<TokenUsage>("ModelUsage"),
+        api::<Cost>("ModelCost"),
+        but(
+            api::<ServiceView>("Service"),
+            &[
+                "ServiceView.credentials[].scope` is never written as null",
+                "ServiceView.models[].prices.input` may be absent",
+            ],
+        ),
         api::<AuditEntry>("AuditEntry"),
         api::<Claims>("Issuer/properties/claims"),
     ]);

@@ -14,6 +14,7 @@ use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{Attempt, ContextError, Head, HistoryEntry};
+use crate::models::spent::Spent;
 
 use super::event_type::EventType;
 pub use super::event_type::RegistryEvent;
@@ -35,7 +36,7 @@ impl<'a> EventResult<'a> {
     /// As [`EventResult::from`], for a stored result of which only small ones are at hand: a completed context has one.
     pub fn stored(head: &Head, small: Option<&'a RawValue>) -> Self {
         match small {
-            None if head.status == Status::Completed => Self::Linked,
+            None if head.status == Status::Completed && head.admission.content.is_full() => Self::Linked,
             small => small.into(),
         }
     }
@@ -112,6 +113,9 @@ pub enum EventKind {
         /// The number of attempts.
         #[serde(default)]
         attempts: u64,
+        /// What it used of a model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spent: Option<Box<Spent>>,
     },
     Attempt(Attempt),
     Registry {
@@ -205,6 +209,7 @@ fn step_item(head: &Head, step: &HistoryEntry, result: EventResult<'_>) -> Item 
             error: head.error.clone(),
             execution_time_ms: head.execution_time_ms(),
             attempts: head.attempts.len() as u64,
+            spent: head.spent.clone(),
         }
     } else {
         EventKind::Status(step.status)

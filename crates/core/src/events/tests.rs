@@ -31,6 +31,7 @@ fn every_step_and_attempt_is_published_once_and_in_order() {
     assert_eq!(first.previous_number, None);
 
     let report = AttemptReport {
+        spent: None,
         lease: LeaseNumber::FIRST,
         service: "one".into(),
         started_at: Timestamp(1_001),
@@ -98,6 +99,7 @@ fn a_large_result_is_linked() {
     let mut head = head();
     head.lease(Timestamp(1_001), Timestamp(9_000)).unwrap();
     let report = AttemptReport {
+        spent: None,
         lease: LeaseNumber::FIRST,
         service: "one".into(),
         started_at: Timestamp(1_001),

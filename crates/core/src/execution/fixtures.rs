@@ -53,6 +53,7 @@ pub fn known(id: &str) -> Known {
         tool: None,
     };
     let service = Service {
+        models: None,
         id: id.into(),
         name: id.into(),
         kind: ServiceKind::Tool,

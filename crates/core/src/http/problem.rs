@@ -60,6 +60,7 @@ codes! {
     HeaderTooLarge: 431 "header_too_large" "The headers are too large",
     UnsupportedMediaType: 415 "unsupported_media_type" "The body's media type is not supported",
     IdempotencyKeyReused: 422 "idempotency_key_reused" "The idempotency key was used for a different request",
+    ContentNotKept: 422 "content_not_kept" "The content is not kept",
     RateLimited: 429 "rate_limited" "Too many requests",
     LaterVersion: 503 "later_version" "The configuration is of a later version of the gateway",
     QueueFull: 503 "queue_full" "The service's queue is full",

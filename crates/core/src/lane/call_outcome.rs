@@ -131,6 +131,7 @@ mod tests {
             let status_code = answer.status();
             let verdict = read(&"one".into(), answer, None);
             let report = AttemptReport {
+                spent: None,
                 lease: LeaseNumber::FIRST,
                 service: "one".into(),
                 started_at: Timestamp(1_000),

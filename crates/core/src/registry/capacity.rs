@@ -47,6 +47,7 @@ fn rank(kind: &str, id: &str, used: impl FnOnce() -> bool) -> u8 {
         DocumentKind::Client.as_str(),
         DocumentKind::Webhook.as_str(),
         DocumentKind::Schedule.as_str(),
+        DocumentKind::ModelRoute.as_str(),
         SERVICE,
     ];
     // A kind that only a later version knows may deny access.

@@ -26,6 +26,7 @@ use crate::base::time::Timestamp;
 use crate::base::unknown_members::text_with_unknown;
 use crate::base::version::VersionNumber;
 use crate::limits::policy::Limit;
+use crate::models::route::ModelRoute;
 use crate::schedules::Schedule;
 use crate::webhooks::Webhook;
 
@@ -55,6 +56,7 @@ pub(super) fn with_unknown_members(document: Box<RawValue>, known: Option<&Store
         DocumentKind::Tenant => text_with_unknown::<Tenant>,
         DocumentKind::Webhook => text_with_unknown::<Webhook>,
         DocumentKind::Schedule => text_with_unknown::<Schedule>,
+        DocumentKind::ModelRoute => text_with_unknown::<ModelRoute>,
         DocumentKind::Revocation => return document,
     };
     RawValue::from_string(merge(before, after.into())).unwrap_or(document)
@@ -243,7 +245,8 @@ impl<S: Storage> Registry<S> {
             | DocumentKind::Limit
             | DocumentKind::Revocation
             | DocumentKind::Webhook
-            | DocumentKind::Schedule => self.remove_with_traces(kind, id, now),
+            | DocumentKind::Schedule
+            | DocumentKind::ModelRoute => self.remove_with_traces(kind, id, now),
             // Data stored under the tenant's name may outlive it for a while, so the name stays reserved.
             DocumentKind::Tenant => {
                 let document = RawValue::from_string(NOTHING.into())?;
@@ -293,7 +296,8 @@ impl<S: Storage> Registry<S> {
             | DocumentKind::Revocation
             | DocumentKind::Tenant
             | DocumentKind::Webhook
-            | DocumentKind::Schedule => Vec::new(),
+            | DocumentKind::Schedule
+            | DocumentKind::ModelRoute => Vec::new(),
         })
     }
 

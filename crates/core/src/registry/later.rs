@@ -5,7 +5,7 @@
 //! refused ([`Binds`]); what they would have permitted is not permitted.
 
 use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -14,10 +14,11 @@ use super::records::{KEY, StoredDocument};
 use crate::access::principal::Principal;
 use crate::base::service_id::ServiceId;
 use crate::limits::policy::EACH;
+use crate::services::Service;
 
 /// The names of what a reader of a document must know to respect it. A later version that adds a member which restricts
 /// (the addresses that a key may be used from, say) adds a name: a version that does not know it then cannot read the
-/// document, instead of ignoring the member. This version knows no names.
+/// document, instead of ignoring the member. This version knows no names but those of [`ServiceNeeds`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs;
 
@@ -26,6 +27,41 @@ impl<'de> Deserialize<'de> for Needs {
         match Vec::<String>::deserialize(deserializer)?.first() {
             Some(unknown) => Err(D::Error::custom(format!("it needs {unknown}, which this version does not know"))),
             None => Ok(Self),
+        }
+    }
+}
+
+/// The name of the member `models` of a service, which restricts the models that contexts may use.
+const MODELS: &str = "models";
+
+/// As [`Needs`], of a service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServiceNeeds {
+    models: bool,
+}
+
+impl ServiceNeeds {
+    pub fn of(service: &Service) -> Self {
+        Self { models: service.models.is_some() && service.transport.model_endpoint().is_some() }
+    }
+
+    pub fn are_none(&self) -> bool {
+        !self.models
+    }
+}
+
+impl Serialize for ServiceNeeds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.models.then_some(MODELS))
+    }
+}
+
+impl<'de> Deserialize<'de> for ServiceNeeds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        match names.iter().find(|name| *name != MODELS) {
+            Some(unknown) => Err(D::Error::custom(format!("it needs {unknown}, which this version does not know"))),
+            None => Ok(Self { models: !names.is_empty() }),
         }
     }
 }
@@ -217,6 +253,15 @@ mod tests {
     fn what_a_document_needs_must_be_known() {
         let parsed = |text: &str| serde_json::from_str::<Needs>(text).is_ok();
         assert!(parsed("[]") && !parsed(r#"["addresses"]"#) && !parsed(r#"{"a":1}"#) && !parsed("1"));
+    }
+
+    #[test]
+    fn what_a_service_needs_is_written_and_known() {
+        let models = ServiceNeeds { models: true };
+        assert_eq!(serde_json::to_string(&models).unwrap(), r#"["models"]"#);
+        let parsed = |text: &str| serde_json::from_str::<ServiceNeeds>(text).ok();
+        assert_eq!((parsed(r#"["models"]"#), parsed("[]")), (Some(models), Some(ServiceNeeds::default())));
+        assert!(parsed(r#"["models","more"]"#).is_none() && parsed("1").is_none());
     }
 
     #[test]

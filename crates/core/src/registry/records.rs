@@ -11,7 +11,7 @@ use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::base::version::{Generation, VersionNumber};
 use crate::lane::observed::ObservedStatus;
-use crate::registry::later::{Needs, readable};
+use crate::registry::later::{Needs, ServiceNeeds, readable};
 use crate::registry::notifications::LaneSettings;
 use crate::registry::revision::Revision;
 use crate::registry::size::KindSize;
@@ -87,8 +87,8 @@ pub struct StoredOutline {
     /// When its address last changed: earlier observations refer to another service.
     #[serde(default)]
     pub moved_at: Timestamp,
-    #[serde(default, skip_serializing)]
-    pub needs: Needs,
+    #[serde(default, skip_serializing_if = "ServiceNeeds::are_none")]
+    pub needs: ServiceNeeds,
 }
 
 /// The parts of an outline or a service that all versions have.
@@ -149,7 +149,8 @@ impl StoredOutline {
     pub fn of(stored: &StoredService, text: &str) -> Self {
         let StoredService { service, created_at, updated_at, moved_at, .. } = stored;
         let (created_at, updated_at, moved_at) = (*created_at, *updated_at, *moved_at);
-        Self { service: service.outline(), digest: short_digest(text), created_at, updated_at, moved_at, needs: Needs }
+        let (digest, needs) = (short_digest(text), ServiceNeeds::of(service));
+        Self { service: service.outline(), digest, created_at, updated_at, moved_at, needs }
     }
 
     /// A stored outline, or what stands for one that this version cannot read. `None`: not even its id can be read.
@@ -167,7 +168,7 @@ impl StoredOutline {
             created_at: times,
             updated_at: times,
             moved_at: times,
-            needs: Needs,
+            needs: ServiceNeeds::default(),
         })
     }
 
@@ -194,8 +195,8 @@ pub struct StoredService {
     /// When its address last changed: earlier observations refer to another service.
     #[serde(default)]
     pub moved_at: Timestamp,
-    #[serde(default, skip_serializing)]
-    pub needs: Needs,
+    #[serde(default, skip_serializing_if = "ServiceNeeds::are_none")]
+    pub needs: ServiceNeeds,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -238,10 +239,13 @@ pub enum DocumentKind {
     Webhook,
     /// A rule that creates contexts.
     Schedule,
+    /// A name for one or several models.
+    #[serde(rename = "model-route")]
+    ModelRoute,
 }
 
 impl DocumentKind {
-    pub const ALL: [DocumentKind; 8] = [
+    pub const ALL: [DocumentKind; 9] = [
         DocumentKind::Role,
         DocumentKind::Issuer,
         DocumentKind::Client,
@@ -250,6 +254,7 @@ impl DocumentKind {
         DocumentKind::Tenant,
         DocumentKind::Webhook,
         DocumentKind::Schedule,
+        DocumentKind::ModelRoute,
     ];
 
     /// The name in rows, events and the audit log.
@@ -263,6 +268,7 @@ impl DocumentKind {
             DocumentKind::Tenant => "tenant",
             DocumentKind::Webhook => "webhook",
             DocumentKind::Schedule => "schedule",
+            DocumentKind::ModelRoute => "model-route",
         }
     }
 }

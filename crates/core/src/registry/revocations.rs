@@ -131,7 +131,8 @@ impl<S: Storage> Registry<S> {
             | DocumentKind::Revocation
             | DocumentKind::Tenant
             | DocumentKind::Webhook
-            | DocumentKind::Schedule => return Ok(()),
+            | DocumentKind::Schedule
+            | DocumentKind::ModelRoute => return Ok(()),
         };
         if here {
             self.notify_holders_of(&revocation)?;

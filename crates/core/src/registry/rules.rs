@@ -1,6 +1,7 @@
 //! What an isolate derives from the documents of a registry: whom it knows, what they may do, and what limits them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 
@@ -16,6 +17,7 @@ use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
 use crate::limits::policy::Limit;
+use crate::models::route::ModelRoute;
 use crate::schedules::Schedule;
 use crate::webhooks::Webhook;
 
@@ -33,6 +35,8 @@ pub struct Rules {
     roles: HashMap<String, Role>,
     pub issuers: Vec<Issuer>,
     pub limits: Vec<NamedLimit>,
+    /// Model routes, by name.
+    pub model_routes: BTreeMap<String, Rc<ModelRoute>>,
     /// The tenants that exist beside the first one; only its registry knows them.
     tenants: HashSet<TenantId>,
     /// Revocations, by the grants or tokens they revoke.
@@ -67,6 +71,10 @@ impl Rules {
                     rules.revoked.insert(stored.id.clone());
                 }
                 DocumentKind::Webhook => drop(rules.read::<Webhook>(stored)),
+                DocumentKind::ModelRoute => {
+                    let route = rules.read(stored).map(Rc::new);
+                    rules.model_routes.extend(route.map(|route| (stored.id.clone(), route)));
+                }
                 DocumentKind::Schedule => drop(rules.read::<Schedule>(stored)),
                 DocumentKind::Client => drop(rules.read::<Client>(stored)),
                 DocumentKind::Tenant => {}

@@ -43,7 +43,8 @@ pub fn secret_field(kind: DocumentKind) -> Option<SecretField> {
         | DocumentKind::Revocation
         | DocumentKind::Limit
         | DocumentKind::Tenant
-        | DocumentKind::Schedule => None,
+        | DocumentKind::Schedule
+        | DocumentKind::ModelRoute => None,
     }
 }
 
@@ -64,8 +65,8 @@ pub struct NewSecrets {
     /// The signing secret in the document, or one for a service that has none: its plaintext, to be shown, and its
     /// encrypted form.
     pub signing: (String, EncryptedSecret),
-    /// In the order of the document; `None` for a credential without a value.
-    pub credentials: Vec<Option<EncryptedSecret>>,
+    /// The values of credentials, each as plaintext and encrypted.
+    pub credentials: Vec<(String, EncryptedSecret)>,
 }
 
 /// Documents with secrets that are not under the newest key, or with expired ones.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::audit::Change;
-use super::later::Needs;
+use super::later::ServiceNeeds;
 use super::messages::{
     DeleteService, PatchService, PutService, StoredService, WriteRefusal, WriteRules, WrittenService,
 };
@@ -27,7 +27,9 @@ use crate::events::bundle::RegistryEvent;
 use crate::http::merge_patch::merged;
 use crate::lane::observed::ObservedStatus;
 use crate::registry::records::SERVICE;
-use crate::services::credentials::{CredentialPlace, Credentials, EncryptedCredential, EncryptedCredentials};
+use crate::services::credentials::{
+    Credential, CredentialPlace, Credentials, EncryptedCredential, EncryptedCredentials,
+};
 use crate::services::transport::Rules;
 use crate::services::{self, Registration, RetiringSecret, Service};
 
@@ -82,9 +84,13 @@ fn registered(
     let stored = known.and_then(|known| known.credentials.as_ref());
     let credentials = match credentials {
         Some(Credentials { each, client }) => {
-            let each = each.into_iter().zip(fresh.credentials).filter_map(|(credential, fresh)| {
-                let value = fresh.or_else(|| stored?.of(&credential.place).cloned())?;
-                Some(EncryptedCredential { place: credential.place, value })
+            let fresh = |plain: &str| fresh.credentials.iter().find(|(known, _)| known == plain);
+            let each = each.into_iter().filter_map(|Credential { place, value }| {
+                let value = match value {
+                    Some(plain) => &fresh(&plain)?.1,
+                    None => stored?.of(&place)?,
+                };
+                Some(EncryptedCredential { value: value.clone(), place })
             });
             EncryptedCredentials::new(each.collect(), client)
         }
@@ -99,8 +105,8 @@ fn registered(
         version: known.map_or(VersionNumber::FIRST, |known| known.version.next()),
         created_at: known.map_or(now, |known| known.created_at),
         updated_at: after(known.map(|known| known.updated_at), now),
+        needs: ServiceNeeds::of(&service),
         service,
-        needs: Needs,
     };
     (registered, plain)
 }

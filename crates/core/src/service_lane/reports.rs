@@ -78,6 +78,7 @@ impl DeliveryReport {
             offered.unwrap_or(Offered { schema: None, timeout_seconds: USUAL_SECONDS });
         let verdict = response::read(service, answer, schema);
         let report = AttemptReport {
+            spent: None,
             lease: self.delivery.lease,
             service: service.clone(),
             started_at: self.delivery.handed_at,

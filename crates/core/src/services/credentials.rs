@@ -6,13 +6,13 @@ use serde_json::value::RawValue;
 
 use super::transport::{Rules, Transport};
 use crate::access::encrypted_secret::EncryptedSecret;
-use crate::base::json::{Object, child};
+use crate::base::json::{Object, child, members};
 use crate::http::egress_address;
 use crate::http::header_name::may_be_chosen;
 
 /// The maximum number of headers and query parameters of one service.
 pub const MAX_FIELDS: usize = 8;
-/// The longest name of a query parameter, in bytes.
+/// The longest name of a header or a query parameter, in bytes.
 const MAX_NAME: usize = 100;
 
 /// Where a value is sent.
@@ -175,7 +175,11 @@ pub fn read(document: &mut Object<'_>, transport: Option<&Transport>, rules: Rul
     if !raw.get().starts_with('[') {
         return match Object::new(raw.get(), &at) {
             Ok(mut one) => {
-                let read = read_one(&mut one, transport, rules);
+                let names_all = one.has("headers") || one.has_object("query");
+                let read = match names_all {
+                    true => Some(read_by_place(&mut one, transport, rules)),
+                    false => read_one(&mut one, transport, rules),
+                };
                 document.absorb(one);
                 read
             }
@@ -209,6 +213,62 @@ pub fn read(document: &mut Object<'_>, transport: Option<&Transport>, rules: Rul
     Some(all)
 }
 
+/// The values in the member `credentials` of a document or a patch, each once. Nothing is checked, and places are not
+/// reported: what [`read`] makes of the member is paired with these by value.
+pub fn values(document: &str) -> Vec<String> {
+    let member = |text: &str, name: &str| -> Option<String> {
+        let members = members(text)?;
+        members.into_iter().find(|(known, _)| known == name).map(|(_, raw)| raw.get().to_string())
+    };
+    let Some(given) = member(document, "credentials") else { return Vec::new() };
+    let items: Vec<&RawValue> = serde_json::from_str(&given).unwrap_or_default();
+    let items = items.into_iter().map(RawValue::get).chain([given.as_str()]);
+    let mut raw: Vec<String> = items
+        .flat_map(|item| ["value", "client_secret"].into_iter().filter_map(move |name| member(item, name)))
+        .collect();
+    for place in ["headers", "query"].into_iter().filter_map(|name| member(&given, name)) {
+        raw.extend(members(&place).into_iter().flatten().map(|(_, value)| value.get().to_string()));
+    }
+    let mut values: Vec<String> = Vec::new();
+    for value in raw.iter().filter_map(|raw| serde_json::from_str(raw).ok()) {
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
+}
+
+/// Reads headers and query parameters with their values, each as an object. A value that is null stays as it is stored.
+fn read_by_place(all: &mut Object<'_>, transport: Option<&Transport>, rules: Rules<'_>) -> Credentials {
+    let mut read = Credentials { each: Vec::new(), client: None };
+    let stored = rules.stored.filter(|stored| stored.client.is_none());
+    for (member, is_header) in [("headers", true), ("query", false)] {
+        let Some(mut values) = all.object(member) else { continue };
+        for name in values.names().map(String::from).collect::<Vec<_>>() {
+            if let Err(detail) = if is_header { header_name(&name) } else { query_name(&name, transport) } {
+                values.fault(&name, detail);
+            }
+            let place =
+                if is_header { CredentialPlace::Header(name.clone()) } else { CredentialPlace::Query(name.clone()) };
+            let is_stored = stored.is_some_and(|stored| stored.of(&place).is_some());
+            let value = read_secret(&mut values, &name, is_stored);
+            values.raw_or_null(&name);
+            if read.each.iter().any(|known| known.place.same(&place)) {
+                values.fault(&name, "is named twice");
+            }
+            read.each.push(Credential { place, value });
+        }
+        all.absorb(values);
+    }
+    if !(1..=MAX_FIELDS).contains(&read.each.len()) {
+        all.fault(
+            "headers",
+            format!("and query must have 1 to {MAX_FIELDS} members together, have {}", read.each.len()),
+        );
+    }
+    read
+}
+
 impl Credentials {
     fn add(&mut self, more: Credentials, one: &mut Object<'_>) {
         for credential in more.each {
@@ -233,14 +293,32 @@ fn read_one(one: &mut Object<'_>, transport: Option<&Transport>, rules: Rules<'_
     Some(Credentials { each: vec![Credential { place: place?, value }], client: None })
 }
 
+fn header_name(name: &str) -> Result<(), &'static str> {
+    let expected = "must be the name of a header that neither the gateway nor the connection sets, such as \
+                    Authorization or X-API-Key";
+    if may_be_chosen(name) && name.len() <= MAX_NAME { Ok(()) } else { Err(expected) }
+}
+
+fn query_name(name: &str, transport: Option<&Transport>) -> Result<(), &'static str> {
+    if !(1..=MAX_NAME).contains(&name.len()) || !name.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+        return Err("must be visible ASCII");
+    }
+    let url = transport.and_then(Transport::url).and_then(|url| url::Url::parse(url).ok());
+    let in_url = url.is_some_and(|url| url.query_pairs().any(|(known, _)| known == name));
+    let endpoint = transport.and_then(Transport::model_endpoint);
+    let in_query = endpoint.is_some_and(|(_, endpoint)| endpoint.query.contains_key(name));
+    match (in_url, in_query) {
+        (true, _) => Err("is in transport.url already"),
+        (_, true) => Err("is in transport.query already"),
+        (false, false) => Ok(()),
+    }
+}
+
 fn read_header(one: &mut Object<'_>) -> Option<CredentialPlace> {
-    let header = one.string("header", 1..=100);
+    let header = one.string("header", 1..=MAX_NAME);
     let header = one.require("header", header);
-    if header.as_deref().is_some_and(|name| !may_be_chosen(name)) {
-        one.fault(
-            "header",
-            "must be the name of a header that neither the gateway nor the connection sets, such as Authorization or X-API-Key",
-        );
+    if let Some(Err(detail)) = header.as_deref().map(header_name) {
+        one.fault("header", detail);
     }
     Some(CredentialPlace::Header(header?))
 }
@@ -251,12 +329,8 @@ fn read_query(one: &mut Object<'_>, transport: Option<&Transport>) -> Option<Cre
         one.fault("header", "is not allowed together with query: use separate items");
     }
     let name = one.string("query", 1..=MAX_NAME)?;
-    if !name.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
-        one.fault("query", "must be visible ASCII");
-    }
-    let url = transport.and_then(Transport::url).and_then(|url| url::Url::parse(url).ok());
-    if url.is_some_and(|url| url.query_pairs().any(|(known, _)| known == name)) {
-        one.fault("query", "is in transport.url already");
+    if let Err(detail) = query_name(&name, transport) {
+        one.fault("query", detail);
     }
     Some(CredentialPlace::Query(name))
 }

@@ -7,6 +7,7 @@
 pub mod attempt_timeout;
 pub mod capability;
 pub mod credentials;
+pub mod model_routing;
 pub mod openai_endpoints;
 pub mod outline;
 pub mod routing;
@@ -26,6 +27,7 @@ use crate::base::time::Timestamp;
 use crate::context::retry::Retry;
 use crate::lane::breaker::BreakerState;
 use crate::lane::observed::{HealthStatus, ObservedStatus};
+use crate::models::offer::{self, ModelOffer};
 use crate::services::capability::Capability;
 use crate::services::credentials::{Credentials, Name};
 use crate::services::tool_catalogue::{Catalogue, CatalogueView};
@@ -112,6 +114,9 @@ pub struct Service {
     pub metadata: Option<Box<RawValue>>,
     pub transport: Transport,
     pub capabilities: Vec<Capability>,
+    /// The models of an endpoint of models, if it lists them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<ModelOffer>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
     pub limits: ServiceLimits,
@@ -191,6 +196,8 @@ pub struct ConfigurationView<'a> {
     pub transport: &'a Transport,
     pub capabilities: &'a [Capability],
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<&'a [ModelOffer]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<&'a HealthCheck>,
     pub limits: &'a ServiceLimits,
     pub retry: Retry,
@@ -215,6 +222,7 @@ impl Service {
                 metadata: self.metadata.as_deref(),
                 transport: &self.transport,
                 capabilities: &self.capabilities,
+                models: self.models.as_deref(),
                 health: self.health.as_ref(),
                 limits: &self.limits,
                 retry: self.retry,
@@ -279,6 +287,10 @@ pub fn read(id: &ServiceId, text: &str, rules: Rules<'_>) -> Result<Registration
     let credentials = credentials::read(&mut document, transport.as_ref(), rules);
     let signing_secret = read_signing_secret(&mut document);
     let capabilities = transport::read_capabilities(transport.as_ref(), &mut document);
+    let models = offer::read(&mut document);
+    if models.is_some() && transport.as_ref().is_some_and(|transport| !transport.has_models()) {
+        document.fault("models", "is only allowed with transport.kind openai, anthropic or demo");
+    }
     let health = read_health(&mut document);
     if transport.as_ref().is_some_and(Transport::connects) {
         refuse_for_socket(&mut document, credentials.is_some(), health.is_some());
@@ -304,6 +316,7 @@ pub fn read(id: &ServiceId, text: &str, rules: Rules<'_>) -> Result<Registration
                 metadata,
                 transport,
                 capabilities,
+                models,
                 health,
                 limits,
                 retry,

@@ -18,6 +18,7 @@ use crate::base::canonical;
 use crate::base::service_id::ServiceId;
 use crate::context::retry::Retry;
 use crate::lane::observed::ObservedStatus;
+use crate::models::endpoint::Format;
 
 /// The features of an MCP server, besides tools, that clients may use.
 pub const FEATURES: [&str; 4] = ["prompts", "resources", "completions", "logging"];
@@ -55,6 +56,9 @@ pub struct ServiceOutline {
     /// Its lane sends it health probes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub probed: bool,
+    /// The names of its models.
+    #[serde(default, skip_serializing_if = "ModelNames::is_none")]
+    pub models: ModelNames,
     /// What an MCP server offers besides tools; `None` until its tools were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerOutline>,
@@ -66,6 +70,7 @@ pub struct ServiceOutline {
 pub enum TransportOutline {
     Http,
     Openai,
+    Anthropic,
     Mcp {
         refresh_seconds: u64,
     },
@@ -76,6 +81,43 @@ pub enum TransportOutline {
     Demo,
     /// Of a service that this version cannot read.
     Unknown,
+}
+
+/// The models that a service offers, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelNames {
+    /// It has none, or does not list them; in the latter case any can be asked for together with the service.
+    #[default]
+    None,
+    /// It does not list them, and has this one for requests that name none.
+    Default(String),
+    /// These, and no others unless `*` is among them.
+    Listed(Vec<String>),
+}
+
+impl ModelNames {
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
+    /// Those that can be asked for without naming the service.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::None => &[],
+            Self::Default(name) => std::slice::from_ref(name),
+            Self::Listed(names) => names,
+        }
+    }
+
+    fn of(service: &Service) -> Self {
+        let default = service.transport.model_endpoint().and_then(|(_, endpoint)| endpoint.model.clone());
+        match (&service.models, default) {
+            (Some(models), _) => Self::Listed(models.iter().map(|offer| offer.id.clone()).collect()),
+            (None, Some(default)) => Self::Default(default),
+            (None, None) => Self::None,
+        }
+    }
 }
 
 /// The known part of an MCP server's description.
@@ -290,7 +332,8 @@ impl From<&Transport> for TransportOutline {
     fn from(transport: &Transport) -> Self {
         match transport {
             Transport::Http { .. } => Self::Http,
-            Transport::Openai { .. } => Self::Openai,
+            Transport::Openai(_) => Self::Openai,
+            Transport::Anthropic(_) => Self::Anthropic,
             Transport::Mcp(Upstream { refresh_seconds, .. }) => Self::Mcp { refresh_seconds: *refresh_seconds },
             Transport::Socket { grace_seconds } => Self::Socket { grace_seconds: *grace_seconds },
             Transport::Binding { .. } => Self::Binding,
@@ -304,13 +347,28 @@ impl TransportOutline {
     pub fn grace_ms(&self) -> Option<u64> {
         match self {
             Self::Socket { grace_seconds } => Some(grace_seconds * 1000),
-            Self::Http | Self::Openai | Self::Mcp { .. } | Self::Binding | Self::Demo | Self::Unknown => None,
+            Self::Http
+            | Self::Openai
+            | Self::Anthropic
+            | Self::Mcp { .. }
+            | Self::Binding
+            | Self::Demo
+            | Self::Unknown => None,
         }
     }
 
     /// Whether the service connects to the gateway.
     pub fn connects(&self) -> bool {
         self.grace_ms().is_some()
+    }
+
+    /// The format of an endpoint of models.
+    pub fn format(&self) -> Option<Format> {
+        match self {
+            Self::Openai => Some(Format::OpenAi),
+            Self::Anthropic => Some(Format::Anthropic),
+            Self::Http | Self::Mcp { .. } | Self::Socket { .. } | Self::Binding | Self::Demo | Self::Unknown => None,
+        }
     }
 
     /// Whether it is an MCP server.
@@ -337,6 +395,7 @@ impl ServiceOutline {
             tier: 0,
             draining: false,
             probed: false,
+            models: ModelNames::None,
             server: None,
         }
     }
@@ -388,6 +447,7 @@ impl Service {
             tier: self.tier,
             draining: self.draining,
             probed: self.health.is_some(),
+            models: ModelNames::of(self),
             server,
         }
     }

@@ -1,5 +1,7 @@
 //! How a service is reached: the member `transport` of its document.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::capability::{self, Capability};
@@ -7,6 +9,8 @@ use super::credentials::EncryptedCredentials;
 use crate::base::json::{Fault, Object};
 use crate::context::create_request::MAX_TIMEOUT_SECONDS;
 use crate::http::egress_address::{self, Address, Policy};
+use crate::models::endpoint::Format;
+use crate::models::route::CallSettings;
 use crate::services::openai_endpoints;
 use crate::services::outline::TransportOutline;
 
@@ -18,15 +22,9 @@ pub enum Transport {
     /// A signed envelope by POST.
     Http { url: String },
     /// An OpenAI-compatible endpoint; `url` is the base of its paths.
-    Openai {
-        url: String,
-        /// The model for requests that name none.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        model: Option<String>,
-        /// Whether it may be asked for a streamed response.
-        #[serde(rename = "stream", default = "may_stream", skip_serializing_if = "Clone::clone")]
-        streams: bool,
-    },
+    Openai(ModelEndpoint),
+    /// An endpoint with Anthropic's API; `url` is its address without `/v1`.
+    Anthropic(ModelEndpoint),
     /// An MCP server by Streamable HTTP: its tools are the capabilities.
     Mcp(Upstream),
     /// The service connects to the gateway and receives its work there.
@@ -40,8 +38,59 @@ pub enum Transport {
     Demo {},
 }
 
-fn may_stream() -> bool {
+fn yes() -> bool {
     true
+}
+
+/// An endpoint of models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct ModelEndpoint {
+    pub url: String,
+    /// The model for requests that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Whether it may be asked for a streamed response.
+    #[serde(rename = "stream", default = "yes", skip_serializing_if = "Clone::clone")]
+    pub streams: bool,
+    /// Query parameters of every request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
+    /// Whether it has the Responses API.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub responses: bool,
+    /// Whether it may be asked for usage in streams (`stream_options`).
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub stream_usage: bool,
+    #[serde(flatten)]
+    pub settings: CallSettings,
+}
+
+impl ModelEndpoint {
+    /// An address with the query parameters of every request.
+    fn with_query(&self, url: String) -> String {
+        match url::Url::parse(&url) {
+            Ok(mut parsed) if !self.query.is_empty() => {
+                parsed.query_pairs_mut().extend_pairs(&self.query);
+                parsed.into()
+            }
+            _ => url,
+        }
+    }
+
+    /// The address below its own, with its query parameters. `path` is relative to the version of the API.
+    pub fn below(&self, address: &Address, format: Format, path: &str) -> Address {
+        let below = match format {
+            Format::OpenAi => address.below(path),
+            // People name it with and without the version.
+            Format::Anthropic if address.as_str().trim_end_matches('/').ends_with("/v1") => address.below(path),
+            Format::Anthropic => address.below(&format!("v1/{path}")),
+        };
+        if self.query.is_empty() {
+            return below;
+        }
+        below.with_query(&mut self.query.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
 }
 
 /// How an MCP server is used.
@@ -74,6 +123,9 @@ const REFRESH_SECONDS: u64 = 300;
 const GRACE_SECONDS: u64 = 10;
 const MAX_GRACE_SECONDS: u64 = 300;
 
+/// The most query parameters that a transport names.
+const MAX_QUERY: usize = 8;
+
 /// What the validity of a document depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
@@ -91,7 +143,8 @@ impl Transport {
     /// The address of the service; `None` if it has none.
     pub fn url(&self) -> Option<&str> {
         match self {
-            Self::Http { url } | Self::Openai { url, .. } => Some(url),
+            Self::Http { url } => Some(url),
+            Self::Openai(endpoint) | Self::Anthropic(endpoint) => Some(&endpoint.url),
             Self::Mcp(upstream) => Some(&upstream.url),
             Self::Socket { .. } | Self::Binding { .. } | Self::Demo {} => None,
         }
@@ -101,17 +154,44 @@ impl Transport {
     pub fn binding(&self) -> Option<&str> {
         match self {
             Self::Binding { binding, .. } => Some(binding),
-            Self::Http { .. } | Self::Openai { .. } | Self::Mcp(_) | Self::Socket { .. } | Self::Demo {} => None,
+            Self::Http { .. }
+            | Self::Openai(_)
+            | Self::Anthropic(_)
+            | Self::Mcp(_)
+            | Self::Socket { .. }
+            | Self::Demo {} => None,
         }
+    }
+
+    /// The format and the settings of an endpoint of models, if it is one.
+    pub fn model_endpoint(&self) -> Option<(Format, &ModelEndpoint)> {
+        match self {
+            Self::Openai(endpoint) => Some((Format::OpenAi, endpoint)),
+            Self::Anthropic(endpoint) => Some((Format::Anthropic, endpoint)),
+            Self::Http { .. } | Self::Mcp(_) | Self::Socket { .. } | Self::Binding { .. } | Self::Demo {} => None,
+        }
+    }
+
+    /// Whether something outside the gateway is called.
+    pub fn is_remote(&self) -> bool {
+        !matches!(self, Self::Demo {})
+    }
+
+    /// Whether its services can have models.
+    pub fn has_models(&self) -> bool {
+        self.model_endpoint().is_some() || matches!(self, Self::Demo {})
     }
 
     /// The settings of an MCP server, if it is one.
     pub fn upstream(&self) -> Option<&Upstream> {
         match self {
             Self::Mcp(upstream) => Some(upstream),
-            Self::Http { .. } | Self::Openai { .. } | Self::Socket { .. } | Self::Binding { .. } | Self::Demo {} => {
-                None
-            }
+            Self::Http { .. }
+            | Self::Openai(_)
+            | Self::Anthropic(_)
+            | Self::Socket { .. }
+            | Self::Binding { .. }
+            | Self::Demo {} => None,
         }
     }
 
@@ -144,7 +224,12 @@ impl Transport {
         match self {
             Self::Http { url } => Some(url.clone()),
             Self::Mcp(upstream) => Some(upstream.url.clone()),
-            Self::Openai { url, .. } => Some(openai_endpoints::url(url, "models")),
+            Self::Openai(endpoint) => Some(endpoint.with_query(openai_endpoints::url(&endpoint.url, "models"))),
+            Self::Anthropic(endpoint) => {
+                let url = endpoint.url.trim_end_matches('/');
+                let url = openai_endpoints::url(url.strip_suffix("/v1").unwrap_or(url), "v1/models");
+                Some(endpoint.with_query(url))
+            }
             Self::Binding { path, .. } => Some(path.clone()),
             Self::Socket { .. } | Self::Demo {} => None,
         }
@@ -154,12 +239,13 @@ impl Transport {
 /// Reads the member `transport`.
 pub fn read(document: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     let mut transport = document.object("transport")?;
-    let kind = transport.parsed("kind", "http, openai, mcp, socket, binding or demo", |text| {
-        ["http", "openai", "mcp", "socket", "binding", "demo"].into_iter().find(|kind| *kind == text)
+    let kind = transport.parsed("kind", "http, openai, anthropic, mcp, socket, binding or demo", |text| {
+        ["http", "openai", "anthropic", "mcp", "socket", "binding", "demo"].into_iter().find(|kind| *kind == text)
     });
     let kind = transport.require("kind", kind);
     let read = match kind {
-        Some("openai") => read_openai(&mut transport, rules),
+        Some("openai") => read_model_endpoint(&mut transport, Format::OpenAi, rules).map(Transport::Openai),
+        Some("anthropic") => read_model_endpoint(&mut transport, Format::Anthropic, rules).map(Transport::Anthropic),
         Some("mcp") => read_mcp(&mut transport, rules),
         Some("socket") => {
             let grace_seconds = transport.integer("grace_seconds", 0..=MAX_GRACE_SECONDS);
@@ -208,14 +294,37 @@ fn read_mcp(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
     Some(Transport::Mcp(Upstream { url: url?, timeout_seconds, refresh_seconds, changed_tools }))
 }
 
-fn read_openai(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<Transport> {
+fn read_model_endpoint(transport: &mut Object<'_>, format: Format, rules: Rules<'_>) -> Option<ModelEndpoint> {
     let url = read_url(transport, rules);
-    let model = transport.string("model", 1..=200);
-    let streams = transport.boolean("stream").unwrap_or(true);
     if url.as_deref().is_some_and(|url| url.contains('?')) {
-        transport.fault("url", "must have no query: paths such as chat/completions are appended");
+        transport.fault("url", "must have no query: paths are appended; name query parameters in transport.query");
     }
-    Some(Transport::Openai { url: url?, model, streams })
+    let model = transport.string("model", 1..=200);
+    let is_openai = format == Format::OpenAi;
+    let mut option = |name, default| if is_openai { transport.boolean(name).unwrap_or(default) } else { default };
+    let (streams, responses) = (option("stream", true), option("responses", false));
+    let stream_usage = option("stream_usage", true);
+    let query = read_query(transport);
+    let settings = CallSettings::read(transport);
+    Some(ModelEndpoint { url: url?, model, streams, query, responses, stream_usage, settings })
+}
+
+/// Reads the member `query`: parameters that every request has. Secret ones belong into the credentials.
+fn read_query(transport: &mut Object<'_>) -> BTreeMap<String, String> {
+    let mut query = BTreeMap::new();
+    let Some(mut given) = transport.object("query") else { return query };
+    let names: Vec<String> = given.names().map(Into::into).collect();
+    if names.len() > MAX_QUERY {
+        transport.fault("query", format!("must have at most {MAX_QUERY} members"));
+    }
+    for name in names.into_iter().take(MAX_QUERY) {
+        let value = given.string(&name, 0..=500);
+        if let Some(value) = value {
+            query.insert(name, value);
+        }
+    }
+    transport.absorb(given);
+    query
 }
 
 /// Reads the member `url`: an address that the gateway may call.
@@ -234,7 +343,12 @@ fn read_url(transport: &mut Object<'_>, rules: Rules<'_>) -> Option<String> {
 /// Reads the member `capabilities`, as this transport allows. `transport` is `None` if it has faults.
 pub fn read_capabilities(transport: Option<&Transport>, document: &mut Object<'_>) -> Option<Vec<Capability>> {
     match transport {
-        Some(Transport::Openai { .. }) => read_openai_capabilities(document),
+        Some(Transport::Openai(endpoint)) => {
+            read_model_capabilities(document, openai_endpoints::capabilities(endpoint.responses), "openai")
+        }
+        Some(Transport::Anthropic(_)) => {
+            read_model_capabilities(document, openai_endpoints::anthropic_capabilities(), "anthropic")
+        }
         // The server defines them; a document that was read and is sent back has them.
         Some(Transport::Mcp(_)) => {
             document.raw_or_null("capabilities");
@@ -249,18 +363,21 @@ pub fn read_capabilities(transport: Option<&Transport>, document: &mut Object<'_
 }
 
 /// All capabilities of such an endpoint, unless some are named.
-fn read_openai_capabilities(document: &mut Object<'_>) -> Option<Vec<Capability>> {
+fn read_model_capabilities(
+    document: &mut Object<'_>,
+    defaults: Vec<Capability>,
+    kind: &str,
+) -> Option<Vec<Capability>> {
     if !document.has("capabilities") {
         document.raw_or_null("capabilities");
-        return Some(openai_endpoints::capabilities());
+        return Some(defaults);
     }
-    let defaults = openai_endpoints::capabilities();
     let mut capabilities = capability::read_all(document, &defaults)?;
     let at = document.pointer_to("capabilities");
     for (index, capability) in capabilities.iter_mut().enumerate() {
-        if openai_endpoints::path(&capability.name).is_none() {
-            let names: Vec<&str> = openai_endpoints::names().collect();
-            let detail = format!("must be one of {} with transport.kind openai", names.join(", "));
+        if !defaults.iter().any(|known| known.name == capability.name) {
+            let names: Vec<&str> = defaults.iter().map(|known| known.name.as_str()).collect();
+            let detail = format!("must be one of {} with transport.kind {kind}", names.join(", "));
             document.faults([Fault::new(format!("{at}/{index}/name"), detail)]);
         }
     }

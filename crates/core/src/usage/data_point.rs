@@ -57,6 +57,7 @@ mod tests {
         let error =
             ContextError { code: ErrorCode::UpstreamError, message: String::new(), service: None, details: None };
         let ended = EventKind::Ended {
+            spent: None,
             status: Status::Failed,
             result: None,
             linked: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::histogram::Histogram;
-use super::{UsageCounts, UsageKey};
+use super::{SpendSum, TokenCounts, UsageCounts, UsageKey};
 
 /// The bounds of the buckets as powers of two, in milliseconds, at which a histogram is exact.
 const POWERS: [u32; 14] = [3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18];
@@ -123,6 +123,23 @@ impl Writer {
         });
     }
 
+    /// What was spent, by currency, in units of it.
+    fn spend(&mut self, rows: &[(UsageKey, UsageCounts)]) {
+        let name = "narthex_spend";
+        let help = "What calls of models cost, by currency; estimated is the part that was estimated.";
+        self.family(name, "counter", help, |writer| {
+            for (key, counts) in rows {
+                let labels = labels(key);
+                for (currency, SpendSum { amount, estimated }) in &counts.spend {
+                    for (part, sum) in [("all", amount), ("estimated", estimated)] {
+                        let labels = format!("{labels},currency=\"{}\",part=\"{part}\"", escaped(currency));
+                        writer.line(format_args!("{name}_total{{{labels}}} {sum}"));
+                    }
+                }
+            }
+        });
+    }
+
     fn histogram(
         &mut self,
         name: &str,
@@ -175,6 +192,21 @@ pub fn text(totals: &Totals, format: Format) -> String {
     });
     let help = "Calls of services that ended with an error, by its code.";
     writer.codes("narthex_attempt_errors", help, rows, |counts| &counts.attempt_errors);
+    let help =
+        "Tokens of models: cached and cache-writing ones are parts of the input, reasoning is a part of the output.";
+    let with_tokens: Vec<(UsageKey, UsageCounts)> =
+        rows.iter().filter(|(_, counts)| counts.tokens != TokenCounts::default()).cloned().collect();
+    writer.counter("narthex_model_tokens", help, &with_tokens, "kind", |counts| {
+        let TokenCounts { input, cached_input, cache_write, output, reasoning } = counts.tokens;
+        [
+            ("input", input),
+            ("cached_input", cached_input),
+            ("cache_write", cache_write),
+            ("output", output),
+            ("reasoning", reasoning),
+        ]
+    });
+    writer.spend(rows);
     let help = "From the start of the first attempt to the end of the context.";
     writer.histogram("narthex_context_latency_seconds", help, rows, |counts| &counts.latency);
     let help = "From the creation of a context to the start of its first attempt.";

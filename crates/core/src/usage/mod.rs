@@ -15,6 +15,10 @@ use crate::base::id::ContextId;
 use crate::context::AttemptOutcome;
 use crate::context::status::Status;
 use crate::events::bundle::{Bundle, EventKind};
+use crate::models::money::Money;
+use crate::models::price::Cost;
+use crate::models::spent::Spent;
+use crate::models::token_usage::TokenUsage;
 use histogram::Histogram;
 
 /// One hour, in milliseconds.
@@ -38,6 +42,65 @@ pub struct UsageKey {
     pub principal: String,
 }
 
+/// Tokens of models. Cached and cache-writing ones are parts of the input, reasoning is a part of the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct TokenCounts {
+    pub input: u64,
+    pub cached_input: u64,
+    pub cache_write: u64,
+    pub output: u64,
+    pub reasoning: u64,
+}
+
+impl TokenCounts {
+    fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn add(&mut self, other: &Self) {
+        let Self { input, cached_input, cache_write, output, reasoning } = self;
+        for (to, from) in [
+            (input, other.input),
+            (cached_input, other.cached_input),
+            (cache_write, other.cache_write),
+            (output, other.output),
+            (reasoning, other.reasoning),
+        ] {
+            *to = to.saturating_add(from);
+        }
+    }
+}
+
+impl From<&TokenUsage> for TokenCounts {
+    fn from(usage: &TokenUsage) -> Self {
+        Self {
+            input: usage.input_tokens,
+            cached_input: usage.cached_input_tokens,
+            cache_write: usage.cache_write_tokens,
+            output: usage.output_tokens,
+            reasoning: usage.reasoning_tokens,
+        }
+    }
+}
+
+/// An amount of money of which a part may be estimated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpendSum {
+    pub amount: Money,
+    /// The part of it that is estimated.
+    pub estimated: Money,
+}
+
+impl SpendSum {
+    fn add(&mut self, other: &Self) {
+        self.amount = self.amount.plus(other.amount);
+        self.estimated = self.estimated.plus(other.estimated);
+    }
+}
+
 /// The counts of one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -55,6 +118,12 @@ pub struct UsageCounts {
     pub errors: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attempt_errors: BTreeMap<String, u64>,
+    /// The tokens of models.
+    #[serde(skip_serializing_if = "TokenCounts::is_zero")]
+    pub tokens: TokenCounts,
+    /// What was spent, by currency.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub spend: BTreeMap<String, SpendSum>,
     /// From the start of the first attempt to the end of the context.
     pub latency: Histogram,
     /// From the creation to the start of the first attempt.
@@ -80,8 +149,20 @@ impl UsageCounts {
                 *to.entry(code.clone()).or_default() += count;
             }
         }
+        self.tokens.add(&other.tokens);
+        for (currency, sum) in &other.spend {
+            self.spend.entry(currency.clone()).or_default().add(sum);
+        }
         self.latency.add(&other.latency);
         self.queue.add(&other.queue);
+    }
+
+    fn count_spent(&mut self, spent: &Spent) {
+        self.tokens.add(&(&spent.usage).into());
+        if let Some(Cost { amount, currency, estimated }) = &spent.cost {
+            let estimated = if *estimated { *amount } else { Money::default() };
+            self.spend.entry(currency.clone()).or_default().add(&SpendSum { amount: *amount, estimated });
+        }
     }
 
     /// Contexts that have ended.
@@ -132,8 +213,11 @@ pub fn count(bundle: &Bundle, into: &mut BTreeMap<UsageKey, UsageCounts>) {
                     *counts.attempt_errors.entry(code.as_str().into()).or_default() += 1;
                 }
             }
-            EventKind::Ended { status, error, execution_time_ms, .. } => {
+            EventKind::Ended { status, error, execution_time_ms, spent, .. } => {
                 let counts = into.entry(key).or_default();
+                if let Some(spent) = spent {
+                    counts.count_spent(spent);
+                }
                 match status {
                     Status::Completed => counts.completed += 1,
                     Status::Failed => counts.failed += 1,
@@ -168,6 +252,7 @@ mod tests {
         let created = 10 * HOUR_MS - 500;
         let item = |number, at, kind| Item { number, at: Timestamp(at), kind };
         let ended = EventKind::Ended {
+            spent: None,
             status: Status::Completed,
             result: None,
             linked: false,

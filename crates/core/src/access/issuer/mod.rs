@@ -200,8 +200,12 @@ impl Issuer {
         for word in words {
             match self.scopes.get(*word) {
                 Some(permissions) => permissions.iter().for_each(|permission| add(permission)),
-                None if permission::is_named(word) => add(word),
-                None => {}
+                None => {
+                    let permission = permission::of_scope(word);
+                    if permission::is_named(&permission) {
+                        add(&permission);
+                    }
+                }
             }
         }
         within

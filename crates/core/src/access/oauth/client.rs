@@ -221,7 +221,8 @@ pub fn read(id: &str, text: &str, rules: AddressRules<'_>) -> Result<Client, Vec
     }
     let scope = body.string("scope", 1..=LONGEST_SCOPE);
     let scope = body.require("scope", scope).unwrap_or_default();
-    let scope: Vec<String> = scope.split(' ').filter(|word| !word.is_empty()).map(Into::into).collect();
+    let scope: Vec<String> =
+        scope.split(' ').filter(|word| !word.is_empty()).map(|word| permission::of_scope(word).into_owned()).collect();
     if !scope.iter().all(|permission| permission::valid(permission)) {
         body.fault("scope", "must be permissions separated by spaces, such as contexts:read services:read");
     }

@@ -59,14 +59,14 @@ pub fn basic(header: &str) -> Option<(String, String)> {
 pub fn scope(text: &str) -> Result<Vec<String>, OAuthError> {
     let mut scope: Vec<String> = Vec::new();
     let words = || text.split(' ').filter(|word| !word.is_empty());
-    for word in words() {
-        if !permission::valid(word) {
+    for word in words().map(permission::of_scope) {
+        if !permission::valid(&word) {
             return Err(OAuthError::new(
                 OAuthErrorCode::InvalidScope,
                 "a scope must consist of permissions such as contexts:read",
             ));
         }
-        if permission::is_named(word) && !scope.iter().any(|known| known == word) {
+        if permission::is_named(&word) && !scope.iter().any(|known| *known == word) {
             scope.push(word.into());
         }
     }

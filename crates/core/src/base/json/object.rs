@@ -86,6 +86,11 @@ impl<'a> Object<'a> {
         self.faults.extend(faults);
     }
 
+    /// The names of the members that have not been read yet.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|(name, _)| &**name)
+    }
+
     /// Whether the member is present and has not been read yet; `null` counts as absent.
     pub fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(member, raw)| member == name && raw.get() != "null")
@@ -94,6 +99,11 @@ impl<'a> Object<'a> {
     /// Whether the member is present, has not been read yet, and is an array.
     pub fn has_array(&self, name: &str) -> bool {
         self.members.iter().any(|(member, raw)| member == name && raw.get().starts_with('['))
+    }
+
+    /// Whether the member is present, has not been read yet, and is an object.
+    pub fn has_object(&self, name: &str) -> bool {
+        self.members.iter().any(|(member, raw)| member == name && raw.get().starts_with('{'))
     }
 
     /// The text of the member; `null` counts as absent, as in a merge patch.

@@ -65,16 +65,24 @@ pub fn model_of(parameters: &str) -> Option<String> {
     serde_json::from_str::<ModelField>(parameters).ok()?.model
 }
 
-/// The request's body: the parameters, with the default model if none is named. The gateway decides whether it streams.
-pub fn body(capability: &str, parameters: &str, model: Option<&str>, asks: StreamRequest) -> Option<String> {
+/// The model of a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RequestModel<'a> {
+    /// For requests that name none.
+    pub default: Option<&'a str>,
+    /// The endpoint's own name for the model that is asked for, if it is another.
+    pub upstream: Option<&'a str>,
+}
+
+/// The request's body: the parameters, with the model as the endpoint knows it. The gateway decides whether it streams.
+pub fn body(capability: &str, parameters: &str, model: RequestModel<'_>, asks: StreamRequest) -> Option<String> {
     let mut members = members(parameters)?;
     members.remove("stream");
     if asks == StreamRequest::Whole {
         members.remove("stream_options");
     }
-    if let Some(model) = model {
-        let text = serde_json::to_string(model).ok()?;
-        members.entry("model".into()).or_insert(raw(&text)?);
+    if let Some(model) = model.upstream.or_else(|| model.default.filter(|_| !members.contains_key("model"))) {
+        members.insert("model".into(), raw(&serde_json::to_string(model).ok()?)?);
     }
     if capability == "chat" && asks != StreamRequest::Whole {
         members.insert("stream".into(), raw("true")?);

@@ -2,28 +2,49 @@ use super::*;
 use crate::services::openai_endpoints::{capabilities, path, url};
 use crate::services::schema::Schema;
 
+fn own(default: &str) -> RequestModel<'_> {
+    RequestModel { default: Some(default), upstream: None }
+}
+
+#[test]
+fn a_model_is_called_by_the_name_that_the_endpoint_knows() {
+    let model = RequestModel { default: Some("small"), upstream: Some("small-2026") };
+    for parameters in ["{}", r#"{"model":"small"}"#] {
+        let sent = body("embed", parameters, model, StreamRequest::Whole).unwrap();
+        assert_eq!(sent, r#"{"model":"small-2026"}"#);
+    }
+}
+
 #[test]
 fn the_gateway_decides_whether_to_stream() {
     let asked =
         r#"{"messages":[{"role":"user","content":"é"}],"stream":true,"stream_options":{"x":1},"temperature":0.10}"#;
     assert_eq!(
-        body("chat", asked, Some("small"), StreamRequest::Whole).unwrap(),
+        body("chat", asked, own("small"), StreamRequest::Whole).unwrap(),
         r#"{"messages":[{"role":"user","content":"é"}],"model":"small","temperature":0.10}"#
     );
-    let streamed = body("chat", r#"{"messages":[],"model":"large"}"#, Some("small"), StreamRequest::Stream).unwrap();
+    let streamed = body("chat", r#"{"messages":[],"model":"large"}"#, own("small"), StreamRequest::Stream).unwrap();
     assert_eq!(streamed, r#"{"messages":[],"model":"large","stream":true,"stream_options":{"include_usage":true}}"#);
-    assert_eq!(body("embed", r#"{"input":"a"}"#, None, StreamRequest::Stream).unwrap(), r#"{"input":"a"}"#);
-    assert_eq!(body("chat", "[]", None, StreamRequest::Stream), None);
-    let own = body("chat", r#"{"messages":[],"stream_options":{"include_usage":false}}"#, None, StreamRequest::Stream)
-        .unwrap();
+    assert_eq!(
+        body("embed", r#"{"input":"a"}"#, RequestModel::default(), StreamRequest::Stream).unwrap(),
+        r#"{"input":"a"}"#
+    );
+    assert_eq!(body("chat", "[]", RequestModel::default(), StreamRequest::Stream), None);
+    let own = body(
+        "chat",
+        r#"{"messages":[],"stream_options":{"include_usage":false}}"#,
+        RequestModel::default(),
+        StreamRequest::Stream,
+    )
+    .unwrap();
     assert_eq!(own, r#"{"messages":[],"stream":true,"stream_options":{"include_usage":false}}"#);
-    let alone = body("chat", r#"{"messages":[]}"#, None, StreamRequest::StreamAlone).unwrap();
+    let alone = body("chat", r#"{"messages":[]}"#, RequestModel::default(), StreamRequest::StreamAlone).unwrap();
     assert_eq!(alone, r#"{"messages":[],"stream":true}"#);
 }
 
 #[test]
 fn offered_schemas_compile() {
-    for capability in capabilities() {
+    for capability in capabilities(false) {
         assert!(path(&capability.name).is_some());
         for schema in [&capability.input_schema, &capability.output_schema].into_iter().flatten() {
             Schema::compile(schema.get()).unwrap();

@@ -95,7 +95,7 @@ fn a_record_is_stored_once_and_can_be_read() {
     let mut fixture = Fixture::new();
     let (admission, parameters) = (Box::new(admission(1)), raw("1"));
     let report = report(1, ReportedOutcome::Succeeded, at(10));
-    let record = Record { admission, parameters, report, result: Some(raw("7")) };
+    let record = Record { admission, parameters, report, result: Some(raw("7")), earlier: Vec::new() };
     assert_eq!(ask(&mut fixture, record.clone(), at(20)), Done::Done);
     assert_eq!(ask(&mut fixture, record, at(30)), Done::Done);
     let get = Get { id: super::admission(1).id };

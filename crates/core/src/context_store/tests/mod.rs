@@ -107,7 +107,15 @@ fn hold(n: u64) -> Hold {
 
 fn report(lease: u64, outcome: ReportedOutcome, now: Timestamp) -> AttemptReport {
     let lease = lease_number(lease);
-    AttemptReport { lease, service: "one".into(), started_at: now, ended_at: now, status_code: None, outcome }
+    AttemptReport {
+        lease,
+        service: "one".into(),
+        started_at: now,
+        ended_at: now,
+        status_code: None,
+        outcome,
+        spent: None,
+    }
 }
 
 fn failed(retryable: bool, untouched: bool) -> ReportedOutcome {
@@ -312,7 +320,7 @@ fn a_record_is_stored_once() {
     let mut fixture = Fixture::new();
     for _ in 0..2 {
         let done = report(1, ReportedOutcome::Succeeded, at(5));
-        fixture.store.record(admission(1), &raw("1"), done, Some(&raw("7"))).unwrap();
+        fixture.store.record(admission(1), &raw("1"), Vec::new(), done, Some(&raw("7"))).unwrap();
     }
     assert_eq!(fixture.status(&admission(1).id), Status::Completed);
     assert_eq!(fixture.numbers().len(), 6);

@@ -91,7 +91,13 @@ impl Driver {
                 let work = Rc::make_mut(&mut self.work);
                 let parameters = std::mem::replace(&mut work.parameters, RawValue::NULL.to_owned());
                 let admission = Box::new(work.admission.clone());
-                self.actions.push(Action::Record(Box::new(Record { admission, parameters, report, result })));
+                self.actions.push(Action::Record(Box::new(Record {
+                    admission,
+                    parameters,
+                    report,
+                    result,
+                    earlier: Vec::new(),
+                })));
                 self.state = State::Leaving;
             }
             Admission::Requested(_) | Admission::Stored => {

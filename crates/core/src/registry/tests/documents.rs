@@ -1,6 +1,6 @@
 use super::*;
 
-const KINDS: [DocumentKind; 8] = DocumentKind::ALL;
+const KINDS: [DocumentKind; 9] = DocumentKind::ALL;
 
 /// A document that this kind accepts.
 fn document(kind: DocumentKind) -> Value {
@@ -9,7 +9,11 @@ fn document(kind: DocumentKind) -> Value {
         DocumentKind::Issuer => issuer("caller", None, None),
         DocumentKind::Client => client(),
         DocumentKind::Webhook => webhook(Some(&signing(1))),
-        DocumentKind::Limit | DocumentKind::Revocation | DocumentKind::Tenant | DocumentKind::Schedule => limit(),
+        DocumentKind::Limit
+        | DocumentKind::Revocation
+        | DocumentKind::Tenant
+        | DocumentKind::Schedule
+        | DocumentKind::ModelRoute => limit(),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Documents and requests for tests.
 
-use std::slice;
-
 use serde_json::{Value, json};
 
 use super::{DAY, at, encrypted, signing};
@@ -9,6 +7,7 @@ use crate::base::principal_id::PrincipalId;
 use crate::lane::observed::{HealthStatus, ObservedStatus};
 use crate::registry::messages::{NewKey, WriteRules};
 use crate::registry::{NewSecrets, ServiceInputs};
+use crate::services::credentials;
 
 /// A service that is called at an address.
 pub(super) fn called(url: &str) -> Value {
@@ -75,12 +74,9 @@ pub(super) fn online(version: u64) -> ObservedStatus {
 
 /// As the shell encrypts the secrets in a document, but without a key.
 pub(super) fn fresh(document: &str) -> NewSecrets {
+    let values = credentials::values(document).into_iter();
+    let credentials = values.map(|value| (value.clone(), encrypted(&value))).collect();
     let document: Value = serde_json::from_str(document).unwrap_or_default();
-    let given = document.get("credentials");
-    let each = given.map(|given| given.as_array().map_or(slice::from_ref(given), Vec::as_slice)).unwrap_or_default();
-    let value =
-        |one: &Value| one.get("value").or_else(|| one.get("client_secret")).and_then(Value::as_str).map(encrypted);
-    let credentials = each.iter().map(value).collect();
     let plain = document["signing_secret"].as_str().map_or_else(|| signing(0), Into::into);
     NewSecrets { signing: (plain.clone(), encrypted(&plain)), credentials }
 }

@@ -310,3 +310,24 @@ fn an_unknown_event_waits_in_its_place() {
     assert_eq!(bundles[0]["items"][0]["what"]["registry"]["kind"], "budget.exceeded");
     assert_eq!(bundles[1]["items"][0]["number"], batch.last);
 }
+
+#[test]
+fn a_service_that_lists_its_models_cannot_be_read_by_a_version_that_would_ignore_the_list() {
+    let mut fixture = Fixture::new();
+    let transport = json!({"kind": "openai", "url": "https://llm.example/v1"});
+    let document = json!({"name": "LLM", "type": "llm", "transport": transport, "models": [{"id": "small"}]});
+    fixture.put_service("llm", &document);
+    let needs = |fixture: &Fixture| {
+        let stored = fixture.storage.text("service", "llm").unwrap().unwrap();
+        serde_json::from_str::<Value>(&stored).unwrap()["needs"].clone()
+    };
+    assert_eq!(needs(&fixture), json!(["models"]));
+    let outlines = |fixture: &mut Fixture| copy(fixture).outlines;
+    let outline = outlines(&mut fixture).remove(0);
+    assert!(!outline.service.is_unreadable());
+    assert_eq!(serde_json::to_value(&*outline).unwrap()["needs"], json!(["models"]));
+    // Without the list, any version can read it.
+    fixture.patch_service("llm", &json!({"models": null}));
+    assert_eq!(needs(&fixture), Value::Null);
+    assert_eq!(serde_json::to_value(&*outlines(&mut fixture).remove(0)).unwrap().get("needs"), None);
+}

@@ -178,6 +178,30 @@ fn a_credential_without_a_value_keeps_the_one_that_is_stored_for_its_place() {
 }
 
 #[test]
+fn credentials_by_place_get_the_values_that_are_given_for_their_places() {
+    let mut fixture = Fixture::new();
+    let two = json!({"headers": {"a": "credential-1", "b": "credential-2"}});
+    fixture.put_service("words", &with_credentials("https://words.example/a", &two));
+    // In a replacement, null keeps what is stored.
+    let kept = json!({"query": {"q": "credential-3"}, "headers": {"a": null, "b": "credential-4"}});
+    let written = fixture.put_service("words", &with_credentials("https://words.example/a", &kept));
+    let expected = [("a", "credential-1"), ("b", "credential-4"), ("q", "credential-3")];
+    assert_eq!(values(&written.service), pairs(&expected));
+    // In a merge patch, it removes.
+    let patch = json!({"credentials": {"headers": {"a": null, "b": "credential-5", "c": "credential-6"}}});
+    let patched = fixture.patch_service("words", &patch);
+    assert_eq!(values(&patched.service), pairs(&[("b", "credential-5"), ("c", "credential-6")]));
+    let swapped = json!({"credentials": {"headers": {"c": "credential-5", "b": "credential-6", "d": "credential-6"}}});
+    let patched = fixture.patch_service("words", &swapped);
+    let expected = [("b", "credential-6"), ("c", "credential-5"), ("d", "credential-6")];
+    assert_eq!(values(&patched.service), pairs(&expected));
+    // Nothing remains.
+    let none = json!({"credentials": {"headers": {"a": null}}});
+    let refused = fixture.unchanged(|fixture| fixture.try_patch_service("words", &none, Condition::Exists));
+    assert_eq!(faults(refused), ["#/credentials/headers"]);
+}
+
+#[test]
 fn credentials_must_be_sent_again_when_the_origin_changes() {
     let mut fixture = Fixture::new();
     let one = json!({"header": "X-Key", "value": "credential-1"});

@@ -51,6 +51,7 @@ fn a_snapshot_has_everything() {
         "tenants/one",
         "webhooks/one",
         "schedules/one",
+        "model-routes/one",
     ];
     assert_eq!(documents(&data), expected);
     assert_eq!((data.revision, data.stores, data.left_out.len()), (fixture.registry.revision(), vec![store(3)], 0));

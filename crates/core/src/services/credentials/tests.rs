@@ -123,3 +123,51 @@ fn a_secret_is_found_as_it_is_as_json_writes_it_and_cut_off() {
         assert!(!shows(secret, text), "{text}");
     }
 }
+
+#[test]
+fn all_values_are_found_wherever_they_are_given() {
+    for (given, expected) in [
+        (r#"{"header":"a","value":"1"}"#, vec!["1"]),
+        (r#"{"header":"a"}"#, vec![]),
+        (r#"{"token_url":"u","client_secret":"2","value":null}"#, vec!["2"]),
+        (r#"[{"header":"a","value":"1"},{"query":"b"},{"query":"c","value":"3"}]"#, vec!["1", "3"]),
+        (r#"{"query":{"z":"1","b":null},"headers":{"y":"2","a":"1"}}"#, vec!["2", "1"]),
+        (r#"{"query":{"z":"1"}}"#, vec!["1"]),
+        (r#"{"query":"z","value":"1"}"#, vec!["1"]),
+        ("7", vec![]),
+    ] {
+        assert_eq!(values(&format!(r#"{{"name":"n","credentials":{given}}}"#)), expected, "{given}");
+    }
+    assert!(values("{}").is_empty());
+}
+
+fn credentials(given: &str) -> Result<Credentials, String> {
+    let document = format!(
+        r#"{{"name":"n","type":"llm","credentials":{given},"capabilities":[{{"name":"a"}}],
+            "transport":{{"kind":"http","url":"https://llm.example.com/"}}}}"#
+    );
+    let read = services::read(&"llm".into(), &document, RULES);
+    let pointers = |faults: Vec<crate::base::json::Fault>| {
+        faults.into_iter().map(|fault| fault.pointer).collect::<Vec<_>>().join(" ")
+    };
+    read.map(|read| read.credentials.unwrap()).map_err(pointers)
+}
+
+#[test]
+fn credentials_may_be_given_by_place() {
+    let given = r#"{"query":{"z":"1"},"headers":{"api-key":"2","X-More":"3"}}"#;
+    let all = credentials(given).unwrap();
+    let names: Vec<String> = all.each.iter().map(|one| format!("{:?}", one.place)).collect();
+    assert_eq!(names, [r#"Header("api-key")"#, r#"Header("X-More")"#, r#"Query("z")"#]);
+    for (given, pointers) in [
+        (r#"{"headers":{}}"#, "#/credentials/headers"),
+        (r#"{"headers":{"Host":"1"}}"#, "#/credentials/headers/Host"),
+        (r#"{"headers":{"a":1}}"#, "#/credentials/headers/a"),
+        (r#"{"headers":{"a":null}}"#, "#/credentials/headers/a"),
+        (r#"{"headers":{"a":"1"},"query":{"b c":"2"}}"#, "#/credentials/query/b c"),
+        (r#"{"headers":{"a":"1","A":"2"}}"#, "#/credentials/headers/A"),
+        (r#"{"headers":{"a":"1"},"value":"2"}"#, "#/credentials/value"),
+    ] {
+        assert_eq!(credentials(given).unwrap_err(), pointers, "{given}");
+    }
+}

@@ -1,0 +1,271 @@
+//! The way of a response to its client, and what is recorded of it.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
+
+use futures_util::future::{Either, select};
+use serde_json::Value;
+
+use crate::auth::credential_watch::CredentialWatch;
+use crate::objects::registry::snapshot::Snapshot;
+use crate::platform::http::Headers;
+use crate::platform::relay::{self, Piece, RelayEnd, RelayRules, Relayed, response_of};
+use crate::platform::{clock, settings, tasks};
+use narthex_core::base::time::Timestamp;
+use narthex_core::context::AttemptReport;
+use narthex_core::context::status::ErrorCode;
+use narthex_core::http::media_type::EVENT_STREAM;
+use narthex_core::models::convert;
+use narthex_core::models::endpoint::{Endpoint, Format};
+use narthex_core::models::failure::FailureKind;
+use narthex_core::models::refusal;
+use narthex_core::models::response_body::ResponseReader;
+use narthex_core::models::route::OnDisconnect;
+use narthex_core::models::spent::Spent;
+use narthex_core::models::stream::StreamError;
+use narthex_core::models::token_usage::{TokenUsage, Used, estimate};
+
+mod watch;
+
+use super::super::answer::{Answer, Body, JSON};
+use super::attempt::{Begun, Target};
+use super::permit::CallPermit;
+use super::record::{AttemptEnd, Recorder, report, report_call};
+use watch::{Events, Reading, Watch};
+
+/// How long the rest of a response is read once its client has left, in milliseconds. The platform ends all work 30 s
+/// after a client has left: the rest of that is for the record.
+const DRAIN_MS: u64 = 20_000;
+/// A silence of this length is broken by a comment, in milliseconds.
+const PING_MS: u64 = 15_000;
+/// The longest word for the end of a response that is recorded, in bytes.
+const MAX_REASON: usize = 40;
+
+/// A call that has begun, with all that is needed to end it.
+pub struct Delivery {
+    pub recorder: Recorder,
+    pub snapshot: Rc<Snapshot>,
+    /// The index of the service.
+    pub service: usize,
+    pub target: Target,
+    pub permit: Option<CallPermit>,
+    /// Returned when the response has ended.
+    pub limit_permits: Vec<super::super::limits::request_quotas::Permit>,
+    pub endpoint: Endpoint,
+    pub streams: bool,
+    /// The model as it was asked for.
+    pub model: String,
+    pub service_tier: Option<String>,
+    pub request_bytes: u64,
+    pub started_at: Timestamp,
+    pub deadline: Timestamp,
+    pub request_id: String,
+    /// The platform's signal for a client that leaves.
+    pub client: wasm_bindgen::JsValue,
+}
+
+impl Delivery {
+    /// The response to the client. What is recorded of it follows when it has ended.
+    pub fn respond(self, begun: Begun, watch: CredentialWatch, mut headers: Headers) -> Answer {
+        let head = begun.head();
+        let media = match (&self.target.echo, &begun) {
+            (Some(_), Begun::Events { .. }) => EVENT_STREAM,
+            (None, _) if !head.media.is_empty() => &head.media,
+            _ => JSON,
+        };
+        headers.set("content-type", media);
+        let id = self.recorder.admission.id.clone();
+        let is_stream = self.streams;
+        let response = match begun {
+            Begun::Whole { pieces, reader, .. } => {
+                let Some(pieces) = self.for_client(pieces) else { return self.unreadable(reader, &headers) };
+                let response = response_of(200, &headers, &pieces);
+                tasks::keep_running(self.end(Some(RelayEnd::Done), Reading::Document(reader)));
+                response
+            }
+            Begun::Document { from, pieces, reader } => {
+                self.relay(from, pieces, Reading::Document(reader), watch, &headers)
+            }
+            Begun::Events { from, pieces } => {
+                let Target { endpoint, drops_usage, echo, .. } = &self.target;
+                let events = match echo {
+                    Some(echo) => Events::converted(self.endpoint, *endpoint, echo.clone()),
+                    None => Events::passed(*endpoint, *drops_usage),
+                };
+                let reading = Reading::Events(Box::new(events));
+                self.relay(from, pieces, reading, watch, &headers)
+            }
+        };
+        let mut answer = Answer::new(200, Body::Made(response));
+        (answer.streams, answer.context) = (is_stream, Some(id));
+        answer
+    }
+
+    /// A whole response in the client's format; `None`: it cannot be read.
+    fn for_client(&self, pieces: Vec<Piece>) -> Option<Vec<Piece>> {
+        let Some(echo) = &self.target.echo else { return Some(pieces) };
+        let bytes: Vec<u8> = pieces.iter().flat_map(Piece::to_vec).collect();
+        let body: Value = serde_json::from_slice(&bytes).ok()?;
+        let body = convert::response(self.endpoint, self.target.endpoint, &body, echo, clock::now().seconds());
+        Some(vec![Piece::of_text(&body.to_string())])
+    }
+
+    /// A response that cannot be converted.
+    fn unreadable(self, reader: ResponseReader, headers: &Headers) -> Answer {
+        let (code, message) = ("upstream_invalid_response", "The provider's response has another form.");
+        let body = refusal::body(self.endpoint.format(), 502, code, message, None, &self.request_id);
+        let response = response_of(502, headers, &[Piece::of_text(&body)]);
+        let mut answer = Answer::new(502, Body::Made(response));
+        (answer.context, answer.code) = (Some(self.recorder.admission.id.clone()), Some("upstream_error"));
+        let mut conclusion = self.concluded(Some(RelayEnd::Done), Reading::Document(reader));
+        let message = "The service responded in another form.";
+        conclusion.end = AttemptEnd::failed(ErrorCode::UpstreamInvalidResponse, message);
+        tasks::keep_running(self.record(conclusion));
+        answer
+    }
+
+    fn relay(
+        self,
+        from: relay::PiecedResponse,
+        pieces: Vec<Piece>,
+        reading: Reading,
+        watch: CredentialWatch,
+        headers: &Headers,
+    ) -> wasm_bindgen::JsValue {
+        let is_stream = matches!(reading, Reading::Events(_));
+        let settings = &self.target.settings;
+        let ping = match (is_stream, self.endpoint.format()) {
+            (false, _) => "",
+            (true, Format::OpenAi) => ": still there\n\n",
+            (true, Format::Anthropic) => "event: ping\ndata: {\"type\": \"ping\"}\n\n",
+        };
+        let rules = RelayRules {
+            idle_ms: settings.stream_idle_ms(),
+            until_ms: self.deadline.0,
+            ping,
+            ping_ms: PING_MS.min(settings::timing().keep_alive_ms),
+            drain_ms: DRAIN_MS,
+            client: self.client.clone(),
+        };
+        let drains = settings.on_disconnect.unwrap_or_default() == OnDisconnect::Drain;
+        let observer = Rc::new(Watch::new(reading, self.endpoint, &self.request_id, drains));
+        // Documents were read already; events are read again, to be passed on whole.
+        let (response, relayed) = match is_stream {
+            true => relay::begin(from, &pieces, observer.clone(), 200, headers, &rules),
+            false => relay::begin_behind(from, &pieces, observer.clone(), 200, headers, &rules),
+        };
+        tasks::keep_running(async move {
+            let end = wait(relayed, watch, &observer.is_revoked).await;
+            self.end(end, observer.ended()).await;
+        });
+        response
+    }
+
+    /// Records how the response ended; `None`: with the credentials of the client.
+    async fn end(self, end: Option<RelayEnd>, reading: Reading) {
+        let conclusion = self.concluded(end, reading);
+        self.record(conclusion).await;
+    }
+
+    async fn record(self, conclusion: Conclusion) {
+        let Some(entry) = self.snapshot.services.get(self.service) else { return };
+        let Conclusion { end, used, finish_reason, service_tier } = conclusion;
+        let signal = end.signal();
+        let report: AttemptReport = report(entry, self.started_at, Some(200), end);
+        let service_tier = service_tier.or_else(|| self.service_tier.clone());
+        let prices = self.target.offer.as_ref().and_then(|offer| offer.prices.as_ref());
+        let spent = Spent {
+            model: self.model.clone(),
+            usage: used.tokens,
+            cost: prices.map(|prices| prices.cost(&used, service_tier.as_deref())),
+            finish_reason: finish_reason.filter(|reason| is_word(reason)),
+        };
+        drop(self.limit_permits);
+        report_call(&self.recorder.tenant, entry, self.permit, &report, signal).await;
+        self.recorder.store(report, spent).await;
+    }
+
+    fn concluded(&self, end: Option<RelayEnd>, reading: Reading) -> Conclusion {
+        let (is_whole, error, used, finish_reason, service_tier) = match reading {
+            Reading::Document(reader) => {
+                let report = reader.report();
+                let used = report.used.unwrap_or_else(|| self.estimated(reader.read()));
+                (reader.is_whole(), None, used, report.finish_reason, report.service_tier)
+            }
+            Reading::Events(events) => {
+                let Events { reader, .. } = *events;
+                let used = reader.used(self.request_bytes);
+                (reader.is_whole(), reader.error, used, reader.finish_reason, reader.service_tier)
+            }
+        };
+        let end = match end {
+            Some(end) => ended(end, is_whole, error.as_ref()),
+            None => {
+                let message = "The client's credentials ended before the end of the response.";
+                AttemptEnd::failed(ErrorCode::Cancelled, message)
+            }
+        };
+        Conclusion { end, used, finish_reason, service_tier }
+    }
+
+    /// What a response without usage has used, by its size.
+    fn estimated(&self, response_bytes: u64) -> Used {
+        let output_tokens = if self.endpoint == Endpoint::Embeddings { 0 } else { estimate(response_bytes) };
+        let input_tokens = estimate(self.request_bytes);
+        Used {
+            tokens: TokenUsage { input_tokens, output_tokens, estimated: true, ..TokenUsage::default() },
+            ..Used::default()
+        }
+    }
+}
+
+/// What is recorded of a response.
+struct Conclusion {
+    end: AttemptEnd,
+    used: Used,
+    finish_reason: Option<String>,
+    service_tier: Option<String>,
+}
+
+/// How an attempt ended by the end of its response.
+fn ended(end: RelayEnd, is_whole: bool, error: Option<&StreamError>) -> AttemptEnd {
+    let fault = error.map(|error| FailureKind::of_error(&error.value));
+    match end {
+        RelayEnd::Gone | RelayEnd::Done if is_whole => AttemptEnd::Succeeded,
+        RelayEnd::Gone => AttemptEnd::failed(ErrorCode::Cancelled, "The client left before the end of the response."),
+        RelayEnd::Overdue => {
+            AttemptEnd::failed(ErrorCode::DeadlineExceeded, "The deadline passed before the end of the response.")
+        }
+        RelayEnd::TooLong => AttemptEnd::failed(ErrorCode::UpstreamError, "An event of the stream was too long."),
+        RelayEnd::Done | RelayEnd::Broke | RelayEnd::Idle if fault.is_some() => {
+            let message = "The service reported an error in its stream.";
+            match fault {
+                Some(FailureKind::Server) => AttemptEnd::broken(ErrorCode::UpstreamError, message),
+                _ => AttemptEnd::failed(ErrorCode::UpstreamError, message),
+            }
+        }
+        RelayEnd::Idle => AttemptEnd::broken(ErrorCode::UpstreamTimeout, "The stream was silent for too long."),
+        RelayEnd::Done | RelayEnd::Broke => {
+            AttemptEnd::broken(ErrorCode::UpstreamError, "The response ended before its end.")
+        }
+    }
+}
+
+/// Whether a provider's text is a word that can be kept where content is not.
+fn is_word(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=MAX_REASON).contains(&text.len()) && text.bytes().all(is_letter)
+}
+
+/// How a relayed response ended by itself; `None`: the credentials of its client have ended.
+async fn wait(mut relayed: Relayed, watch: CredentialWatch, is_revoked: &Cell<bool>) -> Option<RelayEnd> {
+    if let Either::Left((end, _)) = select(pin!(relayed.ended()), pin!(watch.ended())).await {
+        return Some(end);
+    }
+    is_revoked.set(true);
+    relayed.stop();
+    // Its end may have come before.
+    let end = relayed.ended().await;
+    (end == RelayEnd::Done).then_some(end)
+}
