@@ -8,8 +8,19 @@ import { Validator } from "@seriousme/openapi-schema-validator";
 import { Ajv } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
-import { accepted, ended, eventually, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  ended,
+  eventually,
+  makeKey,
+  pointers,
+  refused,
+  refusedAt,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
+import { formatOf } from "./support/contract.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
 import { echo, hang, json, startService, status } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
@@ -32,6 +43,8 @@ const isPublic = ({ described }: Operation) => described.security?.length === 0;
 const isOAuth = ({ path }: Operation) => path.startsWith("/oauth/");
 /** And MCP answers as JSON-RPC does; tests/mcp.test.ts. */
 const isMcp = ({ path }: Operation) => path.startsWith("/mcp");
+/** And the endpoints of models refuse in the formats of their clients. */
+const isOfModels = ({ path }: Operation) => formatOf(path) !== undefined;
 
 /** What a `$ref` within openapi.json leads to, or the value itself. */
 function follow(value: Json): Json {
@@ -212,7 +225,7 @@ test("every_other_method_is_refused_with_the_methods_a_path_has", async () => {
       const answer = await gateway.request(method, filled(here[0]!), { key: null, contract: method !== "HEAD" });
       assert.equal(answer.status, 405, `${method} ${path}: ${answer.text}`);
       assert.deepEqual(answer.headers.get("allow")?.split(", ").sort(), has, `${method} ${path}`);
-      if (method !== "HEAD") refused(answer, 405, "method_not_allowed");
+      if (method !== "HEAD") refusedAt(path, answer, 405, "method_not_allowed");
     }
   }
 });
@@ -260,7 +273,7 @@ test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async 
   const registered = await ask(put, gateway.adminKey);
   assert.equal(registered.status, 201, registered.text);
   const bare = await makeKey(gateway, "bare");
-  for (const operation of operations.filter((operation) => !isPublic(operation))) {
+  for (const operation of operations.filter((operation) => !isPublic(operation) && !isOfModels(operation))) {
     const named: string | null = operation.described["x-permission"];
     const refusal = await ask(operation, bare.secret);
     if (named === null) {
@@ -284,10 +297,78 @@ test("every_operation_asks_for_the_permission_it_names_and_for_no_other", async 
   }
 });
 
+test("every_endpoint_of_models_asks_for_the_permission_of_its_model_and_for_no_other", async () => {
+  const endpoints = operations.filter(isOfModels);
+  const named = (operation: Operation): string =>
+    operation.method === "post" ? exampleBody(operation).model : decodeURIComponent(filled(operation).slice(11));
+  const models = (kinds: RegExp) =>
+    [...new Set(endpoints.filter(({ path }) => kinds.test(path)).map(named))].filter(Boolean).map((id) => ({ id }));
+  // Nothing listens there.
+  const url = "http://127.0.0.1:9/v1";
+  const openai = { kind: "openai", url, responses: true };
+  const ofOpenai = models(/chat|responses|embeddings|\{name\}/);
+  await register(gateway, "in-openais-format", { name: "O", type: "llm", transport: openai, models: ofOpenai });
+  const anthropic = { kind: "anthropic", url };
+  const ofAnthropic = models(/messages/);
+  await register(gateway, "in-anthropics-format", {
+    name: "A",
+    type: "llm",
+    transport: anthropic,
+    models: ofAnthropic,
+  });
+
+  const bare = await makeKey(gateway, "bare");
+  const other = await makeKey(gateway, "bare", ["models:use:another", "models:read", "services:*", "contexts:*"]);
+  for (const operation of endpoints) {
+    const { path, method, described } = operation;
+    assert.equal(described["x-permission"], "models:use:{model}", label(operation));
+    const model = named(operation);
+    const somebody = await makeKey(gateway, "bare", [`models:use:${model || "gpt-5"}`]);
+    const allowed = await ask(operation, somebody.secret);
+    for (const { secret } of [bare, other]) {
+      const refusal = await ask(operation, secret);
+      if (method === "post") {
+        refusedAt(path, refusal, 403, "permission_denied");
+        assert.equal(scope(refusal), `models:use:${model}`, label(operation));
+        assert.equal(allowed.status, 502, `${label(operation)}: ${allowed.text}`);
+      } else if (path.includes("{")) {
+        refusedAt(path, refusal, 404, "model_not_found");
+        assert.deepEqual([allowed.status, allowed.json?.id], [200, model], allowed.text);
+      } else {
+        // A list has what its reader may use.
+        assert.deepEqual([refusal.status, refusal.json?.data], [200, []], refusal.text);
+        assert.deepEqual(
+          allowed.json?.data.map(({ id }: Json) => id),
+          ["gpt-5"],
+          allowed.text,
+        );
+      }
+    }
+  }
+});
+
+test("every_endpoint_of_models_refuses_what_it_cannot_read_and_lets_members_pass_that_it_does_not_know", async () => {
+  for (const operation of operations.filter((one) => isOfModels(one) && one.described.requestBody)) {
+    const { path } = operation;
+    const send = (body: string, type = "application/json") =>
+      gateway.request("POST", path, { body, headers: { "content-type": type } });
+    const example = exampleBody(operation);
+    refusedAt(path, await send(JSON.stringify(example), "text/plain"), 415, "unsupported_media_type");
+    for (const body of ["{", "", "[]", '"text"', JSON.stringify({ ...example, model: 1 })]) {
+      const answer = await send(body);
+      assert.equal(answer.status, 400, `${path} ${body}: ${answer.text}`);
+      refusedAt(path, answer, 400, answer.json?.error?.code);
+    }
+    const known = await send(JSON.stringify({ ...example, model: "unknown" }));
+    const unknown = await send(JSON.stringify({ surprise: "x".repeat(1024 * 1024), ...example, model: "unknown" }));
+    for (const answer of [known, unknown]) refusedAt(path, answer, 404, "model_not_found");
+  }
+});
+
 test("every_operation_with_a_body_refuses_what_it_cannot_read_and_members_it_does_not_know", async () => {
   // What a token opens reads no body for one it does not know: see callbacks.test.ts.
   const reads = ({ path, described }: Operation) => described.requestBody && !path.endsWith("{token}");
-  for (const operation of operations.filter((one) => reads(one) && !isOAuth(one) && !isMcp(one))) {
+  for (const operation of operations.filter((one) => reads(one) && !isOAuth(one) && !isMcp(one) && !isOfModels(one))) {
     const send = (body: string, type = "application/json") =>
       gateway.request(operation.method.toUpperCase(), filled(operation), {
         body,
@@ -372,6 +453,11 @@ test("a_gateway_without_its_secret_says_so_and_serves_only_what_is_public", asyn
     for (const path of ["/health", "/openapi.json", "/"]) assert.equal((await bare.request("GET", path)).status, 200);
     for (const path of ["/v1/whoami", "/v1/services"]) refused(await bare.request("GET", path), 503, "not_configured");
     refused(await bare.request("POST", "/v1/contexts", { body: {} }), 503, "not_configured");
+    for (const path of ["/v1/chat/completions", "/v1/messages"]) {
+      const answer = await bare.request("POST", path, { body: { model: "demo", messages: [] } });
+      refusedAt(path, answer, 503, "not_configured");
+      assert.equal(answer.headers.get("x-should-retry"), "false", "libraries do not try again");
+    }
   } finally {
     await bare.stop();
   }

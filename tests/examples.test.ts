@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHmac, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { root } from "./support/configuration.ts";
@@ -281,6 +283,30 @@ test("watch_gives_up_when_its_key_is_invalid", async () => {
   assert.equal(await watching.ended, 1);
   assert.match(watching.output(), /the key has ended/);
 });
+
+for (const name of ["chat-openai.mjs", "chat-anthropic.mjs"]) {
+  test(`${name}_chats_with_the_demonstration`, async () => {
+    const demo = JSON.parse(readFileSync(join(root, "console/demo.json"), "utf8"));
+    const put = await gateway.request("PUT", "/v1/services/demo", { body: demo });
+    // The other example may have registered it already.
+    assert.ok([201, 428].includes(put.status), put.text);
+    const body = { name: "chat", role: "caller" };
+    const { json: key } = await gateway.request("POST", "/v1/keys", { body });
+    const chat = run(node, [`examples/${name}`], { NARTHEX: gateway.url, KEY: key.secret });
+    assert.equal(await chat.ended, 0, chat.output());
+    assert.match(chat.output(), /^Hello from the demonstration\. .* You wrote: Good morning\n$/);
+    const { json: list } = await gateway.request("GET", "/v1/contexts?service=demo", { key: key.secret });
+    assert.deepEqual(
+      list.data.map((context: any) => context.status),
+      ["completed"],
+      "the chat is a context of the key",
+    );
+
+    const wrong = run(node, [`examples/${name}`], { NARTHEX: gateway.url, KEY: "nx_unknown" });
+    assert.equal(await wrong.ended, 1, wrong.output());
+    assert.match(wrong.output(), /401.*The credentials are invalid, expired or revoked/s);
+  });
+}
 
 test("webhook_mjs_accepts_only_events_signed_by_the_gateway", async () => {
   const secret = newSecret();

@@ -8,7 +8,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { serviceAt } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
+import { formatOf } from "./support/contract.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
+import { providerKeys, startModelUpstream } from "./support/model-upstream.ts";
 import { echo, type Service, startService } from "./support/service.ts";
 
 type Json = any;
@@ -40,6 +42,7 @@ function covers(granted: string, wanted: string): boolean {
 
 let gateway: Gateway;
 let service: Service;
+let models: Service;
 /** In each tenant: its admin, a second caller, and a context of the second caller. */
 const tenants: Record<string, { admin: string; callersContext: string }> = {};
 const grants: Record<string, string[]> = {};
@@ -77,6 +80,38 @@ const client = {
   scope: "contexts:read",
 };
 
+/** The providers of a tenant's models, in both formats; routes to them have the names of services. */
+const providers = (): [string, object][] => [
+  [
+    "openai",
+    {
+      name: "A provider",
+      type: "llm",
+      transport: { kind: "openai", url: `${models.url}v1`, responses: true },
+      credentials: { header: "Authorization", value: `Bearer ${providerKeys.openai}` },
+      models: [{ id: "small" }],
+    },
+  ],
+  [
+    "anthropic",
+    {
+      name: "A provider",
+      type: "llm",
+      transport: { kind: "anthropic", url: models.url },
+      credentials: { header: "X-API-Key", value: providerKeys.anthropic },
+      models: [{ id: "haiku" }],
+    },
+  ],
+];
+const route = {
+  targets: [
+    { service: "openai", model: "small" },
+    { service: "anthropic", model: "haiku" },
+  ],
+};
+/** Whether an operation is for the model that its body names. */
+const usesModel = (path: string, method: string) => method === "POST" && formatOf(path) !== undefined;
+
 // Paused, so that there is nothing to redeliver for any role.
 const webhook = () => ({ url: service.url, enabled: false });
 
@@ -93,9 +128,13 @@ async function newContext(key: string): Promise<string> {
 before(async () => {
   gateway = await startGateway({ vars: { COUNT_COSTS: "true", OAUTH: "true" } });
   service = await startService(echo);
+  models = await startModelUpstream();
   const made = await gateway.request("PUT", "/v1/tenants/acme", { body: { name: "Acme" } });
   for (const [tenant, admin] of Object.entries({ default: gateway.adminKey, acme: made.json.admin_key as string })) {
     const ask = as(admin);
+    for (const [id, provider] of providers()) {
+      assert.equal((await ask("PUT", `/v1/services/${id}`, provider)).status, 201);
+    }
     // One name exists in both tenants, the other in only one.
     for (const id of ["alpha", "beta", `only-${tenant}`]) {
       assert.equal((await ask("PUT", `/v1/services/${id}`, serviceAt(service.url))).status, 201);
@@ -104,6 +143,7 @@ before(async () => {
       assert.equal((await ask("PUT", `/v1/webhooks/${id}`, webhook())).status, 201);
       assert.equal((await ask("PUT", `/v1/limits/${id}`, limit)).status, 201);
       assert.equal((await ask("PUT", `/v1/schedules/${id}`, schedule)).status, 201);
+      assert.equal((await ask("PUT", `/v1/model-routes/${id}`, route)).status, 201);
     }
     tenants[tenant] = { admin, callersContext: await newContext((await newKey(admin, "caller")).secret) };
   }
@@ -117,6 +157,7 @@ before(async () => {
 after(async () => {
   await gateway?.stop();
   await service?.stop();
+  await models?.stop();
 });
 
 /** A grant of the tenant's admin for an app; returns its id. */
@@ -171,7 +212,7 @@ async function object(
 }
 
 /** The request: valid and, where possible, without effect. */
-function sent(path: string, method: string): { body?: unknown; headers: Record<string, string> } {
+function sent(path: string, method: string, id: string): { body?: unknown; headers: Record<string, string> } {
   const headers = { "if-match": '"99999999"' };
   if (path === "/v1/contexts" && method === "POST") return { body: { capability: "work", service: "alpha" }, headers };
   if (path === "/v1/keys" && method === "POST") return { body: {}, headers };
@@ -183,6 +224,11 @@ function sent(path: string, method: string): { body?: unknown; headers: Record<s
   if (path.startsWith("/v1/issuers/") && method === "PUT") return { body: issuer("gamma"), headers };
   if (path.startsWith("/v1/webhooks/") && method === "PUT") return { body: webhook(), headers };
   if (path.startsWith("/v1/schedules/") && method === "PUT") return { body: schedule, headers };
+  if (path.startsWith("/v1/model-routes/") && method === "PUT") return { body: route, headers };
+  if (usesModel(path, method)) {
+    const said = { input: "Good morning", messages: [{ role: "user", content: "Good morning" }], max_tokens: 5 };
+    return { body: { model: id, ...said }, headers };
+  }
   if (path.endsWith("/redeliver")) return { body: { event_id: "registry-1" }, headers };
   // By default it would be offline after half a minute.
   if (path.endsWith("/heartbeat")) return { body: { lease_seconds: 3600 }, headers };
@@ -202,11 +248,16 @@ function expected(
   relation: Relation,
   id: string,
 ): Expected {
-  if (permission === null) return "done";
+  // A list has what its reader may use.
+  if (permission === null || path === "/v1/models") return "done";
   const asked = permission
+    .replace("{model}", id)
     .replace("{service}", path.startsWith("/v1/services/") ? id : "alpha")
     .replace("{capability}", "work");
   const may = (wanted: string) => granted.some((one) => covers(one, wanted));
+  // Whether a model exists is shown only to those who may use it; and there is no permission for one that does not.
+  if (path === "/v1/models/{name}" && !may(asked)) return "hidden";
+  if (permission === "models:use:{model}" && relation === "another tenant's") return "hidden";
   if (!may(asked)) return "refused";
   // Resources of the deployment exist for its own tenant only.
   if (path.startsWith("/v1/tenants")) return tenant === "default" ? "done" : "hidden";
@@ -243,8 +294,9 @@ for (const tenant of ["default", "acme"]) {
       assert.deepEqual(me, { principal: `key:${keyId}`, name: `a ${role}`, tenant, role, permissions: granted });
       const mayCreate = granted.some((one) => covers(one, "contexts:create:alpha.work"));
       for (const { path, method, permission } of operations) {
-        for (const relation of path.includes("{") ? relations : relations.slice(0, 1)) {
-          const id = path.includes("{") ? await object(path, tenant, relation, secret, mayCreate) : "";
+        const hasObject = path.includes("{") || usesModel(path, method);
+        for (const relation of hasObject ? relations : relations.slice(0, 1)) {
+          const id = hasObject ? await object(path, tenant, relation, secret, mayCreate) : "";
           // A schedule requires the permission to create the context.
           const plansInVain = path.startsWith("/v1/schedules/") && method === "PUT" && !mayCreate;
           const byPermission = expected(
@@ -256,7 +308,7 @@ for (const tenant of ["default", "acme"]) {
             id,
           );
           const wanted = plansInVain ? "refused" : byPermission;
-          const { body, headers } = sent(path, method);
+          const { body, headers } = sent(path, method, id);
           const answer = await ask(method, path.replace(/\{\w+\}/, id), body, headers);
           const label = `${role} of ${tenant}: ${method} ${path}, ${relation}: ${answer.status} ${answer.text.slice(0, 300)}`;
           assert.ok(answer.status < 500 && answer.status !== 401, label);

@@ -1,8 +1,11 @@
 // Roles: what the built-in ones grant. A tenant's own roles: they take effect at once, grant no more than their writer
 // has, and are not deleted while in use.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { create, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import { create, makeKey, pointers, refused, refusedAt, register, serviceAt } from "./support/arrange.ts";
+import { root } from "./support/configuration.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { echo, type Service, startService } from "./support/service.ts";
 
@@ -13,6 +16,7 @@ before(async () => {
   gateway = await startGateway();
   service = await startService(echo);
   await register(gateway, "worker", serviceAt(service.url, [{ name: "work" }, { name: "rest" }]));
+  await register(gateway, "demo", JSON.parse(readFileSync(join(root, "console/demo.json"), "utf8")));
 });
 after(async () => {
   await gateway?.stop();
@@ -138,6 +142,16 @@ const asked: [method: string, path: string, permission: string, body?: unknown][
   ["DELETE", "/v1/keys/none", "keys:write"],
   ["GET", "/v1/events", "events:read"],
   ["POST", "/v1/tickets", "events:read"],
+  ["GET", "/v1/model-routes", "models:read"],
+  ["GET", "/v1/model-routes/none", "models:read"],
+  ["PUT", "/v1/model-routes/none", "models:write", {}],
+  ["DELETE", "/v1/model-routes/none", "models:write"],
+  // Its service does not have the first two: a request that may use the model is refused with 400.
+  ["POST", "/v1/responses", "models:use:demo", { model: "demo", input: "Hi" }],
+  ["POST", "/v1/embeddings", "models:use:demo", { model: "demo", input: "Hi" }],
+  ["POST", "/v1/chat/completions", "models:use:demo", { model: "demo", messages: [{ role: "user", content: "Hi" }] }],
+  ["POST", "/v1/messages", "models:use:demo", { model: "demo", messages: [{ role: "user", content: "Hi" }] }],
+  ["POST", "/v1/messages/count_tokens", "models:use:demo", { model: "demo", messages: [] }],
 ];
 const roles: Record<string, string[]> = {
   admin: ["*"],
@@ -146,6 +160,9 @@ const roles: Record<string, string[]> = {
     "contexts:read:*",
     "contexts:cancel",
     "events:read",
+    "models:use:*",
+    "models:read",
+    "models:write",
     "services:*",
     "limits:*",
     "webhooks:*",
@@ -155,7 +172,7 @@ const roles: Record<string, string[]> = {
     "grants:*",
     "registry:read",
   ],
-  caller: ["contexts:create:*", "contexts:read", "contexts:cancel", "services:read", "events:read"],
+  caller: ["contexts:create:*", "contexts:read", "contexts:cancel", "models:use:*", "services:read", "events:read"],
   viewer: ["*:read:*"],
   service: ["services:heartbeat:worker"],
 };
@@ -184,7 +201,7 @@ for (const [role, permissions] of Object.entries(roles)) {
         assert.ok(![401, 403].includes(answer.status) && answer.status < 500, label);
       } else {
         assert.equal(answer.status, 403, label);
-        refused(answer, 403, "permission_denied");
+        refusedAt(path, answer, 403, "permission_denied");
         assert.equal(
           answer.headers.get("www-authenticate"),
           `Bearer error="insufficient_scope", scope="${permission}"`,

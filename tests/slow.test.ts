@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { accepted, create, eventually, register, serviceAt } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
-import { Contract } from "./support/contract.ts";
+import { Contract, formatOf } from "./support/contract.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { echo, type Service, startService, status } from "./support/service.ts";
 
@@ -87,10 +87,13 @@ test("a_body_that_stops_coming_is_refused_with_408_wherever_one_is_read", async 
       const { status, headers, body } = await answerOn(slow);
       assert.equal(status, 408, `${method} ${there}: ${body}`);
       Contract.load()!.checkAnswer(method.toUpperCase(), there, status, headers, body);
+      const format = formatOf(there);
       const code = headers.get("content-type")!.startsWith("text/html") ? "page" : JSON.parse(body);
       if (path === "/oauth/authorize") assert.equal(code, "page");
       else if (path.startsWith("/oauth/")) assert.equal(code.error, "request_timeout");
       else if (path.startsWith("/mcp")) assert.equal(code.error.data.code, "request_timeout", body);
+      else if (format === "OpenAI") assert.equal(code.error.code, "request_timeout", body);
+      else if (format === "Anthropic") assert.equal(code.error.type, "timeout_error", body);
       else assert.equal(code.code, "request_timeout");
       // The rest of the body must not become part of another request.
       await eventually(slow.closed);

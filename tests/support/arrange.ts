@@ -1,6 +1,7 @@
 // The setup of most tests (a registered service, a key, a context) and common assertions (a refusal, a final state).
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
+import { formatOf } from "./contract.ts";
 import type { Answer, Gateway, RequestOptions } from "./gateway.ts";
 import { PATIENCE_MS } from "./patience.ts";
 import { type Handler, slow } from "./service.ts";
@@ -124,6 +125,44 @@ export function refused(answer: Answer, status: number, code: string): any {
   }
   assert.ok(json.request_id, answer.text);
   assert.equal(headers.get("x-request-id"), json.request_id);
+  return json;
+}
+
+/** The codes of problems that have another name in OpenAI's format. */
+const openaiCodes: Record<string, string> = { unauthenticated: "invalid_api_key", rate_limited: "rate_limit_exceeded" };
+/** The types of errors in Anthropic's format. */
+const anthropicTypes: Record<number, string> = {
+  401: "authentication_error",
+  403: "permission_error",
+  404: "not_found_error",
+  408: "timeout_error",
+  413: "request_too_large",
+  429: "rate_limit_error",
+  500: "api_error",
+  503: "overloaded_error",
+};
+
+/**
+ * Asserts that a response is a refusal of the gateway in the format of its path, with the code of a problem (which
+ * Anthropic's format does not show); returns its body.
+ */
+export function refusedAt(path: string, answer: Answer, status: number, code: string, hasVersion = false): any {
+  const format = formatOf(path.split("?", 1)[0]!, hasVersion);
+  if (!format) return refused(answer, status, code);
+  const { json, headers } = answer;
+  assert.equal(answer.status, status, answer.text);
+  assert.equal(headers.get("content-type"), "application/json", answer.text);
+  assert.ok(json?.error?.message, answer.text);
+  assert.ok(headers.get("x-request-id"), "the response has the request's id");
+  if (format === "OpenAI") {
+    assert.deepEqual(Object.keys(json), ["error"], answer.text);
+    assert.equal(json.error.code, openaiCodes[code] ?? code, answer.text);
+    return json;
+  }
+  assert.equal(json.type, "error", answer.text);
+  assert.equal(json.error.type, anthropicTypes[status] ?? "invalid_request_error", answer.text);
+  assert.equal(json.request_id, headers.get("x-request-id"));
+  assert.equal(json.request_id, headers.get("request-id"));
   return json;
 }
 

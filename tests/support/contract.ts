@@ -13,6 +13,27 @@ const methods = ["get", "put", "post", "delete", "options", "head", "patch", "tr
 /** A response or event that does not match the contract. */
 export class ContractViolation extends Error {}
 
+/** Parameters that are the rest of the path: names of models have slashes. */
+const rests = ["/v1/models/{name}", "/v1/model-routes/{name}"];
+
+/** The first segments of paths that clients of models know, as in crates/core/src/models/endpoint.rs. */
+const ofModels = [
+  ...["chat", "responses", "embeddings", "models", "messages", "complete", "completions", "images", "audio"],
+  ...["moderations", "rerank", "files", "batches", "fine_tuning", "uploads", "vector_stores", "assistants"],
+];
+const withoutVersion = [
+  ...["/chat/completions", "/responses", "/embeddings", "/messages", "/messages/count_tokens", "/completions"],
+  "/models",
+];
+
+/** Whose format the refusals below a path have; undefined where they are problem details. */
+export function formatOf(path: string, hasAnthropicVersion = false): "OpenAI" | "Anthropic" | undefined {
+  const rest = withoutVersion.includes(path) ? path.slice(1) : /^\/v1\/(?:v1\/)?(.*)$/s.exec(path)?.[1];
+  const first = rest?.split("/", 1)[0] ?? "";
+  if (first === "messages" || first === "complete" || (first === "models" && hasAnthropicVersion)) return "Anthropic";
+  return ofModels.includes(first) ? "OpenAI" : undefined;
+}
+
 /** One path template of the contract, e.g. `/v1/contexts/{id}`. */
 type Path = { template: string; pattern: RegExp; parameters: number };
 
@@ -39,7 +60,7 @@ export class Contract {
     this.#paths = Object.keys(openapi.paths ?? {})
       .map((template) => ({
         template,
-        pattern: new RegExp(`^${template.replace(/[.+*?^$()|[\]\\]/g, "\\$&").replace(/\{[^}]+\}/g, "[^/]+")}$`),
+        pattern: patternOf(template),
         parameters: template.split("{").length - 1,
       }))
       .sort((a, b) => a.parameters - b.parameters);
@@ -57,14 +78,17 @@ export class Contract {
 
   /**
    * Throws a `ContractViolation` unless the contract has this response: its status, its required headers, its media
-   * type and a body its schema accepts. Unknown operations must be refused with a 4xx problem.
+   * type and a body its schema accepts. Unknown operations must be refused with a 4xx problem, or below the paths of
+   * models with an error in their formats.
    */
   checkAnswer(method: string, path: string, status: number, headers: Headers, body: string): void {
     if (headers.get("content-type") === "application/problem+json" && body !== "") {
       this.#remember(`PROBLEM ${(json(`${method} ${path}`, body) as Json).code}`);
     }
     const plainPath = path.split(/[?#]/, 1)[0] ?? path;
-    const found = this.#paths.find(({ pattern }) => pattern.test(plainPath));
+    const matching = this.#paths.find(({ pattern }) => pattern.test(plainPath));
+    // A path of models without its version is no name of a file.
+    const found = matching?.template === "/{file}" && formatOf(plainPath) ? undefined : matching;
     const item = found && this.#resolve(this.#openapi.paths[found.template]);
     const lower = method.toLowerCase();
     const operation = item?.[lower] ?? (lower === "head" ? item?.get : undefined);
@@ -73,9 +97,7 @@ export class Contract {
       if (lower === "options" && status < 300) return;
       if (status < 400 || status >= 500)
         throw new ContractViolation(`${label}, but the contract has no such operation`);
-      if (this.#openapi.components?.schemas?.Problem && body !== "") {
-        this.#check(label, "openapi.json#/components/schemas/Problem", json(label, body));
-      }
+      if (body !== "") this.#checkRefusal(label, plainPath, headers, json(label, body));
       return;
     }
     const at = pointer("paths", found.template, operation === item[lower] ? lower : "get", "responses");
@@ -152,6 +174,18 @@ export class Contract {
     );
   }
 
+  /** Throws a `ContractViolation` unless this is a refusal in the format of its path. */
+  #checkRefusal(label: string, path: string, headers: Headers, body: Json): void {
+    // Lists of models are in either format; the request's headers say which.
+    const format = formatOf(path, body?.type === "error");
+    const name = format ? (format === "OpenAI" ? "OpenAiError" : "AnthropicError") : "Problem";
+    if (!this.#openapi.components?.schemas?.[name]) return;
+    const type = headers.get("content-type");
+    const expected = format ? "application/json" : "application/problem+json";
+    if (type !== expected) throw new ContractViolation(`${label} as ${type}, not as ${expected}`);
+    this.#check(label, `openapi.json#/components/schemas/${name}`, body);
+  }
+
   #remember(what: string): void {
     if (this.seen.has(what)) return;
     this.seen.add(what);
@@ -199,6 +233,11 @@ export function seenInThisRun(): Set<string> {
   const file = process.env.CONTRACT_SEEN;
   if (!file || !existsSync(file)) return new Set(Contract.load()?.seen);
   return new Set(readFileSync(file, "utf8").split("\n").filter(Boolean));
+}
+
+function patternOf(template: string): RegExp {
+  const parameter = rests.includes(template) ? ".+" : "[^/]+";
+  return new RegExp(`^${template.replace(/[.+*?^$()|[\]\\]/g, "\\$&").replace(/\{[^}]+\}/g, parameter)}$`);
 }
 
 function validator(coerceTypes: boolean): Ajv2020 {
