@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
+import { eventually } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
 import { startGateway } from "./support/gateway.ts";
 import { PATIENCE_MS } from "./support/patience.ts";
@@ -295,12 +296,13 @@ for (const name of ["chat-openai.mjs", "chat-anthropic.mjs"]) {
     const chat = run(node, [`examples/${name}`], { NARTHEX: gateway.url, KEY: key.secret });
     assert.equal(await chat.ended, 0, chat.output());
     assert.match(chat.output(), /^Hello from the demonstration\. .* You wrote: Good morning\n$/);
-    const { json: list } = await gateway.request("GET", "/v1/contexts?service=demo", { key: key.secret });
-    assert.deepEqual(
-      list.data.map((context: any) => context.status),
-      ["completed"],
-      "the chat is a context of the key",
-    );
+    // It is recorded after its response.
+    const recorded = await eventually(async () => {
+      const { json: list } = await gateway.request("GET", "/v1/contexts?service=demo", { key: key.secret });
+      return list.data.length > 0 ? list.data : undefined;
+    });
+    const statuses = recorded.map((context: any) => context.status);
+    assert.deepEqual(statuses, ["completed"], "the chat is a context of the key");
 
     const wrong = run(node, [`examples/${name}`], { NARTHEX: gateway.url, KEY: "nx_unknown" });
     assert.equal(await wrong.ended, 1, wrong.output());
