@@ -94,13 +94,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// `None`: the service was deleted or changed in the meantime, or its document cannot be read.
+    /// `route`: the settings of the route. `None`: the service was deleted or changed in the meantime, or its document
+    /// cannot be read.
     pub async fn of(entry: &Entry, wanted: &ModelTarget, route: Option<&CallSettings>) -> Option<Self> {
-        Self::new(entry.document().await.ok()?, wanted, route)
-    }
-
-    /// `route`: the settings of the route.
-    fn new(document: Rc<ServiceDocument>, wanted: &ModelTarget, route: Option<&CallSettings>) -> Option<Self> {
+        let document = entry.document().await.ok()?;
         let model = wanted.model.as_str();
         if !document.service().transport.has_models() {
             return None;

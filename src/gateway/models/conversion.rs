@@ -8,7 +8,7 @@ use narthex_core::http::problem::{Code, Problem};
 use narthex_core::models::convert::{self, Echo, Limits};
 use narthex_core::models::endpoint::Endpoint;
 use narthex_core::models::long_strings::{LongStrings, Part, Taken, mark, parts};
-use narthex_core::models::request_body::Span;
+use narthex_core::models::request_body::{BYTE_ORDER_MARK, Span};
 
 use super::attempt::Target;
 use super::intake::Intake;
@@ -16,8 +16,6 @@ use super::intake::Intake;
 /// The largest body that is converted, and the most of it without its long strings, in bytes.
 pub const MAX_BYTES: u64 = 8 * 1024 * 1024;
 const MAX_INLINE: u64 = 4 * 1024 * 1024;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A converted request.
 pub struct Converted {
@@ -88,9 +86,12 @@ pub async fn request(intake: &mut Intake, from: Endpoint, to: Endpoint, target: 
         return Err(too_large(MAX_INLINE));
     }
     let nonce = random::number();
-    // Responses repeat the schemas of their request.
-    let echo = Echo::of(from, &parsed(&shortened(&intake.pieces, &strings, nonce))?);
     let body = parsed(&shortened(&intake.pieces, &taken, nonce))?;
+    // Only responses of the Responses API repeat the schemas of their request.
+    let echo = match from {
+        Endpoint::Responses => Echo::of(from, &parsed(&shortened(&intake.pieces, &strings, nonce))?),
+        _ => Echo::of(from, &body),
+    };
     let limits = Limits { max_output_tokens: target.offer.as_ref().and_then(|offer| offer.max_output_tokens) };
     let mut body = convert::request(from, to, body, &target.upstream, &limits).map_err(refused)?;
     let lacks_usage = target.endpoint().is_some_and(|(_, endpoint)| !endpoint.stream_usage);

@@ -20,11 +20,11 @@ use narthex_core::models::convert;
 use narthex_core::models::endpoint::{Endpoint, Format};
 use narthex_core::models::failure::FailureKind;
 use narthex_core::models::refusal;
-use narthex_core::models::response_body::ResponseReader;
+use narthex_core::models::response_body::{ResponseReader, is_reason};
 use narthex_core::models::route::OnDisconnect;
 use narthex_core::models::spent::Spent;
 use narthex_core::models::stream::StreamError;
-use narthex_core::models::token_usage::{TokenUsage, Used, estimate};
+use narthex_core::models::token_usage::Used;
 
 mod watch;
 
@@ -39,8 +39,6 @@ use watch::{Events, Reading, Watch};
 const DRAIN_MS: u64 = 20_000;
 /// A silence of this length is broken by a comment, in milliseconds.
 const PING_MS: u64 = 15_000;
-/// The longest word for the end of a response that is recorded, in bytes.
-const MAX_REASON: usize = 40;
 
 /// A call that has begun, with all that is needed to end it.
 pub struct Delivery {
@@ -179,7 +177,7 @@ impl Delivery {
             model: self.model.clone(),
             usage: used.tokens,
             cost: prices.map(|prices| prices.cost(&used, service_tier.as_deref())),
-            finish_reason: finish_reason.filter(|reason| is_word(reason)),
+            finish_reason: finish_reason.filter(|reason| is_reason(reason)),
         };
         drop(self.limit_permits);
         report_call(&self.recorder.tenant, entry, self.permit, &report, signal).await;
@@ -211,12 +209,7 @@ impl Delivery {
 
     /// What a response without usage has used, by its size.
     fn estimated(&self, response_bytes: u64) -> Used {
-        let output_tokens = if self.endpoint == Endpoint::Embeddings { 0 } else { estimate(response_bytes) };
-        let input_tokens = estimate(self.request_bytes);
-        Used {
-            tokens: TokenUsage { input_tokens, output_tokens, estimated: true, ..TokenUsage::default() },
-            ..Used::default()
-        }
+        Used::estimated(self.endpoint == Endpoint::Embeddings, self.request_bytes, response_bytes)
     }
 }
 
@@ -250,12 +243,6 @@ fn ended(end: RelayEnd, is_whole: bool, error: Option<&StreamError>) -> AttemptE
             AttemptEnd::broken(ErrorCode::UpstreamError, "The response ended before its end.")
         }
     }
-}
-
-/// Whether a provider's text is a word that can be kept where content is not.
-fn is_word(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    (1..=MAX_REASON).contains(&text.len()) && text.bytes().all(is_letter)
 }
 
 /// How a relayed response ended by itself; `None`: the credentials of its client have ended.

@@ -38,3 +38,5 @@ pub mod write_fault;
 
 #[cfg(test)]
 pub mod any_json;
+#[cfg(test)]
+pub mod pieces;

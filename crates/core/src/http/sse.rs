@@ -99,6 +99,7 @@ impl EventReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::pieces::cut;
     use proptest::prelude::*;
 
     fn read(text: &str) -> Vec<String> {
@@ -170,14 +171,10 @@ mod tests {
         ) {
             let text = lines.concat();
             let whole = EventReader::default().push(text.as_bytes());
-            let (mut events, mut pieces, mut rest) = (EventReader::default(), Vec::new(), text.as_bytes());
-            for cut in cuts {
-                let (piece, left) = rest.split_at(cut.min(rest.len()));
-                pieces.extend(events.push(piece));
-                rest = left;
-            }
-            pieces.extend(events.push(rest));
-            prop_assert_eq!(pieces, whole);
+            let mut events = EventReader::default();
+            let pieces = cut(text.as_bytes(), &cuts);
+            let read: Vec<Event> = pieces.into_iter().flat_map(|piece| events.push(piece)).collect();
+            prop_assert_eq!(read, whole);
         }
 
         #[test]

@@ -30,7 +30,7 @@ const UNDERSTOOD: [&str; 3] = ["model", "stream", "stream_options"];
 /// The longest value that is understood, in bytes.
 const MAX_VALUE: usize = 4 * 1024;
 /// The byte order mark in UTF-8.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why a body is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,12 +115,12 @@ impl Mark {
     /// The text begins with a part of the mark.
     pub(super) fn skip<'p>(&mut self, mut piece: &'p [u8]) -> Result<&'p [u8], NotJson> {
         while let Some((first, rest)) = piece.split_first().filter(|_| !self.is_past) {
-            if MARK.get(self.length) == Some(first) {
+            if BYTE_ORDER_MARK.get(self.length) == Some(first) {
                 (self.length, piece) = (self.length + 1, rest);
                 continue;
             }
             self.is_past = true;
-            if (1..MARK.len()).contains(&self.length) {
+            if (1..BYTE_ORDER_MARK.len()).contains(&self.length) {
                 return Err(NotJson { reason: "expected a value", offset: 0 });
             }
         }
@@ -347,6 +347,7 @@ pub fn digest_of(name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::pieces::cut;
     use proptest::prelude::*;
 
     fn read(text: &str) -> Result<RequestHead, BodyFault> {
@@ -478,13 +479,10 @@ mod tests {
             let text = r#"{"system":"be kind","model":"g\u00fc","messages":[{"role":"user","content":[{"text":"hi"}]}],
                 "stream":true,"stream_options":{"include_usage":false},"prompt_cache_key":"k","n":1,"store":null}"#;
             let text = &format!("{}{text}", if is_marked { "\u{feff}" } else { "" });
-            let (mut reader, mut rest) = (BodyReader::default(), text.as_bytes());
-            for cut in cuts {
-                let (piece, left) = rest.split_at(cut.min(rest.len()));
+            let mut reader = BodyReader::default();
+            for piece in cut(text.as_bytes(), &cuts) {
                 reader.push(piece).unwrap();
-                rest = left;
             }
-            reader.push(rest).unwrap();
             reader.finish().unwrap();
             prop_assert_eq!(reader.head().unwrap(), read(text).unwrap());
             prop_assert_eq!(reader.closing_at() as usize, text.len() - 1);

@@ -179,6 +179,7 @@ pub(super) fn is_error(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::pieces::cut;
     use proptest::prelude::*;
 
     const CHAT: &str = r#"{"id":"c","choices":[{"index":0,"message":{"content":"{\"usage\":1}","error":"no"},
@@ -249,13 +250,7 @@ mod tests {
             cuts in prop::collection::vec(0usize..15, 1..60),
         ) {
             let text = format!("{}{CHAT}", if is_marked { "\u{feff}" } else { "" });
-            let (mut pieces, mut rest) = (Vec::new(), text.as_bytes());
-            for cut in cuts {
-                let (piece, left) = rest.split_at(cut.min(rest.len()));
-                pieces.push(piece);
-                rest = left;
-            }
-            pieces.push(rest);
+            let pieces = cut(text.as_bytes(), &cuts);
             prop_assert_eq!(read(Format::OpenAi, &pieces), read(Format::OpenAi, &[CHAT.as_bytes()]));
         }
     }

@@ -322,6 +322,7 @@ impl Scanner {
 mod tests {
     use super::*;
     use crate::base::json;
+    use crate::base::pieces::cut;
     use proptest::prelude::*;
 
     #[derive(Default, PartialEq, Debug)]
@@ -438,13 +439,7 @@ mod tests {
         fn pieces_of_any_size_say_the_same(value in value(), cuts in prop::collection::vec(0usize..20, 1..80)) {
             let text = value.to_string();
             let whole = scan(&[text.as_bytes()]).unwrap();
-            let (mut pieces, mut rest) = (Vec::new(), text.as_bytes());
-            for cut in cuts {
-                let (piece, left) = rest.split_at(cut.min(rest.len()));
-                pieces.push(piece);
-                rest = left;
-            }
-            pieces.push(rest);
+            let pieces = cut(text.as_bytes(), &cuts);
             prop_assert_eq!(scan(&pieces).unwrap(), whole);
         }
 

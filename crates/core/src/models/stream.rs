@@ -393,6 +393,7 @@ impl StreamReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::pieces::cut;
     use proptest::prelude::*;
 
     const CHAT: &str = concat!(
@@ -587,13 +588,7 @@ mod tests {
             let (endpoint, text) = [
                 (Endpoint::Chat, CHAT), (Endpoint::Messages, MESSAGE), (Endpoint::Responses, RESPONSE),
             ][which];
-            let (mut pieces, mut rest) = (Vec::new(), text.as_bytes());
-            for cut in cuts {
-                let (piece, left) = rest.split_at(cut.min(rest.len()));
-                pieces.push(piece);
-                rest = left;
-            }
-            pieces.push(rest);
+            let pieces = cut(text.as_bytes(), &cuts);
             let (reader, passed) = read(endpoint, false, &pieces);
             prop_assert_eq!(passed, text);
             prop_assert!(reader.is_whole());
