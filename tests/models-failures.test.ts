@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { eventually, makeKey, register } from "./support/arrange.ts";
+import { contextOf, eventually, makeKey, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { type Handler, hang, html, json, reset, type Service, startService } from "./support/service.ts";
 
@@ -93,14 +93,7 @@ function parsed(text: string): any {
 }
 
 /** The context of a response, once it is recorded. */
-function context(headers: Headers): Promise<any> {
-  const id = headers.get("x-narthex-context");
-  assert.ok(id, "the response names its context");
-  return eventually(async () => {
-    const answer = await gateway.request("GET", `/v1/contexts/${id}`);
-    return answer.status === 200 && answer.json;
-  });
-}
+const context = (headers: Headers) => contextOf(gateway, headers);
 
 const well = json(completion("second"));
 const openaiError = (code: string, type = "invalid_request_error") => ({ error: { message: "no", type, code } });

@@ -4,7 +4,8 @@ import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { eventually, makeKey, register } from "./support/arrange.ts";
+import { apart } from "./support/apart.ts";
+import { contextOf, makeKey, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { providerKeys, providerNames, startModelUpstream, text } from "./support/model-upstream.ts";
 import type { Service } from "./support/service.ts";
@@ -15,11 +16,6 @@ let openai: OpenAI;
 let anthropic: Anthropic;
 
 const prices = { currency: "USD", input: "1", cached_input: "0.1", cache_write: "1.25", output: "4" };
-const apart: typeof fetch = (url, init) => {
-  const headers = new Headers(init?.headers);
-  headers.set("connection", "close");
-  return fetch(url, { ...init, headers });
-};
 
 before(async () => {
   gateway = await startGateway();
@@ -69,14 +65,6 @@ const schema = {
 };
 const lastSent = () => provider.calls.at(-1)!;
 
-async function contextOf(id: string | null): Promise<any> {
-  assert.ok(id);
-  return eventually(async () => {
-    const { status, json } = await gateway.request("GET", `/v1/contexts/${id}`);
-    return status === 200 ? json : undefined;
-  });
-}
-
 test("a_chat_with_a_model_of_anthropics_format", async () => {
   const { data, response } = await openai.chat.completions.create(chat("Hi")).withResponse();
   assert.equal(data.object, "chat.completion");
@@ -92,7 +80,7 @@ test("a_chat_with_a_model_of_anthropics_format", async () => {
   });
   assert.equal(lastSent().headers["anthropic-version"], "2023-06-01");
   assert.equal(lastSent().headers["x-api-key"], providerKeys.anthropic);
-  const context = await contextOf(response.headers.get("x-narthex-context"));
+  const context = await contextOf(gateway, response.headers);
   assert.deepEqual([context.status, context.capability, context.service], ["completed", "chat", "anthropic"]);
   assert.deepEqual(
     [context.usage.input_tokens, context.usage.cached_input_tokens, context.usage.output_tokens, context.finish_reason],
@@ -178,7 +166,7 @@ test("a_message_to_a_model_of_openais_format", async () => {
   assert.equal(sent.path, "/v1/chat/completions");
   assert.equal(sent.headers.authorization, `Bearer ${providerKeys.openai}`);
   assert.deepEqual([sent.json.model, sent.json.messages.length], [providerNames.small, 2]);
-  const context = await contextOf(response.headers.get("x-narthex-context"));
+  const context = await contextOf(gateway, response.headers);
   assert.deepEqual([context.status, context.capability, context.service], ["completed", "messages", "openai"]);
   assert.deepEqual([context.usage.input_tokens, context.usage.cached_input_tokens], [1_019, 1_000]);
   assert.equal(context.finish_reason, "stop");

@@ -5,7 +5,8 @@ import OpenAI from "openai";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
-import { eventually, makeKey, register } from "./support/arrange.ts";
+import { apart } from "./support/apart.ts";
+import { contextOf, eventually, makeKey, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { providerKeys, providerNames, startModelUpstream, text } from "./support/model-upstream.ts";
 import type { Recorded, Service } from "./support/service.ts";
@@ -16,13 +17,6 @@ let direct: Clients;
 let through: Clients;
 
 type Clients = { openai: OpenAI; anthropic: Anthropic };
-
-/** One connection per request: workerd closes a connection whose request it has refused unread. */
-const apart: typeof fetch = (url, init) => {
-  const headers = new Headers(init?.headers);
-  headers.set("connection", "close");
-  return fetch(url, { ...init, headers });
-};
 
 const clients = (url: string, keys: { openai: string; anthropic: string }): Clients => ({
   openai: new OpenAI({ baseURL: `${url}/v1`, apiKey: keys.openai, maxRetries: 0, fetch: apart }),
@@ -133,14 +127,7 @@ async function all<T>(stream: PromiseLike<AsyncIterable<T>> | AsyncIterable<T>):
 }
 
 /** The record of a context, once it is there. */
-async function recorded(response: Response): Promise<any> {
-  const id = response.headers.get("x-narthex-context");
-  assert.ok(id, "no context");
-  return eventually(async () => {
-    const { status, json } = await gateway.request("GET", `/v1/contexts/${id}`);
-    return status === 200 ? json : undefined;
-  });
-}
+const recorded = (response: Response) => contextOf(gateway, response.headers);
 
 const say = (content: string) => [{ role: "user" as const, content }];
 const chat = (content: string) => ({ model: "small", messages: say(content) });

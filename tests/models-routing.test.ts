@@ -1,7 +1,7 @@
 // Models by name: which service gets a request, who may use which model, and what clients see of both.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { eventually, makeKey, refused, register } from "./support/arrange.ts";
+import { contextOf, eventually, makeKey, refused, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { type Handler, gate, json, type Service, startService } from "./support/service.ts";
 
@@ -238,11 +238,7 @@ test("a_request_may_name_metadata_for_its_context", async () => {
   await provider("meta", [{ id: "meta-model" }]);
   const headers = { "x-narthex-metadata": '{"customer":"c-7"}' };
   const answer = await chat({ model: "meta-model" }, { headers });
-  const id = answer.headers.get("x-narthex-context");
-  const context = await eventually(async () => {
-    const read = await gateway.request("GET", `/v1/contexts/${id}`);
-    return read.status === 200 && read.json;
-  });
+  const context = await contextOf(gateway, answer.headers);
   assert.deepEqual(context.metadata, { customer: "c-7" });
   for (const wrong of ["[]", "{", `{"a":"${"x".repeat(9_000)}"}`]) {
     const refused = await chat({ model: "meta-model" }, { headers: { "x-narthex-metadata": wrong } });

@@ -10,14 +10,8 @@ import { ClientCredentialsProvider as FirstProvider } from "@modelcontextprotoco
 import { Client as FirstClient } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as FirstTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { CallToolResultSchema, ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js";
+import { apart } from "../support/apart.ts";
 import type { Credentials, Doings, Kind, Where } from "./kinds.ts";
-
-/** One connection per request: workerd closes a connection whose request it has refused unread. */
-const apart: typeof fetch = (url, init) => {
-  const headers = new Headers(init?.headers);
-  headers.set("connection", "close");
-  return fetch(url, { ...init, headers });
-};
 
 const info = { name: "tests", version: "1.0.0" };
 type Call = { name: string; arguments: Record<string, unknown> };

@@ -172,3 +172,13 @@ export const pointers = (problem: { errors?: { pointer: string }[] }): string[] 
 
 /** A service that takes as long as the parameters of a call require (`ms`) and echoes them. */
 export const obedient: Handler = (call, response) => slow(call.json?.parameters?.ms ?? 0)(call, response);
+
+/** The context of a response of a model endpoint, once it is recorded. */
+export function contextOf(gateway: Gateway, headers: Headers): Promise<any> {
+  const id = headers.get("x-narthex-context");
+  assert.ok(id, "the response names its context");
+  return eventually(async () => {
+    const { status, json } = await gateway.request("GET", `/v1/contexts/${id}`);
+    return status === 200 ? json : undefined;
+  });
+}
