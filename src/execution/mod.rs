@@ -10,7 +10,7 @@ pub mod background;
 mod client;
 pub mod client_stream;
 pub mod deliveries;
-mod model_use;
+pub mod model_use;
 pub mod notifications;
 mod observer;
 mod redaction;

@@ -24,16 +24,10 @@ pub fn upstream<'d>(document: &'d ServiceDocument, model: &str) -> Option<&'d st
     offer_of(document.service().models.as_deref()?, model)?.upstream.as_deref()
 }
 
-/// Whether calls of a capability use a model. The others are free.
-fn uses_model(capability: &str) -> bool {
-    let using = [Endpoint::Chat, Endpoint::Embeddings, Endpoint::Responses, Endpoint::Messages];
-    using.iter().any(|endpoint| endpoint.capability() == capability)
-}
-
 /// What an attempt used; `None` if it used no model, if the service lists none, or if there is no result.
 pub fn spent(document: &ServiceDocument, work: &Work, result: Option<&RawValue>) -> Option<Spent> {
     let parameters = work.parameters.get();
-    if !uses_model(&work.admission.capability) {
+    if !Endpoint::uses_model(&work.admission.capability) {
         return None;
     }
     let (model, result) = (asked(document, parameters)?, result?.get());

@@ -3,6 +3,7 @@
 
 use serde_json::value::RawValue;
 
+use crate::execution::model_use;
 use crate::objects::registry::snapshot::{ServiceDocument, Snapshot};
 use crate::platform::{clock, random};
 use narthex_core::access::permission;
@@ -12,7 +13,6 @@ use narthex_core::base::id::{ContextId, StoreId};
 use narthex_core::base::json::Fault;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
-use narthex_core::calling::openai::model_of;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::NewContext;
 use narthex_core::http::problem::{Code, Problem};
@@ -161,9 +161,9 @@ fn asked_model(
     parameters: &str,
     faults: &mut Vec<Fault>,
 ) -> Option<String> {
-    let (_, endpoint) = document.service().transport.model_endpoint()?;
+    document.service().transport.model_endpoint()?;
     let models = document.service().models.as_deref().filter(|_| !openai_endpoints::reads_only(capability))?;
-    let Some(model) = model_of(parameters).or_else(|| endpoint.model.clone()) else {
+    let Some(model) = model_use::asked(document, parameters) else {
         faults.push(Fault::new("#/parameters/model", "is required: the service lists its models"));
         return None;
     };

@@ -162,9 +162,7 @@ impl PiecedResponse {
         let piece = read.map_err(failure)?;
         Ok((!piece.is_undefined()).then(|| Piece(piece.unchecked_into())))
     }
-}
 
-impl PiecedResponse {
     /// Ends the call. Returns the head of its response.
     pub fn abandon(self) -> ResponseHead {
         self.head

@@ -12,7 +12,8 @@ use narthex_core::models::token_usage::estimate;
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::limits;
-use super::attempt::{self, Begun, Target};
+use super::attempt::{self, Target};
+use super::beginning::Begun;
 use super::{intake, refusal, selection};
 
 /// How long counting may take, in milliseconds.

@@ -29,7 +29,8 @@ use narthex_core::models::token_usage::Used;
 mod watch;
 
 use super::super::answer::{Answer, Body, JSON};
-use super::attempt::{Begun, Target};
+use super::attempt::Target;
+use super::beginning::Begun;
 use super::permit::CallPermit;
 use super::record::{AttemptEnd, Recorder, report, report_call};
 use watch::{Events, Reading, Watch};

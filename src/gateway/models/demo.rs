@@ -11,7 +11,7 @@ use narthex_core::models::failure::FailureKind;
 use narthex_core::models::response_body::ResponseReader;
 
 use super::super::answer::JSON;
-use super::attempt::{Begun, Failed, failed};
+use super::beginning::{Begun, Failed, failed};
 use super::intake::Intake;
 
 /// The pause between two words, in milliseconds.

@@ -95,11 +95,9 @@ pub fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
         }
         Format::Anthropic => {
             let (page, has_more) = page(call, &models)?;
-            let (first, last) = (page.first().copied(), page.last().copied());
-            let name = |model: Option<&'_ ListedModel>| model.map(|model| model.name.clone());
-            let (first_id, last_id) = (name(first), name(last));
+            let (first_id, last_id) =
+                (page.first().map(|one| one.name.as_str()), page.last().map(|one| one.name.as_str()));
             let data = page.into_iter().map(|model| anthropic(snapshot, model)).collect();
-            let (first_id, last_id) = (first_id.as_deref(), last_id.as_deref());
             let answer = Answer::json(200, &AnthropicList { data, has_more, first_id, last_id })?;
             Ok(answer.with("request-id", &call.request_id))
         }
@@ -136,9 +134,7 @@ pub fn get(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> 
     let may_call = |offer: &_| selection::may_call(&caller.principal, offer);
     let routes = &caller.snapshot.rules.model_routes;
     let Some(model) = model_routing::find(routes, &services, &name, &may_use, &may_call) else {
-        let detail = format!("There is no model {name:?} that you may use; see GET /v1/models.");
-        let errors = vec![Fault::new("#/model", detail.clone())];
-        return Err(Problem { errors, ..Problem::new(Code::NotFound, detail) });
+        return Err(selection::unknown(&name));
     };
     match format(call) {
         Format::OpenAi => Answer::json(200, &openai(&caller.snapshot, &model)),

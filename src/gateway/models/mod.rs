@@ -6,6 +6,7 @@
 //! What a failure means is decided in the core.
 
 mod attempt;
+mod beginning;
 mod conversion;
 mod count;
 mod delivery;

@@ -18,7 +18,7 @@ use narthex_core::models::failure::{FailureKind, kept_word};
 use narthex_core::models::spent::Spent;
 use serde_json::Value;
 
-use super::attempt::Failed;
+use super::beginning::Failed;
 use super::permit::CallPermit;
 
 /// What is recorded of a call of a model.

@@ -10,8 +10,7 @@ use narthex_core::models::refusal;
 
 use super::super::answer::{Answer, Body, JSON};
 use super::super::call::Call;
-use super::attempt::Failed;
-use super::run::passes;
+use super::beginning::Failed;
 
 /// The format of a request's refusals; `None`: problem details.
 pub fn format(call: &Call) -> Option<Format> {
@@ -121,6 +120,12 @@ pub fn of_failure(call: &Call, endpoint: Endpoint, failed: &Failed, headers: Hea
     answer.code = Some("upstream_error");
     answer.cause = Some(failed.detail.clone());
     answer
+}
+
+/// Whether the provider's own words are for the client.
+fn passes(kind: FailureKind, shown: u16) -> bool {
+    // Its 401 is about the gateway's credentials.
+    kind != FailureKind::Format && shown != 401
 }
 
 fn made(format: Format, status: u16, code: &str, message: &str, request_id: &str) -> Answer {

@@ -18,7 +18,6 @@ use narthex_core::context::status::{Priority, Source};
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::models::endpoint::{Endpoint, Format};
-use narthex_core::models::failure::FailureKind;
 use narthex_core::models::route::Content;
 use narthex_core::models::spent::Spent;
 use narthex_core::models::token_usage::TokenUsage;
@@ -27,7 +26,8 @@ use narthex_core::services::model_routing::{ModelMatch, ModelTarget};
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::limits;
-use super::attempt::{self, Begun, Failed, Target};
+use super::attempt::{self, Target};
+use super::beginning::{Begun, Failed};
 use super::delivery::Delivery;
 use super::intake::{self, Intake};
 use super::permit::{self, CallPermit};
@@ -335,10 +335,4 @@ fn headers(recorder: &Recorder, upstream_request_id: &str, model: &str) -> Heade
         }
     }
     headers
-}
-
-/// Whether the provider's own words are for the client.
-pub fn passes(kind: FailureKind, shown: u16) -> bool {
-    // Its 401 is about the gateway's credentials.
-    kind != FailureKind::Format && shown != 401
 }

@@ -16,6 +16,7 @@ use narthex_core::models::endpoint::Endpoint;
 use narthex_core::models::request_body::{RequestHead, digest_of};
 use narthex_core::models::route::Affinity;
 use narthex_core::services::model_routing::{self, Asked, ModelMatch, ModelTarget, NoModel};
+use narthex_core::services::openai_endpoints;
 use narthex_core::services::outline::CapabilityOutline;
 
 use super::super::call::{Call, Caller};
@@ -143,11 +144,14 @@ fn model_fault(code: Code, detail: String) -> Problem {
     Problem { errors, ..Problem::new(code, detail) }
 }
 
+/// A model that does not exist, as far as the caller may know.
+pub fn unknown(model: &str) -> Problem {
+    model_fault(Code::NotFound, format!("There is no model {model:?} that you may use; see GET /v1/models."))
+}
+
 fn no_model(reason: NoModel, model: &str, endpoint: Endpoint) -> Problem {
     match reason {
-        NoModel::Unknown { nearest } if nearest.is_empty() => {
-            model_fault(Code::NotFound, format!("There is no model {model:?} that you may use; see GET /v1/models."))
-        }
+        NoModel::Unknown { nearest } if nearest.is_empty() => unknown(model),
         NoModel::Unknown { nearest } => {
             let nearest = nearest.join(", ");
             let detail = format!("There is no model {model:?}. The nearest names: {nearest}. See GET /v1/models.");
@@ -155,9 +159,8 @@ fn no_model(reason: NoModel, model: &str, endpoint: Endpoint) -> Problem {
         }
         NoModel::Forbidden => denied(&permission::to_use(model)),
         NoModel::OtherEndpoint { offered } => {
-            let paths = [Endpoint::Chat, Endpoint::Responses, Endpoint::Embeddings, Endpoint::Messages];
-            let paths = paths.into_iter().filter(|other| offered.contains(other.capability()));
-            let paths: Vec<&str> = paths.map(path_of).collect();
+            let paths = Endpoint::USING.into_iter().filter(|other| offered.contains(other.capability()));
+            let paths: Vec<String> = paths.map(path_of).collect();
             let detail =
                 format!("The model {model:?} does not have {}; it has {}.", path_of(endpoint), paths.join(", "));
             model_fault(Code::InvalidRequest, detail)
@@ -169,15 +172,9 @@ fn no_model(reason: NoModel, model: &str, endpoint: Endpoint) -> Problem {
     }
 }
 
-/// The gateway's path of an endpoint.
-pub fn path_of(endpoint: Endpoint) -> &'static str {
-    match endpoint {
-        Endpoint::Chat => "/v1/chat/completions",
-        Endpoint::Responses => "/v1/responses",
-        Endpoint::Embeddings => "/v1/embeddings",
-        Endpoint::Messages => "/v1/messages",
-        Endpoint::CountTokens => "/v1/messages/count_tokens",
-    }
+/// The gateway's path of an endpoint: below the version, that of the providers.
+fn path_of(endpoint: Endpoint) -> String {
+    format!("/v1/{}", openai_endpoints::path(endpoint.capability()).unwrap_or_default())
 }
 
 fn all_aside(model: &str, until: Timestamp) -> Problem {

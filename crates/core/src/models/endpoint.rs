@@ -21,6 +21,14 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// The endpoints through which a model is used.
+    pub const USING: [Self; 4] = [Self::Chat, Self::Responses, Self::Embeddings, Self::Messages];
+
+    /// Whether calls of a capability use a model. The others are free.
+    pub fn uses_model(capability: &str) -> bool {
+        Self::USING.iter().any(|endpoint| endpoint.capability() == capability)
+    }
+
     pub fn format(self) -> Format {
         match self {
             Self::Chat | Self::Responses | Self::Embeddings => Format::OpenAi,

@@ -19,9 +19,6 @@ use crate::models::route::{ModelRoute, RouteTarget};
 /// How many of the nearest names a refusal lists.
 const MAX_NEAREST: usize = 3;
 
-/// The endpoints through which a model is used.
-const USING: [Endpoint; 4] = [Endpoint::Chat, Endpoint::Messages, Endpoint::Responses, Endpoint::Embeddings];
-
 /// A tenant's routes, by name.
 pub type Routes = BTreeMap<String, Rc<ModelRoute>>;
 
@@ -227,8 +224,8 @@ pub struct ListedModel {
 
 /// Whether a service has an endpoint that a model is used through, and that the caller may call.
 fn serves(service: &ServiceOutline, may_call: &dyn Fn(&CapabilityOutline) -> bool) -> bool {
-    let is_used = |offer: &CapabilityOutline| USING.iter().any(|endpoint| endpoint.capability() == offer.name);
-    !service.is_unreadable() && service.capabilities.iter().any(|offer| is_used(offer) && may_call(offer))
+    let is_used = |offer: &CapabilityOutline| Endpoint::uses_model(&offer.name) && may_call(offer);
+    !service.is_unreadable() && service.capabilities.iter().any(is_used)
 }
 
 /// All names that the caller may use, sorted. `may_call` decides about each capability. What is draining or offline is
