@@ -2,13 +2,18 @@
 // The load's own HTTP client: one keep-alive connection, one request at a time, prepared bytes out. It is written on
 // plain sockets because it shares the machine with what it measures: node:http would cost more than the server.
 import { connect } from "node:net";
+import { HEAD_END } from "./pieces.mjs";
 
 /**
  * @typedef {{ method: string, path: string, headers?: Record<string, string>, body?: string }} RequestSpec
- * @typedef {{ status: number, head: string, body: Buffer, bytes: number }} Answer
+ *
+ * `stream`: of an answer that was read in pieces, whose `body` is only its end.
+ * @typedef {{ events: number, pieces: number, firstAt: number, lateness: number[] }} StreamFigures
+ * @typedef {{ status: number, head: string, body: Buffer, bytes: number, stream?: StreamFigures }} Answer
+ *
+ * Reads one answer; null while it is incomplete.
+ * @typedef {{ take(chunk: Buffer): Answer | null }} AnswerReader
  */
-
-const HEAD_END = Buffer.from("\r\n\r\n");
 
 /** @param {RequestSpec} spec @param {number} port @returns {Buffer} */
 export function requestBytes(spec, port) {
@@ -63,14 +68,27 @@ export function parseAnswer(buffer) {
   throw new Error(`an answer ${status} has neither a length nor chunks`);
 }
 
+/** Keeps an answer until all of it is there. @implements {AnswerReader} */
+class WholeReader {
+  /** @type {Buffer | null} */
+  #received = null;
+
+  /** @param {Buffer} chunk */
+  take(chunk) {
+    this.#received = this.#received ? Buffer.concat([this.#received, chunk]) : chunk;
+    return parseAnswer(this.#received);
+  }
+}
+
 export class Connection {
-  /** @param {number} port */
-  constructor(port) {
+  /** @param {number} port @param {() => AnswerReader} [newReader] */
+  constructor(port, newReader = () => new WholeReader()) {
     this.port = port;
+    this.newReader = newReader;
     /** @type {import("node:net").Socket | null} */
     this.socket = null;
-    /** @type {Buffer | null} */
-    this.received = null;
+    /** @type {AnswerReader | null} */
+    this.reader = null;
     /** @type {{ resolve(answer: Answer): void, reject(error: Error): void } | null} */
     this.pending = null;
   }
@@ -88,7 +106,7 @@ export class Connection {
     if (this.socket && !this.socket.destroyed) return this.socket;
     const socket = connect({ port: this.port, host: "127.0.0.1", noDelay: true });
     this.socket = socket;
-    this.received = null;
+    this.reader = null;
     socket.on("data", (chunk) => this.#take(chunk));
     socket.on("error", (error) => this.#fail(error));
     socket.on(
@@ -100,16 +118,16 @@ export class Connection {
 
   /** @param {Buffer} chunk */
   #take(chunk) {
-    const buffer = this.received ? Buffer.concat([this.received, chunk]) : chunk;
+    this.reader ??= this.newReader();
     let answer;
     try {
-      answer = parseAnswer(buffer);
+      answer = this.reader.take(chunk);
     } catch (error) {
       this.#fail(/** @type {Error} */ (error));
       return;
     }
-    this.received = answer ? null : buffer;
     if (!answer) return;
+    this.reader = null;
     const pending = this.pending;
     this.pending = null;
     if (/\r\nconnection: *close/i.test(answer.head)) this.close();

@@ -3,6 +3,7 @@
 // by a time or a count, and the process exits with its parent.
 import { burst, verify } from "./burst.mjs";
 import { Connection, requestBytes } from "./client.mjs";
+import { EventReader } from "./pieces.mjs";
 import { closeSockets, openSockets, publish } from "./sockets.mjs";
 import { Tally } from "./tally.mjs";
 
@@ -10,10 +11,14 @@ import { Tally } from "./tally.mjs";
  * @typedef {import("./client.mjs").RequestSpec} RequestSpec
  * @typedef {import("./tally.mjs").Expectation} Expectation
  *
+ * With `Reads`, the answers are streams, and latency is the time until the `end` of a stream, the time until its
+ * `first` piece, or how late each of its `events` is.
+ * @typedef {"end" | "first" | "events"} Reads
+ *
  * @typedef {{ kind: "steady", port: number, requests: RequestSpec[], expect: Expectation,
- *   connections: number, seconds: number }} SteadyJob
+ *   connections: number, seconds: number, reads?: Reads }} SteadyJob
  * @typedef {{ kind: "paced", port: number, requests: RequestSpec[], expect: Expectation,
- *   count: number, everyMs: number }} PacedJob
+ *   count: number, everyMs: number, reads?: Reads }} PacedJob
  * @typedef {{ kind: "burst", port: number, request: RequestSpec, headers: Record<string, string>,
  *   connections: number, count: number, upstreamPort: number }} BurstJob
  * @typedef {{ kind: "verify", port: number, headers: Record<string, string>, ids: string[],
@@ -27,6 +32,23 @@ import { Tally } from "./tally.mjs";
 /** How long past its time a job may take before requests under way count as failed. */
 const GRACE_MS = 20_000;
 
+/** @param {SteadyJob | PacedJob} job */
+function connection({ port, reads }) {
+  return reads ? new Connection(port, () => new EventReader(reads === "events")) : new Connection(port);
+}
+
+/**
+ * @param {import("./client.mjs").Answer} answer @param {Reads | undefined} reads @param {number} sent
+ * @param {number} arrived
+ */
+function latencies({ stream }, reads, sent, arrived) {
+  if (reads === "events") {
+    if (!stream?.lateness.length) throw new Error("no event of a stream says when it was sent");
+    return stream.lateness;
+  }
+  return [(reads === "first" && stream ? stream.firstAt : arrived) - sent];
+}
+
 /**
  * A closed loop: each connection sends its next request when it has its response. Throughput and latency cover the
  * responses inside the time; `answered` also counts the few under way when it ended, since their CPU is counted too.
@@ -34,7 +56,7 @@ const GRACE_MS = 20_000;
  */
 async function steady(job) {
   const requests = job.requests.map((spec) => requestBytes(spec, job.port));
-  const lanes = Array.from({ length: job.connections }, () => new Connection(job.port));
+  const lanes = Array.from({ length: job.connections }, () => connection(job));
   const tally = new Tally();
   const started = performance.now();
   const until = started + job.seconds * 1000;
@@ -53,7 +75,7 @@ async function steady(job) {
           tally.answer(answer, job.expect);
           if (arrived <= until) {
             counted += 1;
-            tally.latencies.push(arrived - sent);
+            tally.latencies.push(...latencies(answer, job.reads, sent, arrived));
           }
         } catch (error) {
           tally.error(String(error));
@@ -69,7 +91,7 @@ async function steady(job) {
 /** One request at a time, at fixed intervals: the load of a single user. @param {PacedJob} job */
 async function paced(job) {
   const requests = job.requests.map((spec) => requestBytes(spec, job.port));
-  const lane = new Connection(job.port);
+  const lane = connection(job);
   const tally = new Tally();
   const started = performance.now();
   const watchdog = setTimeout(() => lane.close(), job.count * job.everyMs + GRACE_MS);
@@ -77,8 +99,9 @@ async function paced(job) {
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, started + index * job.everyMs - performance.now())));
     const sent = performance.now();
     try {
-      tally.answer(await lane.send(/** @type {Buffer} */ (requests[index % requests.length])), job.expect);
-      tally.latencies.push(performance.now() - sent);
+      const answer = await lane.send(/** @type {Buffer} */ (requests[index % requests.length]));
+      tally.answer(answer, job.expect);
+      tally.latencies.push(...latencies(answer, job.reads, sent, performance.now()));
     } catch (error) {
       tally.error(String(error));
     }

@@ -6,7 +6,13 @@ import { parseArgs } from "node:util";
  *   gateway: "gateway" | "comparator", startups: number }} Options
  */
 
-export const PARTS = ["a", "b", "c", "d", "e", "f", "checks", "mcp", "tools", "startup", "registry", "costs"];
+/** The scenarios of the model endpoints. */
+export const MODEL_PARTS = ["chat", "stream", "body"];
+export const PARTS = [
+  ...["a", "b", "c", "d", "e", "f", "checks", "mcp", "tools"],
+  ...MODEL_PARTS,
+  ...["startup", "registry", "costs"],
+];
 
 export const USAGE = `node bench/run.mjs [--quick] [--scenario b,c] [--rounds N] [--seconds N] [--connections N] [--no-build]
 

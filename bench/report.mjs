@@ -79,8 +79,16 @@ function scenarioRows(scenario) {
     ]);
     return rows;
   }
-  const { perSecond, p50, cpuMs } = scenario.ratio;
-  rows.push(["", "gateway / comparator", times(perSecond), "", times(p50), "", "", times(cpuMs), "", "", "", ""]);
+  const compared = (
+    /** @type {string} */ name,
+    /** @type {import("./rounds.mjs").Ratio} */ { perSecond, p50, cpuMs },
+  ) => rows.push(["", name, times(perSecond), "", times(p50), "", "", times(cpuMs), "", "", "", ""]);
+  compared("gateway / comparator", scenario.ratio);
+  if (scenario.overFloor) compared("gateway / floor", scenario.overFloor);
+  for (const [side, ms] of Object.entries(scenario.laterMs ?? {})) {
+    if (side !== "provider")
+      rows.push(["", `${side} - provider`, "", "", fixed(ms, 2), ...HEADING.slice(5).map(() => "")]);
+  }
   const accepted = Object.values(scenario.sides)
     .map(({ median }) => median.answeredPerSecond)
     .filter((value) => value !== undefined);

@@ -7,8 +7,11 @@
  * @typedef {import("./targets.mjs").Side} Side
  * @typedef {{ rounds: Cell[], median: Cell, spread: { perSecond: number | null, p50: number | null,
  *   cpuMs: number | null } }} SideFigures
- * @typedef {{ key: string, title: string, sides: Partial<Record<Side, SideFigures>>,
- *   ratio: { perSecond: number | null, p50: number | null, cpuMs: number | null } }} ScenarioFigures
+ * @typedef {{ perSecond: number | null, p50: number | null, cpuMs: number | null }} Ratio
+ *
+ * `ratio` is gateway / comparator, `overFloor` gateway / floor, and `laterMs` how much later than directly a side is.
+ * @typedef {{ key: string, title: string, sides: Partial<Record<Side, SideFigures>>, ratio: Ratio,
+ *   overFloor?: Ratio, laterMs?: Partial<Record<Side, number>> }} ScenarioFigures
  */
 
 /** @param {number[]} values */
@@ -39,6 +42,13 @@ function medianCell(rounds) {
 
 /** @param {number | null | undefined} a @param {number | null | undefined} b */
 const ratio = (a, b) => (a === null || a === undefined || !b ? null : a / b);
+
+/** @param {Cell | undefined} a @param {Cell | undefined} b @returns {Ratio} */
+const ratios = (a, b) => ({
+  perSecond: ratio(a?.perSecond, b?.perSecond),
+  p50: ratio(a?.p50, b?.p50),
+  cpuMs: ratio(a?.cpuMs, b?.cpuMs),
+});
 
 /**
  * @param {import("./scenarios.mjs").Scenario} scenario @param {import("./scenarios.mjs").Bench} bench
@@ -77,15 +87,17 @@ export async function runScenario(scenario, bench, targets, say) {
       },
     };
   }
-  const [a, b] = [sides.gateway?.median, sides.comparator?.median];
+  const { gateway, comparator, floor, provider } = sides;
   return {
     key: scenario.key,
     title: scenario.title,
     sides,
-    ratio: {
-      perSecond: ratio(a?.perSecond, b?.perSecond),
-      p50: ratio(a?.p50, b?.p50),
-      cpuMs: ratio(a?.cpuMs, b?.cpuMs),
-    },
+    ratio: ratios(gateway?.median, comparator?.median),
+    ...(floor && { overFloor: ratios(gateway?.median, floor.median) }),
+    ...(scenario.isTimed && provider && { laterMs: later(sides, provider.median.p50) }),
   };
 }
+
+/** @param {Partial<Record<Side, SideFigures>>} sides @param {number} directly */
+const later = (sides, directly) =>
+  Object.fromEntries(Object.entries(sides).map(([side, { median }]) => [side, median.p50 - directly]));

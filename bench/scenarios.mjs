@@ -3,6 +3,7 @@
 import { cpuMs, memoryMib, resetPeak, untilQuiet } from "./readings.mjs";
 import { pages, toolCall } from "./mcp.mjs";
 import { contextBody } from "./bodies.mjs";
+import * as models from "./models.mjs";
 
 /**
  * @typedef {import("./targets.mjs").Target} Target
@@ -18,8 +19,11 @@ import { contextBody } from "./bodies.mjs";
  * One side's figures in one round. `perSecond` counts what the scenario's unit says; `cpuMs` is per unit.
  * @typedef {{ perSecond: number | null, p50: number, p99: number, cpuMs: number | null, units: number,
  *   rss: number | null, peak: number | null, answerBytes?: number, answeredPerSecond?: number,
- *   strangers?: number }} Cell
- * @typedef {{ key: string, title: string, sides: Side[], run(bench: Bench, target: Target): Promise<Cell> }} Scenario
+ *   strangers?: number, pieces?: number }} Cell
+ *
+ * `isTimed`: what matters is how much later than directly.
+ * @typedef {{ key: string, title: string, sides: Side[], isTimed?: boolean,
+ *   run(bench: Bench, target: Target): Promise<Cell> }} Scenario
  */
 
 const WARM_UP_SECONDS = 1;
@@ -80,23 +84,14 @@ export async function measured(pid, work) {
 const per = (total, units) => (total === null ? null : total / units);
 
 /**
- * @param {Bench} bench @param {Target} target @param {RequestSpec[]} requests @param {Expectation} expect
+ * The figures of a job that is run behind another one.
+ * @param {Bench} bench @param {Target} target
+ * @param {import("./load.mjs").SteadyJob | import("./load.mjs").PacedJob} warmUp @param {typeof warmUp} job
  * @returns {Promise<Cell>}
  */
-async function steady(bench, target, requests, expect) {
-  /** @type {import("./load.mjs").SteadyJob} */
-  const job = {
-    kind: "steady",
-    port: target.port,
-    requests,
-    expect,
-    connections: bench.options.connections,
-    seconds: WARM_UP_SECONDS,
-  };
-  insistRight(await bench.perform(job));
-  const { result, cpu, rss, peak } = await measured(target.pid, () =>
-    bench.perform({ ...job, seconds: bench.options.seconds }),
-  );
+async function figures(bench, target, warmUp, job) {
+  insistRight(await bench.perform(warmUp));
+  const { result, cpu, rss, peak } = await measured(target.pid, () => bench.perform(job));
   insistRight(result);
   return {
     perSecond: result.perSecond,
@@ -107,7 +102,19 @@ async function steady(bench, target, requests, expect) {
     rss,
     peak,
     answerBytes: result.answerBytes,
+    ...(job.reads && { pieces: result.pieces }),
   };
+}
+
+/**
+ * @param {Bench} bench @param {Target} target @param {RequestSpec[]} requests @param {Expectation} expect
+ * @param {Pick<Partial<import("./load.mjs").SteadyJob>, "connections" | "reads">} [more] @returns {Promise<Cell>}
+ */
+async function steady(bench, target, requests, expect, more = {}) {
+  const { connections, seconds } = bench.options;
+  /** @type {import("./load.mjs").SteadyJob} */
+  const job = { kind: "steady", port: target.port, requests, expect, connections, seconds, ...more };
+  return figures(bench, target, { ...job, seconds: WARM_UP_SECONDS }, job);
 }
 
 /** @param {Bench} bench @param {Target} target @returns {Promise<Cell>} */
@@ -211,10 +218,65 @@ const events = (count) => async (bench, target) => {
   }
 };
 
+/**
+ * A steady load of chats.
+ * @param {() => models.Exchange} made @param {Parameters<typeof steady>[4]} [more] @returns {Scenario["run"]}
+ */
+const chats = (made, more) => (bench, target) => {
+  const { request, expect } = made();
+  return steady(bench, target, [request(target)], expect, more);
+};
+
+/**
+ * The streams of a single user: the work behind one has ended when the next begins.
+ * @param {Bench} bench @param {Target} target
+ */
+function firstPieces(bench, target) {
+  const { request, expect } = models.shortStream;
+  const everyMs = models.APART_MS;
+  const count = (bench.options.seconds * 1000) / everyMs;
+  /** @type {import("./load.mjs").PacedJob} */
+  const job = { kind: "paced", port: target.port, requests: [request(target)], expect, count, everyMs, reads: "first" };
+  return figures(bench, target, { ...job, count: (WARM_UP_SECONDS * 1000) / everyMs }, job);
+}
+
 /** @type {Side[]} */
 const BOTH = ["gateway", "comparator"];
 /** @type {Side[]} */
 const ALL = [...BOTH, "upstream"];
+/** @type {Side[]} */
+const OF_MODELS = [...BOTH, "floor", "provider"];
+
+/** @type {Scenario[]} */
+const MODEL_SCENARIOS = [
+  { key: "chat", title: "a small chat", sides: OF_MODELS, run: chats(() => models.chat) },
+  {
+    key: "stream",
+    title: "a stream of 1,000 pieces",
+    sides: OF_MODELS,
+    run: chats(() => models.stream, { reads: "end", connections: models.STREAMS }),
+  },
+  {
+    key: "stream",
+    title: "first piece, one stream at a time",
+    sides: OF_MODELS,
+    isTimed: true,
+    run: firstPieces,
+  },
+  {
+    key: "stream",
+    title: `lateness of events, ${models.PACED_STREAMS} streams`,
+    sides: OF_MODELS,
+    isTimed: true,
+    run: chats(() => models.pacedStream, { reads: "events", connections: models.PACED_STREAMS }),
+  },
+  {
+    key: "body",
+    title: "a chat with 5 MiB of picture",
+    sides: OF_MODELS,
+    run: chats(models.withPicture, { connections: models.PICTURES }),
+  },
+];
 
 /** @type {Scenario[]} */
 export const SCENARIOS = [
@@ -263,6 +325,7 @@ export const SCENARIOS = [
     sides: ["many"],
     run: async (bench, target) => steady(bench, target, await pages(target), "ok"),
   },
+  ...MODEL_SCENARIOS,
   { key: "d", title: "respond-async, until all have ended", sides: BOTH, run: asynchronous },
   { key: "e", title: "GET a context", sides: BOTH, run: reading },
   ...[...EVENTS.keys()].map((count) => ({

@@ -3,16 +3,30 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir, totalmem, type } from "node:os";
 import { costs } from "./costs.mjs";
+import { MODEL_PARTS } from "./options.mjs";
 import { endAll, endAllAtExit, startNode } from "./processes.mjs";
 import { registrySizes } from "./registry.mjs";
 import { report } from "./report.mjs";
 import { runScenario } from "./rounds.mjs";
 import { SCENARIOS } from "./scenarios.mjs";
 import { sizes, startups } from "./startup.mjs";
-import { startComparator, startGateway, startLimited, startMany, startUpstream } from "./targets.mjs";
+import {
+  floorOf,
+  forwarding,
+  startComparator,
+  startGateway,
+  startLimited,
+  startMany,
+  startProvider,
+  startUpstream,
+  startWithModels,
+} from "./targets.mjs";
 import { here } from "./workerd.mjs";
 
-/** @typedef {import("./options.mjs").Options} Options */
+/**
+ * @typedef {import("./options.mjs").Options} Options
+ * @typedef {import("./targets.mjs").Target} Target
+ */
 
 /** Progress, on standard error. @param {string} line */
 const say = (line) => process.stderr.write(`bench: ${line}\n`);
@@ -45,6 +59,33 @@ function startLoad() {
     });
 }
 
+/**
+ * The targets that some scenarios need.
+ * @param {Set<string>} keys of the scenarios @param {string} runFolder @param {Target} upstream
+ * @param {boolean} standIn whether the comparator plays the gateway
+ * @returns {Promise<Partial<Record<import("./targets.mjs").Side, Target>>>}
+ */
+async function startTargets(keys, runFolder, upstream, standIn) {
+  const { port } = upstream;
+  const provider = MODEL_PARTS.some((key) => keys.has(key)) ? await startProvider() : undefined;
+  const startForwarder = () => startComparator(runFolder, port, provider && forwarding(provider.port));
+  const startReal = () => (provider ? startWithModels(runFolder, port, provider.port) : startGateway(runFolder, port));
+  const gateway = await (standIn ? startForwarder() : startReal());
+  const comparator = await startForwarder();
+  const limited = keys.has("checks") ? await startLimited(runFolder, port) : undefined;
+  return {
+    upstream,
+    gateway,
+    api: { ...gateway, side: "api" },
+    mcp: { ...gateway, side: "mcp" },
+    comparator,
+    floor: floorOf(comparator),
+    ...(provider && { provider }),
+    ...(keys.has("tools") && { many: await startMany(runFolder, port) }),
+    ...(limited && { limited, open: { ...limited, side: "open" } }),
+  };
+}
+
 /** @param {Options} options */
 export async function runSuite(options) {
   const runFolder = mkdtempSync(`${tmpdir()}/narthex-bench-`);
@@ -74,19 +115,9 @@ export async function runSuite(options) {
     const scenarios = SCENARIOS.filter(
       ({ key }) => wants(key) && !(standIn && ["checks", "mcp", "tools"].includes(key)),
     );
-    const has = (/** @type {string} */ wanted) => scenarios.some(({ key }) => key === wanted);
     if (scenarios.length > 0) {
-      const gateway = await (standIn ? startComparator : startGateway)(runFolder, upstream.port);
-      const limited = has("checks") ? await startLimited(runFolder, upstream.port) : undefined;
-      const targets = {
-        upstream,
-        gateway,
-        api: { ...gateway, side: /** @type {const} */ ("api") },
-        mcp: { ...gateway, side: /** @type {const} */ ("mcp") },
-        comparator: await startComparator(runFolder, upstream.port),
-        ...(has("tools") && { many: await startMany(runFolder, upstream.port) }),
-        ...(limited && { limited, open: { ...limited, side: /** @type {const} */ ("open") } }),
-      };
+      const keys = new Set(scenarios.map(({ key }) => key));
+      const targets = await startTargets(keys, runFolder, upstream, standIn);
       for (const scenario of scenarios) results.scenarios.push(await runScenario(scenario, bench, targets, say));
       await Promise.all(
         [targets.gateway, targets.comparator, targets.limited, targets.many].map((target) => target?.end()),

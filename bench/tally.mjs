@@ -5,16 +5,23 @@
  * @typedef {import("./client.mjs").Answer} Answer
  *
  * A correct response: `ok` any 2xx, `completed` a 200 with a completed context, `result` a 200 with a tool's result,
- * `accepted` a 202.
- * @typedef {"ok" | "completed" | "result" | "accepted"} Expectation
+ * `accepted` a 202, and an object a 200 that ends like that, with so many events if it is a stream.
+ * @typedef {"ok" | "completed" | "result" | "accepted" | { ends: string, events?: number }} Expectation
  *
  * Latencies in ms; `answered` includes the few responses that were under way at the end, `perSecond` does not.
- * @typedef {{ answered: number, perSecond: number, p50: number, p99: number, answerBytes: number,
+ * `pieces` is the number of a streamed response.
+ * @typedef {{ answered: number, perSecond: number, p50: number, p99: number, answerBytes: number, pieces: number,
  *   errors: number, firstError: string | null }} LoadFigures
  */
 
 /** Why the response is wrong, or null. @param {Answer} answer @param {Expectation} expect */
 export function wrong(answer, expect) {
+  if (typeof expect === "object") {
+    const isWhole = answer.body.subarray(-expect.ends.length).equals(Buffer.from(expect.ends));
+    if (answer.status === 200 && isWhole && answer.stream?.events === expect.events) return null;
+    const events = answer.stream ? `${answer.stream.events} events, at the end ` : "";
+    return `${answer.status} ${events}${answer.body.toString("utf8", Math.max(0, answer.body.length - 400))}`;
+  }
   const right =
     expect === "ok"
       ? answer.status >= 200 && answer.status < 300
@@ -45,6 +52,7 @@ export class Tally {
   latencies = [];
   answered = 0;
   bytes = 0;
+  pieces = 0;
   errors = 0;
   /** @type {string | null} */
   firstError = null;
@@ -53,6 +61,7 @@ export class Tally {
   answer(answer, expect) {
     this.answered += 1;
     this.bytes += answer.bytes;
+    this.pieces += answer.stream?.pieces ?? 0;
     const reason = wrong(answer, expect);
     if (reason !== null) this.error(reason);
   }
@@ -72,6 +81,7 @@ export class Tally {
       p50: percentile(this.latencies, 0.5),
       p99: percentile(this.latencies, 0.99),
       answerBytes: Math.round(this.bytes / Math.max(1, this.answered)),
+      pieces: Math.round(this.pieces / Math.max(1, this.answered)),
       errors: this.errors,
       firstError: this.firstError,
     };

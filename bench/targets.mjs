@@ -1,40 +1,58 @@
 // @ts-check
 // The targets of the load: the gateway and the comparator, each in its own workerd, and the service behind both.
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync } from "node:fs";
 import { contextBody } from "./bodies.mjs";
 import { furnish } from "./mcp.mjs";
+import { PROVIDER_KEY, offerModels } from "./models.mjs";
 import { end, startNode, startWorkerd } from "./processes.mjs";
 import { comparatorSpec, gatewaySpec, writeConfig } from "./workerd.mjs";
 
 /**
- * @typedef {"gateway" | "comparator" | "upstream" | "limited" | "open" | "api" | "mcp" | "many"} Side
+ * @typedef {"gateway" | "comparator" | "upstream" | "limited" | "open" | "api" | "mcp" | "many" | "floor" |
+ *   "provider"} Side
  * @typedef {{ side: Side, pid: number, port: number, folder: string | null, headers: Record<string, string>,
- *   admin: Record<string, string>, tellPath: string, queuePort: number | null, end(): Promise<void> }} Target
+ *   admin: Record<string, string>, tellPath: string, chatPath: string, queuePort: number | null,
+ *   end(): Promise<void> }} Target
  */
+
+const CHAT_PATH = "/v1/chat/completions";
+
+/** The comparator's way that no code sees. @param {Target} comparator @returns {Target} */
+export const floorOf = (comparator) => ({ ...comparator, side: "floor", chatPath: `/floor${CHAT_PATH}` });
 
 /** @param {string} folder of the run @param {string} name */
 export const ownFolder = (folder, name) => mkdtempSync(`${folder}/${name}-`);
 
-/** @returns {Promise<Target>} */
-export async function startUpstream() {
-  const child = startNode("upstream.mjs");
+/** The service that contexts call. */
+export const startUpstream = () => startService("upstream", {});
+
+/** The provider of models. */
+export const startProvider = () => startService("provider", { Authorization: `Bearer ${PROVIDER_KEY}` });
+
+/** @param {"upstream" | "provider"} side @param {Record<string, string>} headers @returns {Promise<Target>} */
+async function startService(side, headers) {
+  const child = startNode(`${side}.mjs`);
   const port = await new Promise((resolve, reject) => {
     child.once("message", (/** @type {{ port: number }} */ message) => resolve(message.port));
-    child.once("exit", () => reject(new Error("the upstream service did not start")));
+    child.once("exit", () => reject(new Error(`the ${side} did not start`)));
   });
   return {
-    side: "upstream",
+    side,
     pid: child.pid ?? 0,
     port,
     folder: null,
-    headers: {},
+    headers,
     admin: {},
     tellPath: "",
+    chatPath: CHAT_PATH,
     queuePort: null,
     end: () => end(child),
   };
 }
+
+/** The variables of a comparator that forwards chats. @param {number} providerPort */
+export const forwarding = (providerPort) => ({ PROVIDER: `http://127.0.0.1:${providerPort}`, PROVIDER_KEY });
 
 /**
  * @param {string} runFolder @param {number} upstreamPort @param {Record<string, string>} [vars]
@@ -42,10 +60,15 @@ export async function startUpstream() {
  */
 export async function startComparator(runFolder, upstreamPort, vars = {}) {
   const folder = ownFolder(runFolder, "comparator");
-  const sockets = writeConfig(folder, comparatorSpec({ UPSTREAM: `http://127.0.0.1:${upstreamPort}/`, ...vars }));
+  // Only chats are checked, but all requests have the same bytes.
+  const key = randomBytes(24).toString("base64url");
+  const headers = { Authorization: `Bearer ${key}` };
+  const own = {
+    UPSTREAM: `http://127.0.0.1:${upstreamPort}/`,
+    KEY_SHA256: createHash("sha256").update(key).digest("hex"),
+  };
+  const sockets = writeConfig(folder, comparatorSpec({ ...own, ...vars }));
   const { child, ports } = await startWorkerd(folder, sockets);
-  // It checks nothing, but receives the same bytes.
-  const headers = { Authorization: `Bearer ${randomBytes(24).toString("base64url")}` };
   return {
     side: "comparator",
     pid: child.pid ?? 0,
@@ -56,6 +79,7 @@ export async function startComparator(runFolder, upstreamPort, vars = {}) {
     // The gateway always publishes; the comparator only when sockets are measured, so that it writes two rows
     // otherwise.
     tellPath: "/v1/contexts?tell",
+    chatPath: CHAT_PATH,
     queuePort: null,
     end: () => end(child),
   };
@@ -67,6 +91,16 @@ export async function startComparator(runFolder, upstreamPort, vars = {}) {
  */
 export function startGateway(runFolder, upstreamPort, vars = {}) {
   return startAs("gateway", runFolder, upstreamPort, vars);
+}
+
+/**
+ * A gateway that also has models.
+ * @param {string} runFolder @param {number} upstreamPort @param {number} providerPort
+ */
+export async function startWithModels(runFolder, upstreamPort, providerPort) {
+  const target = await startGateway(runFolder, upstreamPort);
+  await offerModels(target, providerPort);
+  return target;
 }
 
 /**
@@ -116,6 +150,7 @@ async function startAs(side, runFolder, upstreamPort, vars) {
       headers,
       admin,
       tellPath: "/v1/contexts",
+      chatPath: CHAT_PATH,
       queuePort: ports.queue ?? null,
       end: () => end(child),
     };

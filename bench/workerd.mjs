@@ -34,7 +34,10 @@ export function gatewaySpec(vars) {
 
 /** @param {Record<string, string>} vars @returns {WorkerSpec} */
 export const comparatorSpec = (vars) => ({
-  modules: [{ name: "worker.mjs", path: here("comparator/worker.mjs"), kind: "esModule" }],
+  modules: [
+    { name: "worker.mjs", path: here("comparator/worker.mjs"), kind: "esModule" },
+    { name: "models.mjs", path: here("comparator/models.mjs"), kind: "esModule" },
+  ],
   vars,
   queue: false,
   assets: false,

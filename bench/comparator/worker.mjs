@@ -3,10 +3,11 @@
 // object hops, rows and call to the service) and no checks: no credentials, schema, limits, leases or
 // deadlines. The gateway's additional cost is the cost of its features.
 import { DurableObject } from "cloudflare:workers";
+import { forward, passThrough } from "./models.mjs";
 
 /**
  * @typedef {{ CONTEXTS: DurableObjectNamespace<ContextStore>, EVENTS: DurableObjectNamespace<EventHub>,
- *   UPSTREAM: string, COUNT_COSTS?: string }} Env
+ *   UPSTREAM: string, COUNT_COSTS?: string, KEY_SHA256: string, PROVIDER: string, PROVIDER_KEY: string }} Env
  * @typedef {Record<string, any> & { id: string }} Context
  */
 
@@ -48,6 +49,8 @@ export default {
       const text = await storeOf(env, id).read(id);
       return text ? answer(text, 200) : answer('{"code":"not_found"}', 404);
     }
+    if (path === "/v1/chat/completions") return forward(request, env, ctx);
+    if (path === "/floor/v1/chat/completions") return passThrough(request, env);
     if (path === "/v1/events") return object(env.EVENTS, "hub").fetch(request);
     if (path === "/v1/costs" && env.COUNT_COSTS === "true") return answer(await costs(env), 200);
     return answer('{"code":"not_found"}', 404);
