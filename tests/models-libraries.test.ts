@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import { apart } from "./support/apart.ts";
 import { contextOf, eventually, makeKey, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
+import { asChanged, asReceived } from "./support/model-calls.ts";
 import { providerKeys, providerNames, startModelUpstream, text } from "./support/model-upstream.ts";
 import type { Recorded, Service } from "./support/service.ts";
 
@@ -76,37 +77,9 @@ async function same<T>(program: Program<T>): Promise<T> {
   const expected = await run(program, direct);
   const found = await run(program, through);
   assert.deepEqual(found.saw, expected.saw);
-  assert.deepEqual(found.calls.map(received).map(brief), expected.calls.map(received).map(changed).map(brief));
+  assert.deepEqual(found.calls.map(asReceived), expected.calls.map(asChanged));
   return found.saw;
 }
-
-type Received = { path: string; headers: Record<string, unknown>; body: string };
-
-function received(call: Recorded): Received {
-  const names = ["content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta"];
-  const headers = Object.fromEntries(names.map((name) => [name, call.headers[name]]));
-  return { path: call.path, headers, body: call.raw.toString() };
-}
-
-/** The changes of the gateway: the name of the model, and what is added at the end. */
-function changed({ path, headers, body }: Received): Received {
-  const names: Record<string, string> = providerNames;
-  const text = body.replace(/"model":"(\w+)"/, (_, name) => `"model":"${names[name] ?? name}"`);
-  const { stream, stream_options, store } = JSON.parse(body);
-  const added =
-    path === "/v1/chat/completions" && stream && !stream_options
-      ? ',"stream_options":{"include_usage":true}'
-      : path === "/v1/responses" && store === undefined
-        ? ',"store":false'
-        : "";
-  return { path, headers, body: `${text.slice(0, -1)}${added}}` };
-}
-
-/** A large body by its hash: to show all of it says less. */
-const brief = ({ body, ...rest }: Received) => ({
-  ...rest,
-  body: body.length < 100_000 ? body : `${body.length} of ${createHash("sha256").update(body).digest("hex")}`,
-});
 
 /** What a program sees of a failure. */
 async function failure(promise: PromiseLike<unknown>) {
