@@ -1,16 +1,17 @@
 // The screen Access: who may do what. A tab for each kind of document, and one for the audit log.
 import { getIfAllowed } from "./api.js";
 import { showAudit } from "./audit.js";
+import { tabList } from "./components.js";
 import { DocumentList } from "./document-list.js";
 import { fill, h } from "./dom.js";
 import { mebibytes } from "./format.js";
-import { KINDS } from "./kinds.js";
+import { ACCESS_KINDS } from "./kinds.js";
 import { may } from "./session.js";
 
 /** @import { KindName } from "./kinds.js" */
 /** @typedef {KindName | "audit"} Tab */
 
-const TABS = /** @type {Tab[]} */ ([...Object.keys(KINDS), "audit"]);
+const TABS = /** @type {Tab[]} */ ([...ACCESS_KINDS, "audit"]);
 /** Above this share of its limit, the size of the configuration is highlighted. */
 const NEARLY_FULL = 0.8;
 /** Documents of a later version that are named. */
@@ -27,8 +28,9 @@ export async function access({ view, id, query, signal }) {
   const pages = await readPages();
   const tabs = [...pages.keys()];
   const current = tabs.find((tab) => tab === id) ?? tabs[0];
+  const parts = tabs.map((tab) => ({ name: tab, href: `#/access/${tab}`, isCurrent: tab === current }));
   const body = h("div.stack");
-  fill(view, h("h1", "Access"), await buildSize(), tabs.length > 0 && buildTabs(tabs, current), body);
+  fill(view, h("h1", "Access"), await buildSize(), tabs.length > 0 && tabList("Access", parts), body);
   const page = current && pages.get(current);
   if (!page) {
     fill(body, h("p.note", NO_ACCESS));
@@ -100,17 +102,4 @@ function buildUnreadable(documents) {
     `A later version of the gateway has written ${shown}${more > 0 ? ` and ${more} more` : ""}, which this version ` +
       "cannot read. What they may refuse is refused. Deploy the later version again, or replace them.",
   );
-}
-
-/**
- * @param {Tab[]} tabs
- * @param {Tab | undefined} current
- * @returns {HTMLElement}
- */
-function buildTabs(tabs, current) {
-  const items = tabs.map((tab) => {
-    const attributes = { href: `#/access/${tab}`, "aria-current": tab === current && "page" };
-    return h("li", h("a", attributes, tab));
-  });
-  return h("nav", { "aria-label": "Access" }, h("ul.tabs.plain", items));
 }

@@ -8,21 +8,24 @@ const listFormat = new Intl.ListFormat("en");
 
 /** @typedef {{ pointer: string, detail: string }} FieldError */
 /** @typedef {{ body?: unknown, headers?: Record<string, string> }} RequestOptions */
+/** @typedef {{ detail?: string, errors?: FieldError[], permission?: string, roles?: string[] }} Refusal */
 /** @typedef {{ oauth: boolean, demo: boolean }} Deployment */
 
-/** A request that the gateway refused, with a message for the user. */
+/** A request that was refused, with a message for the user. */
 export class ApiError extends Error {
   /**
-   * @param {number} status
-   * @param {{ detail?: string, errors?: FieldError[], permission?: string, roles?: string[] }} problem
-   * @param {string | null} retryAfter seconds
+   * @param {Response} response
+   * @param {Refusal} refusal
    */
-  constructor(status, { detail, errors = [], permission = "", roles = [] }, retryAfter) {
+  constructor({ status, headers }, { detail, errors = [], permission = "", roles = [] }) {
     const reason =
       roles.length > 0 ? missingPermission(permission, roles) : (detail ?? `The gateway returned status ${status}.`);
-    super(retryAfter ? `${reason} Try again in ${retryAfter} s.` : reason);
+    // A provider's may be a date.
+    const seconds = headers.get("retry-after")?.match(/^\d+$/)?.[0];
+    super(seconds ? `${reason} Try again in ${seconds} s.` : reason);
     this.status = status;
     this.errors = errors;
+    this.headers = headers;
   }
 }
 
@@ -37,14 +40,27 @@ function missingPermission(permission, roles) {
 }
 
 /**
- * Sends one request.
+ * Sends one request and reads the whole response.
  * @param {string} method
  * @param {string} path
  * @param {RequestOptions} [options]
  * @returns {Promise<{ json: any, headers: Headers }>}
  * @throws {ApiError} if the gateway refuses it
  */
-export async function request(method, path, { body, headers } = {}) {
+export async function request(method, path, options = {}) {
+  const response = await open(method, path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  return { json: await jsonOf(response), headers: response.headers };
+}
+
+/**
+ * Sends one request. The response can be read as it arrives.
+ * @param {string} method
+ * @param {string} path
+ * @param {RequestOptions & { signal: AbortSignal }} options
+ * @returns {Promise<Response>}
+ * @throws {ApiError} if it is refused
+ */
+export async function open(method, path, { body, headers, signal }) {
   const token = await bearerToken();
   const response = await send(path, {
     method,
@@ -54,13 +70,34 @@ export async function request(method, path, { body, headers } = {}) {
       ...(body ? { "content-type": "application/json" } : {}),
     },
     ...(body ? { body: JSON.stringify(body) } : {}),
-    signal: AbortSignal.timeout(TIMEOUT_MS),
+    signal,
   });
-  const isJson = response.headers.get("content-type")?.includes("json");
-  const json = isJson ? await response.json() : undefined;
-  if (response.ok) return { json, headers: response.headers };
+  if (response.ok) return response;
+  const refusal = await refusalOf(response);
   if (response.status === 401 && currentIdentity()) signOut("Your key is no longer valid. Sign in again.");
-  throw new ApiError(response.status, json ?? {}, response.headers.get("retry-after"));
+  throw new ApiError(response, refusal);
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<any>} undefined if it is not JSON
+ */
+async function jsonOf(response) {
+  const isJson = response.headers.get("content-type")?.includes("json");
+  return isJson ? response.json() : undefined;
+}
+
+/**
+ * Why a request was refused: a problem, or an error in the format of the endpoints of models. The latter may be a
+ * provider's, so that only its words count.
+ * @param {Response} response
+ * @returns {Promise<Refusal>}
+ */
+async function refusalOf(response) {
+  const json = await jsonOf(response).catch(() => undefined);
+  if (response.headers.get("content-type")?.includes("problem+json")) return json ?? {};
+  const message = json?.detail ?? json?.error?.message ?? json?.error;
+  return typeof message === "string" ? { detail: message } : {};
 }
 
 /**
@@ -97,6 +134,22 @@ export async function getIfAllowed(path) {
     if (error instanceof ApiError && [403, 404].includes(error.status)) return undefined;
     throw error;
   }
+}
+
+/**
+ * The first services, as far as there are so many, in pages of 100.
+ * @param {number} count
+ * @returns {Promise<Page<Service>>}
+ */
+export async function getServices(count) {
+  /** @type {Page<Service>} */
+  let { data, next_cursor } = await get("/v1/services?limit=100");
+  while (next_cursor && data.length < count) {
+    const page = await get(`/v1/services?limit=100&cursor=${encodeURIComponent(next_cursor)}`);
+    data = [...data, ...page.data];
+    next_cursor = page.next_cursor;
+  }
+  return { data, next_cursor };
 }
 
 /**

@@ -75,6 +75,19 @@ export function button(text, act, { kind = "", key = text } = {}) {
 export const link = (text, href, className = "") => h("a", { href, class: className }, text);
 
 /**
+ * Links to the parts of a screen.
+ * @param {string} label
+ * @param {{ name: string, href: string, isCurrent: boolean }[]} parts
+ * @returns {HTMLElement}
+ */
+export function tabList(label, parts) {
+  const items = parts.map(({ name, href, isCurrent }) =>
+    h("li", h("a", { href, "aria-current": isCurrent && "page" }, name)),
+  );
+  return h("nav", { "aria-label": label }, h("ul.tabs.plain", items));
+}
+
+/**
  * Runs an action that cannot be undone, if the user confirms it.
  * @template T
  * @param {string} question

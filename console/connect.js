@@ -4,7 +4,7 @@ import { link, textBlock } from "./components.js";
 import { fill, h } from "./dom.js";
 import { exampleOf } from "./schema.js";
 import { may } from "./session.js";
-import { snippetsFor } from "./snippets.js";
+import { librarySnippets, snippetsFor } from "./snippets.js";
 
 /** Shown if the user has no capability to choose. */
 const EXAMPLE_NAME = "word_count";
@@ -19,7 +19,7 @@ export async function connect({ view }) {
 
   function draw() {
     const body = exampleBody(capabilities, capabilities[Number(choice.value)]);
-    const blocks = Object.entries(snippetsFor(location.origin, body));
+    const blocks = Object.entries({ ...snippetsFor(location.origin, body), ...librarySnippets(location.origin) });
     fill(
       snippets,
       blocks.map(([title, text]) => textBlock(title, text)),

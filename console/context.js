@@ -17,6 +17,8 @@ import { fieldsFor } from "./fields.js";
 import { buildForm } from "./form.js";
 import { dateAndTime, duration, durationBetween, oneLine, timeOfDay } from "./format.js";
 import { follow } from "./live.js";
+import { modelHash } from "./model-catalogue.js";
+import { costText, usageText } from "./model-words.js";
 import { leadBack } from "./navigation.js";
 import { patch } from "./patch.js";
 import { principalName } from "./principals.js";
@@ -73,10 +75,10 @@ class ContextScreen {
 
   /**
    * @param {Context} context
-   * @returns {HTMLElement}
+   * @returns {Child}
    */
   #buildAction(context) {
-    if (hasEnded(context)) return button("Replay", () => this.#replay());
+    if (hasEnded(context)) return isKept(context) && button("Replay", () => this.#replay());
     return button("Cancel", () => confirmed("Cancel this context?", () => this.#post("cancel")), { kind: "danger" });
   }
 
@@ -125,6 +127,13 @@ class ContextScreen {
 }
 
 /**
+ * Whether its parameters and its result are kept.
+ * @param {Context} context
+ * @returns {boolean}
+ */
+const isKept = ({ content }) => content !== "none";
+
+/**
  * @param {ContextError} error
  * @returns {HTMLElement}
  */
@@ -144,10 +153,14 @@ const buildProgress = ({ data }) => h("p", { role: "status", "data-key": "progre
  * @returns {HTMLElement}
  */
 function buildFacts(context) {
-  const { id, service, execution_time_ms, run_at, replay_of } = context;
+  const { id, service, execution_time_ms, run_at, replay_of, model, usage } = context;
   return facts({
     ID: copyable(id, "context ID"),
     Service: link(service, `#/services/${service}`),
+    Model: model && link(model, modelHash(model)),
+    Tokens: usage && usageText(usage),
+    Cost: usage && costText(context.cost),
+    "Finish reason": context.finish_reason,
     Version: context.version,
     Created: time(context.created_at),
     "Scheduled for": run_at && dateAndTime(run_at),
@@ -171,11 +184,18 @@ function buildDetails(context) {
     { "data-key": "details" },
     section("Timeline", h("ol.steps.plain", history.map(buildStep))),
     section("Attempts", buildAttempts(context)),
-    jsonBlock("Parameters", parameters),
-    status === "completed" && jsonBlock("Result", result),
+    isKept(context) ? jsonBlock("Parameters", parameters) : buildNotKept(),
+    isKept(context) && status === "completed" && jsonBlock("Result", result),
     metadata && jsonBlock("Metadata", metadata),
   );
 }
+
+/** @returns {HTMLElement} */
+const buildNotKept = () =>
+  h(
+    "p.note",
+    "The conversation was not kept: calls of models leave no parameters and no result, so there is no replay.",
+  );
 
 /** @typedef {{ status: string, at: string }} Step */
 

@@ -177,12 +177,12 @@ class ContextsScreen {
  * @returns {HTMLElement}
  */
 function buildRow(context) {
-  const { id, capability, service, execution_time_ms, run_at, created_at } = context;
+  const { id, capability, service, model, execution_time_ms, run_at, created_at } = context;
   const card = h(
     "a.card",
     { href: `#/contexts/${id}` },
     h("strong", capability),
-    h("span.soft", service),
+    h("span.soft", model ? `${service} · ${model}` : service),
     badge(shownStatus(context)),
     h("span", duration(execution_time_ms)),
     isScheduled(context) ? h("span.soft", `Scheduled for ${dateAndTime(run_at ?? "")}`) : time(created_at),

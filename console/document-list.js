@@ -1,6 +1,6 @@
-// The documents of one kind on the screen Access: listed in pages, created, edited and deleted.
+// The documents of one kind on the screen Access or Models: listed in pages, created, edited and deleted.
 import { get, getDeployment, getIfAllowed, request } from "./api.js";
-import { badge, button, confirmed, secretShownOnce, section, toast } from "./components.js";
+import { badge, button, confirmed, link, secretShownOnce, section, toast } from "./components.js";
 import { buildRow, idOf, nameOf } from "./document-row.js";
 import { fill, h } from "./dom.js";
 import { fieldsFor } from "./fields.js";
@@ -46,14 +46,14 @@ export class DocumentList {
     this.#kindName = kindName;
     this.#kind = KINDS[kindName];
     this.#isKeys = kindName === "keys";
-    this.#mayWrite = !this.#kind.schema || may(`${kindName}:write`);
+    this.#mayWrite = !this.#kind.schema || may(`${this.#kind.area ?? kindName}:write`);
     this.#shownId = shownId;
     this.#signal = signal;
     this.#loaded = page.data;
     this.#nextCursor = page.next_cursor;
     this.#rows = new SteadyList({
       element: this.#rowList,
-      name: kindName,
+      name: `${this.#kind.noun}s`,
       signal,
       buildRow: (document) => this.#buildRow(document),
       // It may be on a page that has not been loaded.
@@ -169,7 +169,7 @@ export class DocumentList {
     const apart = this.#shownApart;
     const documents = apart && !this.#isLoaded(idOf(apart)) ? [apart, ...this.#loaded] : this.#loaded;
     const items = documents.map((document) => ({ ...document, id: idOf(document) }));
-    const empty = h("li.card.soft", { "data-key": "none" }, `No ${this.#kindName} yet.`);
+    const empty = h("li.card.soft", { "data-key": "none" }, `No ${this.#kind.noun}s yet.`);
     const more = h(
       "li",
       { "data-key": "more" },
@@ -194,12 +194,15 @@ export class DocumentList {
   #buildActions(document) {
     if (document.isGone) return badge("gone");
     if (document.shipped) return badge("built-in");
-    if (!this.#mayWrite) return undefined;
+    const { hash } = this.#kind;
+    const open = hash && link("Open", hash(document), "button");
+    if (!this.#mayWrite) return open;
     const mayEdit = this.#kind.schema && !this.#isKeys;
     const endLabel = mayEdit ? "Delete" : "Revoke";
     const question = `${endLabel} ${nameOf(document)}? It takes effect with the next request.`;
     return h(
       "span.row",
+      open,
       this.#isKeys && button("Rotate", () => this.#rotate(document)),
       mayEdit && button("Edit", () => this.#edit(document)),
       button(endLabel, () => confirmed(question, () => this.#end(document)), { kind: "danger" }),
@@ -217,7 +220,7 @@ export class DocumentList {
     const form = buildForm({
       fields: fieldsFor(schema, "", document && formValues(this.#kindName, document)),
       submitLabel: document ? "Save" : `Create ${noun}`,
-      fieldPath,
+      fieldPath: (path) => fieldPath(this.#kindName, path),
       send: (values) => this.#save(values, document),
     });
     const title = document ? `Edit ${nameOf(document)}` : `New ${noun}`;

@@ -1,4 +1,4 @@
-// A document's row on the screen Access: its name, a summary, when it expires and when it was last used.
+// A document's row on the screen Access or Models: its name, a summary, when it expires and when it was last used.
 import { time } from "./components.js";
 import { h } from "./dom.js";
 import { dateAndTime, lastUsed } from "./format.js";

@@ -163,8 +163,9 @@ function singleField(name, schema, { isRequired, value }, { isBlank = false, roo
   const isCheckbox = input.type === "checkbox";
 
   /** @type {Field["showError"]} */
-  function showError(_path, text) {
-    fill(errorPlace, text);
+  function showError([index = ""], text) {
+    const isOfLine = kind === "lines" && /^\d+$/.test(index);
+    fill(errorPlace, isOfLine ? `Entry ${Number(index) + 1}: ${text}` : text);
     input.ariaInvalid = String(text !== "");
     return true;
   }

@@ -77,9 +77,15 @@ function showAtFields(errors, { fields, pointer = "", fieldPath = (path) => path
   return errors.filter((error) => {
     const path = pointerSteps(error.pointer);
     if (pointer && path.shift() !== pointer) return true;
-    return !fields.showError(fieldPath(path), `This ${error.detail}.`);
+    return !fields.showError(fieldPath(path), sentenceOf(error));
   });
 }
+
+/**
+ * @param {FieldError} error
+ * @returns {string}
+ */
+const sentenceOf = ({ detail }) => (detail.startsWith("there ") ? `T${detail.slice(1)}.` : `This ${detail}.`);
 
 /**
  * @param {HTMLFormElement} form

@@ -1,8 +1,10 @@
-// The kinds of documents on the screen Access: the summary in a row, and the fields of the form.
+// The kinds of documents on the screens Access and Models: the summary in a row, and the fields of the form.
 import { get } from "./api.js";
 import { oneLine } from "./format.js";
+import { modelHash, targetsText } from "./model-catalogue.js";
+import { linesOf, TARGETS_FIELD, targetsOf } from "./targets.js";
 
-/** @typedef {"keys" | "roles" | "limits" | "issuers" | "clients" | "grants"} KindName */
+/** @typedef {"keys" | "roles" | "limits" | "issuers" | "clients" | "grants" | "model-routes"} KindName */
 
 /**
  * @typedef {object} Kind
@@ -10,6 +12,8 @@ import { oneLine } from "./format.js";
  * @property {string} [schema] of the contract, for the form; without one, documents are not written here
  * @property {string} about
  * @property {(document: any) => string} summary
+ * @property {string} [area] of the permissions, if it is not the path
+ * @property {(document: any) => string} [hash] the address of a document's own page
  */
 
 /** By path. @type {Record<KindName, Kind>} */
@@ -52,7 +56,22 @@ export const KINDS = {
     about: "What people have allowed apps to do.",
     summary: ({ principal, scope, resource }) => [principal, scope, resource].join(" · "),
   },
+  "model-routes": {
+    noun: "route",
+    schema: "NewModelRoute",
+    area: "models",
+    about: "Names of your own for one or several models, for fallbacks and for a share of the load.",
+    summary: ({ name, targets, description }) =>
+      [targetsText({ name, isRoute: true, targets }), description].filter(Boolean).join(" · "),
+    hash: ({ name }) => modelHash(name),
+  },
 };
+
+/** The kinds on the screen Access. @type {KindName[]} */
+export const ACCESS_KINDS = ["keys", "roles", "limits", "issuers", "clients", "grants"];
+
+/** Shown where permissions are entered, one per line. */
+const EXAMPLE_PERMISSIONS = "contexts:create:*\nmodels:use:gpt-*\nmodels:read";
 
 /** The member of the form that becomes part of the path, and not of the document. */
 export const NAME_MEMBER = "path_name";
@@ -108,6 +127,7 @@ function labelOf(member) {
 export async function formSchema(kind, document) {
   const { properties, required = [] } = await contractSchema(KINDS[kind].schema ?? "");
   for (const [member, part] of Object.entries(properties)) {
+    if (part.readOnly) delete properties[member];
     // The contract keeps defaults of optional members in `x-default`, as generators misread `default` there.
     Object.assign(part, { title: labelOf(member), default: part.default ?? part["x-default"] });
   }
@@ -116,6 +136,8 @@ export async function formSchema(kind, document) {
     properties.role = await roleField({ description: properties.role.description, noneLabel: "none" });
   }
   if (kind === "limits") useLimitFields(properties);
+  if (kind === "model-routes") properties.targets = TARGETS_FIELD;
+  if (properties.permissions) properties.permissions.examples = [EXAMPLE_PERMISSIONS];
   // Keys get their ids from the gateway.
   const isNamedHere = !document && kind !== "keys";
   return {
@@ -131,7 +153,9 @@ export async function formSchema(kind, document) {
 const nameField = (kind) => ({
   title: kind === "clients" ? "ID" : "Name",
   type: "string",
-  description: "Lowercase letters, digits, - and _.",
+  description:
+    kind === "model-routes" ? "Any characters but blanks and commas." : "Lowercase letters, digits, - and _.",
+  ...(kind === "model-routes" && { examples: ["team/fast"] }),
 });
 
 /**
@@ -175,11 +199,14 @@ function useLimitFields(properties) {
 
 /**
  * The form field behind a path in the document.
+ * @param {KindName} kind
  * @param {string[]} path
  * @returns {string[]}
  */
-export const fieldPath = ([member = "", ...rest]) =>
-  member === "binds" && rest.length > 0 ? ["bound"] : [member, ...rest];
+export function fieldPath(kind, [member = "", ...rest]) {
+  if (kind === "model-routes" && member === "name") return [NAME_MEMBER];
+  return member === "binds" && rest.length > 0 ? ["bound"] : [member, ...rest];
+}
 
 /**
  * The form's values for a document.
@@ -188,6 +215,7 @@ export const fieldPath = ([member = "", ...rest]) =>
  * @returns {any}
  */
 export function formValues(kind, document) {
+  if (kind === "model-routes") return { ...document, targets: linesOf(document.targets) };
   if (kind !== "limits") return document;
   const [entry = []] = Object.entries(document.binds);
   const [binds, bound] = entry;
@@ -201,6 +229,7 @@ export function formValues(kind, document) {
  * @returns {any}
  */
 export function documentOf(kind, values) {
+  if (kind === "model-routes") return { ...values, targets: targetsOf(values.targets) };
   if (kind !== "limits") return values;
   const { bound = "", ...members } = values;
   return { ...members, binds: { [members.binds]: members.binds === "tenant" ? true : bound } };

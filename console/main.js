@@ -36,6 +36,15 @@ const SCREENS = {
       await services(visit);
     }
   },
+  async Models(visit) {
+    if (visit.id) {
+      const { model } = await import("./model.js");
+      await model(visit);
+    } else {
+      const { models } = await import("./models.js");
+      await models(visit);
+    }
+  },
   async Access(visit) {
     const { access } = await import("./access.js");
     await access(visit);

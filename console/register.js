@@ -4,6 +4,10 @@ import { link, secretShownOnce, toast } from "./components.js";
 import { fill, h } from "./dom.js";
 import { fieldsFor } from "./fields.js";
 import { buildForm } from "./form.js";
+import { buildProviderForm } from "./register-provider.js";
+
+/** Providers of models, which do not verify what the gateway sends. */
+const PROVIDERS = ["openai", "anthropic"];
 
 /** @typedef {{ json: Service, headers: Headers }} Registered a service as it stands, and its headers */
 
@@ -49,7 +53,7 @@ export async function register({ view, query }) {
     const edited = await request("GET", `/v1/services/${encodeURIComponent(editedId)}`);
     showEditor(view, editedId, edited);
   } else {
-    showRegistration(view);
+    showRegistration(view, query.get("for") === "models");
   }
 }
 
@@ -70,28 +74,39 @@ function showEditor(view, id, edited) {
 
 /**
  * @param {HTMLElement} view
+ * @param {boolean} isProvider whether it is to be a provider of models
  * @returns {void}
  */
-function showRegistration(view) {
-  const form = buildForm({
-    fields: fieldsFor(FORM, ""),
-    submitLabel: "Register",
-    fieldPath,
-    send: ({ id, ...values }) => create(view, id, documentOf(values)),
-  });
+function showRegistration(view, isProvider) {
   const documentForm = buildForm({
     fields: fieldsFor({}, "Service document"),
     submitLabel: "Register document",
     send: (document) => create(view, document.id, document),
   });
+  const form = isProvider ? buildProviderForm((id, document) => create(view, id, document)) : buildServiceForm(view);
   fill(
     view,
     backLink(),
-    h("h1", "Register a service"),
+    h("h1", isProvider ? "Register a provider of models" : "Register a service"),
+    isProvider
+      ? link("Or register a service of another kind", "#/services/new")
+      : link("Or register a provider of models", "#/services/new?for=models"),
     h("div.card", form),
     h("details.card", h("summary", "Or paste a service document"), documentForm),
   );
 }
+
+/**
+ * @param {HTMLElement} view
+ * @returns {HTMLFormElement}
+ */
+const buildServiceForm = (view) =>
+  buildForm({
+    fields: fieldsFor(FORM, ""),
+    submitLabel: "Register",
+    fieldPath,
+    send: ({ id, ...values }) => create(view, id, documentOf(values)),
+  });
 
 /** @returns {HTMLElement} */
 const backLink = () => link("← Services", "#/services");
@@ -154,15 +169,15 @@ async function update(view, id, document, edited) {
 const pathOf = (id) => `/v1/services/${encodeURIComponent(id)}`;
 
 /**
- * Opens the service, after showing its signing secret if there is one.
+ * Opens the service, after showing its signing secret if there is one that it can use.
  * @param {HTMLElement} view
- * @param {{ id: string, name: string, signing_secret?: string }} service
+ * @param {Service & { signing_secret?: string }} service
  * @returns {void}
  */
-function showSaved(view, { id, name, signing_secret }) {
+function showSaved(view, { id, name, transport, signing_secret }) {
   toast("Saved.");
   const hash = `#/services/${id}`;
-  if (!signing_secret) {
+  if (!signing_secret || PROVIDERS.includes(transport.kind)) {
     location.hash = hash;
     return;
   }

@@ -5,6 +5,9 @@ import { h } from "./dom.js";
 import { fieldsFor } from "./fields.js";
 import { buildForm } from "./form.js";
 import { duration, words } from "./format.js";
+import { modelHash, takesAnyName } from "./model-catalogue.js";
+import { buildNameForm, buildOffer } from "./model-parts.js";
+import { mayUseModels } from "./session.js";
 
 /**
  * @param {Service} service
@@ -71,6 +74,26 @@ const buildInstructions = (text) =>
  * @returns {HTMLElement}
  */
 const buildTools = (title, rows) => h("div", h("h3", title), h("ul.plain.stack", rows));
+
+/**
+ * The models that a service offers, each with a link to try it, and a form for those that it does not list.
+ * @param {Service} service
+ * @returns {Child}
+ */
+export function buildModels(service) {
+  const listed = (service.models ?? []).filter(({ id }) => id !== "*");
+  const takesOthers = takesAnyName(service);
+  if (listed.length === 0 && !takesOthers) return undefined;
+  const rows = listed.map((offer) => {
+    const href = modelHash(`${service.id}/${offer.id}`);
+    return buildOffer({ title: offer.id, href, offer });
+  });
+  return section(
+    "Models",
+    rows.length > 0 && h("ul.rows.plain", rows),
+    takesOthers && mayUseModels() && buildNameForm([service]),
+  );
+}
 
 /**
  * @param {string} service

@@ -6,7 +6,7 @@ import { duration, words } from "./format.js";
 import { healthChart, watchHealth } from "./health.js";
 import { leadBack } from "./navigation.js";
 import { patch } from "./patch.js";
-import { buildCapability, buildCatalogue, buildFacts } from "./service-parts.js";
+import { buildCapability, buildCatalogue, buildFacts, buildModels } from "./service-parts.js";
 import { may } from "./session.js";
 import { readLatencies } from "./usage.js";
 
@@ -19,12 +19,13 @@ const ANY_VERSION = { "if-match": "*" };
  */
 export async function service({ view, id = "", signal }) {
   const screen = new ServiceScreen(id, signal);
-  const { capabilities } = await screen.load();
-  const tries = capabilities.map((capability) => buildCapability(id, capability));
+  const shown = await screen.load();
+  const tries = shown.capabilities.map((capability) => buildCapability(id, capability));
   fill(
     view,
     leadBack(link("← Services", "#/services")),
     screen.element,
+    buildModels(shown),
     section("Capabilities", tries.length > 0 ? tries : h("p.soft", "None")),
   );
 }

@@ -1,5 +1,5 @@
 // The screen Services: all services with their health, or first steps if there are none.
-import { get } from "./api.js";
+import { getServices } from "./api.js";
 import { badge, button, link, screenTitle } from "./components.js";
 import { fill, h } from "./dom.js";
 import { duration, words } from "./format.js";
@@ -36,7 +36,7 @@ export async function services({ view, signal }) {
 
   async function load() {
     /** @type {[Page<Service>, Latencies]} */
-    const [page, read] = await Promise.all([readFirst(wanted), readLatencies().catch(() => latencies)]);
+    const [page, read] = await Promise.all([getServices(wanted), readLatencies().catch(() => latencies)]);
     latencies = read;
     if (page.data.length === 0) {
       firstSteps ??= welcome();
@@ -54,22 +54,6 @@ export async function services({ view, signal }) {
   }
 
   await load();
-}
-
-/**
- * The first services, as far as there are so many.
- * @param {number} count
- * @returns {Promise<Page<Service>>}
- */
-async function readFirst(count) {
-  /** @type {Page<Service>} */
-  let { data, next_cursor } = await get(`/v1/services?limit=${PAGE_SIZE}`);
-  while (next_cursor && data.length < count) {
-    const page = await get(`/v1/services?limit=${PAGE_SIZE}&cursor=${encodeURIComponent(next_cursor)}`);
-    data = [...data, ...page.data];
-    next_cursor = page.next_cursor;
-  }
-  return { data, next_cursor };
 }
 
 /** @returns {HTMLElement} */

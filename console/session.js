@@ -98,6 +98,15 @@ async function refreshCredential(refreshToken) {
 export const may = (permission) => identity?.permissions.some((granted) => covers(granted, permission)) ?? false;
 
 /**
+ * Whether the signed-in key has a permission to use some model. Names of models may contain any character.
+ * @returns {boolean}
+ */
+export function mayUseModels() {
+  const permissions = identity?.permissions ?? [];
+  return permissions.some((one) => one.startsWith("models:use:") || covers(one, "models:use:*"));
+}
+
+/**
  * Whether one permission covers another: `*` stands for one part, or at the end for all the rest.
  * @param {string} granted
  * @param {string} needed

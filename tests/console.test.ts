@@ -128,6 +128,17 @@ const screens: Record<string, (page: Page) => Promise<unknown>> = {
   },
   "services/new": (page) => page.getByLabel("URL").waitFor(),
   "services/new?from=demo": (page) => page.getByRole("button", { name: "Save" }).waitFor(),
+  "services/new?for=models": (page) => page.getByLabel("API key").waitFor(),
+  models: (page) => page.locator(".models").getByText("demo").first().waitFor(),
+  "models/demo": async (page) => {
+    await page.getByLabel("Message").fill("Good morning");
+    await page.getByRole("button", { name: "Send" }).click();
+    await page
+      .getByText(/^tokens: /)
+      .last()
+      .waitFor();
+  },
+  "models?tab=routes": (page) => page.getByText("No routes yet.").waitFor(),
   "access/keys": (page) => page.getByText("a caller").first().waitFor(),
   "access/roles": (page) => page.getByText("built-in").first().waitFor(),
   "access/limits": (page) => page.getByText("1000 requests in 60 s").waitFor(),
@@ -152,6 +163,7 @@ const pictures: Record<string, string> = {
   "light a context": "context",
   "light services": "services",
   "light services/demo": "service",
+  "light models/demo": "model",
   "light access/roles": "access",
   "light connect": "connect",
   "dark now": "now-dark",
