@@ -7,6 +7,7 @@
 // new instance at the next call. Both are pinned exactly; tests/panic.test.ts panics on purpose.
 import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
 import * as wasm from "./build/index.js";
+import { failure } from "./src/platform/failure.js";
 
 const state = wasm.initState();
 /** Objects created by an instance that died are created again. */
@@ -58,23 +59,11 @@ function guard(run) {
   }
 }
 
-/** The only response that does not come from Rust. @param {Request} request @param {unknown} error */
+/** @param {Request} request @param {unknown} error */
 function failed(request, error) {
   const id = `req_${crypto.randomUUID()}`;
   console.error(JSON.stringify({ level: "error", message: "request died", request_id: id, detail: String(error) }));
-  const body = {
-    type: "urn:narthex:problem:internal",
-    title: "The gateway failed",
-    status: 500,
-    detail: "The request was not served. Try again. If it persists, send the request id to the gateway's operator.",
-    instance: new URL(request.url).pathname,
-    code: "internal",
-    request_id: id,
-  };
-  return new Response(JSON.stringify(body), {
-    status: 500,
-    headers: { "content-type": "application/problem+json", "cache-control": "no-store", "x-request-id": id },
-  });
+  return failure(request, id);
 }
 
 export default class extends WorkerEntrypoint {

@@ -2,7 +2,7 @@
 // models.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { create, makeKey, pointers, register } from "./support/arrange.ts";
+import { create, eventually, makeKey, pointers, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { type Handler, json, type Service, startService } from "./support/service.ts";
 
@@ -118,11 +118,68 @@ test("a_context_may_only_ask_for_a_model_that_is_listed_and_permitted", async ()
   assert.deepEqual([refused.status, refused.json.permission], [403, "models:use:small"]);
 });
 
-test("capabilities_for_clients_of_models_are_no_tools", async () => {
-  const list = await gateway.request("POST", "/mcp", {
-    body: { jsonrpc: "2.0", id: 1, method: "tools/list" },
+async function mcp(method: string, params: object = {}) {
+  const answer = await gateway.request("POST", "/mcp", {
+    body: { jsonrpc: "2.0", id: 1, method, params },
     headers: { accept: "application/json, text/event-stream" },
   });
-  assert.match(list.text, /gpt__chat/);
-  assert.doesNotMatch(list.text, /claude__messages|count_tokens/);
+  return answer.text;
+}
+
+test("capabilities_for_clients_of_models_are_no_tools_unless_they_say_so", async () => {
+  const list = await mcp("tools/list");
+  assert.match(list, /gpt__chat/);
+  assert.doesNotMatch(list, /claude__messages|count_tokens/);
+  await register(gateway, "offered", {
+    name: "A provider",
+    type: "llm",
+    transport: { kind: "anthropic", url: anthropic.url },
+    capabilities: [
+      { name: "messages", tool: true },
+      { name: "models", tool: false },
+    ],
+    models: [{ id: "opus" }],
+  });
+  const { json: shown } = await gateway.request("GET", "/v1/services/offered");
+  assert.deepEqual(
+    shown.capabilities.map((capability: any) => [capability.name, capability.tool]),
+    [
+      ["messages", true],
+      ["models", false],
+    ],
+  );
+  await eventually(async () => /offered__messages/.test(await mcp("tools/list")));
+  assert.doesNotMatch(await mcp("tools/list"), /offered__models/);
+  const called = await mcp("tools/call", {
+    name: "offered__messages",
+    arguments: { model: "opus", max_tokens: 9, messages: parameters.messages },
+  });
+  assert.match(called, /end_turn/);
+  assert.match(await mcp("tools/call", { name: "offered__models", arguments: {} }), /Unknown tool/);
+});
+
+test("a_check_lists_the_models_of_the_provider", async () => {
+  const lists: Record<string, unknown> = {
+    wrapped: { object: "list", data: [{ id: "org/b" }, { id: "a" }, { id: "not a name" }] },
+    bare: [{ id: "a" }],
+    none: { models: [] },
+  };
+  for (const [id, list] of Object.entries(lists)) {
+    const provider = await startService(talks, { probe: json(list) });
+    await register(gateway, id, {
+      name: "A provider",
+      type: "llm",
+      transport: { kind: id === "bare" ? "anthropic" : "openai", url: `${provider.url}v1` },
+      credentials: { headers: { "x-api-key": "a-key-of-the-provider" } },
+    });
+    const check = await gateway.request("POST", `/v1/services/${id}/check`);
+    assert.equal(check.json.healthy, true, check.text);
+    assert.deepEqual(check.json.models, { wrapped: ["a", "org/b"], bare: ["a"], none: undefined }[id], id);
+    const asked = provider.probes.at(-1);
+    assert.equal(asked?.headers["x-api-key"], "a-key-of-the-provider");
+    assert.equal(asked?.path, `/v1/models${id === "bare" ? "?limit=1000" : ""}`);
+    await provider.stop();
+  }
+  const { json: other } = await gateway.request("POST", "/v1/services/gpt/check");
+  assert.deepEqual(other.models, []);
 });

@@ -251,6 +251,61 @@ test("an_error_in_the_middle_of_a_stream_passes_and_fails_the_context", async ()
   assert.deepEqual((await context(answer.headers)).status, "failed");
 });
 
+test("a_response_that_begins_with_a_byte_order_mark_is_read_in_each_format", async () => {
+  const marked: Handler = (_, response) => {
+    response.writeHead(200, { "content-type": "application/json" });
+    response.end(`\u{feff}${JSON.stringify(completion("marked"))}`);
+  };
+  const { name } = await arranged({ handlers: [marked] });
+  const messages = [{ role: "user", content: "Hi" }];
+  for (const [path, body] of [
+    ["/v1/chat/completions", { messages }],
+    ["/v1/messages", { messages, max_tokens: 9 }],
+    ["/v1/responses", { input: "Hi" }],
+  ] as const) {
+    const response = await gateway.open("POST", path, { body: { model: name, ...body } });
+    assert.match(await response.text(), /marked/, path);
+    assert.equal((await context(response.headers)).usage.input_tokens, 30, path);
+  }
+});
+
+test("a_converted_bound_of_the_output_has_the_name_that_the_provider_knows", async () => {
+  const { name, providers } = await arranged({ handlers: [well], service: { models: undefined } });
+  const provider = providers[0]!;
+  const targets = ["llama-3", "gpt-5-mini"].map((model) => ({ service: `${name.replace("-route", "")}-0`, model }));
+  for (const target of targets) {
+    const model = `${target.service}/${target.model}`;
+    const body = { model, max_tokens: 9, messages: [{ role: "user", content: "Hi" }] };
+    assert.equal((await gateway.open("POST", "/v1/messages", { body })).status, 200);
+    const { max_tokens, max_completion_tokens } = provider.calls.at(-1)?.json;
+    assert.deepEqual([max_tokens, max_completion_tokens], target.model === "llama-3" ? [9, undefined] : [undefined, 9]);
+  }
+});
+
+test("an_error_in_a_stream_that_shows_the_gateways_credentials_does_not_pass", async () => {
+  const words = "the key sk-of-the-provider-1234 has no credit";
+  // The second error, in the same piece, does not make up for the first.
+  const errors = [words, "busy"].map((message) => event({ error: { message, type: "server_error" } })).join("");
+  const failing = pieces(delta("Hel"), delta("lo"), errors, DONE);
+  const { name } = await arranged({ handlers: [failing] });
+  const messages = [{ role: "user", content: "Hi" }];
+  for (const path of ["/v1/chat/completions", "/v1/messages", "/v1/responses"]) {
+    const body = { model: name, messages, max_tokens: 9, stream: true };
+    const sent = path === "/v1/responses" ? { model: name, input: "Hi", stream: true } : body;
+    const response = await gateway.open("POST", path, { body: sent });
+    const text = await response.text();
+    assert.match(text, /Hel[^]*lo/, path);
+    assert.match(text, /busy/, path);
+    assert.doesNotMatch(text, /sk-of-the-provider|no credit/, path);
+    assert.equal((await context(response.headers)).status, "failed", path);
+  }
+  const only = pieces(delta("Hello"), event({ error: { message: words, type: "server_error" } }), DONE);
+  const { name: second } = await arranged({ handlers: [only] });
+  const { text } = await chat(second, { stream: true });
+  assert.match(text, /Hello[^]*The provider reported an error/);
+  assert.doesNotMatch(text, /sk-of-the-provider|no credit/);
+});
+
 test("a_silent_stream_is_ended", async () => {
   const { name } = await arranged({ handlers: [pieces(delta("a"), 60_000)], route: { stream_idle_seconds: 1 } });
   const answer = await chat(name, { stream: true });

@@ -229,6 +229,14 @@ test("responses_of_models_that_have_no_responses", async () => {
   }
 });
 
+test("what_codex_says_about_itself_is_left_out", async () => {
+  for (const model of ["small", "haiku"]) {
+    const body: any = { model, input: "Hi", store: false, client_metadata: { session_id: "01a23150", turn_id: "1" } };
+    assert.equal((await openai.responses.create(body)).output_text, text);
+    assert.ok(!lastSent().raw.toString().includes("01a23150"));
+  }
+});
+
 test("what_the_other_format_cannot_express_is_refused_and_named", async () => {
   const refused = openai.chat.completions.create(chat("Hi", { seed: 7, logit_bias: { 1: 2 } }));
   await assert.rejects(refused, (error: any) => {

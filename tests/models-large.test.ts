@@ -121,6 +121,36 @@ test("a_large_body_is_sent_on_while_it_comes", async () => {
   await early.stop();
 });
 
+test("bodies_that_are_sent_on_while_they_come_leave_room_for_others", async () => {
+  const uploads = 12;
+  let arrived = 0;
+  const busy = await startServer((bytes) => (arrived += bytes));
+  await register(gateway, "busy", {
+    name: "A provider",
+    type: "llm",
+    transport: { kind: "openai", url: `http://127.0.0.1:${busy.port}/v1` },
+    models: [{ id: "busy" }],
+  });
+  let finish = () => {};
+  const waits = new Promise<void>((resolve) => (finish = resolve));
+  const content = body(30 * MIB).replace('"big"', '"busy"');
+  const slow = () =>
+    new ReadableStream({
+      async start(controller) {
+        controller.enqueue(Buffer.from(content.slice(0, 5 * MIB)));
+        await waits;
+        controller.close();
+      },
+    });
+  const sent = Array.from({ length: uploads }, () => post(slow()).catch((error: Error) => error));
+  // Each has been sent on as far as it has come; their beginnings alone are all that may be held at once.
+  await eventually(() => arrived > uploads * 4 * MIB);
+  assert.equal((await post(body(20 * MIB))).status, 200);
+  finish();
+  await Promise.all(sent);
+  await busy.stop();
+});
+
 test("a_body_beyond_the_bound_is_refused_in_the_format", async () => {
   const content = body(32 * MIB + 1);
   const declared = await post(content, {}, "/v1/messages").catch((error) => error);

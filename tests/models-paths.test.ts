@@ -119,6 +119,14 @@ test("another_method_is_refused_with_the_methods_that_there_are", async () => {
   assert.deepEqual([head.status, head.headers.get("allow"), head.text], [405, "POST", ""]);
 });
 
+test("a_response_that_is_not_kept_cannot_be_fetched_later", async () => {
+  for (const path of ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"]) {
+    const headers = { prefer: "respond-async" };
+    const answer = await gateway.request("POST", path, { key, body: chat, headers });
+    assert.match(messageOf(refusedAt(path, answer, 422, "content_not_kept")), /POST \/v1\/contexts/);
+  }
+});
+
 test("a_head_of_the_models_is_answered_like_a_get", async () => {
   for (const path of ["/v1/models", "/v1/models/demo"]) {
     for (const headers of [{}, version]) {
@@ -222,6 +230,15 @@ const ofLibraries = [
   ...["openai-organization", "openai-project", "openai-beta", "x-session-id", "x-claude-code-session-id"],
   ...["x-narthex-metadata", "x-narthex-timeout", "idempotency-key"],
 ];
+
+test("a_request_with_a_wrong_key_need_not_be_repeated", async () => {
+  for (const [path] of endpoints) {
+    const answer = await gateway.request("POST", path, { key: "wrong", body: chat });
+    refusedAt(path, answer, 401, "unauthenticated");
+    // Claude Code repeats a 401 for minutes without it.
+    assert.equal(answer.headers.get("x-should-retry"), "false", path);
+  }
+});
 
 test("browser_builds_of_the_libraries_may_send_their_headers", async () => {
   const paths = [...endpoints.map(([path]) => path), "/v1/responses", "/v1/embeddings", "/v1/messages/count_tokens"];

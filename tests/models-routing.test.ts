@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { contextOf, eventually, makeKey, refused, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
-import { type Handler, gate, json, type Service, startService } from "./support/service.ts";
+import { type Handler, gate, json, type Service, startService, status } from "./support/service.ts";
 
 let gateway: Gateway;
 const services: Service[] = [];
@@ -172,6 +172,7 @@ test("conversations_keep_to_one_of_several_equal_targets_and_only_the_share_of_a
     headers: { "content-type": "application/merge-patch+json", "if-match": "*" },
   });
   assert.equal(patch.status, 200, patch.text);
+  await eventually(async () => (await served(0, 1, "equals")) !== dead);
   const moved = await Promise.all(Array.from({ length: 20 }, (_, at) => served(at, 1, "equals")));
   for (const [at, service] of first.entries())
     if (service === dead) assert.notEqual(moved[at], dead);
@@ -244,6 +245,38 @@ test("a_request_may_name_metadata_for_its_context", async () => {
     const refused = await chat({ model: "meta-model" }, { headers: { "x-narthex-metadata": wrong } });
     assert.equal(refused.status, 400, wrong.slice(0, 10));
   }
+});
+
+test("a_target_that_has_failed_holds_no_permit", async () => {
+  const failing = await provider("failing", [{ id: "failing-model" }], {}, status(403, { error: { message: "no" } }));
+  const { handler, open } = gate(well);
+  const next = await provider("next", [{ id: "next-model" }], {}, handler);
+  const targets = [
+    { service: "failing", model: "failing-model", tier: 0 },
+    { service: "next", model: "next-model", tier: 1 },
+  ];
+  await gateway.request("PUT", "/v1/model-routes/failing-first", { body: { targets, fallback_on: ["auth"] } });
+  const limit = { kind: "concurrent", quota: 1, binds: { service: "failing" } };
+  await gateway.request("PUT", "/v1/limits/one-at-once", { body: limit });
+  // A limit that binds both targets counts the request once.
+  const both = { kind: "concurrent", quota: 2, binds: { capability: "chat" } };
+  await gateway.request("PUT", "/v1/limits/two-at-once", { body: both });
+  await eventually(async () => {
+    const { headers } = await chat({ model: "failing-model" });
+    return /one-at-once.*two-at-once|two-at-once.*one-at-once/.test(headers.get("ratelimit") ?? "");
+  });
+  const before = failing.calls.length;
+  const waiting = await eventually(async () => {
+    const answer = chat({ model: "failing-first" });
+    const isThere = eventually(() => next.calls.length > 0).then(() => "waits" as const);
+    return (await Promise.race([answer, isThere])) === "waits" ? { answer } : undefined;
+  });
+  await eventually(async () => (await chat({ model: "failing-model" })).status === 403);
+  assert.ok(failing.calls.length > before);
+  open();
+  assert.equal((await waiting.answer).headers.get("x-narthex-service"), "next");
+  for (const name of ["one-at-once", "two-at-once"])
+    await gateway.request("DELETE", `/v1/limits/${name}`, { headers: { "if-match": "*" } });
 });
 
 test("limits_of_requests_are_refused_in_the_format", async () => {

@@ -11,13 +11,14 @@ import {
   finalStates,
   obedient,
   refused,
+  refusedAt,
   register,
   serviceAt,
 } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
 import { type Answer, type Gateway, startGateway } from "./support/gateway.ts";
 import { slowness } from "./support/patience.ts";
-import { type Service, startService } from "./support/service.ts";
+import { hang, type Service, startService } from "./support/service.ts";
 import { openEvents } from "./support/socket.ts";
 
 let gateway: Gateway;
@@ -98,6 +99,20 @@ for (const place of ["worker", "object"]) {
     events.close();
   });
 }
+
+test("a_panic_refuses_calls_of_models_in_their_formats", async () => {
+  const provider = await startService(hang);
+  const transport = { kind: "openai", url: `${provider.url}v1` };
+  await register(gateway, "model", { name: "A model", type: "llm", transport, models: [{ id: "m" }] });
+  const body = { model: "m", max_tokens: 9, messages: [{ role: "user", content: "Hi" }] };
+  const paths = ["/v1/chat/completions", "/v1/messages"];
+  const asked = paths.map((path) => gateway.request("POST", path, { body, contract: false }));
+  await provider.call(paths.length - 1);
+  refused(await panic("worker"), 500, "internal");
+  const answers = await Promise.all(asked);
+  await provider.stop();
+  for (const [at, answer] of answers.entries()) refusedAt(paths[at]!, answer, 500, "internal");
+});
 
 test("the_deployed_worker_has_no_way_to_panic_on_purpose", async () => {
   // The bundle of the tests has it, so the name is the right one.

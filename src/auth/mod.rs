@@ -150,15 +150,25 @@ fn holder(
 pub enum Age {
     /// Any age: a store checks the revision before the request has an effect.
     Any,
+    /// At most `snapshot_max_age_ms` old; no store checks the revision. A refusal is decided again with a current one.
+    Recent,
     /// At most this old, in milliseconds; no store checks the revision.
     Within(u64),
     /// Fetched now, so that every completed write is included; no store checks the revision.
     Current,
 }
 
+impl Age {
+    /// Whether what the snapshot does not know is looked up again.
+    fn is_tentative(self) -> bool {
+        matches!(self, Self::Any | Self::Recent)
+    }
+}
+
 async fn snapshot_of(tenant: &TenantId, age: Age) -> Result<Rc<Snapshot>, Problem> {
     let snapshot = match age {
         Age::Any => snapshot::any(tenant).await,
+        Age::Recent => snapshot::fresh(tenant).await,
         Age::Within(max_ms) => snapshot::within(tenant, max_ms).await,
         Age::Current => snapshot::refreshed(tenant).await,
     };
@@ -228,7 +238,7 @@ pub async fn recognize(
         snapshot.key(presented.id).and_then(|key| holder(&tenant, snapshot, key, &presented, clock::now()))
     };
     let mut found = find(&snapshot);
-    if found.is_none() && age == Age::Any {
+    if found.is_none() && age.is_tentative() {
         // The key may have been created elsewhere a moment ago.
         snapshot = snapshot_of(&tenant, Age::Current).await?;
         found = find(&snapshot);
@@ -256,7 +266,7 @@ async fn by_token(text: &str, own: Option<OwnIssuer<'_>>, age: Age) -> Result<(P
     // The issuer may have been created elsewhere a moment ago. Also, a tenant's stores check the tenant's revision, not
     // this one.
     let unsure = found.as_ref().map_or(true, |(found, _)| !found.tenant.is_first() && !issuers.is_fresh());
-    if unsure && age == Age::Any {
+    if unsure && age.is_tentative() {
         let known = issuers.revision;
         issuers = snapshot_of(&TenantId::first(), Age::Current).await?;
         if issuers.revision != known {

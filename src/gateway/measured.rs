@@ -2,8 +2,12 @@
 
 use serde::Serialize;
 
+use crate::execution::resolve_destination;
 use crate::objects::lanes::client as lanes;
+use crate::objects::registry::snapshot::ServiceDocument;
 use crate::transport::mcp::catalogue_refresh;
+use crate::transport::model::{self, Destination};
+use narthex_core::base::tenant_id::TenantId;
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::problem::Problem;
 use narthex_core::lane::observed::HealthStatus;
@@ -41,6 +45,9 @@ pub(super) struct CheckView<'a> {
     /// For MCP servers: the reason why the tools could not be read, or null.
     #[serde(skip_serializing_if = "Option::is_none")]
     tools_error: Option<Option<String>>,
+    /// For endpoints of models that are healthy: the names that the provider lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<Vec<String>>,
 }
 
 fn reported(text: &str) -> Option<HealthStatus> {
@@ -67,12 +74,21 @@ pub async fn heartbeat(call: &Call, caller: &Caller, id: &str) -> Result<Answer,
     Answer::json(200, &BeatView { id, status, lease_until: until.text() })
 }
 
-pub async fn check(caller: &Caller, id: &str) -> Result<Answer, Problem> {
+/// The models that a provider lists.
+async fn models(tenant: &TenantId, document: &ServiceDocument, origin: &str) -> Option<Vec<String>> {
+    let (format, endpoint) = document.service().transport.model_endpoint()?;
+    let (address, secrets) = resolve_destination(tenant, document, &endpoint.url, origin).await.ok()?;
+    model::list(&Destination { format, endpoint, address: &address, secrets: &secrets }).await
+}
+
+pub async fn check(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Problem> {
     let entry = caller.snapshot.service(id).ok_or_else(|| Problem::not_found("service"))?;
     let tenant = &caller.principal.tenant;
     let document = document(entry).await?;
     let seen = lanes::check(tenant, entry, &document).await.map_err(internal)?;
     let read = catalogue_refresh::refresh(tenant, &document).await.map_err(internal)?;
+    let origin = call.settings.public_url.as_deref().unwrap_or(&call.origin);
+    let models = if seen.good && !seen.unmeasured { models(tenant, &document, origin).await } else { None };
     Answer::json(
         200,
         &CheckView {
@@ -84,6 +100,7 @@ pub async fn check(caller: &Caller, id: &str) -> Result<Answer, Problem> {
             latency_ms: seen.latency_ms,
             at: seen.at.text(),
             tools_error: read.map(|read| read.error),
+            models,
         },
     )
 }

@@ -93,11 +93,20 @@ export function respond(status, headers, body) {
   return new Response(body ?? null, { status, headers: headersOf(headers) });
 }
 
-/** A response created elsewhere, with headers added. @param {Response} response @param {string} headers */
+/**
+ * A response with headers added. One that the platform made cannot be changed: it is copied.
+ * @param {Response} response @param {string} headers
+ */
 export function addHeaders(response, headers) {
-  const copy = new Response(response.body, response);
-  for (const [name, value] of Object.entries(headersOf(headers))) copy.headers.set(name, value);
-  return copy;
+  const more = Object.entries(headersOf(headers));
+  try {
+    for (const [name, value] of more) response.headers.set(name, value);
+    return response;
+  } catch {
+    const copy = new Response(response.body, response);
+    for (const [name, value] of more) copy.headers.set(name, value);
+    return copy;
+  }
 }
 
 /** A file of the console. @param {number} token @param {Request} request */

@@ -52,21 +52,26 @@ export function wholeBody(token, request) {
 
 /** The body of a request, to be read in pieces. @param {Request} request */
 export function openBody(request) {
-  return request.body?.getReader();
+  return request.body?.getReader({ mode: "byob" });
 }
+
+/** The size of the pieces of a request, in bytes: each costs the same, whatever its size. */
+const PIECE_BYTES = 128 * 1024;
 
 /**
  * The next piece; undefined at the end.
- * @param {number} token @param {ReadableStreamDefaultReader<Uint8Array>} reader
+ * @param {number} token @param {ReadableStreamBYOBReader} reader
  */
 export function nextOfBody(token, reader) {
   watch(
     token,
-    reader.read().then(({ value }) => value),
+    reader
+      .readAtLeast(PIECE_BYTES, new Uint8Array(PIECE_BYTES))
+      .then(({ value }) => (value?.length ? value : undefined)),
   );
 }
 
-/** @param {ReadableStreamDefaultReader<Uint8Array>} reader */
+/** @param {ReadableStreamBYOBReader} reader */
 export function dropBody(reader) {
   reader.cancel().catch(() => {});
 }
@@ -97,9 +102,30 @@ function bodyOf(parts) {
   return readable;
 }
 
-/** @typedef {{ controller: AbortController, reader: ReadableStreamDefaultReader<Uint8Array> | undefined }} Call */
+/**
+ * @typedef {{ read(): Promise<ReadableStreamReadResult<Uint8Array>> }} PieceReader
+ * @typedef {{ controller: AbortController, reader: PieceReader | undefined }} Call
+ */
 /** Calls under way. @type {Map<number, Call>} */
 const calls = new Map();
+
+/** The most that is read of a document at once, in bytes. */
+const DOCUMENT_PIECE_BYTES = 64 * 1024;
+
+/**
+ * Reads what is there, in larger pieces than by default. A small piece does not keep the memory of a large one.
+ * @param {ReadableStream<Uint8Array>} body @returns {PieceReader}
+ */
+function documentReader(body) {
+  const reader = body.getReader({ mode: "byob" });
+  return {
+    async read() {
+      const { value, done } = await reader.read(new Uint8Array(DOCUMENT_PIECE_BYTES));
+      if (done) return { done, value: undefined };
+      return { done, value: value.length < DOCUMENT_PIECE_BYTES / 2 ? value.slice() : value };
+    },
+  };
+}
 
 /** Aborts a call. @param {number} token */
 export function abortCall(token) {
@@ -169,13 +195,14 @@ async function begun(call, url, headers, body) {
     }
     const length = response.headers.get("content-length");
     const isSmall = length !== null && Number(length) <= WHOLE_BYTES && !response.headers.has("content-encoding");
-    if (isSmall && !/^text\/event-stream/i.test(answer.media)) {
+    const isStream = /^text\/event-stream/i.test(answer.media);
+    if (isSmall && !isStream) {
       answer.body = new Uint8Array(await response.arrayBuffer());
       return answer;
     }
     if (response.body) {
       answer.kind = STREAMS;
-      call.reader = response.body.getReader();
+      call.reader = isStream ? response.body.getReader() : documentReader(response.body);
     }
   } catch (error) {
     const { name, message } = /** @type {Error} */ (error);
@@ -217,7 +244,7 @@ export function madeCall(token, texts, milliseconds) {
 /** The next piece of a response; undefined at its end. @param {number} token @param {number} call */
 export function nextOfCall(token, call) {
   const reader = calls.get(call)?.reader;
-  watch(token, reader ? reader.read().then(({ value }) => value) : Promise.resolve());
+  watch(token, reader ? reader.read().then(({ value, done }) => (done ? undefined : value)) : Promise.resolve());
 }
 
 /** A response of these pieces. @param {number} status @param {string} headers @param {Uint8Array[]} pieces */

@@ -95,6 +95,14 @@ struct RunningCall {
     is_over: bool,
 }
 
+impl RunningCall {
+    /// Its response was read to its end.
+    fn end(mut self) {
+        self.is_over = true;
+        forget_call(self.token);
+    }
+}
+
 impl Drop for RunningCall {
     fn drop(&mut self) {
         if !self.is_over {
@@ -122,7 +130,13 @@ pub async fn call(url: &str, headers: &Headers, body: CallBody<'_>, milliseconds
         request_id: begun.request_id(),
     };
     match begun.kind() {
-        0 => CallStart::Whole(WholeResponse { head, body: Piece(begun.body()) }),
+        0 => {
+            if head.status == 200 {
+                // It was read to its end, so that there is nothing to abort.
+                call.end();
+            }
+            CallStart::Whole(WholeResponse { head, body: Piece(begun.body()) })
+        }
         1 => CallStart::Pieces(PiecedResponse { head, call }),
         2 => CallStart::Refused(begun.detail()),
         _ => CallStart::Broken(begun.detail()),
@@ -169,9 +183,8 @@ impl PiecedResponse {
     }
 
     /// The head of a response that has been read to its end.
-    pub fn into_head(mut self) -> ResponseHead {
-        self.call.is_over = true;
-        forget_call(self.call.token);
+    pub fn into_head(self) -> ResponseHead {
+        self.call.end();
         self.head
     }
 }

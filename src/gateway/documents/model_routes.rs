@@ -33,7 +33,7 @@ fn missing(caller: &Caller, route: &ModelRoute) -> Vec<Fault> {
     let check = |(at, target): (usize, &route::RouteTarget)| {
         let id = &target.service;
         let Some(entry) = caller.snapshot.service(id.as_str()) else {
-            return fault(at, "service", format!("there is no service {id}"));
+            return fault(at, "service", format!("must be the id of a service: there is no {id}"));
         };
         let service = entry.service();
         if service.transport.format().is_none() && service.models.is_none() && !service.is_unreadable() {

@@ -35,6 +35,7 @@ use narthex_core::registry::later::Unreadable;
 use super::answer::internal;
 use super::call::Call;
 use pool_ref::PoolRef;
+pub use request_quotas::Charge;
 
 /// The maximum number of pools that an isolate knows; beyond it all are forgotten, with their tokens.
 const MAX_LOCAL_QUOTAS: usize = 10_000;

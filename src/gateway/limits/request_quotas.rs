@@ -11,7 +11,8 @@ use narthex_core::limits::quota_pool::QuotaState;
 
 use super::pool_ref::PoolRef;
 
-/// The quotas that a request was charged to. A request that makes several calls is charged for each of them.
+/// The quotas that a request was charged to. A request that makes several calls is charged for each of
+/// them, unless they are attempts at one: see [`Charge`].
 #[derive(Default)]
 pub struct RequestQuotas {
     /// By the name of the pool, for the headers.
@@ -24,6 +25,15 @@ pub struct RequestQuotas {
     spare: RefCell<Vec<(ObjectName, Permit)>>,
     /// How long the request has waited for limits, in milliseconds.
     pub waited_ms: Cell<u64>,
+}
+
+/// What the next of several calls is charged for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charge {
+    /// For itself: tokens of the previous one do not count for it.
+    EachCall,
+    /// It is another attempt at the same request, which counts once in each pool.
+    SameRequest,
 }
 
 /// A permit: it is returned when this is dropped.
@@ -45,11 +55,17 @@ impl RequestQuotas {
         self.permits.take().into_iter().map(|(_, permit)| permit).collect()
     }
 
-    /// Begins the next of several calls: tokens of the previous one do not count for it. A permit that both need is
-    /// kept, as the calls run one after the other; others are returned.
-    pub fn begin_next(&self) {
-        self.taken.borrow_mut().clear();
-        self.spare.replace(self.permits.take());
+    /// Begins the next of several calls. A permit that both need is kept, as the calls run one after the other; others
+    /// are returned.
+    pub fn begin_next(&self, charge: Charge) {
+        let permits = self.permits.take();
+        match charge {
+            Charge::EachCall => self.taken.borrow_mut().clear(),
+            Charge::SameRequest => {
+                self.taken.borrow_mut().retain(|pool| !permits.iter().any(|(of, _)| of == pool));
+            }
+        }
+        self.spare.replace(permits);
     }
 
     pub fn note(&self, pool: &PoolRef, standing: QuotaState) {

@@ -244,7 +244,7 @@ async fn batch(
 
 /// Checks the next message of a batch against the limits of its sender, as if it had arrived alone.
 async fn check_limits_of_next(call: &Call, caller: &Caller) -> Result<(), Problem> {
-    call.limits.begin_next();
+    call.limits.begin_next(limits::Charge::EachCall);
     limits::request(call, &caller.principal, &caller.snapshot).await
 }
 

@@ -50,34 +50,37 @@ pub fn find<'s>(snapshot: &'s Snapshot, scope: EndpointScope<'_>, name: &str) ->
     if let Some(id) = scope.0 {
         let entry = snapshot.service(id.as_str())?;
         let capability = latest(&entry.service().capabilities).remove(name)?;
-        return can_be_tool(&entry.service().transport, name).then_some(Tool { entry, capability });
+        return is_tool(&entry.service().transport, name, capability.tool).then_some(Tool { entry, capability });
     }
     snapshot.services.iter().filter(|entry| names::may_be_of(name, &entry.service().id)).find_map(|entry| {
         let service = entry.service();
         let matches = |capability: &&CapabilityOutline| {
-            names::tool(&service.id, &capability.name) == name && can_be_tool(&service.transport, &capability.name)
+            names::tool(&service.id, &capability.name) == name
+                && is_tool(&service.transport, &capability.name, capability.tool)
         };
         let capability = newest(service.capabilities.iter().filter(matches))?;
         Some(Tool { entry, capability })
     })
 }
 
-/// Whether a capability can be a tool: some of those of endpoints of models are only for clients of models.
-fn can_be_tool(transport: &TransportOutline, capability: &str) -> bool {
-    match transport {
-        TransportOutline::Openai | TransportOutline::Anthropic => openai_endpoints::can_be_tool(capability),
+/// Whether a capability is a tool: as its registration says, else by its kind. Some capabilities of endpoints of models
+/// are for clients of models.
+fn is_tool(transport: &TransportOutline, capability: &str, registered: Option<bool>) -> bool {
+    registered.unwrap_or_else(|| match transport {
+        TransportOutline::Openai | TransportOutline::Anthropic => openai_endpoints::is_usually_tool(capability),
         TransportOutline::Demo => capability != Endpoint::Messages.capability(),
         TransportOutline::Http
         | TransportOutline::Mcp { .. }
         | TransportOutline::Socket { .. }
         | TransportOutline::Binding
         | TransportOutline::Unknown => true,
-    }
+    })
 }
 
 /// Whether a capability is a tool that a principal may call.
 fn may_see(principal: &Principal, service: &ServiceOutline, offer: &CapabilityOutline) -> bool {
-    can_be_tool(&service.transport, &offer.name) && principal.may_call(&service.id, &offer.name, &offer.permissions)
+    is_tool(&service.transport, &offer.name, offer.tool)
+        && principal.may_call(&service.id, &offer.name, &offer.permissions)
 }
 
 /// Whether a principal may use any tool, prompt or resource of a service that takes new work.
@@ -275,7 +278,7 @@ fn add_tools(
     let links = links(scope, apps, &service.id);
     let transport = TransportOutline::from(&service.transport);
     for (name, capability) in latest(&service.capabilities) {
-        if !can_be_tool(&transport, name) {
+        if !is_tool(&transport, name, capability.is_tool()) {
             continue;
         }
         let past = after.is_some_and(|after| (service.id.as_str(), name) <= after);

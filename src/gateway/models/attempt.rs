@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::execution::resolve_destination;
 use crate::objects::registry::snapshot::{Entry, ServiceDocument};
+use crate::objects::secrets::DecryptedSecrets;
 use crate::platform::relay::{CallBody, CallStart, Parts, Upload};
 use crate::platform::{clock, log_event};
 use crate::transport::model::{self, Destination};
@@ -15,14 +16,15 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::Problem;
 use narthex_core::models::convert::{self, Echo};
 use narthex_core::models::endpoint::{Endpoint, Format};
-use narthex_core::models::failure::FailureKind;
+use narthex_core::models::failure::{FailureKind, text_of};
 use narthex_core::models::offer::{ModelOffer, offer_of};
+use narthex_core::models::response_body::value_of;
 use narthex_core::models::route::CallSettings;
 use narthex_core::services::model_routing::ModelTarget;
 use narthex_core::services::transport::ModelEndpoint;
 
 use super::super::call::Call;
-use super::beginning::{Begun, Failed, failed, first_piece};
+use super::beginning::{CallFailure, ResponseStart, failed, first_piece};
 use super::conversion::{self, Converted};
 use super::demo;
 use super::intake::{Edit, Intake, add};
@@ -44,6 +46,8 @@ pub struct Target {
     pub endpoint: Endpoint,
     /// What of a converted request its response needs; `None`: the formats are the same.
     pub echo: Option<Echo>,
+    /// The credentials that the provider was called with: none of its errors shows them to clients.
+    pub secrets: Option<Rc<DecryptedSecrets>>,
 }
 
 impl Target {
@@ -63,7 +67,8 @@ impl Target {
             return None;
         }
         let upstream = offer.as_ref().and_then(|offer| offer.upstream.clone()).unwrap_or_else(|| model.into());
-        Some(Self { document, offer, upstream, settings, drops_usage: false, endpoint: wanted.endpoint, echo: None })
+        let (endpoint, echo, secrets) = (wanted.endpoint, None, None);
+        Some(Self { document, offer, upstream, settings, drops_usage: false, endpoint, echo, secrets })
     }
 
     pub fn endpoint(&self) -> Option<(Format, &ModelEndpoint)> {
@@ -115,7 +120,7 @@ pub async fn call(
     endpoint: Endpoint,
     intake: &mut Intake,
     deadline: Timestamp,
-) -> Result<Result<Begun, Failed>, Problem> {
+) -> Result<Result<ResponseStart, CallFailure>, Problem> {
     let document = target.document.clone();
     let outgoing = if target.endpoint == endpoint {
         let (edits, added) = edits(intake, endpoint, target);
@@ -134,8 +139,8 @@ pub async fn call(
         return Ok(demo::call(endpoint, &body, intake.head.streams, &call.request_id));
     }
     let mut begun = called(call, &document, target, outgoing, intake, deadline).await?;
-    if let (Some(_), Err(Failed { response: Some(response), .. })) = (&target.echo, &mut begun) {
-        let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    if let (Some(_), Err(CallFailure { response: Some(response), .. })) = (&target.echo, &mut begun) {
+        let body = value_of(&response.body).or_else(|| text_of(&response.body).map(Value::from)).unwrap_or_default();
         response.body = convert::error(endpoint, response.shown, &body, &call.request_id).to_string().into();
     }
     Ok(begun.inspect_err(|failed| {
@@ -148,11 +153,11 @@ pub async fn call(
 async fn called(
     call: &Call,
     document: &ServiceDocument,
-    target: &Target,
+    target: &mut Target,
     outgoing: Outgoing,
     intake: &mut Intake,
     deadline: Timestamp,
-) -> Result<Result<Begun, Failed>, Problem> {
+) -> Result<Result<ResponseStart, CallFailure>, Problem> {
     let Some((format, registered)) = document.service().transport.model_endpoint() else {
         return Ok(Err(failed(FailureKind::NotCalled, "not an endpoint of models")));
     };
@@ -162,6 +167,7 @@ async fn called(
         Ok(destination) => destination,
         Err(not_called) => return Ok(Err(failed(FailureKind::NotCalled, format!("{not_called:?}")))),
     };
+    target.secrets = Some(secrets.clone());
     let now = clock::now();
     let left = deadline.since(now);
     if left == 0 {
@@ -181,7 +187,7 @@ async fn called(
         Either::Left((begun, _)) => begun?,
         Either::Right(_) => Err(failed(FailureKind::Gone, "the client has left")),
     };
-    if let Err(Failed { response: Some(response), .. }) = &mut begun {
+    if let Err(CallFailure { response: Some(response), .. }) = &mut begun {
         response.is_secret = secrets.shows_in(&String::from_utf8_lossy(&response.body));
     }
     Ok(begun)
@@ -251,7 +257,7 @@ enum Unsent {
 
 /// Sends a large body while it comes. Its last piece is sent only once the whole of it is known to be acceptable.
 async fn send_on(upload: &Upload, intake: &mut Intake, edits: &[Edit]) -> Result<(), Unsent> {
-    let Intake { pieces, rest: Some(rest), bytes, .. } = intake else { return Ok(()) };
+    let Intake { pieces, rest: Some(_), bytes, .. } = intake else { return Ok(()) };
     let write = async |parts: Parts| upload.write(parts).await.map_err(|_| Unsent::NotTaken);
     let Some(mut held) = pieces.pop() else { return Ok(()) };
     let mut held_at = *bytes - held.bytes() as u64;
@@ -259,6 +265,8 @@ async fn send_on(upload: &Upload, intake: &mut Intake, edits: &[Edit]) -> Result
     add(&first, pieces, 0, (0, held_at), edits);
     pieces.clear();
     write(first).await?;
+    intake.passes_on();
+    let Some(rest) = &mut intake.rest else { return Ok(()) };
     while let Some(piece) = rest.next().await.map_err(Unsent::Refused)? {
         let begins = rest.read() - piece.bytes() as u64;
         let window = Parts::default();

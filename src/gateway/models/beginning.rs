@@ -1,14 +1,13 @@
 //! The beginning of a target's response: until its first piece, another target may take over.
 
-use serde_json::Value;
-
 use crate::platform::clock;
 use crate::platform::relay::{CallStart, Piece, PiecedResponse, ResponseHead, WholeResponse};
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::retry_after;
 use narthex_core::models::endpoint::Endpoint;
 use narthex_core::models::failure::{FailureKind, status_of_error};
-use narthex_core::models::response_body::ResponseReader;
+use narthex_core::models::request_body::Mark;
+use narthex_core::models::response_body::{ResponseReader, value_of};
 use narthex_core::models::stream::StreamReader;
 
 /// A response in one piece is read up to this size before it is passed on, in bytes.
@@ -17,17 +16,17 @@ const WHOLE_BYTES: usize = 256 * 1024;
 const MAX_CONVERTED: usize = 8 * 1024 * 1024;
 
 /// A failed call.
-pub struct Failed {
+pub struct CallFailure {
     pub kind: FailureKind,
     /// The provider's response, if there was one.
-    pub response: Option<Box<FailedResponse>>,
+    pub response: Option<Box<FailureResponse>>,
     pub retry_after_ms: Option<u64>,
     /// For the log.
     pub detail: String,
 }
 
 /// The response of a failed call.
-pub struct FailedResponse {
+pub struct FailureResponse {
     pub status: u16,
     /// The status with which the client learns of it: a stream reports errors with status 200.
     pub shown: u16,
@@ -38,7 +37,7 @@ pub struct FailedResponse {
 }
 
 /// A response that has begun.
-pub enum Begun {
+pub enum ResponseStart {
     /// All of it.
     Whole { head: ResponseHead, pieces: Vec<Piece>, reader: ResponseReader },
     /// A document that continues.
@@ -47,7 +46,7 @@ pub enum Begun {
     Events { from: PiecedResponse, pieces: Vec<Piece> },
 }
 
-impl Begun {
+impl ResponseStart {
     pub fn head(&self) -> &ResponseHead {
         match self {
             Self::Whole { head, .. } => head,
@@ -56,8 +55,8 @@ impl Begun {
     }
 }
 
-pub fn failed(kind: FailureKind, detail: impl Into<String>) -> Failed {
-    Failed { kind, response: None, retry_after_ms: None, detail: detail.into() }
+pub fn failed(kind: FailureKind, detail: impl Into<String>) -> CallFailure {
+    CallFailure { kind, response: None, retry_after_ms: None, detail: detail.into() }
 }
 
 /// Waits for the first piece of a response.
@@ -66,7 +65,7 @@ pub async fn first_piece(
     (endpoint, streams, converts): (Endpoint, bool, bool),
     until: Timestamp,
     deadline: Timestamp,
-) -> Result<Begun, Failed> {
+) -> Result<ResponseStart, CallFailure> {
     let late = || if clock::now() >= deadline { FailureKind::Deadline } else { FailureKind::Late };
     match start {
         CallStart::Refused(detail) => Err(failed(FailureKind::Unreachable, detail)),
@@ -77,27 +76,27 @@ pub async fn first_piece(
     }
 }
 
-fn refused(head: ResponseHead, body: Vec<u8>, shown: u16, kind: FailureKind) -> Failed {
+fn refused(head: ResponseHead, body: Vec<u8>, shown: u16, kind: FailureKind) -> CallFailure {
     let retry_after_ms = retry_after::read(&head.retry_after, &head.retry_after_ms, clock::now());
     let detail = format!("status {}", head.status);
     let status = head.status;
-    Failed {
+    CallFailure {
         kind,
-        response: Some(Box::new(FailedResponse { status, shown, is_secret: false, head, body })),
+        response: Some(Box::new(FailureResponse { status, shown, is_secret: false, head, body })),
         retry_after_ms,
         detail,
     }
 }
 
 /// A response that is there as a whole.
-fn whole(response: WholeResponse, endpoint: Endpoint, streams: bool) -> Result<Begun, Failed> {
+fn whole(response: WholeResponse, endpoint: Endpoint, streams: bool) -> Result<ResponseStart, CallFailure> {
     let WholeResponse { head, body } = response;
     if !matches!(head.status, 200 | 400..=599) {
         return Err(failed(FailureKind::Format, format!("status {}", head.status)));
     }
     if head.status != 200 {
         let bytes = body.to_vec();
-        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let value = value_of(&bytes).unwrap_or_default();
         let kind = FailureKind::of_response(head.status, &value);
         let shown = head.status;
         return Err(refused(head, bytes, shown, kind));
@@ -107,26 +106,22 @@ fn whole(response: WholeResponse, endpoint: Endpoint, streams: bool) -> Result<B
         reader.push(bytes);
         Ok::<_, ()>(())
     });
-    let begun = document(head, vec![body], reader)?;
-    if streams {
-        return Err(failed(FailureKind::Format, "a document, though a stream was asked for"));
-    }
-    Ok(begun)
+    whole_document(head, vec![body], reader, streams)
 }
 
 /// A whole document: a result, or an error that came with status 200.
-fn document(head: ResponseHead, pieces: Vec<Piece>, reader: ResponseReader) -> Result<Begun, Failed> {
+fn document(head: ResponseHead, pieces: Vec<Piece>, reader: ResponseReader) -> Result<ResponseStart, CallFailure> {
     if !reader.is_whole() {
         return Err(failed(FailureKind::Format, "the response is not a whole JSON object"));
     }
-    match reader.report().error {
-        Some(error) => {
-            let body: Vec<u8> = pieces.iter().flat_map(Piece::to_vec).collect();
-            let (shown, kind) = (status_of_error(&error), FailureKind::of_error(&error));
-            Err(refused(head, body, shown, kind))
-        }
-        None => Ok(Begun::Whole { head, pieces, reader }),
+    let report = reader.report();
+    if report.error.is_none() && !report.is_error {
+        return Ok(ResponseStart::Whole { head, pieces, reader });
     }
+    let body: Vec<u8> = pieces.iter().flat_map(Piece::to_vec).collect();
+    let error = report.error.or_else(|| value_of(&body)).unwrap_or_default();
+    let (shown, kind) = (status_of_error(&error), FailureKind::of_error(&error));
+    Err(refused(head, body, shown, kind))
 }
 
 /// Reads the first pieces of a response, until it is clear what it is.
@@ -135,11 +130,11 @@ async fn pieces(
     (endpoint, streams, converts): (Endpoint, bool, bool),
     until: Timestamp,
     late: &impl Fn() -> FailureKind,
-) -> Result<Begun, Failed> {
+) -> Result<ResponseStart, CallFailure> {
     let (mut pieces, mut bytes): (Vec<Piece>, usize) = (Vec::new(), 0);
     let mut reader = ResponseReader::new(endpoint.format());
     let mut events = StreamReader::new(endpoint, false);
-    let mut is_document: Option<bool> = None;
+    let (mut mark, mut is_document) = (Mark::default(), None);
     loop {
         let left = until.since(clock::now()).max(1);
         let piece = match response.next(left).await {
@@ -149,7 +144,7 @@ async fn pieces(
             Err(Some(failure)) => return Err(failed(FailureKind::Broken, failure.0)),
         };
         let _ = piece.read(|window| {
-            let begins = window.trim_ascii_start().first();
+            let begins = mark.skip(window).unwrap_or(window).trim_ascii_start().first();
             is_document = is_document.or_else(|| begins.map(|first| matches!(first, b'{' | b'[' | b'<')));
             match is_document {
                 Some(false) => drop(events.push(window)),
@@ -170,14 +165,17 @@ async fn pieces(
                     return Err(refused(response.abandon(), body, shown, kind));
                 }
                 if events.has_begun || bytes > WHOLE_BYTES {
-                    return Ok(Begun::Events { from: response, pieces });
+                    return Ok(ResponseStart::Events { from: response, pieces });
                 }
             }
             (Some(true), false) if converts && bytes > MAX_CONVERTED => {
                 return Err(failed(FailureKind::Format, "too large to be converted"));
             }
             (Some(true), false) if bytes > WHOLE_BYTES && !converts => {
-                return Ok(Begun::Document { from: response, pieces, reader });
+                return Ok(ResponseStart::Document { from: response, pieces, reader });
+            }
+            (None, _) if bytes > WHOLE_BYTES => {
+                return Err(failed(FailureKind::Format, "nothing but blanks"));
             }
             (Some(true), true) if bytes > WHOLE_BYTES => {
                 return Err(failed(FailureKind::Format, "a document, though a stream was asked for"));
@@ -186,12 +184,22 @@ async fn pieces(
         }
     }
     let head = response.into_head();
-    match (is_document, streams) {
-        (Some(true), false) => document(head, pieces, reader),
-        (Some(true), true) => match document(head, pieces, reader) {
-            Ok(_) => Err(failed(FailureKind::Format, "a document, though a stream was asked for")),
-            Err(failed) => Err(failed),
-        },
-        (Some(false) | None, _) => Err(failed(FailureKind::Format, "the response ended before its first piece")),
+    if is_document == Some(true) {
+        return whole_document(head, pieces, reader, streams);
     }
+    Err(failed(FailureKind::Format, "the response ended before its first piece"))
+}
+
+/// A document that has come as a whole. It cannot answer a request for a stream.
+fn whole_document(
+    head: ResponseHead,
+    pieces: Vec<Piece>,
+    reader: ResponseReader,
+    streams: bool,
+) -> Result<ResponseStart, CallFailure> {
+    let start = document(head, pieces, reader)?;
+    if streams {
+        return Err(failed(FailureKind::Format, "a document, though a stream was asked for"));
+    }
+    Ok(start)
 }

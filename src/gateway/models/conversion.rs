@@ -6,6 +6,7 @@ use crate::platform::random;
 use crate::platform::relay::{Parts, Piece};
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::models::convert::{self, Echo, Limits};
+use narthex_core::models::dialect;
 use narthex_core::models::endpoint::Endpoint;
 use narthex_core::models::long_strings::{LongStrings, Part, Taken, mark, parts};
 use narthex_core::models::request_body::{BYTE_ORDER_MARK, Span};
@@ -94,9 +95,8 @@ pub async fn request(intake: &mut Intake, from: Endpoint, to: Endpoint, target: 
     };
     let limits = Limits { max_output_tokens: target.offer.as_ref().and_then(|offer| offer.max_output_tokens) };
     let mut body = convert::request(from, to, body, &target.upstream, &limits).map_err(refused)?;
-    let lacks_usage = target.endpoint().is_some_and(|(_, endpoint)| !endpoint.stream_usage);
-    if lacks_usage && let Some(members) = body.as_object_mut() {
-        members.remove("stream_options");
+    if let (Endpoint::Chat, Some((_, endpoint))) = (to, target.endpoint()) {
+        dialect::adapt(&mut body, &endpoint.host(), &target.upstream, endpoint.stream_usage);
     }
     let parts = put_back(&body.to_string(), &intake.pieces, long.found(), nonce);
     Ok(Converted { parts, body, echo })

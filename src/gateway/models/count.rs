@@ -11,9 +11,9 @@ use narthex_core::models::token_usage::estimate;
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
-use super::super::limits;
+use super::super::limits::{self, Charge};
 use super::attempt::{self, Target};
-use super::beginning::Begun;
+use super::beginning::ResponseStart;
 use super::{intake, refusal, selection};
 
 /// How long counting may take, in milliseconds.
@@ -37,21 +37,24 @@ pub async fn count_tokens(call: &Call, mut caller: Caller) -> Result<Answer, Pro
     let deadline = clock::now().plus_ms(TIMEOUT_MS);
     let route = found.route.clone();
     let mut last = None;
-    for wanted in &found.targets {
+    for (at, wanted) in found.targets.iter().enumerate() {
         let snapshot = caller.snapshot.clone();
         let Some(entry) = snapshot.services.get(wanted.service) else { continue };
         let settings = route.as_ref().map(|route| &route.settings);
         let Some(mut target) = Target::of(entry, wanted, settings).await else { continue };
+        if at > 0 {
+            call.limits.begin_next(Charge::SameRequest);
+        }
         limits::work(call, &caller.principal, &snapshot, &entry.service().id, endpoint.capability()).await?;
         match attempt::call(call, entry, &mut target, endpoint, &mut intake, deadline).await? {
-            Ok(Begun::Whole { pieces, .. }) => {
+            Ok(ResponseStart::Whole { pieces, .. }) => {
                 let bytes = pieces.iter().flat_map(Piece::to_vec).collect();
                 let text = String::from_utf8(bytes).unwrap_or_default();
                 return Ok(Answer::text(200, super::super::answer::JSON, text)
                     .with("x-narthex-service", entry.service().id.as_str())
                     .with("request-id", &call.request_id));
             }
-            Ok(Begun::Document { .. } | Begun::Events { .. }) => continue,
+            Ok(ResponseStart::Document { .. } | ResponseStart::Events { .. }) => continue,
             Err(failed) => {
                 let moves_on = failed.kind.moves_on(&target.settings) && intake.rest.is_none();
                 last = Some(failed);

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use futures_util::future::{Either, select};
-use serde_json::Value;
 
 use crate::auth::credential_watch::CredentialWatch;
 use crate::objects::registry::snapshot::Snapshot;
@@ -20,17 +19,17 @@ use narthex_core::models::convert;
 use narthex_core::models::endpoint::{Endpoint, Format};
 use narthex_core::models::failure::FailureKind;
 use narthex_core::models::refusal;
-use narthex_core::models::response_body::{ResponseReader, is_reason};
+use narthex_core::models::response_body::{ResponseReader, is_reason, value_of};
 use narthex_core::models::route::OnDisconnect;
 use narthex_core::models::spent::Spent;
-use narthex_core::models::stream::StreamError;
+use narthex_core::models::stream::{ShowsSecrets, StreamError};
 use narthex_core::models::token_usage::Used;
 
 mod watch;
 
 use super::super::answer::{Answer, Body, JSON};
 use super::attempt::Target;
-use super::beginning::Begun;
+use super::beginning::ResponseStart;
 use super::permit::CallPermit;
 use super::record::{AttemptEnd, Recorder, report, report_call};
 use watch::{Events, Reading, Watch};
@@ -66,10 +65,10 @@ pub struct Delivery {
 
 impl Delivery {
     /// The response to the client. What is recorded of it follows when it has ended.
-    pub fn respond(self, begun: Begun, watch: CredentialWatch, mut headers: Headers) -> Answer {
+    pub fn respond(self, begun: ResponseStart, watch: CredentialWatch, mut headers: Headers) -> Answer {
         let head = begun.head();
         let media = match (&self.target.echo, &begun) {
-            (Some(_), Begun::Events { .. }) => EVENT_STREAM,
+            (Some(_), ResponseStart::Events { .. }) => EVENT_STREAM,
             (None, _) if !head.media.is_empty() => &head.media,
             _ => JSON,
         };
@@ -77,20 +76,21 @@ impl Delivery {
         let id = self.recorder.admission.id.clone();
         let is_stream = self.streams;
         let response = match begun {
-            Begun::Whole { pieces, reader, .. } => {
+            ResponseStart::Whole { pieces, reader, .. } => {
                 let Some(pieces) = self.for_client(pieces) else { return self.unreadable(reader, &headers) };
                 let response = response_of(200, &headers, &pieces);
                 tasks::keep_running(self.end(Some(RelayEnd::Done), Reading::Document(reader)));
                 response
             }
-            Begun::Document { from, pieces, reader } => {
+            ResponseStart::Document { from, pieces, reader } => {
                 self.relay(from, pieces, Reading::Document(reader), watch, &headers)
             }
-            Begun::Events { from, pieces } => {
-                let Target { endpoint, drops_usage, echo, .. } = &self.target;
+            ResponseStart::Events { from, pieces } => {
+                let Target { endpoint, drops_usage, echo, secrets, .. } = &self.target;
+                let shows = secrets.clone().map(|secrets| ShowsSecrets(Rc::new(move |text| secrets.shows_in(text))));
                 let events = match echo {
-                    Some(echo) => Events::converted(self.endpoint, *endpoint, echo.clone()),
-                    None => Events::passed(*endpoint, *drops_usage),
+                    Some(echo) => Events::converted(self.endpoint, *endpoint, echo.clone(), shows),
+                    None => Events::passed(*endpoint, *drops_usage, shows),
                 };
                 let reading = Reading::Events(Box::new(events));
                 self.relay(from, pieces, reading, watch, &headers)
@@ -105,7 +105,7 @@ impl Delivery {
     fn for_client(&self, pieces: Vec<Piece>) -> Option<Vec<Piece>> {
         let Some(echo) = &self.target.echo else { return Some(pieces) };
         let bytes: Vec<u8> = pieces.iter().flat_map(Piece::to_vec).collect();
-        let body: Value = serde_json::from_slice(&bytes).ok()?;
+        let body = value_of(&bytes)?;
         let body = convert::response(self.endpoint, self.target.endpoint, &body, echo, clock::now().seconds());
         Some(vec![Piece::of_text(&body.to_string())])
     }

@@ -11,7 +11,7 @@ use narthex_core::models::failure::FailureKind;
 use narthex_core::models::response_body::ResponseReader;
 
 use super::super::answer::JSON;
-use super::beginning::{Begun, Failed, failed};
+use super::beginning::{CallFailure, ResponseStart, failed};
 use super::intake::Intake;
 
 /// The pause between two words, in milliseconds.
@@ -26,7 +26,7 @@ pub fn body(intake: &Intake) -> Value {
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
-pub fn call(endpoint: Endpoint, body: &Value, streams: bool, id: &str) -> Result<Begun, Failed> {
+pub fn call(endpoint: Endpoint, body: &Value, streams: bool, id: &str) -> Result<ResponseStart, CallFailure> {
     if !settings::demo() {
         return Err(failed(FailureKind::NotCalled, "the demonstration is disabled"));
     }
@@ -35,10 +35,10 @@ pub fn call(endpoint: Endpoint, body: &Value, streams: bool, id: &str) -> Result
     };
     if streams {
         let from = PiecedResponse::made(EVENT_STREAM, &events, PAUSE_MS);
-        return Ok(Begun::Events { from, pieces: Vec::new() });
+        return Ok(ResponseStart::Events { from, pieces: Vec::new() });
     }
     let text = document.to_string();
     let mut reader = ResponseReader::new(endpoint.format());
     reader.push(text.as_bytes());
-    Ok(Begun::Whole { head: ResponseHead::made(JSON), pieces: vec![Piece::of_text(&text)], reader })
+    Ok(ResponseStart::Whole { head: ResponseHead::made(JSON), pieces: vec![Piece::of_text(&text)], reader })
 }

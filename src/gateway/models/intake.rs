@@ -18,18 +18,21 @@ pub const WHOLE_BYTES: u64 = 4 * 1024 * 1024;
 /// What all requests of an isolate may hold at once, in bytes.
 const MAX_HELD: u64 = 48 * 1024 * 1024;
 
+/// The share of a body that is sent on while it comes, in bytes: the pieces on their way.
+const PIECE_BYTES: u64 = 256 * 1024;
+
 thread_local! {
     static HELD: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The share of a request in what is held.
-struct Held(u64);
+struct MemoryShare(u64);
 
-impl Held {
+impl MemoryShare {
     fn take(bytes: u64) -> Result<Self, Problem> {
-        let mut held = Self(0);
-        held.grow_to(bytes)?;
-        Ok(held)
+        let mut share = Self(0);
+        share.grow_to(bytes)?;
+        Ok(share)
     }
 
     fn grow_to(&mut self, bytes: u64) -> Result<(), Problem> {
@@ -49,7 +52,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for MemoryShare {
     fn drop(&mut self) {
         HELD.set(HELD.get().saturating_sub(self.0));
     }
@@ -74,7 +77,7 @@ pub struct Intake {
     pub closing_at: Option<u64>,
     /// The rest of a large body.
     pub rest: Option<Rest>,
-    held: Held,
+    share: MemoryShare,
 }
 
 /// The part of a body that has not been read.
@@ -121,6 +124,14 @@ fn can_be_sent_on(endpoint: Endpoint, reader: &BodyReader) -> bool {
     }
 }
 
+/// What is certainly held of a body until it is sent on, in bytes.
+fn first_share(endpoint: Endpoint, declared: Option<u64>) -> u64 {
+    match declared {
+        Some(bytes) if endpoint == Endpoint::Responses => bytes,
+        declared => declared.unwrap_or(WHOLE_BYTES).min(WHOLE_BYTES),
+    }
+}
+
 fn check_type(call: &Call) -> Result<(), Problem> {
     media_type::json_document(call.content_type()).map_err(not_json)?;
     if call.is_plain() {
@@ -138,42 +149,42 @@ pub async fn read(call: &Call, endpoint: Endpoint) -> Result<Intake, Problem> {
     if declared.is_some_and(|bytes| bytes > limit) {
         return Err(too_large(limit));
     }
-    let mut held = Held::take(declared.unwrap_or(WHOLE_BYTES))?;
+    let mut share = MemoryShare::take(first_share(endpoint, declared))?;
     let until = clock::now().plus_ms(call.settings.body_timeout_ms);
     let mut reader = BodyReader::default();
     if declared.is_some_and(|bytes| bytes <= WHOLE_BYTES) {
         let piece = BodySource::whole(&call.request, call.settings.body_timeout_ms).await;
         let piece = piece.map_err(|failure| unread(failure, call))?;
         piece.read(|bytes| reader.push(bytes)).map_err(|fault| refused(&fault))?;
-        return whole(vec![piece], reader, held);
+        return whole(vec![piece], reader, share);
     }
     let (mut source, mut pieces) = (BodySource::open(&call.request), Vec::new());
     while reader.read() < WHOLE_BYTES || !can_be_sent_on(endpoint, &reader) {
         let left = until.since(clock::now()).max(1);
         let Some(piece) = source.next(left).await.map_err(|failure| unread(failure, call))? else {
-            return whole(pieces, reader, held);
+            return whole(pieces, reader, share);
         };
         piece.read(|bytes| reader.push(bytes)).map_err(|fault| refused(&fault))?;
         if reader.read() > limit {
             return Err(too_large(limit));
         }
-        held.grow_to(reader.read())?;
+        share.grow_to(reader.read())?;
         pieces.push(piece);
     }
     let head = reader.head().map_err(|fault| refused(&fault))?;
     let (model, model_at) = model_of(&head)?;
     let bytes = reader.read();
     let rest = Some(Rest { source, reader, declared, limit, until });
-    Ok(Intake { pieces, head, model, model_at, bytes, closing_at: None, rest, held })
+    Ok(Intake { pieces, head, model, model_at, bytes, closing_at: None, rest, share })
 }
 
-fn whole(pieces: Vec<Piece>, mut reader: BodyReader, mut held: Held) -> Result<Intake, Problem> {
+fn whole(pieces: Vec<Piece>, mut reader: BodyReader, mut share: MemoryShare) -> Result<Intake, Problem> {
     reader.finish().map_err(|fault| refused(&fault))?;
     let head = reader.head().map_err(|fault| refused(&fault))?;
     let (model, model_at) = model_of(&head)?;
     let (bytes, closing_at) = (reader.read(), Some(reader.closing_at()));
-    held.shrink_to(bytes);
-    Ok(Intake { pieces, head, model, model_at, bytes, closing_at, rest: None, held })
+    share.shrink_to(bytes);
+    Ok(Intake { pieces, head, model, model_at, bytes, closing_at, rest: None, share })
 }
 
 fn model_of(head: &RequestHead) -> Result<(String, Span), Problem> {
@@ -186,11 +197,16 @@ fn model_of(head: &RequestHead) -> Result<(String, Span), Problem> {
 }
 
 impl Intake {
+    /// The body is sent on while it comes: from here on, only pieces of it are held.
+    pub fn passes_on(&mut self) {
+        self.share.shrink_to(PIECE_BYTES);
+    }
+
     /// Reads the rest of a large body.
     pub async fn complete(&mut self) -> Result<(), Problem> {
         let Some(mut rest) = self.rest.take() else { return Ok(()) };
         while let Some(piece) = rest.next().await? {
-            self.held.grow_to(rest.read())?;
+            self.share.grow_to(rest.read())?;
             self.pieces.push(piece);
         }
         self.head = rest.reader.head().map_err(|fault| refused(&fault))?;

@@ -15,10 +15,10 @@ use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutc
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 use narthex_core::models::failure::{FailureKind, kept_word};
+use narthex_core::models::response_body::value_of;
 use narthex_core::models::spent::Spent;
-use serde_json::Value;
 
-use super::beginning::Failed;
+use super::beginning::CallFailure;
 use super::permit::CallPermit;
 
 /// What is recorded of a call of a model.
@@ -79,7 +79,7 @@ impl AttemptEnd {
 
     /// Of a call that failed before its first piece. The provider's words may quote the request, so only its word for
     /// the error is kept.
-    pub fn of(failed: &Failed) -> Self {
+    pub fn of(failed: &CallFailure) -> Self {
         let (code, message) = match failed.kind {
             FailureKind::NotCalled => (ErrorCode::ServiceUnavailable, "The service could not be called."),
             FailureKind::Unreachable => (ErrorCode::ServiceUnavailable, "The service could not be reached."),
@@ -101,7 +101,7 @@ impl AttemptEnd {
         };
         let signal = signal_of(failed.kind);
         let Some(response) = &failed.response else { return Self::Failed { code, message: message.into(), signal } };
-        let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        let body = value_of(&response.body).unwrap_or_default();
         let word = kept_word(&body).map(|word| format!(", {word}")).unwrap_or_default();
         Self::Failed { code, message: format!("{message} (status {}{word})", response.status), signal }
     }

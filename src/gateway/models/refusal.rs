@@ -1,16 +1,15 @@
 //! Refusals in the formats of model clients.
 
-use serde_json::Value;
-
 use crate::platform::http::Headers;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::models::endpoint::{Endpoint, Format, format_of_path};
-use narthex_core::models::failure::{FailureKind, message_of};
+use narthex_core::models::failure::{FailureKind, message_of, text_of};
 use narthex_core::models::refusal;
+use narthex_core::models::response_body::value_of;
 
 use super::super::answer::{Answer, Body, JSON};
 use super::super::call::Call;
-use super::beginning::Failed;
+use super::beginning::CallFailure;
 
 /// The format of a request's refusals; `None`: problem details.
 pub fn format(call: &Call) -> Option<Format> {
@@ -64,11 +63,14 @@ const TWO_VERSIONS: &str = "This library adds /v1 itself: leave it out of the ba
 
 /// Whether libraries would repeat the request in vain.
 fn useless_to_repeat(code: Code) -> bool {
-    matches!(code, Code::NotConfigured | Code::LaterVersion | Code::Conflict)
+    matches!(
+        code,
+        Code::NotConfigured | Code::LaterVersion | Code::Conflict | Code::Unauthenticated | Code::PermissionDenied
+    )
 }
 
 /// The response to a request whose last target has failed: the provider's own, if there is one.
-pub fn of_failure(call: &Call, endpoint: Endpoint, failed: &Failed, headers: Headers) -> Answer {
+pub fn of_failure(call: &Call, endpoint: Endpoint, failed: &CallFailure, headers: Headers) -> Answer {
     let format = endpoint.format();
     let mut answer = match &failed.response {
         Some(response) if response.is_secret && response.shown != 401 => {
@@ -84,9 +86,12 @@ pub fn of_failure(call: &Call, endpoint: Endpoint, failed: &Failed, headers: Hea
             let mut answer = Answer::new(response.shown, Body::Text { content_type: JSON, text });
             if let Body::Text { text, .. } = &answer.body
                 && response.shown == response.status
-                && !text.trim_start().starts_with(['{', '['])
+                && !value_of(text.as_bytes()).is_some_and(|value| value.is_object() || value.is_array())
             {
-                let message = format!("The provider responded with status {}.", response.status);
+                let message = match text_of(&response.body) {
+                    Some(words) => words.into(),
+                    None => format!("The provider responded with status {}.", response.status),
+                };
                 answer = made(format, response.shown, "upstream_error", &message, &call.request_id);
             }
             let head = &response.head;
@@ -102,7 +107,7 @@ pub fn of_failure(call: &Call, endpoint: Endpoint, failed: &Failed, headers: Hea
             answer
         }
         Some(response) if failed.kind == FailureKind::Auth => {
-            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            let body = value_of(&response.body).unwrap_or_default();
             let words = message_of(&body).filter(|_| !response.is_secret).map(without_secrets).unwrap_or_default();
             let message = format!("The provider refused the gateway's credentials. {words}");
             made(format, 502, "upstream_unauthenticated", message.trim_end(), &call.request_id)

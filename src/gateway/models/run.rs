@@ -16,6 +16,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
 use narthex_core::context::status::{Priority, Source};
 use narthex_core::execution::known_service::KnownService;
+use narthex_core::http::prefer;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::models::endpoint::{Endpoint, Format};
 use narthex_core::models::route::Content;
@@ -25,9 +26,9 @@ use narthex_core::services::model_routing::{ModelMatch, ModelTarget};
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
-use super::super::limits;
+use super::super::limits::{self, Charge};
 use super::attempt::{self, Target};
-use super::beginning::{Begun, Failed};
+use super::beginning::{CallFailure, ResponseStart};
 use super::delivery::Delivery;
 use super::intake::{self, Intake};
 use super::permit::{self, CallPermit};
@@ -46,6 +47,7 @@ const PERMIT_WAIT_MS: u64 = 10_000;
 pub async fn serve(call: &Call, mut caller: Caller, endpoint: Endpoint) -> Result<Answer, Problem> {
     // A client that leaves ends its call, and leaves a record.
     let _stay = tasks::stay();
+    refuse_async(call)?;
     let metadata = metadata(call)?;
     let timeout = timeout(call)?;
     let mut intake = intake::read(call, endpoint).await?;
@@ -92,6 +94,16 @@ fn refuse_state(endpoint: Endpoint, intake: &Intake) -> Result<(), Problem> {
         Some(name) => refused(name, "is not supported: the gateway keeps no responses"),
         None => Ok(()),
     }
+}
+
+/// A response that is not kept cannot be fetched later.
+fn refuse_async(call: &Call) -> Result<(), Problem> {
+    if !prefer::parse(call.request.header("prefer")).respond_async {
+        return Ok(());
+    }
+    let detail = "Responses of models are not kept, so that they cannot be fetched later. Leave out respond-async, or \
+                  create a context with POST /v1/contexts.";
+    Err(Problem::new(Code::ContentNotKept, detail))
 }
 
 /// The metadata of the context, from its header.
@@ -176,7 +188,7 @@ impl Run<'_> {
     /// Calls the targets in their order, until one responds.
     async fn run(mut self, found: &ModelMatch, intake: &mut Intake) -> Result<Answer, Problem> {
         let route = found.route.clone();
-        let mut last: Option<(Failed, usize)> = None;
+        let mut last: Option<(CallFailure, usize)> = None;
         let mut skipped: Option<Problem> = None;
         for (at, wanted) in found.targets.iter().enumerate() {
             let is_last = at + 1 == found.targets.len();
@@ -184,6 +196,9 @@ impl Run<'_> {
             let Some(entry) = entry_of(&snapshot, wanted) else { continue };
             let settings = route.as_ref().map(|route| &route.settings);
             let Some(mut target) = Target::of(entry, wanted, settings).await else { continue };
+            if at > 0 {
+                self.call.limits.begin_next(Charge::SameRequest);
+            }
             let permit = match self.admit(entry, is_last).await {
                 Ok(permit) => permit,
                 Err(problem) => {
@@ -250,7 +265,7 @@ impl Run<'_> {
     }
 
     /// Notes a failed attempt.
-    async fn note(&mut self, entry: &Entry, permit: Option<CallPermit>, started_at: Timestamp, failed: &Failed) {
+    async fn note(&mut self, entry: &Entry, permit: Option<CallPermit>, started_at: Timestamp, failed: &CallFailure) {
         let status = failed.response.as_ref().map(|response| response.status);
         let end = AttemptEnd::of(failed);
         let signal = end.signal();
@@ -267,7 +282,7 @@ impl Run<'_> {
         target: Target,
         permit: Option<CallPermit>,
         started_at: Timestamp,
-        begun: Begun,
+        begun: ResponseStart,
     ) -> Answer {
         let Self { call, caller, endpoint, snapshot, recorder, deadline } = self;
         let needed = RequiredPermissions::one(permission::to_use(granting(&caller.principal, &intake.model)));
@@ -300,7 +315,7 @@ impl Run<'_> {
     }
 
     /// All targets have failed: the response is that of the last one.
-    fn fail(mut self, intake: &Intake, failed: Failed, service: usize) -> Result<Answer, Problem> {
+    fn fail(mut self, intake: &Intake, failed: CallFailure, service: usize) -> Result<Answer, Problem> {
         let snapshot = self.snapshot.clone();
         let Some(report) = self.recorder.earlier.pop() else { return Err(Problem::internal("no attempt")) };
         let entry = snapshot.services.get(service);

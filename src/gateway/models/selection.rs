@@ -68,7 +68,9 @@ pub async fn select(
     head: &RequestHead,
 ) -> Result<ModelMatch, Problem> {
     let mut found = targets(caller, endpoint, model);
-    if found.is_err() {
+    // What cannot be counted is estimated, for which a registry need not be asked.
+    let is_settled = endpoint == Endpoint::CountTokens && matches!(found, Err(NoModel::OtherEndpoint { .. }));
+    if found.is_err() && !is_settled {
         let before = caller.snapshot.revision;
         caller.refresh().await?;
         if caller.snapshot.revision != before {

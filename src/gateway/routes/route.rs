@@ -114,6 +114,11 @@ impl Route {
         Self { age: Age::Any, ..self }
     }
 
+    /// A call of a model: the path from the client to the provider has no request to an object.
+    pub const fn model(self) -> Self {
+        Self { age: Age::Recent, reads_query: false, ..self }
+    }
+
     pub const fn complete(self) -> Self {
         Self { complete: true, ..self }
     }

@@ -52,7 +52,7 @@ routes! {
         => services::delete(call, &caller, id).await;
     POST   "/v1/services/{id}/heartbeat"     requires("services:heartbeat:{service}")
         => measured::heartbeat(call, &caller, id).await;
-    POST   "/v1/services/{id}/check"         requires("services:write") => measured::check(&caller, id).await;
+    POST   "/v1/services/{id}/check"         requires("services:write") => measured::check(call, &caller, id).await;
     GET    "/v1/services/{id}/connect"       requires("services:connect:{service}")
         => connections::open(call, &caller, id).await;
     POST   "/v1/services/{id}/rotate-secret" requires("services:write") [complete, anew]
@@ -79,15 +79,15 @@ routes! {
     DELETE "/v1/limits/{name}" requires("limits:write") [complete] => delete::<Limit>(call, &caller, id).await;
 
     // What the model clients know. Refused in the formats of those.
-    POST   "/v1/chat/completions"      decides("models:use:{model}") [file]
+    POST   "/v1/chat/completions"      decides("models:use:{model}") [model]
         => models::serve(call, caller, Model::Chat).await;
-    POST   "/v1/responses"             decides("models:use:{model}") [file]
+    POST   "/v1/responses"             decides("models:use:{model}") [model]
         => models::serve(call, caller, Model::Responses).await;
-    POST   "/v1/embeddings"            decides("models:use:{model}") [file]
+    POST   "/v1/embeddings"            decides("models:use:{model}") [model]
         => models::serve(call, caller, Model::Embeddings).await;
-    POST   "/v1/messages"              decides("models:use:{model}") [file]
+    POST   "/v1/messages"              decides("models:use:{model}") [model]
         => models::serve(call, caller, Model::Messages).await;
-    POST   "/v1/messages/count_tokens" decides("models:use:{model}") [file] => models::count_tokens(call, caller).await;
+    POST   "/v1/messages/count_tokens" decides("models:use:{model}") [model] => models::count_tokens(call, caller).await;
     GET    "/v1/models"                decides("models:use:{model}") [file] => models::list(call, &caller);
     GET    "/v1/models/{name*}"        decides("models:use:{model}") [file] => models::get(call, &caller, id);
 

@@ -75,6 +75,14 @@ fn only_stores_confirm_a_snapshot_that_may_be_old() {
         "POST /v1/contexts/{id}/input",
     ];
     assert_eq!(rows_where(|row| row.age == Age::Any), confirmed);
+    let recent = [
+        "POST /v1/chat/completions",
+        "POST /v1/responses",
+        "POST /v1/embeddings",
+        "POST /v1/messages",
+        "POST /v1/messages/count_tokens",
+    ];
+    assert_eq!(rows_where(|row| row.age == Age::Recent), recent);
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub fn definition(name: &str, capability: &Capability, legacy: bool, links: Opti
         text.push_str(r#","outputSchema":"#);
         text.push_str(shown(output.get()).as_deref().unwrap_or(output.get()));
     }
-    match &capability.tool {
+    match capability.tool_definition() {
         Some(rest) => {
             let rest = links.map_or(Cow::Borrowed(rest.get()), |links| links.definition(rest.get()));
             text.push_str(&other_members(&rest));

@@ -99,7 +99,9 @@ fn messages(id: &str, text: &str, words: &[&str], (input, output): (usize, usize
     let delta = json!({"stop_reason": "end_turn", "stop_sequence": null});
     events.extend([
         event(json!({"type": "content_block_stop", "index": 0})),
-        event(json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": output}})),
+        event(
+            json!({"type": "message_delta", "delta": delta, "usage": {"input_tokens": input, "output_tokens": output}}),
+        ),
         event(json!({"type": "message_stop"})),
     ]);
     let document = message(json!([{"type": "text", "text": text}]), "end_turn".into(), output);

@@ -160,6 +160,15 @@ pub fn message_of(body: &Value) -> Option<&str> {
     error.as_str().or_else(|| error.get("message")?.as_str()).or_else(|| error.get("detail")?.as_str())
 }
 
+/// The longest plain text that is shown as an error, in bytes.
+const MAX_TEXT: usize = 2_000;
+
+/// The words of an error that is plain text, not JSON or HTML.
+pub fn text_of(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok()?.trim_start_matches('\u{feff}').trim();
+    (1..=MAX_TEXT).contains(&text.len()).then_some(text).filter(|text| !text.starts_with(['<', '{', '[']))
+}
+
 /// The provider's word for an error, if it can be kept where content is not: one short word of letters.
 pub fn kept_word(body: &Value) -> Option<&str> {
     let error = error_of(body);
@@ -184,6 +193,15 @@ pub fn status_of_error(error: &Value) -> u16 {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn plain_text_is_shown_and_pages_are_not() {
+        assert_eq!(text_of(b" 4096 tokens fit\n"), Some("4096 tokens fit"));
+        assert_eq!(text_of("\u{feff}busy".as_bytes()), Some("busy"));
+        for body in [&b""[..], b" ", b"<html>no</html>", b"{\"error\":", b"\xff", &[b'a'; MAX_TEXT + 1]] {
+            assert_eq!(text_of(body), None);
+        }
+    }
 
     #[test]
     fn failures_are_known_by_status_and_words() {

@@ -102,7 +102,7 @@ fn is_spelling_of(name: &str, known: &str) -> bool {
 
 /// A byte order mark (RFC 8259 §8.1) at the beginning of a text that comes in pieces: it may be ignored.
 #[derive(Debug, Default)]
-pub(super) struct Mark {
+pub struct Mark {
     /// So many of its bytes have come.
     length: usize,
     is_past: bool,
@@ -113,7 +113,7 @@ impl Mark {
     ///
     /// # Errors
     /// The text begins with a part of the mark.
-    pub(super) fn skip<'p>(&mut self, mut piece: &'p [u8]) -> Result<&'p [u8], NotJson> {
+    pub fn skip<'p>(&mut self, mut piece: &'p [u8]) -> Result<&'p [u8], NotJson> {
         while let Some((first, rest)) = piece.split_first().filter(|_| !self.is_past) {
             if BYTE_ORDER_MARK.get(self.length) == Some(first) {
                 (self.length, piece) = (self.length + 1, rest);

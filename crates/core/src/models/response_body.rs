@@ -6,9 +6,15 @@ use super::endpoint::Format;
 use super::request_body::{Mark, unescaped};
 use super::scanner::{NotJson, Scanner, Sink};
 use super::token_usage::Used;
+use crate::base::json_repair;
 
 /// The longest value that is kept, in bytes.
 const MAX_VALUE: usize = 64 * 1024;
+
+/// A whole response, or the data of an event, as a value, repaired if necessary: see [`json_repair`].
+pub fn value_of(bytes: &[u8]) -> Option<Value> {
+    serde_json::from_str(&json_repair::json(bytes)?).ok()
+}
 
 /// What is kept of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +23,7 @@ enum Kept {
     FinishReason,
     ServiceTier,
     Error,
+    Object,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +52,7 @@ impl Sink for Parts {
             "service_tier" if at_top => Some(Kept::ServiceTier),
             "stop_reason" | "status" if at_top => Some(Kept::FinishReason),
             "error" if at_top => Some(Kept::Error),
+            "object" if at_top => Some(Kept::Object),
             "finish_reason" if self.is_choices && !at_top => Some(Kept::FinishReason),
             _ => None,
         };
@@ -85,8 +93,10 @@ pub struct ResponseReport {
     pub used: Option<Used>,
     pub finish_reason: Option<String>,
     pub service_tier: Option<String>,
-    /// The error that the response is.
+    /// The error that the response has.
     pub error: Option<Value>,
+    /// The response itself is an error: its `object` is `error`.
+    pub is_error: bool,
 }
 
 /// Reads a JSON response in pieces of any size.
@@ -151,6 +161,7 @@ impl ResponseReader {
                 Kept::FinishReason => report.finish_reason = value.as_str().filter(|it| is_reason(it)).map(Into::into),
                 Kept::ServiceTier => report.service_tier = value.as_str().map(Into::into).or(report.service_tier),
                 Kept::Error => report.error = Some(value).filter(is_error),
+                Kept::Object => report.is_error = value == "error",
             }
         }
         report
@@ -161,6 +172,12 @@ impl ResponseReader {
 pub fn is_reason(word: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=40).contains(&word.len()) && word.bytes().all(is_allowed)
+}
+
+/// The error in a chunk of a stream: its member, or all of it.
+pub(super) fn error_in(chunk: &Value) -> Option<&Value> {
+    let member = chunk.get("error").or_else(|| chunk.get("errors")).filter(|error| is_error(error));
+    member.or_else(|| (chunk.get("object")? == "error").then_some(chunk))
 }
 
 /// Some servers send the member in every response, empty.
@@ -233,6 +250,8 @@ mod tests {
         }
         assert!(!read(Format::OpenAi, &[b"\xef\xbb", b"{}"]).1);
         assert!(read(Format::OpenAi, &[b"\xef", b"\xbb\xbf {}"]).1);
+        assert!(read(Format::OpenAi, &[br#"{"object":"error","message":"no","code":400}"#]).0.is_error);
+        assert!(!read(Format::OpenAi, &[br#"{"object":"chat.completion","choices":[{"object":"error"}]}"#]).0.is_error);
         let error = br#"{"error":{"message":"no","code":400}}"#;
         assert!(read(Format::OpenAi, &[error]).0.error.is_some());
         for empty in [r#"{"error":""}"#, r#"{"error":{}}"#, r#"{"error":{"message":"","code":0,"param":null}}"#] {

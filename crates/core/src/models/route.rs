@@ -65,6 +65,15 @@ impl Content {
     }
 }
 
+/// What is kept of the requests and responses of clients of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CallContent {
+    /// Nothing.
+    None,
+}
+
 /// How calls of models are made. What is not named has the value of the service's transport, and then the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -73,6 +82,8 @@ pub struct CallSettings {
     pub affinity: Option<Affinity>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_on: Option<Vec<FallbackOn>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<CallContent>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_disconnect: Option<OnDisconnect>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +104,7 @@ impl CallSettings {
         Self {
             affinity: from.parsed("affinity", "conversation or none", word),
             fallback_on: read_fallback(from),
+            content: from.parsed("content", "none: the content of these calls is not kept", word),
             on_disconnect: from.parsed("on_disconnect", "abort or drain", word),
             stream_idle_seconds: from.integer("stream_idle_seconds", 1..=600),
             first_piece_seconds: from.integer("first_piece_seconds", 1..=600),
@@ -105,6 +117,7 @@ impl CallSettings {
         Self {
             affinity: self.affinity.or(others.affinity),
             fallback_on: self.fallback_on.clone().or_else(|| others.fallback_on.clone()),
+            content: self.content.or(others.content),
             on_disconnect: self.on_disconnect.or(others.on_disconnect),
             stream_idle_seconds: self.stream_idle_seconds.or(others.stream_idle_seconds),
             first_piece_seconds: self.first_piece_seconds.or(others.first_piece_seconds),
@@ -225,7 +238,8 @@ mod tests {
     #[test]
     fn a_route_is_read_with_all_its_faults() {
         let text = r#"{"description":"d","targets":[{"service":"a","model":"m:1"},{"service":"b","model":"m","tier":1,"weight":3}],
-            "affinity":"none","fallback_on":["context_length"],"on_disconnect":"drain","first_piece_seconds":5}"#;
+            "affinity":"none","fallback_on":["context_length"],"content":"none","on_disconnect":"drain",
+            "first_piece_seconds":5}"#;
         let route = read(text).unwrap();
         assert_eq!((route.targets[1].tier, route.targets[1].weight, route.targets[0].weight), (1, 3, 1));
         assert!(route.settings.falls_back_on(FallbackOn::ContextLength));
@@ -241,8 +255,8 @@ mod tests {
             ),
             (r#"{"targets":[{"service":"a","model":"m"},{"service":"a","model":"m"}]}"#, "#/targets/1"),
             (
-                r#"{"targets":[{"service":"a","model":"m"}],"affinity":"x","fallback_on":["y"],"more":1}"#,
-                "#/affinity #/fallback_on/0 #/more",
+                r#"{"targets":[{"service":"a","model":"m"}],"affinity":"x","fallback_on":["y"],"content":"full","more":1}"#,
+                "#/affinity #/fallback_on/0 #/content #/more",
             ),
         ] {
             let found: Vec<String> = read(text).unwrap_err().into_iter().map(|fault| fault.pointer).collect();

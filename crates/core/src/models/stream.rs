@@ -1,16 +1,19 @@
 //! Streamed responses (Server-Sent Events) as they are passed on: whole events only, as they came, and what they report
 //! about usage and the end.
 
+use std::fmt;
+use std::rc::Rc;
+
 use serde_json::Value;
 
 use super::endpoint::Endpoint;
-use super::response_body::is_error;
+use super::response_body::{error_in, value_of};
 use super::token_usage::{TokenUsage, Used, estimate};
 
 /// The longest event, in bytes.
 pub const MAX_EVENT: usize = 8 * 1024 * 1024;
 /// Event types that only keep a connection open.
-const SIGNS_OF_LIFE: [&str; 5] = ["ping", "keepalive", "keep-alive", "heartbeat", "comment"];
+pub(super) const SIGNS_OF_LIFE: [&str; 5] = ["ping", "keepalive", "keep-alive", "heartbeat", "comment"];
 
 /// What is passed on of the bytes that are held and those that just came: ranges in them. The rest is held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +29,29 @@ pub struct StreamError {
     /// The data of the event.
     pub data: String,
     pub value: Value,
+    /// It shows credentials of the gateway, and does not pass.
+    pub is_secret: bool,
+}
+
+impl StreamError {
+    fn new(data: impl Into<String>, value: Value) -> Self {
+        Self { data: data.into(), value, is_secret: false }
+    }
+
+    /// An event was not JSON.
+    pub fn unreadable() -> Self {
+        Self::new("", Value::Null)
+    }
+}
+
+/// Whether a text shows credentials of the gateway.
+#[derive(Clone)]
+pub struct ShowsSecrets(pub Rc<dyn Fn(&str) -> bool>);
+
+impl fmt::Debug for ShowsSecrets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ShowsSecrets")
+    }
 }
 
 /// Reads a streamed response.
@@ -34,6 +60,9 @@ pub struct StreamReader {
     endpoint: Endpoint,
     /// Only the gateway asked for usage: the event with nothing else is not passed on.
     drops_usage: bool,
+    shows_secrets: Option<ShowsSecrets>,
+    /// An error that shows secrets did not pass.
+    pub has_hidden: bool,
     /// The bytes of an incomplete event, where its last line begins, and up to where they were searched for its end.
     held: Vec<u8>,
     line_at: usize,
@@ -133,11 +162,25 @@ fn has_value(event: &[u8], name: &[u8]) -> bool {
     false
 }
 
+/// Whether this word, in quotes, is a value and not the name of a member.
+fn is_value(event: &[u8], word: &[u8]) -> bool {
+    let mut rest = event;
+    while let Some(at) = find(rest, word) {
+        rest = rest.get(at + word.len()..).unwrap_or_default();
+        if !rest.trim_ascii_start().starts_with(b":") {
+            return true;
+        }
+    }
+    false
+}
+
 impl StreamReader {
     pub fn new(endpoint: Endpoint, drops_usage: bool) -> Self {
         Self {
             endpoint,
             drops_usage,
+            shows_secrets: None,
+            has_hidden: false,
             held: Vec::new(),
             line_at: 0,
             searched: 0,
@@ -154,6 +197,12 @@ impl StreamReader {
             is_too_long: false,
             events: 0,
         }
+    }
+
+    /// Errors that show secrets do not pass.
+    #[must_use]
+    pub fn hiding(self, shows_secrets: Option<ShowsSecrets>) -> Self {
+        Self { shows_secrets, ..self }
     }
 
     /// Takes a piece of any size. Once the end marker has come, or an event was too long, nothing more is read, passed
@@ -241,12 +290,20 @@ impl StreamReader {
         if !is_data {
             return true;
         }
-        match self.endpoint {
+        let earlier = self.error.take();
+        let passes = match self.endpoint {
             Endpoint::Chat => self.chat(event),
             Endpoint::Messages => self.message(event),
             Endpoint::Responses => self.respond(event),
             Endpoint::Embeddings | Endpoint::CountTokens => true,
-        }
+        };
+        let Some(error) = &mut self.error else {
+            self.error = earlier;
+            return passes;
+        };
+        error.is_secret = self.shows_secrets.as_ref().is_some_and(|shows| (shows.0)(&error.data));
+        self.has_hidden |= error.is_secret;
+        passes && !error.is_secret
     }
 
     fn count(&mut self, event: &[u8]) {
@@ -266,7 +323,8 @@ impl StreamReader {
         let decides = [&b"\"usage\""[..], b"\"finish_reason\"", b"\"error\"", b"\"errors\""];
         let is_named = find(event, b"event").is_some();
         let is_done = find(event, b"[DONE]").is_some();
-        if !is_named && !is_done && !decides.iter().any(|name| has_value(event, name)) {
+        let is_error = is_value(event, b"\"error\"");
+        if !is_named && !is_done && !is_error && !decides.iter().any(|name| has_value(event, name)) {
             self.has_begun |= find(event, b"{").is_some();
             return true;
         }
@@ -279,16 +337,17 @@ impl StreamReader {
             self.is_done = true;
             return true;
         }
-        let value: Value = serde_json::from_str(data).unwrap_or_default();
-        let error = value.get("error").or_else(|| value.get("errors")).filter(|error| is_error(error));
+        let value = value_of(data.as_bytes()).unwrap_or_default();
+        let error = error_in(&value);
         if name == "error" || error.is_some() {
-            self.error = Some(StreamError { data: data.into(), value: error.cloned().unwrap_or(value) });
+            self.error = Some(StreamError::new(data, error.cloned().unwrap_or(value)));
             return true;
         }
         self.has_begun = true;
         let choices = value.get("choices").and_then(Value::as_array);
-        let reason = choices.into_iter().flatten().find_map(|choice| choice.get("finish_reason")?.as_str());
-        self.finish_reason = self.finish_reason.take().or_else(|| reason.map(Into::into));
+        let reason = |choice: &'_ Value| Some(choice.get("finish_reason")?.as_str()?.to_string());
+        let reason = choices.into_iter().flatten().filter_map(reason).find(|reason| !reason.is_empty());
+        self.finish_reason = self.finish_reason.take().or(reason);
         if let Some(tier) = value.get("service_tier").and_then(Value::as_str) {
             self.service_tier = Some(tier.into());
         }
@@ -306,7 +365,7 @@ impl StreamReader {
             return true;
         }
         let (name, data) = parts(event);
-        let value: Value = serde_json::from_str(data.trim()).unwrap_or_default();
+        let value = value_of(data.trim().as_bytes()).unwrap_or_default();
         let kind = value.get("type").and_then(Value::as_str).unwrap_or(&name);
         let format = self.endpoint.format();
         match kind {
@@ -332,7 +391,7 @@ impl StreamReader {
             "error" => {
                 self.is_done = true;
                 let error = value.get("error").cloned().unwrap_or_else(|| value.clone());
-                self.error = Some(StreamError { data: data.clone(), value: error });
+                self.error = Some(StreamError::new(data.clone(), error));
             }
             _ => {}
         }
@@ -347,7 +406,7 @@ impl StreamReader {
             return true;
         }
         let (name, data) = parts(event);
-        let value: Value = serde_json::from_str(data.trim()).unwrap_or_default();
+        let value = value_of(data.trim().as_bytes()).unwrap_or_default();
         let kind = value.get("type").and_then(Value::as_str).unwrap_or(&name);
         let response = value.get("response").unwrap_or(&Value::Null);
         match kind {
@@ -367,9 +426,9 @@ impl StreamReader {
             "response.failed" => {
                 self.is_done = true;
                 let error = response.get("error").cloned().unwrap_or_default();
-                self.error = Some(StreamError { data, value: error });
+                self.error = Some(StreamError::new(data, error));
             }
-            "error" => self.error = Some(StreamError { data, value: value.clone() }),
+            "error" => self.error = Some(StreamError::new(data, value.clone())),
             _ => self.has_begun = true,
         }
         true
@@ -557,10 +616,25 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_reason_is_no_end() {
+        let chunk = |reason: &str| {
+            format!(
+                "data: {{\"choices\":[{{\"delta\":{{\"content\":\"a\"}},\"finish_reason\":\"{reason}\"}}],\
+                 \"usage\":{{\"prompt_tokens\":1}}}}\n\n"
+            )
+        };
+        let (reader, _) = read(Endpoint::Chat, false, &[chunk("").as_bytes(), chunk("").as_bytes()]);
+        assert_eq!((reader.is_whole(), reader.finish_reason), (false, None));
+        let (reader, _) = read(Endpoint::Chat, false, &[chunk("").as_bytes(), chunk("stop").as_bytes()]);
+        assert_eq!((reader.is_whole(), reader.finish_reason.as_deref()), (true, Some("stop")));
+    }
+
+    #[test]
     fn errors_in_a_stream_are_found() {
         for (endpoint, text, has_begun) in [
             (Endpoint::Chat, "data: {\"error\":{\"message\":\"busy\"}}\n\n", false),
             (Endpoint::Chat, "event: error\ndata: too busy now\n\n", false),
+            (Endpoint::Chat, "data: {\"object\": \"error\",\"message\":\"busy\",\"code\":503}\n\n", false),
             (
                 Endpoint::Messages,
                 "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n",
@@ -578,8 +652,24 @@ mod tests {
             assert!(error.data.contains("busy"), "{text}");
             assert_eq!((reader.has_begun, reader.is_whole(), passed.as_str()), (has_begun, false, text));
         }
+        let said = "data: {\"object\":\"c\",\"choices\":[{\"delta\":{\"content\":\"error\"}}]}\n\n";
+        assert!(read(Endpoint::Chat, false, &[said.as_bytes()]).0.error.is_none());
         let empty = "data: {\"error\":null,\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
         assert!(read(Endpoint::Chat, false, &[empty.as_bytes()]).0.error.is_none());
+    }
+
+    #[test]
+    fn an_error_that_shows_credentials_does_not_pass() {
+        let shows = ShowsSecrets(Rc::new(|text| text.contains("sk-1")));
+        let first = "data: {\"choices\":[{\"delta\":{\"content\":\"sk-1\"}}]}\n\n";
+        for (error, is_secret) in [("busy", false), ("wrong key sk-1", true)] {
+            let mut reader = StreamReader::new(Endpoint::Chat, false).hiding(Some(shows.clone()));
+            let text = format!("{first}data: {{\"error\":{{\"message\":\"{error}\"}}}}\n\n");
+            let Passed { ranges, to } = reader.push(text.as_bytes());
+            let end = if is_secret { first.len() } else { text.len() };
+            assert_eq!((ranges, to), (vec![(0, end)], text.len()));
+            assert_eq!(reader.error.map(|error| error.is_secret), Some(is_secret));
+        }
     }
 
     proptest! {

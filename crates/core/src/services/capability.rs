@@ -37,9 +37,21 @@ pub struct Capability {
     #[serde(default, skip_serializing_if = "TaskSupport::is_optional")]
     #[cfg_attr(any(test, feature = "schema"), schemars(extend("enum" = ["required", "forbidden"])))]
     pub task_support: TaskSupport,
-    /// The rest of an MCP tool's definition, verbatim.
+    /// The rest of an MCP tool's definition, verbatim; of others, whether it is a tool, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<Box<RawValue>>,
+}
+
+impl Capability {
+    /// Whether its registration says that it is a tool, or that it is none.
+    pub fn is_tool(&self) -> Option<bool> {
+        self.tool.as_ref().and_then(|tool| tool.get().parse().ok())
+    }
+
+    /// The rest of an MCP tool's definition.
+    pub fn tool_definition(&self) -> Option<&RawValue> {
+        self.tool.as_deref().filter(|_| self.is_tool().is_none())
+    }
 }
 
 /// Whether a call by an MCP client becomes a task.
@@ -147,6 +159,7 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
             object.faults([Fault::new(pointer, "must be a permission such as reports:read, without *")]);
         }
     }
+    let tool = object.boolean("tool").and_then(|is_tool| RawValue::from_string(is_tool.to_string()).ok());
     Some(Capability {
         name: name?,
         version,
@@ -159,7 +172,7 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
         timeout_seconds,
         permissions,
         task_support,
-        tool: None,
+        tool,
     })
 }
 

@@ -36,8 +36,8 @@ pub fn path(capability: &str) -> Option<&'static str> {
     OPERATIONS.iter().find(|(name, _)| *name == capability).map(|(_, path)| *path)
 }
 
-/// Whether a capability of such an endpoint can be a tool of MCP.
-pub fn can_be_tool(capability: &str) -> bool {
+/// Whether a capability of such an endpoint is a tool of MCP if its registration does not say.
+pub fn is_usually_tool(capability: &str) -> bool {
     !NO_TOOLS.contains(&capability)
 }
 

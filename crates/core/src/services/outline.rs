@@ -154,6 +154,9 @@ pub struct CapabilitySettings {
     pub permissions: Vec<String>,
     #[serde(default, skip_serializing_if = "TaskSupport::is_optional")]
     pub task_support: TaskSupport,
+    /// Whether its registration says that it is a tool, or that it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<bool>,
 }
 
 /// A capability, with the settings that it may share with others.
@@ -249,6 +252,7 @@ impl Default for CapabilitySettings {
             timeout_seconds: default_timeout(),
             permissions: Vec::new(),
             task_support: TaskSupport::default(),
+            tool: None,
         }
     }
 }
@@ -263,6 +267,7 @@ impl From<&Capability> for CapabilitySettings {
             timeout_seconds: *timeout_seconds,
             permissions: permissions.clone(),
             task_support: *task_support,
+            tool: capability.is_tool(),
         }
     }
 }
@@ -424,7 +429,7 @@ impl ServiceOutline {
 impl Service {
     pub fn outline(&self) -> ServiceOutline {
         let server = self.catalogue.as_ref().map(|catalogue| {
-            let definitions = self.capabilities.iter().filter_map(|capability| capability.tool.as_deref());
+            let definitions = self.capabilities.iter().filter_map(|capability| capability.tool_definition());
             let features = FEATURES.into_iter().filter(|feature| catalogue.server.declares(feature));
             ServerOutline {
                 features: features.map(Into::into).collect(),

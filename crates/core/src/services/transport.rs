@@ -78,6 +78,12 @@ impl ModelEndpoint {
         }
     }
 
+    /// The name or address of its host.
+    pub fn host(&self) -> String {
+        let url = url::Url::parse(&self.url).ok();
+        url.and_then(|url| url.host_str().map(Into::into)).unwrap_or_default()
+    }
+
     /// The address below its own, with its query parameters. `path` is relative to the version of the API.
     pub fn below(&self, address: &Address, format: Format, path: &str) -> Address {
         let below = match format {

@@ -9,7 +9,7 @@ use narthex_core::models::convert::{Echo, StreamConverter};
 use narthex_core::models::endpoint::Endpoint;
 use narthex_core::models::refusal;
 use narthex_core::models::response_body::ResponseReader;
-use narthex_core::models::stream::{Passed, StreamReader};
+use narthex_core::models::stream::{Passed, ShowsSecrets, StreamError, StreamReader};
 
 /// For how many responses at once the rest is read once their clients have left.
 const MAX_DRAINED: usize = 50;
@@ -48,6 +48,7 @@ pub enum Reading {
 /// A streamed response.
 pub struct Events {
     pub reader: StreamReader,
+    shows_secrets: Option<ShowsSecrets>,
     /// `None`: the client's format is the provider's.
     conversion: Option<Conversion>,
 }
@@ -70,15 +71,22 @@ impl Conversion {
 
 impl Events {
     /// In the client's format. `drops_usage`: the client did not ask for usage.
-    pub fn passed(endpoint: Endpoint, drops_usage: bool) -> Self {
-        Self { reader: StreamReader::new(endpoint, drops_usage), conversion: None }
+    pub fn passed(endpoint: Endpoint, drops_usage: bool, shows_secrets: Option<ShowsSecrets>) -> Self {
+        let reader = StreamReader::new(endpoint, drops_usage).hiding(shows_secrets.clone());
+        Self { reader, shows_secrets, conversion: None }
     }
 
     /// For a client of `from`, of a provider's `to`.
-    pub fn converted(from: Endpoint, to: Endpoint, echo: Echo) -> Self {
+    pub fn converted(from: Endpoint, to: Endpoint, echo: Echo, shows_secrets: Option<ShowsSecrets>) -> Self {
         let converter = StreamConverter::new(from, to, echo, clock::now().seconds());
         let conversion = Conversion { splitter: EventReader::default(), converter, events: 0 };
-        Self { reader: StreamReader::new(to, false), conversion: Some(conversion) }
+        let reader = StreamReader::new(to, false).hiding(shows_secrets.clone());
+        Self { reader, shows_secrets, conversion: Some(conversion) }
+    }
+
+    /// Whether the provider's error is not for the client.
+    fn has_secret_error(&self) -> bool {
+        self.reader.error.as_ref().is_some_and(|error| error.is_secret)
     }
 
     fn piece(&mut self, piece: &Piece) -> Seen {
@@ -89,9 +97,13 @@ impl Events {
                 let _ = piece.read(|bytes| {
                     self.reader.push(bytes);
                     let events = conversion.splitter.push(bytes);
-                    text.push_str(&conversion.convert(events));
+                    text.push_str(&conversion.convert(without_secrets(events, &self.reader, &self.shows_secrets)));
                     if is_over(&self.reader) { Err(()) } else { Ok(()) }
                 });
+                if conversion.converter.is_unreadable() && self.reader.error.is_none() {
+                    self.reader.error = Some(StreamError::unreadable());
+                    return Seen { passing: Passing::Text(text), next: Next::Ends };
+                }
                 Passing::Text(text)
             }
         };
@@ -110,7 +122,8 @@ impl Events {
             return Closing { passes_held: is_last, text: String::new() };
         };
         let last = if is_last { conversion.splitter.take_unfinished() } else { None };
-        let mut text = conversion.convert(last);
+        let last = last.into_iter().collect();
+        let mut text = conversion.convert(without_secrets(last, &self.reader, &self.shows_secrets));
         if self.reader.is_whole() {
             text.push_str(&conversion.converter.end());
         }
@@ -121,6 +134,14 @@ impl Events {
     fn next_number(&self) -> u64 {
         self.conversion.as_ref().map_or(self.reader.events, |conversion| conversion.events)
     }
+}
+
+/// Events for the client. Leaves out errors that show credentials.
+fn without_secrets(mut events: Vec<Event>, reader: &StreamReader, shows_secrets: &Option<ShowsSecrets>) -> Vec<Event> {
+    if let Some(shows) = shows_secrets.as_ref().filter(|_| reader.has_hidden) {
+        events.retain(|event| !(shows.0)(&event.data));
+    }
+    events
 }
 
 /// Whether nothing that follows is read.
@@ -219,7 +240,9 @@ impl Watch {
 
     fn closing(&self, events: &mut Events, how: RelayEnd) -> Option<Closing> {
         let mut closing = if how == RelayEnd::Done { events.finish() } else { Closing::default() };
-        let is_known = events.reader.error.is_some() || (how == RelayEnd::Done && events.reader.is_whole());
+        let is_secret = events.has_secret_error();
+        let has_error = events.reader.error.is_some() && !is_secret;
+        let is_known = has_error || (how == RelayEnd::Done && events.reader.is_whole());
         let (status, code, message) = match how {
             RelayEnd::Gone => return None,
             _ if self.is_revoked.get() && how != RelayEnd::Done => {
@@ -227,6 +250,9 @@ impl Watch {
             }
             // The client has its end, or the provider's error.
             RelayEnd::Done | RelayEnd::Broke | RelayEnd::Idle if is_known => return Some(closing),
+            RelayEnd::Done | RelayEnd::Broke | RelayEnd::Idle if is_secret => {
+                (502, "upstream_error", "The provider reported an error.")
+            }
             RelayEnd::Idle => (504, "upstream_timeout", "The provider's stream was silent for too long."),
             RelayEnd::Overdue => (504, "deadline_exceeded", "The deadline of the request has passed."),
             RelayEnd::TooLong => (502, "upstream_error", "An event of the provider's stream is too long."),

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::super::super::endpoint::Format;
-use super::super::super::response_body::is_error;
+use super::super::super::response_body::{error_in, value_of};
+use super::super::super::stream::SIGNS_OF_LIFE;
 use super::super::members::word;
 use super::super::tokens;
 use super::piece::{Block, Meta, Piece, Pieces, StopReason};
@@ -64,11 +65,27 @@ pub struct ChatReader {
     finish_reason: Option<StopReason>,
     is_refused: bool,
     is_over: bool,
+    /// An event was not JSON.
+    pub is_unreadable: bool,
 }
 
 /// A member that is a string and not empty.
 fn text(value: &Value, name: &str) -> Option<String> {
     value.get(name)?.as_str().filter(|text| !text.is_empty()).map(Into::into)
+}
+
+/// The thinking of a delta: a member of its own, or parts of its content (Mistral).
+fn thinking(delta: &Value) -> Option<String> {
+    let inner = |thinking: &Value| match thinking.as_array() {
+        Some(parts) => parts.iter().filter_map(|part| text(part, "text")).collect(),
+        None => thinking.as_str().unwrap_or_default().to_string(),
+    };
+    let parts = || {
+        let parts = delta.get("content")?.as_array()?.iter();
+        let all: String = parts.filter_map(|part| part.get("thinking")).map(inner).collect();
+        Some(all).filter(|text| !text.is_empty())
+    };
+    text(delta, "reasoning_content").or_else(|| text(delta, "reasoning")).or_else(parts)
 }
 
 /// A content: a string, or parts with text.
@@ -81,18 +98,25 @@ fn content(value: &Value) -> Option<String> {
 impl ChatReader {
     /// Reads one event of a stream.
     pub fn event(&mut self, name: &str, data: &str, meta: &mut Meta, pieces: &mut Pieces) {
+        if SIGNS_OF_LIFE.contains(&name) {
+            return;
+        }
         let data = data.trim();
         if data.eq_ignore_ascii_case("[DONE]") {
             return self.finish(pieces);
         }
-        let value: Value = serde_json::from_str(data).unwrap_or_default();
-        let error = value.get("error").or_else(|| value.get("errors")).filter(|error| is_error(error));
+        let value = value_of(data.as_bytes());
+        let error = value.as_ref().and_then(error_in);
         if name == "error" || error.is_some() {
-            let whole = if value.is_null() { json!({"message": data}) } else { value.clone() };
+            let whole = || value.clone().unwrap_or_else(|| json!({"message": data}));
             self.is_over = true;
-            return pieces.push(Piece::Error(error.cloned().unwrap_or(whole)));
+            return pieces.push(Piece::Error(error.cloned().unwrap_or_else(whole)));
         }
-        self.chunk(&value, meta, pieces);
+        match value {
+            Some(value) => self.chunk(&value, meta, pieces),
+            // Without it, the rest would make sense, but not what the provider meant.
+            None => self.is_unreadable = pieces.unreadable(data),
+        }
     }
 
     /// Reads a whole response.
@@ -141,7 +165,7 @@ impl ChatReader {
     }
 
     fn delta(&mut self, delta: &Value, meta: &Meta, pieces: &mut Pieces) {
-        let reasoning = text(delta, "reasoning_content").or_else(|| text(delta, "reasoning"));
+        let reasoning = thinking(delta);
         let refusal = text(delta, "refusal");
         self.is_refused |= refusal.is_some();
         for (block, text) in [(Block::Thinking, reasoning), (Block::Text, content(delta)), (Block::Refusal, refusal)] {

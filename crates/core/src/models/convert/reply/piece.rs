@@ -1,6 +1,6 @@
 //! What a response consists of, whatever its format.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::super::token_usage::TokenUsage;
 
@@ -100,6 +100,17 @@ impl Pieces {
     pub fn stop(&mut self, reason: StopReason) {
         self.close();
         self.list.push(Piece::Stop(reason));
+    }
+
+    /// An event's data is not JSON. If it was to be, the response ends here, as without it the rest would mean
+    /// something else; returns whether it does. Other text is passed over.
+    pub fn unreadable(&mut self, data: &str) -> bool {
+        let is_fault = data.trim_start().starts_with(['{', '[']);
+        if is_fault {
+            let message = "An event of the provider's stream is not JSON.";
+            self.list.push(Piece::Error(json!({"type": "server_error", "message": message})));
+        }
+        is_fault
     }
 
     pub fn drain(&mut self) -> Vec<Piece> {

@@ -79,6 +79,14 @@ impl StreamConverter {
         self.written()
     }
 
+    /// Whether an event of the provider's was not JSON. The client's last event says so.
+    pub fn is_unreadable(&self) -> bool {
+        match &self.reader {
+            Reader::Chat(reader) => reader.is_unreadable,
+            Reader::Messages(reader) => reader.is_unreadable,
+        }
+    }
+
     fn written(&mut self) -> String {
         let mut text = String::new();
         for piece in self.pieces.drain() {

@@ -165,10 +165,22 @@ fn usage_beside_the_last_choice_counts_and_the_end_marker_may_be_missing() {
 }
 
 #[test]
+fn a_chunk_that_is_broken_ends_the_response() {
+    let mut provider = chunks(&[delta(json!({"content": "a"})), delta(json!({"content": "b"}))], None);
+    let (_, broken) = &mut provider[0];
+    broken.pop();
+    let made = streamed(&provider);
+    assert_eq!(made.len(), 1);
+    assert_eq!(made[0]["type"], "error");
+    assert_eq!(made[0]["error"]["message"], "An event of the provider's stream is not JSON.");
+}
+
+#[test]
 fn what_is_no_chunk_is_passed_over() {
     let mut provider: Events = vec![
         (String::new(), String::new()),
         ("ping".into(), "{\"type\":\"ping\"}".into()),
+        ("ping".into(), "{".into()),
         (String::new(), json!({"id": "", "choices": [], "prompt_filter_results": [{}]}).to_string()),
         (String::new(), "not JSON".into()),
     ];

@@ -54,6 +54,12 @@ fn turn(item: Value, pointer: String, target: Target, faults: &mut Faults) -> Op
             let block = reasoning(item, &pointer, faults).filter(|_| target == Target::Messages)?;
             Some(Turn::new(pointer, "content", json!({"role": "assistant", "content": [block]})))
         }
+        "item_reference" => {
+            let detail = "is item_reference, and the gateway keeps no responses: send the item itself, as clients do \
+                          with store: false";
+            faults.add(format!("{pointer}/type"), detail);
+            None
+        }
         _ => {
             faults.refuse(format!("{pointer}/type"));
             None

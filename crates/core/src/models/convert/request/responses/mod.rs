@@ -17,7 +17,7 @@ use crate::base::json::Fault;
 use items::Target;
 
 /// The members of a request. All others are refused.
-const MEMBERS: [(&str, Member); 25] = [
+const MEMBERS: [(&str, Member); 26] = [
     ("model", Converted),
     ("input", Converted),
     ("instructions", Converted),
@@ -34,6 +34,8 @@ const MEMBERS: [(&str, Member); 25] = [
     ("include", Converted),
     // The response shows it again, and nothing else depends on it.
     ("metadata", Dropped),
+    // What the client says about itself.
+    ("client_metadata", Dropped),
     ("service_tier", Same),
     ("user", Same),
     ("safety_identifier", Same),
