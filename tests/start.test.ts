@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { serviceAt } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
 import { PATIENCE_MS } from "./support/patience.ts";
+import { children } from "./support/processes.ts";
 import { openEvents } from "./support/socket.ts";
 import { startService } from "./support/service.ts";
 
@@ -221,28 +222,6 @@ async function ended(pids: number[]): Promise<void> {
   for (const end = Date.now() + PATIENCE_MS; pids.some(runs); await pause(50))
     assert.ok(Date.now() < end, `left running: ${pids.filter(runs)}`);
 }
-
-/** The child processes of a process. */
-function children(pid: number): number[] {
-  if (process.platform === "linux") {
-    const parentOf = (name: string) => {
-      try {
-        return Number(readFileSync(`/proc/${name}/stat`, "latin1").split(") ").at(-1)!.split(" ")[1]);
-      } catch {
-        return undefined;
-      }
-    };
-    return readdirSync("/proc")
-      .filter((name) => /^\d+$/.test(name) && parentOf(name) === pid)
-      .map(Number);
-  }
-  const lines = execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n");
-  return lines
-    .map((line) => line.trim().split(/\s+/).map(Number))
-    .filter(([, parent]) => parent === pid)
-    .map(([one]) => one!);
-}
-
 /** The processes and all their descendants. */
 function below(pid: number): number[] {
   return children(pid).flatMap((one) => [one, ...below(one)]);

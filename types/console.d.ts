@@ -70,7 +70,25 @@ type Context = Item & {
   execution_time_ms: number | null;
   progress?: { data: unknown } | null;
   error?: ContextError | null;
+  /** The name that was asked for, if it is a call of a model. */
+  model?: string;
+  usage?: ModelUsage;
+  cost?: ModelCost | null;
+  finish_reason?: string | null;
+  /** `none` if its parameters and its result are not kept. */
+  content?: string;
 };
+
+type ModelUsage = {
+  input_tokens: number;
+  cached_input_tokens: number;
+  cache_write_tokens: number;
+  output_tokens: number;
+  reasoning_tokens: number;
+  estimated: boolean;
+};
+
+type ModelCost = { amount: string; currency: string; estimated: boolean };
 
 type Capability = {
   name: string;
@@ -88,11 +106,36 @@ type Service = Item & {
   status: string;
   status_at: string | null;
   created_at: string;
-  transport: { kind: string; url?: string };
+  transport: { kind: string; url?: string; model?: string };
   capabilities: Capability[];
+  models?: Offer[];
+  tier: number;
+  weight: number;
   breaker: { state: string; until: string | null };
   latency_ms: number | null;
   catalogue?: Catalogue;
+};
+
+/** A model that a service offers. */
+type Offer = {
+  id: string;
+  upstream?: string;
+  context_window?: number;
+  max_output_tokens?: number;
+  prices?: ModelPrices;
+};
+
+/** Rates are for a million tokens each. */
+type ModelPrices = {
+  currency: string;
+  input: string;
+  cached_input?: string;
+  cache_write?: string;
+  cache_write_1h?: string;
+  output?: string;
+  tiers?: object[];
+  service_tiers?: object;
+  per_use?: object;
 };
 
 /** What was read of an MCP server. */
