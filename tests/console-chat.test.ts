@@ -1,12 +1,11 @@
 // A chat in the console: streamed, over several turns, stopped in the middle, and with the errors of providers.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
 import { readPiece } from "../console/chat-piece.js";
 import { eventReader } from "../console/event-data.js";
 import { eventually, makeKey, register } from "./support/arrange.ts";
-import { checked, close, demo, heading, open, signIn, skip } from "./support/console.ts";
+import { checked, close, demo, heading, open, runSnippets, signIn, skip } from "./support/console.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { providerKeys, startModelUpstream, text } from "./support/model-upstream.ts";
 import { type Handler, type Service, startService } from "./support/service.ts";
@@ -267,22 +266,7 @@ test("the_snippets_of_a_chat_run_as_they_are", { skip }, async () => {
   const page = await chatWith("demo");
   await say(page, "It's '''fine'''");
   await log(page).getByText("You wrote: It's '''fine'''").waitFor();
-  const runs: [string, string, string[]][] = [
-    ["curl", "sh", ["-c"]],
-    ["JavaScript", process.execPath, ["--input-type=module", "-e"]],
-    ["Python", "python3", ["-c"]],
-  ];
-  for (const [name, program, args] of runs) {
-    await page.getByRole("button", { name: `Copy ${name}` }).click();
-    const lines = await page.evaluate(() => navigator.clipboard.readText());
-    const env = { ...process.env, NARTHEX_KEY: secret };
-    const [output, code] = await new Promise<[string, unknown]>((resolve) => {
-      execFile(program, [...args, lines], { env }, (error, stdout, stderr) => resolve([stdout + stderr, error?.code]));
-    });
-    // A program that this machine lacks says nothing about the snippet.
-    if (code === "ENOENT" || code === 127) continue;
-    assert.match(output, /data: .*"demonstration. "[^]*"'''fine'''"[^]*data: \[DONE\]/, name);
-  }
+  await runSnippets(page, secret, /data: .*"demonstration. "[^]*"'''fine'''"[^]*data: \[DONE\]/);
   await page.getByRole("button", { name: "Copy OpenAI's libraries" }).click();
   const settings = await page.evaluate(() => navigator.clipboard.readText());
   assert.equal(settings, `export OPENAI_BASE_URL=${gateway.url}/v1\nexport OPENAI_API_KEY="$NARTHEX_KEY"`);

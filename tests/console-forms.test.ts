@@ -1,10 +1,9 @@
 // The console's forms and what they create: services, input, keys, roles, limits and issuers; and what a key's
 // permissions hide.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { makeKey, register, serviceAt } from "./support/arrange.ts";
-import { checked, close, countWords, furnished, open, signIn, skip } from "./support/console.ts";
+import { checked, close, countWords, furnished, open, runSnippets, signIn, skip } from "./support/console.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { json, type Service, startService, status } from "./support/service.ts";
 
@@ -77,22 +76,7 @@ test("the_snippets_run_as_they_are", { skip }, async () => {
   await signIn(page, own.adminKey);
   await page.getByRole("link", { name: "Connect" }).click();
   await page.getByLabel("Capability").selectOption("echo");
-  const runs: [string, string, string[]][] = [
-    ["curl", "sh", ["-c"]],
-    ["JavaScript", process.execPath, ["--input-type=module", "-e"]],
-    ["Python", "python3", ["-c"]],
-  ];
-  for (const [name, program, args] of runs) {
-    await page.getByRole("button", { name: `Copy ${name}` }).click();
-    const lines = await page.evaluate(() => navigator.clipboard.readText());
-    const env = { ...process.env, NARTHEX_KEY: secret };
-    const [output, code] = await new Promise<[string, unknown]>((resolve) => {
-      execFile(program, [...args, lines], { env }, (error, stdout, stderr) => resolve([stdout + stderr, error?.code]));
-    });
-    // A program that this machine lacks says nothing about the snippet.
-    if (code === "ENOENT" || code === 127) continue;
-    assert.match(output, /completed/, name);
-  }
+  await runSnippets(page, secret, /completed/);
   await page.getByRole("button", { name: "Copy Agents" }).click();
   const { narthex } = JSON.parse(await page.evaluate(() => navigator.clipboard.readText())).mcpServers;
   const authorization = narthex.headers.Authorization.replace("${NARTHEX_KEY}", secret);

@@ -251,24 +251,6 @@ test("an_error_in_the_middle_of_a_stream_passes_and_fails_the_context", async ()
   assert.deepEqual((await context(answer.headers)).status, "failed");
 });
 
-test("a_response_that_begins_with_a_byte_order_mark_is_read_in_each_format", async () => {
-  const marked: Handler = (_, response) => {
-    response.writeHead(200, { "content-type": "application/json" });
-    response.end(`\u{feff}${JSON.stringify(completion("marked"))}`);
-  };
-  const { name } = await arranged({ handlers: [marked] });
-  const messages = [{ role: "user", content: "Hi" }];
-  for (const [path, body] of [
-    ["/v1/chat/completions", { messages }],
-    ["/v1/messages", { messages, max_tokens: 9 }],
-    ["/v1/responses", { input: "Hi" }],
-  ] as const) {
-    const response = await gateway.open("POST", path, { body: { model: name, ...body } });
-    assert.match(await response.text(), /marked/, path);
-    assert.equal((await context(response.headers)).usage.input_tokens, 30, path);
-  }
-});
-
 test("a_converted_bound_of_the_output_has_the_name_that_the_provider_knows", async () => {
   const { name, providers } = await arranged({ handlers: [well], service: { models: undefined } });
   const provider = providers[0]!;

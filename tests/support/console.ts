@@ -1,5 +1,6 @@
 // The console in Chromium: pages that fail their test on any error, and checks of a screen.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before } from "node:test";
@@ -139,4 +140,24 @@ export async function furnished(): Promise<Gateway> {
   });
   await ask("slow_count", { to: 20 }, "respond-async");
   return own;
+}
+
+/** Runs the lines for curl, JavaScript and Python that a page shows, with a key. */
+export async function runSnippets(page: Page, secret: string, expected: RegExp): Promise<void> {
+  const runs: [string, string, string[]][] = [
+    ["curl", "sh", ["-c"]],
+    ["JavaScript", process.execPath, ["--input-type=module", "-e"]],
+    ["Python", "python3", ["-c"]],
+  ];
+  for (const [name, program, args] of runs) {
+    await page.getByRole("button", { name: `Copy ${name}` }).click();
+    const lines = await page.evaluate(() => navigator.clipboard.readText());
+    const env = { ...process.env, NARTHEX_KEY: secret };
+    const [output, code] = await new Promise<[string, unknown]>((resolve) => {
+      execFile(program, [...args, lines], { env }, (error, stdout, stderr) => resolve([stdout + stderr, error?.code]));
+    });
+    // A program that this machine lacks says nothing about the snippet.
+    if (code === "ENOENT" || code === 127) continue;
+    assert.match(output, expected, name);
+  }
 }
