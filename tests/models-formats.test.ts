@@ -7,6 +7,7 @@ import { after, before, test } from "node:test";
 import { apart } from "./support/apart.ts";
 import { contextOf, makeKey, register } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
+import { registerFormats } from "./support/model-providers.ts";
 import { providerKeys, providerNames, startModelUpstream, text } from "./support/model-upstream.ts";
 import type { Service } from "./support/service.ts";
 
@@ -20,19 +21,10 @@ const prices = { currency: "USD", input: "1", cached_input: "0.1", cache_write: 
 before(async () => {
   gateway = await startGateway();
   provider = await startModelUpstream();
-  await register(gateway, "openai", {
-    name: "OpenAI's format",
-    type: "llm",
-    transport: { kind: "openai", url: `${provider.url}v1` },
-    credentials: { header: "Authorization", value: `Bearer ${providerKeys.openai}` },
-    models: [{ id: "small", upstream: providerNames.small, prices }],
-  });
-  await register(gateway, "anthropic", {
-    name: "Anthropic's format",
-    type: "llm",
-    transport: { kind: "anthropic", url: provider.url },
-    credentials: { header: "X-API-Key", value: providerKeys.anthropic },
-    models: [{ id: "haiku", upstream: providerNames.haiku, max_output_tokens: 4_000, prices }],
+  await registerFormats(gateway, provider, {
+    openai: [{ id: "small", upstream: providerNames.small, prices }],
+    anthropic: [{ id: "haiku", upstream: providerNames.haiku, max_output_tokens: 4_000, prices }],
+    hasResponses: false,
   });
   const { secret } = await makeKey(gateway, "caller", ["models:use:*"]);
   openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: secret, maxRetries: 0, fetch: apart });

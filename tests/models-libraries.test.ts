@@ -6,9 +6,10 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 import { apart } from "./support/apart.ts";
-import { contextOf, eventually, makeKey, register } from "./support/arrange.ts";
+import { contextOf, eventually, makeKey } from "./support/arrange.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { asChanged, asReceived } from "./support/model-calls.ts";
+import { registerFormats } from "./support/model-providers.ts";
 import { providerKeys, providerNames, startModelUpstream, text } from "./support/model-upstream.ts";
 import type { Recorded, Service } from "./support/service.ts";
 
@@ -41,19 +42,10 @@ const haiku = { id: "haiku", upstream: providerNames.haiku, prices };
 before(async () => {
   gateway = await startGateway();
   provider = await startModelUpstream();
-  await register(gateway, "openai", {
-    name: "OpenAI's format",
-    type: "llm",
-    transport: { kind: "openai", url: `${provider.url}v1`, responses: true },
-    credentials: { header: "Authorization", value: `Bearer ${providerKeys.openai}` },
-    models: [...named, ...others],
-  });
-  await register(gateway, "anthropic", {
-    name: "Anthropic's format",
-    type: "llm",
-    transport: { kind: "anthropic", url: provider.url },
-    credentials: { header: "X-API-Key", value: providerKeys.anthropic },
-    models: [haiku],
+  await registerFormats(gateway, provider, {
+    openai: [...named, ...others],
+    anthropic: [haiku],
+    hasResponses: true,
   });
   direct = clients(provider.url.slice(0, -1), providerKeys);
   through = throughWith((await makeKey(gateway, "caller", ["models:use:*"])).secret);

@@ -5,10 +5,11 @@ import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { type Given, interpreter, runPrograms, skip } from "./clients/model-programs.ts";
-import { eventually, makeKey, register } from "./support/arrange.ts";
+import { eventually, makeKey } from "./support/arrange.ts";
 import { root } from "./support/configuration.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { asChanged, asReceived } from "./support/model-calls.ts";
+import { registerFormats } from "./support/model-providers.ts";
 import { providerKeys, providerNames, startModelUpstream } from "./support/model-upstream.ts";
 import type { Recorded, Service } from "./support/service.ts";
 
@@ -19,19 +20,10 @@ let secret: string;
 before(async () => {
   gateway = await startGateway();
   provider = await startModelUpstream();
-  await register(gateway, "openai", {
-    name: "OpenAI's format",
-    type: "llm",
-    transport: { kind: "openai", url: `${provider.url}v1`, responses: true },
-    credentials: { header: "Authorization", value: `Bearer ${providerKeys.openai}` },
-    models: [{ id: "small", upstream: providerNames.small }],
-  });
-  await register(gateway, "anthropic", {
-    name: "Anthropic's format",
-    type: "llm",
-    transport: { kind: "anthropic", url: provider.url },
-    credentials: { header: "X-API-Key", value: providerKeys.anthropic },
-    models: [{ id: "haiku", upstream: providerNames.haiku }],
+  await registerFormats(gateway, provider, {
+    openai: [{ id: "small", upstream: providerNames.small }],
+    anthropic: [{ id: "haiku", upstream: providerNames.haiku }],
+    hasResponses: true,
   });
   secret = (await makeKey(gateway, "caller", ["models:use:*"])).secret;
 });

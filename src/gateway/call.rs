@@ -283,6 +283,11 @@ impl Call {
         Ok(if absent { Condition::Absent } else { condition })
     }
 
+    /// Where others reach the gateway.
+    pub fn public_origin(&self) -> &str {
+        self.settings.public_url.as_deref().unwrap_or(&self.origin)
+    }
+
     pub fn write_rules(&self) -> WriteRules {
         WriteRules {
             allow_loopback: self.settings.allow_loopback,

@@ -75,7 +75,7 @@ impl RequestOrigin {
             now: clock::now(),
             trace: call.trace.header(),
             trace_state: call.trace.state.clone(),
-            gateway: call.settings.public_url.clone().unwrap_or_else(|| call.origin.clone()),
+            gateway: call.public_origin().into(),
         }
     }
 }

@@ -87,8 +87,8 @@ pub async fn check(call: &Call, caller: &Caller, id: &str) -> Result<Answer, Pro
     let document = document(entry).await?;
     let seen = lanes::check(tenant, entry, &document).await.map_err(internal)?;
     let read = catalogue_refresh::refresh(tenant, &document).await.map_err(internal)?;
-    let origin = call.settings.public_url.as_deref().unwrap_or(&call.origin);
-    let models = if seen.good && !seen.unmeasured { models(tenant, &document, origin).await } else { None };
+    let models =
+        if seen.good && !seen.unmeasured { models(tenant, &document, call.public_origin()).await } else { None };
     Answer::json(
         200,
         &CheckView {

@@ -161,9 +161,8 @@ async fn called(
     let Some((format, registered)) = document.service().transport.model_endpoint() else {
         return Ok(Err(failed(FailureKind::NotCalled, "not an endpoint of models")));
     };
-    let origin = call.settings.public_url.as_deref().unwrap_or(&call.origin);
     let tenant = call.tenant.borrow().clone();
-    let (address, secrets) = match resolve_destination(&tenant, document, &registered.url, origin).await {
+    let (address, secrets) = match resolve_destination(&tenant, document, &registered.url, call.public_origin()).await {
         Ok(destination) => destination,
         Err(not_called) => return Ok(Err(failed(FailureKind::NotCalled, format!("{not_called:?}")))),
     };

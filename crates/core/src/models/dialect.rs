@@ -16,7 +16,7 @@ fn requires_completion_tokens(model: &str) -> bool {
 
 /// Whether a host is OpenAI's, or Azure's for its models.
 fn is_openais(host: &str) -> bool {
-    host == "api.openai.com" || host.ends_with(".openai.com") || host.ends_with(".azure.com")
+    host.ends_with(".openai.com") || host.ends_with(".azure.com")
 }
 
 /// Adapts a chat to the server at `host`. `stream_usage`: whether it may be asked for usage in streams.

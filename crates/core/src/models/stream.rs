@@ -62,7 +62,7 @@ pub struct StreamReader {
     drops_usage: bool,
     shows_secrets: Option<ShowsSecrets>,
     /// An error that shows secrets did not pass.
-    pub has_hidden: bool,
+    has_hidden: bool,
     /// The bytes of an incomplete event, where its last line begins, and up to where they were searched for its end.
     held: Vec<u8>,
     line_at: usize,
@@ -203,6 +203,11 @@ impl StreamReader {
     #[must_use]
     pub fn hiding(self, shows_secrets: Option<ShowsSecrets>) -> Self {
         Self { shows_secrets, ..self }
+    }
+
+    /// Whether data belongs to an error that did not pass.
+    pub fn hides(&self, data: &str) -> bool {
+        self.has_hidden && self.shows_secrets.as_ref().is_some_and(|shows| (shows.0)(data))
     }
 
     /// Takes a piece of any size. Once the end marker has come, or an event was too long, nothing more is read, passed

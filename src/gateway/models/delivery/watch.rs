@@ -48,7 +48,6 @@ pub enum Reading {
 /// A streamed response.
 pub struct Events {
     pub reader: StreamReader,
-    shows_secrets: Option<ShowsSecrets>,
     /// `None`: the client's format is the provider's.
     conversion: Option<Conversion>,
 }
@@ -72,16 +71,16 @@ impl Conversion {
 impl Events {
     /// In the client's format. `drops_usage`: the client did not ask for usage.
     pub fn passed(endpoint: Endpoint, drops_usage: bool, shows_secrets: Option<ShowsSecrets>) -> Self {
-        let reader = StreamReader::new(endpoint, drops_usage).hiding(shows_secrets.clone());
-        Self { reader, shows_secrets, conversion: None }
+        let reader = StreamReader::new(endpoint, drops_usage).hiding(shows_secrets);
+        Self { reader, conversion: None }
     }
 
     /// For a client of `from`, of a provider's `to`.
     pub fn converted(from: Endpoint, to: Endpoint, echo: Echo, shows_secrets: Option<ShowsSecrets>) -> Self {
         let converter = StreamConverter::new(from, to, echo, clock::now().seconds());
         let conversion = Conversion { splitter: EventReader::default(), converter, events: 0 };
-        let reader = StreamReader::new(to, false).hiding(shows_secrets.clone());
-        Self { reader, shows_secrets, conversion: Some(conversion) }
+        let reader = StreamReader::new(to, false).hiding(shows_secrets);
+        Self { reader, conversion: Some(conversion) }
     }
 
     /// Whether the provider's error is not for the client.
@@ -97,7 +96,9 @@ impl Events {
                 let _ = piece.read(|bytes| {
                     self.reader.push(bytes);
                     let events = conversion.splitter.push(bytes);
-                    text.push_str(&conversion.convert(without_secrets(events, &self.reader, &self.shows_secrets)));
+                    text.push_str(
+                        &conversion.convert(events.into_iter().filter(|event| !self.reader.hides(&event.data))),
+                    );
                     if is_over(&self.reader) { Err(()) } else { Ok(()) }
                 });
                 if conversion.converter.is_unreadable() && self.reader.error.is_none() {
@@ -122,8 +123,7 @@ impl Events {
             return Closing { passes_held: is_last, text: String::new() };
         };
         let last = if is_last { conversion.splitter.take_unfinished() } else { None };
-        let last = last.into_iter().collect();
-        let mut text = conversion.convert(without_secrets(last, &self.reader, &self.shows_secrets));
+        let mut text = conversion.convert(last.filter(|event| !self.reader.hides(&event.data)));
         if self.reader.is_whole() {
             text.push_str(&conversion.converter.end());
         }
@@ -134,14 +134,6 @@ impl Events {
     fn next_number(&self) -> u64 {
         self.conversion.as_ref().map_or(self.reader.events, |conversion| conversion.events)
     }
-}
-
-/// Events for the client. Leaves out errors that show credentials.
-fn without_secrets(mut events: Vec<Event>, reader: &StreamReader, shows_secrets: &Option<ShowsSecrets>) -> Vec<Event> {
-    if let Some(shows) = shows_secrets.as_ref().filter(|_| reader.has_hidden) {
-        events.retain(|event| !(shows.0)(&event.data));
-    }
-    events
 }
 
 /// Whether nothing that follows is read.

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::super::super::endpoint::Format;
 use super::super::super::response_body::{error_in, value_of};
-use super::super::super::stream::SIGNS_OF_LIFE;
 use super::super::members::word;
 use super::super::tokens;
 use super::piece::{Block, Meta, Piece, Pieces, StopReason};
@@ -65,8 +64,6 @@ pub struct ChatReader {
     finish_reason: Option<StopReason>,
     is_refused: bool,
     is_over: bool,
-    /// An event was not JSON.
-    pub is_unreadable: bool,
 }
 
 /// A member that is a string and not empty.
@@ -98,9 +95,6 @@ fn content(value: &Value) -> Option<String> {
 impl ChatReader {
     /// Reads one event of a stream.
     pub fn event(&mut self, name: &str, data: &str, meta: &mut Meta, pieces: &mut Pieces) {
-        if SIGNS_OF_LIFE.contains(&name) {
-            return;
-        }
         let data = data.trim();
         if data.eq_ignore_ascii_case("[DONE]") {
             return self.finish(pieces);
@@ -115,7 +109,7 @@ impl ChatReader {
         match value {
             Some(value) => self.chunk(&value, meta, pieces),
             // Without it, the rest would make sense, but not what the provider meant.
-            None => self.is_unreadable = pieces.unreadable(data),
+            None => pieces.unreadable(data),
         }
     }
 

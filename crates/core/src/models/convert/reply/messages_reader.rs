@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::super::super::endpoint::Format;
 use super::super::super::response_body::value_of;
-use super::super::super::stream::SIGNS_OF_LIFE;
 use super::super::members::word;
 use super::super::tokens;
 use super::piece::{Block, Meta, Piece, Pieces, StopReason};
@@ -18,19 +17,13 @@ pub struct MessagesReader {
     /// The open block has no counterpart.
     is_skipped: bool,
     is_over: bool,
-    /// An event was not JSON.
-    pub is_unreadable: bool,
 }
 
 impl MessagesReader {
     /// Reads one event of a stream.
     pub fn event(&mut self, name: &str, data: &str, meta: &mut Meta, pieces: &mut Pieces) {
-        if SIGNS_OF_LIFE.contains(&name) {
-            return;
-        }
         let Some(value) = value_of(data.trim().as_bytes()) else {
-            self.is_unreadable = pieces.unreadable(data);
-            return;
+            return pieces.unreadable(data);
         };
         let part = |name| value.get(name).unwrap_or(&Value::Null);
         match value.get("type").and_then(Value::as_str).unwrap_or(name) {

@@ -65,6 +65,8 @@ pub struct Pieces {
     is_open: bool,
     /// The open block is a tool without arguments so far.
     lacks_arguments: bool,
+    /// An event was not JSON.
+    pub is_unreadable: bool,
 }
 
 impl Pieces {
@@ -103,14 +105,13 @@ impl Pieces {
     }
 
     /// An event's data is not JSON. If it was to be, the response ends here, as without it the rest would mean
-    /// something else; returns whether it does. Other text is passed over.
-    pub fn unreadable(&mut self, data: &str) -> bool {
-        let is_fault = data.trim_start().starts_with(['{', '[']);
-        if is_fault {
+    /// something else. Other text is passed over.
+    pub fn unreadable(&mut self, data: &str) {
+        if data.trim_start().starts_with(['{', '[']) {
+            self.is_unreadable = true;
             let message = "An event of the provider's stream is not JSON.";
             self.list.push(Piece::Error(json!({"type": "server_error", "message": message})));
         }
-        is_fault
     }
 
     pub fn drain(&mut self) -> Vec<Piece> {

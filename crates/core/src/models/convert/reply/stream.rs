@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::super::endpoint::{Endpoint, Format};
+use super::super::super::stream::SIGNS_OF_LIFE;
 use super::super::Echo;
 use super::chat_reader::ChatReader;
 use super::chat_writer::{self, ChatWriter};
@@ -57,7 +58,7 @@ impl StreamConverter {
 
     /// Takes one event of the provider's: its type, which may be empty, and its data. Returns the client's events.
     pub fn event(&mut self, name: &str, data: &str) -> String {
-        if self.is_over {
+        if self.is_over || SIGNS_OF_LIFE.contains(&name) {
             return String::new();
         }
         match &mut self.reader {
@@ -81,10 +82,7 @@ impl StreamConverter {
 
     /// Whether an event of the provider's was not JSON. The client's last event says so.
     pub fn is_unreadable(&self) -> bool {
-        match &self.reader {
-            Reader::Chat(reader) => reader.is_unreadable,
-            Reader::Messages(reader) => reader.is_unreadable,
-        }
+        self.pieces.is_unreadable
     }
 
     fn written(&mut self) -> String {
