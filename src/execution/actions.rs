@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::objects::contexts::client::{call as call_store, call_with_retry, call_with_revision};
 use crate::objects::contexts::messages::{
-    Admit, ChangeReply, Commit, CommitReply, Lease, PutBack, Record, Refuse, Renew, Work,
+    Admit, ChangeReply, CommitReply, Lease, PutBack, Record, Refuse, Renew, Work,
 };
 use crate::objects::lanes::client::{self as lanes, Lane};
 use crate::objects::lanes::messages::Acquire;
@@ -170,16 +170,21 @@ pub async fn admit(job: Rc<Job>, mut snapshot: Rc<Snapshot>, work: Rc<Work>) -> 
 
 pub async fn commit(job: Rc<Job>, commit: driver::Commit) -> Done {
     let before = clock::now();
-    let driver::Commit { report, result, stays_ms } = commit;
-    let commit = Commit { id: job.id.clone(), report, result, stays_ms };
-    let reply = call_with_retry(&job.tenant, &job.id, &commit).await;
+    let kept = commit.kept(job.id.clone());
+    let reply = call_with_retry(&job.tenant, &job.id, &kept).await;
     let timings = Timings { commit: clock::now().since(before), ..Timings::default() };
     let receipt = reply.as_ref().map(CommitReceipt::of).map_err(Clone::clone);
     let ended = match reply {
-        Ok(CommitReply::Committed { view, ended: true, .. }) => Some((view, commit.result)),
+        Ok(CommitReply::Committed { view, ended: true, .. }) => Some((told(view, &commit), commit.result)),
         Ok(CommitReply::Committed { ended: false, .. } | CommitReply::Refused { .. }) | Err(_) => None,
     };
     Done { ended, timings, ..Done::reply(receipt, Event::Committed) }
+}
+
+/// The view as the client gets it, with the words of the service if these are not kept.
+fn told(view: Box<RawValue>, commit: &driver::Commit) -> Box<RawValue> {
+    let told = commit.private_error().and_then(|error| view::with_error(&view, error).ok());
+    told.unwrap_or(view)
 }
 
 /// Answers the client with the end of the context, and then stores both.
@@ -191,7 +196,7 @@ pub async fn record(job: Rc<Job>, record: Box<Record>) -> Done {
         let (view, result) = (view::to_view(&head)?, record.result.clone());
         let timings = Timings { upstream, ..Timings::default() };
         job.client.answer(WaitOutcome::Ended(Completion { view, result, timings }));
-        call_with_retry(&job.tenant, &job.id, &*record).await?;
+        call_with_retry(&job.tenant, &job.id, &record.without_words()).await?;
         Ok::<_, Failure>(())
     };
     Done::reply(stored.await, Event::Recorded)

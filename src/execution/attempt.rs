@@ -75,7 +75,7 @@ pub async fn attempt(
     let now = clock::now();
     let [left_ms, answer_timeout_ms] = [left_ms, answer_timeout_ms].map(|ms| ms.saturating_sub(now.since(before)));
     let order = Order { work, lease, callback_url, trace, now, left_ms, answer_timeout_ms };
-    let observer = Observer::new(tenant, &admission.id, lease, client);
+    let observer = Observer::new(admission, lease, client);
     let (response, secrets) = call_service(tenant, entry, &document, &order, observer).await;
     conclude(&order, &document, response, secrets.as_deref())
 }
@@ -168,8 +168,10 @@ async fn call_mcp(
     // Clients that created the context by REST can fill in a form.
     let form = RawValue::from_string(r#"{"elicitation":{}}"#.into()).ok();
     let capabilities = admission.client.as_deref().or(form.as_deref());
+    // Questions and their answers are stored.
+    let unasked = admission.unasked || !admission.content.is_full();
     let (principal, session) = (Some(&admission.owner), admission.session.as_ref());
-    let requester = Requester { principal, session, capabilities, unasked: admission.unasked };
+    let requester = Requester { principal, session, capabilities, unasked };
     let peer = Peer::new(tenant, document, destination, requester);
     let outcome = transport::mcp::call_tool(order, peer, document, &observer.publishing()).await;
     (ServiceResponse::Mcp(outcome), Some(secrets))

@@ -8,8 +8,10 @@ use crate::objects::contexts::messages::{AwaitInput, CallBack, CallbackReport, R
 use crate::platform::objects::CallError;
 use crate::platform::{Failure, clock, settings};
 use crate::transport::observer::{CallObserver, Notification};
+use narthex_core::base::content::Content;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
+use narthex_core::context::Admission;
 use narthex_core::context::lease::LeaseNumber;
 use narthex_core::execution::input_request::{InputRequest, InputStep};
 
@@ -23,14 +25,16 @@ pub struct Observer<'a> {
     tenant: &'a TenantId,
     id: &'a ContextId,
     lease: LeaseNumber,
+    content: Content,
     client: Client,
     publisher: Option<Publisher>,
 }
 
 impl<'a> Observer<'a> {
-    /// Observes the attempt that is made for the context `id` under `lease`.
-    pub fn new(tenant: &'a TenantId, id: &'a ContextId, lease: LeaseNumber, client: Client) -> Self {
-        Self { tenant, id, lease, client, publisher: None }
+    /// Observes the attempt that is made for a context under `lease`.
+    pub fn new(admission: &'a Admission, lease: LeaseNumber, client: Client) -> Self {
+        let Admission { tenant, id, content, .. } = admission;
+        Self { tenant, id, lease, content: *content, client, publisher: None }
     }
 
     /// Lets the client that created the context receive the notifications of the call.
@@ -60,6 +64,10 @@ impl CallObserver for Observer<'_> {
     }
 
     async fn request_input(&self, request: Box<RawValue>) -> Result<Option<Box<RawValue>>, Failure> {
+        if !self.content.is_full() {
+            // The answer would arrive in another request.
+            return Ok(None);
+        }
         let (id, lease) = (self.id, self.lease);
         let mut input = InputRequest::new(&settings::timing());
         let reply = call_with_retry(self.tenant, id, &RequestInput { id: id.clone(), lease, request }).await?;
@@ -83,6 +91,9 @@ impl CallObserver for Observer<'_> {
     }
 
     async fn progress(&self, data: Box<RawValue>) {
+        if !self.content.is_full() {
+            return;
+        }
         let (id, lease) = (self.id, self.lease);
         let callback = CallbackReport::Beat { lease_ms: None, progress: Some(data) };
         // If it is lost, the next progress replaces it.

@@ -45,6 +45,10 @@ pub async fn post(call: &Call, token: &str) -> Result<Answer, Problem> {
         },
         CallbackMessage::Outcome => {
             let found = found(tenant, &id, snapshot.clone()).await?;
+            if !found.content.is_full() {
+                let detail = "The content of this call is not kept, so that its result can only be the response to it.";
+                return Err(Problem::new(Code::ContentNotKept, detail));
+            }
             connected = snapshot.service(found.service.as_str()).filter(|entry| entry.service().transport.connects());
             let document = snapshot.document(found.service.as_str()).await.map_err(internal)?;
             outcome(document.as_deref(), &found, body.into_bytes())?

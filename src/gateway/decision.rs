@@ -17,7 +17,6 @@ use narthex_core::context::Admission;
 use narthex_core::context::create_request::NewContext;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::models::offer::offer_of;
-use narthex_core::models::route::Content;
 use narthex_core::services::at_parameters;
 use narthex_core::services::openai_endpoints;
 use narthex_core::services::outline::{CapabilityOutline, ServiceOutline};
@@ -220,7 +219,7 @@ fn admission(
         unasked: new.unasked,
         log_level: new.log_level.clone(),
         meta: new.meta.clone(),
-        content: Content::Full,
+        content: offer.content.unwrap_or_default(),
         origin: origin.gateway.clone(),
     }
 }

@@ -22,6 +22,7 @@ mod decision;
 mod documents;
 mod events;
 mod keys;
+mod later_use;
 mod limits;
 mod lists;
 mod log_line;

@@ -5,6 +5,7 @@ mod reading;
 
 use std::rc::Rc;
 
+use narthex_core::base::content::Content;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::retries::Retries;
@@ -41,6 +42,8 @@ pub struct Request {
     store: usize,
     mode: Mode,
     idempotent: bool,
+    /// `none`: only the worker of the request has its content.
+    content: Content,
     isolate: usize,
     /// The index of the selected service, and the registry by which it was selected.
     service: usize,
@@ -100,12 +103,15 @@ impl World {
             1..=5 => Mode::Here,
             _ => Mode::Queue,
         };
+        // What is not kept is neither repeated nor run later.
+        let keeps = mode == Mode::Queue || key.is_some() || has_cut || dice.chance(700);
         let lives_ms = if dice.chance(300) { dice.between(500, 8_000) } else { dice.between(8_000, 70_000) };
         let request = Request {
             // A key belongs to one store.
             store: key.map_or_else(|| dice.below(stores), |(key, _)| key % stores) as usize,
             mode,
             idempotent: dice.chance(500),
+            content: if keeps { Content::Full } else { Content::None },
             isolate: dice.below(self.isolates.len() as u64) as usize,
             service: 0,
             first_service: is_storm.then_some(0),
@@ -153,6 +159,7 @@ impl World {
             asked_service: request.asks_service.then(|| service.clone()),
             service,
             idempotent: request.idempotent,
+            content: request.content,
             retry: Retry { max_attempts: request.max_attempts, ..Retry::default() },
             priority: request.priority,
             idempotency_key: request.key.map(|(key, _)| key.to_string()),
@@ -236,8 +243,13 @@ impl World {
         let snapshot = self.requests[at].snapshot.clone();
         let permit = self.requests[at].permit.take();
         let streams = self.dice.chance(300);
-        let until =
-            if streams { work.admission.expires_at.0.max(self.now) } else { self.now + self.dice.between(0, 30_000) };
+        let expires_at = work.admission.expires_at.0;
+        let until = match work.admission.content {
+            // It cannot be fetched later.
+            Content::None => expires_at + 30_000,
+            Content::Full if streams => expires_at.max(self.now),
+            Content::Full => self.now + self.dice.between(0, 30_000),
+        };
         // Some do not wait.
         let client = (streams || self.dice.chance(800)).then_some((until, streams));
         self.spawn(NewWorker { work, store, isolate, snapshot, consumer: None, write_behind, permit, client });

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::value::RawValue;
 
 use narthex_core::base::id::{ContextId, row_key};
+use narthex_core::base::storage_error::StorageError;
 use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::Status;
 use narthex_core::context::{Admission, Head, HistoryEntry};
-use narthex_core::context_store::{ContextStore, Effects, Storage};
+use narthex_core::context_store::{ContextStore, Effects, Storage, StoredContext};
 
 use narthex_core::context_store::memory::{LiveRow, MemoryStorage};
 use narthex_core::context_store::messages::{CallBack, Commit};
@@ -21,7 +22,7 @@ use narthex_core::context_store::replies::Work;
 
 use crate::messages::Ask;
 use crate::store::{LEASE_MS, RETENTION_MS};
-use crate::world::{World, given};
+use crate::world::{PARAMETERS, World, given};
 
 /// Within this time something must be done about a context that is due; the offer of a retry takes longest.
 const RECOVERY_MS: u64 = 15_200;
@@ -132,6 +133,9 @@ impl InvariantChecker {
         if !expected.write_behind && !self.known.contains_key(id) {
             return Err(format!("{id} runs and is not on disk"));
         }
+        if work.parameters.get() != PARAMETERS {
+            return Err(format!("{id} runs with the parameters {}", work.parameters));
+        }
         if expected.run_at.is_some_and(|at| now + SLACK_MS < at.0) {
             return Err(format!("{id} runs before its start time"));
         }
@@ -205,12 +209,27 @@ fn published(head: &Head) -> Vec<u64> {
     numbers
 }
 
+/// What is stored of a context whose content is not kept has none.
+fn check_content(storage: &MemoryStorage, id: &ContextId) -> Result<(), String> {
+    let read = |found: Result<Option<StoredContext>, StorageError>| found.map_err(|error| format!("{id}: {error}"));
+    for StoredContext { head, parameters, result } in read(storage.live(id))?.into_iter().chain(read(storage.done(id))?)
+    {
+        let parts = [result, head.input_request, head.input, head.progress.map(|progress| progress.data)];
+        let has_any = parameters.get() != "null" || parts.iter().any(Option::is_some);
+        if !head.admission.content.is_full() && has_any {
+            return Err(format!("the content of {id} is stored"));
+        }
+    }
+    Ok(())
+}
+
 /// A completed context has its complete result, and no other context has one.
 fn check_result(storage: &MemoryStorage, id: &ContextId) -> Result<(), String> {
     let Some(done) = storage.done(id).map_err(|error| format!("{id} cannot be read: {error}"))? else {
         return Ok(());
     };
-    let lease = done.head.latest_lease.filter(|_| done.head.status == Status::Completed);
+    let is_kept = done.head.admission.content.is_full();
+    let lease = done.head.latest_lease.filter(|_| done.head.status == Status::Completed && is_kept);
     let expected = lease.map(|lease| given(id, lease));
     let result = done.result.as_deref().map(RawValue::get);
     if result != expected.as_deref() {
@@ -234,7 +253,9 @@ impl World {
                 (None, Some(live)) => self.checker.see(store, &live.head, false),
                 (None, None) => Ok(()),
             });
-            if let Err(violation) = seen.and_then(|()| check_result(&storage, &id)) {
+            if let Err(violation) =
+                seen.and_then(|()| check_result(&storage, &id)).and_then(|()| check_content(&storage, &id))
+            {
                 self.violate(violation);
             }
             let after = self.checker.head(&id).map(|head| head.status).filter(|status| before != Some(*status));

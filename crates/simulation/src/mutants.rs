@@ -1,6 +1,7 @@
 //! Mutants: each has one defect, at the boundary between a shell and the core, or in what the core's driver or consumer
 //! decides. The simulation must find all of them.
 
+use narthex_core::base::content::Content;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::ReportedOutcome;
@@ -20,6 +21,8 @@ pub enum Mutant {
     LateReportsCount,
     /// Idempotency keys are not written.
     KeysAreForgotten,
+    /// What is said about the content of a context is not stored.
+    AdmitsAsKept,
     /// A context that is not idempotent is retried when its worker is lost.
     UnsafeIsRepeated,
     /// After a restart, event numbers start from the beginning.
@@ -166,6 +169,7 @@ impl World {
                     commit.report.lease = lease;
                 }
             }
+            (Some(Mutant::AdmitsAsKept), Ask::Admit(admit)) => admit.admission.content = Content::Full,
             (Some(Mutant::UnsafeIsRepeated), Ask::Admit(admit)) => admit.admission.idempotent = true,
             _ => {}
         }

@@ -143,6 +143,7 @@ mutants! {
     a_core_that_accepts_late_commits_is_caught: LateReportsCount;
     a_core_that_forgets_keys_is_caught: KeysAreForgotten;
     a_core_that_repeats_what_is_not_idempotent_is_caught: UnsafeIsRepeated;
+    a_gateway_that_does_not_say_what_is_kept_is_caught: AdmitsAsKept;
     a_core_that_numbers_events_anew_is_caught: NumbersBeginAnew;
     a_storage_that_loses_a_piece_of_a_result_is_caught: PiecesAreLost;
     a_storage_that_acknowledges_too_much_is_caught: AcknowledgesTooMuch;

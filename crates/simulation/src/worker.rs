@@ -10,12 +10,10 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::base::timing::Timing;
 use narthex_core::context::ContextError;
 use narthex_core::context::lease::LeaseNumber;
-use narthex_core::context_store::messages::{Admit, Commit, Lease, PutBack, Refuse, Renew};
+use narthex_core::context_store::messages::{Admit, Lease, PutBack, Refuse, Renew};
 use narthex_core::context_store::replies::Work;
 use narthex_core::execution::consumer::RunNumber;
-use narthex_core::execution::driver::{
-    self, Action, ClientAnswer, Driver, Event as DriverEvent, Moment, Permit, Renewal,
-};
+use narthex_core::execution::driver::{Action, ClientAnswer, Driver, Event as DriverEvent, Moment, Permit, Renewal};
 use narthex_core::lane::call_outcome::CallOutcome;
 use narthex_core::lane::permit_number::PermitNumber;
 
@@ -270,14 +268,12 @@ impl World {
             }
             Action::Admit(work) => self.admit_running(key, &work),
             Action::Commit(commit) => {
-                let driver::Commit { report, result, stays_ms } = *commit;
-                self.check_retry(key, &report);
-                let commit = Commit { id, report, result, stays_ms };
-                self.send(key, Operation::Commit, Ask::Commit(commit), MAX_RETRIES);
+                self.check_retry(key, &commit.report);
+                self.send(key, Operation::Commit, Ask::Commit(commit.kept(id)), MAX_RETRIES);
             }
             Action::Record(record) => {
                 self.answer_client(key, ClientAnswer::Ended, true);
-                self.send(key, Operation::Record, Ask::Record(*record), MAX_RETRIES);
+                self.send(key, Operation::Record, Ask::Record(record.without_words()), MAX_RETRIES);
             }
             Action::PutBack { until } => self.send(key, Operation::PutBack, put_back(id, until), MAX_RETRIES),
             Action::Refuse(error) => self.send(key, Operation::Refuse, refuse(id, error), MAX_RETRIES),

@@ -135,6 +135,9 @@ impl World {
         let takes = |known: &&crate::isolate::KnownEntry| {
             let (service, asked) = (known.service(), &work.admission.asked_service);
             (!service.draining || service.id == head.admission.service)
+                && (work.admission.content.is_full()
+                    || !service.transport.connects()
+                    || service.id == head.admission.service)
                 && !known.is_offline()
                 && asked.as_ref().is_none_or(|asked| *asked == service.id)
         };

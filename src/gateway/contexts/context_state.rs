@@ -1,6 +1,10 @@
 //! The state of a context as a response carries it, and the waits of `Prefer` (RFC 7240).
 
+use std::pin::pin;
+
 use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::RequiredPermissions;
@@ -10,8 +14,10 @@ use crate::objects::contexts::messages::{ContextDetails, Wait};
 use crate::platform::clock;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::context::ContextError;
+use narthex_core::context::status::ErrorCode;
 use narthex_core::http::prefer::Prefer;
-use narthex_core::http::problem::Problem;
+use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::{Answer, JSON, internal};
 use super::super::call::{Call, Caller};
@@ -64,6 +70,19 @@ pub struct ContextState {
     pub replayed: bool,
     /// The wait that was applied, in seconds.
     pub(super) waited: Option<u32>,
+    /// Where its end arrives, if nobody else learns of the result. The view is not known until then.
+    pub pending: Option<oneshot::Receiver<WaitOutcome>>,
+}
+
+/// How long the client waits for news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// As it prefers; the store then knows the context.
+    Wait,
+    /// Until the end: the result is not kept.
+    End,
+    /// As it prefers; then it follows the news itself, as the result is not kept.
+    Followed,
 }
 
 impl ContextState {
@@ -71,7 +90,25 @@ impl ContextState {
     pub(super) fn accepted(id: &ContextId, view: Box<RawValue>, parameters: &RawValue, admit_ms: u64) -> Self {
         let timings = Timings { admit: admit_ms, ..Timings::default() };
         let (id, parameters) = (id.clone(), parameters.to_owned());
-        Self { id, view, parameters, result: None, ended: false, run_at: None, timings, replayed: false, waited: None }
+        let (result, run_at, waited, pending) = (None, None, None, None);
+        Self { id, view, parameters, result, ended: false, run_at, timings, replayed: false, waited, pending }
+    }
+
+    /// A context whose end arrives later.
+    fn followed(id: &ContextId, parameters: &RawValue, news: oneshot::Receiver<WaitOutcome>) -> Self {
+        Self { pending: Some(news), ..Self::accepted(id, RawValue::NULL.to_owned(), parameters, 0) }
+    }
+
+    /// A context whose service would have continued later, although its content is not kept.
+    pub(super) fn refused(&self) -> Option<Problem> {
+        #[derive(Deserialize)]
+        struct Failed {
+            error: ContextError,
+        }
+        let is_likely = self.ended && self.view.get().contains(ErrorCode::ContentNotKept.as_str());
+        let Failed { error } = is_likely.then(|| serde_json::from_str(self.view.get()).ok())??;
+        let detail = format!("{} It is the context {}.", error.message, self.id);
+        (error.code == ErrorCode::ContentNotKept).then(|| Problem::new(Code::ContentNotKept, detail))
     }
 
     pub(super) fn running_at(self, run_at: Option<Timestamp>) -> Self {
@@ -123,12 +160,23 @@ pub(super) async fn wait_for_news(
     parameters: &RawValue,
     preference: &Prefer,
     admit_ms: u64,
-    news: oneshot::Receiver<WaitOutcome>,
+    (mut news, until): (oneshot::Receiver<WaitOutcome>, Until),
 ) -> Result<ContextState, Problem> {
     let seconds = wait_seconds(preference);
-    if let Ok(WaitOutcome::Ended(worked)) =
-        call.while_good(&caller.principal, RequiredPermissions::ToCreate, news).await?
-    {
+    let wait = async {
+        if until != Until::Followed {
+            return Some((&mut news).await);
+        }
+        let left_ms = (u64::from(seconds) * 1000).saturating_sub(clock::now().since(call.began));
+        match select(&mut news, pin!(clock::pause(left_ms))).await {
+            Either::Left((outcome, _)) => Some(outcome),
+            Either::Right(_) => None,
+        }
+    };
+    let Some(outcome) = call.while_good(&caller.principal, RequiredPermissions::ToCreate, wait).await? else {
+        return Ok(ContextState::followed(id, parameters, news));
+    };
+    if let Ok(WaitOutcome::Ended(worked)) = outcome {
         return Ok(ContextState {
             id: id.clone(),
             view: worked.view,
@@ -138,7 +186,8 @@ pub(super) async fn wait_for_news(
             run_at: None,
             timings: Timings { admit: admit_ms, ..worked.timings },
             replayed: false,
-            waited: Some(seconds),
+            waited: (until == Until::Wait).then_some(seconds),
+            pending: None,
         });
     }
     // The work continues, in this Worker or in another: the store knows the state, and when the context ends.
@@ -162,7 +211,7 @@ pub(super) async fn wait_in_store(
         let ContextDetails { view, parameters, result, ended, run_at, .. } = *found;
         let (id, timings) = (id.clone(), Timings::default());
         let (replayed, waited) = (false, Some(seconds));
-        ContextState { id, view, parameters, result, ended, run_at, timings, replayed, waited }
+        ContextState { id, view, parameters, result, ended, run_at, timings, replayed, waited, pending: None }
     }))
 }
 

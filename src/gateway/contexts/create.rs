@@ -26,6 +26,7 @@ use narthex_core::http::problem::{Code, Problem};
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::decision::{Decision, MAX_DECISIONS, changes_too_fast, decide_surely};
+use super::super::later_use::{self, LaterUse};
 use super::super::limits;
 use super::admission_check::{AdmissionStart, check};
 use super::context_state::{ContextState, responds_at_once, wait_for_context, wait_in_store, wait_seconds};
@@ -63,10 +64,13 @@ pub(super) async fn create_as_preferred(
     let claim = idempotency_claim(call, &caller.principal, text)?;
     let streams = call.prefers_stream(false) && !responds_at_once(&preference);
     let mode = DeliveryMode { preference: &preference, streams, notifications: None };
-    Ok(match begin(call, &mut caller, new, mode, claim).await? {
-        CreationOutput::State(state) => state.answer(&preference),
-        CreationOutput::Stream(answer) => answer,
-    })
+    match begin(call, &mut caller, new, mode, claim).await? {
+        CreationOutput::State(state) => match state.refused() {
+            Some(problem) => Err(problem),
+            None => Ok(state.answer(&preference)),
+        },
+        CreationOutput::Stream(answer) => Ok(answer),
+    }
 }
 
 /// Creates a context and waits for it as the client prefers, with the notifications of the calls that are made here.
@@ -141,10 +145,25 @@ impl Creation<'_> {
     /// Selects a service and applies the limits of its work.
     async fn decide(&self, caller: &mut Caller) -> Result<Decision, Problem> {
         let decision = decide_surely(self.call, caller, self.new).await?;
+        self.refuse_later_use(&decision)?;
         caller.refresh_ahead();
         let (service, capability) = (&decision.admission.service, &decision.admission.capability);
         limits::work(self.call, &caller.principal, &caller.snapshot, service, capability).await?;
         Ok(decision)
+    }
+
+    /// Refuses what needs the content later, if it is not kept.
+    fn refuse_later_use(&self, Decision { admission, .. }: &Decision) -> Result<(), Problem> {
+        if admission.content.is_full() {
+            return Ok(());
+        }
+        let uses = [
+            (self.mode.preference.respond_async, LaterUse::RespondAsync),
+            (self.claim.is_some(), LaterUse::IdempotencyKey),
+            (self.new.run_at.is_some(), LaterUse::RunAt),
+        ];
+        let uses: Vec<LaterUse> = uses.into_iter().filter_map(|(is_used, later)| is_used.then_some(later)).collect();
+        later_use::refuse(&uses, &admission.capability)
     }
 
     /// A request that was accepted once under its idempotency key stays accepted; any other is rejected with `problem`.
@@ -194,8 +213,8 @@ impl Creation<'_> {
     async fn admit(&mut self, caller: &Caller, entry: &Entry, plan: &mut AdmissionPlan) -> Result<Admitted, Problem> {
         let before = clock::now();
         let admit = Admit {
-            admission: Box::new(plan.admission.clone()),
-            parameters: self.parameters.clone(),
+            admission: Box::new(plan.admission.clone().kept()),
+            parameters: plan.admission.kept_part(&self.parameters).to_owned(),
             lease_ms: (plan.here && !plan.queued).then(|| settings::timing().lease_ms),
             offers: plan.offers(),
             show: responds_at_once(self.mode.preference),

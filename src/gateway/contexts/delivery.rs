@@ -18,6 +18,7 @@ use crate::objects::contexts::messages::{ContextDetails, Wait};
 use crate::objects::registry::snapshot::Snapshot;
 use crate::platform::http::Headers;
 use crate::platform::{Failure, clock, settings, tasks};
+use narthex_core::base::content::Content;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::context::Admission;
@@ -28,7 +29,7 @@ use narthex_core::http::problem::Problem;
 
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
-use super::context_state::{ContextState, context_json, wait_for_news, waiting_client};
+use super::context_state::{ContextState, Until, context_json, wait_for_news, waiting_client};
 
 /// How the client wants to receive the context.
 #[derive(Clone, Copy)]
@@ -36,9 +37,14 @@ pub(super) struct DeliveryMode<'p> {
     pub preference: &'p Prefer,
     /// As an event stream, for as long as it lasts.
     pub streams: bool,
-    /// Receives the notifications of the calls that are made in this request.
+    /// Receives the notifications of the calls that are made in this request, by a caller that follows a call that
+    /// takes longer.
     pub notifications: Option<&'p Notifications>,
 }
+
+/// How long after the deadline of a context whose content is not kept its client still waits, in milliseconds. The
+/// attempt ends at the deadline.
+const AFTER_DEADLINE_MS: u64 = 30_000;
 
 /// A created context, as the client receives it.
 pub(super) enum CreationOutput {
@@ -64,6 +70,7 @@ impl EventStream {
 /// The client's end of a context that this Worker runs.
 pub(super) struct Delivery {
     news: oneshot::Receiver<WaitOutcome>,
+    until: Until,
     stream: Option<EventStream>,
     /// The permission that keeps the stream open.
     needed: RequiredPermissions,
@@ -78,15 +85,24 @@ impl Delivery {
     /// Both ends: the one that the work carries along, and the client's. A stream lasts until the context has ended.
     pub(super) fn open(call: &Call, mode: DeliveryMode<'_>, admission: &Admission) -> (Client, Self) {
         if !mode.streams {
-            let (mut client, news) = waiting_client(call, mode.preference);
+            let (mut client, news) = match admission.content {
+                Content::Full => waiting_client(call, mode.preference),
+                // The result could not be fetched later.
+                Content::None => Client::waiting_until(admission.expires_at.plus_ms(AFTER_DEADLINE_MS)),
+            };
             if let Some(notifications) = mode.notifications {
                 client = client.with_notifications(notifications);
             }
-            return (client, Self { news, stream: None, needed: RequiredPermissions::ToCreate });
+            let until = match (admission.content, mode.notifications) {
+                (Content::Full, _) => Until::Wait,
+                (Content::None, None) => Until::End,
+                (Content::None, Some(_)) => Until::Followed,
+            };
+            return (client, Self { news, until, stream: None, needed: RequiredPermissions::ToCreate });
         }
         let (client, news) = Client::waiting_until(admission.expires_at);
         let (stream, needed) = (EventStream::open(), create_permission(admission));
-        (client.with_stream(stream.live.clone()), Self { news, stream: Some(stream), needed })
+        (client.with_stream(stream.live.clone()), Self { news, until: Until::End, stream: Some(stream), needed })
     }
 
     /// The response about a context that this Worker runs.
@@ -100,7 +116,8 @@ impl Delivery {
         admit_ms: u64,
     ) -> Result<CreationOutput, Problem> {
         let Some(EventStream { response, live }) = self.stream else {
-            let state = wait_for_news(call, caller, id, &parameters, preference, admit_ms, self.news).await?;
+            let state =
+                wait_for_news(call, caller, id, &parameters, preference, admit_ms, (self.news, self.until)).await?;
             return Ok(CreationOutput::State(state));
         };
         let news = self.news;

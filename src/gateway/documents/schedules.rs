@@ -22,6 +22,7 @@ use narthex_core::schedules::{self, RUNS_SHOWN, Schedule, read_context, within_c
 use super::super::answer::internal;
 use super::super::call::{Call, Caller};
 use super::super::decision::{RequestOrigin, Undecided, decide};
+use super::super::later_use;
 use super::{Document, find};
 
 /// Schedules a tenant may have.
@@ -122,8 +123,10 @@ async fn creatable(call: &Call, caller: &Caller, schedule: &Schedule) -> Result<
     let new = read_context(&schedule.context).map_err(Problem::invalid)?;
     let new = NewContext { source: Source::Scheduled, ..new };
     match decide(&RequestOrigin::of(call), &caller.principal, &caller.snapshot, &new).await {
+        Ok(decision) => later_use::refuse_schedule(&decision.admission)
+            .map_err(|problem| Problem { errors: within_context(problem.errors), ..problem }),
         // A service that changes at this moment is decided about when the schedule runs.
-        Ok(_) | Err(Undecided::Outdated) => Ok(()),
+        Err(Undecided::Outdated) => Ok(()),
         // Services that take no work now may take some when the schedule runs.
         Err(Undecided::Refused(problem)) if problem.code == Code::NoServiceAvailable => Ok(()),
         Err(Undecided::Refused(problem)) => {

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use futures_channel::mpsc::UnboundedReceiver;
+use futures_channel::oneshot;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use serde_json::value::RawValue;
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::auth;
 use crate::auth::credential_watch::CredentialWatch;
 use crate::execution::notifications::Notifications;
+use crate::execution::{Completion, WaitOutcome};
 use crate::objects::contexts::client::call_with_revision;
 use crate::objects::contexts::messages::{ContextDetails, Follow};
 use crate::objects::registry::snapshot::Snapshot;
@@ -19,7 +21,8 @@ use crate::platform::streams::Stream;
 use crate::platform::{clock, log_event, settings};
 use crate::transport::observer::Notification;
 use narthex_core::base::id::ContextId;
-use narthex_core::http::problem::Problem;
+use narthex_core::context::Progress;
+use narthex_core::http::problem::{Code, Problem};
 use narthex_core::mcp::error::Error;
 use narthex_core::mcp::responses;
 use narthex_core::mcp::session::{CallInfo, StreamPosition, request_id};
@@ -58,6 +61,16 @@ pub struct CallFollower {
     pub position: StreamPosition,
     /// The credentials of the call.
     pub credentials: Rc<CredentialWatch>,
+    /// Where the end arrives of a call whose result is not kept.
+    pub pending: Option<oneshot::Receiver<WaitOutcome>>,
+}
+
+/// The state of the context that is followed.
+struct FollowedState {
+    view: Box<RawValue>,
+    result: Option<Box<RawValue>>,
+    ended: bool,
+    progress: Option<Progress>,
 }
 
 /// The effect of a new state of the context on the stream.
@@ -72,7 +85,7 @@ enum Update {
 
 /// The next event of a call.
 enum CallEvent {
-    Context(Result<Box<ContextDetails>, Problem>),
+    Context(Result<FollowedState, Problem>),
     /// The call in this request is over; the upstream sends no more notifications.
     UpstreamSilent,
     /// Another stream has taken over.
@@ -82,17 +95,26 @@ enum CallEvent {
 impl CallFollower {
     /// The context once it has ended, or has an elicitation or progress that the stream lacks; at the latest after
     /// `STORE_WAIT_MS`.
-    async fn next_state(&mut self) -> Result<Box<ContextDetails>, Problem> {
+    async fn next_state(&mut self) -> Result<FollowedState, Problem> {
+        if let Some(pending) = &mut self.pending {
+            if let Ok(WaitOutcome::Ended(Completion { view, result, .. })) = pending.await {
+                return Ok(FollowedState { view, result, ended: true, progress: None });
+            }
+            // The store knows how it ended.
+            self.pending = None;
+        }
         let StreamPosition { event, asked, .. } = self.position;
         let (id, news_after) = (self.id.clone(), self.progress_token.is_some().then_some(event));
         let follow = Follow { id, milliseconds: STORE_WAIT_MS, asked, news_after, taken: false };
         let reply = call_with_revision(&self.canceller.tenant, &self.id, &mut self.snapshot, &follow).await;
-        let found = reply.map_err(internal)?.found();
-        found.ok_or_else(|| Problem::internal("the store does not know an admitted context"))
+        let unknown = || Problem::new(Code::NotFound, "The outcome of this call is not kept, or no longer kept.");
+        let ContextDetails { view, result, ended, progress, .. } =
+            *reply.map_err(internal)?.found().ok_or_else(unknown)?;
+        Ok(FollowedState { view, result, ended, progress })
     }
 
     /// Whether the wait is over: the context has ended, or has a new elicitation.
-    fn is_settled(&self, found: &ContextDetails) -> Result<bool, Problem> {
+    fn is_settled(&self, found: &FollowedState) -> Result<bool, Problem> {
         if found.ended {
             return Ok(true);
         }
@@ -239,7 +261,7 @@ impl CallFollower {
     async fn write_update(
         &mut self,
         channel: &Channel,
-        state: Result<Box<ContextDetails>, Problem>,
+        state: Result<FollowedState, Problem>,
     ) -> Result<Update, Error> {
         let found = state?;
         if self.is_settled(&found)? {

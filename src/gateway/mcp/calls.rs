@@ -283,7 +283,7 @@ impl ToolCall<'_> {
                     Err(problem) => return Ok(Err(problem)),
                 };
                 match *responses {
-                    Some(responses) if !created.ended && created.task()?.asks() => {
+                    Some(responses) if !created.ended && created.asks()? => {
                         elicitation::apply_early_responses(self.call, caller, created, responses, plan.seconds)
                             .await
                             .map(Ok)
@@ -319,22 +319,31 @@ impl ToolCall<'_> {
         contexts::create_and_wait(self.call, caller, &new, &preference, &plan.notifications).await
     }
 
+    /// The task with which the call is answered, if its client polls for the outcome.
+    fn task(&self, plan: &Plan, state: &CallState) -> Result<Option<String>, Problem> {
+        if !plan.mode.is_task() || state.pending.is_some() {
+            return Ok(None);
+        }
+        let task = elicitation::read_task(&state.view)?;
+        let ttl_ms = tasks::ttl_ms(self.call);
+        Ok(match plan.mode {
+            ResponseMode::ImmediateTask => {
+                let task = format!(r#""task":{{{}}}"#, task.of_2025(None, ttl_ms));
+                Some(responses::result(true, &[&task]))
+            }
+            _ => (!task.asks() && (plan.requires_task || !state.ended)).then(|| task.created(ttl_ms)),
+        })
+    }
+
     async fn respond(&self, caller: &Caller, plan: Plan, state: CallState) -> Result<MethodResponse, Error> {
+        if let Some(task) = self.task(&plan, &state)? {
+            return Ok(MethodResponse::CallResult(task, state.timings));
+        }
         let Self { call, legacy, .. } = *self;
-        let Plan {
-            service,
-            capability,
-            mode,
-            requires_task,
-            streams,
-            elicitation,
-            progress_token,
-            options,
-            notifications,
-            ..
-        } = plan;
-        let CallState { id, view, result, ended, timings } = state;
-        let task = elicitation::read_task(&view)?;
+        let Plan { service, capability, streams, elicitation, progress_token, options, notifications, .. } = plan;
+        let asks = state.asks()?;
+        let CallState { id, view, result, ended, timings, pending } = state;
+        let is_pending = pending.is_some();
         let needed = RequiredPermissions::one(format!("contexts:create:{service}.{capability}"));
         let mut follower = CallFollower {
             canceller: contexts::Canceller::new(call, caller),
@@ -351,29 +360,23 @@ impl ToolCall<'_> {
             elicitation,
             position: StreamPosition::default(),
             credentials: Rc::new(call.watched(&caller.principal, needed)),
+            pending,
         };
-        if mode == ResponseMode::ImmediateTask && legacy {
-            let task = format!(r#""task":{{{}}}"#, task.of_2025(None, tasks::ttl_ms(call)));
-            return Ok(MethodResponse::CallResult(responses::result(true, &[&task]), timings));
-        }
-        if mode == ResponseMode::Task && requires_task && !task.asks() {
-            return Ok(MethodResponse::CallResult(task.created(tasks::ttl_ms(call)), timings));
-        }
-        if ended || task.asks() && !follower.elicitation.can_ask_on_stream(&view)? {
+        if ended || asks && !follower.elicitation.can_ask_on_stream(&view)? {
             return follower
                 .result(&view, result.as_deref())
                 .await
                 .map(|result| MethodResponse::CallResult(result, timings));
-        }
-        if mode == ResponseMode::Task {
-            return Ok(MethodResponse::CallResult(task.created(tasks::ttl_ms(call)), timings));
         }
         if !streams {
             return follower.wait_for_result(call).await.map(MethodResponse::Result);
         }
         let (response, stream) = Stream::open(200, &stream_headers());
         let channel = match self.client {
-            Client::Legacy(Some(session)) => session.begin_call(follower.call_info(), stream).await?,
+            Client::Legacy(Some(session)) => {
+                let channel = session.begin_call(follower.call_info(), stream).await?;
+                if is_pending { channel.unkept() } else { channel }
+            }
             Client::Legacy(None) | Client::Modern(_) => Channel::plain(stream),
         };
         keep_running(follower.write_to(channel));

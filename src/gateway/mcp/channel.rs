@@ -18,6 +18,8 @@ const RETRY_MS: u32 = 1_000;
 pub struct Channel {
     pub stream: Stream,
     stored: Option<StoredCall>,
+    /// Its messages are stored.
+    is_kept: bool,
 }
 
 /// A call whose messages its session stores.
@@ -36,11 +38,17 @@ pub fn stream_headers() -> Headers {
 
 impl Channel {
     pub fn plain(stream: Stream) -> Self {
-        Self { stream, stored: None }
+        Self { stream, stored: None, is_kept: false }
     }
 
     pub fn resumable(stream: Stream, session: Session, call: u64, turn: u64) -> Self {
-        Self { stream, stored: Some(StoredCall { session, call, turn }) }
+        Self { stream, stored: Some(StoredCall { session, call, turn }), is_kept: true }
+    }
+
+    /// The same channel for a call whose content is not kept: its session knows the call, but none of its messages.
+    #[must_use]
+    pub fn unkept(self) -> Self {
+        Self { is_kept: false, ..self }
     }
 
     /// The number of the call in its session.
@@ -58,7 +66,7 @@ impl Channel {
     /// Sends messages; `requests` are those among them that the client must answer. False if another stream has taken
     /// over.
     pub async fn send(&self, texts: Vec<String>, reached: StreamPosition, requests: Vec<Request>) -> bool {
-        let Some(stored) = &self.stored else {
+        let Some(stored) = self.stored.as_ref().filter(|_| self.is_kept) else {
             for text in texts {
                 self.stream.write(&responses::event(&text));
             }

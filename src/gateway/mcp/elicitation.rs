@@ -2,9 +2,10 @@
 //! modern revision the question is the call's result, and the client responds by repeating the call with the state from
 //! that result.
 
+use futures_channel::oneshot;
 use serde_json::value::RawValue;
 
-use crate::execution::Timings;
+use crate::execution::{Timings, WaitOutcome};
 use crate::objects::contexts::client::call_with_revision;
 use crate::objects::contexts::messages::{ContextDetails, Follow, Get};
 use crate::platform::clock;
@@ -40,22 +41,29 @@ pub struct CallState {
     pub result: Option<Box<RawValue>>,
     pub ended: bool,
     pub timings: Timings,
+    /// Where the end arrives of a call whose result is not kept. The view is not known until then.
+    pub pending: Option<oneshot::Receiver<WaitOutcome>>,
 }
 
 impl From<ContextState> for CallState {
     fn from(state: ContextState) -> Self {
-        let ContextState { id, view, result, ended, timings, .. } = state;
-        Self { id, view, result, ended, timings }
+        let ContextState { id, view, result, ended, timings, pending, .. } = state;
+        Self { id, view, result, ended, timings, pending }
     }
 }
 
 impl CallState {
     pub fn of_found(id: ContextId, found: ContextDetails) -> Self {
         let ContextDetails { view, result, ended, .. } = found;
-        Self { id, view, result, ended, timings: Timings::default() }
+        Self { id, view, result, ended, timings: Timings::default(), pending: None }
     }
 
-    pub fn task(&self) -> Result<Task<'_>, Problem> {
+    /// Whether it waits for input of the client.
+    pub fn asks(&self) -> Result<bool, Problem> {
+        Ok(self.pending.is_none() && self.task()?.asks())
+    }
+
+    fn task(&self) -> Result<Task<'_>, Problem> {
         read_task(&self.view)
     }
 }

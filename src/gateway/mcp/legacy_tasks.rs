@@ -117,6 +117,7 @@ async fn call_result(
         elicitation,
         position: StreamPosition::default(),
         credentials: Rc::new(call.watched(&caller.principal, RequiredPermissions::one("contexts:read"))),
+        pending: None,
     };
     if found.ended {
         return follower.result(&found.view, found.result.as_deref()).await.map(MethodResponse::Result);

@@ -186,6 +186,7 @@ pub async fn resume(
         elicitation: ElicitationMode::OnStream { capabilities: session.client_capabilities() },
         position: reached,
         credentials: Rc::new(call.watched(&caller.principal, RequiredPermissions::ToCreate)),
+        pending: None,
     };
     tasks::keep_running(follower.write_to(channel));
     Ok(Answer::stream(response))

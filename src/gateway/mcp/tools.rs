@@ -285,7 +285,8 @@ fn add_tools(
         if past || !caller.principal.may_call(&service.id, &capability.name, &capability.permissions) {
             continue;
         }
-        let tool = definition(&tool_name(scope, &service.id, name), capability, legacy, links.as_ref());
+        let tasks = capability.supported_tasks(service.content);
+        let tool = definition(&tool_name(scope, &service.id, name), capability, tasks, legacy, links.as_ref());
         if tool.is_some_and(|tool| !page.add(&service.id, name, &tool)) {
             return false;
         }

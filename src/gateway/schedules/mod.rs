@@ -27,7 +27,7 @@ use narthex_core::schedules::{Schedule, read_context};
 
 use super::answer::internal;
 use super::decision::{MAX_DECISIONS, RequestOrigin, Undecided, changes_too_fast, decide};
-use super::{documents, limits};
+use super::{documents, later_use, limits};
 
 /// The maximum number of runs that are made at a time.
 const MAX_CONCURRENT: usize = 8;
@@ -96,6 +96,7 @@ async fn create(tenant: &TenantId, run: &Run) -> Result<Option<ContextId>, Probl
             }
         };
         let mut admission = decision.admission;
+        later_use::refuse_schedule(&admission)?;
         limits::check_known(None, &snapshot, &admission.service, &admission.capability)?;
         if !std::mem::replace(&mut counted, true) {
             limits::scheduled(tenant, &snapshot, &admission.service, &admission.capability).await?;

@@ -5,6 +5,7 @@
 pub mod alarm;
 pub mod canonical;
 pub(crate) mod close_codes;
+pub mod content;
 pub mod decimal;
 pub mod done;
 pub mod exact_json;

@@ -6,13 +6,13 @@ use serde_json::value::RawValue;
 
 use super::retry::Retry;
 use super::status::{Priority, Source};
+use crate::base::content::Content;
 use crate::base::id::ContextId;
 use crate::base::object_name::ObjectName;
 use crate::base::principal_id::PrincipalId;
 use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
-use crate::models::route::Content;
 
 /// What the gateway decided about a new context.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,11 +4,11 @@ use super::{
     Attempt, AttemptOutcome, AttemptReport, Background, ContextError, Head, MAX_INPUT_REQUESTS, Rejection,
     ReportedOutcome, Transition,
 };
+use crate::base::content::Content;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::{Lease, LeaseNumber};
 use crate::context::status::{ErrorCode, Status};
-use crate::models::route::Content;
 
 /// The outcome of an attempt that ended with an error.
 fn outcome_of(code: ErrorCode) -> AttemptOutcome {
@@ -21,6 +21,7 @@ fn outcome_of(code: ErrorCode) -> AttemptOutcome {
         | ErrorCode::UpstreamError
         | ErrorCode::UpstreamInvalidResponse
         | ErrorCode::OutcomeUnknown
+        | ErrorCode::ContentNotKept
         | ErrorCode::Internal => AttemptOutcome::Failed,
     }
 }
@@ -214,7 +215,9 @@ impl Head {
         let Some(error) = self.error(ErrorCode::OutcomeUnknown, message) else {
             return Transition::Unchanged;
         };
-        self.after_failure(error, true, false, None, now, random)
+        // Whoever else would repeat it does not have its content.
+        let retryable = !self.is_bound_to_worker();
+        self.after_failure(error, retryable, false, None, now, random)
     }
 
     /// Records an attempt that was never reported.

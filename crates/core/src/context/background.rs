@@ -65,6 +65,9 @@ impl Head {
         now: Timestamp,
     ) -> Result<Transition, Rejection> {
         self.require_lease(lease)?;
+        if self.is_bound_to_worker() {
+            return Err(Rejection::WrongState);
+        }
         let is_same = self.input_request.as_ref().is_some_and(|asked| asked.get() == request.get());
         if self.status == Status::InputRequired && is_same {
             return Ok(Transition::Unchanged);
@@ -112,7 +115,7 @@ impl Head {
         if self.background.is_some() {
             self.extend_lease(lease_ms, now);
         }
-        if let Some(data) = data {
+        if let Some(data) = data.filter(|_| self.admission.content.is_full()) {
             self.progress = Some(Progress { at: now, event: 0, data });
         }
         self.updated_at = now.max(self.updated_at);
@@ -139,6 +142,10 @@ impl Head {
         random: u64,
     ) -> Result<Transition, Rejection> {
         self.require_lease(lease)?;
+        if self.is_bound_to_worker() {
+            // Its worker would not learn of it, and the result is not kept.
+            return Err(Rejection::WrongState);
+        }
         let began = self.lease.map_or(now, |lease| lease.since);
         let (service, started_at, status_code) = match &self.background {
             Some(background) => (background.service.clone(), background.started_at, background.status_code),

@@ -14,6 +14,7 @@
 mod admission;
 mod attempt;
 mod background;
+pub mod content;
 pub mod create_request;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fixtures;

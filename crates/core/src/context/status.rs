@@ -142,11 +142,13 @@ pub enum ErrorCode {
     DeadlineExceeded,
     OutcomeUnknown,
     Cancelled,
+    /// The service would continue later, and the content is not kept.
+    ContentNotKept,
     Internal,
 }
 
 impl ErrorCode {
-    pub const ALL: [ErrorCode; 10] = [
+    pub const ALL: [ErrorCode; 11] = [
         ErrorCode::ServiceUnavailable,
         ErrorCode::CircuitOpen,
         ErrorCode::AddressRefused,
@@ -156,6 +158,7 @@ impl ErrorCode {
         ErrorCode::DeadlineExceeded,
         ErrorCode::OutcomeUnknown,
         ErrorCode::Cancelled,
+        ErrorCode::ContentNotKept,
         ErrorCode::Internal,
     ];
 
@@ -174,6 +177,7 @@ impl ErrorCode {
             ErrorCode::DeadlineExceeded => "deadline_exceeded",
             ErrorCode::OutcomeUnknown => "outcome_unknown",
             ErrorCode::Cancelled => "cancelled",
+            ErrorCode::ContentNotKept => "content_not_kept",
             ErrorCode::Internal => "internal",
         }
     }

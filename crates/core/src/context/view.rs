@@ -1,9 +1,12 @@
 //! A context as clients see it, without its parameters and result: the Worker adds those.
 
+use std::collections::BTreeMap;
+
 use semver::Version;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
+use crate::base::content::Content;
 use crate::base::id::ContextId;
 use crate::base::principal_id::PrincipalId;
 use crate::base::service_id::ServiceId;
@@ -12,7 +15,6 @@ use crate::base::time::{Timestamp, as_optional_text, as_text};
 use crate::context::status::{ErrorCode, Priority, Source, Status};
 use crate::context::{Attempt, AttemptOutcome, ContextError, Head};
 use crate::models::price::Cost;
-use crate::models::route::Content;
 use crate::models::spent::Spent;
 use crate::models::token_usage::TokenUsage;
 
@@ -129,10 +131,23 @@ fn attempt(attempt: &Attempt) -> AttemptView<'_> {
     }
 }
 
+/// The view of a context that has failed, with the words of its service, which are not kept.
+///
+/// # Errors
+/// It is not the view of a context.
+pub fn with_error(view: &RawValue, error: &ContextError) -> Result<Box<RawValue>, serde_json::Error> {
+    let mut members: BTreeMap<&str, Box<RawValue>> = serde_json::from_str(view.get())?;
+    if members.get("error").is_none_or(|kept| kept.get() == "null") {
+        return Ok(view.to_owned());
+    }
+    members.insert("error", to_raw_value(error)?);
+    to_raw_value(&members)
+}
+
 /// The view of a context as JSON.
 pub fn to_view(head: &Head) -> Result<Box<RawValue>, serde_json::Error> {
     let admission = &head.admission;
-    serde_json::value::to_raw_value(&View {
+    to_raw_value(&View {
         id: admission.id.as_str(),
         capability: &admission.capability,
         version: &admission.version,

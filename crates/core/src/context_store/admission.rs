@@ -74,7 +74,8 @@ impl<S: Storage> ContextStore<S> {
         }
         let now = now.max(admission.created_at);
         let id = admission.id.clone();
-        let mut head = Head::admit(admission, now);
+        let parameters = admission.kept_part(parameters);
+        let mut head = Head::admit(admission.kept(), now);
         if let Some(ms) = lease_ms {
             // A context that starts in the future is queued instead of leased.
             let _ = head.lease(now, now.plus_ms(ms));
@@ -157,14 +158,21 @@ impl<S: Storage> ContextStore<S> {
         lease_ms: u64,
         now: Timestamp,
     ) -> Result<Option<Box<NextAttempt>>, StorageError> {
-        let Some(StoredContext { mut head, parameters, .. }) = self.take_queued(id)? else {
-            return Ok(None);
-        };
+        let Some(queued) = self.take_queued(id)? else { return Ok(None) };
+        self.lease_queued(queued, lease_ms, now)
+    }
+
+    fn lease_queued(
+        &mut self,
+        StoredContext { mut head, parameters, .. }: StoredContext,
+        lease_ms: u64,
+        now: Timestamp,
+    ) -> Result<Option<Box<NextAttempt>>, StorageError> {
         let known = last_number(&head);
         if head.lease(now, now.plus_ms(lease_ms)).is_err() {
             return Ok(None);
         }
-        self.offered.remove(id);
+        self.offered.remove(head.id());
         self.assign_numbers(&mut head)?;
         self.storage.update(&head)?;
         self.publish(&head, None, known)?;
@@ -211,10 +219,14 @@ impl<S: Storage> ContextStore<S> {
         if self.is_offered(&id, now) || self.needs_nothing(&id) {
             return Ok(None);
         }
+        // One that is bound waits for its worker.
+        let Some(queued) = self.take_queued(&id)?.filter(|queued| !queued.head.is_bound_to_worker()) else {
+            return Ok(None);
+        };
         if !is_gated {
-            return Ok(self.lease(&id, lease_ms, now)?.map(WorkClaim::Leased));
+            return Ok(self.lease_queued(queued, lease_ms, now)?.map(WorkClaim::Leased));
         }
-        let Some(StoredContext { head, parameters, .. }) = self.take_queued(&id)? else { return Ok(None) };
+        let StoredContext { head, parameters, .. } = queued;
         self.offer(id, now);
         Ok(Some(WorkClaim::Offered(Box::new(NextAttempt { head, parameters }))))
     }

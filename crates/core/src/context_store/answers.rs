@@ -110,8 +110,7 @@ impl ContextRequest for Record {
     const FRESHNESS: Freshness = Freshness::Wanted;
 
     fn answer<S: Storage>(self, contexts: &mut ContextStore<S>, _: Timestamp, _: u64) -> Result<Done, StorageError> {
-        let Self { admission, parameters, report, result, earlier } = self;
-        contexts.record(*admission, &parameters, earlier, report, result.as_deref())?;
+        contexts.record(self)?;
         Ok(Done::Done)
     }
 }
@@ -359,6 +358,7 @@ pub fn details<S: Storage>(contexts: &ContextStore<S>, id: &ContextId) -> Result
         status: head.status,
         ended: head.status.is_final(),
         created_at: head.admission.created_at,
+        content: head.admission.content,
         run_at: head.admission.run_at,
         view: to_view(&head)?,
         input_request: head.input_request,

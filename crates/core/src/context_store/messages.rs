@@ -62,6 +62,32 @@ pub struct Record {
     pub earlier: Vec<AttemptReport>,
 }
 
+impl Record {
+    /// The record as its worker sends it: without the words of the service, if the content is not kept.
+    #[must_use]
+    pub fn without_words(self) -> Self {
+        let content = self.admission.content;
+        let earlier = self.earlier.into_iter().map(|attempt| attempt.without_words(content)).collect();
+        Self { report: self.report.without_words(content), earlier, ..self }.kept()
+    }
+
+    /// The record as it is stored.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        let content = self.admission.content;
+        if content.is_full() {
+            return self;
+        }
+        Self {
+            admission: Box::new(self.admission.kept()),
+            parameters: RawValue::NULL.to_owned(),
+            report: self.report.kept(content),
+            result: None,
+            earlier: self.earlier.into_iter().map(|attempt| attempt.kept(content)).collect(),
+        }
+    }
+}
+
 /// Starts the next attempt of a queued context.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Lease {

@@ -2,11 +2,12 @@
 
 use serde_json::value::RawValue;
 
+use super::messages::Record;
 use super::{ChangeResult, ContextStore, Storage, StorageError};
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
-use crate::context::{Admission, AttemptReport, Background, Cancellation, ContextError, Head, Rejection, Transition};
+use crate::context::{AttemptReport, Background, Cancellation, ContextError, Head, Rejection, Transition};
 use crate::events::bundle::last_number;
 
 /// The result of a report.
@@ -47,13 +48,14 @@ impl<S: Storage> ContextStore<S> {
             return Ok(CommitResult::Rejected(Box::new(ended)));
         };
         let known = last_number(&head);
-        let transition = match head.report(report, now, random) {
+        let content = head.admission.content;
+        let transition = match head.report(report.kept(content), now, random) {
             Ok(transition) => transition,
             Err(Rejection::Ended | Rejection::LeaseLost | Rejection::WrongState) => {
                 return Ok(CommitResult::Rejected(Box::new(head)));
             }
         };
-        let result = result.filter(|_| head.error.is_none());
+        let result = result.filter(|_| head.error.is_none() && content.is_full());
         self.persist(&mut head, transition, result, known)?;
         self.renewed.remove(id);
         let retry_ms = match transition {
@@ -99,18 +101,13 @@ impl<S: Storage> ContextStore<S> {
     }
 
     /// Stores a context that was executed without being admitted first (`durable: false`).
-    pub fn record(
-        &mut self,
-        admission: Admission,
-        parameters: &RawValue,
-        earlier: Vec<AttemptReport>,
-        report: AttemptReport,
-        result: Option<&RawValue>,
-    ) -> Result<(), StorageError> {
-        let mut head = Head::from_record(admission, earlier, report)
+    pub fn record(&mut self, record: Record) -> Result<(), StorageError> {
+        let Record { admission, parameters, report, result, earlier } = record.kept();
+        let result = result.as_deref();
+        let mut head = Head::from_record(*admission, earlier, report)
             .map_err(|_| StorageError("a record that could not have ended".into()))?;
         self.assign_numbers(&mut head)?;
-        if self.storage.insert_done(&head, parameters, result)? {
+        if self.storage.insert_done(&head, &parameters, result)? {
             return self.publish_only(&head, result, 0);
         }
         // If it is stored already, the first reply was lost.

@@ -4,6 +4,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::base::content::Content;
 use crate::base::id::ContextId;
 use crate::base::principal_id::PrincipalId;
 use crate::base::service_id::ServiceId;
@@ -204,6 +205,8 @@ pub struct ContextDetails {
     pub status: Status,
     pub ended: bool,
     pub created_at: Timestamp,
+    #[serde(default)]
+    pub content: Content,
     #[serde(default)]
     pub run_at: Option<Timestamp>,
     /// The service's latest input request.

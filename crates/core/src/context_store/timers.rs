@@ -6,6 +6,7 @@ use super::{ContextStore, Storage, StorageError};
 use crate::base::alarm::SLACK_MS;
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
+use crate::base::timing::Timing;
 use crate::context::status::Status;
 use crate::context::{Head, Transition};
 use crate::events::bundle::last_number;
@@ -151,7 +152,21 @@ impl<S: Storage> ContextStore<S> {
             self.persist(&mut head, transition, None, known)?;
             self.renewed.remove(id);
         }
-        Ok(head.is_ready(now) && !self.is_offered(id, now))
+        let waits = head.is_ready(now) && !self.is_offered(id, now);
+        if waits && head.is_bound_to_worker() {
+            if self.has_lost_worker(&head, now) {
+                let transition = head.lose_worker(now);
+                self.persist(&mut head, transition, None, known)?;
+            }
+            return Ok(false);
+        }
+        Ok(waits)
+    }
+
+    /// Whether the worker that has the content of a queued context would have leased it, or renewed its offer.
+    fn has_lost_worker(&self, head: &Head, now: Timestamp) -> bool {
+        let Timing { offer_ms, lease_grace_ms, .. } = self.timing;
+        now >= head.due().plus_ms(offer_ms) && now >= self.opened_at.plus_ms(lease_grace_ms.max(offer_ms))
     }
 
     /// Deletes a batch of contexts older than the retention.

@@ -51,6 +51,7 @@ pub fn known(id: &str) -> Known {
         permissions: Vec::new(),
         task_support: TaskSupport::default(),
         tool: None,
+        content: None,
     };
     let service = Service {
         models: None,
@@ -68,6 +69,7 @@ pub fn known(id: &str) -> Known {
         weight: 1,
         tier: 0,
         check_arguments: true,
+        content: None,
         draining: false,
         catalogue: None,
     };

@@ -6,10 +6,11 @@
 use semver::{Version, VersionReq};
 
 use super::known_service::KnownService;
+use crate::base::content::Content;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context_store::replies::Work;
-use crate::services::outline::ServiceOutline;
+use crate::services::outline::{CapabilityOutline, ServiceOutline};
 use crate::services::routing::{self, Candidate, Condition, NoRoute, Routable, RouteRequest};
 
 /// The choice for the next attempt.
@@ -68,7 +69,16 @@ fn candidates_at<S: KnownService>(
     };
     // Permissions were checked at admission. A draining service finishes the contexts that it was admitted for.
     let takes = |service: &ServiceOutline| !service.draining || service.id == admission.service;
-    routing::candidates(services.iter().map(|service| At(service, at)), wanted, takes, |_, _| true)
+    // The service of the admission decided what is kept.
+    let may_have = |service: &ServiceOutline, capability: &CapabilityOutline| {
+        service.id == admission.service
+            || match admission.content {
+                Content::Full => capability.content != Some(Content::None),
+                // The work of a connected service ends later, when nobody waits for it.
+                Content::None => !service.transport.connects(),
+            }
+    };
+    routing::candidates(services.iter().map(|service| At(service, at)), wanted, takes, may_have)
 }
 
 fn id_of<'s, S: KnownService>(services: &'s [S], candidate: &Candidate) -> Option<&'s ServiceId> {

@@ -80,6 +80,7 @@ fn signal(code: ErrorCode, status: Option<u16>, is_late: bool) -> Signal {
             | ErrorCode::AddressRefused
             | ErrorCode::OutcomeUnknown
             | ErrorCode::Cancelled
+            | ErrorCode::ContentNotKept
             | ErrorCode::Internal,
             _,
         ) => Signal::Ignored,

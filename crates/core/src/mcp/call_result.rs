@@ -10,6 +10,7 @@ use super::error::Error;
 use super::passthrough;
 use super::responses::{tool_error, tool_result};
 use super::tool::forwarded_result;
+use crate::base::content::Content;
 use crate::base::json::Fault;
 use crate::context::status::Status;
 use crate::http::problem::{Code, Problem};
@@ -21,6 +22,8 @@ struct ContextOutcome<'a> {
     error: Option<FailureView<'a>>,
     #[serde(default)]
     tool_result: bool,
+    #[serde(default)]
+    content: Content,
 }
 
 /// The error of a context's public view.
@@ -39,6 +42,9 @@ pub fn of(legacy: bool, id: &str, view: &str, result: Option<&str>) -> String {
         return tool_error(legacy, "The gateway could not read the outcome of the call.", Some(id));
     };
     let message = match (outcome.status, &outcome.error) {
+        (Status::Completed, _) if result.is_none() && !outcome.content.is_full() => {
+            "content_not_kept: The call is complete. Its result was only the response to it, and is not kept.".into()
+        }
         (Status::Completed, _) if outcome.tool_result => return forwarded_result(legacy, result.unwrap_or("{}"), id),
         (Status::Completed, _) => return tool_result(legacy, result, id),
         (Status::InputRequired, _) => {

@@ -10,7 +10,7 @@ use super::resource_links::Links;
 use super::responses::{complete, quoted};
 use super::schema_root::with_objects;
 use crate::base::json::{Object, members, object};
-use crate::services::capability::Capability;
+use crate::services::capability::{Capability, TaskSupport};
 
 /// The type at the root of a schema: none, an object, an object among others, or something else.
 enum Root {
@@ -66,8 +66,15 @@ fn other_members(rest: &str) -> String {
 }
 
 /// Writes a tool as listed; `None` if the capability cannot be a tool. Schemas stay as registered. In the legacy
-/// revisions only object results have an output schema. `links` is set in a list of several services.
-pub fn definition(name: &str, capability: &Capability, legacy: bool, links: Option<&Links<'_>>) -> Option<String> {
+/// revisions only object results have an output schema. `links` is set in a list of several services. `tasks`: the task
+/// support of its calls.
+pub fn definition(
+    name: &str,
+    capability: &Capability,
+    tasks: TaskSupport,
+    legacy: bool,
+    links: Option<&Links<'_>>,
+) -> Option<String> {
     let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let input = input(capability.input_schema.as_deref())?;
     let shown = |schema: &'_ str| if legacy { with_objects(schema) } else { None };
@@ -95,7 +102,7 @@ pub fn definition(name: &str, capability: &Capability, legacy: bool, links: Opti
         None => {}
     }
     if legacy {
-        text.push_str(&format!(r#","execution":{{"taskSupport":"{}"}}"#, capability.task_support.as_str()));
+        text.push_str(&format!(r#","execution":{{"taskSupport":"{}"}}"#, tasks.as_str()));
     }
     text.push('}');
     Some(text)
@@ -149,7 +156,8 @@ mod tests {
     }
 
     fn shown(more: Value, legacy: bool) -> Option<Value> {
-        definition("echo", &capability(more), legacy, None).map(|text| serde_json::from_str(&text).unwrap())
+        definition("echo", &capability(more), TaskSupport::Optional, legacy, None)
+            .map(|text| serde_json::from_str(&text).unwrap())
     }
 
     #[test]
@@ -205,7 +213,8 @@ mod tests {
         let document = format!(
             r#"{{"name":"a","version":"1.0.0","idempotent":false,"durable":true,"timeout_seconds":1,"permissions":[],"input_schema":{text}}}"#
         );
-        let tool = definition("a", &serde_json::from_str(&document).unwrap(), false, None).unwrap();
+        let tool =
+            definition("a", &serde_json::from_str(&document).unwrap(), TaskSupport::Optional, false, None).unwrap();
         assert!(tool.contains(text), "{tool}");
     }
 

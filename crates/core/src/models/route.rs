@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::content::Content;
 use crate::base::json::{Fault, Object, child};
 use crate::base::model_name::is_model_name;
 use crate::base::service_id::ServiceId;
@@ -46,34 +47,6 @@ pub enum OnDisconnect {
     Drain,
 }
 
-/// What is kept of requests and responses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Content {
-    /// All, until retention ends.
-    #[default]
-    Full,
-    /// Nothing.
-    None,
-}
-
-impl Content {
-    /// Whether it has the default value.
-    pub fn is_full(&self) -> bool {
-        *self == Self::Full
-    }
-}
-
-/// What is kept of the requests and responses of clients of models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum CallContent {
-    /// Nothing.
-    None,
-}
-
 /// How calls of models are made. What is not named has the value of the service's transport, and then the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
@@ -83,7 +56,7 @@ pub struct CallSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_on: Option<Vec<FallbackOn>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<CallContent>,
+    pub content: Option<Content>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_disconnect: Option<OnDisconnect>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,7 +77,7 @@ impl CallSettings {
         Self {
             affinity: from.parsed("affinity", "conversation or none", word),
             fallback_on: read_fallback(from),
-            content: from.parsed("content", "none: the content of these calls is not kept", word),
+            content: from.parsed("content", "full or none", Content::parse),
             on_disconnect: from.parsed("on_disconnect", "abort or drain", word),
             stream_idle_seconds: from.integer("stream_idle_seconds", 1..=600),
             first_piece_seconds: from.integer("first_piece_seconds", 1..=600),
@@ -255,7 +228,7 @@ mod tests {
             ),
             (r#"{"targets":[{"service":"a","model":"m"},{"service":"a","model":"m"}]}"#, "#/targets/1"),
             (
-                r#"{"targets":[{"service":"a","model":"m"}],"affinity":"x","fallback_on":["y"],"content":"full","more":1}"#,
+                r#"{"targets":[{"service":"a","model":"m"}],"affinity":"x","fallback_on":["y"],"content":"some","more":1}"#,
                 "#/affinity #/fallback_on/0 #/content #/more",
             ),
         ] {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::content::Content;
 use crate::base::names::valid_capability_name;
 use crate::context::create_request::MAX_TIMEOUT_SECONDS;
 use semver::Version;
@@ -40,12 +41,23 @@ pub struct Capability {
     /// The rest of an MCP tool's definition, verbatim; of others, whether it is a tool, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<Box<RawValue>>,
+    /// What is kept of its calls; by default what its service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
 }
 
 impl Capability {
     /// Whether its registration says that it is a tool, or that it is none.
     pub fn is_tool(&self) -> Option<bool> {
         self.tool.as_ref().and_then(|tool| tool.get().parse().ok())
+    }
+
+    /// Whether its calls become tasks, which are fetched later. `service`: what its service says of the content.
+    pub fn supported_tasks(&self, service: Option<Content>) -> TaskSupport {
+        match self.content.or(service) {
+            Some(Content::None) => TaskSupport::Forbidden,
+            Some(Content::Full) | None => self.task_support,
+        }
     }
 
     /// The rest of an MCP tool's definition.
@@ -130,6 +142,7 @@ fn plain() -> Capability {
         permissions: Vec::new(),
         task_support: TaskSupport::Optional,
         tool: None,
+        content: None,
     }
 }
 
@@ -159,6 +172,7 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
             object.faults([Fault::new(pointer, "must be a permission such as reports:read, without *")]);
         }
     }
+    let content = object.parsed("content", "full or none", Content::parse).or(default.content);
     let tool = object.boolean("tool").and_then(|is_tool| RawValue::from_string(is_tool.to_string()).ok());
     Some(Capability {
         name: name?,
@@ -173,6 +187,7 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
         permissions,
         task_support,
         tool,
+        content,
     })
 }
 

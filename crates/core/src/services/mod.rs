@@ -6,6 +6,7 @@
 
 pub mod attempt_timeout;
 pub mod capability;
+mod content;
 pub mod credentials;
 pub mod model_routing;
 pub mod openai_endpoints;
@@ -21,6 +22,7 @@ use serde_json::value::RawValue;
 
 use crate::access::encrypted_secret::EncryptedSecret;
 use crate::access::webhook_signature::Secret;
+use crate::base::content::Content;
 use crate::base::json::{Fault, Object, child};
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
@@ -126,6 +128,9 @@ pub struct Service {
     /// Arguments are validated against the input schema before the service gets them.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub check_arguments: bool,
+    /// What is kept of the calls of its capabilities, unless they say otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
     /// The service gets no new work.
     #[serde(default)]
     pub draining: bool,
@@ -206,6 +211,8 @@ pub struct ConfigurationView<'a> {
     #[serde(skip_serializing_if = "Clone::clone")]
     pub check_arguments: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueView<'a>>,
 }
 
@@ -229,6 +236,7 @@ impl Service {
                 weight: self.weight,
                 tier: self.tier,
                 check_arguments: self.check_arguments,
+                content: self.content,
                 catalogue: self.catalogue.as_deref().map(Catalogue::view),
             },
             credentials: Vec::new(),
@@ -287,10 +295,7 @@ pub fn read(id: &ServiceId, text: &str, rules: Rules<'_>) -> Result<Registration
     let credentials = credentials::read(&mut document, transport.as_ref(), rules);
     let signing_secret = read_signing_secret(&mut document);
     let capabilities = transport::read_capabilities(transport.as_ref(), &mut document);
-    let models = offer::read(&mut document);
-    if models.is_some() && transport.as_ref().is_some_and(|transport| !transport.has_models()) {
-        document.fault("models", "is only allowed with transport.kind openai, anthropic or demo");
-    }
+    let models = read_models(&mut document, transport.as_ref());
     let health = read_health(&mut document);
     if transport.as_ref().is_some_and(Transport::connects) {
         refuse_for_socket(&mut document, credentials.is_some(), health.is_some());
@@ -300,6 +305,7 @@ pub fn read(id: &ServiceId, text: &str, rules: Rules<'_>) -> Result<Registration
     let weight = document.integer("weight", 1..=1000).unwrap_or(1);
     let tier = document.integer("tier", 0..=9).unwrap_or(0);
     let check_arguments = document.boolean("check_arguments").unwrap_or(true);
+    let content = content::read(&mut document, transport.as_ref(), capabilities.as_deref().unwrap_or_default());
     let status = document.parsed("status", "draining, or a status observed by the gateway", |text| {
         matches!(text, "draining" | "online" | "degraded" | "offline" | "unknown").then(|| text == "draining")
     });
@@ -323,6 +329,7 @@ pub fn read(id: &ServiceId, text: &str, rules: Rules<'_>) -> Result<Registration
                 weight,
                 tier,
                 check_arguments,
+                content,
                 draining: status.unwrap_or(false),
                 catalogue: None,
             },
@@ -344,6 +351,14 @@ fn read_fixed(document: &mut Object<'_>, id: &ServiceId) {
     for name in READ_ONLY {
         document.raw_or_null(name);
     }
+}
+
+fn read_models(document: &mut Object<'_>, transport: Option<&Transport>) -> Option<Vec<ModelOffer>> {
+    let models = offer::read(document);
+    if models.is_some() && transport.is_some_and(|transport| !transport.has_models()) {
+        document.fault("models", "is only allowed with transport.kind openai, anthropic or demo");
+    }
+    models
 }
 
 /// Members without a meaning for a service that is not called.

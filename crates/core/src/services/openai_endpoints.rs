@@ -70,6 +70,7 @@ fn capability(name: &str, description: &str, input: &str, output: Option<&str>, 
         permissions: Vec::new(),
         task_support: TaskSupport::Optional,
         tool: None,
+        content: None,
     }
 }
 

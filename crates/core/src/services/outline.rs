@@ -15,6 +15,7 @@ use super::capability::{Capability, DEFAULT_TIMEOUT_SECONDS, TaskSupport};
 use super::transport::{Transport, Upstream};
 use super::{Service, ServiceKind, ServiceLimits, tool_apps};
 use crate::base::canonical;
+use crate::base::content::Content;
 use crate::base::service_id::ServiceId;
 use crate::context::retry::Retry;
 use crate::lane::observed::ObservedStatus;
@@ -157,6 +158,9 @@ pub struct CapabilitySettings {
     /// Whether its registration says that it is a tool, or that it is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<bool>,
+    /// What is kept of its calls, as it or its service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
 }
 
 /// A capability, with the settings that it may share with others.
@@ -253,21 +257,23 @@ impl Default for CapabilitySettings {
             permissions: Vec::new(),
             task_support: TaskSupport::default(),
             tool: None,
+            content: None,
         }
     }
 }
 
-impl From<&Capability> for CapabilitySettings {
-    fn from(capability: &Capability) -> Self {
-        let Capability { version, idempotent, durable, timeout_seconds, permissions, task_support, .. } = capability;
+impl CapabilitySettings {
+    fn of(capability: &Capability, service: Option<Content>) -> Self {
+        let Capability { version, idempotent, durable, timeout_seconds, permissions, .. } = capability;
         Self {
             version: version.clone(),
             idempotent: *idempotent,
             durable: *durable,
             timeout_seconds: *timeout_seconds,
             permissions: permissions.clone(),
-            task_support: *task_support,
+            task_support: capability.supported_tasks(service),
             tool: capability.is_tool(),
+            content: capability.content.or(service),
         }
     }
 }
@@ -281,10 +287,10 @@ fn index_of(all: &mut Vec<Rc<CapabilitySettings>>, settings: &CapabilitySettings
 }
 
 impl Capabilities {
-    fn of(capabilities: &[Capability]) -> Self {
+    fn of(capabilities: &[Capability], content: Option<Content>) -> Self {
         let mut all = Vec::new();
         let outline = |capability: &Capability| {
-            let at = index_of(&mut all, &CapabilitySettings::from(capability));
+            let at = index_of(&mut all, &CapabilitySettings::of(capability, content));
             Some(CapabilityOutline { name: capability.name.clone(), settings: all.get(at)?.clone() })
         };
         Self(capabilities.iter().filter_map(outline).collect())
@@ -427,6 +433,16 @@ impl ServiceOutline {
 }
 
 impl Service {
+    /// A digest of everything that clients see of its capabilities.
+    fn tools_digest(&self) -> String {
+        let mut seen = serde_json::to_string(&self.capabilities).unwrap_or_default();
+        if self.content == Some(Content::None) {
+            // It forbids tasks.
+            seen.push_str("none");
+        }
+        short_digest(&seen)
+    }
+
     pub fn outline(&self) -> ServiceOutline {
         let server = self.catalogue.as_ref().map(|catalogue| {
             let definitions = self.capabilities.iter().filter_map(|capability| capability.tool_definition());
@@ -444,8 +460,8 @@ impl Service {
             kind: self.kind,
             tags: self.tags.clone(),
             transport: TransportOutline::from(&self.transport),
-            capabilities: Capabilities::of(&self.capabilities),
-            tools: short_digest(&serde_json::to_string(&self.capabilities).unwrap_or_default()),
+            capabilities: Capabilities::of(&self.capabilities, self.content),
+            tools: self.tools_digest(),
             limits: self.limits.clone(),
             retry: self.retry,
             weight: self.weight,

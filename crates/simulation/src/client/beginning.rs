@@ -92,7 +92,8 @@ impl World {
         (request.offers, request.is_queued) = (false, false);
         let lease_ms = is_here.then_some(LEASE_MS);
         let who = waiter(&admission, false);
-        let (admission, parameters) = (Box::new(admission), raw(PARAMETERS));
+        let parameters = admission.kept_part(&raw(PARAMETERS)).to_owned();
+        let admission = Box::new(admission.kept());
         request.asked = Some(Admit { admission, parameters, lease_ms, offers: false, show: false, claim });
         let known = snapshot.services.iter().find(|known| known.lane == service).filter(|_| !waits);
         let now = Timestamp(self.now);

@@ -14,6 +14,7 @@ use crate::context::lease::{Hold, LeaseNumber};
 use crate::context::status::{ErrorCode, Priority, Status};
 use crate::context::{Admission, AttemptReport, ContextError, ReportedOutcome, fixtures};
 use crate::context_store::memory::MemoryStorage;
+use crate::context_store::messages::Record;
 use crate::events::bundle::Bundle;
 
 const START: u64 = 1_700_000_000_000;
@@ -103,6 +104,10 @@ fn admission(number: u8) -> Admission {
 /// Holds a context under its `n`th lease.
 fn hold(n: u64) -> Hold {
     Hold::Leased(lease_number(n))
+}
+
+fn record(admission: Admission, report: AttemptReport, result: Option<Box<RawValue>>) -> Record {
+    Record { admission: Box::new(admission), parameters: raw("1"), report, result, earlier: Vec::new() }
 }
 
 fn report(lease: u64, outcome: ReportedOutcome, now: Timestamp) -> AttemptReport {
@@ -320,7 +325,7 @@ fn a_record_is_stored_once() {
     let mut fixture = Fixture::new();
     for _ in 0..2 {
         let done = report(1, ReportedOutcome::Succeeded, at(5));
-        fixture.store.record(admission(1), &raw("1"), Vec::new(), done, Some(&raw("7"))).unwrap();
+        fixture.store.record(record(admission(1), done, Some(raw("7")))).unwrap();
     }
     assert_eq!(fixture.status(&admission(1).id), Status::Completed);
     assert_eq!(fixture.numbers().len(), 6);

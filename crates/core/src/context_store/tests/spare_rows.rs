@@ -198,10 +198,7 @@ fn contexts_without_a_row_make_no_store_write_what_the_hub_has() {
     fixture.acknowledge_all();
     fixture.store.alarm(at(10_000), || 0);
     let stored = fixture.storage.acknowledged().unwrap();
-    fixture
-        .store
-        .record(admission(2), &raw("1"), Vec::new(), report(1, ReportedOutcome::Succeeded, at(11_000)), None)
-        .unwrap();
+    fixture.store.record(record(admission(2), report(1, ReportedOutcome::Succeeded, at(11_000)), None)).unwrap();
     fixture.acknowledge_all();
     fixture.store.alarm(at(20_000), || 0);
     assert_eq!(fixture.storage.acknowledged().unwrap(), stored);

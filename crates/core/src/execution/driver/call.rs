@@ -47,9 +47,12 @@ impl Driver {
         self.actions.push(Action::StopCall { at: target.at, withdraw });
     }
 
-    pub(super) fn responded<S: KnownService>(&mut self, result: Box<AttemptResult>, moment: &Moment<'_, S>) {
+    pub(super) fn responded<S: KnownService>(&mut self, mut result: Box<AttemptResult>, moment: &Moment<'_, S>) {
         let State::Calling(target) = &self.state else { return };
         let target = target.clone();
+        if self.has_all_content() {
+            result.report.outcome.refuse_later(&target.service);
+        }
         self.end(result, Some(&target), moment);
     }
 

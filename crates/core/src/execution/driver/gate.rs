@@ -74,6 +74,7 @@ impl Driver {
         moment: &Moment<'_, S>,
     ) {
         let Some(service) = self.asked.take() else { return };
+        let stays = self.stays() || !self.work.hold.is_offered();
         let State::Queueing(queueing) = &mut self.state else {
             // The worker has left the queue, and the permit had been granted before.
             if let Ok(PermitDecision::Permit { number, probe: is_probe }) = reply {
@@ -91,7 +92,7 @@ impl Driver {
             }
             Ok(PermitDecision::Waiting | PermitDecision::Full { .. }) => {
                 queueing.backoff = Backoff::default();
-                if self.client.is_some() || !self.work.hold.is_offered() {
+                if stays {
                     // The service may have been deleted since.
                     queueing.refreshes = true;
                     self.actions.push(Action::Refresh);
@@ -124,7 +125,7 @@ impl Driver {
         let target = target.clone();
         // Spread, so that they do not return in the same moment.
         let until = until.plus_ms(moment.random % SPREAD_MS);
-        if self.client.is_none() && self.work.hold.is_offered() && until < self.wanted().expires_at {
+        if !self.stays() && self.work.hold.is_offered() && until < self.wanted().expires_at {
             return self.put_back(Some(until));
         }
         let message =

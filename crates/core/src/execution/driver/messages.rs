@@ -4,11 +4,13 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
+use crate::base::content::Content;
+use crate::base::id::ContextId;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::{Hold, LeaseNumber};
-use crate::context::{AttemptReport, ContextError};
-use crate::context_store::messages::Record;
+use crate::context::{AttemptReport, ContextError, ReportedOutcome};
+use crate::context_store::messages::{self, Record};
 use crate::context_store::replies::Work;
 use crate::execution::attempt_result::AttemptResult;
 use crate::lane::PermitDecision;
@@ -112,6 +114,28 @@ pub struct Commit {
     pub result: Option<Box<RawValue>>,
     /// This worker would make the next attempt if it starts within this time.
     pub stays_ms: u64,
+    pub content: Content,
+}
+
+impl Commit {
+    /// The report as it is sent to the store.
+    pub fn kept(&self, id: ContextId) -> messages::Commit {
+        let result = self.result.clone().filter(|_| self.content.is_full());
+        messages::Commit {
+            id,
+            report: self.report.clone().without_words(self.content),
+            result,
+            stays_ms: self.stays_ms,
+        }
+    }
+
+    /// The error of the attempt, if only the client gets its words.
+    pub fn private_error(&self) -> Option<&ContextError> {
+        match &self.report.outcome {
+            ReportedOutcome::Failed { error, .. } if !self.content.is_full() => Some(error),
+            _ => None,
+        }
+    }
 }
 
 /// The right to make one call of a service.

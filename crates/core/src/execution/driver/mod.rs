@@ -156,6 +156,17 @@ impl Driver {
         self.client.is_some()
     }
 
+    /// Whether the work stays with this worker although another one could do it later: a client waits for it, or
+    /// nobody else has its content.
+    fn stays(&self) -> bool {
+        self.client.is_some() || self.has_all_content()
+    }
+
+    /// Whether the content is nowhere but here.
+    fn has_all_content(&self) -> bool {
+        !self.work.admission.content.is_full()
+    }
+
     /// Whether it waits in the queue of a service.
     pub fn is_queueing(&self) -> bool {
         matches!(self.state, State::Queueing(_))
@@ -251,7 +262,7 @@ impl Driver {
             Selection::Service { at, version } => target(services, at).inspect(|_| {
                 Rc::make_mut(&mut self.work).admission.version = version;
             }),
-            Selection::Unavailable if self.work.hold.is_offered() && self.client.is_none() => {
+            Selection::Unavailable if self.work.hold.is_offered() && !self.stays() => {
                 return self.wait_for_service(moment);
             }
             Selection::Unavailable | Selection::NoCandidate => None,
@@ -283,10 +294,14 @@ impl Driver {
         let State::Leasing(target) = &mut self.state else { return };
         let target = target.take();
         match reply {
-            Ok(LeaseResult::Leased(work)) if !work.hold.is_offered() => {
+            Ok(LeaseResult::Leased(mut work)) if !work.hold.is_offered() => {
                 self.renewed_at = moment.now;
                 // The offer may be older than the last attempt.
                 let is_known = work.attempt == self.work.attempt;
+                if self.has_all_content() {
+                    work.parameters = self.work.parameters.clone();
+                    work.admission.meta = self.work.admission.meta.clone();
+                }
                 self.work = Rc::new(*work);
                 match target.filter(|_| is_known) {
                     Some(target) => self.attempt_at(&target, moment),
@@ -358,6 +373,8 @@ impl Driver {
     fn wait_is_over(&mut self) {
         match self.admission {
             Admission::Stored => self.answer(ClientAnswer::Continues),
+            // The result could not be fetched.
+            Admission::NotStored if self.has_all_content() => self.answer(ClientAnswer::NotStored),
             Admission::NotStored if matches!(self.state, State::Calling(_)) => self.admit(None),
             Admission::NotStored | Admission::Requested(_) => {}
         }

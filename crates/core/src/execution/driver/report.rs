@@ -103,7 +103,10 @@ impl Driver {
             Admission::Requested(_) | Admission::Stored => {
                 // Work that a service has accepted is the service's from then on.
                 let renews = report.outcome.ends();
-                let commit = Commit { report, result, stays_ms: self.stays_ms };
+                // No other worker could make the next attempt.
+                let stays_ms = if self.has_all_content() { u64::MAX } else { self.stays_ms };
+                let content = self.wanted().content;
+                let commit = Commit { report, result, stays_ms, content };
                 self.actions.push(Action::Commit(Box::new(commit)));
                 self.state = State::Committing { renews };
             }

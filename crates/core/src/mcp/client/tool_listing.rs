@@ -194,6 +194,7 @@ fn capability_of(definition: &str, name: &str, timeout_seconds: u64) -> Result<C
         permissions: Vec::new(),
         task_support: TaskSupport::Optional,
         tool: rest,
+        content: None,
     })
 }
 
