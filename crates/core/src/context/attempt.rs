@@ -4,7 +4,6 @@ use super::{
     Attempt, AttemptOutcome, AttemptReport, Background, ContextError, Head, MAX_INPUT_REQUESTS, Rejection,
     ReportedOutcome, Transition,
 };
-use crate::base::content::Content;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::{Lease, LeaseNumber};
@@ -103,8 +102,8 @@ impl Head {
         }
     }
 
-    /// Adds an attempt that failed before the store knew of the context.
-    pub(super) fn push_failed(&mut self, report: AttemptReport) {
+    /// Adds an attempt that failed before the one that is reported.
+    pub fn push_failed(&mut self, report: AttemptReport) {
         let code = match report.outcome {
             ReportedOutcome::Failed { error, .. } => Some(error.code),
             ReportedOutcome::Succeeded
@@ -147,8 +146,8 @@ impl Head {
         if self.cancel_requested {
             return self.end_cancelled(now);
         }
-        if self.admission.content == Content::None && error.code == ErrorCode::Cancelled {
-            // Its client has left, and nothing can be delivered later.
+        if error.code == ErrorCode::Cancelled {
+            // The client of a model has left, and ends its call.
             return self.end(Status::Cancelled, Some(error), now);
         }
         if now >= self.admission.expires_at || error.code == ErrorCode::DeadlineExceeded {

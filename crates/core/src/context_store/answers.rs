@@ -93,8 +93,7 @@ impl ContextRequest for Commit {
         now: Timestamp,
         random: u64,
     ) -> Result<CommitReply, StorageError> {
-        let Self { id, report, result, stays_ms } = self;
-        Ok(match contexts.commit(&id, report, result.as_deref(), stays_ms, now, random)? {
+        Ok(match contexts.commit(self, now, random)? {
             CommitResult::Accepted { head, retry_ms } => {
                 CommitReply::Committed { view: to_view(&head)?, ended: head.status.is_final(), retry_ms }
             }

@@ -47,6 +47,9 @@ pub struct Commit {
     /// The sender would run the next attempt itself if it starts within this time.
     #[serde(default)]
     pub stays_ms: u64,
+    /// Attempts under the same lease that failed before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<AttemptReport>,
 }
 
 /// Stores a context that was run without prior admission (`durable: false`).

@@ -2,12 +2,12 @@
 
 use serde_json::value::RawValue;
 
-use super::messages::Record;
+use super::messages::{Commit, Record};
 use super::{ChangeResult, ContextStore, Storage, StorageError};
 use crate::base::id::ContextId;
 use crate::base::time::Timestamp;
 use crate::context::status::Status;
-use crate::context::{AttemptReport, Background, Cancellation, ContextError, Head, Rejection, Transition};
+use crate::context::{Background, Cancellation, ContextError, Head, Rejection, Transition};
 use crate::events::bundle::last_number;
 
 /// The result of a report.
@@ -33,15 +33,9 @@ pub enum CancelResult {
 impl<S: Storage> ContextStore<S> {
     /// Stores how an attempt ended. The caller makes the next attempt itself if it is due within `stays_ms`; `random`
     /// is for the backoff.
-    pub fn commit(
-        &mut self,
-        id: &ContextId,
-        report: AttemptReport,
-        result: Option<&RawValue>,
-        stays_ms: u64,
-        now: Timestamp,
-        random: u64,
-    ) -> Result<CommitResult, StorageError> {
+    pub fn commit(&mut self, commit: Commit, now: Timestamp, random: u64) -> Result<CommitResult, StorageError> {
+        let Commit { id, report, result, stays_ms, earlier } = commit;
+        let id = &id;
         let Some(mut head) = self.take_live(id)? else {
             let ended =
                 self.storage.done_head(id)?.ok_or_else(|| StorageError(format!("{id} is not in this store")))?;
@@ -49,13 +43,16 @@ impl<S: Storage> ContextStore<S> {
         };
         let known = last_number(&head);
         let content = head.admission.content;
+        if head.lease.is_some_and(|lease| lease.number == report.lease) {
+            earlier.into_iter().for_each(|attempt| head.push_failed(attempt.kept(content)));
+        }
         let transition = match head.report(report.kept(content), now, random) {
             Ok(transition) => transition,
             Err(Rejection::Ended | Rejection::LeaseLost | Rejection::WrongState) => {
                 return Ok(CommitResult::Rejected(Box::new(head)));
             }
         };
-        let result = result.filter(|_| head.error.is_none() && content.is_full());
+        let result = result.as_deref().filter(|_| head.error.is_none() && content.is_full());
         self.persist(&mut head, transition, result, known)?;
         self.renewed.remove(id);
         let retry_ms = match transition {

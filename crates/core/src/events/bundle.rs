@@ -283,7 +283,9 @@ pub fn assign_numbers(head: &mut Head, mut next: impl FnMut() -> u64) {
             // An attempt that waits for input may end without being resumed.
             let may_end_attempt =
                 before == Status::Executing || (before == Status::InputRequired && step.status.is_final());
-            if may_end_attempt && let Some(attempt) = attempts.next() {
+            // Several may have been made before the store learned of any.
+            let most = if step.status.is_final() { usize::MAX } else { 1 };
+            for attempt in attempts.by_ref().take(if may_end_attempt { most } else { 0 }) {
                 attempt.event = next();
             }
             step.event = next();

@@ -5,6 +5,7 @@
 //! services are called belongs to `src/gateway/models`.
 
 pub mod affinity;
+pub mod assembly;
 mod conversation;
 pub mod convert;
 pub mod demo;
@@ -19,6 +20,7 @@ pub mod price;
 pub mod refusal;
 pub mod request_body;
 pub mod response_body;
+pub mod restream;
 pub mod route;
 pub mod scanner;
 pub mod spent;

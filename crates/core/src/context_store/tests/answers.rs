@@ -24,7 +24,7 @@ fn admit(number: u8, lease_ms: Option<u64>) -> Admit {
 
 fn commit(lease: u64, outcome: ReportedOutcome, stays_ms: u64) -> Commit {
     let result = matches!(outcome, ReportedOutcome::Succeeded).then(|| raw("7"));
-    Commit { id: admission(1).id, report: report(lease, outcome, at(10)), result, stays_ms }
+    Commit { id: admission(1).id, report: report(lease, outcome, at(10)), result, stays_ms, earlier: Vec::new() }
 }
 
 fn claim_work(gated: &[&str], again_at: Option<Timestamp>) -> ClaimWork {

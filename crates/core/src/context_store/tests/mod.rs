@@ -2,6 +2,7 @@
 
 mod answers;
 mod background;
+mod content;
 mod later;
 mod restarts;
 mod spare_rows;
@@ -14,7 +15,7 @@ use crate::context::lease::{Hold, LeaseNumber};
 use crate::context::status::{ErrorCode, Priority, Status};
 use crate::context::{Admission, AttemptReport, ContextError, ReportedOutcome, fixtures};
 use crate::context_store::memory::MemoryStorage;
-use crate::context_store::messages::Record;
+use crate::context_store::messages::{Commit, Record};
 use crate::events::bundle::Bundle;
 
 const START: u64 = 1_700_000_000_000;
@@ -72,7 +73,8 @@ impl Fixture {
 
     fn commit(&mut self, id: &ContextId, lease: u64, outcome: ReportedOutcome, now: Timestamp) -> CommitResult {
         let result = matches!(outcome, ReportedOutcome::Succeeded).then(|| raw("7"));
-        self.store.commit(id, report(lease, outcome, now), result.as_deref(), 0, now, 0).unwrap()
+        let commit = Commit { result, ..commit(id, report(lease, outcome, now)) };
+        self.store.commit(commit, now, 0).unwrap()
     }
 
     fn head(&self, id: &ContextId) -> Head {
@@ -104,6 +106,10 @@ fn admission(number: u8) -> Admission {
 /// Holds a context under its `n`th lease.
 fn hold(n: u64) -> Hold {
     Hold::Leased(lease_number(n))
+}
+
+fn commit(id: &ContextId, report: AttemptReport) -> Commit {
+    Commit { id: id.clone(), report, result: None, stays_ms: 0, earlier: Vec::new() }
 }
 
 fn record(admission: Admission, report: AttemptReport, result: Option<Box<RawValue>>) -> Record {
@@ -295,14 +301,14 @@ fn a_retry_that_is_due_soon_stays_with_its_worker() {
     let id = admission(1).id;
     fixture.leased(&admission(1), at(0));
     let failure = report(1, failed(true, false), at(10));
-    let committed = fixture.store.commit(&id, failure, None, 5_000, at(10), 150).unwrap();
+    let committed = fixture.store.commit(Commit { stays_ms: 5_000, ..commit(&id, failure) }, at(10), 150).unwrap();
     assert!(matches!(committed, CommitResult::Accepted { retry_ms: Some(150), .. }));
     assert_eq!(fixture.store.take_effects().wakeups, 0, "no other worker is needed");
     assert_eq!(fixture.claim_next(at(200)), None, "and no other worker gets it");
     assert!(fixture.store.lease(&id, LEASE_MS, at(200)).unwrap().is_some());
     let failure = report(2, failed(true, false), at(300));
     fixture.store.take_effects();
-    let committed = fixture.store.commit(&id, failure, None, 0, at(300), 1).unwrap();
+    let committed = fixture.store.commit(commit(&id, failure), at(300), 1).unwrap();
     assert!(matches!(committed, CommitResult::Accepted { retry_ms: None, .. }));
     assert_eq!(fixture.claim_next(at(300)), None);
     assert_eq!(fixture.claim_next(at(301)), Some(id));
@@ -314,7 +320,7 @@ fn a_write_that_fails_changes_nothing() {
     let id = admission(1).id;
     fixture.leased(&admission(1), at(0));
     fixture.storage.fail_write(Some(0));
-    let refused = fixture.store.commit(&id, report(1, ReportedOutcome::Succeeded, at(5)), None, 0, at(5), 0);
+    let refused = fixture.store.commit(commit(&id, report(1, ReportedOutcome::Succeeded, at(5))), at(5), 0);
     assert!(refused.is_err());
     assert_eq!(fixture.status(&id), Status::Executing);
     assert!(matches!(fixture.commit(&id, 1, ReportedOutcome::Succeeded, at(6)), CommitResult::Accepted { .. }));

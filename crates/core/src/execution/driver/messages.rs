@@ -121,12 +121,8 @@ impl Commit {
     /// The report as it is sent to the store.
     pub fn kept(&self, id: ContextId) -> messages::Commit {
         let result = self.result.clone().filter(|_| self.content.is_full());
-        messages::Commit {
-            id,
-            report: self.report.clone().without_words(self.content),
-            result,
-            stays_ms: self.stays_ms,
-        }
+        let report = self.report.clone().without_words(self.content);
+        messages::Commit { id, report, result, stays_ms: self.stays_ms, earlier: Vec::new() }
     }
 
     /// The error of the attempt, if only the client gets its words.
