@@ -166,7 +166,7 @@ test("registration_refuses_what_cannot_be", async () => {
   }
 });
 
-test("a_wait_that_is_over_goes_on", async () => {
+test("a_wait_that_is_over_continues", async () => {
   service.handler = slow(2_500);
   for (const capability of both) {
     const headers = { prefer: "wait=1" };

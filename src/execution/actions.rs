@@ -175,16 +175,16 @@ pub async fn commit(job: Rc<Job>, commit: driver::Commit) -> Done {
     let timings = Timings { commit: clock::now().since(before), ..Timings::default() };
     let receipt = reply.as_ref().map(CommitReceipt::of).map_err(Clone::clone);
     let ended = match reply {
-        Ok(CommitReply::Committed { view, ended: true, .. }) => Some((told(view, &commit), commit.result)),
+        Ok(CommitReply::Committed { view, ended: true, .. }) => Some((shown(view, &commit), commit.result)),
         Ok(CommitReply::Committed { ended: false, .. } | CommitReply::Refused { .. }) | Err(_) => None,
     };
     Done { ended, timings, ..Done::reply(receipt, Event::Committed) }
 }
 
 /// The view as the client gets it, with the words of the service if these are not kept.
-fn told(view: Box<RawValue>, commit: &driver::Commit) -> Box<RawValue> {
-    let told = commit.private_error().and_then(|error| view::with_error(&view, error).ok());
-    told.unwrap_or(view)
+fn shown(view: Box<RawValue>, commit: &driver::Commit) -> Box<RawValue> {
+    let shown = commit.private_error().and_then(|error| view::with_error(&view, error).ok());
+    shown.unwrap_or(view)
 }
 
 /// Answers the client with the end of the context, and then stores both.

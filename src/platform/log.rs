@@ -62,6 +62,7 @@ messages! {
     ChangeNotAnnounced: Warn "change not announced",
     ClientDocumentNotRead: Warn "client document not read",
     ContextNotRecorded: Error "context not recorded",
+    ResultNotKept: Warn "result not kept",
     CredentialUseNotRecorded: Warn "credential use not recorded",
     DeliveryNotDeleted: Warn "delivery not deleted",
     DeliveryNotSaved: Warn "delivery not saved",

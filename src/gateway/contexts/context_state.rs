@@ -70,7 +70,7 @@ pub struct ContextState {
     pub replayed: bool,
     /// The wait that was applied, in seconds.
     pub(super) waited: Option<u32>,
-    /// Where its end arrives, if nobody else learns of the result. The view is not known until then.
+    /// Where its end arrives, if the result is not kept. The view is not known until then.
     pub pending: Option<oneshot::Receiver<WaitOutcome>>,
 }
 

@@ -38,9 +38,7 @@ const MAX_BACKGROUND_SECONDS: u64 = 25;
 /// The idempotency key of a request, with its claim.
 fn idempotency_claim(call: &Call, principal: &Principal, text: &str) -> Result<Option<(String, Claim)>, Problem> {
     let Some(header) = call.request.header("idempotency-key") else { return Ok(None) };
-    let malformed = || {
-        Problem::new(Code::InvalidRequest, "Idempotency-Key must be 1 to 255 visible ASCII characters, quoted or bare.")
-    };
+    let malformed = || Problem::new(Code::InvalidRequest, idempotency::MALFORMED);
     let key = idempotency::parse(header).ok_or_else(malformed)?;
     let fingerprint = canonical::fingerprint(text).ok_or_else(|| Problem::internal("the body has no fingerprint"))?;
     let claim = Claim::new(&principal.tenant, &principal.principal, &call.path, &key, fingerprint);
@@ -283,9 +281,7 @@ fn selected<'s>(snapshot: &'s Snapshot, decision: &Decision) -> Result<&'s Entry
 }
 
 fn key_reused() -> Problem {
-    let detail = "This Idempotency-Key was used with a different body within the last 24 hours. \
-                  Use a new key for a new request.";
-    Problem::new(Code::IdempotencyKeyReused, detail)
+    Problem::new(Code::IdempotencyKeyReused, idempotency::REUSED)
 }
 
 /// The context that the idempotency key stands for, if the store knows the key; else `problem`.

@@ -33,6 +33,7 @@ use narthex_core::services::transport::Transport;
 
 use super::answer::{Answer, JSON, internal};
 use super::call::{Call, Caller};
+use super::models;
 
 use context_state::{MAX_WAIT, context_json, retry_after_seconds, with_preference_applied};
 
@@ -223,15 +224,22 @@ pub async fn replay(call: &Call, mut caller: Caller, id: &str) -> Result<Answer,
         let detail = "The parameters of this context were not kept, so that it cannot be replayed.";
         return Err(Problem::new(Code::ContentNotKept, detail));
     }
+    let (service, parameters) = match admission.is_model_call() {
+        true => models::replay::request(&caller, &admission.capability, &origin.parameters)
+            .map(|(service, parameters)| (Some(service), parameters))?,
+        false => (admission.asked_service.clone(), origin.parameters),
+    };
     let started_at = admission.run_at.unwrap_or(admission.created_at).max(admission.created_at);
+    // The endpoints of models have longer times than their capabilities.
+    let seconds = (!admission.is_model_call()).then(|| admission.expires_at.since(started_at) / 1000);
     let new = NewContext {
         capability: admission.capability,
-        service: admission.asked_service,
+        service,
         version: admission.asked_version.as_deref().and_then(|range| range.parse().ok()),
         tags: admission.asked_tags,
-        parameters: origin.parameters.get(),
+        parameters: parameters.get(),
         priority: admission.priority,
-        timeout_seconds: Some(admission.expires_at.since(started_at) / 1000),
+        timeout_seconds: seconds,
         source: admission.source,
         metadata: admission.metadata.as_deref(),
         run_at: None,

@@ -1,10 +1,10 @@
 //! The way of a response to its client, and what is recorded of it.
 
-use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, pending, select};
+use serde_json::value::RawValue;
 
 use crate::auth::credential_watch::CredentialWatch;
 use crate::objects::registry::snapshot::Snapshot;
@@ -30,8 +30,10 @@ mod watch;
 use super::super::answer::{Answer, Body, JSON};
 use super::attempt::Target;
 use super::beginning::ResponseStart;
+use super::kept_result::KeptResult;
 use super::permit::CallPermit;
 use super::record::{AttemptEnd, Recorder, report, report_call};
+use super::stored::StoredCall;
 use watch::{Events, Reading, Watch};
 
 /// How long the rest of a response is read once its client has left, in milliseconds. The platform ends all work 30 s
@@ -79,11 +81,13 @@ impl Delivery {
             ResponseStart::Whole { pieces, reader, .. } => {
                 let Some(pieces) = self.for_client(pieces) else { return self.unreadable(reader, &headers) };
                 let response = response_of(200, &headers, &pieces);
-                tasks::keep_running(self.end(Some(RelayEnd::Done), Reading::Document(reader)));
+                let result = self.kept_document(&pieces).and_then(KeptResult::whole);
+                tasks::keep_running(self.end(Some(RelayEnd::Done), Reading::Document(reader), result));
                 response
             }
             ResponseStart::Document { from, pieces, reader } => {
-                self.relay(from, pieces, Reading::Document(reader), watch, &headers)
+                let kept = self.kept_document(&pieces);
+                self.relay(from, pieces, (Reading::Document(reader), kept), watch, &headers)
             }
             ResponseStart::Events { from, pieces } => {
                 let Target { endpoint, drops_usage, echo, secrets, .. } = &self.target;
@@ -93,12 +97,26 @@ impl Delivery {
                     None => Events::passed(*endpoint, *drops_usage, shows),
                 };
                 let reading = Reading::Events(Box::new(events));
-                self.relay(from, pieces, reading, watch, &headers)
+                let kept = self.recorder.stored.is_some().then(|| KeptResult::stream(self.endpoint));
+                self.relay(from, pieces, (reading, kept), watch, &headers)
             }
         };
         let mut answer = Answer::new(200, Body::Made(response));
         (answer.streams, answer.context) = (is_stream, Some(id));
         answer
+    }
+
+    /// A document that has these pieces so far, if the content is kept.
+    fn kept_document(&self, pieces: &[Piece]) -> Option<KeptResult> {
+        self.recorder.stored.as_ref()?;
+        let mut kept = KeptResult::document();
+        for piece in pieces {
+            let _ = piece.read(|bytes| {
+                kept.push(bytes);
+                Ok::<_, ()>(())
+            });
+        }
+        Some(kept)
     }
 
     /// A whole response in the client's format; `None`: it cannot be read.
@@ -120,7 +138,7 @@ impl Delivery {
         let mut conclusion = self.concluded(Some(RelayEnd::Done), Reading::Document(reader));
         let message = "The service responded in another form.";
         conclusion.end = AttemptEnd::failed(ErrorCode::UpstreamInvalidResponse, message);
-        tasks::keep_running(self.record(conclusion));
+        tasks::keep_running(self.record(conclusion, None));
         answer
     }
 
@@ -128,7 +146,7 @@ impl Delivery {
         self,
         from: relay::PiecedResponse,
         pieces: Vec<Piece>,
-        reading: Reading,
+        (reading, kept): (Reading, Option<KeptResult>),
         watch: CredentialWatch,
         headers: &Headers,
     ) -> wasm_bindgen::JsValue {
@@ -148,26 +166,29 @@ impl Delivery {
             client: self.client.clone(),
         };
         let drains = settings.on_disconnect.unwrap_or_default() == OnDisconnect::Drain;
-        let observer = Rc::new(Watch::new(reading, self.endpoint, &self.request_id, drains));
+        let observer = Rc::new(Watch::new((reading, kept), self.endpoint, &self.request_id, drains));
         // Documents were read already; events are read again, to be passed on whole.
         let (response, relayed) = match is_stream {
             true => relay::begin(from, &pieces, observer.clone(), 200, headers, &rules),
             false => relay::begin_behind(from, &pieces, observer.clone(), 200, headers, &rules),
         };
+        let cancelled = self.recorder.stored.as_ref().map(StoredCall::cancelled);
         tasks::keep_running(async move {
-            let end = wait(relayed, watch, &observer.is_revoked).await;
-            self.end(end, observer.ended()).await;
+            let end = wait(relayed, watch, cancelled, &observer).await;
+            let (reading, kept) = observer.ended();
+            self.end(end, reading, kept.and_then(KeptResult::whole)).await;
         });
         response
     }
 
-    /// Records how the response ended; `None`: with the credentials of the client.
-    async fn end(self, end: Option<RelayEnd>, reading: Reading) {
+    /// Records how the response ended; `None`: with the credentials of the client, or it was cancelled. `result`: the
+    /// whole response, if it is kept.
+    async fn end(self, end: Option<RelayEnd>, reading: Reading, result: Option<Box<RawValue>>) {
         let conclusion = self.concluded(end, reading);
-        self.record(conclusion).await;
+        self.record(conclusion, result).await;
     }
 
-    async fn record(self, conclusion: Conclusion) {
+    async fn record(self, conclusion: Conclusion, result: Option<Box<RawValue>>) {
         let Some(entry) = self.snapshot.services.get(self.service) else { return };
         let Conclusion { end, used, finish_reason, service_tier } = conclusion;
         let signal = end.signal();
@@ -182,7 +203,7 @@ impl Delivery {
         };
         drop(self.limit_permits);
         report_call(&self.recorder.tenant, entry, self.permit, &report, signal).await;
-        self.recorder.store(report, spent).await;
+        self.recorder.store(report, spent, result).await;
     }
 
     fn concluded(&self, end: Option<RelayEnd>, reading: Reading) -> Conclusion {
@@ -201,7 +222,8 @@ impl Delivery {
         let end = match end {
             Some(end) => ended(end, is_whole, error.as_ref()),
             None => {
-                let message = "The client's credentials ended before the end of the response.";
+                let message = "It was stopped before the end of the response: its client's credentials ended, or it was \
+                               cancelled.";
                 AttemptEnd::failed(ErrorCode::Cancelled, message)
             }
         };
@@ -246,12 +268,25 @@ fn ended(end: RelayEnd, is_whole: bool, error: Option<&StreamError>) -> AttemptE
     }
 }
 
-/// How a relayed response ended by itself; `None`: the credentials of its client have ended.
-async fn wait(mut relayed: Relayed, watch: CredentialWatch, is_revoked: &Cell<bool>) -> Option<RelayEnd> {
-    if let Either::Left((end, _)) = select(pin!(relayed.ended()), pin!(watch.ended())).await {
-        return Some(end);
+/// How a relayed response ended by itself; `None`: the credentials of its client have ended, or it was cancelled.
+async fn wait(
+    mut relayed: Relayed,
+    watch: CredentialWatch,
+    cancelled: Option<impl Future<Output = ()>>,
+    observer: &Watch,
+) -> Option<RelayEnd> {
+    let cancelled = pin!(async {
+        match cancelled {
+            Some(cancelled) => cancelled.await,
+            None => pending().await,
+        }
+    });
+    let revoked = pin!(watch.ended());
+    match select(pin!(relayed.ended()), select(revoked, cancelled)).await {
+        Either::Left((end, _)) => return Some(end),
+        Either::Right((Either::Left(_), _)) => observer.is_revoked.set(true),
+        Either::Right((Either::Right(_), _)) => observer.is_cancelled.set(true),
     }
-    is_revoked.set(true);
     relayed.stop();
     // Its end may have come before.
     let end = relayed.ended().await;

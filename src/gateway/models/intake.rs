@@ -202,6 +202,11 @@ impl Intake {
         self.share.shrink_to(PIECE_BYTES);
     }
 
+    /// The length of a body of which not all has been read, if the client has declared it.
+    pub fn declared(&self) -> Option<u64> {
+        self.rest.as_ref().and_then(|rest| rest.declared)
+    }
+
     /// Reads the rest of a large body.
     pub async fn complete(&mut self) -> Result<(), Problem> {
         let Some(mut rest) = self.rest.take() else { return Ok(()) };

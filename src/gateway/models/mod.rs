@@ -12,16 +12,21 @@ mod count;
 mod delivery;
 mod demo;
 mod intake;
+mod kept_result;
 mod list;
 mod permit;
 mod record;
 pub mod refusal;
+pub mod replay;
+mod replayed;
 mod run;
 mod selection;
+mod serve;
+mod stored;
 
 pub use count::count_tokens;
 pub use list::{get, list};
-pub use run::serve;
+pub use serve::serve;
 
 /// A name in a path, which may be percent-encoded.
 pub fn decoded(name: &str) -> String {

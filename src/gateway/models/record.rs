@@ -1,4 +1,4 @@
-//! The context that a call of a model is: recorded after the response, without its content.
+//! The context that a call of a model is: recorded after the response without its content, or stored before the call.
 
 use serde_json::value::RawValue;
 
@@ -7,12 +7,14 @@ use crate::objects::contexts::messages::Record;
 use crate::objects::lanes::client as lanes;
 use crate::objects::registry::snapshot::Entry;
 use crate::platform::{clock, log_event, settings};
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::status::ErrorCode;
 use narthex_core::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
 use narthex_core::execution::known_service::KnownService;
+use narthex_core::http::problem::{Code, Problem};
 use narthex_core::lane::call_outcome::{CallOutcome, Signal};
 use narthex_core::models::failure::{FailureKind, kept_word};
 use narthex_core::models::response_body::value_of;
@@ -20,12 +22,15 @@ use narthex_core::models::spent::Spent;
 
 use super::beginning::CallFailure;
 use super::permit::CallPermit;
+use super::stored::StoredCall;
 
 /// What is recorded of a call of a model.
 pub struct Recorder {
     pub tenant: TenantId,
     pub admission: Admission,
     pub earlier: Vec<AttemptReport>,
+    /// The content is kept, and the call was stored before it was made.
+    pub stored: Option<StoredCall>,
 }
 
 /// How an attempt ended.
@@ -109,12 +114,14 @@ impl AttemptEnd {
     fn outcome(self, entry: &Entry) -> ReportedOutcome {
         match self {
             Self::Succeeded => ReportedOutcome::Succeeded,
-            Self::Failed { code, message, .. } => {
-                let error = ContextError { code, message, service: Some(entry.service().id.clone()), details: None };
-                ReportedOutcome::Failed { error, retryable: false, untouched: false, retry_after_ms: None }
-            }
+            Self::Failed { code, message, .. } => failed(code, message, Some(entry.service().id.clone())),
         }
     }
+}
+
+fn failed(code: ErrorCode, message: String, service: Option<ServiceId>) -> ReportedOutcome {
+    let error = ContextError { code, message, service, details: None };
+    ReportedOutcome::Failed { error, retryable: false, untouched: false, retry_after_ms: None }
 }
 
 /// The report of an attempt.
@@ -151,11 +158,37 @@ pub async fn report_call(
 }
 
 impl Recorder {
-    /// Stores the context.
-    pub async fn store(self, mut report: AttemptReport, spent: Spent) {
+    pub fn new(tenant: TenantId, admission: Admission) -> Self {
+        Self { tenant, admission, earlier: Vec::new(), stored: None }
+    }
+
+    /// Stores the end of a call that was refused after it had been stored.
+    pub async fn store_refusal(self, problem: &Problem, model: &str) {
+        let (now, service) = (clock::now(), self.admission.service.clone());
+        let code = match problem.code {
+            Code::NoServiceAvailable | Code::RateLimited | Code::QueueFull => ErrorCode::ServiceUnavailable,
+            Code::RequestTimeout => ErrorCode::DeadlineExceeded,
+            Code::Conflict => ErrorCode::Cancelled,
+            _ => ErrorCode::UpstreamError,
+        };
+        let outcome = failed(code, problem.detail.clone(), Some(service.clone()));
+        let (lease, status_code) = (LeaseNumber::FIRST, None);
+        let report =
+            AttemptReport { lease, service, started_at: now, ended_at: now, status_code, outcome, spent: None };
+        self.store(report, Spent::nothing(model), None).await;
+    }
+
+    /// Stores the context. `result`: the whole response, if the content is kept.
+    pub async fn store(self, mut report: AttemptReport, spent: Spent, result: Option<Box<RawValue>>) {
         report.spent = Some(Box::new(spent));
-        let Self { tenant, admission, earlier } = self;
+        let Self { tenant, admission, earlier, stored } = self;
         let id = admission.id.clone();
+        if let Some(stored) = stored {
+            if result.is_none() && matches!(report.outcome, ReportedOutcome::Succeeded) {
+                log_event!(ResultNotKept, tenant = &tenant, context = &id);
+            }
+            return stored.commit(report, result, earlier).await;
+        }
         let parameters = RawValue::NULL.to_owned();
         let record = Record { admission: Box::new(admission), parameters, report, result: None, earlier };
         if let Err(failure) = call_with_retry(&tenant, &id, &record).await {

@@ -1,27 +1,21 @@
 //! One request for a model: its targets one after the other, until one responds.
 
+use std::pin::pin;
 use std::rc::Rc;
 
-use serde_json::value::RawValue;
+use futures_util::future::{Either, select};
 
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::objects::registry::snapshot::{Entry, Snapshot};
 use crate::platform::http::Headers;
-use crate::platform::{clock, random, tasks};
+use crate::platform::{clock, tasks};
 use narthex_core::access::permission;
 use narthex_core::access::principal::Principal;
-use narthex_core::base::content::Content;
-use narthex_core::base::id::ContextId;
-use narthex_core::base::json::{self, Fault};
 use narthex_core::base::time::Timestamp;
-use narthex_core::context::Admission;
-use narthex_core::context::status::{Priority, Source};
 use narthex_core::execution::known_service::KnownService;
-use narthex_core::http::prefer;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::models::endpoint::{Endpoint, Format};
 use narthex_core::models::spent::Spent;
-use narthex_core::models::token_usage::TokenUsage;
 use narthex_core::services::model_routing::{ModelMatch, ModelTarget};
 
 use super::super::answer::Answer;
@@ -30,163 +24,32 @@ use super::super::limits::{self, Charge};
 use super::attempt::{self, Target};
 use super::beginning::{CallFailure, ResponseStart};
 use super::delivery::Delivery;
-use super::intake::{self, Intake};
+use super::intake::Intake;
 use super::permit::{self, CallPermit};
 use super::record::{AttemptEnd, Recorder, report, report_call};
 use super::{refusal, selection};
 
-/// How long a call may take, in seconds: a stream, and a response in one piece.
-const STREAM_SECONDS: u64 = 3_600;
-const WHOLE_SECONDS: u64 = 600;
-/// The largest metadata of a request, in bytes.
-const MAX_METADATA: usize = 8 * 1024;
 /// How long the last target is waited for if its service has no capacity, in milliseconds.
 const PERMIT_WAIT_MS: u64 = 10_000;
 
-/// Serves a request for a model.
-pub async fn serve(call: &Call, mut caller: Caller, endpoint: Endpoint) -> Result<Answer, Problem> {
-    // A client that leaves ends its call, and leaves a record.
-    let _stay = tasks::stay();
-    refuse_async(call)?;
-    let metadata = metadata(call)?;
-    let timeout = timeout(call)?;
-    let mut intake = intake::read(call, endpoint).await?;
-    // Only texts are streamed.
-    intake.head.streams &= endpoint != Endpoint::Embeddings;
-    refuse_state(endpoint, &intake)?;
-    let found = selection::select(call, &mut caller, endpoint, &intake.model, &intake.head).await?;
-    let seconds =
-        timeout.unwrap_or(f64::MAX).min(if intake.head.streams { STREAM_SECONDS } else { WHOLE_SECONDS } as f64);
-    let deadline = call.began.plus_ms((seconds * 1_000.0) as u64);
-    if clock::now() >= deadline {
-        return Err(Problem::new(Code::RequestTimeout, "The time of the request was over when its body had arrived."));
-    }
-    let snapshot = caller.snapshot.clone();
-    let first = found.targets.first().and_then(|target| entry_of(&snapshot, target));
-    let (entry, target) = first.zip(found.targets.first()).ok_or_else(|| Problem::internal("no target"))?;
-    let admission = admission(call, &caller, entry, target, endpoint, metadata, deadline)?;
-    let recorder = Recorder { tenant: caller.principal.tenant.clone(), admission, earlier: Vec::new() };
-    Run { call, caller: &caller, endpoint, snapshot: snapshot.clone(), recorder, deadline }
-        .run(&found, &mut intake)
-        .await
-}
-
-fn entry_of<'s>(snapshot: &'s Snapshot, target: &ModelTarget) -> Option<&'s Entry> {
+/// The service of a target.
+pub fn entry_of<'s>(snapshot: &'s Snapshot, target: &ModelTarget) -> Option<&'s Entry> {
     snapshot.services.get(target.service)
 }
 
-/// The Responses API is served without state: what needs it is refused.
-fn refuse_state(endpoint: Endpoint, intake: &Intake) -> Result<(), Problem> {
-    if endpoint != Endpoint::Responses {
-        return Ok(());
-    }
-    let refused = |name: &str, detail: &str| {
-        let errors = vec![Fault::new(format!("#/{name}"), detail)];
-        Err(Problem { errors, ..Problem::new(Code::InvalidRequest, format!("The member {name} {detail}.")) })
-    };
-    if intake.head.store == Some(true) {
-        return refused("store", "must be false: the gateway keeps no responses");
-    }
-    if intake.head.background {
-        return refused("background", "must be false: create a context instead");
-    }
-    match intake.head.stateful {
-        Some(name) => refused(name, "is not supported: the gateway keeps no responses"),
-        None => Ok(()),
-    }
-}
-
-/// A response that is not kept cannot be fetched later.
-fn refuse_async(call: &Call) -> Result<(), Problem> {
-    if !prefer::parse(call.request.header("prefer")).respond_async {
-        return Ok(());
-    }
-    let detail = "Responses of models are not kept, so that they cannot be fetched later. Leave out respond-async, or \
-                  create a context with POST /v1/contexts.";
-    Err(Problem::new(Code::ContentNotKept, detail))
-}
-
-/// The metadata of the context, from its header.
-fn metadata(call: &Call) -> Result<Option<Box<RawValue>>, Problem> {
-    let Some(text) = call.request.header("x-narthex-metadata").filter(|text| !text.trim().is_empty()) else {
-        return Ok(None);
-    };
-    let malformed = |detail: String| Problem::new(Code::InvalidRequest, format!("X-Narthex-Metadata {detail}."));
-    if text.len() > MAX_METADATA {
-        return Err(malformed(format!("must have at most {MAX_METADATA} bytes")));
-    }
-    let text = json::check(text.trim().as_bytes(), json::MAX_DEPTH)
-        .map_err(|invalid| malformed(format!("is not acceptable JSON: {invalid}")))?;
-    let raw = RawValue::from_string(text.into()).ok().filter(|raw| raw.get().starts_with('{'));
-    raw.map(Some).ok_or_else(|| malformed("must be a JSON object".into()))
-}
-
-/// The time that the client allows, in seconds.
-fn timeout(call: &Call) -> Result<Option<f64>, Problem> {
-    let Some(text) = call.request.header("x-narthex-timeout") else { return Ok(None) };
-    let seconds = text.trim().parse::<f64>().ok().filter(|seconds| (0.001..=1e6).contains(seconds));
-    let malformed = || Problem::new(Code::InvalidRequest, "X-Narthex-Timeout must be a number of seconds above 0.");
-    seconds.map(Some).ok_or_else(malformed)
-}
-
-fn admission(
-    call: &Call,
-    caller: &Caller,
-    entry: &Entry,
-    target: &ModelTarget,
-    endpoint: Endpoint,
-    metadata: Option<Box<RawValue>>,
-    deadline: Timestamp,
-) -> Result<Admission, Problem> {
-    let service = entry.service();
-    let offer = service.capabilities.get(target.capability).ok_or_else(|| Problem::internal("no capability"))?;
-    // Its deadline counts from then.
-    let now = call.began;
-    Ok(Admission {
-        id: ContextId::new(call.new_store(), now, random::bytes()),
-        tenant: caller.principal.tenant.clone(),
-        owner: caller.principal.principal.clone(),
-        owner_name: caller.principal.name.clone(),
-        replay_of: None,
-        capability: endpoint.capability().into(),
-        asked_service: None,
-        asked_version: None,
-        asked_tags: Vec::new(),
-        service: service.id.clone(),
-        version: offer.version.clone(),
-        idempotent: false,
-        retry: service.retry,
-        priority: Priority::default(),
-        source: Source::User,
-        metadata,
-        idempotency_key: None,
-        created_at: now,
-        expires_at: deadline,
-        run_at: None,
-        trace: call.trace.header(),
-        trace_state: call.trace.state.clone(),
-        client: None,
-        session: None,
-        unasked: false,
-        log_level: None,
-        meta: None,
-        content: Content::None,
-        origin: String::new(),
-    })
-}
-
-struct Run<'a> {
-    call: &'a Call,
-    caller: &'a Caller,
-    endpoint: Endpoint,
-    snapshot: Rc<Snapshot>,
-    recorder: Recorder,
-    deadline: Timestamp,
+/// A request whose targets are known.
+pub struct Run<'a> {
+    pub call: &'a Call,
+    pub caller: &'a Caller,
+    pub endpoint: Endpoint,
+    pub snapshot: Rc<Snapshot>,
+    pub recorder: Recorder,
+    pub deadline: Timestamp,
 }
 
 impl Run<'_> {
     /// Calls the targets in their order, until one responds.
-    async fn run(mut self, found: &ModelMatch, intake: &mut Intake) -> Result<Answer, Problem> {
+    pub async fn run(mut self, found: &ModelMatch, intake: &mut Intake) -> Result<Answer, Problem> {
         let route = found.route.clone();
         let mut last: Option<(CallFailure, usize)> = None;
         let mut skipped: Option<Problem> = None;
@@ -199,7 +62,7 @@ impl Run<'_> {
             if at > 0 {
                 self.call.limits.begin_next(Charge::SameRequest);
             }
-            let permit = match self.admit(entry, is_last).await {
+            let permit = match self.admit(entry, at, is_last).await {
                 Ok(permit) => permit,
                 Err(problem) => {
                     skipped = Some(problem);
@@ -207,13 +70,13 @@ impl Run<'_> {
                 }
             };
             let started_at = clock::now();
-            let called = attempt::call(self.call, entry, &mut target, self.endpoint, intake, self.deadline).await;
+            let called = self.call(entry, &mut target, intake).await;
             let failed = match called {
                 Err(problem) => {
                     if let Some(permit) = permit {
                         permit.release_unused().await;
                     }
-                    return Err(problem);
+                    return Err(self.refuse(intake, problem));
                 }
                 Ok(Ok(begun)) => {
                     self.recorder.admission.service = entry.service().id.clone();
@@ -233,17 +96,47 @@ impl Run<'_> {
         }
         match last {
             Some((failed, service)) => self.fail(intake, failed, service),
-            None => Err(skipped.unwrap_or_else(|| {
-                Problem::new(Code::NoServiceAvailable, "No service that has this model can be called now.")
-                    .with_header("Retry-After", "5")
-            })),
+            None => {
+                let problem = skipped.unwrap_or_else(|| {
+                    Problem::new(Code::NoServiceAvailable, "No service that has this model can be called now.")
+                        .with_header("Retry-After", "5")
+                });
+                Err(self.refuse(intake, problem))
+            }
+        }
+    }
+
+    /// A call that was stored ends, if it is refused afterwards.
+    fn refuse(self, intake: &Intake, problem: Problem) -> Problem {
+        if self.recorder.stored.is_some() {
+            let (refused, model) = (problem.clone(), intake.model.clone());
+            tasks::keep_running(async move { self.recorder.store_refusal(&refused, &model).await });
+        }
+        problem
+    }
+
+    /// Calls a target, unless its context is cancelled first.
+    async fn call(
+        &self,
+        entry: &Entry,
+        target: &mut Target,
+        intake: &mut Intake,
+    ) -> Result<Result<ResponseStart, CallFailure>, Problem> {
+        let called = attempt::call(self.call, entry, target, self.endpoint, intake, self.deadline);
+        let Some(stored) = &self.recorder.stored else { return called.await };
+        match select(pin!(called), pin!(stored.cancelled())).await {
+            Either::Left((called, _)) => called,
+            Either::Right(_) => Err(Problem::new(Code::Conflict, "The context was cancelled.")),
         }
     }
 
     /// Applies the limits of a service and takes a permit for it, if it needs one.
-    async fn admit(&self, entry: &Entry, is_last: bool) -> Result<Option<CallPermit>, Problem> {
+    async fn admit(&self, entry: &Entry, at: usize, is_last: bool) -> Result<Option<CallPermit>, Problem> {
         let (caller, service) = (self.caller, &entry.service().id);
-        limits::work(self.call, &caller.principal, &self.snapshot, service, self.endpoint.capability()).await?;
+        let is_counted = at == 0 && self.recorder.stored.is_some();
+        if !is_counted {
+            limits::work(self.call, &caller.principal, &self.snapshot, service, self.endpoint.capability()).await?;
+        }
         if !entry.is_gated() {
             return Ok(None);
         }
@@ -326,9 +219,7 @@ impl Run<'_> {
         let headers = headers(&self.recorder, request_id, "");
         let id = self.recorder.admission.id.clone();
         let answer = refusal::of_failure(self.call, self.endpoint, &failed, headers);
-        let spent =
-            Spent { model: intake.model.clone(), usage: TokenUsage::default(), cost: None, finish_reason: None };
-        tasks::keep_running(self.recorder.store(report, spent));
+        tasks::keep_running(self.recorder.store(report, Spent::nothing(&intake.model), None));
         Ok(Answer { context: Some(id), ..answer })
     }
 }

@@ -92,7 +92,7 @@ pub async fn select(
     }
 }
 
-fn targets(caller: &Caller, endpoint: Endpoint, model: &str) -> Result<ModelMatch, NoModel> {
+pub fn targets(caller: &Caller, endpoint: Endpoint, model: &str) -> Result<ModelMatch, NoModel> {
     let services: Vec<_> = caller.snapshot.services.iter().collect();
     let asked = Asked {
         name: model,

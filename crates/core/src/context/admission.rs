@@ -13,6 +13,7 @@ use crate::base::principal_id::PrincipalId;
 use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
+use crate::models::endpoint::Endpoint;
 
 /// What the gateway decided about a new context.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -71,7 +72,14 @@ pub struct Admission {
     /// What is kept of the parameters and the result.
     #[serde(default, skip_serializing_if = "Content::is_full")]
     pub content: Content,
-    /// The gateway's own origin for callback URLs: scheme and authority.
+    /// The gateway's own origin for callback URLs: scheme and authority. Calls by the endpoints of models have none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub origin: String,
+}
+
+impl Admission {
+    /// Whether it is a call by an endpoint of models.
+    pub fn is_model_call(&self) -> bool {
+        self.origin.is_empty() && Endpoint::uses_model(&self.capability)
+    }
 }

@@ -74,7 +74,7 @@ fn candidates_at<S: KnownService>(
         service.id == admission.service
             || match admission.content {
                 Content::Full => capability.content != Some(Content::None),
-                // The work of a connected service ends later, when nobody waits for it.
+                // The work of a connected service ends later, when its client has gone.
                 Content::None => !service.transport.connects(),
             }
     };

@@ -18,3 +18,10 @@ pub struct Spent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
 }
+
+impl Spent {
+    /// Of a call that reached no model. `model`: as it was asked for.
+    pub fn nothing(model: &str) -> Self {
+        Self { model: model.into(), usage: TokenUsage::default(), cost: None, finish_reason: None }
+    }
+}

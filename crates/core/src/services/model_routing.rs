@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::outline::{CapabilityOutline, ModelNames, ServiceOutline};
 use super::routing::{Condition, Routable};
+use crate::base::content::Content;
 use crate::base::model_name::{MAX_MODEL_NAME, is_model_name};
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
@@ -43,6 +44,23 @@ pub struct ModelTarget {
 pub struct ModelMatch {
     pub route: Option<Rc<ModelRoute>>,
     pub targets: Vec<ModelTarget>,
+}
+
+impl ModelMatch {
+    /// What is kept of a call: what the route says, else the transport, the capability and the service of the targets.
+    /// Several targets must agree, as each may serve it.
+    pub fn content<'s, O: Routable<'s>>(&self, services: &[O]) -> Content {
+        if let Some(content) = self.route.as_ref().and_then(|route| route.settings.content) {
+            return content;
+        }
+        let is_full = |target: &ModelTarget| {
+            let service = services.get(target.service).map(Routable::service);
+            let capability = service.and_then(|service| service.capabilities.get(target.capability));
+            service.and_then(|service| service.content).or(capability.and_then(|one| one.content))
+                == Some(Content::Full)
+        };
+        if !self.targets.is_empty() && self.targets.iter().all(is_full) { Content::Full } else { Content::None }
+    }
 }
 
 /// Why there are no targets.

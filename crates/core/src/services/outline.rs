@@ -60,6 +60,9 @@ pub struct ServiceOutline {
     /// The names of its models.
     #[serde(default, skip_serializing_if = "ModelNames::is_none")]
     pub models: ModelNames,
+    /// What is kept of the calls of clients of models, as its transport says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
     /// What an MCP server offers besides tools; `None` until its tools were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerOutline>,
@@ -407,6 +410,7 @@ impl ServiceOutline {
             draining: false,
             probed: false,
             models: ModelNames::None,
+            content: None,
             server: None,
         }
     }
@@ -469,6 +473,7 @@ impl Service {
             draining: self.draining,
             probed: self.health.is_some(),
             models: ModelNames::of(self),
+            content: self.transport.model_endpoint().and_then(|(_, endpoint)| endpoint.settings.content),
             server,
         }
     }

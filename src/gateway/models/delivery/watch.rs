@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::super::kept_result::KeptResult;
 use crate::platform::clock;
 use crate::platform::relay::{Closing, Next, Observer, Passing, Piece, RelayEnd, Seen};
 use narthex_core::http::sse::{Event, EventReader};
@@ -173,10 +174,14 @@ fn passed(reader: &mut StreamReader, piece: &Piece) -> Passing {
 /// Watches a response as it is relayed.
 pub struct Watch {
     reading: RefCell<Reading>,
+    /// The response in the client's format, if it is kept.
+    kept: RefCell<Option<KeptResult>>,
     endpoint: Endpoint,
     request_id: String,
     /// The credentials of the client have ended.
     pub is_revoked: Cell<bool>,
+    /// The context was cancelled.
+    pub is_cancelled: Cell<bool>,
     /// The rest is read once the client has left.
     drains: bool,
     draining: RefCell<Option<Draining>>,
@@ -184,7 +189,7 @@ pub struct Watch {
 
 impl Observer for Watch {
     fn piece(&self, piece: &Piece) -> Seen {
-        match &mut *self.reading.borrow_mut() {
+        let seen = match &mut *self.reading.borrow_mut() {
             Reading::Document(reader) => {
                 let _ = piece.read(|bytes| {
                     reader.push(bytes);
@@ -193,7 +198,19 @@ impl Observer for Watch {
                 Seen { passing: Passing::Whole, next: Next::GoesOn }
             }
             Reading::Events(events) => events.piece(piece),
+        };
+        if let Some(kept) = &mut *self.kept.borrow_mut() {
+            match &seen.passing {
+                Passing::Text(text) => kept.push(text.as_bytes()),
+                Passing::Whole | Passing::Ranges(_) => {
+                    let _ = piece.read(|bytes| {
+                        kept.push(bytes);
+                        Ok::<_, ()>(())
+                    });
+                }
+            }
         }
+        seen
     }
 
     fn end(&self, how: RelayEnd) -> Option<Closing> {
@@ -213,25 +230,36 @@ impl Observer for Watch {
 
 impl Watch {
     /// `endpoint`: the client's. `drains`: the rest is read once the client has left.
-    pub fn new(reading: Reading, endpoint: Endpoint, request_id: &str, drains: bool) -> Self {
+    pub fn new(
+        (reading, kept): (Reading, Option<KeptResult>),
+        endpoint: Endpoint,
+        request_id: &str,
+        drains: bool,
+    ) -> Self {
         Self {
             reading: RefCell::new(reading),
+            kept: RefCell::new(kept),
             endpoint,
             request_id: request_id.into(),
             is_revoked: Cell::new(false),
+            is_cancelled: Cell::new(false),
             drains,
             draining: RefCell::new(None),
         }
     }
 
-    /// The response has ended: what it has reported.
-    pub fn ended(&self) -> Reading {
+    /// The response has ended: what it has reported, and what is kept of it.
+    pub fn ended(&self) -> (Reading, Option<KeptResult>) {
         drop(self.draining.take());
-        self.reading.replace(Reading::Document(ResponseReader::new(self.endpoint.format())))
+        let reading = self.reading.replace(Reading::Document(ResponseReader::new(self.endpoint.format())));
+        (reading, self.kept.take())
     }
 
     fn closing(&self, events: &mut Events, how: RelayEnd) -> Option<Closing> {
         let mut closing = if how == RelayEnd::Done { events.finish() } else { Closing::default() };
+        if let Some(kept) = &mut *self.kept.borrow_mut() {
+            kept.push(closing.text.as_bytes());
+        }
         let is_secret = events.has_secret_error();
         let has_error = events.reader.error.is_some() && !is_secret;
         let is_known = has_error || (how == RelayEnd::Done && events.reader.is_whole());
@@ -240,6 +268,7 @@ impl Watch {
             _ if self.is_revoked.get() && how != RelayEnd::Done => {
                 (401, "unauthenticated", "The credentials have ended.")
             }
+            _ if self.is_cancelled.get() && how != RelayEnd::Done => (409, "cancelled", "The context was cancelled."),
             // The client has its end, or the provider's error.
             RelayEnd::Done | RelayEnd::Broke | RelayEnd::Idle if is_known => return Some(closing),
             RelayEnd::Done | RelayEnd::Broke | RelayEnd::Idle if is_secret => {

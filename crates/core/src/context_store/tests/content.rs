@@ -70,7 +70,7 @@ fn work_that_would_continue_later_has_failed() {
 }
 
 #[test]
-fn nobody_else_gets_a_context_whose_content_is_with_its_worker() {
+fn no_other_worker_gets_a_context_whose_content_is_with_its_worker() {
     let mut fixture = Fixture::new();
     let queued = admit(&mut fixture, 1, None, at(0));
     let leased = admit(&mut fixture, 2, Some(LEASE_MS), at(0));

@@ -157,7 +157,7 @@ impl Driver {
     }
 
     /// Whether the work stays with this worker although another one could do it later: a client waits for it, or
-    /// nobody else has its content.
+    /// no other worker has its content.
     fn stays(&self) -> bool {
         self.client.is_some() || self.has_all_content()
     }

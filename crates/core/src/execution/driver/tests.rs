@@ -1,3 +1,5 @@
+mod content;
+
 use super::*;
 use crate::calling::response::{CallResult, read};
 use crate::context::ReportedOutcome;
