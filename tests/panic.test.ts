@@ -100,6 +100,21 @@ for (const place of ["worker", "object"]) {
   });
 }
 
+test("a_panic_breaks_off_event_streams_whose_services_are_silent", async () => {
+  const calls = service.calls.length;
+  const headers = { accept: "text/event-stream" };
+  const streams = Array.from({ length: 3 }, async () => {
+    const body = { capability: "work", parameters: { ms: 60_000 } };
+    const response = await gateway.open("POST", "/v1/contexts", { body, headers });
+    return response.text().catch(() => "");
+  });
+  await service.call(calls + streams.length - 1);
+  refused(await panic("worker"), 500, "internal");
+  const late = setTimeout(() => assert.fail("the streams are still open"), 20_000);
+  for (const text of await Promise.all(streams)) assert.doesNotMatch(text, /event: end/);
+  clearTimeout(late);
+});
+
 test("a_panic_refuses_calls_of_models_in_their_formats", async () => {
   const provider = await startService(hang);
   const transport = { kind: "openai", url: `${provider.url}v1` };

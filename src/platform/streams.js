@@ -1,9 +1,9 @@
 // @ts-check
 // Responses that are written piece by piece, for `streams.rs`.
 import { headersOf } from "./http.js";
-import { watch } from "./tasks.js";
+import { onDeath, watch } from "./tasks.js";
 
-/** @type {Map<number, { writer: WritableStreamDefaultWriter<Uint8Array>, queued: number }>} */
+/** @type {Map<number, { writer: WritableStreamDefaultWriter<Uint8Array>, queued: number, forget: () => void }>} */
 const streams = new Map();
 const encoder = new TextEncoder();
 
@@ -15,7 +15,8 @@ const encoder = new TextEncoder();
 export function openStream(token, status, headers) {
   const { readable, writable } = new IdentityTransformStream();
   const writer = writable.getWriter();
-  streams.set(token, { writer, queued: 0 });
+  const breakOff = () => void writer.abort(new Error("broken off")).catch(() => {});
+  streams.set(token, { writer, queued: 0, forget: onDeath(breakOff) });
   watch(
     token,
     writer.closed.catch(() => {}),
@@ -51,5 +52,6 @@ export function unreadOf(token) {
 export function closeStream(token, whole) {
   const stream = streams.get(token);
   streams.delete(token);
+  stream?.forget();
   (whole ? stream?.writer.close() : stream?.writer.abort(new Error("broken off")))?.catch(() => {});
 }

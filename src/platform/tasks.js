@@ -48,9 +48,32 @@ export function settle(token, ok, value) {
   else promise?.reject(value);
 }
 
-// For the entry guard: rejects the promises of an instance that died, and delivers no more outcomes to it.
+/** What ends when the instance dies. @type {Set<() => void>} */
+let mortal = new Set();
+
+/**
+ * Calls `end` when the instance dies, in the request that asks for it now: another one may not end what belongs to it.
+ * Returns a function that forgets it.
+ * @param {() => void} end
+ */
+export function onDeath(end) {
+  /** @type {() => void} */
+  let die = () => {};
+  new Promise((resolve) => {
+    die = () => resolve(undefined);
+  }).then(end);
+  const own = mortal;
+  own.add(die);
+  return () => own.delete(die);
+}
+
+// For the entry guard: rejects the promises of an instance that died, ends what it can end no more, and delivers no
+// more outcomes to it.
 globalThis.__narthex_abandon = (error) => {
   generation += 1;
+  const left = mortal;
+  mortal = new Set();
+  for (const die of left) die();
   const broken = promises;
   promises = new Map();
   for (const { reject } of broken.values()) reject(error);
