@@ -9,6 +9,7 @@ use crate::execution::notifications::Notifications;
 use crate::platform::streams::Stream;
 use crate::platform::tasks::keep_running;
 use narthex_core::access::principal::Principal;
+use narthex_core::base::content::Content;
 use narthex_core::base::json::Object;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::context::create_request::{MAX_PARAMETERS_BYTES, NewContext};
@@ -206,6 +207,8 @@ struct Plan {
     elicitation: ElicitationMode,
     progress_token: Option<Box<RawValue>>,
     options: UpstreamOptions,
+    /// What is kept of the call.
+    content: Content,
     /// The notifications of the service during the call.
     notifications: Notifications,
 }
@@ -239,6 +242,7 @@ impl ToolCall<'_> {
             elicitation,
             progress_token: progress_token.map(RawValue::to_owned),
             options,
+            content: tool.capability.content.unwrap_or_default(),
             notifications: Notifications::default(),
         })
     }
@@ -340,10 +344,11 @@ impl ToolCall<'_> {
             return Ok(MethodResponse::CallResult(task, state.timings));
         }
         let Self { call, legacy, .. } = *self;
-        let Plan { service, capability, streams, elicitation, progress_token, options, notifications, .. } = plan;
+        let Plan { service, capability, streams, elicitation, progress_token, options, content, notifications, .. } =
+            plan;
         let asks = state.asks()?;
         let CallState { id, view, result, ended, timings, pending } = state;
-        let is_pending = pending.is_some();
+        let is_kept = content.is_full() && pending.is_none();
         let needed = RequiredPermissions::one(format!("contexts:create:{service}.{capability}"));
         let mut follower = CallFollower {
             canceller: contexts::Canceller::new(call, caller),
@@ -374,8 +379,11 @@ impl ToolCall<'_> {
         let (response, stream) = Stream::open(200, &stream_headers());
         let channel = match self.client {
             Client::Legacy(Some(session)) => {
-                let channel = session.begin_call(follower.call_info(), stream).await?;
-                if is_pending { channel.unkept() } else { channel }
+                if is_kept {
+                    session.begin_call(follower.call_info(), stream).await?
+                } else {
+                    session.begin_call(follower.call_info().unkept(), stream).await?.unkept()
+                }
             }
             Client::Legacy(None) | Client::Modern(_) => Channel::plain(stream),
         };

@@ -80,9 +80,18 @@ impl Admission {
     #[must_use]
     pub fn kept(mut self) -> Self {
         if !self.content.is_full() {
-            self.meta = None;
+            (self.meta, self.client, self.log_level) = (None, None, None);
         }
         self
+    }
+
+    /// Takes what is not stored from the admission of the same context as its worker has it.
+    pub fn restore(&mut self, whole: &Self) {
+        if !self.content.is_full() {
+            self.meta.clone_from(&whole.meta);
+            self.client.clone_from(&whole.client);
+            self.log_level.clone_from(&whole.log_level);
+        }
     }
 
     /// A large member as it is stored.

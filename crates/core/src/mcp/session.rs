@@ -98,6 +98,14 @@ pub struct CallInfo {
     pub related: bool,
 }
 
+impl CallInfo {
+    /// The same for a call whose content is not kept: the token is part of it.
+    #[must_use]
+    pub fn unkept(self) -> Self {
+        Self { token: None, ..self }
+    }
+}
+
 /// The position of a call's stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct StreamPosition {

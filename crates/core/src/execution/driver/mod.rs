@@ -300,7 +300,7 @@ impl Driver {
                 let is_known = work.attempt == self.work.attempt;
                 if self.has_all_content() {
                     work.parameters = self.work.parameters.clone();
-                    work.admission.meta = self.work.admission.meta.clone();
+                    work.admission.restore(&self.work.admission);
                 }
                 self.work = Rc::new(*work);
                 match target.filter(|_| is_known) {
