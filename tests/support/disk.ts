@@ -3,12 +3,19 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
-/** Every file of a folder, with its bytes. */
+/** Every file of a folder, with its bytes. One that is deleted before it is read is left out. */
 export function filesOf(folder: string): [name: string, bytes: Buffer][] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
-    .map((path) => [path.slice(folder.length + 1), readFileSync(path)]);
+    .flatMap((path) => {
+      try {
+        return [[path.slice(folder.length + 1), readFileSync(path)] as [string, Buffer]];
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+        return [];
+      }
+    });
 }
 
 /** The number of objects of each class. */
