@@ -4,6 +4,9 @@ use narthex_core::base::json::Fault;
 use narthex_core::context::Admission;
 use narthex_core::http::problem::{Code, Problem};
 
+/// What to do where a capability's content is not kept.
+pub const REGISTER: &str = "Leave it out, or register the capability with content full.";
+
 /// What needs the content after the response to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaterUse {
@@ -36,14 +39,15 @@ impl LaterUse {
 /// Refuses what needs content that is not kept.
 ///
 /// # Errors
-/// There is such a use; the problem names each.
-pub fn refuse(uses: &[LaterUse], subject: &str) -> Result<(), Problem> {
+/// There is such a use; the problem names each, and what to do `instead`.
+pub fn refuse(uses: &[LaterUse], subject: &str, instead: &str) -> Result<(), Problem> {
     if uses.is_empty() {
         return Ok(());
     }
     let errors = uses.iter().filter_map(|later| later.fault()).collect();
     let reasons: Vec<&str> = uses.iter().map(|later| later.reason()).collect();
-    let detail = format!("The content of {subject} is not kept (content: none), but {}.", reasons.join(", and "));
+    let detail =
+        format!("The content of {subject} is not kept (content: none), but {}. {instead}", reasons.join(", and "));
     Err(Problem { errors, ..Problem::new(Code::ContentNotKept, detail) })
 }
 
@@ -53,5 +57,5 @@ pub fn refuse(uses: &[LaterUse], subject: &str) -> Result<(), Problem> {
 /// It is not kept.
 pub fn refuse_schedule(admission: &Admission) -> Result<(), Problem> {
     let uses: &[LaterUse] = if admission.content.is_full() { &[] } else { &[LaterUse::Schedule] };
-    refuse(uses, &admission.capability)
+    refuse(uses, &admission.capability, REGISTER)
 }

@@ -161,7 +161,7 @@ impl Creation<'_> {
             (self.new.run_at.is_some(), LaterUse::RunAt),
         ];
         let uses: Vec<LaterUse> = uses.into_iter().filter_map(|(is_used, later)| is_used.then_some(later)).collect();
-        later_use::refuse(&uses, &admission.capability)
+        later_use::refuse(&uses, &admission.capability, later_use::REGISTER)
     }
 
     /// A request that was accepted once under its idempotency key stays accepted; any other is rejected with `problem`.

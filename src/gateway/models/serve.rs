@@ -153,7 +153,8 @@ fn refuse_later_use(call: &Call, content: Content, model: &str) -> Result<(), Pr
         (!content.is_full() && call.request.header("idempotency-key").is_some(), LaterUse::IdempotencyKey),
     ];
     let uses: Vec<LaterUse> = uses.into_iter().filter_map(|(is_used, later)| is_used.then_some(later)).collect();
-    later_use::refuse(&uses, model)
+    let instead = "Leave it out, set content to full, or create a context with POST /v1/contexts.";
+    later_use::refuse(&uses, model, instead)
 }
 
 /// The metadata of the context, from its header.

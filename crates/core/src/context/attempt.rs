@@ -214,7 +214,7 @@ impl Head {
         let Some(error) = self.error(ErrorCode::OutcomeUnknown, message) else {
             return Transition::Unchanged;
         };
-        // Whoever else would repeat it does not have its content.
+        // A worker that would repeat it does not have its content.
         let retryable = !self.is_bound_to_worker();
         self.after_failure(error, retryable, false, None, now, random)
     }
