@@ -159,7 +159,7 @@ function buildFacts(context) {
     Service: link(service, `#/services/${service}`),
     Model: model && link(model, modelHash(model)),
     Tokens: usage && usageText(usage),
-    Cost: usage && costText(context.cost),
+    Cost: context.cost !== undefined && [context.cost, ...(context.other_costs ?? [])].map(costText).join(", "),
     "Finish reason": context.finish_reason,
     Version: context.version,
     Created: time(context.created_at),

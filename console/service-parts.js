@@ -101,7 +101,7 @@ export function buildModels(service) {
  * @returns {HTMLElement}
  */
 export function buildCapability(service, capability) {
-  const { name, version, description, input_schema, idempotent, durable, timeout_seconds } = capability;
+  const { name, version, description, input_schema, idempotent, durable, timeout_seconds, price } = capability;
   /** @param {unknown} parameters */
   async function run(parameters) {
     const body = { capability: name, version: `=${version}`, service, parameters };
@@ -124,6 +124,7 @@ export function buildCapability(service, capability) {
       idempotent && " Idempotent.",
       !durable && " Not durable.",
       ` Timeout ${duration(timeout_seconds * 1000)}.`,
+      price && ` ${price.per_call} ${price.currency} per call.`,
     ),
     h("details", h("summary.button", `Try ${name}`), form),
     schema && h("details", h("summary", "Input schema"), schema),

@@ -73,7 +73,9 @@ type Context = Item & {
   /** The name that was asked for, if it is a call of a model. */
   model?: string;
   usage?: ModelUsage;
+  /** What it owes; null for a call of a model whose price is not known. */
   cost?: ModelCost | null;
+  other_costs?: ModelCost[];
   finish_reason?: string | null;
   /** `none` if its parameters and its result are not kept. */
   content?: string;

@@ -187,14 +187,15 @@ fn conclude(
     let (service, admission) = (document.service(), &order.work.admission);
     let offered = document.position(&admission.capability, &admission.version);
     let output = offered.and_then(|at| document.output(at));
-    let allowed = offered.and_then(|at| service.capabilities.get(at)).map(|offer| offer.timeout_seconds);
+    let offer = offered.and_then(|at| service.capabilities.get(at));
+    let (allowed, price) = (offer.map(|offer| offer.timeout_seconds), offer.and_then(|offer| offer.price.clone()));
     let (status_code, mut verdict) = response.read(&service.id, output);
     redaction::redact_credentials(&mut verdict.outcome, secrets);
     let (service, times) = (service.id.clone(), (order.now, clock::now()));
     let timeout_seconds = allowed.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
     let spent = model_use::spent(document, order.work, verdict.result.as_deref());
     let mut result = AttemptResult::of_response(order.lease, service, times, status_code, verdict, timeout_seconds);
-    result.report.spent = spent.map(Box::new);
+    (result.report.spent, result.report.price) = (spent.map(Box::new), price);
     result
 }
 

@@ -40,5 +40,5 @@ pub fn spent(document: &ServiceDocument, work: &Work, result: Option<&RawValue>)
     let used = report.used.unwrap_or_else(estimated);
     let offer = offer_of(document.service().models.as_deref()?, &model)?;
     let cost = offer.prices.as_ref().map(|prices| prices.cost(&used, report.service_tier.as_deref()));
-    Some(Spent { model, usage: used.tokens, cost, finish_reason: report.finish_reason })
+    Some(Spent { model, usage: used.tokens, cost, finish_reason: report.finish_reason, ..Spent::default() })
 }

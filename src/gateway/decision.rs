@@ -203,6 +203,7 @@ fn admission(
         asked_tags: new.tags.clone(),
         service: service.id.clone(),
         version: chosen.version.clone(),
+        price: offer.price.clone(),
         idempotent: offer.idempotent,
         retry: service.retry,
         priority: new.priority,

@@ -200,6 +200,7 @@ impl Delivery {
             usage: used.tokens,
             cost: prices.map(|prices| prices.cost(&used, service_tier.as_deref())),
             finish_reason: finish_reason.filter(|reason| is_reason(reason)),
+            ..Spent::default()
         };
         drop(self.limit_permits);
         report_call(&self.recorder.tenant, entry, self.permit, &report, signal).await;

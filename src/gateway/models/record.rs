@@ -134,6 +134,7 @@ pub fn report(entry: &Entry, started_at: Timestamp, status_code: Option<u16>, en
         status_code,
         outcome: end.outcome(entry),
         spent: None,
+        price: None,
     }
 }
 
@@ -173,8 +174,16 @@ impl Recorder {
         };
         let outcome = failed(code, problem.detail.clone(), Some(service.clone()));
         let (lease, status_code) = (LeaseNumber::FIRST, None);
-        let report =
-            AttemptReport { lease, service, started_at: now, ended_at: now, status_code, outcome, spent: None };
+        let report = AttemptReport {
+            lease,
+            service,
+            started_at: now,
+            ended_at: now,
+            status_code,
+            outcome,
+            spent: None,
+            price: None,
+        };
         self.store(report, Spent::nothing(model), None).await;
     }
 

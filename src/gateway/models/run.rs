@@ -79,7 +79,9 @@ impl Run<'_> {
                     return Err(self.refuse(intake, problem));
                 }
                 Ok(Ok(begun)) => {
+                    let offer = entry.service().capabilities.get(wanted.capability);
                     self.recorder.admission.service = entry.service().id.clone();
+                    self.recorder.admission.price = offer.and_then(|offer| offer.price.clone());
                     return Ok(self.deliver(intake, wanted.service, target, permit, started_at, begun));
                 }
                 Ok(Err(failed)) => failed,

@@ -205,6 +205,7 @@ fn admission(
         asked_tags: Vec::new(),
         service: service.id.clone(),
         version: offer.version.clone(),
+        price: offer.price.clone(),
         idempotent: false,
         retry: service.retry,
         priority: Priority::default(),

@@ -13,6 +13,7 @@ use crate::base::principal_id::PrincipalId;
 use crate::base::service_id::ServiceId;
 use crate::base::tenant_id::TenantId;
 use crate::base::time::Timestamp;
+use crate::models::call_price::CallPrice;
 use crate::models::endpoint::Endpoint;
 
 /// What the gateway decided about a new context.
@@ -38,6 +39,9 @@ pub struct Admission {
     /// The router's choice for the first attempt.
     pub service: ServiceId,
     pub version: Version,
+    /// The price of a call of that service, or of the one that was called last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<CallPrice>,
     pub idempotent: bool,
     pub retry: Retry,
     pub priority: Priority,

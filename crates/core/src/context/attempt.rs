@@ -55,8 +55,8 @@ impl Head {
             return Err(Rejection::LeaseLost);
         }
         self.resume(now);
+        self.take_charge(&report);
         self.admission.service.clone_from(&report.service);
-        self.spent = report.spent.or(self.spent.take());
         let mut attempt = Attempt {
             number: self.attempts.len() as u64 + 1,
             service: report.service,
@@ -71,6 +71,7 @@ impl Head {
             ReportedOutcome::Succeeded | ReportedOutcome::ToolResult => {
                 self.tool_result = matches!(report.outcome, ReportedOutcome::ToolResult);
                 self.attempts.push(attempt);
+                self.owe_price(false);
                 Ok(self.end(Status::Completed, None, now))
             }
             // The client has cancelled it. The service learns that when it reports.
@@ -104,6 +105,7 @@ impl Head {
 
     /// Adds an attempt that failed before the one that is reported.
     pub fn push_failed(&mut self, report: AttemptReport) {
+        self.add_spent(report.spent.as_deref());
         let code = match report.outcome {
             ReportedOutcome::Failed { error, .. } => Some(error.code),
             ReportedOutcome::Succeeded
@@ -160,6 +162,9 @@ impl Head {
             if at < self.admission.expires_at {
                 return self.wait_until(at, now);
             }
+        }
+        if error.code == ErrorCode::OutcomeUnknown {
+            self.owe_price(true);
         }
         self.end(Status::Failed, Some(error), now)
     }

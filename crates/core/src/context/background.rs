@@ -151,8 +151,9 @@ impl Head {
             Some(background) => (background.service.clone(), background.started_at, background.status_code),
             None => (self.admission.service.clone(), began, None),
         };
+        let price = self.admission.price.clone();
         self.report(
-            AttemptReport { lease, service, started_at, ended_at: now, status_code, outcome, spent: None },
+            AttemptReport { lease, service, started_at, ended_at: now, status_code, outcome, spent: None, price },
             now,
             random,
         )

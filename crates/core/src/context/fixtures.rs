@@ -36,6 +36,7 @@ pub fn admission(number: u8, created_at: Timestamp) -> Admission {
         asked_tags: Vec::new(),
         service: "one".into(),
         version: Version::new(1, 0, 0),
+        price: None,
         idempotent: false,
         retry: Retry::default(),
         priority: Priority::Normal,

@@ -14,6 +14,7 @@
 mod admission;
 mod attempt;
 mod background;
+mod charge;
 pub mod content;
 pub mod create_request;
 #[cfg(any(test, feature = "test-support"))]
@@ -169,7 +170,7 @@ pub struct Head {
     /// The result is an MCP `CallToolResult`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tool_result: bool,
-    /// What it used of a model.
+    /// What it used and cost, in all its attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spent: Option<Box<Spent>>,
 }
@@ -350,3 +351,6 @@ impl Head {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod charge_tests;

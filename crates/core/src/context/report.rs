@@ -7,6 +7,7 @@ use super::ContextError;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::context::lease::LeaseNumber;
+use crate::models::call_price::CallPrice;
 use crate::models::spent::Spent;
 
 /// The end of an attempt, as its worker reports it.
@@ -22,6 +23,9 @@ pub struct AttemptReport {
     /// What it used of a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spent: Option<Box<Spent>>,
+    /// The price of the call when it began; `None` also if no service was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<CallPrice>,
 }
 
 /// What the service answered, or why it did not.

@@ -14,9 +14,7 @@ use crate::base::tenant_id::TenantId;
 use crate::base::time::{Timestamp, as_optional_text, as_text};
 use crate::context::status::{ErrorCode, Priority, Source, Status};
 use crate::context::{Attempt, AttemptOutcome, ContextError, Head};
-use crate::models::price::Cost;
-use crate::models::spent::Spent;
-use crate::models::token_usage::TokenUsage;
+use crate::models::spent::{Spent, SpentView};
 
 /// What [`to_view`] writes.
 #[derive(Debug, Serialize)]
@@ -69,19 +67,6 @@ pub struct View<'a> {
     content: Content,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     spent: Option<SpentView<'a>>,
-}
-
-/// What a context used of a model.
-#[derive(Debug, Serialize)]
-#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
-struct SpentView<'a> {
-    /// The model as it was asked for.
-    model: &'a str,
-    usage: &'a TokenUsage,
-    /// `null`: there is no price.
-    cost: Option<&'a Cost>,
-    /// Why the model stopped, in the provider's words.
-    finish_reason: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -174,11 +159,6 @@ pub fn to_view(head: &Head) -> Result<Box<RawValue>, serde_json::Error> {
         tool_result: head.tool_result.then_some(true),
         progress: head.progress.as_ref().map(|progress| ProgressView { at: progress.at, data: &progress.data }),
         content: admission.content,
-        spent: head.spent.as_deref().map(|Spent { model, usage, cost, finish_reason }| SpentView {
-            model,
-            usage,
-            cost: cost.as_ref(),
-            finish_reason: finish_reason.as_deref(),
-        }),
+        spent: head.spent.as_deref().map(Spent::view),
     })
 }

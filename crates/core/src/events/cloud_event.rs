@@ -13,6 +13,7 @@ use crate::base::time::Timestamp;
 use crate::context::status::Status;
 use crate::context::{AttemptOutcome, ContextError};
 use crate::http::one_line::one_line;
+use crate::models::spent::{Spent, SpentView};
 
 /// An event as a Server-Sent Events message; its id is where a client resumes.
 pub fn frame(event: &str, sequence: Sequence) -> String {
@@ -77,6 +78,8 @@ pub(crate) struct ContextData<'a> {
     error: Option<&'a ContextError>,
     #[serde(skip_serializing_if = "Option::is_none")]
     execution_time_ms: Option<u64>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    spent: Option<SpentView<'a>>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +119,7 @@ fn event_data<'a>(public: Option<&str>, bundle: &'a Bundle, item: &'a Item) -> D
         result_url: None,
         error: None,
         execution_time_ms: None,
+        spent: None,
     };
     match &item.kind {
         EventKind::Status(status) => Data::Context(context_data(*status)),
@@ -125,13 +129,16 @@ fn event_data<'a>(public: Option<&str>, bundle: &'a Bundle, item: &'a Item) -> D
         EventKind::Progress { data } => {
             Data::Context(ContextData { progress: Some(data), ..context_data(Status::Executing) })
         }
-        EventKind::Ended { status, result, linked, error, execution_time_ms, .. } => Data::Context(ContextData {
-            result: result.as_deref(),
-            result_url: linked.then(|| format!("{}/v1/contexts/{}", public.unwrap_or_default(), bundle.subject)),
-            error: error.as_ref(),
-            execution_time_ms: *execution_time_ms,
-            ..context_data(*status)
-        }),
+        EventKind::Ended { status, result, linked, error, execution_time_ms, spent, .. } => {
+            Data::Context(ContextData {
+                result: result.as_deref(),
+                result_url: linked.then(|| format!("{}/v1/contexts/{}", public.unwrap_or_default(), bundle.subject)),
+                error: error.as_ref(),
+                execution_time_ms: *execution_time_ms,
+                spent: spent.as_deref().map(Spent::view),
+                ..context_data(*status)
+            })
+        }
         EventKind::Attempt(attempt) => Data::Attempt(AttemptData {
             id: &bundle.subject,
             owner: bundle.owner.as_ref(),

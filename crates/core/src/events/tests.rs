@@ -32,6 +32,7 @@ fn every_step_and_attempt_is_published_once_and_in_order() {
 
     let report = AttemptReport {
         spent: None,
+        price: None,
         lease: LeaseNumber::FIRST,
         service: "one".into(),
         started_at: Timestamp(1_001),
@@ -100,6 +101,7 @@ fn a_large_result_is_linked() {
     head.lease(Timestamp(1_001), Timestamp(9_000)).unwrap();
     let report = AttemptReport {
         spent: None,
+        price: None,
         lease: LeaseNumber::FIRST,
         service: "one".into(),
         started_at: Timestamp(1_001),

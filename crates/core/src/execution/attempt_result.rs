@@ -51,7 +51,8 @@ impl AttemptResult {
         timeout_seconds: u64,
     ) -> Self {
         let Verdict { outcome, result, try_elsewhere, unhealthy } = verdict;
-        let report = AttemptReport { lease, service, started_at, ended_at, status_code, outcome, spent: None };
+        let report =
+            AttemptReport { lease, service, started_at, ended_at, status_code, outcome, spent: None, price: None };
         let evidence = ServiceEvidence { fair_ms: fair_ms(timeout_seconds), unhealthy };
         Self { report, result, needs_other_service: try_elsewhere, evidence }
     }
@@ -95,8 +96,16 @@ impl AttemptResult {
         outcome: ReportedOutcome,
     ) -> Self {
         let service = admission.service.clone();
-        let report =
-            AttemptReport { lease, service, started_at: since, ended_at: now, status_code: None, outcome, spent: None };
+        let report = AttemptReport {
+            lease,
+            service,
+            started_at: since,
+            ended_at: now,
+            status_code: None,
+            outcome,
+            spent: None,
+            price: None,
+        };
         // A service that was not called, or not until its response, cannot be late.
         let evidence = ServiceEvidence { fair_ms: u64::MAX, unhealthy: false };
         Self { report, result: None, needs_other_service: false, evidence }

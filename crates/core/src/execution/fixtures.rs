@@ -52,6 +52,7 @@ pub fn known(id: &str) -> Known {
         task_support: TaskSupport::default(),
         tool: None,
         content: None,
+        price: None,
     };
     let service = Service {
         models: None,

@@ -133,6 +133,7 @@ mod tests {
             let verdict = read(&"one".into(), answer, None);
             let report = AttemptReport {
                 spent: None,
+                price: None,
                 lease: LeaseNumber::FIRST,
                 service: "one".into(),
                 started_at: Timestamp(1_000),

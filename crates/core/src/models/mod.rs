@@ -6,6 +6,7 @@
 
 pub mod affinity;
 pub mod assembly;
+pub mod call_price;
 mod conversation;
 pub mod convert;
 pub mod demo;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::money::{Money, is_currency};
+use super::call_price::read_currency;
+use super::money::Money;
 use super::token_usage::Used;
 use crate::base::json::{Fault, Object, child};
 
@@ -66,7 +67,7 @@ pub struct Prices {
 pub struct Cost {
     pub amount: Money,
     pub currency: String,
-    /// Whether the tokens are estimated.
+    /// Whether the tokens are estimated, or whether the call was made at all is unknown.
     pub estimated: bool,
 }
 
@@ -94,7 +95,7 @@ impl Rates {
     }
 }
 
-fn read_money(from: &mut Object<'_>, name: &str) -> Option<Money> {
+pub(super) fn read_money(from: &mut Object<'_>, name: &str) -> Option<Money> {
     from.parsed(name, "a decimal in a string, such as \"0.25\", with at most nine places", Money::parse)
 }
 
@@ -124,10 +125,7 @@ impl Prices {
     /// Reads the member `prices`.
     pub fn read(document: &mut Object<'_>) -> Option<Self> {
         let mut prices = document.object("prices")?;
-        let currency = prices.parsed("currency", "a currency (ISO 4217), such as USD", |text| {
-            is_currency(text).then(|| text.to_string())
-        });
-        let currency = prices.require("currency", currency);
+        let currency = read_currency(&mut prices);
         let rates = Rates::read(&mut prices);
         let input = prices.require("input", rates.input);
         let per_use = prices.pointer_to("per_use");

@@ -24,6 +24,24 @@ pub struct TokenUsage {
     pub estimated: bool,
 }
 
+impl TokenUsage {
+    /// Adds the tokens of another call. A sum is estimated if a part of it is.
+    pub fn add(&mut self, other: &Self) {
+        let Self { input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, estimated } =
+            self;
+        for (to, from) in [
+            (input_tokens, other.input_tokens),
+            (cached_input_tokens, other.cached_input_tokens),
+            (cache_write_tokens, other.cache_write_tokens),
+            (output_tokens, other.output_tokens),
+            (reasoning_tokens, other.reasoning_tokens),
+        ] {
+            *to = to.saturating_add(from);
+        }
+        *estimated |= other.estimated;
+    }
+}
+
 /// What a call used, with what only its price needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {

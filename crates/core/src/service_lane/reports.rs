@@ -79,6 +79,7 @@ impl DeliveryReport {
         let verdict = response::read(service, answer, schema);
         let report = AttemptReport {
             spent: None,
+            price: None,
             lease: self.delivery.lease,
             service: service.clone(),
             started_at: self.delivery.handed_at,

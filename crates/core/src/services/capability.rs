@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::schema::{Formats, Schema};
 use crate::access::permission;
 use crate::base::json::{Fault, Object};
+use crate::models::call_price::CallPrice;
 
 /// A capability as registered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct Capability {
     /// What is kept of its calls; by default what its service says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
+    /// What a context owes for a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<CallPrice>,
 }
 
 impl Capability {
@@ -143,6 +147,7 @@ fn plain() -> Capability {
         task_support: TaskSupport::Optional,
         tool: None,
         content: None,
+        price: None,
     }
 }
 
@@ -174,6 +179,7 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
     }
     let content = object.parsed("content", "full or none", Content::parse).or(default.content);
     let tool = object.boolean("tool").and_then(|is_tool| RawValue::from_string(is_tool.to_string()).ok());
+    let price = CallPrice::read(object);
     Some(Capability {
         name: name?,
         version,
@@ -188,6 +194,7 @@ fn read_capability(object: &mut Object<'_>, defaults: &[Capability]) -> Option<C
         task_support,
         tool,
         content,
+        price,
     })
 }
 

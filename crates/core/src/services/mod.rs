@@ -29,6 +29,7 @@ use crate::base::time::Timestamp;
 use crate::context::retry::Retry;
 use crate::lane::breaker::BreakerState;
 use crate::lane::observed::{HealthStatus, ObservedStatus};
+use crate::models::endpoint::Endpoint;
 use crate::models::offer::{self, ModelOffer};
 use crate::services::capability::Capability;
 use crate::services::credentials::{Credentials, Name};
@@ -273,6 +274,27 @@ impl Service {
     }
 }
 
+/// Reads the member `models`. A call of a listed model has the price of its model: a price of its capability as well
+/// would leave open which one counts.
+fn read_models(
+    document: &mut Object<'_>,
+    transport: Option<&Transport>,
+    capabilities: Option<&[Capability]>,
+) -> Option<Vec<ModelOffer>> {
+    let models = offer::read(document)?;
+    if transport.is_some_and(|transport| !transport.has_models()) {
+        document.fault("models", "is only allowed with transport.kind openai, anthropic or demo");
+    }
+    let at = document.pointer_to("capabilities");
+    for (index, capability) in capabilities.unwrap_or_default().iter().enumerate() {
+        if capability.price.is_some() && Endpoint::uses_model(&capability.name) {
+            let detail = "is not allowed where the service lists models: their calls have the prices of models";
+            document.faults([Fault::new(format!("{at}/{index}/price"), detail)]);
+        }
+    }
+    Some(models)
+}
+
 /// Members of responses that a document may repeat; they are not configuration.
 const READ_ONLY: [&str; 7] = ["id", "status_at", "breaker", "latency_ms", "created_at", "updated_at", "catalogue"];
 
@@ -295,7 +317,7 @@ pub fn read(id: &ServiceId, text: &str, rules: Rules<'_>) -> Result<Registration
     let credentials = credentials::read(&mut document, transport.as_ref(), rules);
     let signing_secret = read_signing_secret(&mut document);
     let capabilities = transport::read_capabilities(transport.as_ref(), &mut document);
-    let models = read_models(&mut document, transport.as_ref());
+    let models = read_models(&mut document, transport.as_ref(), capabilities.as_deref());
     let health = read_health(&mut document);
     if transport.as_ref().is_some_and(Transport::connects) {
         refuse_for_socket(&mut document, credentials.is_some(), health.is_some());
@@ -351,14 +373,6 @@ fn read_fixed(document: &mut Object<'_>, id: &ServiceId) {
     for name in READ_ONLY {
         document.raw_or_null(name);
     }
-}
-
-fn read_models(document: &mut Object<'_>, transport: Option<&Transport>) -> Option<Vec<ModelOffer>> {
-    let models = offer::read(document);
-    if models.is_some() && transport.is_some_and(|transport| !transport.has_models()) {
-        document.fault("models", "is only allowed with transport.kind openai, anthropic or demo");
-    }
-    models
 }
 
 /// Members without a meaning for a service that is not called.

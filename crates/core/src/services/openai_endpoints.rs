@@ -71,6 +71,7 @@ fn capability(name: &str, description: &str, input: &str, output: Option<&str>, 
         task_support: TaskSupport::Optional,
         tool: None,
         content: None,
+        price: None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::base::content::Content;
 use crate::base::service_id::ServiceId;
 use crate::context::retry::Retry;
 use crate::lane::observed::ObservedStatus;
+use crate::models::call_price::CallPrice;
 use crate::models::endpoint::Format;
 
 /// The features of an MCP server, besides tools, that clients may use.
@@ -164,6 +165,8 @@ pub struct CapabilitySettings {
     /// What is kept of its calls, as it or its service says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<CallPrice>,
 }
 
 /// A capability, with the settings that it may share with others.
@@ -261,13 +264,14 @@ impl Default for CapabilitySettings {
             task_support: TaskSupport::default(),
             tool: None,
             content: None,
+            price: None,
         }
     }
 }
 
 impl CapabilitySettings {
     fn of(capability: &Capability, service: Option<Content>) -> Self {
-        let Capability { version, idempotent, durable, timeout_seconds, permissions, .. } = capability;
+        let Capability { version, idempotent, durable, timeout_seconds, permissions, price, .. } = capability;
         Self {
             version: version.clone(),
             idempotent: *idempotent,
@@ -277,6 +281,7 @@ impl CapabilitySettings {
             task_support: capability.supported_tasks(service),
             tool: capability.is_tool(),
             content: capability.content.or(service),
+            price: price.clone(),
         }
     }
 }

@@ -159,7 +159,7 @@ impl UsageCounts {
 
     fn count_spent(&mut self, spent: &Spent) {
         self.tokens.add(&(&spent.usage).into());
-        if let Some(Cost { amount, currency, estimated }) = &spent.cost {
+        for Cost { amount, currency, estimated } in spent.costs() {
             let estimated = if *estimated { *amount } else { Money::default() };
             self.spend.entry(currency.clone()).or_default().add(&SpendSum { amount: *amount, estimated });
         }

@@ -126,6 +126,7 @@ fn report(lease: u64, outcome: ReportedOutcome, now: Timestamp) -> AttemptReport
         status_code: None,
         outcome,
         spent: None,
+        price: None,
     }
 }
 

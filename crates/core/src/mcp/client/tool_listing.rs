@@ -195,6 +195,7 @@ fn capability_of(definition: &str, name: &str, timeout_seconds: u64) -> Result<C
         task_support: TaskSupport::Optional,
         tool: rest,
         content: None,
+        price: None,
     })
 }
 

@@ -202,14 +202,14 @@ fn members_of_a_later_version_survive_a_write() {
     let text = fixture.storage.text("service", "words").unwrap().unwrap();
     let mut value: Value = serde_json::from_str(&text).unwrap();
     value["service"]["owner"] = json!("team-a");
-    value["service"]["capabilities"][0]["price"] = json!({"per_call": "0.002"});
+    value["service"]["capabilities"][0]["tariff"] = json!({"per_call": "0.002"});
     value["billing"] = json!(1);
     fixture.storage.put_text("service", "words", &value.to_string()).unwrap();
     let kept = |fixture: &Fixture| {
         let text = fixture.storage.text("service", "words").unwrap().unwrap();
         let value: Value = serde_json::from_str(&text).unwrap();
-        let price = value["service"]["capabilities"][0]["price"]["per_call"].clone();
-        (value["service"]["owner"].clone(), price, value["billing"].clone())
+        let tariff = value["service"]["capabilities"][0]["tariff"]["per_call"].clone();
+        (value["service"]["owner"].clone(), tariff, value["billing"].clone())
     };
     let expected = (json!("team-a"), json!("0.002"), json!(1));
     fixture.patch_service("words", &json!({"weight": 7}));
