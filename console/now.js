@@ -11,6 +11,7 @@ import { patch } from "./patch.js";
 import { PeriodFigures } from "./period-figures.js";
 import { may } from "./session.js";
 import { hasEnded, isScheduled } from "./statuses.js";
+import { buildSpend, spendText } from "./spend.js";
 import { SteadyList } from "./steady-list.js";
 import { countContexts, endedCount, mayReadUsage, ofService } from "./usage.js";
 import { welcome } from "./welcome.js";
@@ -65,6 +66,7 @@ class NowScreen {
   #note = h("p.soft");
   #tiles = h("div.tiles");
   #tableRows = h("tbody");
+  #spend = h("div");
   #content;
 
   /**
@@ -86,6 +88,7 @@ class NowScreen {
       section("Contexts", this.#board?.elements ?? h("p.note", contextsRefused)),
       section("Failures", this.#failures.news, failureList),
       section("Services", this.#table()),
+      this.#spend,
     ];
   }
 
@@ -162,6 +165,7 @@ class NowScreen {
       ...services.map((service) => buildServiceRow(service, figures, inFlight)),
       ...(this.#hasMoreServices ? [buildMoreRow()] : []),
     ]);
+    patch(this.#spend, buildSpend(figures));
     this.#drawFailures(figures, ended);
   }
 
@@ -207,6 +211,7 @@ class NowScreen {
       this.#mayReadContexts && tile("In flight", `${number(inFlightCount)}${isCapped ? "+" : ""}`),
       tile("Completed", percent(total.completed, ended), share),
       tile("p50 / p95", latencies(total).join(" / ")),
+      Boolean(total.spend?.length) && tile("Spend", spendText(total)),
     ];
   }
 

@@ -52,8 +52,11 @@ export const ofService = ({ services }, id) => services.find(({ service }) => se
 export async function readFigures(period) {
   const from = beginningOf(period);
   const path = `/v1/usage?after=${encodeURIComponent(from)}`;
-  const [whole, grouped] = await Promise.all([get(path), get(`${path}&group_by=service`)]);
-  return { from, total: whole.data[0] ?? NOTHING, services: grouped.data };
+  const [whole, ...grouped] = await Promise.all(
+    ["", "&group_by=service", "&group_by=model"].map((by) => get(path + by)),
+  );
+  const [services, models] = grouped.map(({ data }) => data);
+  return { from, total: whole.data[0] ?? NOTHING, services, models };
 }
 
 /**

@@ -228,10 +228,13 @@ test("usage_and_spend_are_counted_by_service", async () => {
   assert.deepEqual(group.tokens, { input: 2_000, cached_input: 0, cache_write: 0, output: 1_000, reasoning: 0 });
   assert.deepEqual(group.spend, [{ amount: "0.006", currency: "EUR", estimated: "0.00" }]);
   const metrics = await gateway.request("GET", "/metrics");
-  assert.match(metrics.text, /narthex_model_tokens_total\{service="priced",capability="chat",kind="input"\} 2000/);
   assert.match(
     metrics.text,
-    /narthex_spend_total\{service="priced",capability="chat",currency="EUR",part="all"\} 0.006/,
+    /narthex_model_tokens_total\{service="priced",capability="chat",model="priced-model",kind="input"\} 2000/,
+  );
+  assert.match(
+    metrics.text,
+    /narthex_spend_total\{service="priced",capability="chat",model="priced-model",currency="EUR",part="all"\} 0.006/,
   );
 });
 

@@ -1,11 +1,25 @@
 // Usage: counted exactly once, whichever component fails; grouped as requested; readable by Prometheus.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { accepted, create, ended, makeKey, pointers, refused, register, serviceAt } from "./support/arrange.ts";
+import {
+  accepted,
+  create,
+  ended,
+  eventually,
+  makeKey,
+  pointers,
+  refused,
+  register,
+  serviceAt,
+} from "./support/arrange.ts";
+import { databases } from "./support/disk.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { readOpenMetrics } from "./support/openmetrics.ts";
-import { type Service, slow, startService, status } from "./support/service.ts";
+import { json, type Service, slow, startService, status } from "./support/service.ts";
 
 let gateway: Gateway;
 let service: Service;
@@ -185,4 +199,68 @@ test("prometheus_reads_the_metrics_with_a_key_that_reads_usage", async () => {
       "narthex_context_queue_seconds narthex_contexts_created narthex_contexts_ended narthex_requests_refused",
     read.stderr,
   );
+});
+
+const tokens = { input: 100, cached_input: 0, cache_write: 0, output: 10, reasoning: 0 };
+const talks = json({
+  choices: [{ index: 0, message: { role: "assistant", content: "Hi" }, finish_reason: "stop" }],
+  usage: { prompt_tokens: 100, completion_tokens: 10 },
+});
+
+/** Ends two calls of models, of which one has a configured name, by a caller. */
+async function useModels(gateway: Gateway): Promise<void> {
+  const { secret } = await makeKey(gateway, "caller");
+  for (const model of ["small", "gpt/made-up"]) {
+    const body = { model, messages: [{ role: "user", content: "Hi" }] };
+    const answer = await gateway.request("POST", "/v1/chat/completions", { key: secret, body });
+    assert.equal(answer.status, 200, answer.text);
+  }
+}
+
+test("usage_is_grouped_by_role_and_model_and_outlives_an_earlier_version", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "narthex-usage-"));
+  const provider = await startService(talks, { probe: json({ data: [] }) });
+  t.after(async () => {
+    await provider.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const start = () => startGateway({ persist: folder, vars: { ADMIN_KEY: "a key that outlives the restart" } });
+  const groups = async (gateway: Gateway) => {
+    const { json } = await gateway.request("GET", "/v1/usage?group_by=role,model,service");
+    return json.data.map((group: any) => [group.role, group.model, group.completed, group.tokens, group.spend]);
+  };
+  const other = ["caller", "*", 1, tokens, []];
+  const small = ["caller", "small", 1, tokens, [{ amount: "0.0002", currency: "USD", estimated: "0.00" }]];
+  let gateway = await start();
+  try {
+    const prices = { currency: "USD", input: "1", output: "10" };
+    const models = [{ id: "small", prices }, { id: "*" }];
+    const transport = { kind: "openai", url: `${provider.url}v1` };
+    await register(gateway, "gpt", { name: "A provider", type: "llm", transport, models });
+    await useModels(gateway);
+    await eventually(async () => (await groups(gateway)).length === 2);
+    assert.deepEqual(await groups(gateway), [other, small]);
+    const { text } = await gateway.request("GET", "/metrics");
+    const spend = readOpenMetrics(text).get("narthex_spend")!.samples;
+    assert.deepEqual(
+      spend.map(({ labels, value }) => [labels.get("model"), labels.get("part"), value]),
+      [
+        ["small", "all", 0.0002],
+        ["small", "estimated", 0],
+      ],
+    );
+    await gateway.stop();
+    // The table of an earlier version, which knows neither parts nor tokens.
+    databases(folder, "EventHub", "usage", (database) => {
+      database.exec("ALTER TABLE usage DROP COLUMN parts");
+      database.exec("UPDATE usage SET counts = json_remove(counts, '$.tokens', '$.spend', '$.counts_spend')");
+    });
+    gateway = await start();
+    assert.deepEqual(await groups(gateway), [[null, null, 2, null, null]]);
+    await useModels(gateway);
+    await eventually(async () => (await groups(gateway)).length === 3);
+    assert.deepEqual(await groups(gateway), [[null, null, 2, null, null], other, small]);
+  } finally {
+    await gateway.stop();
+  }
 });

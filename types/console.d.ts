@@ -100,6 +100,7 @@ type Capability = {
   idempotent: boolean;
   durable: boolean;
   timeout_seconds: number;
+  price?: { per_call: string; currency: string };
 };
 
 type Service = Item & {
@@ -156,6 +157,11 @@ type Latency = { p50?: number | null; p95?: number | null };
 type UsageGroup = {
   from?: string;
   service?: string;
+  /** `*` stands for all that are not configured; null if it used none. */
+  model?: string | null;
+  tokens?: { input: number; output: number } | null;
+  /** What contexts owe, by currency. */
+  spend?: { amount: string; currency: string; estimated: string }[] | null;
   created: number;
   completed: number;
   failed: number;
@@ -165,5 +171,5 @@ type UsageGroup = {
   latency_ms: Latency;
 };
 
-/** What was counted of all contexts together and of each service. */
-type Figures = { total: UsageGroup; services: UsageGroup[] };
+/** What was counted of all contexts together, of each service, and of each model if that is known. */
+type Figures = { total: UsageGroup; services: UsageGroup[]; models?: UsageGroup[] };

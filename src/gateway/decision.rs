@@ -16,7 +16,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::NewContext;
 use narthex_core::http::problem::{Code, Problem};
-use narthex_core::models::offer::offer_of;
+use narthex_core::models::offer::{ANY, offer_of};
 use narthex_core::services::at_parameters;
 use narthex_core::services::openai_endpoints;
 use narthex_core::services::outline::{CapabilityOutline, ServiceOutline};
@@ -134,8 +134,9 @@ pub async fn decide(
     })?;
     // Its document may be newer than the snapshot.
     let at = document.position(&offer.name, &offer.version).ok_or(Undecided::Outdated)?;
-    if let Some(model) = asked_model(&document, principal, &offer.name, new.parameters, &mut faults) {
-        principal.require(&permission::to_use(&model))?;
+    let model = asked_model(&document, principal, &offer.name, new.parameters, &mut faults);
+    if let Some(model) = &model {
+        principal.require(&permission::to_use(model))?;
     }
     if let Some(schema) = document.input(at).filter(|schema| !schema.accepts_all()) {
         faults.extend(schema.check(new.parameters).err().unwrap_or_default().into_iter().map(at_parameters));
@@ -147,7 +148,10 @@ pub async fn decide(
         service: chosen.service,
         durable: offer.durable,
         timeout_seconds,
-        admission: admission(origin, principal, new, chosen, entry.service(), offer, timeout_seconds),
+        admission: Admission {
+            counted_model: model.map(|model| counted_name(&document, model)),
+            ..admission(origin, principal, new, chosen, entry.service(), offer, timeout_seconds)
+        },
     })
 }
 
@@ -180,6 +184,12 @@ fn asked_model(
     Some(model)
 }
 
+/// The name under which usage counts a model: one that the service lists, or `*`.
+fn counted_name(document: &ServiceDocument, model: String) -> String {
+    let models = document.service().models.as_deref().unwrap_or_default();
+    if models.iter().any(|offer| offer.id == model) { model } else { ANY.into() }
+}
+
 fn admission(
     origin: &RequestOrigin,
     principal: &Principal,
@@ -204,6 +214,8 @@ fn admission(
         service: service.id.clone(),
         version: chosen.version.clone(),
         price: offer.price.clone(),
+        role: principal.role.clone(),
+        counted_model: None,
         idempotent: offer.idempotent,
         retry: service.retry,
         priority: new.priority,

@@ -22,6 +22,8 @@ use super::call::{Call, Caller};
 use super::lists::{page, time};
 use super::refusals;
 
+/// What counts can be grouped by.
+const GROUPS: [&str; 5] = ["service", "capability", "principal", "role", "model"];
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// The longest span, in milliseconds: that of the stored data.
 const MAX_MS: u64 = 92 * DAY_MS;
@@ -34,6 +36,8 @@ pub(super) struct View<'a> {
     principal: Option<&'a str>,
     /// Its current name.
     principal_name: Option<String>,
+    role: Option<&'a str>,
+    model: Option<&'a str>,
     #[serde(serialize_with = "as_optional_text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     from: Option<Timestamp>,
@@ -48,10 +52,10 @@ pub(super) struct View<'a> {
     latency_ms: Spread,
     queue_ms: Spread,
     cost: Cost,
-    /// The tokens of models.
-    tokens: TokenCounts,
-    /// What calls of models cost, by currency.
-    spend: Vec<Spend<'a>>,
+    /// `None`: an earlier version counted this, without tokens.
+    tokens: Option<TokenCounts>,
+    /// What contexts owe, by currency; `None` as for `tokens`.
+    spend: Option<Vec<Spend<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -99,11 +103,15 @@ fn spend<'a>((currency, sum): (&'a String, &SpendSum)) -> Spend<'a> {
 
 fn view<'a>(query: &UsageQuery, snapshot: &Snapshot, key: &'a UsageKey, counts: &'a UsageCounts) -> View<'a> {
     let principal = query.by_principal.then_some(key.principal.as_str());
+    let named = |name: &'a String| Some(name.as_str()).filter(|name| !name.is_empty());
+    let has_spend = counts.counts_spend || counts.tokens != TokenCounts::default() || !counts.spend.is_empty();
     View {
         service: query.by_service.then_some(key.service.as_str()),
         capability: query.by_capability.then_some(key.capability.as_str()),
         principal,
         principal_name: principal.and_then(|principal| auth::name_of(principal, snapshot)),
+        role: named(&key.role),
+        model: named(&key.model),
         from: query.bucket_ms.map(|_| Timestamp(key.hour)),
         created: counts.created,
         completed: counts.completed,
@@ -120,8 +128,8 @@ fn view<'a>(query: &UsageQuery, snapshot: &Snapshot, key: &'a UsageKey, counts: 
             object_requests: counts.object_requests(),
             usd: counts.usd(),
         },
-        tokens: counts.tokens,
-        spend: counts.spend.iter().map(spend).collect(),
+        tokens: has_spend.then_some(counts.tokens),
+        spend: has_spend.then(|| counts.spend.iter().map(spend).collect()),
     }
 }
 
@@ -144,8 +152,9 @@ fn query(call: &Call) -> Result<UsageQuery, Problem> {
     };
     let group_by = call.query("group_by").unwrap_or_default();
     let by: Vec<&str> = group_by.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    if by.iter().any(|part| !matches!(*part, "service" | "capability" | "principal")) {
-        faults.push(Fault::new("?group_by", "must be a comma-separated list of service, capability and principal"));
+    if by.iter().any(|part| !GROUPS.contains(part)) {
+        let detail = "must be a comma-separated list of service, capability, principal, role and model";
+        faults.push(Fault::new("?group_by", detail));
     }
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
@@ -158,6 +167,8 @@ fn query(call: &Call) -> Result<UsageQuery, Problem> {
         by_service: by.contains(&"service"),
         by_capability: by.contains(&"capability"),
         by_principal: by.contains(&"principal"),
+        by_role: by.contains(&"role"),
+        by_model: by.contains(&"model"),
     })
 }
 
@@ -183,7 +194,7 @@ pub async fn metrics(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     refusals::flush(&caller.principal.tenant).await;
     let format = Format::accepted(call.request.header("accept").unwrap_or_default());
     let hub = Events::of(&caller.principal.tenant);
-    let UsageTotals::Totals { rows, refused } = protocol::call(&hub, &ReadTotals).await.map_err(internal)?;
-    let text = metrics::text(&Totals { rows, refused }, format);
+    let UsageTotals::Totals { rows, refused, models } = protocol::call(&hub, &ReadTotals).await.map_err(internal)?;
+    let text = metrics::text(&Totals { rows, refused, models }, format);
     Ok(Answer::text(200, format.content_type(), text))
 }

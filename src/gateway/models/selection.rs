@@ -103,6 +103,12 @@ pub fn targets(caller: &Caller, endpoint: Endpoint, model: &str) -> Result<Model
     model_routing::targets(&caller.snapshot.rules.model_routes, &services, &asked)
 }
 
+/// The name under which usage counts a model.
+pub fn counted_name<'n>(snapshot: &Snapshot, model: &'n str) -> &'n str {
+    let services: Vec<_> = snapshot.services.iter().collect();
+    model_routing::counted_name(&snapshot.rules.model_routes, &services, model)
+}
+
 pub fn may_use(principal: &Principal, model: &str) -> bool {
     principal.may(&permission::to_use(model))
 }

@@ -76,7 +76,9 @@ impl Asked {
         let services: Vec<&Entry> = snapshot.services.iter().collect();
         let content = found.content(&services);
         refuse_later_use(call, content, &intake.model)?;
-        let mut admission = admission(call, caller, entry, target, endpoint, self.metadata.clone(), deadline)?;
+        let counted_model = selection::counted_name(&snapshot, &intake.model);
+        let mut admission =
+            admission(call, caller, entry, target, endpoint, (counted_model, self.metadata.clone()), deadline)?;
         admission.content = content;
         let mut recorder = Recorder::new(caller.principal.tenant.clone(), admission);
         if content.is_full() {
@@ -186,7 +188,7 @@ fn admission(
     entry: &Entry,
     target: &ModelTarget,
     endpoint: Endpoint,
-    metadata: Option<Box<RawValue>>,
+    (counted_model, metadata): (&str, Option<Box<RawValue>>),
     deadline: Timestamp,
 ) -> Result<Admission, Problem> {
     let service = entry.service();
@@ -206,6 +208,8 @@ fn admission(
         service: service.id.clone(),
         version: offer.version.clone(),
         price: offer.price.clone(),
+        role: caller.principal.role.clone(),
+        counted_model: Some(counted_model.into()),
         idempotent: false,
         retry: service.retry,
         priority: Priority::default(),

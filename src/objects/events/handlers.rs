@@ -79,7 +79,8 @@ impl Handle<UsageQuery> for &Rc<Hub> {
 impl Handle<ReadTotals> for &Rc<Hub> {
     fn handle(self, ReadTotals: ReadTotals) -> Result<UsageTotals, Failure> {
         self.count_usage()?;
-        Ok(UsageTotals::Totals { rows: self.usage.totals()?, refused: self.usage.refused()? })
+        let (rows, models) = self.usage.totals()?;
+        Ok(UsageTotals::Totals { rows, refused: self.usage.refused()?, models })
     }
 }
 

@@ -169,6 +169,25 @@ pub struct UsageQuery {
     pub by_service: bool,
     pub by_capability: bool,
     pub by_principal: bool,
+    #[serde(default)]
+    pub by_role: bool,
+    #[serde(default)]
+    pub by_model: bool,
+}
+
+impl UsageQuery {
+    /// The group to which counts belong.
+    pub fn group_of(&self, key: UsageKey) -> UsageKey {
+        let kept = |text: String, is_grouped: bool| if is_grouped { text } else { String::new() };
+        UsageKey {
+            hour: self.bucket_ms.map_or(0, |bucket| key.hour / bucket.max(1) * bucket),
+            service: kept(key.service, self.by_service),
+            capability: kept(key.capability, self.by_capability),
+            principal: kept(key.principal, self.by_principal),
+            role: kept(key.role, self.by_role),
+            model: kept(key.model, self.by_model),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -191,6 +210,9 @@ pub enum UsageTotals {
         /// Rejected requests by code.
         #[serde(default)]
         refused: BTreeMap<String, u64>,
+        /// Tokens and spend of these rows, also by model.
+        #[serde(default)]
+        models: Vec<(UsageKey, UsageCounts)>,
     },
 }
 

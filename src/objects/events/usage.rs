@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use crate::platform::Failure;
 use crate::platform::objects::Kind;
-use crate::platform::sql::Sql;
+use crate::platform::sql::{Row, Sql};
 use crate::platform::{dataset, log_event};
 use narthex_core::base::order;
 use narthex_core::base::time::Timestamp;
 use narthex_core::events::sequence::Sequence;
 use narthex_core::usage::data_point::data_point;
+use narthex_core::usage::row::{UsageRow, rows_of};
 use narthex_core::usage::{HOUR_MS, UsageCounts, UsageKey, count};
 
 use super::Hub;
@@ -19,11 +20,13 @@ use super::messages::UsageQuery;
 
 const CREATE: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS usage (hour INTEGER NOT NULL, service TEXT NOT NULL, capability TEXT NOT NULL, \
-     principal TEXT NOT NULL, counts TEXT NOT NULL, PRIMARY KEY (hour, service, capability, principal)) \
-     STRICT, WITHOUT ROWID",
+     principal TEXT NOT NULL, counts TEXT NOT NULL, parts TEXT NOT NULL DEFAULT '[]', \
+     PRIMARY KEY (hour, service, capability, principal)) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS counted (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS refused (code TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
+/// For a table that an earlier version created. What it writes leaves the column as it is.
+const ADD_PARTS: &str = "ALTER TABLE usage ADD COLUMN parts TEXT NOT NULL DEFAULT '[]'";
 /// Batches of the log counted in one transaction.
 const BATCHES_PER_COUNT: u64 = 200;
 /// Usage is counted at least this often, in milliseconds, and before every query.
@@ -36,16 +39,26 @@ const MAX_GROUPS: usize = 1_000;
 /// Data points that one invocation may write.
 const MAX_POINTS: usize = 250;
 
-/// The key of the totals.
-const TOTAL: u64 = 0;
+/// Counts with their keys.
+type KeyedCounts = Vec<(UsageKey, UsageCounts)>;
 
 pub struct Usage(Sql);
+
+/// The counts and the parts in two columns.
+fn read(row: &Row, at: u32) -> Result<UsageRow, Failure> {
+    let text = |at| row.text(at).unwrap_or_default();
+    Ok(UsageRow { counts: serde_json::from_str(&text(at))?, parts: serde_json::from_str(&text(at + 1))? })
+}
 
 impl Usage {
     pub fn open(state: &wasm_bindgen::JsValue) -> Result<Self, Failure> {
         let sql = Sql::of(state, Kind::Events);
         for statement in CREATE {
             sql.run(statement, &[])?;
+        }
+        let created = sql.first("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'usage'", &[])?;
+        if !created.and_then(|row| row.text(0)).is_some_and(|text| text.contains("parts")) {
+            sql.run(ADD_PARTS, &[])?;
         }
         Ok(Self(sql))
     }
@@ -68,10 +81,10 @@ impl Usage {
                     sequence = sequence.plus(bundle.items.len() as u64);
                 }
             }
+            let rows = rows_of(counts);
             self.0.transaction(|| {
-                for (key, added) in &counts {
+                for (key, added) in &rows {
                     self.add(key, added)?;
-                    self.add(&UsageKey { hour: TOTAL, principal: String::new(), ..key.clone() }, added)?;
                 }
                 self.0.run(
                     "INSERT INTO counted (one, upto) VALUES (1, CAST(? AS INTEGER)) \
@@ -84,46 +97,41 @@ impl Usage {
         Ok(())
     }
 
-    fn add(&self, key: &UsageKey, more: &UsageCounts) -> Result<(), Failure> {
+    fn add(&self, key: &UsageKey, more: &UsageRow) -> Result<(), Failure> {
         let place = [key.hour.into(), (&key.service).into(), (&key.capability).into(), (&key.principal).into()];
         let known = self.0.first(
-            "SELECT counts FROM usage WHERE hour = CAST(? AS INTEGER) AND service = ? AND capability = ? \
+            "SELECT counts, parts FROM usage WHERE hour = CAST(? AS INTEGER) AND service = ? AND capability = ? \
              AND principal = ?",
             &place,
         )?;
-        let mut counts: UsageCounts = match known.and_then(|row| row.text(0)) {
-            Some(text) => serde_json::from_str(&text)?,
-            None => UsageCounts::default(),
-        };
-        counts.add(more);
+        let mut usage = known.map(|row| read(&row, 0)).transpose()?.unwrap_or_default();
+        usage.merge(more);
         let [hour, service, capability, principal] = place;
+        let (counts, parts) = (serde_json::to_string(&usage.counts)?, serde_json::to_string(&usage.parts)?);
         self.0.run(
-            "INSERT INTO usage (hour, service, capability, principal, counts) \
-             VALUES (CAST(? AS INTEGER), ?, ?, ?, ?) \
-             ON CONFLICT (hour, service, capability, principal) DO UPDATE SET counts = excluded.counts",
-            &[hour, service, capability, principal, (&serde_json::to_string(&counts)?).into()],
+            "INSERT INTO usage (hour, service, capability, principal, counts, parts) \
+             VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?) ON CONFLICT (hour, service, capability, principal) \
+             DO UPDATE SET counts = excluded.counts, parts = excluded.parts",
+            &[hour, service, capability, principal, (&counts).into(), (&parts).into()],
         )
     }
 
     /// Usage in a span of time, in the requested groups; `None` if there are too many.
     pub fn grouped(&self, query: &UsageQuery) -> Result<Option<Vec<(UsageKey, UsageCounts)>>, Failure> {
         let rows = self.0.rows(
-            "SELECT hour, service, capability, principal, counts FROM usage \
+            "SELECT hour, service, capability, principal, counts, parts FROM usage \
              WHERE hour >= CAST(? AS INTEGER) AND hour < CAST(? AS INTEGER)",
             &[query.from.0.max(1).into(), query.until.0.into()],
         )?;
         let mut groups: BTreeMap<UsageKey, UsageCounts> = BTreeMap::new();
         for row in rows {
-            let text = |at, is_grouped: bool| if is_grouped { row.text(at).unwrap_or_default() } else { String::new() };
+            let text = |at| row.text(at).unwrap_or_default();
             let hour = row.integer(0).unwrap_or_default();
-            let key = UsageKey {
-                hour: query.bucket_ms.map_or(0, |bucket| hour / bucket.max(1) * bucket),
-                service: text(1, query.by_service),
-                capability: text(2, query.by_capability),
-                principal: text(3, query.by_principal),
-            };
-            let counts: UsageCounts = serde_json::from_str(&row.text(4).unwrap_or_default())?;
-            groups.entry(key).or_default().add(&counts);
+            for (role, model, counts) in read(&row, 4)?.divided() {
+                let (service, capability, principal) = (text(1), text(2), text(3));
+                let key = UsageKey { hour, service, capability, principal, role, model };
+                groups.entry(query.group_of(key)).or_default().add(&counts);
+            }
             if groups.len() > MAX_GROUPS {
                 return Ok(None);
             }
@@ -131,15 +139,18 @@ impl Usage {
         Ok(Some(groups.into_iter().collect()))
     }
 
-    /// Usage since the tenant was created, by service and capability.
-    pub fn totals(&self) -> Result<Vec<(UsageKey, UsageCounts)>, Failure> {
-        let rows = self.0.rows("SELECT service, capability, counts FROM usage WHERE hour = 0", &[])?;
-        let total = |row: &crate::platform::sql::Row| {
+    /// Usage since the tenant was created: by service and capability, and tokens and spend also by model.
+    pub fn totals(&self) -> Result<(KeyedCounts, KeyedCounts), Failure> {
+        let (mut all, mut by_model) = (Vec::new(), Vec::new());
+        for row in self.0.rows("SELECT service, capability, counts, parts FROM usage WHERE hour = 0", &[])? {
             let (service, capability) = (row.text(0).unwrap_or_default(), row.text(1).unwrap_or_default());
-            let counts = serde_json::from_str(&row.text(2).unwrap_or_default())?;
-            Ok((UsageKey { service, capability, ..UsageKey::default() }, counts))
-        };
-        rows.iter().map(total).collect()
+            let (key, usage) = (UsageKey { service, capability, ..UsageKey::default() }, read(&row, 2)?);
+            all.push((key.clone(), usage.counts.clone()));
+            let parts =
+                usage.divided().map(|(_, model, counts)| (UsageKey { model, ..key.clone() }, counts.of_models()));
+            by_model.extend(parts);
+        }
+        Ok((all, by_model))
     }
 
     /// Rejected requests since the tenant was created, by code.

@@ -25,6 +25,12 @@ pub struct Admission {
     /// The display name of the owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_name: Option<String>,
+    /// The role of the owner.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    /// The model, under the name that usage counts it by: one that is configured, or `*` for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_model: Option<String>,
     /// The context that this one replays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<ContextId>,

@@ -37,6 +37,8 @@ pub fn admission(number: u8, created_at: Timestamp) -> Admission {
         service: "one".into(),
         version: Version::new(1, 0, 0),
         price: None,
+        role: "caller".into(),
+        counted_model: None,
         idempotent: false,
         retry: Retry::default(),
         priority: Priority::Normal,

@@ -70,6 +70,12 @@ pub struct Bundle {
     pub service: Option<ServiceId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// The role of the owner when the context was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The model, under the name that usage counts it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The number of the subject's last event before the first item.
     #[serde(rename = "after", default, skip_serializing_if = "Option::is_none")]
     pub previous_number: Option<u64>,
@@ -257,6 +263,8 @@ pub fn bundle(head: &Head, result: EventResult<'_>, known: u64) -> Bundle {
         capability: Some(head.admission.capability.clone()),
         service: Some(head.admission.service.clone()),
         trace: Some(head.admission.trace.clone()).filter(|trace| !trace.is_empty()),
+        role: Some(head.admission.role.clone()).filter(|role| !role.is_empty()),
+        model: head.admission.counted_model.clone(),
         previous_number: previous_number.filter(|n| *n > 0),
         items,
     }

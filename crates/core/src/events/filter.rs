@@ -157,6 +157,8 @@ mod tests {
             capability: None,
             service: Some("llm".into()),
             trace: None,
+            role: None,
+            model: None,
             previous_number: None,
             items: vec![Item { number: 1, at: Timestamp(0), kind: EventKind::Status(Status::Queued) }],
         }

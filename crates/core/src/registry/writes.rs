@@ -249,6 +249,8 @@ impl<S: Storage> Registry<S> {
             capability: None,
             service: None,
             trace: None,
+            role: None,
+            model: None,
             previous_number: None,
             items: vec![item],
         })

@@ -143,6 +143,18 @@ fn named<'s, O: Routable<'s>>(routes: &Routes, services: &[O], name: &str) -> Op
     Some((None, vec![target(at, model, 0, 1)?]))
 }
 
+/// The name under which usage counts a model: a route, a listed id, or a service with one. Others come from outside,
+/// and are counted together as `*`.
+pub fn counted_name<'s, 'n, O: Routable<'s>>(routes: &Routes, services: &[O], name: &'n str) -> &'n str {
+    let listed_there = || {
+        let (at, model) = split(services, name)?;
+        services.get(at).filter(|one| has(one.service(), model))
+    };
+    let is_configured =
+        routes.get(name).is_some() || services.iter().any(|one| has(one.service(), name)) || listed_there().is_some();
+    if is_configured { name } else { ANY }
+}
+
 /// The best endpoint of a service for a client's, with its capability.
 fn offered_for(service: &ServiceOutline, endpoint: Endpoint) -> Option<(Endpoint, usize, &CapabilityOutline)> {
     endpoint.served_by().iter().find_map(|endpoint| {

@@ -73,6 +73,8 @@ mod tests {
             capability: Some("chat".into()),
             service: Some("llm".into()),
             trace: None,
+            role: None,
+            model: None,
             previous_number: None,
             items: Vec::new(),
         };

@@ -55,6 +55,16 @@ impl Histogram {
         self.sum_ms = self.sum_ms.saturating_add(other.sum_ms);
     }
 
+    /// Takes a part of it away.
+    pub fn subtract(&mut self, part: &Self) {
+        for (bucket, count) in &part.buckets {
+            let own = self.buckets.entry(*bucket).or_default();
+            *own = own.saturating_sub(*count);
+        }
+        self.buckets.retain(|_, count| *count > 0);
+        self.sum_ms = self.sum_ms.saturating_sub(part.sum_ms);
+    }
+
     /// The number of durations.
     pub fn total(&self) -> u64 {
         self.buckets.values().sum()

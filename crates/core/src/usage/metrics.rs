@@ -45,6 +45,8 @@ impl Format {
 pub struct Totals {
     /// By service and capability.
     pub rows: Vec<(UsageKey, UsageCounts)>,
+    /// Tokens and spend of these rows, also by model; empty from an earlier version.
+    pub models: Vec<(UsageKey, UsageCounts)>,
     /// Rejected requests, by the response's code.
     pub refused: BTreeMap<String, u64>,
 }
@@ -126,7 +128,7 @@ impl Writer {
     /// What was spent, by currency, in units of it.
     fn spend(&mut self, rows: &[(UsageKey, UsageCounts)]) {
         let name = "narthex_spend";
-        let help = "What calls of models cost, by currency; estimated is the part that was estimated.";
+        let help = "What contexts owe, by currency; estimated is the part that was estimated.";
         self.family(name, "counter", help, |writer| {
             for (key, counts) in rows {
                 let labels = labels(key);
@@ -138,6 +140,25 @@ impl Writer {
                 }
             }
         });
+    }
+
+    /// What models used, and what was spent.
+    fn models(&mut self, rows: &[(UsageKey, UsageCounts)]) {
+        let help = "Tokens of models: cached and cache-writing ones are parts of the input, reasoning is a part of the \
+                    output.";
+        let with_tokens: Vec<(UsageKey, UsageCounts)> =
+            rows.iter().filter(|(_, counts)| counts.tokens != TokenCounts::default()).cloned().collect();
+        self.counter("narthex_model_tokens", help, &with_tokens, "kind", |counts| {
+            let TokenCounts { input, cached_input, cache_write, output, reasoning } = counts.tokens;
+            [
+                ("input", input),
+                ("cached_input", cached_input),
+                ("cache_write", cache_write),
+                ("output", output),
+                ("reasoning", reasoning),
+            ]
+        });
+        self.spend(rows);
     }
 
     fn histogram(
@@ -165,7 +186,8 @@ impl Writer {
 }
 
 fn labels(key: &UsageKey) -> String {
-    format!("service=\"{}\",capability=\"{}\"", escaped(&key.service), escaped(&key.capability))
+    let labels = format!("service=\"{}\",capability=\"{}\"", escaped(&key.service), escaped(&key.capability));
+    if key.model.is_empty() { labels } else { format!("{labels},model=\"{}\"", escaped(&key.model)) }
 }
 
 /// All counts as text.
@@ -192,21 +214,7 @@ pub fn text(totals: &Totals, format: Format) -> String {
     });
     let help = "Calls of services that ended with an error, by its code.";
     writer.codes("narthex_attempt_errors", help, rows, |counts| &counts.attempt_errors);
-    let help =
-        "Tokens of models: cached and cache-writing ones are parts of the input, reasoning is a part of the output.";
-    let with_tokens: Vec<(UsageKey, UsageCounts)> =
-        rows.iter().filter(|(_, counts)| counts.tokens != TokenCounts::default()).cloned().collect();
-    writer.counter("narthex_model_tokens", help, &with_tokens, "kind", |counts| {
-        let TokenCounts { input, cached_input, cache_write, output, reasoning } = counts.tokens;
-        [
-            ("input", input),
-            ("cached_input", cached_input),
-            ("cache_write", cache_write),
-            ("output", output),
-            ("reasoning", reasoning),
-        ]
-    });
-    writer.spend(rows);
+    writer.models(if totals.models.is_empty() { rows } else { &totals.models });
     let help = "From the start of the first attempt to the end of the context.";
     writer.histogram("narthex_context_latency_seconds", help, rows, |counts| &counts.latency);
     let help = "From the creation of a context to the start of its first attempt.";
@@ -226,6 +234,7 @@ pub fn text(totals: &Totals, format: Format) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::money::Money;
 
     fn totals() -> Totals {
         let mut counts = UsageCounts { created: 3, completed: 1, failed: 1, attempts: 4, ..UsageCounts::default() };
@@ -235,7 +244,14 @@ mod tests {
         counts.latency.count(5);
         counts.latency.count(3_000);
         let key = UsageKey { service: "a\"b".into(), capability: "chat".into(), ..UsageKey::default() };
-        Totals { rows: vec![(key, counts)], refused: [("rate_limited".to_string(), 7)].into() }
+        let of_model = UsageKey { model: "m".into(), ..key.clone() };
+        let mut spent = UsageCounts { tokens: TokenCounts { input: 9, ..Default::default() }, ..Default::default() };
+        spent.spend.insert("USD".into(), SpendSum { amount: Money(5_000_000), estimated: Money(0) });
+        Totals {
+            rows: vec![(key, counts)],
+            models: vec![(of_model, spent)],
+            refused: [("rate_limited".to_string(), 7)].into(),
+        }
     }
 
     fn has(written: &str, lines: &[String]) {
@@ -261,6 +277,8 @@ mod tests {
                 format!(r#"narthex_context_latency_seconds_bucket{{{labels},le="0.007"}} 1"#),
                 format!(r#"narthex_context_latency_seconds_bucket{{{labels},le="4.095"}} 2"#),
                 format!("narthex_context_latency_seconds_sum{{{labels}}} 3.005"),
+                format!(r#"narthex_model_tokens_total{{{labels},model="m",kind="input"}} 9"#),
+                format!(r#"narthex_spend_total{{{labels},model="m",currency="USD",part="all"}} 0.005"#),
                 r#"narthex_requests_refused_total{code="rate_limited"} 7"#.to_string(),
             ],
         );

@@ -6,6 +6,7 @@ pub mod data_point;
 pub mod histogram;
 pub mod metrics;
 pub mod rejection_counter;
+pub mod row;
 
 use std::collections::BTreeMap;
 
@@ -40,6 +41,12 @@ pub struct UsageKey {
     pub service: String,
     pub capability: String,
     pub principal: String,
+    /// The role of the principal when the context was created.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    /// The model, under the name that it is counted by; `*` for all others.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub model: String,
 }
 
 /// Tokens of models. Cached and cache-writing ones are parts of the input, reasoning is a part of the output.
@@ -59,7 +66,7 @@ impl TokenCounts {
         *self == Self::default()
     }
 
-    fn add(&mut self, other: &Self) {
+    fn each(&mut self, other: &Self, change: impl Fn(u64, u64) -> u64) {
         let Self { input, cached_input, cache_write, output, reasoning } = self;
         for (to, from) in [
             (input, other.input),
@@ -68,7 +75,7 @@ impl TokenCounts {
             (output, other.output),
             (reasoning, other.reasoning),
         ] {
-            *to = to.saturating_add(from);
+            *to = change(*to, from);
         }
     }
 }
@@ -95,9 +102,9 @@ pub struct SpendSum {
 }
 
 impl SpendSum {
-    fn add(&mut self, other: &Self) {
-        self.amount = self.amount.plus(other.amount);
-        self.estimated = self.estimated.plus(other.estimated);
+    fn each(&mut self, other: &Self, change: impl Fn(u64, u64) -> u64) {
+        self.amount = Money(change(self.amount.0, other.amount.0));
+        self.estimated = Money(change(self.estimated.0, other.estimated.0));
     }
 }
 
@@ -124,6 +131,9 @@ pub struct UsageCounts {
     /// What was spent, by currency.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub spend: BTreeMap<String, SpendSum>,
+    /// Whether this was counted by a version that counts tokens and spend.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub counts_spend: bool,
     /// From the start of the first attempt to the end of the context.
     pub latency: Histogram,
     /// From the creation to the start of the first attempt.
@@ -133,6 +143,25 @@ pub struct UsageCounts {
 impl UsageCounts {
     /// Adds the counts of another part.
     pub fn add(&mut self, other: &Self) {
+        self.each(other, u64::saturating_add);
+        self.counts_spend |= other.counts_spend;
+        self.latency.add(&other.latency);
+        self.queue.add(&other.queue);
+    }
+
+    /// Takes the counts of a part away. What the part has more of is 0 then.
+    fn subtract(&mut self, part: &Self) {
+        self.each(part, u64::saturating_sub);
+        for counts in [&mut self.errors, &mut self.attempt_errors] {
+            counts.retain(|_, count| *count > 0);
+        }
+        self.spend.retain(|_, sum| *sum != SpendSum::default());
+        self.latency.subtract(&part.latency);
+        self.queue.subtract(&part.queue);
+    }
+
+    /// Changes each number by that of another part.
+    fn each(&mut self, other: &Self, change: fn(u64, u64) -> u64) {
         for (to, from) in [
             (&mut self.created, other.created),
             (&mut self.completed, other.completed),
@@ -142,26 +171,34 @@ impl UsageCounts {
             (&mut self.attempts, other.attempts),
             (&mut self.failed_attempts, other.failed_attempts),
         ] {
-            *to += from;
+            *to = change(*to, from);
         }
         for (to, from) in [(&mut self.errors, &other.errors), (&mut self.attempt_errors, &other.attempt_errors)] {
             for (code, count) in from {
-                *to.entry(code.clone()).or_default() += count;
+                let to = to.entry(code.clone()).or_default();
+                *to = change(*to, *count);
             }
         }
-        self.tokens.add(&other.tokens);
+        self.tokens.each(&other.tokens, change);
         for (currency, sum) in &other.spend {
-            self.spend.entry(currency.clone()).or_default().add(sum);
+            self.spend.entry(currency.clone()).or_default().each(sum, change);
         }
-        self.latency.add(&other.latency);
-        self.queue.add(&other.queue);
+    }
+
+    /// Only what models used, and what was spent.
+    pub fn of_models(&self) -> Self {
+        let Self { tokens, spend, counts_spend, .. } = self;
+        Self { tokens: *tokens, spend: spend.clone(), counts_spend: *counts_spend, ..Self::default() }
     }
 
     fn count_spent(&mut self, spent: &Spent) {
-        self.tokens.add(&(&spent.usage).into());
+        self.tokens.each(&(&spent.usage).into(), u64::saturating_add);
         for Cost { amount, currency, estimated } in spent.costs() {
             let estimated = if *estimated { *amount } else { Money::default() };
-            self.spend.entry(currency.clone()).or_default().add(&SpendSum { amount: *amount, estimated });
+            self.spend
+                .entry(currency.clone())
+                .or_default()
+                .each(&SpendSum { amount: *amount, estimated }, u64::saturating_add);
         }
     }
 
@@ -192,6 +229,12 @@ impl UsageCounts {
     }
 }
 
+fn counts_of(into: &mut BTreeMap<UsageKey, UsageCounts>, key: UsageKey) -> &mut UsageCounts {
+    let counts = into.entry(key).or_default();
+    counts.counts_spend = true;
+    counts
+}
+
 /// Counts the events of one context.
 pub fn count(bundle: &Bundle, into: &mut BTreeMap<UsageKey, UsageCounts>) {
     let Some(id) = ContextId::parse(&bundle.subject) else { return };
@@ -201,11 +244,13 @@ pub fn count(bundle: &Bundle, into: &mut BTreeMap<UsageKey, UsageCounts>) {
             service: bundle.service.as_ref().map(ToString::to_string).unwrap_or_default(),
             capability: bundle.capability.clone().unwrap_or_default(),
             principal: bundle.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
+            role: bundle.role.clone().unwrap_or_default(),
+            model: bundle.model.clone().unwrap_or_default(),
         };
         match &item.kind {
-            EventKind::Status(Status::Created) => into.entry(key).or_default().created += 1,
+            EventKind::Status(Status::Created) => counts_of(into, key).created += 1,
             EventKind::Attempt(attempt) => {
-                let counts = into.entry(key).or_default();
+                let counts = counts_of(into, key);
                 counts.attempts += 1;
                 let good = matches!(attempt.outcome, AttemptOutcome::Succeeded | AttemptOutcome::InputRequired);
                 counts.failed_attempts += u64::from(!good);
@@ -214,7 +259,7 @@ pub fn count(bundle: &Bundle, into: &mut BTreeMap<UsageKey, UsageCounts>) {
                 }
             }
             EventKind::Ended { status, error, execution_time_ms, spent, .. } => {
-                let counts = into.entry(key).or_default();
+                let counts = counts_of(into, key);
                 if let Some(spent) = spent {
                     counts.count_spent(spent);
                 }
@@ -268,6 +313,8 @@ mod tests {
             capability: Some("chat".into()),
             service: Some("llm".into()),
             trace: None,
+            role: Some("caller".into()),
+            model: Some("*".into()),
             previous_number: None,
             items: vec![
                 item(1, created, EventKind::Status(Status::Created)),
@@ -278,6 +325,7 @@ mod tests {
         let mut counts = BTreeMap::new();
         count(&bundle, &mut counts);
         assert_eq!(counts.keys().map(|key| key.hour).collect::<Vec<_>>(), [9 * HOUR_MS, 10 * HOUR_MS]);
+        assert!(counts.keys().all(|key| (key.role.as_str(), key.model.as_str()) == ("caller", "*")));
         let mut sum = UsageCounts::default();
         counts.values().for_each(|one| sum.add(one));
         assert_eq!((sum.created, sum.completed, sum.ended()), (1, 1, 1));

@@ -146,6 +146,8 @@ fn live_webhooks_with_a_matching_filter_receive_events() {
         capability: None,
         service: None,
         trace: None,
+        role: None,
+        model: None,
         previous_number: None,
         items: Vec::new(),
     };
