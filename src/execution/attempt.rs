@@ -10,6 +10,7 @@ use crate::platform::{Failure, clock, log_event, random, settings};
 use crate::transport::mcp::{Peer, Requester};
 use crate::transport::openai::Endpoint;
 use crate::transport::{self, Order};
+use narthex_core::base::json::Fault;
 use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
@@ -21,6 +22,7 @@ use narthex_core::http::egress_address::{Address, AddressError};
 use narthex_core::http::trace_context::TraceContext;
 use narthex_core::mcp::client::result::{self, RequestOutcome};
 use narthex_core::models::endpoint::Format;
+use narthex_core::models::stated_usage::StatedUsage;
 use narthex_core::services::schema::Schema;
 use narthex_core::services::transport::{ModelEndpoint, Transport, Upstream};
 
@@ -38,6 +40,14 @@ enum ServiceResponse {
 }
 
 impl ServiceResponse {
+    /// What the response states that the call used and cost. Providers of models have formats of their own.
+    fn stated(&self) -> Result<Option<StatedUsage>, Vec<Fault>> {
+        match self {
+            ServiceResponse::Native(answer) => response::stated_usage(answer),
+            ServiceResponse::Openai(_) | ServiceResponse::Mcp(_) => Ok(None),
+        }
+    }
+
     /// The HTTP status, and the verdict on the response.
     fn read(self, service: &ServiceId, output: Option<&Schema>) -> (Option<u16>, Verdict) {
         match self {
@@ -189,6 +199,7 @@ fn conclude(
     let output = offered.and_then(|at| document.output(at));
     let offer = offered.and_then(|at| service.capabilities.get(at));
     let (allowed, price) = (offer.map(|offer| offer.timeout_seconds), offer.and_then(|offer| offer.price.clone()));
+    let stated = stated_usage(order, &service.id, &response);
     let (status_code, mut verdict) = response.read(&service.id, output);
     redaction::redact_credentials(&mut verdict.outcome, secrets);
     let (service, times) = (service.id.clone(), (order.now, clock::now()));
@@ -196,7 +207,19 @@ fn conclude(
     let spent = model_use::spent(document, order.work, verdict.result.as_deref());
     let mut result = AttemptResult::of_response(order.lease, service, times, status_code, verdict, timeout_seconds);
     (result.report.spent, result.report.price) = (spent.map(Box::new), price);
+    result.report.stated = stated.map(Box::new);
     result
+}
+
+/// What a response states in `usage`. A fault there does not make a good result fail: it is logged.
+fn stated_usage(order: &Order<'_>, service: &ServiceId, response: &ServiceResponse) -> Option<StatedUsage> {
+    let admission = &order.work.admission;
+    response.stated().unwrap_or_else(|faults| {
+        let texts: Vec<String> = faults.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
+        let (tenant, context, detail) = (&admission.tenant, &admission.id, texts.join("; "));
+        log_event!(UsageNotRead, tenant = tenant, context = context, service = service, detail = detail);
+        None
+    })
 }
 
 /// The destination of a call. The address rules are checked again, as they may have changed since the registration.

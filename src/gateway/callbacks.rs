@@ -84,6 +84,8 @@ fn outcome(
 ) -> Result<CallbackReport, Problem> {
     let schema = document.and_then(|document| document.output(document.position(&found.capability, &found.version)?));
     let answer = CallResult::Http { status: 200, is_json: true, retry_after_ms: None, location: None, body };
+    // Its faults were reported when the callback was read.
+    let stated = response::stated_usage(&answer).ok().flatten().map(Box::new);
     let verdict = response::read(&found.service, answer, schema);
     match verdict.outcome {
         // Reported to the service, which can correct it: the context continues until its time is over.
@@ -95,6 +97,6 @@ fn outcome(
                 None => vec![Fault::new("#", error.message)],
             }))
         }
-        outcome => Ok(CallbackReport::Outcome { outcome, result: verdict.result }),
+        outcome => Ok(CallbackReport::Outcome { outcome, result: verdict.result, stated }),
     }
 }

@@ -116,6 +116,7 @@ messages! {
     ToolsDoNotFit: Warn "tools do not fit",
     ToolsNotRead: Warn "tools not read",
     UsageLeftOut: Warn "usage left out",
+    UsageNotRead: Warn "usage not read",
     WorkNotClaimed: Warn "work not claimed",
 }
 

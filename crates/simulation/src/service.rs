@@ -273,7 +273,7 @@ impl World {
             }
             let outcome = read(&self.services[service].name, end);
             let result = result(&outcome, &id, lease);
-            CallbackReport::Outcome { outcome, result }
+            CallbackReport::Outcome { outcome, result, stated: None }
         };
         let ask = Ask::CallBack(CallBack { id, lease, callback });
         self.jobs[at].pending = self.ask(Actor::Job(at), store, Revision::INITIAL, ask);

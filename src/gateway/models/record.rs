@@ -135,6 +135,7 @@ pub fn report(entry: &Entry, started_at: Timestamp, status_code: Option<u16>, en
         outcome: end.outcome(entry),
         spent: None,
         price: None,
+        stated: None,
     }
 }
 

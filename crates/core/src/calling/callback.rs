@@ -11,6 +11,7 @@ use crate::base::json::{Fault, Object};
 use crate::base::opaque_token::Signer;
 use crate::base::tenant_id::TenantId;
 use crate::context::lease::LeaseNumber;
+use crate::models::stated_usage::StatedUsage;
 
 /// The largest progress report, in bytes.
 pub const MAX_PROGRESS_BYTES: usize = 4096;
@@ -70,6 +71,13 @@ pub fn read(text: &str) -> Result<CallbackMessage<'_>, Vec<Fault>> {
         body.fault("progress", format!("must have at most {MAX_PROGRESS_BYTES} bytes"));
     }
     let beats = lease_ms.is_some() || progress.is_some();
+    if let Some(usage) = body.raw("usage") {
+        let at = body.pointer_to("usage");
+        body.faults(StatedUsage::read(usage, &at).err().into_iter().flatten());
+        if beats {
+            body.fault("usage", "cannot be combined with progress or lease_seconds");
+        }
+    }
     match given.as_slice() {
         [] if beats => {}
         [_] if !beats => {}
@@ -120,9 +128,14 @@ mod tests {
         );
         let said = read(r#"{"progress": {"percent": 40}}"#);
         assert_eq!(said, Ok(CallbackMessage::Heartbeat { lease_ms: None, progress: Some(r#"{"percent": 40}"#) }));
+        assert_eq!(read(r#"{"result":null,"usage":{"cost":"0.01"}}"#), Ok(CallbackMessage::Outcome));
         for bad in [
             "{}",
             "[]",
+            r#"{"result":1,"usage":{"cost":0.01}}"#,
+            r#"{"result":1,"usage":{"prompt_tokens":1}}"#,
+            r#"{"progress":1,"usage":{"cost":"0.01"}}"#,
+            r#"{"usage":{"cost":"0.01"}}"#,
             r#"{"result":1,"error":{}}"#,
             r#"{"result":1,"progress":1}"#,
             r#"{"lease_seconds":1}"#,

@@ -56,6 +56,7 @@ impl Head {
         }
         self.resume(now);
         self.take_charge(&report);
+        let states_cost = report.stated.as_ref().is_some_and(|stated| stated.has_cost());
         self.admission.service.clone_from(&report.service);
         let mut attempt = Attempt {
             number: self.attempts.len() as u64 + 1,
@@ -71,7 +72,9 @@ impl Head {
             ReportedOutcome::Succeeded | ReportedOutcome::ToolResult => {
                 self.tool_result = matches!(report.outcome, ReportedOutcome::ToolResult);
                 self.attempts.push(attempt);
-                self.owe_price(false);
+                if !states_cost {
+                    self.owe_price(false);
+                }
                 Ok(self.end(Status::Completed, None, now))
             }
             // The client has cancelled it. The service learns that when it reports.

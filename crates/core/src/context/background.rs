@@ -10,6 +10,7 @@ use super::{AttemptReport, Background, Head, MAX_INPUT_REQUESTS, Progress, Rejec
 use crate::base::time::Timestamp;
 use crate::context::lease::LeaseNumber;
 use crate::context::status::Status;
+use crate::models::stated_usage::StatedUsage;
 
 impl Head {
     /// The service has accepted the work. Without a promise (`lease_ms`), only the deadline limits it.
@@ -138,6 +139,7 @@ impl Head {
         &mut self,
         lease: LeaseNumber,
         outcome: ReportedOutcome,
+        stated: Option<Box<StatedUsage>>,
         now: Timestamp,
         random: u64,
     ) -> Result<Transition, Rejection> {
@@ -152,10 +154,9 @@ impl Head {
             None => (self.admission.service.clone(), began, None),
         };
         let price = self.admission.price.clone();
-        self.report(
-            AttemptReport { lease, service, started_at, ended_at: now, status_code, outcome, spent: None, price },
-            now,
-            random,
-        )
+        let ended_at = now;
+        let report =
+            AttemptReport { lease, service, started_at, ended_at, status_code, outcome, spent: None, price, stated };
+        self.report(report, now, random)
     }
 }

@@ -1,6 +1,7 @@
 //! What a context owes: what its attempts used, and once the price of a call.
 
 use super::{AttemptReport, Head};
+use crate::models::call_price::DEFAULT_CURRENCY;
 use crate::models::spent::Spent;
 
 impl Head {
@@ -11,6 +12,10 @@ impl Head {
             self.admission.price.clone_from(&report.price);
         }
         self.add_spent(report.spent.as_deref());
+        if let Some(stated) = &report.stated {
+            let currency = self.admission.price.as_ref().map_or(DEFAULT_CURRENCY, |price| &price.currency);
+            self.add_spent(Some(&stated.spent(currency)));
+        }
     }
 
     pub(super) fn add_spent(&mut self, spent: Option<&Spent>) {

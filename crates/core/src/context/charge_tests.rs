@@ -4,6 +4,7 @@ use super::*;
 use crate::models::call_price::CallPrice;
 use crate::models::money::Money;
 use crate::models::price::Cost;
+use crate::models::stated_usage::StatedUsage;
 
 fn price(nanos: u64, currency: &str) -> CallPrice {
     CallPrice { per_call: Money(nanos), currency: currency.into() }
@@ -28,6 +29,7 @@ fn report(lease: Lease, outcome: ReportedOutcome, price: Option<CallPrice>) -> A
         outcome,
         spent: None,
         price,
+        stated: None,
     }
 }
 
@@ -86,6 +88,47 @@ fn a_callback_owes_the_price_of_the_call_that_it_ends() {
     let (mut head, lease) = called(false);
     let accepted = ReportedOutcome::Accepted { lease_ms: None, location: None };
     head.report(report(lease, accepted, Some(price(7, "USD"))), Timestamp(1_010), 0).unwrap();
-    head.report_by_callback(lease.number, ReportedOutcome::Succeeded, Timestamp(1_500), 0).unwrap();
+    head.report_by_callback(lease.number, ReportedOutcome::Succeeded, None, Timestamp(1_500), 0).unwrap();
     assert_eq!(costs(&head), [cost(7, "USD", false)]);
+}
+
+/// What a service states about a call.
+fn stated(text: &str) -> Option<Box<StatedUsage>> {
+    let raw: &RawValue = serde_json::from_str(text).unwrap();
+    Some(Box::new(StatedUsage::read(raw, "#").unwrap()))
+}
+
+#[test]
+fn what_a_service_states_counts_in_place_of_its_price() {
+    let (mut head, first) = called(true);
+    let failed = report(first, failed(ErrorCode::UpstreamError, true), None);
+    let owing = AttemptReport { stated: stated(r#"{"cost":"0.01","input_tokens":3}"#), ..failed };
+    head.report(owing, Timestamp(1_010), 0).unwrap();
+    let second = head.lease(Timestamp(2_000), Timestamp(5_000)).unwrap();
+    let good = report(second, ReportedOutcome::Succeeded, None);
+    let owing = AttemptReport { stated: stated(r#"{"cost":"0.02","input_tokens":4}"#), ..good };
+    head.report(owing, Timestamp(2_010), 0).unwrap();
+    assert_eq!(costs(&head), [cost(30_000_000, "USD", false)]);
+    assert_eq!(head.spent.as_ref().map(|spent| spent.usage.input_tokens), Some(7));
+}
+
+#[test]
+fn tokens_alone_leave_the_price() {
+    let (mut head, lease) = called(false);
+    let good = report(lease, ReportedOutcome::Succeeded, Some(price(9, "EUR")));
+    head.report(AttemptReport { stated: stated(r#"{"output_tokens":3}"#), ..good }, Timestamp(1_010), 0).unwrap();
+    assert_eq!(costs(&head), [cost(9, "EUR", false)]);
+    let (mut head, lease) = called(false);
+    let free = report(lease, failed(ErrorCode::UpstreamError, false), Some(price(9, "EUR")));
+    head.report(AttemptReport { stated: stated(r#"{"cost":"1"}"#), ..free }, Timestamp(1_010), 0).unwrap();
+    assert_eq!(costs(&head), [cost(1_000_000_000, "EUR", false)]);
+}
+
+#[test]
+fn what_services_state_without_a_price_is_in_dollars() {
+    let mut head = Head::admit(fixtures::admission(7, Timestamp(1_000)), Timestamp(1_000));
+    let lease = head.lease(Timestamp(1_000), Timestamp(5_000)).unwrap();
+    let usage = stated(r#"{"cost":"0.5","estimated":true}"#);
+    head.report_by_callback(lease.number, ReportedOutcome::Succeeded, usage, Timestamp(1_500), 0).unwrap();
+    assert_eq!(costs(&head), [cost(500_000_000, "USD", true)]);
 }

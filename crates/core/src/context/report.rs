@@ -9,6 +9,7 @@ use crate::base::time::Timestamp;
 use crate::context::lease::LeaseNumber;
 use crate::models::call_price::CallPrice;
 use crate::models::spent::Spent;
+use crate::models::stated_usage::StatedUsage;
 
 /// The end of an attempt, as its worker reports it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct AttemptReport {
     /// The price of the call when it began; `None` also if no service was called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<CallPrice>,
+    /// What the service states about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated: Option<Box<StatedUsage>>,
 }
 
 /// What the service answered, or why it did not.

@@ -16,6 +16,7 @@ fn report(lease: LeaseNumber, outcome: ReportedOutcome) -> AttemptReport {
         outcome,
         spent: None,
         price: None,
+        stated: None,
     }
 }
 

@@ -38,8 +38,8 @@ impl<S: Storage> ContextStore<S> {
         };
         let known = last_number(&head);
         let (transition, result) = match callback {
-            CallbackReport::Outcome { outcome, result } => {
-                (head.report_by_callback(lease, outcome, now, random), result)
+            CallbackReport::Outcome { outcome, result, stated } => {
+                (head.report_by_callback(lease, outcome, stated, now, random), result)
             }
             CallbackReport::Beat { lease_ms, progress } => {
                 (head.heartbeat(lease, lease_ms, progress, now).map(|()| Transition::Ongoing), None)

@@ -11,6 +11,7 @@ use crate::base::time::Timestamp;
 use crate::context::idempotency::Claim;
 use crate::context::lease::{Hold, LeaseNumber};
 use crate::context::{Admission, AttemptReport, ContextError, ReportedOutcome};
+use crate::models::stated_usage::StatedUsage;
 
 /// Creates a context: leased to the sender if `lease_ms` is given, otherwise queued.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -201,6 +202,9 @@ pub enum CallbackReport {
         outcome: ReportedOutcome,
         #[serde(default)]
         result: Option<Box<RawValue>>,
+        /// What the service states that the attempt used and cost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stated: Option<Box<StatedUsage>>,
     },
     /// The service is still working, and promises its next report within `lease_ms`.
     Beat {

@@ -33,6 +33,7 @@ fn every_step_and_attempt_is_published_once_and_in_order() {
     let report = AttemptReport {
         spent: None,
         price: None,
+        stated: None,
         lease: LeaseNumber::FIRST,
         service: "one".into(),
         started_at: Timestamp(1_001),
@@ -102,6 +103,7 @@ fn a_large_result_is_linked() {
     let report = AttemptReport {
         spent: None,
         price: None,
+        stated: None,
         lease: LeaseNumber::FIRST,
         service: "one".into(),
         started_at: Timestamp(1_001),

@@ -51,8 +51,17 @@ impl AttemptResult {
         timeout_seconds: u64,
     ) -> Self {
         let Verdict { outcome, result, try_elsewhere, unhealthy } = verdict;
-        let report =
-            AttemptReport { lease, service, started_at, ended_at, status_code, outcome, spent: None, price: None };
+        let report = AttemptReport {
+            lease,
+            service,
+            started_at,
+            ended_at,
+            status_code,
+            outcome,
+            spent: None,
+            price: None,
+            stated: None,
+        };
         let evidence = ServiceEvidence { fair_ms: fair_ms(timeout_seconds), unhealthy };
         Self { report, result, needs_other_service: try_elsewhere, evidence }
     }
@@ -105,6 +114,7 @@ impl AttemptResult {
             outcome,
             spent: None,
             price: None,
+            stated: None,
         };
         // A service that was not called, or not until its response, cannot be late.
         let evidence = ServiceEvidence { fair_ms: u64::MAX, unhealthy: false };

@@ -134,6 +134,7 @@ mod tests {
             let report = AttemptReport {
                 spent: None,
                 price: None,
+                stated: None,
                 lease: LeaseNumber::FIRST,
                 service: "one".into(),
                 started_at: Timestamp(1_000),

@@ -25,5 +25,6 @@ pub mod restream;
 pub mod route;
 pub mod scanner;
 pub mod spent;
+pub mod stated_usage;
 pub mod stream;
 pub mod token_usage;

@@ -25,6 +25,17 @@ pub struct TokenUsage {
 }
 
 impl TokenUsage {
+    /// Parts are no more than the whole.
+    pub(super) fn consistent(self) -> Self {
+        let cached = self.cached_input_tokens.min(self.input_tokens);
+        Self {
+            cached_input_tokens: cached,
+            cache_write_tokens: self.cache_write_tokens.min(self.input_tokens - cached),
+            reasoning_tokens: self.reasoning_tokens.min(self.output_tokens),
+            ..self
+        }
+    }
+
     /// Adds the tokens of another call. A sum is estimated if a part of it is.
     pub fn add(&mut self, other: &Self) {
         let Self { input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, estimated } =
@@ -100,21 +111,8 @@ impl Used {
 
     /// Parts are no more than the whole.
     fn consistent(self) -> Self {
-        let TokenUsage {
-            input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, ..
-        } = self.tokens;
-        let cached = cached_input_tokens.min(input_tokens);
-        let written = cache_write_tokens.min(input_tokens - cached);
-        Self {
-            tokens: TokenUsage {
-                cached_input_tokens: cached,
-                cache_write_tokens: written,
-                reasoning_tokens: reasoning_tokens.min(output_tokens),
-                ..self.tokens
-            },
-            long_cache_writes: self.long_cache_writes.min(written),
-            ..self
-        }
+        let tokens = self.tokens.consistent();
+        Self { tokens, long_cache_writes: self.long_cache_writes.min(tokens.cache_write_tokens), ..self }
     }
 
     /// With what a later part of a stream reports: its counts are totals, and those that it omits stay.

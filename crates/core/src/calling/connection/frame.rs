@@ -10,6 +10,7 @@ use super::super::callback::MAX_PROGRESS_BYTES;
 use crate::base::json::{Fault, Object};
 use crate::base::service_id::ServiceId;
 use crate::lane::observed::HealthStatus;
+use crate::models::stated_usage::StatedUsage;
 
 /// The WebSocket subprotocol (RFC 6455 §1.9).
 pub const SUBPROTOCOL: &str = "narthex.service.v1";
@@ -91,9 +92,17 @@ fn delivery(message: &mut Object<'_>) -> Option<String> {
 
 fn outcome(message: &mut Object<'_>, member: &str) -> Option<ServiceMessage> {
     let delivery = delivery(message);
-    let value = message.raw_or_null(member).map(|value| format!(r#"{{"{member}":{}}}"#, value.get()));
+    let usage = usage(message).map(|usage| format!(r#","usage":{}"#, usage.get())).unwrap_or_default();
+    let value = message.raw_or_null(member).map(|value| format!(r#"{{"{member}":{}{usage}}}"#, value.get()));
     let body = message.require(member, value);
     Some(ServiceMessage::Outcome { delivery: delivery?, body: body? })
+}
+
+fn usage<'m>(message: &mut Object<'m>) -> Option<&'m RawValue> {
+    let usage = message.raw("usage")?;
+    let at = message.pointer_to("usage");
+    message.faults(StatedUsage::read(usage, &at).err().into_iter().flatten());
+    Some(usage)
 }
 
 fn progress(message: &mut Object<'_>) -> Option<ServiceMessage> {
@@ -175,6 +184,10 @@ mod tests {
             read(r#"{"type":"error","delivery":"a.1","error":{"code":"x"}}"#),
             outcome(r#"{"error":{"code":"x"}}"#)
         );
+        assert_eq!(
+            read(r#"{"type":"result","delivery":"a.1","usage":{"cost":"0.01"},"result":null}"#),
+            outcome(r#"{"result":null,"usage":{"cost":"0.01"}}"#)
+        );
         let asked = read(r#"{"type":"ask","delivery":"a.1","input_required":{"message":"?"}}"#);
         assert_eq!(asked, outcome(r#"{"input_required":{"message":"?"}}"#));
         let progress = read(r#"{"type":"progress","delivery":"a.1","progress":{"done":1}}"#);
@@ -197,6 +210,7 @@ mod tests {
             (r#"{"type":"ready","credit":1,"more":1}"#, "#/more"),
             (r#"{"type":"result","result":1}"#, "#/delivery"),
             (r#"{"type":"result","delivery":"a","error":1}"#, "#/result"),
+            (r#"{"type":"result","delivery":"a","result":1,"usage":{"cost":1}}"#, "#/usage/cost"),
             (r#"{"type":"status","status":"offline"}"#, "#/status"),
             (&large, "#/progress"),
         ] {

@@ -18,6 +18,7 @@ use crate::base::tree_size::{MAX_TREE_BYTES, tree_bytes};
 use crate::context::status::ErrorCode;
 use crate::context::{ContextError, ReportedOutcome};
 use crate::http::egress_address::AddressError;
+use crate::models::stated_usage::StatedUsage;
 use crate::services::schema::Schema;
 
 pub use openai::read_openai;
@@ -35,6 +36,8 @@ pub const MAX_ANSWER_BYTES: usize = 10 * 1024 * 1024;
 /// The largest response that is not stored, and the largest message beside a response, in bytes.
 pub const MAX_ASIDE_BYTES: usize = 1024 * 1024;
 
+/// The name of the member that states usage, in JSON.
+const USAGE: &[u8] = b"\"usage\"";
 /// The longest URL of background work that is stored, in bytes.
 const MAX_LOCATION_BYTES: usize = 2048;
 
@@ -192,6 +195,21 @@ pub fn reported(service: &ServiceId, message: &str, details: Option<Box<RawValue
 /// The cause that a service states in the body of an error response, in one line.
 pub fn stated_cause(body: &[u8]) -> Option<String> {
     words::of_body(body).message
+}
+
+/// What a response states in `usage`; `None` without it, or if it has another form. The rest of the response need not
+/// be acceptable: what failed may have cost something.
+///
+/// # Errors
+/// The faults of its members.
+pub fn stated_usage(answer: &CallResult) -> Result<Option<StatedUsage>, Vec<Fault>> {
+    let CallResult::Http { status, body, .. } = answer else { return Ok(None) };
+    // Most responses have none, and need not be read twice.
+    let may_have = *status != 202 && body.windows(USAGE.len()).any(|part| part == USAGE);
+    let text = if may_have { json_repair::json(body) } else { None };
+    let Some(text) = text else { return Ok(None) };
+    let usage = Object::new(&text, "#").ok().and_then(|mut answer| answer.raw("usage"));
+    usage.map_or(Ok(None), |usage| StatedUsage::read_known(usage, "#/usage"))
 }
 
 /// A response that is not acceptable.

@@ -160,7 +160,7 @@ fn a_callback_learns_whether_it_counts() {
     let end = |number, lease| CallBack {
         id: admission(number).id,
         lease: lease_number(lease),
-        callback: CallbackReport::Outcome { outcome: ReportedOutcome::Succeeded, result: Some(raw("7")) },
+        callback: CallbackReport::Outcome { outcome: ReportedOutcome::Succeeded, result: Some(raw("7")), stated: None },
     };
     assert!(matches!(ask(&mut fixture, end(1, 1), at(0)), CallbackReply::Nothing));
     ask(&mut fixture, admit(1, Some(LEASE_MS)), at(0));

@@ -14,7 +14,7 @@ fn asks() -> ReportedOutcome {
 
 fn end(outcome: ReportedOutcome) -> CallbackReport {
     let result = matches!(outcome, ReportedOutcome::Succeeded).then(|| raw("7"));
-    CallbackReport::Outcome { outcome, result }
+    CallbackReport::Outcome { outcome, result, stated: None }
 }
 
 fn call_back(fixture: &mut Fixture, lease: u64, callback: CallbackReport, now: Timestamp) -> CallbackResult {

@@ -127,6 +127,7 @@ fn report(lease: u64, outcome: ReportedOutcome, now: Timestamp) -> AttemptReport
         outcome,
         spent: None,
         price: None,
+        stated: None,
     }
 }
 
