@@ -13,7 +13,8 @@ before(async () => {
   gateway = await startGateway({ dataset: true });
   service = await startService(slow(20));
   failing = await startService(status(500));
-  await register(gateway, "worker", serviceAt(service.url));
+  const price = { per_call: "0.002", currency: "EUR" };
+  await register(gateway, "worker", serviceAt(service.url, [{ price }]));
   await register(gateway, "broken", serviceAt(failing.url, [{ name: "break", idempotent: true }]));
 });
 after(async () => {
@@ -38,12 +39,16 @@ test("each_end_is_one_data_point_with_the_contexts_outcome", async () => {
   const works = written.filter(({ blobs }) => blobs[0] === "worker");
   assert.equal(works.length, 3);
   for (const { indexes, blobs, doubles } of works) {
-    assert.deepEqual([indexes, blobs], [["default"], ["worker", "work", "completed", "", "key:admin"]]);
+    assert.deepEqual(
+      [indexes, blobs],
+      [["default"], ["worker", "work", "completed", "", "key:admin", "admin", "", "EUR"]],
+    );
     const [latency, queue, attempts] = doubles as [number, number, number];
+    assert.deepEqual(doubles.slice(3), [0, 0, 0, 0, 0, 0.002, 0]);
     assert.ok(latency >= 20 && queue >= 0 && queue < 60_000 && attempts === 1, doubles.join());
   }
   const broken = written.find(({ blobs }) => blobs[0] === "broken");
-  assert.deepEqual(broken?.blobs, ["broken", "break", "failed", "upstream_error", "key:admin"]);
+  assert.deepEqual(broken?.blobs, ["broken", "break", "failed", "upstream_error", "key:admin", "admin", "", ""]);
   assert.equal(broken?.doubles[2], 3);
 });
 

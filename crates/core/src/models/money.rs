@@ -31,6 +31,11 @@ impl Money {
         u128::from(self.0) * u128::from(tokens)
     }
 
+    /// In units of the currency, as exactly as a double can be: for where amounts are not added up.
+    pub fn units(self) -> f64 {
+        self.0 as f64 / UNIT as f64
+    }
+
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))

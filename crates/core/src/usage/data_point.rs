@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::base::id::ContextId;
 use crate::base::tenant_id::TenantId;
 use crate::events::bundle::{Bundle, EventKind, Item};
+use crate::models::spent::Spent;
 
 /// The longest index, in bytes.
 const MAX_INDEX_BYTES: usize = 96;
@@ -14,19 +15,23 @@ const MAX_INDEX_BYTES: usize = 96;
 pub struct DataPoint {
     /// The tenant.
     indexes: [String; 1],
-    /// Service, capability, status, error code (empty if none), principal.
-    blobs: [String; 5],
-    /// Execution time and waiting time in milliseconds, and the number of attempts.
-    doubles: [f64; 3],
+    /// Service, capability, status, error code (empty if none), principal, role, model, and the currency of the cost.
+    blobs: [String; 8],
+    /// Execution time and waiting time in milliseconds, the number of attempts, the tokens of the input, those of it
+    /// that were read from a cache and written to it, those of the output, those of it that are reasoning, the cost in
+    /// units of its currency, and whether that or the tokens are estimated: 0 or 1.
+    doubles: [f64; 10],
 }
 
 /// The data point of an event; `None` if it is not the end of a context.
 pub fn data_point(tenant: &TenantId, bundle: &Bundle, item: &Item) -> Option<DataPoint> {
-    let EventKind::Ended { status, error, execution_time_ms, attempts, .. } = &item.kind else { return None };
+    let EventKind::Ended { status, error, execution_time_ms, attempts, spent, .. } = &item.kind else { return None };
     let id = ContextId::parse(&bundle.subject)?;
     let (latency_ms, whole_ms) = (execution_time_ms.unwrap_or(0), item.at.since(id.created_at()));
     let mut index = tenant.to_string();
     index.truncate(index.floor_char_boundary(MAX_INDEX_BYTES));
+    let none = Spent::default();
+    let Spent { usage, cost, .. } = spent.as_deref().unwrap_or(&none);
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Some(DataPoint {
         indexes: [index],
@@ -36,8 +41,22 @@ pub fn data_point(tenant: &TenantId, bundle: &Bundle, item: &Item) -> Option<Dat
             status.as_str().into(),
             error.as_ref().map_or("", |error| error.code.as_str()).into(),
             bundle.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
+            text(&bundle.role),
+            text(&bundle.model),
+            cost.as_ref().map(|cost| cost.currency.clone()).unwrap_or_default(),
         ],
-        doubles: [latency_ms as f64, whole_ms.saturating_sub(latency_ms) as f64, *attempts as f64],
+        doubles: [
+            latency_ms as f64,
+            whole_ms.saturating_sub(latency_ms) as f64,
+            *attempts as f64,
+            usage.input_tokens as f64,
+            usage.cached_input_tokens as f64,
+            usage.cache_write_tokens as f64,
+            usage.output_tokens as f64,
+            usage.reasoning_tokens as f64,
+            cost.as_ref().map_or(0.0, |cost| cost.amount.units()),
+            f64::from(u8::from(usage.estimated || cost.as_ref().is_some_and(|cost| cost.estimated))),
+        ],
     })
 }
 
@@ -49,6 +68,9 @@ mod tests {
     use crate::base::time::Timestamp;
     use crate::context::ContextError;
     use crate::context::status::{ErrorCode, Status};
+    use crate::models::money::Money;
+    use crate::models::price::Cost;
+    use crate::models::token_usage::TokenUsage;
 
     #[test]
     fn a_contexts_end_is_a_point_and_nothing_else_is() {
@@ -56,8 +78,11 @@ mod tests {
         let item = |at, kind| Item { number: 1, at: Timestamp(at), kind };
         let error =
             ContextError { code: ErrorCode::UpstreamError, message: String::new(), service: None, details: None };
+        let tokens = TokenUsage { input_tokens: 9, output_tokens: 3, reasoning_tokens: 1, ..TokenUsage::default() };
+        let cost = Some(Cost { amount: Money(2_500_000), currency: "EUR".into(), estimated: true });
+        let spent = Spent { model: "gpt".into(), usage: tokens, cost, ..Spent::default() };
         let ended = EventKind::Ended {
-            spent: None,
+            spent: Some(Box::new(spent)),
             status: Status::Failed,
             result: None,
             linked: false,
@@ -73,8 +98,8 @@ mod tests {
             capability: Some("chat".into()),
             service: Some("llm".into()),
             trace: None,
-            role: None,
-            model: None,
+            role: Some("caller".into()),
+            model: Some("*".into()),
             previous_number: None,
             items: Vec::new(),
         };
@@ -82,7 +107,7 @@ mod tests {
         let made = data_point(&tenant, &bundle, &item(2_000, ended.clone())).unwrap();
         assert_eq!(
             serde_json::to_string(&made).unwrap(),
-            r#"{"indexes":["acme"],"blobs":["llm","chat","failed","upstream_error","key:me"],"doubles":[600.0,400.0,3.0]}"#
+            r#"{"indexes":["acme"],"blobs":["llm","chat","failed","upstream_error","key:me","caller","*","EUR"],"doubles":[600.0,400.0,3.0,9.0,0.0,0.0,3.0,1.0,0.0025,1.0]}"#
         );
         assert_eq!(data_point(&tenant, &bundle, &item(1_000, EventKind::Status(Status::Queued))), None);
         let service = Bundle { subject: "llm".into(), ..bundle };
