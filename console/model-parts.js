@@ -31,11 +31,31 @@ export function buildOffer({ title, href, role, offer }) {
 
 /**
  * @param {string} title
- * @param {Offer} offer
+ * @param {Pick<Offer, "prices">} offer
  * @returns {HTMLElement}
  */
 const buildPrices = (title, { prices }) =>
   h("details", { "data-key": "prices" }, h("summary", "All prices"), jsonBlock(`Prices of ${title}`, prices));
+
+/**
+ * What a model costs at a service, and where that is from.
+ * @param {TargetPrices} target
+ * @returns {HTMLElement}
+ */
+export function buildTargetPrices({ service, model, origin, prices }) {
+  const { as_of, source } = prices;
+  const isList = origin === "list";
+  const place = `${service}/${model}`;
+  return h(
+    "li.card",
+    { "data-key": place },
+    h("strong", place),
+    h("span.soft", priceText({ prices })),
+    h("span.soft", isList ? "list price of the provider" : "named by the service", as_of && ` as of ${as_of}`),
+    source && h("span.soft.pair", "source ", source.startsWith("https://") ? link(source, source) : source),
+    hasMorePrices({ prices }) && buildPrices(place, { prices }),
+  );
+}
 
 /**
  * A form that opens a model which is not listed.

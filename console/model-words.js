@@ -18,7 +18,7 @@ export function sizeText({ context_window, max_output_tokens }) {
 
 /**
  * The main rates, for a million tokens each.
- * @param {Offer} offer
+ * @param {Pick<Offer, "prices">} offer
  * @returns {string}
  */
 export function priceText({ prices }) {
@@ -40,7 +40,7 @@ export const shortPriceText = ({ prices }) =>
 
 /**
  * Whether prices depend on more than the tokens' kind.
- * @param {Offer} offer
+ * @param {Pick<Offer, "prices">} offer
  * @returns {boolean}
  */
 export const hasMorePrices = ({ prices }) =>

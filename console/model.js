@@ -1,10 +1,11 @@
 // The screen of one model: what serves it, a chat to try it, and the same call for programs.
+import { getIfAllowed } from "./api.js";
 import { Chat } from "./chat.js";
 import { chatBody } from "./chat-stream.js";
 import { link, screenTitle, section, textBlock } from "./components.js";
 import { fill, h } from "./dom.js";
 import { findModel, modelHash, offerOf, placeOf, readModels, roleOf } from "./model-catalogue.js";
-import { buildOffer } from "./model-parts.js";
+import { buildOffer, buildTargetPrices } from "./model-parts.js";
 import { leadBack } from "./navigation.js";
 import { may } from "./session.js";
 import { chatSnippets, librarySnippets } from "./snippets.js";
@@ -21,7 +22,12 @@ const EXAMPLE = [{ role: "user", content: "A haiku about doors" }];
  */
 export async function model({ view, id = "", signal }) {
   const name = decodeURIComponent(id);
-  const catalogue = await readModels();
+  const [catalogue, listed] = await Promise.all([
+    readModels(),
+    getIfAllowed(`/v1/models/${encodeURIComponent(name)}?prices=true`),
+  ]);
+  /** @type {TargetPrices[]} */
+  const prices = listed?.prices ?? [];
   const snippets = h("div.stack");
   const found = findModel(catalogue, name);
 
@@ -43,6 +49,7 @@ export async function model({ view, id = "", signal }) {
     screenTitle(name, found.isRoute && h("span.badge", "route")),
     found.route && buildRouteFacts(found.route),
     found.targets.length > 0 && section("Served by", buildTargets(catalogue, found)),
+    prices.length > 0 && section("Prices", h("ul.rows.plain", prices.map(buildTargetPrices))),
     section("Chat", chat.element),
     section("The same from elsewhere", buildAdvice(), snippets),
   );

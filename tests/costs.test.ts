@@ -138,3 +138,35 @@ test("a_callback_states_usage_and_learns_of_its_faults", async () => {
     await one.stop();
   }
 });
+
+test("a_model_without_prices_has_the_list_prices_of_its_provider_at_its_own_host", async () => {
+  const own = { currency: "EUR", input: "1" };
+  const models = [
+    { id: "cheap", upstream: "gpt-5-mini" },
+    { id: "dear", upstream: "gpt-5", prices: own },
+    { id: "unpriced", upstream: "gpt-5", list_prices: false },
+  ];
+  const provider = (url: string) => ({ name: "P", type: "llm", transport: { kind: "openai", url }, models });
+  await register(gateway, "openai", provider("https://api.openai.com/v1"));
+  await register(gateway, "elsewhere", provider(`${service.url}v1`));
+  const pricesOf = async (name: string) => (await gateway.request("GET", `/v1/models/${name}?prices=true`)).json.prices;
+  const [listed, ...others] = await pricesOf("cheap");
+  assert.deepEqual([listed.service, listed.model, listed.origin, others.length], ["openai", "cheap", "list", 0]);
+  assert.deepEqual([listed.prices.input, listed.prices.output, listed.prices.currency], ["0.25", "2.00", "USD"]);
+  assert.match(listed.prices.as_of, /^\d{4}-\d{2}-\d{2}$/);
+  assert.match(listed.prices.source, /^https:/);
+  const named = await pricesOf("dear");
+  assert.deepEqual(
+    named.map(({ service, origin, prices }: any) => [service, origin, prices.currency]),
+    [
+      ["elsewhere", "service", "EUR"],
+      ["openai", "service", "EUR"],
+    ],
+  );
+  assert.deepEqual(await pricesOf("unpriced"), []);
+  const all = (await gateway.request("GET", "/v1/models?prices=true")).json.data;
+  assert.deepEqual(all.find(({ id }: any) => id === "cheap").prices, [listed]);
+  const plain = (await gateway.request("GET", "/v1/models")).json.data;
+  const { json: one } = await gateway.request("GET", "/v1/models/cheap");
+  assert.ok(!("prices" in one) && plain.length >= 3 && plain.every((model: any) => !("prices" in model)));
+});

@@ -139,7 +139,12 @@ type ModelPrices = {
   tiers?: object[];
   service_tiers?: object;
   per_use?: object;
+  as_of?: string;
+  source?: string;
 };
+
+/** What a model costs at a service. */
+type TargetPrices = { service: string; model: string; origin: "service" | "list"; prices: ModelPrices };
 
 /** What was read of an MCP server. */
 type Catalogue = {

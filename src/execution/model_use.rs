@@ -7,6 +7,7 @@ use crate::objects::contexts::messages::Work;
 use crate::objects::registry::snapshot::ServiceDocument;
 use narthex_core::calling::openai::model_of;
 use narthex_core::models::endpoint::Endpoint;
+use narthex_core::models::list_prices::AppliedPrices;
 use narthex_core::models::offer::offer_of;
 use narthex_core::models::response_body::ResponseReader;
 use narthex_core::models::spent::Spent;
@@ -31,7 +32,7 @@ pub fn spent(document: &ServiceDocument, work: &Work, result: Option<&RawValue>)
         return None;
     }
     let (model, result) = (asked(document, parameters)?, result?.get());
-    let (format, _) = document.service().transport.model_endpoint()?;
+    let (format, endpoint) = document.service().transport.model_endpoint()?;
     let mut reader = ResponseReader::new(format);
     reader.push(result.as_bytes());
     let report = reader.report();
@@ -39,6 +40,7 @@ pub fn spent(document: &ServiceDocument, work: &Work, result: Option<&RawValue>)
     let estimated = || Used::estimated(is_embedding, parameters.len() as u64, result.len() as u64);
     let used = report.used.unwrap_or_else(estimated);
     let offer = offer_of(document.service().models.as_deref()?, &model)?;
-    let cost = offer.prices.as_ref().map(|prices| prices.cost(&used, report.service_tier.as_deref()));
+    let prices = AppliedPrices::of(&endpoint.url, Some(offer), offer.upstream.as_deref().unwrap_or(&model));
+    let cost = prices.map(|prices| prices.cost(&used, report.service_tier.as_deref()));
     Some(Spent { model, usage: used.tokens, cost, finish_reason: report.finish_reason, ..Spent::default() })
 }

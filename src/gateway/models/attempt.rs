@@ -17,6 +17,7 @@ use narthex_core::http::problem::Problem;
 use narthex_core::models::convert::{self, Echo};
 use narthex_core::models::endpoint::{Endpoint, Format};
 use narthex_core::models::failure::{FailureKind, text_of};
+use narthex_core::models::list_prices::AppliedPrices;
 use narthex_core::models::offer::{ModelOffer, offer_of};
 use narthex_core::models::response_body::value_of;
 use narthex_core::models::route::CallSettings;
@@ -73,6 +74,13 @@ impl Target {
 
     pub fn endpoint(&self) -> Option<(Format, &ModelEndpoint)> {
         self.document.service().transport.model_endpoint()
+    }
+
+    /// The prices that apply to its calls.
+    pub fn prices(&self) -> Option<AppliedPrices<'_>> {
+        // The demonstration has no address.
+        let address = self.endpoint().map_or("", |(_, endpoint)| &endpoint.url);
+        AppliedPrices::of(address, self.offer.as_ref(), &self.upstream)
     }
 }
 

@@ -194,7 +194,7 @@ impl Delivery {
         let signal = end.signal();
         let report: AttemptReport = report(entry, self.started_at, Some(200), end);
         let service_tier = service_tier.or_else(|| self.service_tier.clone());
-        let prices = self.target.offer.as_ref().and_then(|offer| offer.prices.as_ref());
+        let prices = self.target.prices();
         let spent = Spent {
             model: self.model.clone(),
             usage: used.tokens,

@@ -4,9 +4,13 @@ use serde::Serialize;
 
 use crate::objects::registry::snapshot::Snapshot;
 use narthex_core::base::json::Fault;
+use narthex_core::base::service_id::ServiceId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::models::endpoint::Format;
+use narthex_core::models::list_prices::{AppliedPrices, PriceOrigin};
+use narthex_core::models::offer::offer_of;
+use narthex_core::models::price::Prices;
 use narthex_core::registry::messages::DocumentKind;
 use narthex_core::services::model_routing::{self, ListedModel};
 
@@ -27,6 +31,19 @@ struct OpenAiModel<'a> {
     created: u64,
     /// The service, or `narthex` for a route.
     owned_by: &'a str,
+    /// Those of its targets that have prices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prices: Option<Vec<TargetPrices>>,
+}
+
+/// What a model costs at a service.
+#[derive(Serialize)]
+struct TargetPrices {
+    service: ServiceId,
+    /// The model at the service.
+    model: String,
+    origin: PriceOrigin,
+    prices: Prices,
 }
 
 #[derive(Serialize)]
@@ -74,9 +91,32 @@ fn origin<'s>(snapshot: &'s Snapshot, model: &ListedModel) -> (Timestamp, &'s st
     entry.map_or((Timestamp::default(), ""), |entry| (entry.outline.created_at, entry.service().id.as_str()))
 }
 
-fn openai<'a>(snapshot: &'a Snapshot, model: &'a ListedModel) -> OpenAiModel<'a> {
+fn openai<'a>(snapshot: &'a Snapshot, model: &'a ListedModel, prices: Option<Vec<TargetPrices>>) -> OpenAiModel<'a> {
     let (created, owned_by) = origin(snapshot, model);
-    OpenAiModel { id: &model.name, object: "model", created: created.seconds(), owned_by }
+    OpenAiModel { id: &model.name, object: "model", created: created.seconds(), owned_by, prices }
+}
+
+/// The prices of a model, for a request that asks for them: they are no members of OpenAI's format.
+async fn asked_prices(call: &Call, snapshot: &Snapshot, model: &ListedModel) -> Option<Vec<TargetPrices>> {
+    let is_asked = call.query("prices").as_deref() == Some("true");
+    if is_asked { Some(prices(snapshot, model).await) } else { None }
+}
+
+/// What a model costs at each service that has it. A service whose document cannot be read is left out.
+async fn prices(snapshot: &Snapshot, model: &ListedModel) -> Vec<TargetPrices> {
+    let services: Vec<_> = snapshot.services.iter().collect();
+    let mut all = Vec::new();
+    for (at, name) in model_routing::behind(&snapshot.rules.model_routes, &services, &model.name) {
+        let Some(entry) = snapshot.services.get(at) else { continue };
+        let Ok(document) = entry.document().await else { continue };
+        let service = document.service();
+        let address = service.transport.model_endpoint().map_or("", |(_, endpoint)| &endpoint.url);
+        let offer = service.models.as_deref().and_then(|models| offer_of(models, &name));
+        let upstream = offer.and_then(|offer| offer.upstream.as_deref()).unwrap_or(&name);
+        let Some(AppliedPrices { origin, prices }) = AppliedPrices::of(address, offer, upstream) else { continue };
+        all.push(TargetPrices { service: service.id.clone(), model: name, origin, prices: prices.clone() });
+    }
+    all
 }
 
 fn anthropic<'a>(snapshot: &'a Snapshot, model: &'a ListedModel) -> AnthropicModel<'a> {
@@ -85,12 +125,15 @@ fn anthropic<'a>(snapshot: &'a Snapshot, model: &'a ListedModel) -> AnthropicMod
 }
 
 /// `GET /v1/models`.
-pub fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
+pub async fn list(call: &Call, caller: &Caller) -> Result<Answer, Problem> {
     let models = all(caller);
     let snapshot = &caller.snapshot;
     match format(call) {
         Format::OpenAi => {
-            let data = models.iter().map(|model| openai(snapshot, model)).collect();
+            let mut data = Vec::with_capacity(models.len());
+            for model in &models {
+                data.push(openai(snapshot, model, asked_prices(call, snapshot, model).await));
+            }
             Answer::json(200, &OpenAiList { object: "list", data })
         }
         Format::Anthropic => {
@@ -127,7 +170,7 @@ fn page<'m>(call: &Call, models: &'m [ListedModel]) -> Result<(Vec<&'m ListedMod
 }
 
 /// `GET /v1/models/{id}`.
-pub fn get(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
+pub async fn get(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> {
     let name = super::decoded(name);
     let services: Vec<_> = caller.snapshot.services.iter().collect();
     let may_use = |name: &str| selection::may_use(&caller.principal, name);
@@ -137,7 +180,10 @@ pub fn get(call: &Call, caller: &Caller, name: &str) -> Result<Answer, Problem> 
         return Err(selection::unknown(&name));
     };
     match format(call) {
-        Format::OpenAi => Answer::json(200, &openai(&caller.snapshot, &model)),
+        Format::OpenAi => {
+            let prices = asked_prices(call, &caller.snapshot, &model).await;
+            Answer::json(200, &openai(&caller.snapshot, &model, prices))
+        }
         Format::Anthropic => {
             Ok(Answer::json(200, &anthropic(&caller.snapshot, &model))?.with("request-id", &call.request_id))
         }

@@ -88,8 +88,8 @@ routes! {
     POST   "/v1/messages"              decides("models:use:{model}") [model]
         => models::serve(call, caller, Model::Messages).await;
     POST   "/v1/messages/count_tokens" decides("models:use:{model}") [model] => models::count_tokens(call, caller).await;
-    GET    "/v1/models"                decides("models:use:{model}") [file] => models::list(call, &caller);
-    GET    "/v1/models/{name*}"        decides("models:use:{model}") [file] => models::get(call, &caller, id);
+    GET    "/v1/models"                decides("models:use:{model}") [file] => models::list(call, &caller).await;
+    GET    "/v1/models/{name*}"        decides("models:use:{model}") [file] => models::get(call, &caller, id).await;
 
     GET    "/v1/model-routes"         requires("models:read") [complete]  => list::<ModelRoute>(call, &caller).await;
     GET    "/v1/model-routes/{name*}" requires("models:read") [complete]

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod dialect;
 pub mod endpoint;
 pub mod failure;
+pub mod list_prices;
 pub mod listing;
 pub mod long_strings;
 pub mod money;

@@ -28,6 +28,13 @@ pub struct ModelOffer {
     pub max_output_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,
+    /// Whether the provider's list prices apply without prices of its own.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub list_prices: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Reads the member `models`; `None` without it, or if it has faults.
@@ -70,7 +77,8 @@ fn read_one(one: &mut Object<'_>) -> Option<ModelOffer> {
     let context_window = one.integer("context_window", 1..=1_000_000_000);
     let max_output_tokens = one.integer("max_output_tokens", 1..=1_000_000_000);
     let prices = Prices::read(one);
-    Some(ModelOffer { id: id?, upstream, context_window, max_output_tokens, prices })
+    let list_prices = one.boolean("list_prices").unwrap_or(true);
+    Some(ModelOffer { id: id?, upstream, context_window, max_output_tokens, prices, list_prices })
 }
 
 /// The offer that serves a name.
@@ -117,6 +125,7 @@ mod tests {
             context_window: None,
             max_output_tokens: None,
             prices: None,
+            list_prices: true,
         };
         let models = [offer(ANY), offer("a")];
         assert_eq!(offer_of(&models, "a").unwrap().id, "a");

@@ -155,6 +155,12 @@ pub fn counted_name<'s, 'n, O: Routable<'s>>(routes: &Routes, services: &[O], na
     if is_configured { name } else { ANY }
 }
 
+/// The services behind a name, by their indexes, with the models there. None if nothing has this name.
+pub fn behind<'s, O: Routable<'s>>(routes: &Routes, services: &[O], name: &str) -> Vec<(usize, String)> {
+    let candidates = named(routes, services, name).map(|(_, candidates)| candidates).unwrap_or_default();
+    candidates.into_iter().map(|(at, target)| (at, target.model)).collect()
+}
+
 /// The best endpoint of a service for a client's, with its capability.
 fn offered_for(service: &ServiceOutline, endpoint: Endpoint) -> Option<(Endpoint, usize, &CapabilityOutline)> {
     endpoint.served_by().iter().find_map(|endpoint| {
