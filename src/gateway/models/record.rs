@@ -184,6 +184,7 @@ impl Recorder {
             outcome,
             spent: None,
             price: None,
+            stated: None,
         };
         self.store(report, Spent::nothing(model), None).await;
     }

@@ -37,7 +37,7 @@ fn nothing_of_the_content_is_stored_whatever_a_worker_sends() {
     let asked = fixture.store.ask_for_input(&id, LeaseNumber::FIRST, raw(r#""secret""#), at(2)).unwrap();
     assert!(matches!(asked, ChangeResult::Rejected(..)));
     let outcome = ReportedOutcome::Succeeded;
-    let early = CallbackReport::Outcome { outcome: outcome.clone(), result: Some(raw(r#""secret""#)) };
+    let early = CallbackReport::Outcome { outcome: outcome.clone(), result: Some(raw(r#""secret""#)), stated: None };
     let called = fixture.store.callback(&id, LeaseNumber::FIRST, early, at(3), 0).unwrap();
     assert!(matches!(called, CallbackResult::LeaseLost(_)));
     let done = Commit { result: Some(raw(r#""secret""#)), ..commit(&id, report(1, outcome.clone(), at(4))) };
