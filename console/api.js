@@ -7,8 +7,9 @@ const MAX_SEARCHES = 25;
 const listFormat = new Intl.ListFormat("en");
 
 /** @typedef {{ pointer: string, detail: string }} FieldError */
-/** @typedef {{ body?: unknown, headers?: Record<string, string> }} RequestOptions */
-/** @typedef {{ detail?: string, errors?: FieldError[], permission?: string, roles?: string[] }} Refusal */
+/** @typedef {{ body?: unknown, headers?: Record<string, string>, timeoutMs?: number }} RequestOptions */
+/** @typedef {{ permission?: string, roles?: string[] }} Missing a permission, and the built-in roles that have it */
+/** @typedef {Missing & { code?: string, detail?: string, errors?: FieldError[] }} Refusal */
 /** @typedef {{ oauth: boolean, demo: boolean }} Deployment */
 
 /** A request that was refused, with a message for the user. */
@@ -17,13 +18,14 @@ export class ApiError extends Error {
    * @param {Response} response
    * @param {Refusal} refusal
    */
-  constructor({ status, headers }, { detail, errors = [], permission = "", roles = [] }) {
+  constructor({ status, headers }, { code = "", detail, errors = [], permission = "", roles = [] }) {
     const reason =
       roles.length > 0 ? missingPermission(permission, roles) : (detail ?? `The gateway returned status ${status}.`);
     // A provider's may be a date.
     const seconds = headers.get("retry-after")?.match(/^\d+$/)?.[0];
     super(seconds ? `${reason} Try again in ${seconds} s.` : reason);
     this.status = status;
+    this.code = code;
     this.errors = errors;
     this.headers = headers;
   }
@@ -48,7 +50,8 @@ function missingPermission(permission, roles) {
  * @throws {ApiError} if the gateway refuses it
  */
 export async function request(method, path, options = {}) {
-  const response = await open(method, path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  const signal = AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS);
+  const response = await open(method, path, { ...options, signal });
   return { json: await jsonOf(response), headers: response.headers };
 }
 

@@ -1,5 +1,5 @@
 // The screen of one context: its error with help, its history, attempts, parameters and result.
-import { get, postAsync } from "./api.js";
+import { ApiError, get, postAsync } from "./api.js";
 import {
   badge,
   button,
@@ -20,11 +20,15 @@ import { follow } from "./live.js";
 import { modelHash } from "./model-catalogue.js";
 import { costText, usageText } from "./model-words.js";
 import { leadBack } from "./navigation.js";
+import { buildError, isKept } from "./outcome.js";
 import { patch } from "./patch.js";
 import { principalName } from "./principals.js";
-import { hasEnded, helpFor, isScheduled, meaningOf, shownStatus } from "./statuses.js";
+import { hasEnded, isScheduled, meaningOf, shownStatus } from "./statuses.js";
 
 const RELOAD_MS = 200;
+const NO_LONGER_KEPT =
+  "Not replayed: the content of this capability’s calls is no longer kept, so they cannot run in the background. Try " +
+  "it on the page of its service.";
 
 /** @typedef {{ message: string, schema: JsonSchema }} InputRequest */
 
@@ -61,11 +65,11 @@ class ContextScreen {
   async load() {
     /** @type {Context} */
     const context = await get(this.#path);
-    const { capability, error, progress } = context;
+    const { capability, progress } = context;
     patch(this.#top, screenTitle(capability, badge(shownStatus(context))), this.#buildAction(context));
     patch(
       this.#body,
-      error && buildError(error),
+      buildError(context),
       progress && buildProgress(progress),
       buildFacts(context),
       buildDetails(context),
@@ -78,14 +82,19 @@ class ContextScreen {
    * @returns {Child}
    */
   #buildAction(context) {
-    if (hasEnded(context)) return isKept(context) && button("Replay", () => this.#replay());
+    if (hasEnded(context)) return isKept(context) ? button("Replay", () => this.#replay()) : buildNoReplay();
     return button("Cancel", () => confirmed("Cancel this context?", () => this.#post("cancel")), { kind: "danger" });
   }
 
   /** @returns {Promise<void>} */
   async #replay() {
-    const { id } = await this.#post("replay");
-    location.hash = `#/contexts/${id}`;
+    try {
+      const { id } = await this.#post("replay");
+      location.hash = `#/contexts/${id}`;
+    } catch (error) {
+      if (error instanceof ApiError && error.code === "content_not_kept") throw new Error(NO_LONGER_KEPT);
+      throw error;
+    }
   }
 
   /**
@@ -126,21 +135,9 @@ class ContextScreen {
   }
 }
 
-/**
- * Whether its parameters and its result are kept.
- * @param {Context} context
- * @returns {boolean}
- */
-const isKept = ({ content }) => content !== "none";
-
-/**
- * @param {ContextError} error
- * @returns {HTMLElement}
- */
-function buildError({ code, message, details }) {
-  const text = h("p", h("strong", code), `: ${message} ${helpFor(code)}`);
-  return h("div.fault", { "data-key": "error" }, text, Boolean(details) && jsonBlock("Details", details));
-}
+/** @returns {HTMLElement} */
+const buildNoReplay = () =>
+  h("p.soft", { "data-key": "no-replay" }, "This context cannot be replayed: its parameters were not kept.");
 
 /**
  * @param {{ data: unknown }} progress
@@ -192,10 +189,7 @@ function buildDetails(context) {
 
 /** @returns {HTMLElement} */
 const buildNotKept = () =>
-  h(
-    "p.note",
-    "The conversation was not kept: calls of models leave no parameters and no result, so there is no replay.",
-  );
+  h("p.note", "Content not kept: the gateway does not store the parameters or the result of this call.");
 
 /** @typedef {{ status: string, at: string }} Step */
 

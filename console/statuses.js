@@ -29,15 +29,22 @@ export const isScheduled = ({ status, run_at }) =>
  */
 export const shownStatus = (context) => (isScheduled(context) ? "scheduled" : context.status);
 
-/** @type {Record<string, { meaning: string, help?: string }>} */
+/**
+ * `helpUnkept`: help for contexts that cannot be replayed, where it differs.
+ * @typedef {{ meaning: string, help?: string, helpUnkept?: string }} ErrorCode
+ */
+
+/** @type {Record<string, ErrorCode>} */
 export const ERROR_CODES = {
   service_unavailable: {
     meaning: "the service could not be reached",
     help: "Check that it is running and that its URL is correct, then replay.",
+    helpUnkept: "Check that it is running and that its URL is correct, then send the request again.",
   },
   circuit_open: {
     meaning: "the circuit breaker was open after repeated failures, so the service was not called",
     help: "Replay later.",
+    helpUnkept: "Send the request again later.",
   },
   upstream_error: { meaning: "the service returned an error" },
   upstream_invalid_response: {
@@ -53,6 +60,10 @@ export const ERROR_CODES = {
     meaning: "the connection was lost during the call",
     help: "The work may have been done: check the service first.",
   },
+  content_not_kept: {
+    meaning: "the service wanted to continue after the response, but the content is not kept",
+    help: "Let the service respond with the result, or keep the content of this capability.",
+  },
   cancelled: { meaning: "the context was cancelled" },
   internal: { meaning: "an internal error occurred in the gateway" },
 };
@@ -65,6 +76,10 @@ export const meaningOf = (code) => ERROR_CODES[code ?? ""]?.meaning ?? "";
 
 /**
  * @param {string} code
+ * @param {boolean} isKept whether the context can be replayed
  * @returns {string}
  */
-export const helpFor = (code) => ERROR_CODES[code]?.help ?? "";
+export function helpFor(code, isKept) {
+  const { help = "", helpUnkept = help } = ERROR_CODES[code] ?? {};
+  return isKept ? help : helpUnkept;
+}

@@ -111,7 +111,7 @@ test("a_conversation_of_several_turns_is_streamed_and_counted", { skip }, async 
 
   // The page of a context leads back to the conversation.
   await page.getByRole("link", { name: "View context" }).first().click();
-  await page.getByText("The conversation was not kept").waitFor();
+  await page.getByText(/^Content not kept: /).waitFor();
   await page.goBack();
   await log(page).getByText("And again").waitFor();
   // It is in this page's memory alone.

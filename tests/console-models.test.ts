@@ -291,7 +291,7 @@ test("a_context_shows_its_model_its_tokens_and_that_its_content_is_not_kept", { 
   await page.locator(`.rows a[href$="${id}"]`).getByText("gpt · team/steady").click();
   await page.getByText("1,019 in (1,000 cached), 110 out (64 reasoning)", { exact: true }).waitFor();
   await page.getByText(`${cost.amount} USD`, { exact: true }).waitFor();
-  await page.getByText("The conversation was not kept").waitFor();
+  await page.getByText("Content not kept: the gateway does not store").waitFor();
   assert.equal(await page.getByRole("button", { name: "Replay" }).count(), 0);
   assert.equal(await page.getByRole("region", { name: "Parameters" }).count(), 0);
   await checked(page, "a context of a model");
