@@ -12,7 +12,7 @@ const GATEWAY = "narthex";
 
 /** @typedef {{ id: string, owned_by: string }} ListedModel */
 /** @typedef {{ service: string, model: string, tier: number, weight: number }} Target */
-/** @typedef {{ name: string, description?: string, targets: Target[] }} Route */
+/** @typedef {{ name: string, description?: string, content?: string, targets: Target[] }} Route */
 
 /**
  * @typedef {object} ModelCatalogue

@@ -3,6 +3,7 @@ import { jsonBlock } from "./components.js";
 import { h } from "./dom.js";
 import { fieldsFor } from "./fields.js";
 import { buildForm } from "./form.js";
+import { PROVIDER_FIELD } from "./kept-content.js";
 
 /** How each provider expects its key. @type {Record<string, (key: string) => Record<string, string>>} */
 const KEY_HEADERS = {
@@ -46,6 +47,7 @@ const FIELDS = {
       description: "The names that clients ask for; * stands for all others. Without any, every name after the ID.",
       examples: ["gpt-5-mini\n*"],
     },
+    content: PROVIDER_FIELD,
   },
 };
 
@@ -68,19 +70,28 @@ const EXAMPLE = {
   ],
 };
 
-/** @typedef {{ kind: string, name: string, url: string, key?: string, header?: string, models?: string[] }} Values */
+/**
+ * @typedef {object} Values
+ * @property {string} kind
+ * @property {string} name
+ * @property {string} url
+ * @property {string} [key]
+ * @property {string} [header]
+ * @property {string[]} [models]
+ * @property {string} [content]
+ */
 
 /**
  * The document for the form's values.
  * @param {Values} values
  * @returns {object}
  */
-function documentOf({ kind, name, url, key, header, models = [] }) {
+function documentOf({ kind, name, url, key, header, models = [], content }) {
   const headers = key && (header ? { [header]: key } : KEY_HEADERS[kind]?.(key));
   return {
     name,
     type: "llm",
-    transport: { kind, url },
+    transport: { kind, url, ...(content && { content }) },
     ...(headers && { credentials: { headers } }),
     ...(models.length > 0 && { models: models.map((id) => ({ id })) }),
   };
@@ -92,7 +103,7 @@ function documentOf({ kind, name, url, key, header, models = [] }) {
  * @returns {string[]}
  */
 function fieldPath([member = "", ...rest]) {
-  if (member === "transport") return rest[0] === "kind" ? ["kind"] : ["url"];
+  if (member === "transport") return ["kind", "content"].includes(rest[0] ?? "") ? rest : ["url"];
   if (member === "credentials") return ["key"];
   return [member, ...rest];
 }

@@ -4,6 +4,7 @@ import { link, secretShownOnce, toast } from "./components.js";
 import { fill, h } from "./dom.js";
 import { fieldsFor } from "./fields.js";
 import { buildForm } from "./form.js";
+import { NEW_SERVICE_FIELD, serviceField } from "./kept-content.js";
 import { buildProviderForm } from "./register-provider.js";
 
 /** Providers of models, which do not verify what the gateway sends. */
@@ -40,6 +41,7 @@ const FORM = {
     },
     idempotent: { title: "Idempotent", type: "boolean", default: false, description: "It is safe to retry." },
     path: { title: "Health path", type: "string", description: "Checked every 30 s.", examples: ["/health"] },
+    content: NEW_SERVICE_FIELD,
   },
 };
 
@@ -64,10 +66,15 @@ export async function register({ view, query }) {
  * @returns {void}
  */
 function showEditor(view, id, edited) {
+  // Everything but what is kept, which has a field of its own.
+  const { content, ...document } = edited.json;
+  const properties = { document: { title: "Service document" }, content: serviceField(edited.json) };
   const form = buildForm({
-    fields: fieldsFor({}, "Service document", edited.json),
+    fields: fieldsFor({ required: ["document"], properties }, "", { document, content }),
     submitLabel: "Save",
-    send: (document) => update(view, id, document, edited),
+    fieldPath: (path) => (path[0] === "content" ? path : ["document", ...path]),
+    send: (values) =>
+      update(view, id, { ...values.document, ...(values.content && { content: values.content }) }, edited),
   });
   fill(view, backLink(), h("h1", `Edit ${edited.json.name}`), h("div.card", form));
 }
@@ -128,12 +135,13 @@ function fieldPath([member = "", _index, capabilityMember = "name"]) {
  * @param {Record<string, any>} values
  * @returns {object}
  */
-const documentOf = ({ name, type, url, capability, path, ...capabilityMembers }) => ({
+const documentOf = ({ name, type, url, capability, path, content, ...capabilityMembers }) => ({
   name,
   type,
   transport: { kind: "http", url },
   capabilities: [{ name: capability, ...capabilityMembers }],
   ...(path && { health: { path } }),
+  ...(content && { content }),
 });
 
 /**

@@ -1,13 +1,23 @@
 // Parts of a service's screen: its facts, its MCP server's catalog, and a capability with a form to try it.
-import { postAsync } from "./api.js";
+import { postAsync, request } from "./api.js";
 import { copyable, facts, jsonBlock, section, time } from "./components.js";
-import { h } from "./dom.js";
+import { fill, h } from "./dom.js";
 import { fieldsFor } from "./fields.js";
 import { buildForm } from "./form.js";
 import { duration, words } from "./format.js";
+import { keepsCalls, keepsChats } from "./kept-content.js";
 import { modelHash, takesAnyName } from "./model-catalogue.js";
 import { buildNameForm, buildOffer } from "./model-parts.js";
+import { buildOutcome } from "./outcome.js";
 import { mayUseModels } from "./session.js";
+
+/** How much longer than its timeout a call may take until its response is here. */
+const GRACE_MS = 30_000;
+const NOT_KEPT_HERE =
+  "The content of this call is not kept, so it cannot run in the background. Stay on this page until its result appears.";
+
+/** @param {Child} text */
+const soft = (text) => h("p.soft", text);
 
 /**
  * @param {Service} service
@@ -28,7 +38,19 @@ export function buildFacts(service, latency) {
     Tier: tier,
     Weight: weight,
     "Max attempts": retry.max_attempts,
+    Content: contentText(service),
   });
+}
+
+/**
+ * What is kept, if it is not the default.
+ * @param {Service} service
+ * @returns {string}
+ */
+function contentText(service) {
+  const { content, transport } = service;
+  if (content === "full") return transport.content === "none" ? "kept, except for model calls" : "kept";
+  return [content && "not kept", keepsChats(service) && "kept for model calls"].filter(Boolean).join(", ");
 }
 
 /**
@@ -96,24 +118,13 @@ export function buildModels(service) {
 }
 
 /**
- * @param {string} service
+ * A capability with a form to try it.
+ * @param {Service} service
  * @param {Capability} capability
  * @returns {HTMLElement}
  */
 export function buildCapability(service, capability) {
   const { name, version, description, input_schema, idempotent, durable, timeout_seconds, price } = capability;
-  /** @param {unknown} parameters */
-  async function run(parameters) {
-    const body = { capability: name, version: `=${version}`, service, parameters };
-    const { id } = await postAsync("/v1/contexts", body);
-    location.hash = `#/contexts/${id}`;
-  }
-  const form = buildForm({
-    fields: fieldsFor(input_schema, "Parameters"),
-    submitLabel: "Run",
-    pointer: "parameters",
-    send: run,
-  });
   const schema = input_schema && jsonBlock(`Input schema of ${name}`, input_schema);
   return h(
     "section.card",
@@ -123,10 +134,63 @@ export function buildCapability(service, capability) {
       description,
       idempotent && " Idempotent.",
       !durable && " Not durable.",
+      keepingText(service, capability),
       ` Timeout ${duration(timeout_seconds * 1000)}.`,
       price && ` ${price.per_call} ${price.currency} per call.`,
     ),
-    h("details", h("summary.button", `Try ${name}`), form),
+    h("details", h("summary.button", `Try ${name}`), buildTrial(service, capability)),
     schema && h("details", h("summary", "Input schema"), schema),
   );
+}
+
+/**
+ * What is kept of a capability's calls, if it is not the default.
+ * @param {Service} service
+ * @param {Capability} capability
+ * @returns {string | false}
+ */
+function keepingText(service, capability) {
+  if (!keepsCalls(service, capability)) return " Content not kept.";
+  return service.content === "none" && " Content kept.";
+}
+
+/**
+ * A form that runs a capability. If the content is kept, it opens the context; otherwise it shows the response.
+ * @param {Service} service
+ * @param {Capability} capability
+ * @returns {HTMLElement}
+ */
+function buildTrial(service, capability) {
+  const { name, version, input_schema, timeout_seconds } = capability;
+  const isKept = keepsCalls(service, capability);
+  const outcome = h("div", { role: "status" });
+
+  /** @param {object} body */
+  async function runHere(body) {
+    fill(outcome, soft("Waiting for the response…"));
+    try {
+      const timeoutMs = timeout_seconds * 1000 + GRACE_MS;
+      const { json } = await request("POST", "/v1/contexts", { body, timeoutMs });
+      fill(outcome, buildOutcome(json));
+    } catch (error) {
+      fill(outcome);
+      throw error;
+    }
+  }
+
+  /** @param {unknown} parameters */
+  async function run(parameters) {
+    const body = { capability: name, version: `=${version}`, service: service.id, parameters };
+    if (!isKept) return runHere(body);
+    const { id } = await postAsync("/v1/contexts", body);
+    location.hash = `#/contexts/${id}`;
+  }
+
+  const form = buildForm({
+    fields: fieldsFor(input_schema, "Parameters"),
+    submitLabel: "Run",
+    pointer: "parameters",
+    send: run,
+  });
+  return isKept ? form : h("div.stack", soft(NOT_KEPT_HERE), form, outcome);
 }

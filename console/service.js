@@ -20,7 +20,7 @@ const ANY_VERSION = { "if-match": "*" };
 export async function service({ view, id = "", signal }) {
   const screen = new ServiceScreen(id, signal);
   const shown = await screen.load();
-  const tries = shown.capabilities.map((capability) => buildCapability(id, capability));
+  const tries = shown.capabilities.map((capability) => buildCapability(shown, capability));
   fill(
     view,
     leadBack(link("← Services", "#/services")),

@@ -101,6 +101,7 @@ type Capability = {
   durable: boolean;
   timeout_seconds: number;
   price?: { per_call: string; currency: string };
+  content?: string;
 };
 
 type Service = Item & {
@@ -109,7 +110,9 @@ type Service = Item & {
   status: string;
   status_at: string | null;
   created_at: string;
-  transport: { kind: string; url?: string; model?: string };
+  transport: { kind: string; url?: string; model?: string; content?: string };
+  /** What is kept of calls: `full` or `none`, if it is set. */
+  content?: string;
   capabilities: Capability[];
   models?: Offer[];
   tier: number;
