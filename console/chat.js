@@ -23,17 +23,16 @@ const REASONS = {
   content_filter: "The provider's filter ended the response.",
 };
 
-const FIELDS = {
-  required: ["message"],
-  properties: {
-    message: {
-      title: "Message",
-      type: "string",
-      maxLength: 1_000_000,
-      description: "Enter sends it, Shift and Enter begin a new line. The gateway does not keep it.",
-    },
-  },
-};
+/**
+ * @param {boolean | undefined} isKept
+ * @returns {JsonSchema}
+ */
+function fieldsOf(isKept) {
+  const keeping = { true: "The gateway keeps it.", false: "The gateway does not keep it.", undefined: "" };
+  const description = `Enter sends it, Shift and Enter begin a new line. ${keeping[`${isKept}`]}`;
+  const message = { title: "Message", type: "string", maxLength: 1_000_000, description };
+  return { required: ["message"], properties: { message } };
+}
 
 /**
  * The conversations by model, kept while the page is open; another identity must not see them.
@@ -61,20 +60,26 @@ export class Chat {
   /** Ends the call that is running. @type {AbortController | undefined} */
   #call;
   #log = h("div.scroll.chat.stack", { role: "log", tabindex: 0, "aria-label": "Conversation" });
-  #form = buildForm({ fields: fieldsFor(FIELDS, ""), submitLabel: "Send", send: ({ message }) => this.#send(message) });
+  #form;
   #stop = h("button", { type: "button", hidden: true, onclick: () => this.#call?.abort() }, "Stop");
   #clear = h("button.quiet", { type: "button", onclick: () => this.#forget() }, "New conversation");
-  element = h("div.card.stack", this.#log, this.#form);
+  element;
 
   /**
    * @param {string} model
-   * @param {{ signal: AbortSignal, onSend: (messages: Message[]) => void }} options
+   * @param {object} options
+   * @param {AbortSignal} options.signal
+   * @param {boolean | undefined} options.isKept whether the gateway keeps what is said; undefined if that is not known
+   * @param {(messages: Message[]) => void} options.onSend
    */
-  constructor(model, { signal, onSend }) {
+  constructor(model, { signal, isKept, onSend }) {
     this.#model = model;
     this.#signal = signal;
     this.#onSend = onSend;
     this.#turns = turnsOf(model);
+    const fields = fieldsFor(fieldsOf(isKept), "");
+    this.#form = buildForm({ fields, submitLabel: "Send", send: ({ message }) => this.#send(message) });
+    this.element = h("div.card.stack", this.#log, this.#form);
     const buttons = this.#form.lastElementChild;
     buttons?.classList.add("row");
     buttons?.append(this.#stop, this.#clear);

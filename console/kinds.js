@@ -1,6 +1,7 @@
 // The kinds of documents on the screens Access and Models: the summary in a row, and the fields of the form.
 import { get } from "./api.js";
 import { oneLine } from "./format.js";
+import { ROUTE_FIELD } from "./kept-content.js";
 import { modelHash, targetsText } from "./model-catalogue.js";
 import { linesOf, TARGETS_FIELD, targetsOf } from "./targets.js";
 
@@ -61,8 +62,10 @@ export const KINDS = {
     schema: "NewModelRoute",
     area: "models",
     about: "Names of your own for one or several models, for fallbacks and for a share of the load.",
-    summary: ({ name, targets, description }) =>
-      [targetsText({ name, isRoute: true, targets }), description].filter(Boolean).join(" · "),
+    summary: ({ name, targets, content, description }) =>
+      [targetsText({ name, isRoute: true, targets }), content === "full" && "content kept", description]
+        .filter(Boolean)
+        .join(" · "),
     hash: ({ name }) => modelHash(name),
   },
 };
@@ -136,7 +139,7 @@ export async function formSchema(kind, document) {
     properties.role = await roleField({ description: properties.role.description, noneLabel: "none" });
   }
   if (kind === "limits") useLimitFields(properties);
-  if (kind === "model-routes") properties.targets = TARGETS_FIELD;
+  if (kind === "model-routes") Object.assign(properties, { targets: TARGETS_FIELD, content: ROUTE_FIELD });
   if (properties.permissions) properties.permissions.examples = [EXAMPLE_PERMISSIONS];
   // Keys get their ids from the gateway.
   const isNamedHere = !document && kind !== "keys";

@@ -4,6 +4,7 @@ import { Chat } from "./chat.js";
 import { chatBody } from "./chat-stream.js";
 import { link, screenTitle, section, textBlock } from "./components.js";
 import { fill, h } from "./dom.js";
+import { keepsModel } from "./kept-content.js";
 import { findModel, modelHash, offerOf, placeOf, readModels, roleOf } from "./model-catalogue.js";
 import { buildOffer, buildTargetPrices } from "./model-parts.js";
 import { leadBack } from "./navigation.js";
@@ -41,13 +42,15 @@ export async function model({ view, id = "", signal }) {
     );
   }
 
-  const chat = new Chat(name, { signal, onSend: showSnippets });
+  const isKept = keepsModel(catalogue, found);
+  const chat = new Chat(name, { signal, isKept, onSend: showSnippets });
   showSnippets(chat.messages);
   fill(
     view,
     leadBack(link("← Models", "#/models")),
     screenTitle(name, found.isRoute && h("span.badge", "route")),
     found.route && buildRouteFacts(found.route),
+    isKept && h("p.note", "Content kept: the gateway stores requests and responses until retention ends."),
     found.targets.length > 0 && section("Served by", buildTargets(catalogue, found)),
     prices.length > 0 && section("Prices", h("ul.rows.plain", prices.map(buildTargetPrices))),
     section("Chat", chat.element),

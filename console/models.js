@@ -3,6 +3,7 @@ import { get } from "./api.js";
 import { badge, button, tabList } from "./components.js";
 import { DocumentList } from "./document-list.js";
 import { fill, h } from "./dom.js";
+import { keepsModel } from "./kept-content.js";
 import { follow } from "./live.js";
 import { findModel, modelHash, offerOf, readModels, takesAnyName, targetsText } from "./model-catalogue.js";
 import { buildNameForm } from "./model-parts.js";
@@ -113,6 +114,7 @@ function buildRow(catalogue, name, isGone) {
     h("strong", name),
     isGone ? badge("gone") : h("span.soft", servedText(model)),
     offers.length > 0 && h("span.soft", inOneText(offers.map(offerText))),
+    keepsModel(catalogue, model) && h("span.soft", "content kept"),
   );
   return h("li", { "data-key": name, class: isGone && "gone" }, card);
 }
