@@ -205,7 +205,7 @@ pub struct ContextDetails {
     pub status: Status,
     pub ended: bool,
     pub created_at: Timestamp,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Content::is_full")]
     pub content: Content,
     #[serde(default)]
     pub run_at: Option<Timestamp>,
