@@ -39,8 +39,9 @@ impl LaterUse {
 /// Refuses what needs content that is not kept.
 ///
 /// # Errors
-/// There is such a use; the problem names each, and what to do `instead`.
-pub fn refuse(uses: &[LaterUse], subject: &str, instead: &str) -> Result<(), Problem> {
+/// One of the uses is made; the problem names each that is, and what to do `instead`.
+pub fn refuse(uses: &[(bool, LaterUse)], subject: &str, instead: &str) -> Result<(), Problem> {
+    let uses: Vec<LaterUse> = uses.iter().filter_map(|(is_used, later)| is_used.then_some(*later)).collect();
     if uses.is_empty() {
         return Ok(());
     }
@@ -56,6 +57,5 @@ pub fn refuse(uses: &[LaterUse], subject: &str, instead: &str) -> Result<(), Pro
 /// # Errors
 /// It is not kept.
 pub fn refuse_schedule(admission: &Admission) -> Result<(), Problem> {
-    let uses: &[LaterUse] = if admission.content.is_full() { &[] } else { &[LaterUse::Schedule] };
-    refuse(uses, &admission.capability, REGISTER)
+    refuse(&[(!admission.content.is_full(), LaterUse::Schedule)], &admission.capability, REGISTER)
 }

@@ -21,6 +21,7 @@ mod credentials;
 mod decision;
 mod documents;
 mod events;
+mod idempotency;
 mod keys;
 mod later_use;
 mod limits;

@@ -5,27 +5,24 @@ use serde_json::value::RawValue;
 use crate::auth::credential_watch::RequiredPermissions;
 use crate::execution::notifications::Notifications;
 use crate::execution::{run_before_storing, work_on};
-use crate::objects::contexts::client::{call_under, has_store};
-use crate::objects::contexts::messages::{Admit, AdmitReply, Contexts, Recall, RecallReply, Stale, Work};
+use crate::objects::contexts::messages::{Admit, AdmitReply, Stale, Work};
 use crate::objects::lanes::client::{self as lanes, Lane};
 use crate::objects::registry::snapshot::{self, Entry, Snapshot};
 use crate::objects::reply::Reply;
 use crate::platform::{clock, log_event, random, settings, tasks};
-use narthex_core::access::principal::Principal;
-use narthex_core::base::canonical;
 use narthex_core::base::id::ContextId;
-use narthex_core::base::retries::Retries;
 use narthex_core::context::Admission;
 use narthex_core::context::create_request::{self, NewContext};
-use narthex_core::context::idempotency::{self, Claim};
+use narthex_core::context::idempotency::Claim;
 use narthex_core::execution::driver::Permit;
 use narthex_core::execution::known_service::KnownService;
 use narthex_core::http::prefer::{self, Prefer};
-use narthex_core::http::problem::{Code, Problem};
+use narthex_core::http::problem::Problem;
 
 use super::super::answer::{Answer, internal};
 use super::super::call::{Call, Caller};
 use super::super::decision::{Decision, MAX_DECISIONS, changes_too_fast, decide_surely};
+use super::super::idempotency::{self, Admitted};
 use super::super::later_use::{self, LaterUse};
 use super::super::limits;
 use super::admission_check::{AdmissionStart, check};
@@ -34,16 +31,6 @@ use super::delivery::{CreationOutput, Delivery, DeliveryMode, create_permission,
 
 /// A context with a longer timeout does not run after the response, but from the queue.
 const MAX_BACKGROUND_SECONDS: u64 = 25;
-
-/// The idempotency key of a request, with its claim.
-fn idempotency_claim(call: &Call, principal: &Principal, text: &str) -> Result<Option<(String, Claim)>, Problem> {
-    let Some(header) = call.request.header("idempotency-key") else { return Ok(None) };
-    let malformed = || Problem::new(Code::InvalidRequest, idempotency::MALFORMED);
-    let key = idempotency::parse(header).ok_or_else(malformed)?;
-    let fingerprint = canonical::fingerprint(text).ok_or_else(|| Problem::internal("the body has no fingerprint"))?;
-    let claim = Claim::new(&principal.tenant, &principal.principal, &call.path, &key, fingerprint);
-    Ok(Some((key, claim)))
-}
 
 pub async fn create(call: &Call, caller: Caller) -> Result<Answer, Problem> {
     let text = call.json_text().await?;
@@ -59,7 +46,7 @@ pub(super) async fn create_as_preferred(
     text: &str,
 ) -> Result<Answer, Problem> {
     let preference = prefer::parse(call.request.header("prefer"));
-    let claim = idempotency_claim(call, &caller.principal, text)?;
+    let claim = idempotency::claim(call, &caller.principal, text)?;
     let streams = call.prefers_stream(false) && !responds_at_once(&preference);
     let mode = DeliveryMode { preference: &preference, streams, notifications: None };
     match begin(call, &mut caller, new, mode, claim).await? {
@@ -96,8 +83,6 @@ struct Creation<'a> {
     /// The duration of the admission, in milliseconds.
     admit_ms: u64,
 }
-
-type Admitted = Reply<AdmitReply, Stale>;
 
 /// How the context is admitted.
 struct AdmissionPlan {
@@ -160,16 +145,14 @@ impl Creation<'_> {
             (self.claim.is_some(), LaterUse::IdempotencyKey),
             (self.new.run_at.is_some(), LaterUse::RunAt),
         ];
-        let uses: Vec<LaterUse> = uses.into_iter().filter_map(|(is_used, later)| is_used.then_some(later)).collect();
         later_use::refuse(&uses, &admission.capability, later_use::REGISTER)
     }
 
     /// A request that was accepted once under its idempotency key stays accepted; any other is rejected with `problem`.
     async fn recall_or_reject(&self, caller: &mut Caller, problem: Problem) -> Result<CreationOutput, Problem> {
-        match &self.claim {
-            Some((_, claim)) => recall(self.call, caller, claim, self.mode, problem).await,
-            None => Err(problem),
-        }
+        let claim = self.claim.as_ref().map(|(_, claim)| claim);
+        let id = idempotency::recall(self.call, caller, claim, problem).await?;
+        replay(self.call, caller, &id, self.mode).await
     }
 
     /// Admits the context and runs or awaits it; nothing if the request must be decided again.
@@ -219,7 +202,7 @@ impl Creation<'_> {
             claim: self.claim.as_ref().map(|(_, claim)| claim.clone()),
         };
         let id = &plan.admission.id;
-        let reply = admit_with_retry(caller, id, &admit).await;
+        let reply = idempotency::admit(caller, &admit).await;
         self.admit_ms += clock::now().since(before);
         if !matches!(reply, Ok(Reply(Ok(AdmitReply::Admitted { lease: Some(_), .. }))))
             && let Some(permit) = plan.permit.take()
@@ -269,7 +252,7 @@ impl Creation<'_> {
                 return Err(Problem::internal("the store did not show an admitted context"));
             }
             AdmitReply::Replayed { id } => replay(call, caller, &id, mode).await?,
-            AdmitReply::KeyReused => return Err(key_reused()),
+            AdmitReply::KeyReused => return Err(idempotency::reused()),
             AdmitReply::Taken => return Ok(None),
         };
         Ok(Some(created))
@@ -278,41 +261,6 @@ impl Creation<'_> {
 
 fn selected<'s>(snapshot: &'s Snapshot, decision: &Decision) -> Result<&'s Entry, Problem> {
     snapshot.services.get(decision.service).ok_or_else(|| Problem::internal("the snapshot lacks the selected service"))
-}
-
-fn key_reused() -> Problem {
-    Problem::new(Code::IdempotencyKeyReused, idempotency::REUSED)
-}
-
-/// The context that the idempotency key stands for, if the store knows the key; else `problem`.
-async fn recall(
-    call: &Call,
-    caller: &mut Caller,
-    claim: &Claim,
-    mode: DeliveryMode<'_>,
-    problem: Problem,
-) -> Result<CreationOutput, Problem> {
-    let store = claim.store(call.settings.home_region);
-    let tenant = caller.principal.tenant.clone();
-    // A store without contexts has no keys either, and a rejected request must not create it.
-    if !has_store(&tenant, store, &mut caller.snapshot.clone()).await.map_err(internal)? {
-        return Err(problem);
-    }
-    let recall = Recall { claim: claim.clone() };
-    let address = Contexts::of(&tenant, store);
-    for _ in 0..MAX_DECISIONS {
-        match call_under(&address, caller.snapshot.revision, &recall).await.map_err(internal)? {
-            Reply(Ok(RecallReply::Replayed { id })) => return replay(call, caller, &id, mode).await,
-            Reply(Ok(RecallReply::KeyReused)) => return Err(key_reused()),
-            Reply(Ok(RecallReply::Nothing)) => return Err(problem),
-            Reply(Err(Stale::Stale { .. })) => {
-                caller.snapshot = snapshot::refreshed(&tenant).await.map_err(internal)?;
-                // The credentials of the caller may have ended.
-                caller.authenticate_again(call).await?;
-            }
-        }
-    }
-    Err(problem)
 }
 
 /// The response to a repeated request: the context that the first one created, with the wait that this one asks for.
@@ -332,19 +280,6 @@ async fn replay(
         Some(state) => Ok(CreationOutput::State(ContextState { replayed: true, ..state })),
         None => Err(Problem::internal("the store does not know an admitted context")),
     }
-}
-
-/// Admits a context, and asks once more if the first reply was lost: the store recognizes the id.
-async fn admit_with_retry(caller: &Caller, id: &ContextId, admit: &Admit) -> Result<Admitted, Problem> {
-    let store = Contexts::holding(&caller.principal.tenant, id).map_err(internal)?;
-    let admitted = match call_under(&store, caller.snapshot.revision, admit).await {
-        // At once, because the client waits.
-        Err(error) if Retries::up_to(1).allow(error.fault()) => {
-            call_under(&store, caller.snapshot.revision, admit).await
-        }
-        admitted => admitted,
-    };
-    admitted.map_err(internal)
 }
 
 /// Runs a leased or queued context in this Worker, for as long as the client waits and a while beyond.

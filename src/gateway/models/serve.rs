@@ -18,6 +18,7 @@ use narthex_core::services::model_routing::ModelTarget;
 use super::super::answer::Answer;
 use super::super::call::{Call, Caller};
 use super::super::decision::{MAX_DECISIONS, changes_too_fast};
+use super::super::idempotency;
 use super::super::later_use::{self, LaterUse};
 use super::super::limits;
 use super::intake::{self, Intake};
@@ -99,17 +100,17 @@ impl Asked {
     async fn keep(
         &self,
         call: &Call,
-        caller: &Caller,
+        caller: &mut Caller,
         entry: &Entry,
         intake: &mut Intake,
         recorder: &mut Recorder,
     ) -> Result<Admitted, Problem> {
         let body = stored::body(intake).await?;
-        let claim = stored::claim(call, caller, &body)?;
+        let claim = idempotency::claim(call, &caller.principal, body.get())?;
         let (service, capability) = (&entry.service().id, self.endpoint.capability());
         if let Err(problem) = limits::work(call, &caller.principal, &caller.snapshot, service, capability).await {
             let claim = claim.as_ref().map(|(_, claim)| claim);
-            return stored::recall(call, caller, claim, problem).await.map(Admitted::Repeated);
+            return idempotency::recall(call, caller, claim, problem).await.map(Admitted::Repeated);
         }
         let admission = &mut recorder.admission;
         if let Some((key, claim)) = &claim {
@@ -154,7 +155,6 @@ fn refuse_later_use(call: &Call, content: Content, model: &str) -> Result<(), Pr
         (is_async, LaterUse::RespondAsync),
         (!content.is_full() && call.request.header("idempotency-key").is_some(), LaterUse::IdempotencyKey),
     ];
-    let uses: Vec<LaterUse> = uses.into_iter().filter_map(|(is_used, later)| is_used.then_some(later)).collect();
     let instead = "Leave it out, set content to full, or create a context with POST /v1/contexts.";
     later_use::refuse(&uses, model, instead)
 }

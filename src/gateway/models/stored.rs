@@ -7,25 +7,22 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, Shared, pending, select};
 use serde_json::value::RawValue;
 
-use crate::objects::contexts::client::{call as call_store, call_under, call_with_retry, has_store};
-use crate::objects::contexts::messages::{
-    Admit, AdmitReply, Commit, Contexts, Recall, RecallReply, Renew, RenewReply, Stale,
-};
+use crate::objects::contexts::client::{call as call_store, call_with_retry};
+use crate::objects::contexts::messages::{Admit, AdmitReply, Commit, Renew, RenewReply, Stale};
 use crate::objects::reply::Reply;
 use crate::platform::relay::Piece;
 use crate::platform::{clock, log_event, settings, tasks};
-use narthex_core::base::canonical;
 use narthex_core::base::id::ContextId;
 use narthex_core::base::json;
 use narthex_core::base::tenant_id::TenantId;
-use narthex_core::context::idempotency::{self, Claim};
+use narthex_core::context::idempotency::Claim;
 use narthex_core::context::lease::{Hold, LeaseNumber};
 use narthex_core::context::{Admission, AttemptReport};
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::models::request_body::BYTE_ORDER_MARK;
 
-use super::super::answer::internal;
-use super::super::call::{Call, Caller};
+use super::super::call::Caller;
+use super::super::idempotency;
 use super::intake::Intake;
 
 /// The largest request that is kept, in bytes: it shares a row with its result.
@@ -76,23 +73,6 @@ pub async fn body(intake: &mut Intake) -> Result<Box<RawValue>, Problem> {
     RawValue::from_string(text.into()).map_err(|error| malformed(error.to_string()))
 }
 
-/// The idempotency key of a request, with its claim.
-///
-/// # Errors
-/// It is malformed.
-pub fn claim(call: &Call, caller: &Caller, body: &RawValue) -> Result<Option<(String, Claim)>, Problem> {
-    let Some(header) = call.request.header("idempotency-key") else { return Ok(None) };
-    let key = idempotency::parse(header).ok_or_else(|| Problem::new(Code::InvalidRequest, idempotency::MALFORMED))?;
-    let fingerprint =
-        canonical::fingerprint(body.get()).ok_or_else(|| Problem::internal("the body has no fingerprint"))?;
-    let claim = Claim::new(&caller.principal.tenant, &caller.principal.principal, &call.path, &key, fingerprint);
-    Ok(Some((key, claim)))
-}
-
-fn key_reused() -> Problem {
-    Problem::new(Code::IdempotencyKeyReused, idempotency::REUSED)
-}
-
 /// Stores a call before it is made.
 ///
 /// # Errors
@@ -112,13 +92,7 @@ pub async fn admit(
         show: false,
         claim,
     };
-    let store = Contexts::holding(tenant, id).map_err(internal)?;
-    let mut reply = call_under(&store, caller.snapshot.revision, &admit).await;
-    if reply.is_err() {
-        // The store recognizes the id, if only the reply was lost.
-        reply = call_under(&store, caller.snapshot.revision, &admit).await;
-    }
-    Ok(match reply.map_err(internal)? {
+    Ok(match idempotency::admit(caller, &admit).await? {
         Reply(Ok(AdmitReply::Admitted { lease: Some(lease), .. })) => {
             Admitted::Begun(StoredCall::new(tenant.clone(), id.clone(), lease))
         }
@@ -126,33 +100,9 @@ pub async fn admit(
             return Err(Problem::internal("the lease of a stored call was lost"));
         }
         Reply(Ok(AdmitReply::Replayed { id })) => Admitted::Repeated(id),
-        Reply(Ok(AdmitReply::KeyReused)) => return Err(key_reused()),
+        Reply(Ok(AdmitReply::KeyReused)) => return Err(idempotency::reused()),
         Reply(Ok(AdmitReply::Taken) | Err(Stale::Stale { .. })) => Admitted::Outdated,
     })
-}
-
-/// The context of an earlier request with this key, for a request that is refused otherwise.
-///
-/// # Errors
-/// There is none: `problem`. Or the key was used for another request.
-pub async fn recall(
-    call: &Call,
-    caller: &Caller,
-    claim: Option<&Claim>,
-    problem: Problem,
-) -> Result<ContextId, Problem> {
-    let Some(claim) = claim else { return Err(problem) };
-    let tenant = &caller.principal.tenant;
-    let store = claim.store(call.settings.home_region);
-    if !has_store(tenant, store, &mut caller.snapshot.clone()).await.map_err(internal)? {
-        return Err(problem);
-    }
-    let recall = Recall { claim: claim.clone() };
-    match call_under(&Contexts::of(tenant, store), caller.snapshot.revision, &recall).await.map_err(internal)? {
-        Reply(Ok(RecallReply::Replayed { id })) => Ok(id),
-        Reply(Ok(RecallReply::KeyReused)) => Err(key_reused()),
-        Reply(Ok(RecallReply::Nothing) | Err(Stale::Stale { .. })) => Err(problem),
-    }
 }
 
 impl StoredCall {

@@ -16,11 +16,6 @@ pub const WINDOW_MS: u64 = 24 * 3_600_000;
 /// the first.
 const STORES: u16 = 8;
 
-/// What is wrong with a key that cannot be read, and with one that was used before.
-pub const MALFORMED: &str = "Idempotency-Key must be 1 to 255 visible ASCII characters, quoted or bare.";
-pub const REUSED: &str = "This Idempotency-Key was used with a different body within the last 24 hours. \
-                          Use a new key for a new request.";
-
 /// Reads the key: a structured-field string (RFC 8941 §3.3.3) or the bare text, 1 to 255 visible ASCII characters.
 pub fn parse(header: &str) -> Option<String> {
     let header = header.trim();
