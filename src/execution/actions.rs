@@ -21,7 +21,7 @@ use narthex_core::context::lease::LeaseNumber;
 use narthex_core::context::{Admission, ContextError, Head, view};
 use narthex_core::execution::driver::{
     self, AdmissionResult, Call, CommitReceipt, Event, LeaseResult, Permit, RefusalReceipt, RenewResult, Renewal,
-    Unreachable,
+    Unreachable, Withheld,
 };
 use narthex_core::lane::call_outcome::CallOutcome;
 
@@ -170,20 +170,22 @@ pub async fn admit(job: Rc<Job>, mut snapshot: Rc<Snapshot>, work: Rc<Work>) -> 
 
 pub async fn commit(job: Rc<Job>, commit: driver::Commit) -> Done {
     let before = clock::now();
-    let kept = commit.kept(job.id.clone());
-    let reply = call_with_retry(&job.tenant, &job.id, &kept).await;
+    let (commit, withheld) = commit.split(job.id.clone());
+    let reply = call_with_retry(&job.tenant, &job.id, &commit).await;
     let timings = Timings { commit: clock::now().since(before), ..Timings::default() };
     let receipt = reply.as_ref().map(CommitReceipt::of).map_err(Clone::clone);
     let ended = match reply {
-        Ok(CommitReply::Committed { view, ended: true, .. }) => Some((shown(view, &commit), commit.result)),
+        Ok(CommitReply::Committed { view, ended: true, .. }) => {
+            Some((shown(view, &withheld), commit.result.or(withheld.result)))
+        }
         Ok(CommitReply::Committed { ended: false, .. } | CommitReply::Refused { .. }) | Err(_) => None,
     };
     Done { ended, timings, ..Done::reply(receipt, Event::Committed) }
 }
 
 /// The view as the client gets it, with the words of the service if these are not kept.
-fn shown(view: Box<RawValue>, commit: &driver::Commit) -> Box<RawValue> {
-    let shown = commit.private_error().and_then(|error| view::with_error(&view, error).ok());
+fn shown(view: Box<RawValue>, withheld: &Withheld) -> Box<RawValue> {
+    let shown = withheld.error.as_ref().and_then(|error| view::with_error(&view, error).ok());
     shown.unwrap_or(view)
 }
 

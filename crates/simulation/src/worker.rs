@@ -269,7 +269,7 @@ impl World {
             Action::Admit(work) => self.admit_running(key, &work),
             Action::Commit(commit) => {
                 self.check_retry(key, &commit.report);
-                self.send(key, Operation::Commit, Ask::Commit(commit.kept(id)), MAX_RETRIES);
+                self.send(key, Operation::Commit, Ask::Commit(commit.split(id).0), MAX_RETRIES);
             }
             Action::Record(record) => {
                 self.answer_client(key, ClientAnswer::Ended, true);

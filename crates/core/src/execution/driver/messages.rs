@@ -117,20 +117,27 @@ pub struct Commit {
     pub content: Content,
 }
 
-impl Commit {
-    /// The report as it is sent to the store.
-    pub fn kept(&self, id: ContextId) -> messages::Commit {
-        let result = self.result.clone().filter(|_| self.content.is_full());
-        let report = self.report.clone().without_words(self.content);
-        messages::Commit { id, report, result, stays_ms: self.stays_ms, earlier: Vec::new() }
-    }
+/// What only the client gets of an attempt, as its content is not kept.
+#[derive(Debug, Default)]
+pub struct Withheld {
+    pub result: Option<Box<RawValue>>,
+    /// The error with the words of its service.
+    pub error: Option<ContextError>,
+}
 
-    /// The error of the attempt, if only the client gets its words.
-    pub fn private_error(&self) -> Option<&ContextError> {
-        match &self.report.outcome {
-            ReportedOutcome::Failed { error, .. } if !self.content.is_full() => Some(error),
-            _ => None,
+impl Commit {
+    /// The report as it is sent to the store, and what is withheld from it.
+    pub fn split(self, id: ContextId) -> (messages::Commit, Withheld) {
+        let Self { report, result, stays_ms, content } = self;
+        if content.is_full() {
+            return (messages::Commit { id, report, result, stays_ms, earlier: Vec::new() }, Withheld::default());
         }
+        let error = match &report.outcome {
+            ReportedOutcome::Failed { error, .. } => Some(error.clone()),
+            _ => None,
+        };
+        let report = report.without_words(content);
+        (messages::Commit { id, report, result: None, stays_ms, earlier: Vec::new() }, Withheld { result, error })
     }
 }
 

@@ -30,7 +30,7 @@ use crate::lane::call_outcome::CallOutcome;
 
 pub use messages::{
     Action, AdmissionResult, Call, ClientAnswer, Commit, CommitReceipt, Event, LeaseResult, Permit, RefusalReceipt,
-    RenewResult, Renewal, Unreachable,
+    RenewResult, Renewal, Unreachable, Withheld,
 };
 
 /// What holds when an event happens.

@@ -34,11 +34,12 @@ fn a_service_that_would_continue_later_has_failed() {
     for answer in [http(202, ""), http(200, request)] {
         let mut bench = Bench::new(private(work()), vec![known("one")], Some(60_000));
         bench.on(Event::Started);
-        let actions = bench.respond(answer);
+        let mut actions = bench.respond(answer);
         assert_eq!(names(&actions), ["commit ContentNotKept"]);
-        let Action::Commit(commit) = &actions[0] else { panic!("{actions:?}") };
-        assert!(commit.private_error().unwrap().message.contains("content of this call is not kept"));
+        let Some(Action::Commit(commit)) = actions.pop() else { panic!("it commits") };
         assert_eq!(commit.stays_ms, u64::MAX);
+        let (_, withheld) = commit.split(work().admission.id);
+        assert!(withheld.error.unwrap().message.contains("content of this call is not kept"));
     }
 }
 
@@ -50,11 +51,11 @@ fn what_the_store_gets_of_an_attempt_has_neither_result_nor_words() {
         let mut bench = Bench::new(private(work()), vec![known("one")], Some(60_000));
         bench.on(Event::Started);
         let Some(Action::Commit(commit)) = bench.respond(answer).pop() else { panic!("it commits") };
-        let kept = commit.kept(work().admission.id);
-        assert_eq!((kept.result.is_some(), commit.result.is_some()), (false, message.is_none()));
+        let (kept, withheld) = commit.split(work().admission.id);
+        assert_eq!((kept.result.is_some(), withheld.result.is_some()), (false, message.is_none()));
         let ReportedOutcome::Failed { error, .. } = kept.report.outcome else { continue };
         assert_eq!((Some(error.message.as_str()), error.details.is_none()), (message, true));
-        assert!(commit.private_error().unwrap().message.contains("secret"));
+        assert!(withheld.error.unwrap().message.contains("secret"));
     }
 }
 
