@@ -102,10 +102,7 @@ fn whole(response: WholeResponse, endpoint: Endpoint, streams: bool) -> Result<R
         return Err(refused(head, bytes, shown, kind));
     }
     let mut reader = ResponseReader::new(endpoint.format());
-    let _ = body.read(|bytes| {
-        reader.push(bytes);
-        Ok::<_, ()>(())
-    });
+    body.each(|bytes| reader.push(bytes));
     whole_document(head, vec![body], reader, streams)
 }
 
@@ -143,14 +140,13 @@ async fn pieces(
             Err(None) => return Err(failed(late(), "no piece in time")),
             Err(Some(failure)) => return Err(failed(FailureKind::Broken, failure.0)),
         };
-        let _ = piece.read(|window| {
+        piece.each(|window| {
             let begins = mark.skip(window).unwrap_or(window).trim_ascii_start().first();
             is_document = is_document.or_else(|| begins.map(|first| matches!(first, b'{' | b'[' | b'<')));
             match is_document {
                 Some(false) => drop(events.push(window)),
                 _ => reader.push(window),
             }
-            Ok::<_, ()>(())
         });
         bytes += piece.bytes();
         pieces.push(piece);

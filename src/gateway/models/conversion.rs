@@ -30,7 +30,7 @@ pub struct Converted {
 fn shortened(pieces: &[Piece], taken: &[(usize, Taken)], nonce: u64) -> Vec<u8> {
     let (mut text, mut at, mut passed) = (Vec::new(), 0, 0);
     for piece in pieces {
-        let _ = piece.read(|bytes| {
+        piece.each(|bytes| {
             let mut rest = bytes;
             while !rest.is_empty() {
                 let next = taken.get(passed);
@@ -51,7 +51,6 @@ fn shortened(pieces: &[Piece], taken: &[(usize, Taken)], nonce: u64) -> Vec<u8> 
                 }
                 rest = behind;
             }
-            Ok::<_, ()>(())
         });
     }
     text
@@ -75,10 +74,7 @@ pub async fn request(intake: &mut Intake, from: Endpoint, to: Endpoint, target: 
     }
     let mut long = LongStrings::default();
     for piece in &intake.pieces {
-        let _ = piece.read(|bytes| {
-            long.push(bytes);
-            Ok::<_, ()>(())
-        });
+        piece.each(|bytes| long.push(bytes));
     }
     let taken: Vec<(usize, Taken)> = long.found().iter().copied().enumerate().collect();
     let strings: Vec<(usize, Taken)> = taken.iter().filter(|(_, taken)| !taken.is_schema).copied().collect();

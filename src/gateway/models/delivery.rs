@@ -111,10 +111,7 @@ impl Delivery {
         self.recorder.stored.as_ref()?;
         let mut kept = KeptResult::document();
         for piece in pieces {
-            let _ = piece.read(|bytes| {
-                kept.push(bytes);
-                Ok::<_, ()>(())
-            });
+            piece.each(|bytes| kept.push(bytes));
         }
         Some(kept)
     }

@@ -64,6 +64,14 @@ impl Piece {
         result
     }
 
+    /// As [`Piece::read`], to the end.
+    pub fn each(&self, mut each: impl FnMut(&[u8])) {
+        let _ = self.read(|bytes| {
+            each(bytes);
+            Ok::<_, ()>(())
+        });
+    }
+
     pub fn of_text(text: &str) -> Self {
         Self(Uint8Array::from(text.as_bytes()))
     }

@@ -191,10 +191,7 @@ impl Observer for Watch {
     fn piece(&self, piece: &Piece) -> Seen {
         let seen = match &mut *self.reading.borrow_mut() {
             Reading::Document(reader) => {
-                let _ = piece.read(|bytes| {
-                    reader.push(bytes);
-                    Ok::<_, ()>(())
-                });
+                piece.each(|bytes| reader.push(bytes));
                 Seen { passing: Passing::Whole, next: Next::GoesOn }
             }
             Reading::Events(events) => events.piece(piece),
@@ -203,10 +200,7 @@ impl Observer for Watch {
             match &seen.passing {
                 Passing::Text(text) => kept.push(text.as_bytes()),
                 Passing::Whole | Passing::Ranges(_) => {
-                    let _ = piece.read(|bytes| {
-                        kept.push(bytes);
-                        Ok::<_, ()>(())
-                    });
+                    piece.each(|bytes| kept.push(bytes));
                 }
             }
         }
