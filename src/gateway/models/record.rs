@@ -126,17 +126,8 @@ fn failed(code: ErrorCode, message: String, service: Option<ServiceId>) -> Repor
 
 /// The report of an attempt.
 pub fn report(entry: &Entry, started_at: Timestamp, status_code: Option<u16>, end: AttemptEnd) -> AttemptReport {
-    AttemptReport {
-        lease: LeaseNumber::FIRST,
-        service: entry.service().id.clone(),
-        started_at,
-        ended_at: clock::now(),
-        status_code,
-        outcome: end.outcome(entry),
-        spent: None,
-        price: None,
-        stated: None,
-    }
+    let (service, times) = (entry.service().id.clone(), (started_at, clock::now()));
+    AttemptReport::new(LeaseNumber::FIRST, service, times, status_code, end.outcome(entry))
 }
 
 /// Tells the lane of a service how a call of it ended.
@@ -175,17 +166,7 @@ impl Recorder {
         };
         let outcome = failed(code, problem.detail.clone(), Some(service.clone()));
         let (lease, status_code) = (LeaseNumber::FIRST, None);
-        let report = AttemptReport {
-            lease,
-            service,
-            started_at: now,
-            ended_at: now,
-            status_code,
-            outcome,
-            spent: None,
-            price: None,
-            stated: None,
-        };
+        let report = AttemptReport::new(lease, service, (now, now), status_code, outcome);
         self.store(report, Spent::nothing(model), None).await;
     }
 

@@ -20,17 +20,10 @@ fn called(idempotent: bool) -> (Head, Lease) {
 }
 
 fn report(lease: Lease, outcome: ReportedOutcome, price: Option<CallPrice>) -> AttemptReport {
-    AttemptReport {
-        lease: lease.number,
-        service: if price.is_some() { "two".into() } else { fixtures::admission(7, Timestamp(1_000)).service },
-        started_at: Timestamp(1_000),
-        ended_at: Timestamp(1_010),
-        status_code: None,
-        outcome,
-        spent: None,
-        price,
-        stated: None,
-    }
+    let own = || fixtures::admission(7, Timestamp(1_000)).service;
+    let service = if price.is_some() { "two".into() } else { own() };
+    let times = (Timestamp(1_000), Timestamp(1_010));
+    AttemptReport { price, ..AttemptReport::new(lease.number, service, times, None, outcome) }
 }
 
 fn failed(code: ErrorCode, retryable: bool) -> ReportedOutcome {

@@ -32,6 +32,20 @@ pub struct AttemptReport {
     pub stated: Option<Box<StatedUsage>>,
 }
 
+impl AttemptReport {
+    /// Of an attempt that began and ended at these times, and used and cost nothing that is known.
+    pub fn new(
+        lease: LeaseNumber,
+        service: ServiceId,
+        (started_at, ended_at): (Timestamp, Timestamp),
+        status_code: Option<u16>,
+        outcome: ReportedOutcome,
+    ) -> Self {
+        let (spent, price, stated) = (None, None, None);
+        Self { lease, service, started_at, ended_at, status_code, outcome, spent, price, stated }
+    }
+}
+
 /// What the service answered, or why it did not.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

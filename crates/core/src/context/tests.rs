@@ -6,18 +6,7 @@ fn admission(idempotent: bool) -> Admission {
 }
 
 fn report(lease: LeaseNumber, outcome: ReportedOutcome) -> AttemptReport {
-    let (started_at, ended_at) = (Timestamp(1_000), Timestamp(1_010));
-    AttemptReport {
-        lease,
-        service: "one".into(),
-        started_at,
-        ended_at,
-        status_code: None,
-        outcome,
-        spent: None,
-        price: None,
-        stated: None,
-    }
+    AttemptReport::new(lease, "one".into(), (Timestamp(1_000), Timestamp(1_010)), None, outcome)
 }
 
 fn failed(code: ErrorCode, retryable: bool, untouched: bool) -> ReportedOutcome {

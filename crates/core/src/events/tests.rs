@@ -30,17 +30,13 @@ fn every_step_and_attempt_is_published_once_and_in_order() {
     assert_eq!(types(&first), ["context.created", "context.validated", "context.queued", "context.executing"]);
     assert_eq!(first.previous_number, None);
 
-    let report = AttemptReport {
-        spent: None,
-        price: None,
-        stated: None,
-        lease: LeaseNumber::FIRST,
-        service: "one".into(),
-        started_at: Timestamp(1_001),
-        ended_at: Timestamp(1_011),
-        status_code: Some(200),
-        outcome: ReportedOutcome::Succeeded,
-    };
+    let report = AttemptReport::new(
+        LeaseNumber::FIRST,
+        "one".into(),
+        (Timestamp(1_001), Timestamp(1_011)),
+        Some(200),
+        ReportedOutcome::Succeeded,
+    );
     head.report(report, Timestamp(1_011), 0).unwrap();
     assign_numbers(&mut head, &mut counter);
     let result = RawValue::from_string("{\"a\":1}".into()).unwrap();
@@ -100,17 +96,13 @@ fn an_event_is_a_cloud_event() {
 fn a_large_result_is_linked() {
     let mut head = head();
     head.lease(Timestamp(1_001), Timestamp(9_000)).unwrap();
-    let report = AttemptReport {
-        spent: None,
-        price: None,
-        stated: None,
-        lease: LeaseNumber::FIRST,
-        service: "one".into(),
-        started_at: Timestamp(1_001),
-        ended_at: Timestamp(1_011),
-        status_code: Some(200),
-        outcome: ReportedOutcome::Succeeded,
-    };
+    let report = AttemptReport::new(
+        LeaseNumber::FIRST,
+        "one".into(),
+        (Timestamp(1_001), Timestamp(1_011)),
+        Some(200),
+        ReportedOutcome::Succeeded,
+    );
     head.report(report, Timestamp(1_011), 0).unwrap();
     let mut next = 0;
     assign_numbers(&mut head, || {

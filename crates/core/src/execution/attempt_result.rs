@@ -51,17 +51,7 @@ impl AttemptResult {
         timeout_seconds: u64,
     ) -> Self {
         let Verdict { outcome, result, try_elsewhere, unhealthy } = verdict;
-        let report = AttemptReport {
-            lease,
-            service,
-            started_at,
-            ended_at,
-            status_code,
-            outcome,
-            spent: None,
-            price: None,
-            stated: None,
-        };
+        let report = AttemptReport::new(lease, service, (started_at, ended_at), status_code, outcome);
         let evidence = ServiceEvidence { fair_ms: fair_ms(timeout_seconds), unhealthy };
         Self { report, result, needs_other_service: try_elsewhere, evidence }
     }
@@ -105,17 +95,7 @@ impl AttemptResult {
         outcome: ReportedOutcome,
     ) -> Self {
         let service = admission.service.clone();
-        let report = AttemptReport {
-            lease,
-            service,
-            started_at: since,
-            ended_at: now,
-            status_code: None,
-            outcome,
-            spent: None,
-            price: None,
-            stated: None,
-        };
+        let report = AttemptReport::new(lease, service, (since, now), None, outcome);
         // A service that was not called, or not until its response, cannot be late.
         let evidence = ServiceEvidence { fair_ms: u64::MAX, unhealthy: false };
         Self { report, result: None, needs_other_service: false, evidence }

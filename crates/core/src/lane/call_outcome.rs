@@ -131,17 +131,13 @@ mod tests {
         let of = |answer: CallResult| {
             let status_code = answer.status();
             let verdict = read(&"one".into(), answer, None);
-            let report = AttemptReport {
-                spent: None,
-                price: None,
-                stated: None,
-                lease: LeaseNumber::FIRST,
-                service: "one".into(),
-                started_at: Timestamp(1_000),
-                ended_at: Timestamp(2_000),
+            let report = AttemptReport::new(
+                LeaseNumber::FIRST,
+                "one".into(),
+                (Timestamp(1_000), Timestamp(2_000)),
                 status_code,
-                outcome: verdict.outcome,
-            };
+                verdict.outcome,
+            );
             CallOutcome::of(&report, fair_ms(60), verdict.unhealthy).outcome
         };
         let http = |status, is_json, body: &str| {

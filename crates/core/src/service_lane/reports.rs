@@ -78,17 +78,13 @@ impl DeliveryReport {
             offered.unwrap_or(Offered { schema: None, timeout_seconds: USUAL_SECONDS });
         let stated = response::stated_usage(&answer).ok().flatten().map(Box::new);
         let verdict = response::read(service, answer, schema);
-        let report = AttemptReport {
-            spent: None,
-            price: None,
-            stated: None,
-            lease: self.delivery.lease,
-            service: service.clone(),
-            started_at: self.delivery.handed_at,
-            ended_at: now,
-            status_code: None,
-            outcome: verdict.outcome,
-        };
+        let report = AttemptReport::new(
+            self.delivery.lease,
+            service.clone(),
+            (self.delivery.handed_at, now),
+            None,
+            verdict.outcome,
+        );
         let sample = CallOutcome::of(&report, fair_ms(timeout_seconds), verdict.unhealthy);
         let callback = CallbackReport::Outcome { outcome: report.outcome, result: verdict.result, stated };
         Judgement { call: self.call(callback), sample }

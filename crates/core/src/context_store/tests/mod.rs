@@ -118,17 +118,7 @@ fn record(admission: Admission, report: AttemptReport, result: Option<Box<RawVal
 
 fn report(lease: u64, outcome: ReportedOutcome, now: Timestamp) -> AttemptReport {
     let lease = lease_number(lease);
-    AttemptReport {
-        lease,
-        service: "one".into(),
-        started_at: now,
-        ended_at: now,
-        status_code: None,
-        outcome,
-        spent: None,
-        price: None,
-        stated: None,
-    }
+    AttemptReport::new(lease, "one".into(), (now, now), None, outcome)
 }
 
 fn failed(retryable: bool, untouched: bool) -> ReportedOutcome {
