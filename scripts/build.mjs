@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
+import { assembleBuild } from "./assemble.mjs";
 import { bindgen, prepare, root, run, say, seconds } from "./tools.mjs";
 
 // The default features of rustc's wasm32-unknown-unknown, and those that wasm-bindgen's catch wrappers need;
@@ -47,8 +48,13 @@ const sources = () => [
 /** @param {string[]} paths */
 const mark = (paths) => paths.map((path) => `${path} ${statSync(path).mtimeMs} ${statSync(path).size}`).join("\n");
 
-/** Builds the Worker unless the build is up to date. Throws if a step fails. */
+/** Builds the Worker, and what `narthex serve` runs from, unless they are up to date. Throws if a step fails. */
 export async function buildWorker() {
+  await buildBundle();
+  await assembleBuild();
+}
+
+async function buildBundle() {
   const started = Date.now();
   if (process.env.NARTHEX_BUILD === "none" && existsSync(join(out, "worker.mjs"))) return;
   await must("cargo", ["build", "--profile", profile, "--locked", "--lib", "--target", "wasm32-unknown-unknown"]);

@@ -39,6 +39,7 @@ pub fn fetch(request: JsValue, env: JsValue, context: JsValue) -> JsValue {
 #[wasm_bindgen]
 pub fn work(message: String, context: JsValue) -> JsValue {
     platform::tasks::event(context, async move {
+        platform::tasks::count_as_call(true);
         ended(match message.strip_suffix("/schedules") {
             Some(tenant) => gateway::schedules::run(&TenantId::from_stored(tenant)).await,
             None => execution::background::handle(&message).await,
@@ -49,7 +50,18 @@ pub fn work(message: String, context: JsValue) -> JsValue {
 /// Handles the cron trigger, every minute.
 #[wasm_bindgen]
 pub fn sweep(context: JsValue) -> JsValue {
-    platform::tasks::event(context, async { ended(execution::background::sweep().await) })
+    platform::tasks::event(context, async {
+        platform::tasks::count_as_call(true);
+        ended(execution::background::sweep().await)
+    })
+}
+
+/// Takes no more work in the background from now on. Returns how many calls and consumers still run; calling it again
+/// returns what is left of them.
+#[wasm_bindgen]
+pub fn stop() -> u32 {
+    platform::stopping::begin();
+    u32::try_from(platform::tasks::running_calls()).unwrap_or(u32::MAX)
 }
 
 /// Panics. The entry guard never calls it, and neither does anything in a deployment: the tests of the guard place a

@@ -11,9 +11,11 @@ declare namespace Cloudflare {
     SCHEDULES: DurableObjectNamespace<Called>;
     SHARDS: DurableObjectNamespace<Called>;
     SESSIONS: DurableObjectNamespace<Called>;
-    WORK: Queue<string>;
-    WEBHOOKS: Queue<string>;
-    RUNS: Queue<string>;
+    WORK?: Queue<string>;
+    WEBHOOKS?: Queue<string>;
+    RUNS?: Queue<string>;
+    /** Stands in for the queues where there are none: serve/entry.mjs. */
+    SELF?: Service<import("../serve/entry.mjs").Background>;
     ASSETS: Fetcher;
     USAGE?: AnalyticsEngineDataset;
   }

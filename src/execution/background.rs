@@ -16,7 +16,7 @@ use crate::objects::registry::messages::{self as requests, Close, DocumentKind, 
 use crate::objects::registry::snapshot::Snapshot;
 use crate::objects::registry::{self, snapshot};
 use crate::objects::reply::Reply;
-use crate::platform::{Failure, clock, log_event, secret_box, settings};
+use crate::platform::{Failure, clock, log_event, secret_box, settings, stopping};
 use narthex_core::access::audit::Actor;
 use narthex_core::base::id::StoreId;
 use narthex_core::base::service_id::ServiceId;
@@ -85,6 +85,9 @@ async fn run_store(tenant: &TenantId, store: StoreId) -> Result<(), Failure> {
     let mut tasks = FuturesUnordered::new();
     let mut progress = Progress::Started;
     loop {
+        if stopping::is_under_way() {
+            consumer.stop();
+        }
         let actions = consumer.on(progress.event(), clock::now());
         let (mut claimed, mut failed) = (None, None);
         match progress {

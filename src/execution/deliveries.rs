@@ -18,7 +18,7 @@ use crate::objects::protocol::call;
 use crate::objects::registry::messages::{DocumentKind, StoredDocument};
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::retries::with_retries;
-use crate::platform::{Failure, clock, settings};
+use crate::platform::{Failure, clock, settings, stopping};
 use crate::transport;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::webhooks::Webhook;
@@ -57,7 +57,8 @@ pub async fn deliver(tenant: &TenantId) -> Result<(), Failure> {
     let (mut running, mut made, mut tried) = (FuturesUnordered::new(), 0, Vec::new());
     let hub = Events::of(tenant);
     loop {
-        let over = made >= MAX_DELIVERIES || clock::now().since(began) >= MAX_RUN_MS;
+        let over =
+            made >= MAX_DELIVERIES || clock::now().since(began) >= MAX_RUN_MS || stopping::is_under_way();
         let room = if over { 0 } else { MAX_CONCURRENT.saturating_sub(running.len()) };
         if room > 0 || !tried.is_empty() {
             let claim = ClaimDeliveries { tried: std::mem::take(&mut tried), most: room };

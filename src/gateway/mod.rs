@@ -46,7 +46,7 @@ mod webhooks;
 
 use wasm_bindgen::JsValue;
 
-use crate::platform::settings;
+use crate::platform::{settings, tasks};
 use narthex_core::http::problem::{Code, Problem};
 
 use answer::Answer;
@@ -55,6 +55,8 @@ use call::{Call, MAX_HEADER_BYTES};
 /// Serves one request.
 pub async fn serve(request: JsValue, env: &JsValue) -> JsValue {
     let call = Call::new(request, settings::of(env));
+    // Who only reads or watches can do so again after a restart.
+    tasks::count_as_call(!matches!(call.method(), "GET" | "HEAD" | "OPTIONS"));
     let answer = match handle(&call).await {
         Ok(answer) => answer,
         Err(problem) => match models::refusal::format(&call) {

@@ -2,7 +2,8 @@
 //!
 //! A crossing from Wasm costs more than most operations, so each operation is one import with flat data, instead of
 //! objects of the platform that are built step by step. A Rust file imports from the JavaScript file of the same name,
-//! and one of `relay/` from `relay.js`; only `secret_box.rs` has none, and imports from `settings.js` and `crypto.js`.
+//! and one of `relay/` from `relay.js`; `secret_box.rs` has none, and imports from `settings.js` and `crypto.js`;
+//! `stopping.rs` imports nothing.
 //! Functions that can fail return a [`Failure`].
 //!
 //! Nothing here makes decisions: rules belong in the core, and what calls services or objects in which order in
@@ -22,6 +23,7 @@ pub mod secret_box;
 pub mod settings;
 pub mod sockets;
 pub mod sql;
+pub mod stopping;
 pub mod streams;
 pub mod tasks;
 pub mod zones;

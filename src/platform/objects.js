@@ -85,17 +85,26 @@ export function connect(token, kind, name, message) {
   );
 }
 
+/**
+ * Sends a wake-up message by its queue, or where there are no queues directly to what would consume it.
+ * @param {number} token @param {Queue<string> | undefined} queue @param {string} message
+ */
+function enqueue(token, queue, message) {
+  if (queue) watch(token, queue.send(message, { contentType: "text" }));
+  else watch(token, env.SELF?.work(message) ?? Promise.reject(new Error("there is neither a queue nor SELF")));
+}
+
 /** Sends a wake-up message for background work. @param {number} token @param {string} message */
 export function enqueueWakeup(token, message) {
-  watch(token, env.WORK.send(message, { contentType: "text" }));
+  enqueue(token, env.WORK, message);
 }
 
 /** Sends a wake-up message for webhook deliveries. @param {number} token @param {string} message */
 export function enqueueWebhookWakeup(token, message) {
-  watch(token, env.WEBHOOKS.send(message, { contentType: "text" }));
+  enqueue(token, env.WEBHOOKS, message);
 }
 
 /** Sends a wake-up message for schedules. @param {number} token @param {string} message */
 export function enqueueScheduleWakeup(token, message) {
-  watch(token, env.RUNS.send(message, { contentType: "text" }));
+  enqueue(token, env.RUNS, message);
 }

@@ -56,6 +56,8 @@ struct Family {
     timer: Option<Timer>,
     /// The platform's context of the event that the family handles. Objects have none: their work outlives events.
     context: Option<Rc<JsValue>>,
+    /// It makes a call or runs work in the background, so a stop waits for it.
+    is_call: bool,
 }
 
 /// A timer of the platform.
@@ -314,6 +316,20 @@ fn promise_in(context: Option<JsValue>, future: impl Future<Output = Result<JsVa
 /// A number that no operation of this instance has.
 pub fn token() -> u32 {
     LOOP.with(|tasks| tasks.token())
+}
+
+/// Whether a stop of the gateway waits for the family of the task that is polled.
+pub fn count_as_call(is_call: bool) {
+    LOOP.with(|tasks| {
+        if let Some(family) = tasks.families.borrow_mut().get_mut(&tasks.family.get()) {
+            family.is_call = is_call;
+        }
+    });
+}
+
+/// The number of families that a stop of the gateway waits for.
+pub fn running_calls() -> usize {
+    LOOP.with(|tasks| tasks.families.borrow().values().filter(|family| family.is_call).count())
 }
 
 /// The family of the task that is polled: the boundary keeps some state per family.

@@ -5,7 +5,7 @@ use crate::auth::credential_watch::{CredentialWatch, RequiredPermissions};
 use crate::objects::contexts::messages::Get;
 use crate::objects::sessions::messages::{Gone, Listen, Listening};
 use crate::platform::streams::Stream;
-use crate::platform::tasks::keep_running;
+use crate::platform::tasks::{self, keep_running};
 use narthex_core::base::id::ContextId;
 use narthex_core::events::sequence::Sequence;
 use narthex_core::mcp::error::Error;
@@ -89,6 +89,8 @@ pub async fn subscribe(
     let filter = SubscriptionFilter { tools_list_changed, task_ids, ..agreed };
     let (response, stream) = Stream::open(200, &stream_headers());
     stream.write(&responses::event(&acknowledged(request.id, &filter)));
+    // It may stay open for days, and calls nothing.
+    tasks::count_as_call(false);
     keep_running(notifications.run(hub, stream, credentials(call, caller)));
     Ok(MethodResponse::Stream(Answer::stream(response)))
 }

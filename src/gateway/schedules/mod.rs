@@ -12,7 +12,7 @@ use crate::objects::registry::messages::DocumentKind;
 use crate::objects::registry::snapshot::{self, Snapshot};
 use crate::objects::reply::Reply;
 use crate::objects::schedules::messages::{ClaimRuns, DueRuns, Run, RunReport, Schedules};
-use crate::platform::{Failure, clock, random, settings};
+use crate::platform::{Failure, clock, random, settings, stopping};
 use narthex_core::access::principal::Principal;
 use narthex_core::base::canonical;
 use narthex_core::base::id::{ContextId, StoreId};
@@ -37,7 +37,7 @@ pub async fn run(tenant: &TenantId) -> Result<(), Failure> {
     let mut ran = Vec::new();
     loop {
         let DueRuns::Runs(runs) = call(&Schedules::of(tenant), &ClaimRuns { ran }).await?;
-        if runs.is_empty() {
+        if runs.is_empty() || stopping::is_under_way() {
             return Ok(());
         }
         ran = stream::iter(runs).map(|run| make(tenant, run)).buffer_unordered(MAX_CONCURRENT).collect().await;

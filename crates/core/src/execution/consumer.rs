@@ -80,6 +80,8 @@ pub struct Consumer {
     look_at: Option<Timestamp>,
     /// Since its own store was asked, a run has ended.
     run_ended: bool,
+    /// It only ends what runs.
+    is_stopped: bool,
 }
 
 impl Consumer {
@@ -95,7 +97,13 @@ impl Consumer {
             others: Vec::new(),
             look_at: None,
             run_ended: false,
+            is_stopped: false,
         }
+    }
+
+    /// Takes no more work: what runs is ended, and what is queued is left to others.
+    pub fn stop(&mut self) {
+        self.is_stopped = true;
     }
 
     /// What follows from an event, to be done in this order. After [`ConsumerAction::Finish`] and
@@ -163,7 +171,8 @@ impl Consumer {
         if self.asked.is_some() {
             return None;
         }
-        let has_room = self.running.len() < MAX_CONCURRENT && now.since(self.began_at) < MAX_RUN_MS;
+        let is_over = self.is_stopped || now.since(self.began_at) >= MAX_RUN_MS;
+        let has_room = self.running.len() < MAX_CONCURRENT && !is_over;
         if has_room && let Some(other) = self.others.pop() {
             return Some(self.claim(other));
         }

@@ -128,6 +128,20 @@ fn it_accepts_no_work_after_its_time_but_finishes_what_runs() {
 }
 
 #[test]
+fn once_stopped_it_accepts_no_work_but_finishes_what_runs() {
+    let mut consumer = started();
+    consumer.on(leased(), NOW);
+    consumer.stop();
+    // A claim in progress is not lost.
+    assert_eq!(consumer.on(leased(), NOW), [run(2)]);
+    assert_eq!(consumer.on(ended(1), NOW), []);
+    assert_eq!(consumer.on(ended(2), NOW), [ConsumerAction::Finish]);
+    let mut idle = Consumer::new(store(0), NOW, &Timing::DEFAULT);
+    idle.stop();
+    assert_eq!(idle.on(ConsumerEvent::Started, NOW), [ConsumerAction::Finish]);
+}
+
+#[test]
 fn contexts_in_the_queue_of_one_service_leave_room_for_others() {
     let mut consumer = started();
     for number in 1..MAX_QUEUED_PER_SERVICE as u64 {

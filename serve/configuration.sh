@@ -1,0 +1,97 @@
+# The configuration of workerd: what depends on this machine. The rest is in gateway.capnp.
+
+# Checks the private origins, and collects in `allowed` the addresses that they need.
+check_origins() {
+  allowed=
+  [ -n "$ALLOWED_ORIGINS" ] || return 0
+  rest=$ALLOWED_ORIGINS,
+  while [ -n "$rest" ]; do
+    origin=$(printf '%s' "${rest%%,*}" | sed 's/^[[:space:]]*//; s/[[:space:]]*$//')
+    rest=${rest#*,}
+    [ -n "$origin" ] || continue
+    host=${origin#*://}
+    case $origin in
+      http://?* | https://?*) ;;
+      *) host= ;;
+    esac
+    case $host in
+      '' | *[/?#@\\*]* | *[[:space:]]*)
+        fault "--allow-origin takes origins such as http://ollama:11434 or https://tools.internal, not \"$origin\""
+        continue
+        ;;
+    esac
+    allow_host "$host"
+  done
+}
+
+# An address opens itself; what a name leads to is known only when it is called.
+allow_host() {
+  case $1 in
+    \[*\]*) network=${1#\[} network=${network%%\]*}/128 ;;
+    *[!0-9.:]*) network=private ;;
+    *) network=${1%%:*}/32 ;;
+  esac
+  case " $allowed " in *" $network "*) ;; *) allowed="$allowed $network" ;; esac
+}
+
+# The list of networks of an `allow`.
+networks() {
+  separator=
+  for network in "$@"; do
+    printf '%s%s' "$separator" "$(quoted "$network")"
+    separator=', '
+  done
+}
+
+# The certificates that outgoing connections trust.
+trusted() {
+  printf 'tlsOptions = (trustBrowserCas = true'
+  [ -z "$ca" ] || printf ', trustedCertificates = [embed %s]' "$(quoted "$(absolute "$ca")")"
+  printf ')'
+}
+
+absolute() {
+  case $1 in
+    /*) printf '%s' "$1" ;;
+    *) printf '%s/%s' "$start_folder" "$1" ;;
+  esac
+}
+
+# How the gateway is reached.
+public_socket() {
+  printf '(name = "http", address = %s, service = "narthex", ' "$(quoted "$listen")"
+  if [ -z "$tls_cert" ]; then
+    printf 'http = ())'
+    return
+  fi
+  printf 'https = (options = (), tlsOptions = (keypair = (privateKey = embed %s, certificateChain = embed %s))))' \
+    "$(quoted "$(absolute "$tls_key")")" "$(quoted "$(absolute "$tls_cert")")"
+}
+
+write_configuration() {
+  # Names lead to public addresses too: http, or another port.
+  case " $allowed " in *' private '*) allowed="$allowed public" ;; esac
+  # For development and tests, services may be anywhere on this machine.
+  open=public
+  if [ "${ALLOW_LOOPBACK:-}" = true ]; then open='public local'; fi
+  cat >"$data/run/serve.capnp" <<END
+# Written at each start.
+using Workerd = import "/workerd/workerd.capnp";
+using Gateway = import "/gateway.capnp";
+
+const config :Workerd.Config = (
+  services = [
+    (name = "narthex", worker = Gateway.narthex),
+    (name = "console", worker = Gateway.console),
+    (name = "state", disk = (path = $(quoted "$data/state"), writable = true)),
+    (name = "internet", network = (allow = [$(networks $open)], $(trusted))),
+    (name = "private", network = (allow = [$(networks $allowed)], $(trusted))),
+  ],
+  sockets = [
+    $(public_socket),
+    (name = "control", address = "unix:control.sock", http = (),
+      service = (name = "narthex", entrypoint = "Control")),
+  ],
+);
+END
+}

@@ -1,0 +1,146 @@
+// @ts-check
+// The Worker as `narthex serve` runs it on workerd alone. There are neither queues nor cron triggers there: `Background`
+// runs what a queue's consumer would run, and the alarm of the object `Sweeper` stands in for the cron trigger.
+// `Control` serves the program itself, through a socket in the data folder that only its user can open.
+import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
+import Gateway from "../entry.mjs";
+import { stop } from "../build/index.js";
+
+export * from "../entry.mjs";
+
+const SWEEP_MS = 60_000;
+/** A sweep that is this late was lost: the disk was full when the alarm was set, or the clock was set back. */
+const LOST_MS = 3 * SWEEP_MS;
+/** The consumers of one message that run at a time; what arrives beyond is one more run after them. */
+const MAX_CONSUMERS = 10;
+/** A clock that goes back by more than this is reported. */
+const CLOCK_SLACK_MS = 5_000;
+
+/** When the latest sweep began, by this process. */
+let sweptAt = 0;
+let stopping = false;
+/** @type {Map<string, { running: number, again: boolean }>} */
+const consumers = new Map();
+
+/** @param {"warn" | "error"} level @param {string} message @param {Record<string, unknown>} fields */
+const log = (level, message, fields) => console.log(JSON.stringify({ level, message, ...fields }));
+
+/** @param {Cloudflare.Env} env */
+const sweeper = (env) => {
+  const objects = /** @type {DurableObjectNamespace<Sweeper>} */ (env.SWEEPER);
+  return objects.get(objects.idFromName("sweeper"));
+};
+
+export default class extends Gateway {
+  /** @param {Request} request */
+  fetch(request) {
+    if (Math.abs(Date.now() - sweptAt) > LOST_MS) {
+      sweptAt = Date.now();
+      // If it fails, the next request after a while tries again.
+      this.ctx.waitUntil(
+        sweeper(this.env)
+          .start()
+          .catch(() => {}),
+      );
+    }
+    return super.fetch(request);
+  }
+}
+
+export class Background extends Gateway {
+  /** Starts a consumer of a message, and does not wait for it. @param {string} message */
+  work(message) {
+    if (stopping) return;
+    const known = consumers.get(message) ?? { running: 0, again: false };
+    consumers.set(message, known);
+    if (known.running >= MAX_CONSUMERS) known.again = true;
+    else this.ctx.waitUntil(this.#consume(message, known));
+  }
+
+  /** @param {string} message @param {{ running: number, again: boolean }} known */
+  async #consume(message, known) {
+    known.running += 1;
+    do {
+      known.again = false;
+      // After a failure the alarm of the object sends the message again.
+      const batch = { messages: [{ body: message, ack() {}, retry() {} }] };
+      await super.queue(/** @type {any} */ (batch));
+    } while (known.again && !stopping);
+    known.running -= 1;
+    if (known.running === 0) consumers.delete(message);
+  }
+
+  /** Starts a sweep of all tenants, and does not wait for it. */
+  sweep() {
+    if (stopping) return;
+    sweptAt = Date.now();
+    const failed = (/** @type {unknown} */ error) => log("error", "sweep failed", { detail: String(error) });
+    this.ctx.waitUntil(Promise.resolve(this.scheduled()).catch(failed));
+  }
+}
+
+/** Wakes every minute. */
+export class Sweeper extends DurableObject {
+  async start() {
+    await this.ctx.storage.setAlarm(Date.now());
+  }
+
+  async alarm() {
+    const now = Date.now();
+    await this.ctx.storage.setAlarm(now + SWEEP_MS);
+    const before = /** @type {number | undefined} */ (await this.ctx.storage.get("swept_at")) ?? 0;
+    await this.ctx.storage.put("swept_at", now);
+    if (now < before - CLOCK_SLACK_MS) {
+      log("warn", "clock set back", { detail: "work may start late by this much", seconds: (before - now) / 1000 });
+    }
+    await this.env.SELF?.sweep();
+  }
+}
+
+export class Control extends Gateway {
+  /** @param {Request} request */
+  async fetch(request) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/start") return this.#start(request.headers.has("first-start"));
+    if (pathname === "/stop") return this.#stop();
+    return super.fetch(request);
+  }
+
+  /**
+   * Says whether the gateway can serve, and begins to sweep.
+   * @param {boolean} isFirst
+   */
+  async #start(isFirst) {
+    const answer = await this.#ask("GET", "/v1/whoami");
+    if (!answer.ok) return answer;
+    await sweeper(this.env).start();
+    if (isFirst && this.env.DEMO !== "false") {
+      const demo = await this.env.ASSETS.fetch("http://assets/demo.json");
+      const registered = await this.#ask("PUT", "/v1/services/demo", await demo.text());
+      await registered.body?.cancel();
+    }
+    return answer;
+  }
+
+  /** @param {string} method @param {string} path @param {string} [body] */
+  #ask(method, path, body) {
+    const headers = { authorization: `Bearer ${this.env.ADMIN_KEY}`, "content-type": "application/json" };
+    return super.fetch(new Request(`http://narthex${path}`, { method, headers, body: body ?? null }));
+  }
+
+  /** Takes no more work. The response ends when no call runs any longer. */
+  #stop() {
+    stopping = true;
+    stop();
+    const { readable, writable } = new TransformStream();
+    const writer = writable.getWriter();
+    const text = new TextEncoder();
+    const ended = async () => {
+      await writer.write(text.encode("stopping\n"));
+      while (stop() > 0) await new Promise((resolve) => setTimeout(resolve, 50));
+      await writer.close();
+    };
+    this.ctx.waitUntil(ended().catch(() => {}));
+    return new Response(readable);
+  }
+}
