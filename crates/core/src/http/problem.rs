@@ -65,6 +65,7 @@ codes! {
     LaterVersion: 503 "later_version" "The configuration is of a later version of the gateway",
     QueueFull: 503 "queue_full" "The service's queue is full",
     NoServiceAvailable: 503 "no_service_available" "No service is available",
+    StorageFull: 503 "storage_full" "The storage is full",
     UpgradeRequired: 426 "upgrade_required" "This path requires a WebSocket upgrade",
     NotConfigured: 503 "not_configured" "The gateway is not configured",
     Internal: 500 "internal" "The gateway failed",
@@ -106,6 +107,9 @@ pub struct Problem {
     /// For the log only.
     pub cause: Option<String>,
 }
+
+/// How the platform says that an object cannot store more, wherever the error has been since.
+const STORAGE_FULL: &str = "SQLITE_FULL";
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
@@ -159,9 +163,17 @@ impl Problem {
 
     /// A problem for a failure of the gateway. `cause` goes to the log, never to the client.
     pub fn internal(cause: impl Into<String>) -> Self {
-        let detail =
-            "The request was not served. Try again. If it persists, send the request id to the gateway's operator.";
-        Self { cause: Some(cause.into()), ..Self::new(Code::Internal, detail) }
+        let cause = cause.into();
+        let problem = if cause.contains(STORAGE_FULL) {
+            let detail = "The gateway could not store what the request needs. It serves again by itself once there is \
+                          room: on its disk, or in the object that is full.";
+            Self::new(Code::StorageFull, detail).with_header("Retry-After", "10")
+        } else {
+            let detail =
+                "The request was not served. Try again. If it persists, send the request id to the gateway's operator.";
+            Self::new(Code::Internal, detail)
+        };
+        Self { cause: Some(cause), ..problem }
     }
 
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -188,5 +200,20 @@ impl Problem {
             roles: self.roles(),
         })
         .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_storage_is_said_as_such_wherever_the_error_has_been() {
+        let cause = "hub not reached: Error: database or disk is full: SQLITE_FULL";
+        let problem = Problem::internal(cause);
+        assert_eq!((problem.code, problem.code.status()), (Code::StorageFull, 503));
+        assert_eq!(problem.cause.as_deref(), Some(cause));
+        assert!(problem.headers.contains(&("Retry-After", "10".into())));
+        assert_eq!(Problem::internal("no such table: SQLITE_ERROR").code, Code::Internal);
     }
 }
