@@ -7,7 +7,11 @@
 // new instance at the next call. Both are pinned exactly; tests/panic.test.ts panics on purpose.
 import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
 import * as wasm from "./build/index.js";
+import { commit } from "./build/version.mjs";
 import { failure } from "./src/platform/failure.js";
+
+// Not compiled into the Wasm, which a commit alone would change.
+globalThis.__narthex_commit = commit;
 
 const state = wasm.initState();
 /** Objects created by an instance that died are created again. */

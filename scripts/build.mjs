@@ -1,10 +1,13 @@
 // @ts-check
-// Compiles the crate to Wasm and writes to `build/`: index.js, its snippets and index_bg.wasm, which `entry.mjs`
-// imports and wrangler bundles; and worker.mjs, the finished bundle, which tests and benchmarks load.
+// Compiles the crate to Wasm and writes to `build/`: index.js, its snippets, index_bg.wasm and version.mjs, which
+// `entry.mjs` imports and wrangler bundles; and worker.mjs, the finished bundle, which tests and benchmarks load.
+// The same sources give the same bytes in every folder.
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { assembleBuild } from "./assemble.mjs";
+import { commitOfSources } from "./git.mjs";
 import { bindgen, prepare, root, run, say, seconds } from "./tools.mjs";
 
 // The default features of rustc's wasm32-unknown-unknown, and those that wasm-bindgen's catch wrappers need;
@@ -48,25 +51,36 @@ const sources = () => [
 /** @param {string[]} paths */
 const mark = (paths) => paths.map((path) => `${path} ${statSync(path).mtimeMs} ${statSync(path).size}`).join("\n");
 
-/** Builds the Worker, and what `narthex serve` runs from, unless they are up to date. Throws if a step fails. */
-export async function buildWorker() {
-  await buildBundle();
-  await assembleBuild();
+/**
+ * Replaces the folders of this machine in the paths that the compiler writes into the Wasm, for panics. They are added
+ * to the flags of .cargo/config.toml, which a variable would replace.
+ * @param {string} target cargo's folder for what it builds
+ */
+function withoutMachinePaths(target) {
+  const args = ["metadata", "--locked", "--format-version", "1", "--filter-platform", "wasm32-unknown-unknown"];
+  const output = execFileSync("cargo", args, { cwd: root, encoding: "utf8", maxBuffer: 2 ** 28 });
+  /** @type {{ source: string | null, manifest_path: string }[]} */
+  const packages = JSON.parse(output).packages;
+  const downloaded = packages.filter(({ source }) => source !== null);
+  const folders = new Set(downloaded.map(({ manifest_path }) => dirname(dirname(manifest_path))));
+  // Where several fit, the last one counts: the target folder may be inside of the project's.
+  const renamed = [[root, "narthex"], [target, "target"], ...[...folders].sort().map((folder) => [folder, "crates"])];
+  const flags = renamed.map(([from, to]) => `--remap-path-prefix=${from}=${to}`);
+  return ["--config", `target.wasm32-unknown-unknown.rustflags=${JSON.stringify(flags)}`];
 }
 
-async function buildBundle() {
-  const started = Date.now();
-  if (process.env.NARTHEX_BUILD === "none" && existsSync(join(out, "worker.mjs"))) return;
-  await must("cargo", ["build", "--profile", profile, "--locked", "--lib", "--target", "wasm32-unknown-unknown"]);
+/** Compiles what has changed. Returns the path of the Wasm module. */
+async function compile() {
   const target = resolve(root, process.env.CARGO_TARGET_DIR || "target");
-  const compiled = join(target, "wasm32-unknown-unknown", profile, "narthex.wasm");
-  const stamp = join(out, ".stamp");
-  const now = mark([compiled, ...sources().map((path) => join(root, path))]);
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === now) return;
+  const args = ["build", "--profile", profile, "--locked", "--lib", "--target", "wasm32-unknown-unknown"];
+  await must("cargo", [...withoutMachinePaths(target), ...args]);
+  return join(target, "wasm32-unknown-unknown", profile, "narthex.wasm");
+}
 
+/** Writes index.js, its snippets and the optimized index_bg.wasm. @param {string} compiled */
+async function link(compiled) {
   // Written elsewhere and moved at the end, so that a running `wrangler dev` never sees half a build.
   const next = join(out, ".next");
-  rmSync(stamp, { force: true });
   rmSync(next, { recursive: true, force: true });
   mkdirSync(next, { recursive: true });
   // Reinitialisation after a panic is emitted because worker's `init.rs` asks for it; the abort handler
@@ -103,11 +117,16 @@ async function buildBundle() {
     renameSync(join(next, name), join(out, name));
   }
   rmSync(next, { recursive: true });
+}
 
+/** Writes worker.mjs. */
+async function bundle() {
   const esbuild = await import("esbuild");
   await esbuild.build({
     // The bundle ignores TypeScript's configuration, in particular one in a parent folder.
     tsconfigRaw: "{}",
+    // Its comments name the files, from here.
+    absWorkingDir: root,
     entryPoints: [join(root, "entry.mjs")],
     outfile: join(out, "worker.mjs"),
     bundle: true,
@@ -124,6 +143,32 @@ async function buildBundle() {
       },
     ],
   });
+}
+
+/** Builds the Worker, and what `narthex serve` runs from, unless they are up to date. Throws if a step fails. */
+export async function buildWorker() {
+  await buildBundle();
+  await assembleBuild();
+}
+
+async function buildBundle() {
+  const started = Date.now();
+  const version = join(out, "version.mjs");
+  const finished = [version, join(out, "worker.mjs")];
+  if (process.env.NARTHEX_BUILD === "none" && finished.every((path) => existsSync(path))) return;
+  const compiled = await compile();
+  const stamp = join(out, ".stamp");
+  const now = mark([compiled, ...sources().map((path) => join(root, path))]);
+  const linked = existsSync(stamp) && readFileSync(stamp, "utf8") === now;
+  const line = `export const commit = ${JSON.stringify(commitOfSources())};\n`;
+  const versioned = existsSync(version) && readFileSync(version, "utf8") === line;
+  if (linked && versioned) return;
+
+  rmSync(stamp, { force: true });
+  if (!linked) await link(compiled);
+  // Only where it differs: `wrangler dev` reloads what is written.
+  if (!versioned) writeFileSync(version, line);
+  await bundle();
   writeFileSync(stamp, now);
   const bytes = readFileSync(join(out, "index_bg.wasm"));
   /** @param {number} size */

@@ -447,6 +447,13 @@ test("the_console_is_served_by_its_names_and_a_client_with_the_current_version_g
   }
 });
 
+test("health_names_the_version_and_the_commit_of_the_build", async () => {
+  const { commit } = await import(join(root, "build/version.mjs"));
+  const { version } = JSON.parse(read("package.json"));
+  const answer = await gateway.request("GET", "/health", { key: null });
+  assert.equal(answer.text, JSON.stringify({ status: "ok", version, commit }));
+});
+
 test("a_gateway_without_its_secret_says_so_and_serves_only_what_is_public", async () => {
   const bare = await startGateway({ vars: { ADMIN_KEY: "too short" } });
   try {

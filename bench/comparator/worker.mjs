@@ -41,7 +41,7 @@ export default {
   async fetch(request, env, ctx) {
     const url = new URL(request.url);
     const path = url.pathname;
-    if (path === "/health") return answer('{"status":"ok","version":"0.1.0"}', 200);
+    if (path === "/health") return answer('{"status":"ok","version":"0.1.0","commit":null}', 200);
     if (path === "/v1/contexts" && request.method === "POST")
       return create(request, env, ctx, url.searchParams.has("tell"));
     if (path.startsWith("/v1/contexts/")) {

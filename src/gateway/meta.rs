@@ -9,9 +9,14 @@ use narthex_core::http::problem::Problem;
 use super::answer::{Answer, JSON, internal};
 use super::call::{Call, Caller};
 
-pub fn health() -> Result<Answer, Problem> {
-    let text = concat!(r#"{"status":"ok","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
-    Ok(Answer::text(200, JSON, text.into()))
+/// That the gateway runs, its version, and the commit that it was built from.
+pub fn health(call: &Call) -> Result<Answer, Problem> {
+    const BEGINNING: &str = concat!(r#"{"status":"ok","version":""#, env!("CARGO_PKG_VERSION"), r#"","commit":"#);
+    let text = match &call.settings.commit {
+        Some(commit) => format!(r#"{BEGINNING}"{commit}"}}"#),
+        None => format!("{BEGINNING}null}}"),
+    };
+    Ok(Answer::text(200, JSON, text))
 }
 
 /// `openapi.json` and `asyncapi.json`, which lie among the console's files.

@@ -1,10 +1,15 @@
 // @ts-check
-// The Worker's bindings and secrets, for `settings.rs` and `secret_box.rs`.
+// The Worker's bindings, secrets and commit, for `settings.rs` and `secret_box.rs`.
 import { env } from "cloudflare:workers";
 
 /** The Worker's bindings. */
 export function environment() {
   return env;
+}
+
+/** The commit that the Worker was built from: 40 hexadecimal digits, if known. */
+export function builtFrom() {
+  return globalThis.__narthex_commit ?? undefined;
 }
 
 /** The service bindings to other Workers, without its own files. @param {Record<string, unknown>} bound */

@@ -33,6 +33,8 @@ extern "C" {
     fn environment() -> JsValue;
     #[wasm_bindgen(js_name = serviceBindings)]
     fn service_bindings(env: &JsValue) -> Vec<String>;
+    #[wasm_bindgen(js_name = builtFrom)]
+    fn built_from() -> Option<String>;
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -98,6 +100,8 @@ pub struct Settings {
     pub model_body_bytes: u64,
     /// The names of the service bindings, which services may use.
     pub bindings: Vec<String>,
+    /// The commit that the Worker was built from: 40 hexadecimal digits, if known.
+    pub commit: Option<String>,
     /// Publishes the costs of the objects at `/v1/costs`, for the benchmark.
     pub count_costs: bool,
     /// The invalid variables: requests that need credentials are rejected.
@@ -124,7 +128,7 @@ fn read(env: &JsValue) -> Rc<Settings> {
         let detail = error.to_string();
         log_event!(SettingNotValid, variable = error.variable, value = &error.value, detail = detail);
     }
-    Rc::new(Settings { bindings: service_bindings(env), ..settings })
+    Rc::new(Settings { bindings: service_bindings(env), commit: built_from(), ..settings })
 }
 
 /// The settings by these variables. `errors` lists the invalid ones.
@@ -161,6 +165,7 @@ fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
         body_timeout_ms: read.whole("BODY_TIMEOUT_MS", DEFAULT_BODY_TIMEOUT_MS, 100..=MAX_BODY_TIMEOUT_MS),
         model_body_bytes: read.whole("MODEL_BODY_BYTES", MAX_MODEL_BODY_BYTES, 1024..=MAX_MODEL_BODY_BYTES),
         bindings: Vec::new(),
+        commit: None,
         count_costs: read.flag("COUNT_COSTS", false),
         errors: Vec::new(),
     };

@@ -170,7 +170,7 @@ routes! {
     POST   "/oauth/introspect" public() [oauth]             => oauth::serve(call, &Endpoint::Introspect).await;
     POST   "/oauth/register"   public() [oauth]             => oauth::serve(call, &Endpoint::Register).await;
 
-    GET    "/health"        public() [file]             => meta::health();
+    GET    "/health"        public() [file]             => meta::health(call);
     GET    "/openapi.json"  public() [file, any_origin] => meta::contract(call).await;
     GET    "/asyncapi.json" public() [file, any_origin] => meta::contract(call).await;
     GET    "/console.json"  public() [file]             => meta::console_features(call);
