@@ -20,6 +20,8 @@ const quiet = {
 const tsc = (/** @type {string[]} */ ...args) => run(node, [join(root, "node_modules/typescript/bin/tsc"), ...args]);
 const prettier = join(root, "node_modules/prettier/bin/prettier.cjs");
 const wrangler = join(root, "node_modules/wrangler/bin/wrangler.js");
+const deploy = (/** @type {string[]} */ ...args) =>
+  run(node, [wrangler, "deploy", "--dry-run", "--outdir", scratch, ...args], { env: quiet });
 /** @param {string[]} packages @param {string[]} args */
 const clippy = (packages, ...args) =>
   run("cargo", ["clippy", "--locked", ...packages.flatMap((name) => ["-p", name]), ...args, "--", "-D", "warnings"]);
@@ -38,7 +40,8 @@ const steps = {
     ["clippy, Worker, Wasm", () => clippy(PACKAGES.worker, "--lib", "--target", "wasm32-unknown-unknown")],
     ["build", buildWorker],
     ["JavaScript types, Worker", () => tsc("-p", "tsconfig.worker.json")],
-    ["bundle for deployment", () => run(node, [wrangler, "deploy", "--dry-run", "--outdir", scratch], { env: quiet })],
+    ["bundle for deployment", () => deploy("--env=")],
+    ["bundle for deployment, staging", () => deploy("--env", "staging")],
   ],
   sources: [
     ["layers", () => run(node, [join(root, "scripts/layers.mjs")])],

@@ -65,15 +65,12 @@ function split(given) {
 
 /**
  * wrangler.toml for this machine: without the build, which `rebuildOnChange` runs; without the cron trigger, which this
- * script calls; and with an entry that reads bodies.
+ * script calls; without other environments; and with an entry that reads bodies.
  */
 async function developmentConfiguration() {
   const { parse } = await import("smol-toml");
-  const {
-    build: _,
-    triggers: __,
-    ...configuration
-  } = /** @type {any} */ (parse(readFileSync(join(root, "wrangler.toml"), "utf8")));
+  const configuration = /** @type {any} */ (parse(readFileSync(join(root, "wrangler.toml"), "utf8")));
+  for (const name of ["build", "triggers", "env"]) delete configuration[name];
   configuration.main = join(root, "development.mjs");
   configuration.assets.directory = join(root, configuration.assets.directory);
   const folder = join(root, ".wrangler/development");
