@@ -45,7 +45,17 @@ export const ALONE = {
  * Files that take longest, by the beginnings of their names. They begin first: otherwise the last of them would run on
  * by itself at the end.
  */
-export const LONG = ["console", "generators", "matrix", "official-suite", "recovery", "results", "room", "start"];
+export const LONG = [
+  "console",
+  "generators",
+  "matrix",
+  "official-suite",
+  "recovery",
+  "release",
+  "results",
+  "room",
+  "start",
+];
 
 /** The word for all native tests, of every group. */
 const RUST = "rust";
