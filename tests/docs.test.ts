@@ -26,7 +26,7 @@ const update = process.env.UPDATE_DOCS === "1";
 const guides = readdirSync(join(root, "docs"))
   .filter((name) => name.endsWith(".md"))
   .sort();
-const documents = ["README.md", "CHANGELOG.md", ...guides.map((name) => `docs/${name}`)];
+const documents = ["README.md", "CHANGELOG.md", "SECURITY.md", ...guides.map((name) => `docs/${name}`)];
 
 /** The ports in the documents: the gateway's, and two for services. */
 const gatewayPort = "8787";
@@ -37,7 +37,12 @@ const languages = ["console", "json", "sh", "js", "ts", "python", "text"];
 /** Commands of `sh` blocks: they install, run forever, or need an account. */
 const notRun = [
   /^npm (start|test|run [a-z]+)( -- .*)?$/,
-  /^git clone /,
+  /^git (clone|checkout) /,
+  // tests/release.test.ts checks the digests; signatures and attestations are made where a release is published.
+  /^sha256sum --check /,
+  /^diff SHA256SUMS dist\/release\/SHA256SUMS$/,
+  /^(cosign verify-blob|gh attestation verify) /,
+  /^ {2}--certificate-(identity-regexp|oidc-issuer) /,
   /^cd narthex$/,
   /^(openssl rand -base64 32 \| )?npx wrangler (login|deploy|tail|rollback|queues|secret)\b/,
   /^claude mcp (add|list)\b/,
