@@ -107,6 +107,7 @@ const volatile: [RegExp, string][] = [
   [/((?:execution_time|latency)_ms"?: ?)\d+/g, "$1N"],
   [/(cursor(?:=|":"|: '))[\w-]{40,}/g, "$1CURSOR"],
   [/;t=\d+/g, ";t=N"],
+  [/("commit":)(null|"[0-9a-f]{40}")/g, "$1COMMIT"],
   [/Try again in \d+ s/g, "Try again in N s"],
   [/^server-timing: .*$/gim, "server-timing: DURATIONS"],
   [/^(content-length: )\d+$/gim, "$1N"],
