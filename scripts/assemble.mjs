@@ -59,6 +59,8 @@ async function bundle(outfile) {
   const esbuild = await import("esbuild");
   await esbuild.build({
     tsconfigRaw: "{}",
+    // Its comments name the files, from here.
+    absWorkingDir: root,
     entryPoints: [join(root, "serve/entry.mjs")],
     outfile,
     bundle: true,
@@ -122,6 +124,7 @@ export async function assembleBuild() {
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === now) return;
   rmSync(stamp, { force: true });
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  await assemble(folder, { version, commit: null });
+  const { commit } = await import(join(root, "build/version.mjs"));
+  await assemble(folder, { version, commit });
   writeFileSync(stamp, now);
 }

@@ -2,7 +2,7 @@
 // `npm run release`: builds the Worker and makes the files of a release. It publishes nothing:
 // .github/workflows/release.yml runs it, then signs and publishes the files.
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { buildWorker } from "./build.mjs";
 import { changesOf } from "./changes.mjs";
@@ -31,7 +31,7 @@ is published.
 /** What a folder may have that is to be replaced. */
 const OWN = /^(narthex-.+\.(tar\.gz|cdx\.json)|CHANGES\.md|SHA256SUMS|\.staging)$/;
 /** Every archive has these, where they exist. */
-const DOCUMENTS = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md"];
+const DOCUMENTS = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md", "SECURITY.md"];
 
 /** @type {string} */
 const version = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).version;
@@ -88,24 +88,26 @@ function clear(out) {
   for (const name of present) rmSync(join(out, name), { recursive: true });
 }
 
-/** Names the commit in the contracts of a folder. @param {string} folder @param {string} commit */
-function nameCommit(folder, commit) {
-  const contracts = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) =>
-    ["openapi.json", "asyncapi.json"].includes(basename(name)),
-  );
-  for (const name of contracts) {
-    const text = readFileSync(join(folder, name), "utf8");
-    const named = text.replace(/^ "info":\{$/m, (line) => `${line}\n  "x-commit":"${commit}",`);
-    if (JSON.parse(named).info["x-commit"] !== commit) throw new Error(`${name} has another form than expected`);
-    writeFileSync(join(folder, name), named);
-  }
-}
+/**
+ * Names the commit in the contracts, which are served with the console's files. Other files stay as they are.
+ * @param {string | null} commit @returns {(name: string, bytes: Buffer) => Buffer}
+ */
+const namingCommit = (commit) => (name, bytes) => {
+  if (commit === null || !["openapi.json", "asyncapi.json"].includes(name)) return bytes;
+  const named = bytes.toString().replace(/^ "info":\{$/m, (line) => `${line}\n  "x-commit":"${commit}",`);
+  if (JSON.parse(named).info["x-commit"] !== commit) throw new Error(`console/${name} has another form than expected`);
+  return Buffer.from(named);
+};
 
-/** @param {string} folder @param {string[]} paths of the project, from its folder */
+/**
+ * Copies files of the project where they exist, to the same path, or to the one after the colon.
+ * @param {string} folder @param {string[]} paths
+ */
 function copy(folder, paths) {
-  for (const path of paths.filter((path) => existsSync(join(root, path)))) {
-    mkdirSync(dirname(join(folder, path)), { recursive: true });
-    cpSync(join(root, path), join(folder, path));
+  for (const [from = "", to = from] of paths.map((path) => path.split(":"))) {
+    if (!existsSync(join(root, from))) continue;
+    mkdirSync(dirname(join(folder, to)), { recursive: true });
+    cpSync(join(root, from), join(folder, to));
   }
 }
 
@@ -113,19 +115,25 @@ function copy(folder, paths) {
 async function archives(commit) {
   const { assemble } = await import("./assemble.mjs");
   const { writeWorkerFolder } = await import("./worker-folder.mjs");
+  const change = namingCommit(commit);
   return [
     {
       name: `narthex-${version}-linux-x64`,
       async write(/** @type {string} */ folder) {
-        await assemble(folder, { version, commit });
-        copy(folder, [...DOCUMENTS, "SECURITY.md", "docs/self-hosting.md", "docs/upgrading.md"]);
+        await assemble(folder, { version, commit, change });
+        copy(folder, [
+          ...DOCUMENTS,
+          "docs/self-hosting.md",
+          "docs/upgrading.md",
+          "serve/narthex.service:narthex.service",
+        ]);
       },
     },
     {
       name: `narthex-worker-${version}`,
       async write(/** @type {string} */ folder) {
-        writeWorkerFolder(folder);
-        copy(folder, [...DOCUMENTS, "SECURITY.md", "docs/operating.md", "docs/upgrading.md"]);
+        writeWorkerFolder(folder, change);
+        copy(folder, [...DOCUMENTS, "docs/operating.md", "docs/upgrading.md"]);
       },
     },
   ];
@@ -144,7 +152,6 @@ async function make(out) {
     const folder = join(out, ".staging", name);
     mkdirSync(folder, { recursive: true });
     await write(folder);
-    if (commit !== null) nameCommit(folder, commit);
     await writeArchive(join(out, `${name}.tar.gz`), folder, name, time);
   }
   rmSync(join(out, ".staging"), { recursive: true });

@@ -1,7 +1,7 @@
 // @ts-check
 // The finished Worker, as wrangler deploys it without Rust: the bundle, the Wasm, the console's files, and
 // wrangler.toml without the build.
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { parse } from "smol-toml";
@@ -23,13 +23,19 @@ export function finishedConfiguration(text) {
   return finished;
 }
 
-/** Writes the folder. @param {string} folder */
-export function writeWorkerFolder(folder) {
+/**
+ * Writes the folder.
+ * @param {string} folder
+ * @param {(name: string, bytes: Buffer) => Buffer} change returns what is served in place of a file of the console
+ */
+export function writeWorkerFolder(folder, change) {
   // A folder of their own: wrangler uploads what lies beside the bundle.
   const worker = join(folder, "worker");
   mkdirSync(worker, { recursive: true });
   for (const name of ["worker.mjs", "index_bg.wasm"]) cpSync(join(root, "build", name), join(worker, name));
-  cpSync(join(root, "console"), join(folder, "console"), { recursive: true });
+  mkdirSync(join(folder, "console"));
+  for (const name of readdirSync(join(root, "console")))
+    writeFileSync(join(folder, "console", name), change(name, readFileSync(join(root, "console", name))));
   const configuration = readFileSync(join(root, "wrangler.toml"), "utf8");
   writeFileSync(join(folder, "wrangler.toml"), finishedConfiguration(configuration));
 }

@@ -15,6 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { gunzipSync } from "node:zlib";
 import { Spec, Validation } from "@cyclonedx/cyclonedx-library";
 import { changesOf } from "../scripts/changes.mjs";
 import { finishedConfiguration } from "../scripts/worker-folder.mjs";
@@ -99,20 +100,29 @@ test("the_program_is_executable_and_its_runtime_is_the_pinned_one", () => {
     join(unpacked(names.program), "lib/workerd"),
   ];
   assert.ok(isExecutable(program) && isExecutable(runtime));
+  const printed = execFileSync(program, ["--version"], { encoding: "utf8" });
+  assert.equal(printed, `narthex ${version} (${commit ?? "unknown"})\n`);
   const { workerd } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).devDependencies;
   const [, year, month, day] = /^1\.(\d{4})(\d\d)(\d\d)\./.exec(workerd)!;
   assert.equal(execFileSync(runtime, ["--version"], { encoding: "utf8" }).trim(), `workerd ${year}-${month}-${day}`);
 });
 
+/** What an archive serves as a file of the console. */
+function served(name: string, file: string): string {
+  const plain = join(unpacked(name), "console", file);
+  if (existsSync(plain)) return readFileSync(plain, "utf8");
+  const lib = join(unpacked(name), "lib");
+  const { from, to } = JSON.parse(readFileSync(join(lib, "console.json"), "utf8"))[`/${file}`];
+  return gunzipSync(readFileSync(join(lib, "console.bin")).subarray(from, to)).toString();
+}
+
 test("the_contracts_in_an_archive_name_the_commit", () => {
   for (const name of [names.program, names.worker]) {
-    const files = readdirSync(unpacked(name), { recursive: true, encoding: "utf8" });
-    const contracts = files.filter((file) => /(openapi|asyncapi)\.json$/.test(file));
-    assert.equal(contracts.length, 2, name);
-    for (const file of contracts) {
-      const { info } = JSON.parse(readFileSync(join(unpacked(name), file), "utf8"));
-      assert.deepEqual([info.version, info["x-commit"] ?? null], [version, commit], file);
+    for (const file of ["openapi.json", "asyncapi.json"]) {
+      const { info } = JSON.parse(served(name, file));
+      assert.deepEqual([info.version, info["x-commit"] ?? null], [version, commit], `${name}: ${file}`);
     }
+    assert.equal(served(name, "main.js"), readFileSync(join(root, "console/main.js"), "utf8"));
   }
 });
 
