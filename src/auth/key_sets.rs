@@ -28,6 +28,8 @@ const POLL_INTERVAL_MS: u64 = 20;
 pub struct Owner<'o> {
     pub path: &'o str,
     pub written: DocumentVersion,
+    /// A client that no principal registered: its URL must be public.
+    pub is_stranger: bool,
 }
 
 #[derive(Default)]
@@ -82,7 +84,7 @@ pub async fn verify(token: &Token<'_>, keys: &Keys, owner: Owner<'_>) -> Result<
 
 /// Verifies a token's signature against the gateway's own keys.
 pub async fn verify_own(token: &Token<'_>) -> Result<Timestamp, TokenError> {
-    verify_by(token, OWN, Owner { path: OWN, written: DocumentVersion::default() }).await
+    verify_by(token, OWN, Owner { path: OWN, written: DocumentVersion::default(), is_stranger: false }).await
 }
 
 async fn verify_by(token: &Token<'_>, url: &str, owner: Owner<'_>) -> Result<Timestamp, TokenError> {
@@ -121,7 +123,7 @@ async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
         entry.keys.begin_fetch(now.plus_ms(FETCH_TIMEOUT_MS.max(READ_KEYS_TIMEOUT_MS) + 1_000));
         (entry.url.clone(), entry.written)
     });
-    let fetched = if url == OWN { own().await } else { published(&url).await };
+    let fetched = if url == OWN { own().await } else { published(&url, owner).await };
     let fetched = fetched.inspect_err(|detail| {
         log_event!(KeySetNotFetched, object = owner.path, url = &url, detail = detail);
     });
@@ -136,8 +138,11 @@ async fn fetch(url: &str, owner: Owner<'_>, now: Timestamp) {
 
 type FetchResult = Result<(Vec<Jwk>, Option<u64>), String>;
 
-async fn published(url: &str) -> FetchResult {
-    let address = settings::current().may_call(url, None).map_err(|refusal| refusal.to_string())?;
+async fn published(url: &str, owner: Owner<'_>) -> FetchResult {
+    let settings = settings::current();
+    let address =
+        if owner.is_stranger { settings.may_call_for_stranger(url, None) } else { settings.may_call(url, None) };
+    let address = address.map_err(|refusal| refusal.to_string())?;
     match calls::document(&address, FETCH_TIMEOUT_MS, MAX_SET_BYTES).await {
         Ok(document) => jwk::read_set(&document.body)
             .map(|keys| (keys, max_age(&document.cache_control)))

@@ -154,7 +154,7 @@ pub fn later_issuer<'s>(text: &str, issuers: &'s Snapshot) -> Option<&'s str> {
 /// Verifies a token's signature against the issuer's keys; returns until when the result may be cached.
 pub async fn verify(token: &Token<'_>, issuer: &Issuer) -> Result<Timestamp, TokenError> {
     let path = format!("issuers/{}", issuer.name);
-    key_sets::verify(token, &issuer.keys, Owner { path: &path, written: issuer.written }).await
+    key_sets::verify(token, &issuer.keys, Owner { path: &path, written: issuer.written, is_stranger: false }).await
 }
 
 fn named(snapshot: &Snapshot, issuer: &Issuer, mapped: MappedIdentity, until: Timestamp) -> Principal {

@@ -291,6 +291,7 @@ impl Call {
     pub fn write_rules(&self) -> WriteRules {
         WriteRules {
             allow_loopback: self.settings.allow_loopback,
+            allowed_origins: self.settings.allowed_origins.clone(),
             own_host: host_of(&self.origin).into(),
             public_host: self.settings.public_url.as_deref().map(|url| host_of(url).into()),
             demo: self.settings.demo,

@@ -4,12 +4,22 @@ import { env } from "cloudflare:workers";
 import { EMPTY, headersOf, joined, read } from "./http.js";
 import { watch } from "./tasks.js";
 
+/** The binding of addresses whose origin is allowed; `egress_address.rs` in the core has the same name. */
+const PRIVATE = "PRIVATE";
+
 /**
- * The target of a call: a bound Worker, or the Internet.
+ * The target of a call: a bound Worker, private networks where the deployment has a binding to them, or the Internet.
  * @param {string | undefined} binding @returns {{ fetch: typeof fetch }}
  */
-function reached(binding) {
-  return binding === undefined ? globalThis : /** @type {any} */ (env)[binding];
+export function reached(binding) {
+  if (binding === undefined) return globalThis;
+  const target = /** @type {any} */ (env)[binding];
+  return target === undefined && binding === PRIVATE ? globalThis : target;
+}
+
+/** Whether a network is called, not a bound Worker. @param {string | undefined} binding */
+function isNetwork(binding) {
+  return binding === undefined || binding === PRIVATE;
 }
 
 // How a call to a service ended; `calls.rs` has the same numbers.
@@ -156,9 +166,7 @@ async function called(call, binding, method, url, headers, body, limit, reading)
     // Only before the response began, and only if the platform says so: otherwise the service may have acted. Errors
     // thrown by a bound Worker are its own.
     answer.kind =
-      binding === undefined && answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message)
-        ? REFUSED
-        : BROKEN;
+      isNetwork(binding) && answer.status === 0 && /refused|DNS|resolve|unreachable/i.test(message) ? REFUSED : BROKEN;
   }
   return answer;
 }
@@ -188,27 +196,30 @@ export function probe(token, binding, url, headers, milliseconds) {
 /**
  * Reads a small document: returns its bytes, its caching headers and the status; only a 200 has bytes. Redirects are
  * not followed; a document longer than `limit` has no bytes.
- * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit
+ * @param {number} token @param {string | undefined} binding @param {string} url
+ * @param {number} milliseconds @param {number} limit
  */
-export function readDocument(token, url, milliseconds, limit) {
+export function readDocument(token, binding, url, milliseconds, limit) {
   const signal = AbortSignal.timeout(milliseconds);
   const init = /** @type {const} */ ({ headers: { accept: "application/json" }, redirect: "manual", signal });
   watch(
     token,
-    fetch(url, init).then(async (response) => {
-      if (response.status !== 200) {
-        response.body?.cancel().catch(() => {});
-        return [new Uint8Array(), "", response.status];
-      }
-      const bytes = await read(response, limit);
-      return bytes && [bytes, response.headers.get("cache-control") ?? "", 200];
-    }),
+    reached(binding)
+      .fetch(url, init)
+      .then(async (response) => {
+        if (response.status !== 200) {
+          response.body?.cancel().catch(() => {});
+          return [new Uint8Array(), "", response.status];
+        }
+        const bytes = await read(response, limit);
+        return bytes && [bytes, response.headers.get("cache-control") ?? "", 200];
+      }),
   );
 }
 
 /**
- * The same for a cached document: conditional on its entity tag. Returns the status, the bytes (only of a 200 that is
- * not too long), and the caching headers.
+ * The same for a cached document: conditional on its entity tag. A stranger named its URL, so it is read only from the
+ * Internet. Returns the status, the bytes (only of a 200 that is not too long), and the caching headers.
  * @param {number} token @param {string} url @param {number} milliseconds @param {number} limit
  * @param {string | undefined} etag
  */

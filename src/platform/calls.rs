@@ -51,7 +51,7 @@ extern "C" {
     fn abort(token: u32);
     fn probe(token: u32, binding: Option<&str>, url: &str, headers: &str, milliseconds: f64);
     #[wasm_bindgen(js_name = readDocument)]
-    fn read_document(token: u32, url: &str, milliseconds: f64, limit: f64);
+    fn read_document(token: u32, binding: Option<&str>, url: &str, milliseconds: f64, limit: f64);
     #[wasm_bindgen(js_name = readConditional)]
     fn read_conditional(token: u32, url: &str, milliseconds: f64, limit: f64, etag: Option<&str>);
 }
@@ -327,8 +327,8 @@ pub async fn document(url: &Address, milliseconds: u64, limit: usize) -> Result<
     let mut pauses = DOCUMENT_RETRY_DELAYS_MS.into_iter();
     loop {
         let left = until.since(clock::now()).max(1);
-        let read = PlatformCall::new(|token| read_document(token, url.as_str(), left as f64, limit as f64)).await;
-        let failure = match read {
+        let begun = |token| read_document(token, url.binding(), url.as_str(), left as f64, limit as f64);
+        let failure = match PlatformCall::new(begun).await {
             Ok(read) if read.is_undefined() => return Err(Failure("too large".into())),
             Ok(read) => {
                 let parts: js_sys::Array = read.unchecked_into();

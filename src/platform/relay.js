@@ -1,5 +1,6 @@
 // @ts-check
 // Calls of models, for `relay.rs` and the files in `relay/`: bodies stay here, and pass by Rust in pieces.
+import { reached } from "./calls.js";
 import { EMPTY, headersOf, joined, read } from "./http.js";
 import { generation, watch } from "./tasks.js";
 
@@ -147,22 +148,22 @@ const BROKEN = 3;
 /**
  * Calls a model. `body` is its parts, or the readable end of an upload. A response with status 200 is read by
  * `nextOfCall`, unless it is small and not a stream of events.
- * @param {number} token @param {string} url @param {string} headers
+ * @param {number} token @param {string | undefined} binding @param {string} url @param {string} headers
  * @param {(Uint8Array | string)[] | ReadableStream} body
  */
-export function callModel(token, url, headers, body) {
+export function callModel(token, binding, url, headers, body) {
   /** @type {Call} */
   const call = { controller: new AbortController(), reader: undefined };
   calls.set(token, call);
-  watch(token, begun(call, url, headers, body));
+  watch(token, begun(call, binding, url, headers, body));
 }
 
 /**
  * Never rejects.
- * @param {Call} call @param {string} url @param {string} headers
+ * @param {Call} call @param {string | undefined} binding @param {string} url @param {string} headers
  * @param {(Uint8Array | string)[] | ReadableStream} body
  */
-async function begun(call, url, headers, body) {
+async function begun(call, binding, url, headers, body) {
   const answer = {
     kind: ANSWERED,
     status: 0,
@@ -175,7 +176,7 @@ async function begun(call, url, headers, body) {
     detail: "",
   };
   try {
-    const response = await fetch(url, {
+    const response = await reached(binding).fetch(url, {
       method: "POST",
       headers: headersOf(headers),
       body: Array.isArray(body) ? bodyOf(body) : body,

@@ -6,6 +6,7 @@ use wasm_bindgen::prelude::*;
 use super::Failure;
 use super::http::Headers;
 use super::tasks::{self, PlatformCall};
+use narthex_core::http::egress_address::Address;
 
 mod bodies;
 mod observer;
@@ -21,7 +22,7 @@ extern "C" {
     #[wasm_bindgen(js_name = forgetCall)]
     fn forget_call(token: u32);
     #[wasm_bindgen(js_name = callModel)]
-    fn call_model(token: u32, url: &str, headers: &str, body: &JsValue);
+    fn call_model(token: u32, binding: Option<&str>, url: &str, headers: &str, body: &JsValue);
     #[wasm_bindgen(js_name = madeCall)]
     fn made_call(token: u32, texts: &Array, milliseconds: f64);
     #[wasm_bindgen(js_name = nextOfCall)]
@@ -112,12 +113,13 @@ impl Drop for RunningCall {
 }
 
 /// Calls a model. The response must begin within this time.
-pub async fn call(url: &str, headers: &Headers, body: CallBody<'_>, milliseconds: u64) -> CallStart {
+pub async fn call(url: &Address, headers: &Headers, body: CallBody<'_>, milliseconds: u64) -> CallStart {
     let body: &JsValue = match body {
         CallBody::Parts(parts) => &parts.0,
         CallBody::Upload(upload) => &upload.readable,
     };
-    let begun = PlatformCall::within(milliseconds as f64, |token| call_model(token, url, headers.as_str(), body));
+    let begun = |token| call_model(token, url.binding(), url.as_str(), headers.as_str(), body);
+    let begun = PlatformCall::within(milliseconds as f64, begun);
     let call = RunningCall { token: begun.token(), is_over: false };
     let Ok(begun) = begun.await else { return CallStart::TimedOut };
     let begun: Begun = begun.unchecked_into();

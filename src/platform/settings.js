@@ -12,10 +12,13 @@ export function builtFrom() {
   return globalThis.__narthex_commit ?? undefined;
 }
 
-/** The service bindings to other Workers, without its own files. @param {Record<string, unknown>} bound */
+/** Service bindings that lead to no other Worker: the Worker's files, the Worker itself, and private networks. */
+const OWN = ["ASSETS", "SELF", "PRIVATE"];
+
+/** The service bindings to other Workers. @param {Record<string, unknown>} bound */
 export function serviceBindings(bound) {
   const isService = (/** @type {unknown} */ value) => Object.prototype.toString.call(value) === "[object Fetcher]";
-  return Object.keys(bound).filter((name) => name !== "ASSETS" && isService(bound[name]));
+  return Object.keys(bound).filter((name) => !OWN.includes(name) && isService(bound[name]));
 }
 
 /** The Worker's secrets whose names begin with `prefix`: [name, value, …]. @param {string} prefix */

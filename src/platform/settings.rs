@@ -13,7 +13,7 @@ use narthex_core::access::oauth::signing_keys::LIFE_MS;
 use narthex_core::base::id::{MAX_SHARDS, Region};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::timing::Timing;
-use narthex_core::http::egress_address::{Address, AddressError, Policy, check, host_of};
+use narthex_core::http::egress_address::{Address, AddressError, Origin, Policy, check, host_of};
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::lane::breaker::MAX_OPEN_MS;
 use narthex_core::schedules::MIN_INTERVAL_SECONDS;
@@ -56,6 +56,8 @@ pub struct Settings {
     pub admin_key: Option<String>,
     /// For development: services may be on this machine.
     pub allow_loopback: bool,
+    /// Origins that services, issuers and webhooks may have beside public ones.
+    pub allowed_origins: Vec<Origin>,
     pub context_shards: u16,
     pub home_region: Region,
     pub cors_origins: Vec<String>,
@@ -138,6 +140,7 @@ fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
         // Not trimmed, as it is compared with what clients present.
         admin_key: source("ADMIN_KEY").filter(|key| key.len() >= 16),
         allow_loopback: read.flag("ALLOW_LOOPBACK", false),
+        allowed_origins: read.allowed_origins("ALLOWED_ORIGINS"),
         context_shards: read.whole("CONTEXT_SHARDS", 4, 1..=MAX_SHARDS.into()) as u16,
         home_region: read.region("HOME_REGION"),
         cors_origins: read.origins("CORS_ORIGINS"),
@@ -222,8 +225,8 @@ impl Settings {
     }
 
     /// The rules for addresses that may be called.
-    pub fn addresses(&self) -> Policy {
-        Policy { allow_loopback: self.allow_loopback }
+    pub fn addresses(&self) -> Policy<'_> {
+        Policy { allow_loopback: self.allow_loopback, origins: &self.allowed_origins }
     }
 
     /// Checks an address before a call: the rules may have changed since it was stored. `origin` is the address at
@@ -232,9 +235,22 @@ impl Settings {
     /// # Errors
     /// The rules forbid it.
     pub fn may_call(&self, address: &str, origin: Option<&str>) -> Result<Address, AddressError> {
-        let own: Vec<&str> = [origin, self.public_url.as_deref()].into_iter().flatten().map(host_of).collect();
-        check(address, self.addresses(), &own)
+        self.may_call_under(self.addresses(), address, origin)
     }
+
+    /// As [`Settings::may_call`], for an address that a stranger named.
+    ///
+    /// # Errors
+    /// The rules forbid it.
+    pub fn may_call_for_stranger(&self, address: &str, origin: Option<&str>) -> Result<Address, AddressError> {
+        self.may_call_under(self.addresses().for_strangers(), address, origin)
+    }
+
+    fn may_call_under(&self, policy: Policy<'_>, address: &str, origin: Option<&str>) -> Result<Address, AddressError> {
+        let own: Vec<&str> = [origin, self.public_url.as_deref()].into_iter().flatten().map(host_of).collect();
+        check(address, policy, &own)
+    }
+
     /// The service bindings that the services of a tenant may name. They belong to the deployment, so only its first
     /// tenant may.
     pub fn bindings_of(&self, tenant: &TenantId) -> Option<&[String]> {

@@ -42,7 +42,7 @@ pub async fn call(
         headers.set(VERSION, ANTHROPIC_VERSION);
     }
     to.secrets.add_credentials(&mut headers);
-    relay::call(to.secrets.addressed(&address).as_str(), &headers, body, milliseconds).await
+    relay::call(&to.secrets.addressed(&address), &headers, body, milliseconds).await
 }
 
 fn headers() -> Headers {

@@ -54,6 +54,7 @@ impl Write {
     pub fn put_service(id: &str, document: String) -> Self {
         let rules = WriteRules {
             allow_loopback: false,
+            allowed_origins: Vec::new(),
             own_host: "gateway.example.com".into(),
             public_host: None,
             demo: false,

@@ -41,13 +41,7 @@ impl Service {
             "limits": {"max_concurrency": max_concurrency, "max_queue": max_queue},
             "retry": {"max_attempts": 3, "base_ms": 200, "cap_ms": 10_000},
         });
-        let rules = Rules {
-            addresses: Policy { allow_loopback: false },
-            own_hosts: &[],
-            demo: false,
-            bindings: None,
-            stored: None,
-        };
+        let rules = Rules { addresses: Policy::STRICT, own_hosts: &[], demo: false, bindings: None, stored: None };
         let read = services::read(&name, &body.to_string(), rules).unwrap();
         let lane = LaneObject::new(&read.service);
         Self { name, body, lane }

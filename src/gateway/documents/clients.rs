@@ -61,9 +61,14 @@ fn may_change(caller: &Caller, known: Option<&Client>) -> Result<(), Problem> {
     may_grant(&caller.principal, scope)
 }
 
+/// Whether the id is that of a client which registered itself.
+fn is_stranger(caller: &Caller, id: &str) -> bool {
+    caller.principal.tenant.is_first() && id.starts_with(SELF_REGISTERED)
+}
+
 /// Ids of the form that clients have which registered themselves are not given to others.
 fn may_have_id(caller: &Caller, id: &str, known: Option<&Client>) -> Result<(), Problem> {
-    if caller.principal.tenant.is_first() && id.starts_with(SELF_REGISTERED) && known.is_none() {
+    if is_stranger(caller, id) && known.is_none() {
         let detail = "must not begin with dyn-, as the ids of clients do that registered themselves";
         return Err(Problem::invalid(vec![Fault::new("#/id", detail)]));
     }
@@ -114,7 +119,9 @@ impl Document for Client {
     async fn accept(call: &Call, caller: &Caller, id: &str, body: &str) -> Result<(Self, Extras), Problem> {
         let rules = call.write_rules();
         let own_hosts = rules.own_hosts();
-        let rules = AddressRules { addresses: rules.addresses(), own_hosts: &own_hosts };
+        let addresses = rules.addresses();
+        let addresses = if is_stranger(caller, id) { addresses.for_strangers() } else { addresses };
+        let rules = AddressRules { addresses, own_hosts: &own_hosts };
         let mut client = client::read(id, body, rules).map_err(Problem::invalid)?;
         if client.scope.iter().any(|permission| permission == "offline_access" || permission == "openid") {
             return Err(Problem::invalid(vec![Fault::new("#/scope", "takes permissions only")]));

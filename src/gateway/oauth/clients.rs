@@ -296,7 +296,8 @@ async fn check_assertion(
         Keys::Url(url) if client.for_all => (format!("clients/{url}"), DocumentVersion::default()),
         _ => (format!("clients/{client_id}"), home.snapshot.written(DocumentKind::Client, &registration.id)),
     };
-    if let Err(error) = key_sets::verify(&token, keys, Owner { path: &path, written }).await {
+    let owner = Owner { path: &path, written, is_stranger: client.for_all };
+    if let Err(error) = key_sets::verify(&token, keys, owner).await {
         return Ok(Err(error.to_string()));
     }
     let used = Grants::used_once(&home.tenant, client_id);

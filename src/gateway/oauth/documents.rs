@@ -48,7 +48,7 @@ fn unreachable() -> EndpointError {
 /// The client that the document at this URL describes; nothing if it describes none.
 pub async fn client(call: &Call, id: &str) -> Result<Option<SeenClient>, EndpointError> {
     let rules = call.write_rules();
-    let policy = rules.addresses();
+    let policy = rules.addresses().for_strangers();
     let Ok(url) = egress_address::check(id, policy, &rules.own_hosts()) else { return Ok(None) };
     // The URL is the client's id, so it needs a path and a canonical form.
     if url.as_str() != id || url.path() == "/" {
@@ -84,7 +84,7 @@ async fn fetch(
     url: &Address,
     id: &str,
     etag: Option<&str>,
-    policy: Policy,
+    policy: Policy<'_>,
 ) -> Result<Option<SeenClient>, EndpointError> {
     let answer = calls::conditional_document(url, FETCH_TIMEOUT_MS, MAX_BYTES, etag).await;
     let now = clock::now();

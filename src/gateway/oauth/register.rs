@@ -19,7 +19,6 @@ use narthex_core::access::permission::scope_text;
 use narthex_core::base::canonical::digest;
 use narthex_core::base::id::ulid;
 use narthex_core::base::tenant_id::TenantId;
-use narthex_core::http::egress_address::Policy;
 use narthex_core::http::problem::{Code, Problem};
 
 use super::super::answer::{Answer, internal};
@@ -67,8 +66,7 @@ async fn register(call: &Call) -> Result<Answer, EndpointError> {
     let body = call.json_text_within(MAX_BYTES).await.map_err(without_faults)?;
     let now = clock::now();
     let id = format!("{SELF_REGISTERED}{}", ulid(now, random::bytes()));
-    let policy = Policy { allow_loopback: call.settings.allow_loopback };
-    let mut client = read_registration(&id, &body, policy)?;
+    let mut client = read_registration(&id, &body, call.settings.addresses().for_strangers())?;
     addresses::registration(call).await?;
     let secret = client.auth_method.has_secret().then(new_secret);
     client.secret_hash = secret.as_deref().map(digest);

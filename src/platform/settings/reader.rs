@@ -4,10 +4,13 @@ use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
 use narthex_core::base::id::Region;
+use narthex_core::http::egress_address::Origin;
 use url::Url;
 
 /// The maximum length of a logged value, in characters.
 const MAX_SHOWN: usize = 100;
+/// The maximum number of allowed origins.
+const MAX_ORIGINS: usize = 64;
 
 /// A variable with an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +52,14 @@ impl<'s> Reader<'s> {
         let text = self.text(variable)?;
         let parsed = parse(&text);
         if parsed.is_none() {
-            let value = text.chars().take(MAX_SHOWN).collect();
-            self.errors.borrow_mut().push(ConfigError { variable, value, allowed: allowed() });
+            self.fault(variable, &text, allowed());
         }
         parsed
+    }
+
+    fn fault(&self, variable: &'static str, value: &str, allowed: String) {
+        let value = value.chars().take(MAX_SHOWN).collect();
+        self.errors.borrow_mut().push(ConfigError { variable, value, allowed });
     }
 
     pub(super) fn flag(&self, variable: &'static str, default: bool) -> bool {
@@ -109,6 +116,24 @@ impl<'s> Reader<'s> {
             parts.map(|part| is_origin(part).then(|| part.to_string())).collect()
         };
         self.parsed(variable, allowed, parse).unwrap_or_default()
+    }
+
+    /// Exact origins that may be called. If some are invalid, the error shows those, and none are allowed.
+    pub(super) fn allowed_origins(&self, variable: &'static str) -> Vec<Origin> {
+        let text = self.text(variable).unwrap_or_default();
+        let parts = || text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let origins: Vec<Origin> = parts().filter_map(Origin::parse).collect();
+        let invalid: Vec<&str> = parts().filter(|part| Origin::parse(part).is_none()).collect();
+        if invalid.is_empty() && origins.len() <= MAX_ORIGINS {
+            return origins;
+        }
+        let shown = if invalid.is_empty() { text.clone() } else { invalid.join(", ") };
+        let allowed = format!(
+            "at most {MAX_ORIGINS} origins such as http://ollama:11434, of http or https, without a path or wildcard, \
+             separated by commas"
+        );
+        self.fault(variable, &shown, allowed);
+        Vec::new()
     }
 
     /// Without a trailing slash.

@@ -56,6 +56,9 @@ fn what_a_deployment_starts_with_is_valid() {
     assert_eq!(from_variables(&find), with("", ""));
 }
 
+const ALLOWED_ORIGINS: &str = "at most 64 origins such as http://ollama:11434, of http or https, without a path or \
+                               wildcard, separated by commas";
+
 #[test]
 fn what_is_not_valid_is_named_with_what_is_allowed() {
     for (name, value, allowed) in [
@@ -76,6 +79,8 @@ fn what_is_not_valid_is_named_with_what_is_allowed() {
             "origins such as https://app.example.com, without a path, separated by commas",
         ),
         ("CORS_ORIGINS", "*", "origins such as https://app.example.com, without a path, separated by commas"),
+        ("ALLOWED_ORIGINS", "http://ollama:11434/", ALLOWED_ORIGINS),
+        ("ALLOWED_ORIGINS", "http://*.corp", ALLOWED_ORIGINS),
         ("PUBLIC_URL", "gateway.example.com", "an http or https URL without a query or fragment"),
         ("PUBLIC_URL", "https://gateway.example.com/?a", "an http or https URL without a query or fragment"),
     ] {
@@ -108,6 +113,19 @@ fn all_that_is_not_valid_is_named_at_once() {
 }
 
 #[test]
+fn of_allowed_origins_the_invalid_ones_are_shown() {
+    let list = "http://ollama:11434, http://a/b, https://internal.corp, ollama,";
+    let settings = with("ALLOWED_ORIGINS", list);
+    assert_eq!(settings.errors.first().unwrap().value, "http://a/b, ollama");
+    assert_eq!(settings.allowed_origins, []);
+    let many = |count: usize| (0..count).map(|port| format!("http://a:{}", port + 1)).collect::<Vec<_>>().join(",");
+    assert_eq!(with("ALLOWED_ORIGINS", &many(64)).allowed_origins.len(), 64);
+    let settings = with("ALLOWED_ORIGINS", &many(65));
+    assert_eq!((settings.errors.len(), settings.allowed_origins.len()), (1, 0));
+    assert_eq!(settings.errors.first().unwrap().value.len(), 100);
+}
+
+#[test]
 fn a_retention_that_is_not_valid_deletes_nothing_early() {
     assert_eq!(with("CONTEXT_RETENTION_DAYS", "365d").context_retention_days, 3650);
     assert_eq!(with("AUDIT_RETENTION_DAYS", "0").audit_retention_days, 3650);
@@ -124,6 +142,11 @@ fn what_is_valid_is_taken_as_it_is() {
     assert_eq!(with("PUBLIC_URL", "http://127.0.0.1:8787/").public_url.as_deref(), Some("http://127.0.0.1:8787"));
     let origins = "https://app.example.com, http://localhost:5173,";
     assert_eq!(with("CORS_ORIGINS", origins).cors_origins, ["https://app.example.com", "http://localhost:5173"]);
+    let allowed = with("ALLOWED_ORIGINS", " HTTP://Ollama:11434 , https://internal.corp:443").allowed_origins;
+    assert_eq!(
+        allowed.iter().map(Origin::as_str).collect::<Vec<_>>(),
+        ["http://ollama:11434", "https://internal.corp"]
+    );
     assert_eq!(with("ADMIN_KEY", "too short").admin_key, None);
 }
 

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use crate::http::egress_address::Policy;
 
-    const RULES: AddressRules<'static> = AddressRules { addresses: Policy { allow_loopback: false }, own_hosts: &[] };
+    const RULES: AddressRules<'static> = AddressRules { addresses: Policy::STRICT, own_hosts: &[] };
 
     fn read_from(more: Value) -> Result<SignIn, Vec<String>> {
         let mut sign_in = json!({"client_id": "narthex", "authorization_endpoint": "https://id.example.com/authorize",

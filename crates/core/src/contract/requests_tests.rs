@@ -19,7 +19,7 @@ use crate::models::route;
 use crate::services::transport::Rules;
 use crate::{schedules, services, webhooks};
 
-const ADDRESSES: Policy = Policy { allow_loopback: false };
+const ADDRESSES: Policy<'static> = Policy::STRICT;
 
 /// The words with which a reader rejects a member that it does not read.
 const UNKNOWN: &str = "is not a known member";

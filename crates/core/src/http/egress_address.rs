@@ -7,8 +7,15 @@
 //! 6762, 7686, 8375 and 9476.
 //!
 //! A name can still resolve to any address; the platform's `global_fetch_strictly_public` prevents such calls.
+//!
+//! A deployment can allow exact origins beside public addresses ([`Origin`]). Only what its own principals register may
+//! use them; addresses that strangers name, as OAuth clients do, are checked without them.
 
 use url::{Host, Url};
+
+mod origin;
+
+pub use origin::Origin;
 
 /// The longest accepted address, in bytes.
 const MAX_BYTES: usize = 2048;
@@ -57,18 +64,42 @@ const REBINDING: [&str; 17] = [
 
 /// What a deployment allows beyond the strict rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub struct Policy<'o> {
     /// Development only: http, any port, loopback hosts (localhost, 127.0.0.0/8, ::1).
     pub allow_loopback: bool,
+    /// Exact origins with any scheme, host and port.
+    pub origins: &'o [Origin],
+}
+
+impl Policy<'_> {
+    /// Nothing beyond the strict rules.
+    pub const STRICT: Policy<'static> = Policy { allow_loopback: false, origins: &[] };
+
+    /// This policy for addresses that strangers name.
+    pub fn for_strangers(self) -> Policy<'static> {
+        Policy { origins: &[], ..self }
+    }
 }
 
 /// A checked address. Only such addresses can be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     url: Url,
-    /// The service binding through which it is called. It leads to one Worker, whatever the host.
-    binding: Option<String>,
+    reach: Reach,
 }
+
+/// How an address is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reach {
+    Internet,
+    /// Its origin is allowed: through the binding to private networks, if the deployment has it.
+    Private,
+    /// Through this service binding, which leads to one Worker, whatever the host.
+    Binding(String),
+}
+
+/// The binding to private networks. Services cannot name it.
+const PRIVATE: &str = "PRIVATE";
 
 /// The origin that a Worker sees when it is called through a binding. Never called otherwise.
 const BOUND: &str = "https://narthex.internal/";
@@ -103,11 +134,16 @@ impl Address {
         // Set instead of joined: a path that begins with // would name another host.
         url.set_path(path);
         url.set_query(query);
-        Ok(Self { url, binding: Some(binding.into()) })
+        Ok(Self { url, reach: Reach::Binding(binding.into()) })
     }
 
+    /// The binding through which it is called; `None` if through the Internet.
     pub fn binding(&self) -> Option<&str> {
-        self.binding.as_deref()
+        match &self.reach {
+            Reach::Internet => None,
+            Reach::Private => Some(PRIVATE),
+            Reach::Binding(binding) => Some(binding),
+        }
     }
 }
 
@@ -124,6 +160,9 @@ impl From<Address> for String {
         address.url.into()
     }
 }
+
+/// What an operator can do about an address that is not public.
+const ALLOW: &str = "add its origin to ALLOWED_ORIGINS (`narthex serve --allow-origin`)";
 
 /// Why an address is rejected. The text is for the person who registers it, and says what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,27 +183,27 @@ pub enum AddressError {
     Character,
     #[error("the address must begin with https:// and a host name")]
     Form,
-    #[error("the address must use https")]
+    #[error("the address must use https: change it, or {ALLOW}")]
     Scheme,
     #[error("the address contains a user name or password: remove it")]
     UserInfo,
     #[error("the address contains a fragment (#…): remove it")]
     Fragment,
-    #[error("the address must use port 443: remove the port")]
+    #[error("the address must use port 443: remove the port, or {ALLOW}")]
     Port,
-    #[error("the host of the address is an IP address: use a public host name")]
+    #[error("the host of the address is an IP address: use a public host name, or {ALLOW}")]
     IpAddress,
     #[error("the host of the address is not a valid host name")]
     HostName,
     #[error("the host name of the address ends with a dot: remove the dot")]
     TrailingDot,
-    #[error("the host name of the address has only one label: use the full public name")]
+    #[error("the host name of the address has only one label: use the full public name, or {ALLOW}")]
     SingleLabel,
-    #[error("the host name of the address is not public (.{0}): use a public one")]
+    #[error("the host name of the address is not public (.{0}): use a public one, or {ALLOW}")]
     Reserved(&'static str),
     #[error(
         "the host name of the address is under {0}, which resolves to any address it is asked for: \
-         use the service's own name"
+         use the service's own name, or {ALLOW}"
     )]
     Rebinding(&'static str),
     #[error("the address leads to this gateway itself: use the service's own address")]
@@ -174,24 +213,19 @@ pub enum AddressError {
 /// Checks an address and returns it parsed, to be called exactly as it is.
 ///
 /// `own_hosts` are the hosts of this gateway, with or without a port; the default is the scheme's port. With
-/// [`Policy::allow_loopback`] a loopback host may use http and any port; every other rule applies to it as well.
-pub fn check(text: &str, policy: Policy, own_hosts: &[&str]) -> Result<Address, AddressError> {
+/// [`Policy::allow_loopback`] a loopback host may use http and any port, and so may any host at [`Policy::origins`];
+/// every other rule applies to them as well.
+pub fn check(text: &str, policy: Policy<'_>, own_hosts: &[&str]) -> Result<Address, AddressError> {
     let url = read(text)?;
-    let loopback = policy.allow_loopback && is_loopback(&url);
-    if !loopback {
-        if url.scheme() != "https" {
-            return Err(AddressError::Scheme);
-        }
-        check_host(&url)?;
-        let port = authority(text)?.rsplit_once(':').map(|(_, port)| port);
-        if url.port().is_some() || port.is_some_and(|port| port != "443") {
-            return Err(AddressError::Port);
-        }
+    let is_allowed = policy.origins.iter().any(|origin| origin.has(&url));
+    let is_loopback = policy.allow_loopback && is_loopback(&url);
+    if !is_allowed && !is_loopback {
+        check_public(&url, text)?;
     }
     if own_hosts.iter().any(|own| leads_to(&url, own)) {
         return Err(AddressError::Own);
     }
-    Ok(Address { url, binding: None })
+    Ok(Address { url, reach: if is_allowed { Reach::Private } else { Reach::Internet } })
 }
 
 /// Checks an address that is only an identifier and never called: any host and port, http or https.
@@ -270,8 +304,21 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The strict rules. The parsed host of an https URL is already lower case and punycode, and a number in any spelling
-/// is an `Ipv4`.
+/// The strict rules for a URL and its text.
+fn check_public(url: &Url, text: &str) -> Result<(), AddressError> {
+    if url.scheme() != "https" {
+        return Err(AddressError::Scheme);
+    }
+    check_host(url)?;
+    let port = authority(text)?.rsplit_once(':').map(|(_, port)| port);
+    if url.port().is_some() || port.is_some_and(|port| port != "443") {
+        return Err(AddressError::Port);
+    }
+    Ok(())
+}
+
+/// The strict rules for hosts. The parsed host of an https URL is already lower case and punycode, and a number in any
+/// spelling is an `Ipv4`.
 fn check_host(url: &Url) -> Result<(), AddressError> {
     let name = match url.host() {
         Some(Host::Domain(name)) => name,

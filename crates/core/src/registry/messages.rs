@@ -12,7 +12,7 @@ use crate::base::principal_id::PrincipalId;
 use crate::base::service_id::ServiceId;
 use crate::base::time::Timestamp;
 use crate::base::version::VersionNumber;
-use crate::http::egress_address::Policy;
+use crate::http::egress_address::{Origin, Policy};
 use crate::lane::health::StatusReason;
 use crate::lane::observed::ObservedStatus;
 use crate::services::tool_catalogue::ToolsRead;
@@ -270,6 +270,9 @@ pub enum Condition {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WriteRules {
     pub allow_loopback: bool,
+    /// Origins that are allowed beside public addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<Origin>,
     pub own_host: String,
     /// Where services reach the gateway, if at a different host.
     #[serde(default)]
@@ -279,8 +282,8 @@ pub struct WriteRules {
 }
 
 impl WriteRules {
-    pub fn addresses(&self) -> Policy {
-        Policy { allow_loopback: self.allow_loopback }
+    pub fn addresses(&self) -> Policy<'_> {
+        Policy { allow_loopback: self.allow_loopback, origins: &self.allowed_origins }
     }
 
     /// The gateway's own hosts.

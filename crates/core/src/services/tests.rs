@@ -5,7 +5,7 @@ use semver::Version;
 use serde_json::{Value, json};
 
 const RULES: Rules<'static> =
-    Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true, bindings: None, stored: None };
+    Rules { addresses: Policy::STRICT, own_hosts: &[], demo: true, bindings: None, stored: None };
 
 fn smallest() -> Value {
     json!({

@@ -135,7 +135,7 @@ const MAX_QUERY: usize = 8;
 /// What the validity of a document depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
-    pub addresses: Policy,
+    pub addresses: Policy<'a>,
     pub own_hosts: &'a [&'a str],
     /// Whether the built-in demonstration may be registered.
     pub demo: bool,

@@ -46,7 +46,7 @@ pub struct WebhookDocument {
 /// The caller, and what the deployment allows.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'r> {
-    pub addresses: Policy,
+    pub addresses: Policy<'r>,
     pub own_hosts: &'r [&'r str],
     pub me: &'r PrincipalId,
     pub sees_all: bool,
@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn rules(me: &PrincipalId) -> Rules<'_> {
-        Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], me, sees_all: true }
+        Rules { addresses: Policy::STRICT, own_hosts: &[], me, sees_all: true }
     }
 
     #[test]

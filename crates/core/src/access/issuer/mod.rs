@@ -88,7 +88,7 @@ pub struct DocumentVersion {
 /// The deployment's rules for addresses in documents.
 #[derive(Debug, Clone, Copy)]
 pub struct AddressRules<'r> {
-    pub addresses: Policy,
+    pub addresses: Policy<'r>,
     pub own_hosts: &'r [&'r str],
 }
 

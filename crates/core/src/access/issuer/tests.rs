@@ -2,8 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const RULES: AddressRules<'static> =
-    AddressRules { addresses: Policy { allow_loopback: false }, own_hosts: &["gateway.example.com"] };
+const RULES: AddressRules<'static> = AddressRules { addresses: Policy::STRICT, own_hosts: &["gateway.example.com"] };
 
 fn good() -> Value {
     json!({

@@ -60,7 +60,7 @@ impl Metadata {
 }
 
 /// Reads the metadata document at `address`. `None` if it is not a valid document of a client with this `client_id`.
-pub fn read_metadata(address: &str, text: &str, policy: Policy) -> Option<Client> {
+pub fn read_metadata(address: &str, text: &str, policy: Policy<'_>) -> Option<Client> {
     let said = Metadata(serde_json::from_str(text).ok()?);
     let named = said.get("client_id").and_then(Value::as_str) == Some(address);
     if !named || said.get("client_secret").is_some() {
@@ -75,12 +75,12 @@ pub fn read_metadata(address: &str, text: &str, policy: Policy) -> Option<Client
 ///
 /// # Errors
 /// The request cannot be registered in a useful form.
-pub fn read_registration(id: &str, text: &str, policy: Policy) -> Result<Client, OAuthError> {
+pub fn read_registration(id: &str, text: &str, policy: Policy<'_>) -> Result<Client, OAuthError> {
     let said = serde_json::from_str(text).map_err(|_| wrong("the body must be a JSON object"))?;
     by_itself(id, &Metadata(said), "client_secret_basic", policy)
 }
 
-fn by_itself(id: &str, said: &Metadata, usual_method: &str, policy: Policy) -> Result<Client, OAuthError> {
+fn by_itself(id: &str, said: &Metadata, usual_method: &str, policy: Policy<'_>) -> Result<Client, OAuthError> {
     let redirect_uris = redirects(said)?;
     let asked = said.list("grant_types", LONGEST_WORD)?.unwrap_or_default();
     let serves = |name: &&str| *name == "authorization_code" || *name == "refresh_token";

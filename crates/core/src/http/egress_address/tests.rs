@@ -1,8 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
-const STRICT: Policy = Policy { allow_loopback: false };
-const DEVELOPMENT: Policy = Policy { allow_loopback: true };
+const STRICT: Policy<'static> = Policy::STRICT;
+const DEVELOPMENT: Policy<'static> = Policy { allow_loopback: true, ..STRICT };
 const OWN: [&str; 2] = ["gateway.acme.dev", "127.0.0.1:8787"];
 
 fn strict(text: &str) -> Result<Address, AddressError> {
@@ -291,7 +291,13 @@ fn the_gateway_is_known_by_every_name_of_loopback() {
 #[test]
 fn an_error_says_what_to_do() {
     let said = AddressError::Reserved("local").to_string();
-    assert_eq!(said, "the host name of the address is not public (.local): use a public one");
+    let allow = "add its origin to ALLOWED_ORIGINS (`narthex serve --allow-origin`)";
+    let expected = format!("the host name of the address is not public (.local): use a public one, or {allow}");
+    assert_eq!(said, expected);
+    use AddressError::*;
+    for error in [Scheme, Port, IpAddress, SingleLabel, Rebinding("nip.io")] {
+        assert!(error.to_string().ends_with(allow), "{error}");
+    }
     assert_eq!(AddressError::TooLong.to_string(), "the address is longer than 2048 bytes: use a shorter one");
 }
 

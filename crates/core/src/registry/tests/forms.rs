@@ -86,5 +86,11 @@ pub(super) fn inputs(document: &str) -> ServiceInputs<'static> {
 }
 
 pub(super) fn rules() -> WriteRules {
-    WriteRules { allow_loopback: false, own_host: "gateway.example".into(), public_host: None, demo: true }
+    WriteRules {
+        allow_loopback: false,
+        allowed_origins: Vec::new(),
+        own_host: "gateway.example".into(),
+        public_host: None,
+        demo: true,
+    }
 }

@@ -4,8 +4,7 @@ use super::*;
 use crate::http::egress_address::Policy;
 use crate::services;
 
-const RULES: Rules<'_> =
-    Rules { addresses: Policy { allow_loopback: false }, own_hosts: &[], demo: true, bindings: None, stored: None };
+const RULES: Rules<'_> = Rules { addresses: Policy::STRICT, own_hosts: &[], demo: true, bindings: None, stored: None };
 
 fn read_with(credentials: &Value, rules: Rules<'_>) -> Result<Vec<(CredentialPlace, Option<String>)>, Vec<String>> {
     let document = json!({

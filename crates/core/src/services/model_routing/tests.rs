@@ -6,8 +6,13 @@ use crate::models::route;
 use crate::services::Rules;
 use crate::services::read;
 
-const RULES: Rules<'static> =
-    Rules { addresses: Policy { allow_loopback: true }, own_hosts: &[], demo: false, bindings: None, stored: None };
+const RULES: Rules<'static> = Rules {
+    addresses: Policy { allow_loopback: true, ..Policy::STRICT },
+    own_hosts: &[],
+    demo: false,
+    bindings: None,
+    stored: None,
+};
 
 fn service(id: &str, kind: &str, more: &str) -> ServiceOutline {
     let text = format!(

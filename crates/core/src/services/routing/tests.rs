@@ -12,7 +12,7 @@ fn service(id: &str, version: &str, tier: u64, weight: u64, draining: bool) -> S
         "capabilities": [{"name": "echo", "version": version}, {"name": "other", "version": "9.0.0"}],
         "tier": tier, "weight": weight, "status": if draining { "draining" } else { "unknown" }
     });
-    let addresses = Policy { allow_loopback: false };
+    let addresses = Policy::STRICT;
     let rules = Rules { addresses, own_hosts: &[], demo: true, bindings: None, stored: None };
     read(&id.into(), &document.to_string(), rules).unwrap().service.outline()
 }

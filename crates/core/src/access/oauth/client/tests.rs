@@ -3,8 +3,7 @@ use crate::http::egress_address::Policy;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const RULES: AddressRules<'static> =
-    AddressRules { addresses: Policy { allow_loopback: false }, own_hosts: &["gateway.example.com"] };
+const RULES: AddressRules<'static> = AddressRules { addresses: Policy::STRICT, own_hosts: &["gateway.example.com"] };
 
 fn pointers(document: Value) -> Vec<String> {
     let read = read("app", &document.to_string(), RULES);

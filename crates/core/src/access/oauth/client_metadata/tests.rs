@@ -3,7 +3,7 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::json;
 
-const POLICY: Policy = Policy { allow_loopback: false };
+const POLICY: Policy<'static> = Policy::STRICT;
 
 fn register(document: &Value) -> Result<Client, OAuthError> {
     read_registration("dyn-1", &document.to_string(), POLICY)
