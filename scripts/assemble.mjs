@@ -118,7 +118,7 @@ export async function assemble(folder, { version, commit, change = (_, bytes) =>
 export async function assembleBuild() {
   const folder = join(root, "build/serve");
   const files = ["serve", "console"].flatMap((name) => readdirSync(join(root, name)).map((file) => join(name, file)));
-  const sources = [...files, "build/index_bg.wasm", "build/worker.mjs", "scripts/assemble.mjs", "package-lock.json"];
+  const sources = [...files, "build/index_bg.wasm", "build/version.mjs", "scripts/assemble.mjs", "package-lock.json"];
   const now = sources.map((path) => `${path} ${statSync(join(root, path)).mtimeMs}`).join("\n");
   const stamp = join(root, "build/.serve-stamp");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === now) return;

@@ -16,6 +16,9 @@ declare namespace Cloudflare {
     RUNS?: Queue<string>;
     /** Stands in for the queues where there are none: serve/entry.mjs. */
     SELF?: Service<import("../serve/entry.mjs").Background>;
+    SWEEPER?: DurableObjectNamespace<import("../serve/entry.mjs").Sweeper>;
+    ADMIN_KEY?: string;
+    DEMO?: string;
     ASSETS: Fetcher;
     USAGE?: AnalyticsEngineDataset;
   }
