@@ -1,6 +1,6 @@
 // @ts-check
-// How the program speaks to the gateway that it runs: `workerd test` makes one request to the socket in the data folder,
-// so that nothing but workerd is needed. What it logs is the response.
+// How the program speaks to the gateway that it runs: `workerd test` makes one request to the socket in the data
+// folder, so that nothing but workerd is needed. What it logs is the response.
 
 const RETRY_MS = 50;
 
