@@ -57,8 +57,7 @@ pub async fn deliver(tenant: &TenantId) -> Result<(), Failure> {
     let (mut running, mut made, mut tried) = (FuturesUnordered::new(), 0, Vec::new());
     let hub = Events::of(tenant);
     loop {
-        let over =
-            made >= MAX_DELIVERIES || clock::now().since(began) >= MAX_RUN_MS || stopping::is_under_way();
+        let over = made >= MAX_DELIVERIES || clock::now().since(began) >= MAX_RUN_MS || stopping::is_under_way();
         let room = if over { 0 } else { MAX_CONCURRENT.saturating_sub(running.len()) };
         if room > 0 || !tried.is_empty() {
             let claim = ClaimDeliveries { tried: std::mem::take(&mut tried), most: room };

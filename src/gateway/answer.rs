@@ -29,6 +29,8 @@ pub struct Answer {
     pub cause: Option<String>,
     /// For the log: its context, where the path does not name it.
     pub context: Option<ContextId>,
+    /// For the log: the service of that context.
+    pub service: Option<String>,
     /// Pages of every origin may read it, as it says nothing about a tenant.
     pub public: bool,
     /// It is read while it is written, so intermediaries must not buffer it.
@@ -47,6 +49,7 @@ impl Answer {
             code: None,
             cause: None,
             context: None,
+            service: None,
             public: false,
             streams: false,
         }
@@ -88,6 +91,12 @@ impl Answer {
         answer.code = Some(problem.code.as_str());
         answer.cause.clone_from(&problem.cause);
         answer
+    }
+
+    /// Adds to the log what the request was about.
+    pub fn about(mut self, context: ContextId, service: Option<&str>) -> Self {
+        (self.context, self.service) = (Some(context), service.map(Into::into));
+        self
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Self {

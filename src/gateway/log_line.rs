@@ -6,6 +6,7 @@ use crate::execution::Timings;
 use crate::platform::log::{self, Field, Level, Message};
 use crate::platform::{clock, memory};
 use narthex_core::base::id::ContextId;
+use narthex_core::base::names::valid_id;
 
 use super::answer::Answer;
 use super::call::Call;
@@ -40,6 +41,7 @@ pub fn write(call: &Call, answer: &Answer) {
         (Field::principal, principal.as_ref().into()),
         (Field::region, call.region().code().into()),
         (Field::context, context.into()),
+        (Field::service, answer.service.as_deref().or_else(|| service_in_path(&call.path)).into()),
         (Field::method, call.method().into()),
         (Field::path, call.public_path().into()),
         (Field::status, answer.status.into()),
@@ -49,6 +51,12 @@ pub fn write(call: &Call, answer: &Answer) {
         (Field::cause, answer.cause.as_deref().into()),
     ];
     log::write_at(level, Message::Request, &fields);
+}
+
+/// The service that a path names.
+fn service_in_path(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/v1/services/").or_else(|| path.strip_prefix("/mcp/"))?;
+    rest.split('/').next().filter(|id| valid_id(id))
 }
 
 /// The context that a path names.

@@ -1,5 +1,6 @@
 // @ts-check
-// `npm start` in its own process group, with its own port and folder, to be killed and restarted.
+// The gateway in its own process group, with its own port and folder, to be killed and restarted: `npm start`, or
+// `narthex serve` of the last build with NARTHEX_TARGET=serve.
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
@@ -32,6 +33,20 @@ async function freePort() {
 }
 
 /**
+ * What serves the gateway at a port, from a folder, with a file of variables.
+ * @param {number} port @param {string} folder @param {string} secrets @returns {[program: string, args: string[]]}
+ */
+function commandOf(port, folder, secrets) {
+  const state = join(folder, "state");
+  if (process.env.NARTHEX_TARGET === "serve") {
+    const args = ["serve", "--data", state, "--listen", `127.0.0.1:${port}`, "--config", secrets, "--no-demo"];
+    return [join(ROOT, "build/serve/bin/narthex"), args];
+  }
+  // The secrets file replaces .dev.vars.
+  return ["npm", ["start", "--", "--port", String(port), "--persist-to", state, "--env-file", secrets]];
+}
+
+/**
  * A gateway that has not been started. `start` returns the milliseconds until it responded; `starts` counts the starts;
  * `kill` settles when the group is gone; `remove` kills without waiting and deletes the folder.
  * @param {Record<string, string>} [variables] of the Worker, beside its secrets
@@ -52,9 +67,9 @@ export async function prepareGateway(variables = {}) {
     ...variables,
   });
   writeFileSync(secrets, lines.map(([name, value]) => `${name}=${value}\n`).join(""), { mode: 0o600 });
-  // The secrets file replaces .dev.vars; files that killed processes leave behind are deleted with the folder.
-  const args = ["start", "--", "--port", String(port), "--persist-to", join(folder, "state"), "--env-file", secrets];
+  // Files that killed processes leave behind are deleted with the folder.
   const env = { ...process.env, TMPDIR: temporary, WRANGLER_REGISTRY_PATH: join(folder, "registry") };
+  const [program, args] = commandOf(port, folder, secrets);
 
   /** The group's id while one runs. @type {number | undefined} */
   let group;
@@ -77,7 +92,7 @@ export async function prepareGateway(variables = {}) {
     async start() {
       const started = Date.now();
       const limit = gateway.starts === 0 ? FIRST_START_MS : START_MS;
-      const child = spawn("npm", args, { cwd: ROOT, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+      const child = spawn(program, args, { cwd: ROOT, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
       group = child.pid;
       let output = "";
       for (const stream of [child.stdout, child.stderr])
@@ -94,7 +109,7 @@ export async function prepareGateway(variables = {}) {
         await response?.arrayBuffer().catch(() => undefined);
         if (response?.ok) break;
         if (Date.now() - started > limit) failure = new Error(`no answer in ${limit / 1000} s`);
-        if (failure) throw new Error(`npm start: ${failure.message}\n${output}`);
+        if (failure) throw new Error(`${program} ${args[0]}: ${failure.message}\n${output}`);
         await pause(50);
       }
       gateway.starts++;

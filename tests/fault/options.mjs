@@ -44,6 +44,8 @@ npm run fault -- --kills 6 --proxy   kills, with the proxy between gateway and s
   --seed N      for the choices of clients, service, killer, proxy and Schemathesis; times still differ from run to run
                 (random, printed)
 
+NARTHEX_TARGET=serve kills \`narthex serve\` of the last build instead of \`npm start\`.
+
 The figures are printed and written as JSON to tests/fault/results/. The exit code is 1 if anything was violated.
 `;
 

@@ -36,6 +36,12 @@ pub(super) fn retry_after_seconds(run_at: Option<Timestamp>) -> String {
     until_start.clamp(1, MAX_RETRY_AFTER).to_string()
 }
 
+/// The service that a view names: the first member of this name, as those before it are ids, names and a version.
+fn service_in(view: &str) -> Option<&str> {
+    let (_, rest) = view.split_once(r#""service":""#)?;
+    rest.split('"').next()
+}
+
 /// A context as clients see it: the view, joined with its large members.
 pub(super) fn context_json(view: &RawValue, parameters: &str, result: Option<&str>) -> String {
     let view = view.get().strip_suffix('}').unwrap_or_default();
@@ -128,7 +134,8 @@ impl ContextState {
         if self.replayed {
             answer = answer.with("idempotency-replayed", "true");
         }
-        answer.context = Some(self.id);
+        let service = service_in(self.view.get()).map(str::to_string);
+        let answer = answer.about(self.id, service.as_deref());
         with_preference_applied(answer, preference, self.waited, !self.ended)
     }
 }

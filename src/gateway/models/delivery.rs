@@ -12,8 +12,8 @@ use crate::platform::http::Headers;
 use crate::platform::relay::{self, Piece, RelayEnd, RelayRules, Relayed, response_of};
 use crate::platform::{clock, settings, tasks};
 use narthex_core::base::time::Timestamp;
-use narthex_core::context::AttemptReport;
 use narthex_core::context::status::ErrorCode;
+use narthex_core::context::{Admission, AttemptReport};
 use narthex_core::http::media_type::EVENT_STREAM;
 use narthex_core::models::convert;
 use narthex_core::models::endpoint::{Endpoint, Format};
@@ -75,8 +75,8 @@ impl Delivery {
             _ => JSON,
         };
         headers.set("content-type", media);
-        let id = self.recorder.admission.id.clone();
-        let is_stream = self.streams;
+        let Admission { id, service, .. } = &self.recorder.admission;
+        let (id, service, is_stream) = (id.clone(), service.clone(), self.streams);
         let response = match begun {
             ResponseStart::Whole { pieces, reader, .. } => {
                 let Some(pieces) = self.for_client(pieces) else { return self.unreadable(reader, &headers) };
@@ -101,9 +101,8 @@ impl Delivery {
                 self.relay(from, pieces, (reading, kept), watch, &headers)
             }
         };
-        let mut answer = Answer::new(200, Body::Made(response));
-        (answer.streams, answer.context) = (is_stream, Some(id));
-        answer
+        let answer = Answer { streams: is_stream, ..Answer::new(200, Body::Made(response)) };
+        answer.about(id, Some(service.as_str()))
     }
 
     /// A document that has these pieces so far, if the content is kept.
@@ -130,8 +129,9 @@ impl Delivery {
         let (code, message) = ("upstream_invalid_response", "The provider's response has another form.");
         let body = refusal::body(self.endpoint.format(), 502, code, message, None, &self.request_id);
         let response = response_of(502, headers, &[Piece::of_text(&body)]);
-        let mut answer = Answer::new(502, Body::Made(response));
-        (answer.context, answer.code) = (Some(self.recorder.admission.id.clone()), Some("upstream_error"));
+        let answer = Answer { code: Some("upstream_error"), ..Answer::new(502, Body::Made(response)) };
+        let Admission { id, service, .. } = &self.recorder.admission;
+        let answer = answer.about(id.clone(), Some(service.as_str()));
         let mut conclusion = self.concluded(Some(RelayEnd::Done), Reading::Document(reader));
         let message = "The service responded in another form.";
         conclusion.end = AttemptEnd::failed(ErrorCode::UpstreamInvalidResponse, message);

@@ -49,8 +49,7 @@ pub async fn answer(
     if endpoint.format() == Format::Anthropic {
         made.headers.set("request-id", &call.request_id);
     }
-    made.context = Some(id.clone());
-    Ok(made)
+    Ok(made.about(id.clone(), Some(found.service.as_str())))
 }
 
 async fn ended(

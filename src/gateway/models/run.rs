@@ -219,10 +219,10 @@ impl Run<'_> {
         }
         let request_id = failed.response.as_ref().map_or("", |response| response.head.request_id.as_str());
         let headers = headers(&self.recorder, request_id, "");
-        let id = self.recorder.admission.id.clone();
+        let (id, name) = (self.recorder.admission.id.clone(), self.recorder.admission.service.clone());
         let answer = refusal::of_failure(self.call, self.endpoint, &failed, headers);
         tasks::keep_running(self.recorder.store(report, Spent::nothing(&intake.model), None));
-        Ok(Answer { context: Some(id), ..answer })
+        Ok(answer.about(id, Some(name.as_str())))
     }
 }
 
