@@ -9,11 +9,12 @@ import { root } from "./support/configuration.ts";
 
 const path = join(root, "wrangler.toml");
 
-/** What wrangler reads for an environment, except for what is to differ. */
+/** What wrangler reads for an environment, except for what may differ: its name, its domains, values of variables. */
 function read(config: string, env?: string): Record<string, unknown> {
   const found = JSON.parse(JSON.stringify(readConfig({ config, env }, { hideWarnings: true })));
-  for (const name of ["name", "topLevelName", "legacy_env", "definedEnvironments", "targetEnvironment"])
+  for (const name of ["name", "topLevelName", "legacy_env", "definedEnvironments", "targetEnvironment", "routes"])
     delete found[name];
+  found.vars = Object.keys(found.vars).sort();
   const text = JSON.stringify(found).replaceAll('"narthex-staging-', '"narthex-');
   return JSON.parse(text);
 }
