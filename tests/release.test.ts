@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { Spec, Validation } from "@cyclonedx/cyclonedx-library";
+import { parse } from "smol-toml";
 import { changesOf } from "../scripts/changes.mjs";
 import { finishedConfiguration } from "../scripts/worker-folder.mjs";
 import { root } from "./support/configuration.ts";
@@ -212,4 +213,13 @@ test("a_folder_with_other_files_is_left_alone", async () => {
   assert.equal(code, 1);
   assert.match(stderr, /files that are not of a release: thesis\.txt/);
   assert.deepEqual(readdirSync(occupied), ["thesis.txt"]);
+});
+
+test("the_image_is_built_by_the_same_compiler_from_every_tracked_file", () => {
+  const image = readFileSync(join(root, "Dockerfile"), "utf8");
+  const { toolchain } = parse(readFileSync(join(root, "rust-toolchain.toml"), "utf8")) as any;
+  assert.ok(image.includes(`rust:${toolchain.channel}-bookworm`), toolchain.channel);
+  // Without a tracked file, the sources in the builder would differ from their commit.
+  const args = ["ls-files", "--cached", "--ignored", "--exclude-from=.dockerignore"];
+  if (existsSync(join(root, ".git"))) assert.equal(execFileSync("git", args, { cwd: root, encoding: "utf8" }), "");
 });
