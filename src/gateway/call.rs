@@ -25,6 +25,7 @@ use narthex_core::base::names::valid_request_id;
 use narthex_core::base::principal_id::PrincipalId;
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
+use narthex_core::http::client_address::ClientAddress;
 use narthex_core::http::egress_address::host_of;
 use narthex_core::http::etag;
 use narthex_core::http::media_type::{self, UnsupportedBody};
@@ -139,9 +140,14 @@ impl Call {
         if self.path.starts_with(CALLBACK_PATH) { CALLBACK_PATH.trim_end_matches('/') } else { &self.path }
     }
 
-    /// The client's address, as the platform saw it.
+    /// The client's address, or that of a proxy before it.
+    pub fn client_address(&self) -> ClientAddress<'_> {
+        self.settings.client_addresses().of_request(|name| self.request.header(name), self.request.peer())
+    }
+
+    /// The text of that address.
     pub fn address(&self) -> &str {
-        self.request.header("cf-connecting-ip").unwrap_or("unknown")
+        self.client_address().text
     }
 
     /// The query as it was sent.

@@ -22,7 +22,7 @@ use narthex_core::base::time::Timestamp;
 use narthex_core::http::problem::{Code, Problem};
 
 use super::call::Call;
-use super::limits::logins;
+use super::limits::logins::{self, Login};
 
 const HOUR_MS: u64 = 3_600_000;
 /// The maximum number of principals whose last use an isolate remembers.
@@ -84,7 +84,7 @@ pub fn used_client(call: &Call, tenant: &TenantId, id: &str) {
 /// logins.
 pub async fn refused(call: &Call, problem: Problem) -> Problem {
     if let Some(presented) = auth::presented(&call.request).filter(|_| problem.code == Code::Unauthenticated) {
-        if let Err(limited) = logins::failed(call).await {
+        if let Err(limited) = logins::failed(call, Login::Key(presented)).await {
             return limited;
         }
         note(call, presented, problem.cause.clone()).await;

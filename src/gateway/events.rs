@@ -33,7 +33,7 @@ use narthex_core::http::problem::{Code, Problem};
 use super::answer::{Answer, internal};
 use super::authenticate::authenticated;
 use super::call::{Call, Caller};
-use super::limits::logins;
+use super::limits::logins::{self, Login};
 use super::lists::{bad_cursor, limit, page};
 use super::sse;
 
@@ -108,7 +108,7 @@ async fn identify_viewer(call: &Call) -> Result<(Viewer, Option<CredentialWatch>
     {
         return Ok((viewer, None));
     }
-    logins::failed(call).await?;
+    logins::failed(call, Login::Ticket).await?;
     Err(refused())
 }
 

@@ -13,10 +13,14 @@ export function headersOf(flat) {
   return headers;
 }
 
-/** Method, URL, continent, then the headers, one per line. @param {Request} request */
+/**
+ * Method, URL, continent, peer, then the headers, one per line. Only Cloudflare states the continent, and only workerd
+ * by itself the peer.
+ * @param {Request} request
+ */
 export function describe(request) {
-  const continent = /** @type {{continent?: string} | undefined} */ (request.cf)?.continent ?? "";
-  let text = `${request.method}\n${request.url}\n${continent}\n`;
+  const cf = /** @type {{continent?: string, clientIp?: string} | undefined} */ (request.cf);
+  let text = `${request.method}\n${request.url}\n${cf?.continent ?? ""}\n${cf?.clientIp ?? ""}\n`;
   request.headers.forEach((value, name) => {
     text += `${name}\n${value}\n`;
   });

@@ -27,6 +27,9 @@ pub enum BodyError {
     Broken(Failure),
 }
 
+/// The line at which the headers begin in the text of a request.
+const HEADERS_AT: usize = 4;
+
 /// The request line and headers. The body is read on demand.
 pub struct Request {
     raw: JsValue,
@@ -61,9 +64,14 @@ impl Request {
         self.line(2)
     }
 
+    /// The other end of the TCP connection, with its port. Empty if the platform does not state it.
+    pub fn peer(&self) -> &str {
+        self.line(3)
+    }
+
     /// A header by its lower-case name. Repeated headers are joined by `, `.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut lines = self.text.split('\n').skip(3);
+        let mut lines = self.text.split('\n').skip(HEADERS_AT);
         while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
             if key == name {
                 return Some(value);
@@ -74,7 +82,7 @@ impl Request {
 
     /// All headers, by their lower-case names.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let lines: Vec<&str> = self.text.split('\n').skip(3).collect();
+        let lines: Vec<&str> = self.text.split('\n').skip(HEADERS_AT).collect();
         let pairs = lines.chunks(2).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect::<Vec<_>>();
         pairs.into_iter()
     }

@@ -13,6 +13,7 @@ use narthex_core::access::oauth::signing_keys::LIFE_MS;
 use narthex_core::base::id::{MAX_SHARDS, Region};
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::timing::Timing;
+use narthex_core::http::client_address::AddressSource;
 use narthex_core::http::egress_address::{Address, AddressError, Origin, Policy, check, host_of};
 use narthex_core::http::problem::{Code, Problem};
 use narthex_core::lane::breaker::MAX_OPEN_MS;
@@ -58,6 +59,10 @@ pub struct Settings {
     pub allow_loopback: bool,
     /// Origins that services, issuers and webhooks may have beside public ones.
     pub allowed_origins: Vec<Origin>,
+    /// The gateway runs without Cloudflare, by the program `narthex serve`.
+    pub standalone: bool,
+    /// The header in which a trusted proxy states the client's address, in lower case.
+    pub client_ip_header: Option<String>,
     pub context_shards: u16,
     pub home_region: Region,
     pub cors_origins: Vec<String>,
@@ -92,7 +97,7 @@ pub struct Settings {
     pub schedule_late_ms: u64,
     /// The shortest interval of a schedule, in seconds.
     pub schedule_min_seconds: u64,
-    /// The maximum number of failed logins from one address in a minute.
+    /// The maximum number of failed logins from one address in a minute; with one key, if addresses are not known.
     pub failed_logins: u64,
     /// The pace, with `BREAKER_OPEN_MS` applied.
     pub timing: Timing,
@@ -141,6 +146,8 @@ fn from_variables(source: &dyn Fn(&str) -> Option<String>) -> Settings {
         admin_key: source("ADMIN_KEY").filter(|key| key.len() >= 16),
         allow_loopback: read.flag("ALLOW_LOOPBACK", false),
         allowed_origins: read.allowed_origins("ALLOWED_ORIGINS"),
+        standalone: read.flag("STANDALONE", false),
+        client_ip_header: read.address_header("CLIENT_IP_HEADER"),
         context_shards: read.whole("CONTEXT_SHARDS", 4, 1..=MAX_SHARDS.into()) as u16,
         home_region: read.region("HOME_REGION"),
         cors_origins: read.origins("CORS_ORIGINS"),
@@ -222,6 +229,11 @@ impl Settings {
         let detail =
             format!("Variables of this gateway are not valid: {}. Correct them and deploy again.", errors.join("; "));
         Err(Problem::new(Code::NotConfigured, detail))
+    }
+
+    /// Where the addresses of clients come from.
+    pub fn client_addresses(&self) -> AddressSource<'_> {
+        AddressSource { standalone: self.standalone, header: self.client_ip_header.as_deref() }
     }
 
     /// The rules for addresses that may be called.

@@ -1,5 +1,7 @@
 //! The deployment's own limits on requests without credentials, by the client's address.
 
+use std::fmt;
+
 use narthex_core::base::tenant_id::TenantId;
 use narthex_core::base::time::Timestamp;
 use narthex_core::http::client_address::source;
@@ -18,9 +20,14 @@ const REGISTRATIONS_MS: u64 = 600_000;
 
 /// A limit on the address that this request comes from.
 pub fn by_address(call: &Call, name: &'static str, rule: QuotaRule) -> PoolRef {
+    of_deployment(name, format_args!("{name}/{}", source(call.address())), rule)
+}
+
+/// A limit of the deployment's own, counted by the object of this name.
+pub fn of_deployment(name: &'static str, object: fmt::Arguments<'_>, rule: QuotaRule) -> PoolRef {
     PoolRef {
         // Names of configured limits have no colon.
-        id: TenantId::first().object_for(format_args!(":{name}/{}", source(call.address()))),
+        id: TenantId::first().object_for(format_args!(":{object}")),
         name: name.into(),
         kind: LimitKind::Requests,
         rule,

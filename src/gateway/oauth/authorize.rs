@@ -11,7 +11,7 @@ use narthex_core::http::problem::Problem;
 
 use super::super::answer::Answer;
 use super::super::call::Call;
-use super::super::limits::logins;
+use super::super::limits::logins::{self, Login};
 use super::clients::{ResolvedClient, resolve};
 use super::consent::{self, ConsentRequest};
 use super::documents::is_address;
@@ -84,7 +84,7 @@ async fn client_of(call: &Call, request: &Form) -> Result<Result<(ResolvedClient
         Ok(client) => client.filter(|client| client.registration.may(GrantType::AuthorizationCode)),
         Err(EndpointError::Problem(problem)) => return Err(problem),
         Err(EndpointError::OAuth(error)) => {
-            logins::failed(call).await?;
+            logins::failed(call, Login::Client(id)).await?;
             let text = "The app's metadata document cannot be read now. Try again later.";
             let page = failure_as(error.error.status(), text);
             return Ok(Err(page.with("retry-after", super::RETRY_AFTER)));
@@ -93,7 +93,7 @@ async fn client_of(call: &Call, request: &Form) -> Result<Result<(ResolvedClient
     let Some(client) = client else {
         // A forged id costs a request to another server.
         if is_address(id) {
-            logins::failed(call).await?;
+            logins::failed(call, Login::Client(id)).await?;
         }
         return Ok(Err(failure("This gateway does not know the app.")));
     };

@@ -27,7 +27,7 @@ use narthex_core::http::egress_address::host_of;
 use super::super::answer::internal;
 use super::super::call::Call;
 use super::super::credentials;
-use super::super::limits::logins;
+use super::super::limits::logins::{self, Login};
 use super::documents::{self, is_address};
 use super::page::ClientSource;
 use super::{EndpointError, origin};
@@ -221,7 +221,9 @@ pub async fn authenticate(call: &Call, form: &Form) -> Result<ResolvedClient, En
     logins::check(call)?;
     let client = check_credentials(call, form).await;
     if let Err(EndpointError::OAuth(OAuthError { error: OAuthErrorCode::InvalidClient, .. })) = &client {
-        logins::failed(call).await?;
+        let presented = credentials_of(call, form).ok().flatten();
+        let id = presented.as_ref().map_or("", |presented| &presented.id);
+        logins::failed(call, Login::Client(id)).await?;
     }
     client
 }

@@ -21,7 +21,7 @@ use narthex_core::http::problem::Code;
 use super::super::answer::{Answer, internal};
 use super::super::call::Call;
 use super::super::credentials;
-use super::super::limits::logins;
+use super::super::limits::logins::{self, Login};
 use super::EndpointError;
 use super::clients::{Realm, ResolvedClient};
 use super::page::{self, ConsentPage, failure};
@@ -229,7 +229,7 @@ async fn grantor_by_key(
         }
         Ok(_) => Ok(Err("Use an API key of a tenant that this app serves.")),
         Err(problem) if problem.code == Code::Unauthenticated => {
-            logins::failed(call).await?;
+            logins::failed(call, Login::Key(key)).await?;
             credentials::note(call, key, None).await;
             Ok(Err("This key is invalid, has expired or was revoked."))
         }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use narthex_core::base::id::Region;
 use narthex_core::http::egress_address::Origin;
+use narthex_core::http::header_name::is_token;
 use url::Url;
 
 /// The maximum length of a logged value, in characters.
@@ -134,6 +135,14 @@ impl<'s> Reader<'s> {
         );
         self.fault(variable, &shown, allowed);
         Vec::new()
+    }
+
+    /// The name of a header that has addresses, in lower case.
+    pub(super) fn address_header(&self, variable: &'static str) -> Option<String> {
+        let allowed = || "the name of a header that lists plain addresses, such as X-Forwarded-For".into();
+        // The header of RFC 7239 has a syntax of its own.
+        let is_plain = |name: &&str| is_token(name) && !name.eq_ignore_ascii_case("forwarded");
+        self.parsed(variable, allowed, |text| Some(text).filter(is_plain).map(str::to_ascii_lowercase))
     }
 
     /// Without a trailing slash.

@@ -81,6 +81,8 @@ fn what_is_not_valid_is_named_with_what_is_allowed() {
         ("CORS_ORIGINS", "*", "origins such as https://app.example.com, without a path, separated by commas"),
         ("ALLOWED_ORIGINS", "http://ollama:11434/", ALLOWED_ORIGINS),
         ("ALLOWED_ORIGINS", "http://*.corp", ALLOWED_ORIGINS),
+        ("CLIENT_IP_HEADER", "X Real IP", "the name of a header that lists plain addresses, such as X-Forwarded-For"),
+        ("CLIENT_IP_HEADER", "Forwarded", "the name of a header that lists plain addresses, such as X-Forwarded-For"),
         ("PUBLIC_URL", "gateway.example.com", "an http or https URL without a query or fragment"),
         ("PUBLIC_URL", "https://gateway.example.com/?a", "an http or https URL without a query or fragment"),
     ] {
@@ -147,6 +149,7 @@ fn what_is_valid_is_taken_as_it_is() {
         allowed.iter().map(Origin::as_str).collect::<Vec<_>>(),
         ["http://ollama:11434", "https://internal.corp"]
     );
+    assert_eq!(with("CLIENT_IP_HEADER", "X-Real-IP").client_ip_header.as_deref(), Some("x-real-ip"));
     assert_eq!(with("ADMIN_KEY", "too short").admin_key, None);
 }
 
