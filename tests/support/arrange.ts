@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import { formatOf } from "./contract.ts";
-import type { Answer, Gateway, RequestOptions } from "./gateway.ts";
+import type { Answer, Client, RequestOptions } from "./client.ts";
 import { PATIENCE_MS } from "./patience.ts";
 import { type Handler, slow } from "./service.ts";
 
@@ -25,7 +25,7 @@ export function serviceAt(url: string, capabilities: Capability[] = [{}], more: 
 }
 
 /** Registers a new service; returns the response's body. */
-export async function register(gateway: Gateway, id: string, document: object): Promise<any> {
+export async function register(gateway: Client, id: string, document: object): Promise<any> {
   const answer = await gateway.request("PUT", `/v1/services/${id}`, { body: document });
   assert.equal(answer.status, 201, answer.text);
   return answer.json;
@@ -35,7 +35,7 @@ export async function register(gateway: Gateway, id: string, document: object): 
  * Creates a key; returns its id and its secret. The role `bare` grants nothing by itself and is created when needed.
  */
 export async function makeKey(
-  gateway: Gateway,
+  gateway: Client,
   role: string,
   permissions: string[] = [],
 ): Promise<{ id: string; secret: string }> {
@@ -52,12 +52,12 @@ export async function makeKey(
 }
 
 /** Creates a context of `work`, or of the capability in `body`. */
-export function create(gateway: Gateway, body: object = {}, options: RequestOptions = {}): Promise<Answer> {
+export function create(gateway: Client, body: object = {}, options: RequestOptions = {}): Promise<Answer> {
   return gateway.request("POST", "/v1/contexts", { ...options, body: { capability: "work", ...body } });
 }
 
 /** Creates a context without waiting for it; returns the accepted context. */
-export async function accepted(gateway: Gateway, body: object = {}, options: RequestOptions = {}): Promise<any> {
+export async function accepted(gateway: Client, body: object = {}, options: RequestOptions = {}): Promise<any> {
   const headers = { prefer: "respond-async", ...options.headers };
   const answer = await create(gateway, body, { ...options, headers });
   assert.equal(answer.status, 202, answer.text);
@@ -65,7 +65,7 @@ export async function accepted(gateway: Gateway, body: object = {}, options: Req
 }
 
 /** The context once it has ended. */
-export async function ended(gateway: Gateway, id: string, options: RequestOptions = {}): Promise<any> {
+export async function ended(gateway: Client, id: string, options: RequestOptions = {}): Promise<any> {
   const headers = { prefer: "wait=20", ...options.headers };
   for (const until = Date.now() + PATIENCE_MS; ;) {
     const answer = await gateway.request("GET", `/v1/contexts/${id}`, { ...options, headers });
@@ -87,7 +87,7 @@ export async function eventually<T>(look: () => T | Promise<T>): Promise<NonNull
 }
 
 /** Waits until the worker of a running context has recorded that its service accepted the work with a 202. */
-export const acceptanceRecorded = (gateway: Gateway, id: string): Promise<unknown> =>
+export const acceptanceRecorded = (gateway: Client, id: string): Promise<unknown> =>
   eventually(async () => {
     const { status, updated_at, history } = (await gateway.request("GET", `/v1/contexts/${id}`)).json;
     return status !== "executing" || updated_at > history.at(-1).at;
@@ -174,7 +174,7 @@ export const pointers = (problem: { errors?: { pointer: string }[] }): string[] 
 export const obedient: Handler = (call, response) => slow(call.json?.parameters?.ms ?? 0)(call, response);
 
 /** The context of a response of a model endpoint, once it is recorded. */
-export function contextOf(gateway: Gateway, headers: Headers): Promise<any> {
+export function contextOf(gateway: Client, headers: Headers): Promise<any> {
   const id = headers.get("x-narthex-context");
   assert.ok(id, "the response names its context");
   return eventually(async () => {

@@ -1,14 +1,15 @@
 // The built gateway in miniflare, reached by real HTTP on a loopback port.
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { request, type RequestOptions as HttpOptions } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Readable } from "node:stream";
 import { build } from "esbuild";
+import { type Client, clientOf } from "./client.ts";
 import { type Configuration, readConfiguration, root } from "./configuration.ts";
 import { Contract } from "./contract.ts";
 import { Log, LogLevel, Miniflare, type MiniflareOptions } from "./miniflare.ts";
+
+export type { Answer, Client, RequestOptions } from "./client.ts";
 
 export type GatewayOptions = {
   /** Folder for the state, kept at the end. Default: a temporary folder, removed by `stop()`. */
@@ -35,38 +36,9 @@ export type GatewayOptions = {
   bound?: Record<string, string>;
 };
 
-export type RequestOptions = {
-  /** A string or bytes are sent unchanged; anything else as JSON with `Content-Type: application/json`. */
-  body?: unknown;
-  headers?: Record<string, string>;
-  /** Bearer token. Default: the admin key; null: none. */
-  key?: string | null;
-  /** False: this response is not checked against the contract. */
-  contract?: boolean;
-  signal?: AbortSignal;
-};
-
-// `any`: tests assert what they expect of a response.
-export type Answer = {
-  status: number;
-  headers: Headers;
-  text: string;
-  /** The body as JSON; undefined if it is not JSON. */
-  json: any;
-};
-
-export type Gateway = {
-  /** `http://127.0.0.1:port`, without a slash at the end. */
-  url: string;
-  adminKey: string;
+export type Gateway = Client & {
   /** The folder of the state. */
   persist: string;
-  /** Sends a request and reads the whole response; never follows redirects. */
-  request(method: string, path: string, options?: RequestOptions): Promise<Answer>;
-  /** The same with an unread body: for streams. Not checked against the contract. */
-  open(method: string, path: string, options?: RequestOptions): Promise<Response>;
-  /** Reads such a response to its end, and checks it against the contract. */
-  finish(method: string, path: string, response: Response): Promise<Answer>;
   /** Sends a request to the second isolate, with this bearer token; returns the status. */
   askElsewhere(
     method: string,
@@ -134,34 +106,11 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const url = (await mf.ready).origin;
   const contract = options.contract === false ? undefined : Contract.load();
 
-  const open: Gateway["open"] = (method, path, { headers: given, key = adminKey, body: content, signal } = {}) => {
-    const headers = new Headers(given);
-    if (key !== null && !headers.has("authorization")) headers.set("authorization", `Bearer ${key}`);
-    const raw = typeof content === "string" || content instanceof Uint8Array;
-    if (content !== undefined && !raw && !headers.has("content-type")) headers.set("content-type", "application/json");
-    const body = content === undefined ? undefined : Buffer.from(raw ? (content as string) : JSON.stringify(content));
-    if (body) headers.set("content-length", String(body.length));
-    return exchange(url + path, { method, headers: Object.fromEntries(headers), ...(signal && { signal }) }, body);
-  };
-
-  const finish: Gateway["finish"] = async (method, path, response) => {
-    const answer = await whole(response);
-    contract?.checkAnswer(method, path, answer.status, answer.headers, answer.text);
-    return answer;
-  };
-
   return {
-    url,
-    adminKey,
+    ...clientOf(url, adminKey, contract),
     persist,
     mf,
     logs,
-    open,
-    finish,
-    async request(method, path, request = {}) {
-      const response = await open(method, path, request);
-      return request.contract === false ? whole(response) : finish(method, path, response);
-    },
     async askElsewhere(method, path, key, body, more) {
       // miniflare's types depend on a package that is not installed.
       const worker = (await mf.getWorker("elsewhere")) as unknown as { fetch: typeof fetch };
@@ -190,41 +139,6 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
       }
     },
   };
-}
-
-/**
- * One exchange by Node's own client: unlike `fetch` it sends `Host` as given and adds no other headers. Cancelling the
- * response's body closes the connection.
- */
-function exchange(url: string, options: HttpOptions, body: Buffer | undefined): Promise<Response> {
-  return new Promise((resolve, reject) => {
-    // One connection per request: workerd closes a connection whose request body the Worker did not read.
-    const outgoing = request(url, { ...options, agent: false }, (incoming) => {
-      const status = incoming.statusCode ?? 0;
-      const headers = new Headers();
-      for (let at = 0; at + 1 < incoming.rawHeaders.length; at += 2) {
-        headers.append(incoming.rawHeaders[at]!, incoming.rawHeaders[at + 1]!);
-      }
-      const empty = options.method === "HEAD" || [204, 205, 304].includes(status);
-      if (empty) incoming.resume();
-      resolve(new Response(empty ? null : (Readable.toWeb(incoming) as ReadableStream), { status, headers }));
-    });
-    outgoing.on("error", reject);
-    outgoing.end(body);
-  });
-}
-
-async function whole(response: Response): Promise<Answer> {
-  const text = await response.text();
-  return { status: response.status, headers: response.headers, text, json: parsed(text) };
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** A second isolate of the Worker, on the first one's objects. */
