@@ -46,15 +46,8 @@ networks() {
 # The certificates that outgoing connections trust.
 trusted() {
   printf 'tlsOptions = (trustBrowserCas = true'
-  [ -z "$ca" ] || printf ', trustedCertificates = [embed %s]' "$(quoted "$(absolute "$ca")")"
+  [ -z "$ca" ] || printf ', trustedCertificates = [embed %s]' "$(quoted "$ca")"
   printf ')'
-}
-
-absolute() {
-  case $1 in
-    /*) printf '%s' "$1" ;;
-    *) printf '%s/%s' "$start_folder" "$1" ;;
-  esac
 }
 
 # How the gateway is reached.
@@ -65,7 +58,7 @@ public_socket() {
     return
   fi
   printf 'https = (options = (), tlsOptions = (keypair = (privateKey = embed %s, certificateChain = embed %s))))' \
-    "$(quoted "$(absolute "$tls_key")")" "$(quoted "$(absolute "$tls_cert")")"
+    "$(quoted "$tls_key")" "$(quoted "$tls_cert")"
 }
 
 write_configuration() {
@@ -74,6 +67,7 @@ write_configuration() {
   # For development and tests, services may be anywhere on this machine.
   open=public
   if [ "${ALLOW_LOOPBACK:-}" = true ]; then open='public local'; fi
+  # shellcheck disable=SC2086
   cat >"$data/run/serve.capnp" <<END
 # Written at each start.
 using Workerd = import "/workerd/workerd.capnp";

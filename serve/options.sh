@@ -49,6 +49,14 @@ read_arguments() {
   done
 }
 
+# The path of a file that the user has named.
+absolute() {
+  case $1 in
+    '' | /*) printf '%s' "$1" ;;
+    *) printf '%s/%s' "$start_folder" "$1" ;;
+  esac
+}
+
 # Whether a variable of this name exists.
 is_known() {
   case $1 in
@@ -89,11 +97,11 @@ read_file() {
 
 # Takes from the environment what no option has said.
 read_environment() {
-  data=${data:-${NARTHEX_DATA:-}}
+  data=$(absolute "${data:-${NARTHEX_DATA:-}}")
   listen=${listen:-${NARTHEX_LISTEN:-127.0.0.1:8787}}
-  tls_cert=${tls_cert:-${NARTHEX_TLS_CERT:-}}
-  tls_key=${tls_key:-${NARTHEX_TLS_KEY:-}}
-  ca=${ca:-${NARTHEX_CA:-}}
+  tls_cert=$(absolute "${tls_cert:-${NARTHEX_TLS_CERT:-}}")
+  tls_key=$(absolute "${tls_key:-${NARTHEX_TLS_KEY:-}}")
+  ca=$(absolute "${ca:-${NARTHEX_CA:-}}")
   grace=${grace:-${NARTHEX_GRACE:-30}}
   if [ -n "$origins" ]; then ALLOWED_ORIGINS=$origins; fi
   if [ -n "$ip_header" ]; then CLIENT_IP_HEADER=$ip_header; fi
@@ -135,9 +143,10 @@ check_tls() {
 
 # `serve` and `doctor` need what they are told; every fault is named. `health` needs only the folder.
 read_options() {
+  start_folder=$(pwd -P)
   read_arguments "$@"
   config=${config:-${NARTHEX_CONFIG:-}}
-  [ -z "$config" ] || read_file "$config"
+  [ -z "$config" ] || read_file "$(absolute "$config")"
   read_environment
   if [ -z "$data" ]; then fault "--data is missing: the folder of everything that is stored"; fi
   case $data$tls_cert$tls_key$ca in

@@ -1,11 +1,9 @@
 # The process of workerd: starts it, waits until it serves, starts it again when it dies, and stops it.
 
-# Asks the gateway: control METHOD PATH [HEADER]. Prints the response; fails if it is not a success.
-control() {
-  (
-    cd "$data/run" || exit 1
-    NARTHEX_REQUEST=$* "$lib/workerd" test -I"$lib" "$lib/control.capnp" 2>run.err 9>&-
-  )
+# Asks the gateway, in place of a shell: (ask METHOD PATH [HEADER]). Prints the response; fails if it is not a success.
+ask() {
+  cd "$data/run" || exit 1
+  NARTHEX_REQUEST=$* exec "$lib/workerd" test -I"$lib" "$lib/control.capnp" 2>run.err 9>&-
 }
 
 health() {
@@ -13,7 +11,7 @@ health() {
     say "nothing serves $data"
     exit 1
   fi
-  control GET /health
+  (ask GET /health)
 }
 
 # workerd's own messages become lines of the log. It ends with workerd, at the end of the pipe.
@@ -27,44 +25,65 @@ follow_messages() {
       *'Permission denied'*) echo "no permission: ${line#*workerd}" ;;
       *"Can't assign"* | *'Cannot assign requested address'*) echo "this machine has no address ${listen%:*}" ;;
     esac >>reasons
-    line=$(printf '%s' "$line" | tr -d '\000-\037' | sed 's/[\\"]/\\&/g')
+    case $line in
+      *[\\\"[:cntrl:]]*) line=$(printf '%s' "$line" | tr -d '\000-\037' | sed 's/[\\"]/\\&/g') ;;
+    esac
     printf '{"level":"warn","message":"runtime","version":"%s","detail":"%s"}\n' "$version" "$line"
-  done <messages
+  done <messages 2>/dev/null
 }
 
-# Starts workerd in the folder of its socket, so that the path of the socket is short. It dies with this process.
+# Starts workerd in the folder of its socket, so that the path of the socket is short. Where the system can do it,
+# workerd dies with this process. Signals of the terminal are for this process alone.
 start_workerd() {
   cd "$data/run" || return 1
-  rm -f control.sock messages
-  : >reasons
-  mkfifo messages
-  follow_messages &
-  if command -v setpriv >/dev/null; then
-    setpriv --pdeathsig KILL "$lib/workerd" serve -I"$lib" -I/ serve.capnp 2>messages &
-  else
-    "$lib/workerd" serve -I"$lib" -I/ serve.capnp 2>messages &
+  rm -f control.sock messages workerd.pid
+  # workerd maps this file into memory; the same as text would take 25 MiB more.
+  if ! "$lib/workerd" compile --config-only -I"$lib" -I/ serve.capnp >serve.bin 2>run.err 9>&-; then
+    reason="the configuration cannot be used: $(head -c 300 run.err)"
+    return 1
   fi
+  { : >reasons && mkfifo messages; } 2>/dev/null || return 1
+  follow_messages 9>&- &
+  follower=$!
+  tie=
+  if setpriv --pdeathsig KILL true 2>/dev/null; then tie='setpriv --pdeathsig KILL'; fi
+  (
+    trap '' INT HUP
+    # shellcheck disable=SC2086
+    exec $tie "$lib/workerd" serve --binary serve.bin 2>messages
+  ) &
   pid=$!
+  echo "$pid" >workerd.pid
 }
 
 is_running() {
   kill -0 "$1" 2>/dev/null
 }
 
-# Waits until the gateway can serve. Fails with its reason in `reason`.
+# Waits this many seconds, or until a signal arrives.
+doze() {
+  sleep "$1" >/dev/null 2>&1 9>&- &
+  napping=$!
+  wait "$napping"
+  kill "$napping" 2>/dev/null
+}
+
+# Waits until the gateway can serve. Fails with its reason in `reason`, or after a signal.
 become_ready() {
-  NARTHEX_WAIT=60 control POST "/start ${first:+first-start}" >started &
+  (NARTHEX_WAIT=60 && export NARTHEX_WAIT && ask POST "/start ${first:+first-start}") >started &
   asking=$!
-  while is_running "$asking"; do
-    if ! is_running "$pid"; then
-      kill "$asking" 2>/dev/null
-      wait "$asking" 2>/dev/null
-      reason=$(head -n 1 reasons)
-      reason=${reason:-"workerd ended at once: $(head -c 300 run.err)"}
-      return 1
-    fi
-    sleep 0.05
-  done
+  while is_running "$asking" && is_running "$pid" && [ -z "$stopping" ]; do sleep 0.05; done
+  if [ -n "$stopping" ] || ! is_running "$pid"; then
+    kill "$asking" 2>/dev/null
+    wait "$asking" 2>/dev/null
+    [ -z "$stopping" ] || return 1
+    wait "$follower"
+    reason=$(head -n 1 reasons)
+    reason=${reason:-"workerd ended at once; its messages are in the log"}
+    return 1
+  fi
+  # The mapping keeps the file for as long as workerd runs.
+  rm -f serve.bin
   wait "$asking" && return 0
   reason=$(sed -n 's/.*"detail":"\([^"]*\)".*/\1/p' started)
   reason=${reason:-"the gateway does not answer: $(head -c 300 started)"}
@@ -82,7 +101,7 @@ url() {
 }
 
 print_first_steps() {
-  key="\$(cat $data/secrets/ADMIN_KEY)"
+  key="\$(cat '$(printf '%s' "$data" | sed "s/'/'\\\\''/g")/secrets/ADMIN_KEY')"
   [ -e "$data/secrets/ADMIN_KEY" ] || key="\$ADMIN_KEY"
   say "version $version serves on $(url) – the console too. To begin:
 
@@ -95,7 +114,7 @@ print_first_steps() {
 stop() {
   if [ -n "$stopping" ]; then
     say "ends at once; what was running is left to its leases"
-    kill -KILL "$pid" 2>/dev/null
+    [ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
     return
   fi
   stopping=yes
@@ -103,8 +122,12 @@ stop() {
 
 # After the first signal.
 end_calls() {
+  if [ -z "$ready" ]; then
+    [ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
+    return
+  fi
   say "stopping: running calls have $grace s to end"
-  NARTHEX_STREAM=yes control POST /stop >stopping &
+  (NARTHEX_STREAM=yes && export NARTHEX_STREAM && ask POST /stop) >stopping 2>/dev/null &
   asking=$!
   waited=0
   # workerd closes its sockets at SIGTERM, so it must have heard of the end before.
@@ -116,57 +139,94 @@ end_calls() {
   waited=0
   idle=0
   while is_running "$pid"; do
-    # Once no call runs, only those who watch are connected. They connect again.
-    is_running "$asking" || idle=$((idle + 1))
-    if [ "$idle" -gt 20 ] || [ "$waited" -ge $((grace * 10)) ]; then
-      [ "$idle" -gt 20 ] || say "some calls have not ended; they are left to their leases"
+    if no_call_runs; then idle=$((idle + 1)); fi
+    if [ "$idle" -gt 5 ] || [ "$waited" -ge $((grace * 10)) ]; then
+      [ "$idle" -gt 5 ] || say "some calls have not ended; they are left to their leases"
       kill -KILL "$pid" 2>/dev/null
       break
     fi
     sleep 0.1
     waited=$((waited + 1))
   done
+  kill "$asking" 2>/dev/null
   wait "$pid" 2>/dev/null
-  say "stopped"
+  rm -f pid workerd.pid control.sock
+}
+
+# Whether the gateway has said that no call runs: only those who watch are connected then, and they connect again. If
+# workerd has been sent a signal too, it cannot be asked, and its calls have all of the time.
+no_call_runs() {
+  if [ -z "$answered" ]; then
+    ! is_running "$asking" || return 1
+    wait "$asking"
+    answered=$?
+  fi
+  [ "$answered" -eq 0 ]
 }
 
 # Waits until workerd has ended or a signal has arrived.
 attend() {
-  while is_running "$pid" && [ -z "$stopping" ]; do wait "$pid"; done
+  while is_running "$pid" && [ -z "$stopping" ]; do
+    wait "$pid"
+    outcome=$?
+  done
+}
+
+# After a start in vain: the next one once there is room, or the end.
+give_up() {
+  [ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
+  if ! has_room; then
+    await_room
+    return
+  fi
+  vain=$((vain + 1))
+  if [ -z "$served" ] || [ "$vain" -ge 5 ]; then
+    say "cannot serve: $reason"
+    exit 1
+  fi
+}
+
+# Starts workerd, and serves until it ends or a signal arrives.
+serve_once() {
+  ready=
+  pid=
+  reason="$data/run cannot be written"
+  record_folder "$([ -z "$first" ] && echo yes || echo no)" && write_configuration && start_workerd && become_ready ||
+    return
+  ready=yes
+  first=
+  record_folder yes
+  if [ -z "$served" ]; then print_first_steps; else say "serves again on $(url)"; fi
+  served=yes
+  vain=0
+  pause=1
+  attend
 }
 
 serve() {
-  start_folder=$(pwd -P)
+  stopping=
+  answered=
+  served=
+  ready=
+  pid=
+  trap stop TERM INT HUP
   open_folder
   no_faults || exit 1
   check_clock
-  write_configuration
-  record_folder "$([ -z "$first" ] && echo yes || echo no)"
-  stopping=
-  trap stop TERM INT HUP
+  # Each connection and each open object takes files. All shells know both options.
+  # shellcheck disable=SC3045
+  ulimit -Sn "$(ulimit -Hn)" 2>/dev/null
   vain=0
   pause=1
-  while [ -z "$stopping" ]; do
-    start_workerd
-    if become_ready; then
-      record_folder yes
-      if [ -z "${served:-}" ]; then print_first_steps; else say "serves again on $(url)"; fi
-      first= served=yes vain=0 pause=1
-    elif [ -z "$stopping" ]; then
-      kill -KILL "$pid" 2>/dev/null
-      vain=$((vain + 1))
-      if [ -z "${served:-}" ] || [ "$vain" -ge 5 ]; then
-        say "cannot serve: $reason"
-        exit 1
-      fi
-    fi
-    attend
+  until [ -n "$stopping" ]; do
+    if serve_once || [ -n "$stopping" ]; then :; else give_up; fi
     [ -z "$stopping" ] || break
-    wait "$pid" 2>/dev/null
-    say "workerd has ended (status $?) and is started again in $pause s; everything that was stored is kept"
-    sleep "$pause"
+    [ -z "$ready" ] ||
+      say "workerd has ended (status $outcome) and is started again in $pause s; everything that was stored is kept"
+    doze "$pause"
     [ "$pause" -ge 10 ] || pause=$((pause * 2))
   done
   end_calls
+  say "stopped"
   exit 0
 }

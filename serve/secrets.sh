@@ -15,6 +15,7 @@ read_secret_files() {
   while IFS= read -r name; do
     eval "file=\${${name}_FILE:-} value=\${$name:-}"
     [ -n "$file" ] || continue
+    file=$(absolute "$file")
     if [ -n "$value" ]; then
       fault "both $name and ${name}_FILE are set: remove one of them"
     elif [ ! -f "$file" ] || [ ! -r "$file" ]; then
@@ -36,8 +37,14 @@ random() {
 
 # Writes a secret so that the file is there as a whole or not at all.
 write_secret() {
-  printf '%s\n' "$2" >"$data/secrets/.$1.new" && sync "$data/secrets/.$1.new" 2>/dev/null
-  mv "$data/secrets/.$1.new" "$data/secrets/$1"
+  new=$data/secrets/.$1.new
+  if ! { printf '%s\n' "$2" >"$new"; } 2>/dev/null || ! [ -s "$new" ]; then
+    rm -f "$new"
+    fault "$data/secrets/$1 cannot be written"
+    return
+  fi
+  sync "$new" 2>/dev/null
+  mv "$new" "$data/secrets/$1"
 }
 
 # Makes the secrets of a new folder.
@@ -69,11 +76,54 @@ read_secrets() {
       eval "[ -n \"\${$name:-}\" ]" || eval "export $name=\$(secret_in \"\$file\")"
     fi
   done
-  for name in ADMIN_KEY KEK_1; do
-    eval "value=\${$name:-}"
-    if [ -z "$value" ] && [ "$name" = KEK_1 ] && [ -n "${KEK_2:-}${KEK_3:-}${KEK_4:-}" ]; then continue; fi
-    if [ -z "$value" ]; then
-      fault "the secret $name is missing: restore $data/secrets/$name from a backup, or set $name in the environment"
-    fi
+  check_secrets
+}
+
+check_secrets() {
+  if [ -z "${ADMIN_KEY:-}" ]; then
+    [ -e "$data/secrets/ADMIN_KEY" ] ||
+      fault "the secret ADMIN_KEY is missing: restore $data/secrets/ADMIN_KEY from a backup, or set ADMIN_KEY"
+  elif [ "${#ADMIN_KEY}" -lt 16 ]; then
+    fault "ADMIN_KEY must have at least 16 characters"
+  fi
+  keys=
+  for number in 1 2 3 4 5 6 7 8 9; do
+    eval "value=\${KEK_$number:-}"
+    [ -n "$value" ] || continue
+    keys="$keys KEK_$number"
+    value=$(plain_key "$value")
+    case ${#value}$value in
+      43*[!A-Za-z0-9+/]*) value= ;;
+      43*) ;;
+      *) value= ;;
+    esac
+    [ -n "$value" ] || fault "KEK_$number must be 32 random bytes in base64, as \`head -c 32 /dev/urandom | base64\` prints them"
   done
+  [ -n "$keys" ] || [ -e "$data/secrets/KEK_1" ] ||
+    fault "the secret KEK_1 is missing: restore $data/secrets/KEK_1 from a backup, or set KEK_1"
+}
+
+# A key in one of the spellings of base64, without its padding.
+plain_key() {
+  printf '%s' "$1" | tr -- '-_' '+/' | tr -d '= \t'
+}
+
+# Calls `$@` with the name of each key-encryption key, and a fingerprint of it.
+each_key() {
+  for number in 1 2 3 4 5 6 7 8 9; do
+    eval "value=\${KEK_$number:-}"
+    [ -z "$value" ] || "$@" "KEK_$number" "$(printf 'narthex %s' "$(plain_key "$value")" | sha256sum | cut -c 1-16)"
+  done
+}
+
+# Whether the keys are those that have encrypted what is stored.
+check_keys() {
+  [ -z "$first" ] || return 0
+  each_key check_key
+}
+
+check_key() {
+  was=$(recorded "$1")
+  [ -z "$was" ] || [ "$was" = "$2" ] ||
+    fault "$1 is another key than the one that has encrypted $data: restore it, from a backup of $data/secrets or where you keep it"
 }

@@ -38,10 +38,16 @@ export type Client = {
 
 /**
  * A client of the gateway at this address.
+ * @param adminKey returns the key that requests have unless they say otherwise
  * @param ca the certificate to trust, where the address is of HTTPS
  */
-export function clientOf(url: string, adminKey: string, contract: Contract | undefined, ca?: string): Client {
-  const open: Client["open"] = (method, path, { headers: given, key = adminKey, body: content, signal } = {}) => {
+export function clientOf(
+  url: string,
+  adminKey: () => string,
+  contract: Contract | undefined,
+  ca: string | undefined = undefined,
+): Client {
+  const open: Client["open"] = (method, path, { headers: given, key = adminKey(), body: content, signal } = {}) => {
     const headers = new Headers(given);
     if (key !== null && !headers.has("authorization")) headers.set("authorization", `Bearer ${key}`);
     const raw = typeof content === "string" || content instanceof Uint8Array;
@@ -63,7 +69,9 @@ export function clientOf(url: string, adminKey: string, contract: Contract | und
 
   return {
     url,
-    adminKey,
+    get adminKey() {
+      return adminKey();
+    },
     open,
     finish,
     async request(method, path, request = {}) {

@@ -107,7 +107,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const contract = options.contract === false ? undefined : Contract.load();
 
   return {
-    ...clientOf(url, adminKey, contract),
+    ...clientOf(url, () => adminKey, contract),
     persist,
     mf,
     logs,

@@ -33,3 +33,6 @@ export const children = (parent: number, name?: string): number[] =>
   processes()
     .filter((one) => one.parent === parent && (name === undefined || (one.name === name && !one.hasEnded)))
     .map(({ pid }) => pid);
+
+/** Whether a process runs; one that has ended and is only remembered does not. */
+export const isRunning = (pid: number): boolean => readProcess(String(pid)).some(({ hasEnded }) => !hasEnded);
