@@ -57,6 +57,21 @@ export const LONG = [
   "start",
 ];
 
+/**
+ * Files that do not run with `NARTHEX_TARGET=serve`, by the beginnings of their names, each with its reason.
+ * @type {Record<string, string>}
+ */
+export const NOT_SERVED = Object.fromEntries(
+  Object.entries({
+    "has other Workers beside the gateway, or a dataset": ["bindings", "dataset", "content-privacy", "models-privacy"],
+    "has a second isolate": ["audit", "idempotency", "key-sets", "limits", "made-up-ids", "retention", "tenants"],
+    "evicts objects, and looks at their files": ["lanes", "later-version", "many-contexts", "many-services"],
+    "runs the cron trigger": ["registration", "secrets"],
+    "makes instances die": ["object-calls", "panic", "room"],
+    "is not about a gateway that serves": ["contract-shape", "front", "groups", "harness", "layers", "prose", "start"],
+  }).flatMap(([reason, names]) => names.map((name) => [name, reason])),
+);
+
 /** The word for all native tests, of every group. */
 const RUST = "rust";
 
@@ -99,12 +114,16 @@ export function select(words) {
   const has = (/** @type {string} */ word) => all || words.includes(word);
   const fits = (/** @type {string} */ path) =>
     words.some((word) => (isGroup(word) ? word === groupOf(path) : word !== RUST && path.includes(word)));
-  const chosen = testFiles().filter((path) => !isLast(path) && (all || fits(path)));
+  const served = process.env.NARTHEX_TARGET === "serve";
+  const runs = (/** @type {string} */ path) => !served || !Object.keys(NOT_SERVED).some((name) => begins(path, name));
+  const chosen = testFiles().filter((path) => !isLast(path) && runs(path) && (all || fits(path)));
   return {
-    packages: Object.entries(PACKAGES).flatMap(([group, names]) => (has(RUST) || has(group) ? names : [])),
+    packages: served
+      ? []
+      : Object.entries(PACKAGES).flatMap(([group, names]) => (has(RUST) || has(group) ? names : [])),
     files: [true, false].flatMap((long) => chosen.filter((path) => !isAlone(path) && isLong(path) === long)),
     alone: chosen.filter(isAlone),
     // A few files cover only a part of the contract; the group `worker` covers all of it.
-    last: has("worker") ? testFiles().filter(isLast) : [],
+    last: has("worker") && !served ? testFiles().filter(isLast) : [],
   };
 }

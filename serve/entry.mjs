@@ -101,20 +101,20 @@ export class Control extends Gateway {
   /** @param {Request} request */
   async fetch(request) {
     const { pathname } = new URL(request.url);
-    if (pathname === "/start") return this.#start(request.headers.has("first-start"));
+    if (pathname === "/start") return this.#start(request.headers.has("with-demo"));
     if (pathname === "/stop") return this.#stop();
     return super.fetch(request);
   }
 
   /**
    * Says whether the gateway can serve, and begins to sweep.
-   * @param {boolean} isFirst
+   * @param {boolean} withDemo whether to register the demonstration
    */
-  async #start(isFirst) {
+  async #start(withDemo) {
     const answer = await this.#ask("GET", "/v1/whoami");
     if (!answer.ok) return answer;
     await sweeper(this.env).start();
-    if (isFirst && this.env.DEMO !== "false") {
+    if (withDemo && this.env.DEMO !== "false") {
       const demo = await this.env.ASSETS.fetch("http://assets/demo.json");
       const registered = await this.#ask("PUT", "/v1/services/demo", await demo.text());
       await registered.body?.cancel();

@@ -9,6 +9,7 @@ tls_key=
 ca=
 grace=
 rollback=
+no_demo=
 origins=
 ip_header=
 
@@ -31,6 +32,7 @@ read_arguments() {
   while [ $# -gt 0 ]; do
     case $1 in
       --rollback) rollback=yes ;;
+      --no-demo) no_demo=yes ;;
       --data=* | --listen=* | --config=* | --tls-cert=* | --tls-key=* | --ca=* | --grace=* | --client-ip-header=* | \
         --allow-origin=*)
         set_option "${1%%=*}" "${1#*=}"
@@ -60,7 +62,8 @@ absolute() {
 # Whether a variable of this name exists.
 is_known() {
   case $1 in
-    NARTHEX_DATA | NARTHEX_LISTEN | NARTHEX_TLS_CERT | NARTHEX_TLS_KEY | NARTHEX_CA | NARTHEX_GRACE) return 0 ;;
+    NARTHEX_DATA | NARTHEX_LISTEN | NARTHEX_TLS_CERT | NARTHEX_TLS_KEY | NARTHEX_CA | NARTHEX_GRACE | \
+      NARTHEX_NO_DEMO) return 0 ;;
     *[!A-Z0-9_]* | '') return 1 ;;
   esac
   grep -qx -- "${1%_FILE}" "$lib/variables"
@@ -103,6 +106,7 @@ read_environment() {
   tls_key=$(absolute "${tls_key:-${NARTHEX_TLS_KEY:-}}")
   ca=$(absolute "${ca:-${NARTHEX_CA:-}}")
   grace=${grace:-${NARTHEX_GRACE:-30}}
+  no_demo=${no_demo:-${NARTHEX_NO_DEMO:-}}
   if [ -n "$origins" ]; then ALLOWED_ORIGINS=$origins; fi
   if [ -n "$ip_header" ]; then CLIENT_IP_HEADER=$ip_header; fi
   export ALLOWED_ORIGINS="${ALLOWED_ORIGINS:-}" CLIENT_IP_HEADER="${CLIENT_IP_HEADER:-}"

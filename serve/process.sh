@@ -70,7 +70,9 @@ doze() {
 
 # Waits until the gateway can serve. Fails with its reason in `reason`, or after a signal.
 become_ready() {
-  (NARTHEX_WAIT=60 && export NARTHEX_WAIT && ask POST "/start ${first:+first-start}") >started &
+  demo=${first:+with-demo}
+  [ -z "$no_demo" ] || demo=
+  (NARTHEX_WAIT=60 && export NARTHEX_WAIT && ask POST "/start $demo") >started &
   asking=$!
   while is_running "$asking" && is_running "$pid" && [ -z "$stopping" ]; do sleep 0.05; done
   if [ -n "$stopping" ] || ! is_running "$pid"; then

@@ -7,6 +7,7 @@ import { build } from "esbuild";
 import { type Client, clientOf } from "./client.ts";
 import { type Configuration, readConfiguration, root } from "./configuration.ts";
 import { Contract } from "./contract.ts";
+import { startServed } from "./served.ts";
 import { Log, LogLevel, Miniflare, type MiniflareOptions } from "./miniflare.ts";
 
 export type { Answer, Client, RequestOptions } from "./client.ts";
@@ -60,23 +61,30 @@ export type Gateway = Client & {
 /** The key-encryption key; the same for all gateways of a test file, so that one can read another's state. */
 export const keyEncryptionKey = randomBytes(32).toString("base64");
 
+/** The variables and secrets of a gateway. */
+function varsOf({ timeScale, vars }: GatewayOptions): Record<string, string> & { ADMIN_KEY: string } {
+  return {
+    ADMIN_KEY: randomBytes(32).toString("base64url"),
+    KEK_1: keyEncryptionKey,
+    ALLOW_LOOPBACK: "true",
+    // Tests send bad credentials by the dozen, all from one address.
+    FAILED_LOGINS: "1000000",
+    ...(timeScale !== undefined && { TIME_SCALE: String(timeScale) }),
+    ...vars,
+  };
+}
+
+/** With `NARTHEX_TARGET=serve`, the gateway is `narthex serve` of the last build. */
 export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
+  if (process.env.NARTHEX_TARGET === "serve") return startServed(options, varsOf(options));
   const configuration = readConfiguration();
-  const adminKey = options.vars?.ADMIN_KEY ?? randomBytes(32).toString("base64url");
+  const vars = varsOf(options);
+  const adminKey = vars.ADMIN_KEY;
   const persist = options.persist ?? mkdtempSync(join(tmpdir(), "narthex-test-"));
   const forget = () => rmSync(persist, { recursive: true, force: true });
   // Even if a test fails before it stops its gateway.
   if (options.persist === undefined) process.once("exit", forget);
   const logs: string[] = [];
-  // Tests send bad credentials by the dozen, all from one address.
-  const vars = {
-    ADMIN_KEY: adminKey,
-    KEK_1: keyEncryptionKey,
-    ALLOW_LOOPBACK: "true",
-    FAILED_LOGINS: "1000000",
-    ...(options.timeScale !== undefined && { TIME_SCALE: String(options.timeScale) }),
-    ...options.vars,
-  };
   const serviceBindings = Object.fromEntries(
     Object.keys(options.bound ?? {}).map((name) => [name, name.toLowerCase()]),
   );
