@@ -15,12 +15,15 @@ check_origins() {
       *) host= ;;
     esac
     case $host in
-      '' | *[/?#@\\*]* | *[[:space:]]*)
-        fault "--allow-origin takes origins such as http://ollama:11434 or https://tools.internal, not \"$origin\""
-        continue
-        ;;
+      '' | *[/?#@\\*\"]* | *[[:space:]]*) host= ;;
+      \[*\] | \[*\]:*[0-9]) ;;
+      *:*[!0-9]* | *: | *:??????* | *:*:*) host= ;;
     esac
-    allow_host "$host"
+    if [ -n "$host" ]; then
+      allow_host "$host"
+    else
+      fault "--allow-origin takes origins such as http://ollama:11434 or https://tools.internal, not \"$origin\""
+    fi
   done
 }
 

@@ -38,12 +38,13 @@ read_arguments() {
         set_option "${1%%=*}" "${1#*=}"
         ;;
       --data | --listen | --config | --tls-cert | --tls-key | --ca | --grace | --client-ip-header | --allow-origin)
-        if [ $# -lt 2 ]; then
-          fault "$1 needs a value"
-        else
-          set_option "$1" "$2"
-          shift
-        fi
+        case ${2---} in
+          --*) fault "$1 needs a value" ;;
+          *)
+            set_option "$1" "$2"
+            shift
+            ;;
+        esac
         ;;
       *) fault "there is no option \"$1\"; \`narthex --help\` lists them" ;;
     esac
@@ -85,9 +86,15 @@ read_file() {
     esac
     name=${line%%=*}
     value=${line#*=}
-    case $line in *=*) ;; *) name= ;; esac
+    case $line in
+      *=*) ;;
+      *)
+        fault "$1, line $number: a line is NAME=value, not \"$line\""
+        continue
+        ;;
+    esac
     if ! is_known "$name"; then
-      fault "$1, line $number: there is no variable \"${name:-$line}\""
+      fault "$1, line $number: there is no variable \"$name\""
       continue
     fi
     case $value in

@@ -23,7 +23,8 @@ follow_messages() {
       *KeyMismatch*) echo "the key of --tls-key does not belong to the certificate of --tls-cert" ;;
       *'TLS configuration'*) echo "the files of --tls-cert, --tls-key or --ca cannot be used: ${line##*TLS configuration: }" ;;
       *'Permission denied'*) echo "no permission: ${line#*workerd}" ;;
-      *"Can't assign"* | *'Cannot assign requested address'*) echo "this machine has no address ${listen%:*}" ;;
+      *'DNS lookup failed'* | *'Cannot assign requested address'*) echo "this machine has no address ${listen%:*}" ;;
+      *' failed: '* | 'service '*) echo "$line" ;;
     esac >>reasons
     case $line in
       *[\\\"[:cntrl:]]*) line=$(printf '%s' "$line" | tr -d '\000-\037' | sed 's/[\\"]/\\&/g') ;;
@@ -77,7 +78,6 @@ become_ready() {
   while is_running "$asking" && is_running "$pid" && [ -z "$stopping" ]; do sleep 0.05; done
   if [ -n "$stopping" ] || ! is_running "$pid"; then
     kill "$asking" 2>/dev/null
-    wait "$asking" 2>/dev/null
     [ -z "$stopping" ] || return 1
     wait "$follower"
     reason=$(head -n 1 reasons)
