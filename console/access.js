@@ -1,5 +1,5 @@
 // The screen Access: who may do what. A tab for each kind of document, and one for the audit log.
-import { getIfAllowed } from "./api.js";
+import { get, getIfAllowed } from "./api.js";
 import { showAudit } from "./audit.js";
 import { tabList } from "./components.js";
 import { DocumentList } from "./document-list.js";
@@ -72,7 +72,7 @@ async function readPage(tab) {
 }
 
 /**
- * The size of the tenant's configuration.
+ * The size of the tenant's configuration, and what serves it.
  * @returns {Promise<HTMLElement | undefined>}
  */
 async function buildSize() {
@@ -80,12 +80,14 @@ async function buildSize() {
   if (!registry) return undefined;
   const { bytes, limit_bytes, index_bytes, index_limit_bytes, unreadable } = registry;
   const isNearlyFull = bytes > limit_bytes * NEARLY_FULL || index_bytes > index_limit_bytes * NEARLY_FULL;
+  const { version, commit } = await get("/health");
   const size = `${mebibytes(bytes)} of ${mebibytes(limit_bytes)}`;
   const indexSize = `${mebibytes(index_bytes)} of ${mebibytes(index_limit_bytes)}`;
   return h(
     "div",
     h(isNearlyFull ? "p.note" : "p.soft", `Configuration: ${size}; its index: ${indexSize}`),
     unreadable.length > 0 && buildUnreadable(unreadable),
+    h("p.soft", `Gateway: version ${version}${commit ? `, commit ${commit.slice(0, 12)}` : ""}`),
   );
 }
 

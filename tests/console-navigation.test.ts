@@ -48,6 +48,8 @@ test("grants_are_listed_and_revoked_below_the_size_of_the_configuration", { skip
   const grants = page.getByRole("listitem").filter({ hasText: "key:admin" });
   await grants.first().waitFor();
   await page.getByText(/^Configuration: \d+\.\d MiB of 128\.0 MiB; its index: \d+\.\d MiB of 12\.0 MiB$/).waitFor();
+  const { version } = (await gateway.request("GET", "/health")).json;
+  await page.getByText(`Gateway: version ${version}`).waitFor();
   await checked(page, "grants");
   const before = await grants.count();
   await grants.first().getByRole("button", { name: "Revoke" }).click();
