@@ -3,7 +3,17 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ALONE, CONFORMANCE, groupOf, groups, isLast, LONG, select, testFiles } from "../scripts/groups.mjs";
+import {
+  ALONE,
+  CONFORMANCE,
+  groupOf,
+  groups,
+  isLast,
+  LONG,
+  NOT_SERVED,
+  select,
+  testFiles,
+} from "../scripts/groups.mjs";
 import { root } from "./support/configuration.ts";
 
 const all = testFiles();
@@ -41,7 +51,7 @@ test("the_groups_together_run_the_native_tests_of_every_crate_once", () => {
 });
 
 test("each_name_in_a_list_is_that_of_an_existing_file", () => {
-  for (const name of [...CONFORMANCE, ...Object.keys(ALONE), ...LONG])
+  for (const name of [...CONFORMANCE, ...Object.keys(ALONE), ...LONG, ...Object.keys(NOT_SERVED)])
     assert.ok(
       all.some((path) => path.startsWith(join("tests", name))),
       name,

@@ -1,5 +1,5 @@
-// The gateway of the tests as `narthex serve` runs it: `NARTHEX_TARGET=serve npm test`. scripts/groups.mjs has the files
-// that cannot be run so.
+// The gateway of the tests as `narthex serve` runs it: `NARTHEX_TARGET=serve npm test`. A test that needs something else
+// fails with a message by which scripts/files.mjs skips it.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Gateway, GatewayOptions } from "./gateway.ts";
@@ -9,7 +9,7 @@ import { newFolder, serve } from "./serve.ts";
 const ELSEWHERE_ONLY = ["elsewhere", "tellsAwaking", "crashes", "objectsFail", "dataset", "bound"] as const;
 
 function notServed(what: string): never {
-  throw new Error(`narthex serve has no ${what}: name the file in NOT_SERVED of scripts/groups.mjs`);
+  throw new Error(`narthex serve has no ${what}`);
 }
 
 /** Starts the program with these variables, without the demonstration. */
