@@ -21,7 +21,7 @@ export default {
       vary: "accept-encoding",
     });
     const wanted = request.headers.get("if-none-match") ?? "";
-    if (wanted.includes(file.etag)) return new Response(null, { status: 304, headers });
+    if (wanted.includes(file.etag) || wanted.trim() === "*") return new Response(null, { status: 304, headers });
     if (request.method === "HEAD") return new Response(null, { headers });
     const compressed = new Uint8Array(bytes, file.from, file.to - file.from);
     if (/\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))/i.test(request.headers.get("accept-encoding") ?? "")) {

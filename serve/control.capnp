@@ -15,6 +15,5 @@ const control :Workerd.Worker = (
     (name = "GATEWAY", service = "gateway"),
     (name = "REQUEST", fromEnvironment = "NARTHEX_REQUEST"),
     (name = "WAIT", fromEnvironment = "NARTHEX_WAIT"),
-    (name = "STREAM", fromEnvironment = "NARTHEX_STREAM"),
   ],
 );

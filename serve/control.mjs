@@ -21,13 +21,7 @@ export default {
   /** @param {unknown} _controller @param {any} env */
   async test(_controller, env) {
     const response = await ask(env, Date.now() + 1000 * Number(env.WAIT ?? 0));
-    const decoder = new TextDecoder();
-    let text = "";
-    for await (const chunk of response.body ?? []) {
-      text += decoder.decode(chunk, { stream: true });
-      if (env.STREAM && text.includes("\n")) console.log(text.trim());
-    }
-    if (!env.STREAM) console.log(text.trim());
+    console.log((await response.text()).trim());
     if (!response.ok) throw new Error(`status ${response.status}`);
   },
 };

@@ -31,9 +31,20 @@ const sweeper = (env) => {
   return objects.get(objects.idFromName("sweeper"));
 };
 
+/** How soon a client may try again after a refusal because of a stop. */
+const STOP_RETRY_SECONDS = 5;
+
+/** workerd would leave new connections waiting until it ends, so requests are refused instead. */
+const refuse = () =>
+  new Response("The gateway is stopping. Try again.\n", {
+    status: 503,
+    headers: { "retry-after": String(STOP_RETRY_SECONDS), "cache-control": "no-store" },
+  });
+
 export default class extends Gateway {
   /** @param {Request} request */
-  fetch(request) {
+  async fetch(request) {
+    if (stopping) return refuse();
     if (Math.abs(Date.now() - sweptAt) > LOST_MS) {
       sweptAt = Date.now();
       // If it fails, the next request after a while tries again.
@@ -103,6 +114,7 @@ export class Control extends Gateway {
     const { pathname } = new URL(request.url);
     if (pathname === "/start") return this.#start(request.headers.has("with-demo"));
     if (pathname === "/stop") return this.#stop();
+    if (stopping) return refuse();
     return super.fetch(request);
   }
 

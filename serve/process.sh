@@ -129,34 +129,33 @@ end_calls() {
     return
   fi
   say "stopping: running calls have $grace s to end"
-  (NARTHEX_STREAM=yes && export NARTHEX_STREAM && ask POST /stop) >stopping 2>/dev/null &
+  (ask POST /stop) >stopping 2>/dev/null &
   asking=$!
   waited=0
-  # workerd closes its sockets at SIGTERM, so it must have heard of the end before.
-  while is_running "$asking" && [ ! -s stopping ] && [ "$waited" -lt 20 ]; do
-    sleep 0.05
-    waited=$((waited + 1))
-  done
-  kill -TERM "$pid" 2>/dev/null
-  waited=0
-  idle=0
-  while is_running "$pid"; do
-    if no_call_runs; then idle=$((idle + 1)); fi
-    if [ "$idle" -gt 5 ] || [ "$waited" -ge $((grace * 10)) ]; then
-      [ "$idle" -gt 5 ] || say "some calls have not ended; they are left to their leases"
-      kill -KILL "$pid" 2>/dev/null
-      break
-    fi
+  # workerd refuses nothing by itself: sent SIGTERM, it lets new connections wait until it ends.
+  while is_running "$pid" && ! no_call_runs && [ "$waited" -lt $((grace * 10)) ]; do
     sleep 0.1
     waited=$((waited + 1))
   done
+  kill -TERM "$pid" 2>/dev/null
+  if is_running "$pid" && ! no_call_runs; then
+    say "some calls have not ended; they are left to their leases"
+    kill -KILL "$pid" 2>/dev/null
+  fi
+  # Responses end. Those who watch are connected still, and connect again.
+  waited=0
+  while is_running "$pid" && [ "$waited" -lt 10 ]; do
+    sleep 0.1
+    waited=$((waited + 1))
+  done
+  kill -KILL "$pid" 2>/dev/null
   kill "$asking" 2>/dev/null
   wait "$pid" 2>/dev/null
   rm -f pid workerd.pid control.sock
 }
 
-# Whether the gateway has said that no call runs: only those who watch are connected then, and they connect again. If
-# workerd has been sent a signal too, it cannot be asked, and its calls have all of the time.
+# Whether the gateway has said that no call runs. If workerd was sent a signal too, it cannot be asked, and its calls
+# have all of the time.
 no_call_runs() {
   if [ -z "$answered" ]; then
     ! is_running "$asking" || return 1

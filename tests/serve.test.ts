@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileS
 import { join } from "node:path";
 import { test } from "node:test";
 import { filesOf } from "./support/disk.ts";
-import { narthex, newFolder, notHere, run, serve, startServing } from "./support/serve.ts";
+import { narthex, newFolder, notHere, run, serve } from "./support/serve.ts";
 
 const skip = notHere;
 const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
@@ -118,16 +118,6 @@ test("secrets_are_in_no_log_no_command_line_and_no_file_beside_them", { skip }, 
   for (const secret of [adminKey, kek, Buffer.from(kek, "base64").toString("latin1")]) {
     for (const text of [out, err, ...commands]) assert.ok(!text.includes(secret));
     for (const [name, bytes] of kept) assert.ok(!bytes.toString("latin1").includes(secret), name);
-  }
-});
-
-test("a_signal_during_the_start_ends_it", { skip }, async () => {
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    const folder = newFolder();
-    const starting = await startServing({ data: folder });
-    await starting.workerd();
-    const { code, err } = await starting.stop(signal);
-    assert.equal(code, 0, err);
   }
 });
 

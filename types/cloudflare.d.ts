@@ -16,6 +16,7 @@ declare namespace Cloudflare {
     RUNS?: Queue<string>;
     /** Stands in for the queues where there are none: serve/entry.mjs. */
     SELF?: Service<import("../serve/entry.mjs").Background>;
+    /** Stands in for the cron trigger, there too. */
     SWEEPER?: DurableObjectNamespace<import("../serve/entry.mjs").Sweeper>;
     ADMIN_KEY?: string;
     DEMO?: string;
@@ -31,9 +32,6 @@ declare namespace Cloudflare {
 
 /** Breaks what an instance that died has promised: src/platform/tasks.js sets it, entry.mjs calls it. */
 declare var __narthex_abandon: (error: Error) => void;
-
-/** The commit that the Worker was built from, if known: entry.mjs sets it, src/platform/settings.js reads it. */
-declare var __narthex_commit: string | null;
 
 declare function addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
 

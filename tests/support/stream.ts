@@ -1,7 +1,7 @@
 // A client of the event stream, for Server-Sent Events.
 import { setTimeout as later } from "node:timers";
 import { Contract } from "./contract.ts";
-import type { Gateway } from "./gateway.ts";
+import type { Client } from "./client.ts";
 import { PATIENCE_MS } from "./patience.ts";
 
 export type StreamOptions = {
@@ -40,7 +40,7 @@ export class StreamRefused extends Error {
 }
 
 /** Opens a stream; rejects with `StreamRefused` if the gateway refuses it. */
-export async function openStream(gateway: Gateway, options: StreamOptions = {}): Promise<Stream> {
+export async function openStream(gateway: Client, options: StreamOptions = {}): Promise<Stream> {
   const query = new URLSearchParams(options.query);
   if (options.ticket !== undefined) query.set("ticket", options.ticket);
   const key = options.key !== undefined ? options.key : options.ticket !== undefined ? null : gateway.adminKey;
