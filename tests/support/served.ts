@@ -1,5 +1,5 @@
-// The gateway of the tests as `narthex serve` runs it: `NARTHEX_TARGET=serve npm test`. A test that needs something else
-// fails with a message by which scripts/files.mjs skips it.
+// The gateway of the tests as `narthex serve` runs it: `NARTHEX_TARGET=serve npm test`. A test that needs something
+// else fails with a message by which scripts/files.mjs skips it.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Gateway, GatewayOptions } from "./gateway.ts";
