@@ -33,6 +33,9 @@ declare namespace Cloudflare {
 /** Breaks what an instance that died has promised: src/platform/tasks.js sets it, entry.mjs calls it. */
 declare var __narthex_abandon: (error: Error) => void;
 
+/** The commit that the Worker was built from, if known: entry.mjs sets it, src/platform/settings.js reads it. */
+declare var __narthex_commit: string | null;
+
 declare function addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
 
 declare module "*.wasm" {
