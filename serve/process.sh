@@ -185,6 +185,7 @@ give_up() {
     say "cannot serve: $reason"
     exit 1
   fi
+  say "cannot serve: $reason; the next try is in $pause s"
 }
 
 # Starts workerd, and serves until it ends or a signal arrives.
