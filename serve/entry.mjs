@@ -5,6 +5,7 @@
 import { DurableObject } from "cloudflare:workers";
 import Gateway from "../entry.mjs";
 import { stop } from "../build/index.js";
+import { failure, STOPPING } from "../src/platform/failure.js";
 
 export * from "../entry.mjs";
 
@@ -34,17 +35,17 @@ const sweeper = (env) => {
 /** How soon a client may try again after a refusal because of a stop. */
 const STOP_RETRY_SECONDS = 5;
 
-/** workerd would leave new connections waiting until it ends, so requests are refused instead. */
-const refuse = () =>
-  new Response("The gateway is stopping. Try again.\n", {
-    status: 503,
-    headers: { "retry-after": String(STOP_RETRY_SECONDS), "cache-control": "no-store" },
-  });
+/** workerd would leave new connections waiting until it ends, so requests are refused. @param {Request} request */
+function refuse(request) {
+  const response = failure(request, `req_${crypto.randomUUID()}`, STOPPING);
+  response.headers.set("retry-after", String(STOP_RETRY_SECONDS));
+  return response;
+}
 
 export default class extends Gateway {
   /** @param {Request} request */
   async fetch(request) {
-    if (stopping) return refuse();
+    if (stopping) return refuse(request);
     if (Math.abs(Date.now() - sweptAt) > LOST_MS) {
       sweptAt = Date.now();
       // If it fails, the next request after a while tries again.
@@ -102,7 +103,8 @@ export class Sweeper extends DurableObject {
     const before = /** @type {number | undefined} */ (await this.ctx.storage.get("swept_at")) ?? 0;
     await this.ctx.storage.put("swept_at", now);
     if (now < before - CLOCK_SLACK_MS) {
-      log("warn", "clock set back", { detail: "work may start late by this much", seconds: (before - now) / 1000 });
+      const detail = `by ${Math.round((before - now) / 1000)} s: what waits for a time is late by as much`;
+      log("warn", "clock set back", { detail });
     }
     await this.env.SELF?.sweep();
   }
@@ -114,7 +116,7 @@ export class Control extends Gateway {
     const { pathname } = new URL(request.url);
     if (pathname === "/start") return this.#start(request.headers.has("with-demo"));
     if (pathname === "/stop") return this.#stop();
-    if (stopping) return refuse();
+    if (stopping) return refuse(request);
     return super.fetch(request);
   }
 

@@ -1,7 +1,19 @@
 // @ts-check
-// The only response that does not come from Rust: that to a request which died with its instance.
+// The only responses that do not come from Rust: to a request that died with its instance, and while the gateway stops.
 
-const DETAIL = "The request was not served. Try again. If it persists, send the request id to the gateway's operator.";
+/** What happened, as a problem says it. */
+const DIED = {
+  status: 500,
+  code: "internal",
+  title: "The gateway failed",
+  detail: "The request was not served. Try again. If it persists, send the request id to the gateway's operator.",
+};
+export const STOPPING = {
+  status: 503,
+  code: "stopping",
+  title: "The gateway is stopping",
+  detail: "The gateway is being stopped, and takes no more requests. Try again once it serves again.",
+};
 
 /**
  * The format in which a path refuses, as `format_of_path` in `crates/core/src/models/endpoint.rs` has it for the paths
@@ -14,21 +26,19 @@ export function formatOf(path, headers) {
   return name === "messages" || (name === "models" && headers.has("anthropic-version")) ? "Anthropic" : "OpenAI";
 }
 
-/** @param {Request} request @param {string} id */
-export function failure(request, id) {
+/** @param {Request} request @param {string} id @param {typeof DIED} problem */
+export function failure(request, id, { status, code, title, detail } = DIED) {
   const path = new URL(request.url).pathname;
   const format = formatOf(path, request.headers);
   const headers = new Headers({ "content-type": "application/json", "cache-control": "no-store", "x-request-id": id });
   /** @type {unknown} */
-  let body = { error: { message: DETAIL, type: "server_error", param: null, code: "internal" } };
+  let body = { error: { message: detail, type: "server_error", param: null, code } };
   if (format === "Anthropic") {
     headers.set("request-id", id);
-    body = { type: "error", error: { type: "api_error", message: DETAIL }, request_id: id };
+    body = { type: "error", error: { type: "api_error", message: detail }, request_id: id };
   } else if (format === undefined) {
     headers.set("content-type", "application/problem+json");
-    const type = "urn:narthex:problem:internal";
-    const title = "The gateway failed";
-    body = { type, title, status: 500, detail: DETAIL, instance: path, code: "internal", request_id: id };
+    body = { type: `urn:narthex:problem:${code}`, title, status, detail, instance: path, code, request_id: id };
   }
-  return new Response(JSON.stringify(body), { status: 500, headers });
+  return new Response(JSON.stringify(body), { status, headers });
 }

@@ -66,6 +66,7 @@ codes! {
     QueueFull: 503 "queue_full" "The service's queue is full",
     NoServiceAvailable: 503 "no_service_available" "No service is available",
     StorageFull: 503 "storage_full" "The storage is full",
+    Stopping: 503 "stopping" "The gateway is stopping",
     UpgradeRequired: 426 "upgrade_required" "This path requires a WebSocket upgrade",
     NotConfigured: 503 "not_configured" "The gateway is not configured",
     Internal: 500 "internal" "The gateway failed",
