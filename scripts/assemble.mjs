@@ -21,7 +21,7 @@ import { root } from "./tools.mjs";
 /** The program, which `bin/` has, and what lies beside workerd. */
 const PROGRAM = "narthex";
 const PARTS = ["output.sh", "options.sh", "secrets.sh", "folder.sh", "configuration.sh", "process.sh", "doctor.sh"];
-const FILES = [...PARTS, "gateway.capnp", "control.capnp", "control.mjs", "console.mjs"];
+const FILES = [...PARTS, "gateway.capnp", "control.capnp", "control.mjs", "doctor.mjs", "console.mjs"];
 
 /** @type {Record<string, string>} */
 const TYPES = {

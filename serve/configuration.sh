@@ -46,11 +46,32 @@ networks() {
   done
 }
 
-# The certificates that outgoing connections trust.
+# Whether this machine has the certificates of public authorities, where workerd looks for them. With none of them it
+# does not start unless it need not trust any.
+has_public_authorities() {
+  if [ -n "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}" ]; then
+    has_content "${SSL_CERT_FILE:-}" || has_content "${SSL_CERT_DIR:-}"
+    return
+  fi
+  for path in /etc/ssl/certs/ca-certificates.crt /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem \
+    /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/pki/tls/cacert.pem /etc/ssl/cert.pem \
+    /opt/etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/cacert.pem /etc/ssl/certs /etc/pki/tls/certs; do
+    ! has_content "$path" || return 0
+  done
+  return 1
+}
+
+# Whether a file or a folder has anything in it.
+has_content() {
+  if [ -d "$1" ]; then [ -n "$(ls "$1")" ]; else [ -s "$1" ]; fi
+}
+
+no_public_authorities="this machine has no certificates of public authorities, so public services with https cannot be called: install ca-certificates"
+
+# The certificates that outgoing connections trust, as members of `tlsOptions`.
 trusted() {
-  printf 'tlsOptions = (trustBrowserCas = true'
+  if has_public_authorities; then printf 'trustBrowserCas = true'; else printf 'trustBrowserCas = false'; fi
   [ -z "$ca" ] || printf ', trustedCertificates = [embed %s]' "$(quoted "$ca")"
-  printf ')'
 }
 
 # How the gateway is reached.
@@ -81,8 +102,8 @@ const config :Workerd.Config = (
     (name = "narthex", worker = Gateway.narthex),
     (name = "console", worker = Gateway.console),
     (name = "state", disk = (path = $(quoted "$data/state"), writable = true)),
-    (name = "internet", network = (allow = [$(networks $open)], $(trusted))),
-    (name = "private", network = (allow = [$(networks $allowed)], $(trusted))),
+    (name = "internet", network = (allow = [$(networks $open)], tlsOptions = ($(trusted)))),
+    (name = "private", network = (allow = [$(networks $allowed)], tlsOptions = ($(trusted)))),
   ],
   sockets = [
     $(public_socket),

@@ -3,6 +3,8 @@ using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
     (name = "control", worker = .control),
+    # It calls nothing else, and needs no authorities.
+    (name = "internet", network = (allow = [])),
     # The program starts workerd in the folder of the socket.
     (name = "gateway", external = (address = "unix:control.sock", http = ())),
   ],

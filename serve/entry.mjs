@@ -99,7 +99,7 @@ export class Sweeper extends DurableObject {
 
   async alarm() {
     const now = Date.now();
-    await this.ctx.storage.setAlarm(now + SWEEP_MS);
+    await this.ctx.storage.setAlarm(now + SWEEP_MS * Number(this.env.TIME_SCALE ?? 1));
     const before = /** @type {number | undefined} */ (await this.ctx.storage.get("swept_at")) ?? 0;
     await this.ctx.storage.put("swept_at", now);
     if (now < before - CLOCK_SLACK_MS) {

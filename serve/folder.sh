@@ -153,15 +153,13 @@ record_folder() {
   mkdir -p "$data/state"
 }
 
-# Compares the clock with the time of the latest sweep, of which there is one each minute. A clock that was set back
-# delays what waits for a time.
-check_clock() {
-  touch -d "@$(($(date +%s) + 60))" "$data/run/soon" 2>/dev/null || return 0
+# Compares the clock with the time of the latest sweep, of which there is one each minute.
+is_clock_behind() {
+  touch -d "@$(($(date +%s) + 60))" "$data/run/soon" 2>/dev/null || return 1
   newest=$(find "$data/state/narthex-Sweeper" -type f -newer "$data/run/soon" 2>/dev/null | head -n 1)
   rm -f "$data/run/soon"
-  [ -z "$newest" ] || warn_clock
+  [ -n "$newest" ]
 }
 
-warn_clock() {
-  say "the clock was set back: $data was used at a time that is yet to come. Until the clock has caught up, retries, schedules and expiries are late by the difference; nothing is lost"
-}
+# What an operator should know of a clock that was set back.
+clock_behind="the clock was set back: the folder was used at a time that is yet to come. Until the clock has caught up, retries, schedules and expiries are late by the difference; nothing is lost"

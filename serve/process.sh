@@ -11,7 +11,10 @@ health() {
     say "nothing serves $data"
     exit 1
   fi
-  (ask GET /health)
+  (ask GET /health) || {
+    say "the gateway does not answer"
+    exit 1
+  }
 }
 
 # workerd's own messages become lines of the log. It ends with workerd, at the end of the pipe.
@@ -20,6 +23,7 @@ follow_messages() {
     case $line in
       'stack: '* | '' | *NOSENTRY*) continue ;;
       *'Address already in use'*) echo "another process listens on $listen: choose another address with --listen" ;;
+      *'No CA certificates'*) echo "$no_public_authorities" ;;
       *KeyMismatch*) echo "the key of --tls-key does not belong to the certificate of --tls-cert" ;;
       *'TLS configuration'*) echo "the files of --tls-cert, --tls-key or --ca cannot be used: ${line##*TLS configuration: }" ;;
       *'Permission denied'*) echo "no permission: ${line#*workerd}" ;;
@@ -168,7 +172,8 @@ no_call_runs() {
 # Waits until workerd has ended or a signal has arrived.
 attend() {
   while is_running "$pid" && [ -z "$stopping" ]; do
-    wait "$pid"
+    # A shell says by itself how a process has died.
+    wait "$pid" 2>/dev/null
     outcome=$?
   done
 }
@@ -214,7 +219,8 @@ serve() {
   trap stop TERM INT HUP
   open_folder
   no_faults || exit 1
-  check_clock
+  if is_clock_behind; then say "$clock_behind"; fi
+  has_public_authorities || say "$no_public_authorities"
   # Each connection and each open object takes files. All shells know both options.
   # shellcheck disable=SC3045
   ulimit -Sn "$(ulimit -Hn)" 2>/dev/null

@@ -35,7 +35,7 @@ describe("a clock", { concurrency: 2, skip: notHere }, () => {
     const first = await serve({ env });
     const other = await startService(obedient);
     services.push(other);
-    await register(first, "worker", serviceAt(service.url, [{ idempotent: true }]));
+    await register(first, "worker", serviceAt(service.url, [{ idempotent: true, timeout_seconds: HOUR }]));
     await register(first, "other", serviceAt(other.url, [{ name: "other" }]));
     const done = (await create(first, { parameters: { n: 1 } })).json;
     service.handler = hang;
@@ -47,7 +47,7 @@ describe("a clock", { concurrency: 2, skip: notHere }, () => {
     service.handler = obedient;
 
     shift(0);
-    const second = await serve({ env, data: first.data, port: first.port });
+    const second = await serve({ env: { ...env, TIME_SCALE: "0.5" }, data: first.data, port: first.port });
     const warning = await eventually(() => second.log().find(({ message }) => message === "clock set back"));
     const seconds = Number(warning.detail.match(/^by (\d+) s/)?.[1]);
     assert.ok(seconds > HOUR - 300 && seconds <= HOUR, warning.detail);
@@ -71,10 +71,10 @@ describe("a clock", { concurrency: 2, skip: notHere }, () => {
     const service = await startService(obedient);
     services.push(service);
     const gateway = await serve({ env });
-    await register(gateway, "worker", serviceAt(service.url));
-    const run_at = new Date(Date.now() + (HOUR / 2) * 1000).toISOString();
+    await register(gateway, "worker", serviceAt(service.url, [{ timeout_seconds: HOUR }]));
+    const run_at = new Date(Date.now() + (HOUR / 4) * 1000).toISOString();
     const { id } = await accepted(gateway, { run_at });
-    shift(HOUR);
+    shift(HOUR / 2);
     assert.equal((await ended(gateway, id)).status, "completed");
     assert.equal(service.calls.length, 1);
     await gateway.stop();

@@ -20,6 +20,7 @@ declare namespace Cloudflare {
     SWEEPER?: DurableObjectNamespace<import("../serve/entry.mjs").Sweeper>;
     ADMIN_KEY?: string;
     DEMO?: string;
+    TIME_SCALE?: string;
     ASSETS: Fetcher;
     USAGE?: AnalyticsEngineDataset;
   }
