@@ -12,7 +12,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Writable } from "node:stream";
@@ -20,6 +20,7 @@ import { freePort } from "../scripts/ports.mjs";
 import { root } from "./support/configuration.ts";
 import { type Gateway, startGateway } from "./support/gateway.ts";
 import { PATIENCE_MS } from "./support/patience.ts";
+import { notHere } from "./support/serve.ts";
 import { startService } from "./support/service.ts";
 
 const update = process.env.UPDATE_DOCS === "1";
@@ -28,9 +29,11 @@ const guides = readdirSync(join(root, "docs"))
   .sort();
 const documents = ["README.md", "CHANGELOG.md", "SECURITY.md", ...guides.map((name) => `docs/${name}`)];
 
-/** The ports in the documents: the gateway's, and two for services. */
+/** The ports in the documents: the gateway's, that of one which the reader starts, and three for services. */
 const gatewayPort = "8787";
-const servicePorts = ["9000", "9001", "9002"];
+const otherPorts = ["8790", "9000", "9001", "9002"];
+/** The document about the program that serves. */
+const selfHosting = "docs/self-hosting.md";
 
 const languages = ["console", "json", "sh", "js", "ts", "python", "text"];
 
@@ -43,6 +46,12 @@ const notRun = [
   /^diff SHA256SUMS dist\/release\/SHA256SUMS$/,
   /^(cosign verify-blob|gh attestation verify) /,
   /^ {2}--certificate-(identity-regexp|oidc-issuer) /,
+  // tests/release.test.ts unpacks the archive, and tests/serve*.test.ts run the program.
+  /^tar -xzf narthex-X\.Y\.Z-linux-x64\.tar\.gz\b/,
+  /^narthex-X\.Y\.Z-linux-x64\/bin\/narthex serve /,
+  /^narthex serve --data narthex-data /,
+  /^(useradd|install|cp \/opt|systemctl|journalctl|docker) /,
+  /^NARTHEX_TARGET=serve npm /,
   /^cd narthex$/,
   /^(openssl rand -base64 32 \| )?npx wrangler (login|deploy|tail|rollback|queues|secret)\b/,
   /^claude mcp (add|list)\b/,
@@ -232,8 +241,9 @@ before(async () => {
   // One store: then events come in one order.
   gateway = await startGateway({ vars: { CONTEXT_SHARDS: "1" } });
   real.set(gatewayPort, new URL(gateway.url).port);
-  for (const port of servicePorts) real.set(port, String(await freePort()));
-  shell = new Shell({ ADMIN_KEY: gateway.adminKey, NARTHEX: gateway.url, PORT: real.get("9000")! });
+  for (const port of otherPorts) real.set(port, String(await freePort()));
+  const PATH = `${join(root, "build/serve/bin")}${delimiter}${process.env.PATH}`;
+  shell = new Shell({ ADMIN_KEY: gateway.adminKey, NARTHEX: gateway.url, PORT: real.get("9000")!, PATH });
 });
 after(async () => {
   await shell?.end();
@@ -241,7 +251,8 @@ after(async () => {
 });
 
 for (const [at, name] of inOrder.entries()) {
-  test(`every_example_in_${name}_runs${inOrder.indexOf(name) < at ? "_again" : ""}`, () => runDocument(name));
+  const skip = name === selfHosting && notHere;
+  test(`every_example_in_${name}_runs${inOrder.indexOf(name) < at ? "_again" : ""}`, { skip }, () => runDocument(name));
 }
 
 /** Runs a document's examples one after the other. */
