@@ -66,7 +66,8 @@ has_content() {
   if [ -d "$1" ]; then [ -n "$(ls "$1")" ]; else [ -s "$1" ]; fi
 }
 
-no_public_authorities="this machine has no certificates of public authorities, so public services with https cannot be called: install ca-certificates"
+no_public_authorities="this machine has no certificates of public authorities, so public services with https cannot \
+be called: install ca-certificates"
 
 # The certificates that outgoing connections trust, as members of `tlsOptions`.
 trusted() {

@@ -1,5 +1,5 @@
 // @ts-check
-// What `narthex doctor` asks the network: it runs once, by `workerd test`, with the gateway's networks and authorities.
+// What `narthex doctor` asks the network: it runs once, by `workerd test`, with the authorities of the gateway.
 
 const TIMEOUT_MS = 5_000;
 

@@ -1,4 +1,5 @@
-# `narthex doctor`: checks what `serve` needs, with the same options, and starts nothing. It prints a line for each check.
+# `narthex doctor`: checks what `serve` needs, with the same options, and starts nothing. It prints a line for each
+# check.
 
 # Below this, in KiB, a disk is about to be full.
 least_free=65536
@@ -60,7 +61,8 @@ is_served() {
 
 examine_clock() {
   made=$(find "$lib/version" -newer /proc/self/stat 2>/dev/null)
-  [ -z "$made" ] || fault "the clock is wrong: it is $(date -u '+%Y-%m-%d %H:%M') UTC by it, which is before this program was made"
+  [ -z "$made" ] || 
+    fault "the clock is wrong: it shows $(date -u '+%Y-%m-%d %H:%M') UTC, and this program was made later"
   if [ -d "$data/run" ] && is_clock_behind; then fault "$clock_behind"; fi
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 // The Worker as `narthex serve` runs it on workerd alone. There are neither queues nor cron triggers there:
-// `Background` runs what a queue's consumer would run, and the alarm of the object `Sweeper` stands in for the trigger.
-// `Control` serves the program itself, through a socket in the data folder that only its user can open.
+// `Background` runs what a queue's consumer would run, and the alarm of the object `Sweeper` stands in for the cron
+// trigger. `Control` serves the program itself, through a socket in the data folder that only its user can open.
 import { DurableObject } from "cloudflare:workers";
 import Gateway from "../entry.mjs";
 import { stop } from "../build/index.js";

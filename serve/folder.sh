@@ -38,9 +38,10 @@ is_own_folder() {
   elif [ ! -r "$data" ] || [ ! -x "$data" ]; then
     fault "the folder cannot be read by this user: $data"
   elif [ ! -e "$data/narthex" ]; then
-    other=$(find "$data" -mindepth 1 -maxdepth 1 ! -name run ! -name secrets ! -name state ! -name lost+found | head -n 3)
+    other=$(find "$data" -mindepth 1 -maxdepth 1 \
+      ! -name run ! -name secrets ! -name state ! -name lost+found | head -n 3 | tr '\n' ' ')
     [ -z "$other" ] ||
-      fault "$data has other files and is no data folder of the gateway: use an empty one. It has $(echo "$other" | tr '\n' ' ')"
+      fault "$data has other files and is no data folder of the gateway: use an empty one. It has ${other% }"
   fi
   [ "$fault_count" -eq 0 ]
 }
@@ -127,9 +128,11 @@ check_folder() {
       ;;
   esac
   if [ "$written" -gt "$format" ]; then
-    fault "version $by has written $data in a later format ($written; this version, $version, reads up to $format): start version $by or a later one"
+    fault "version $by has written $data in a later format ($written; this version, $version, reads up to $format): \
+start version $by or a later one"
   elif is_later "$by" "$version" && [ -z "$rollback" ]; then
-    fault "the later version $by has used $data; this is $version. Start version $by or a later one. To go back on purpose, read the page of upgrades, then add --rollback"
+    fault "the later version $by has used $data; this is $version. Start version $by or a later one. To go back on \
+purpose, read the page of upgrades, then add --rollback"
   fi
   if [ "$(recorded served)" != yes ]; then
     first=yes
@@ -162,4 +165,5 @@ is_clock_behind() {
 }
 
 # What an operator should know of a clock that was set back.
-clock_behind="the clock was set back: the folder was used at a time that is yet to come. Until the clock has caught up, retries, schedules and expiries are late by the difference; nothing is lost"
+clock_behind="the clock was set back: the folder was used at a time that is yet to come. Until the clock has caught \
+up, retries, schedules and expiries are late by the difference; nothing is lost"

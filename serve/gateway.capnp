@@ -1,5 +1,5 @@
-# The gateway on workerd alone: what wrangler.toml is for Cloudflare. `narthex serve` writes a configuration beside it that
-# has what depends on the machine: addresses, folders, networks.
+# The gateway on workerd alone: what wrangler.toml is for Cloudflare. `narthex serve` writes a configuration beside it
+# that has what depends on the machine: addresses, folders, networks.
 using Workerd = import "/workerd/workerd.capnp";
 
 const narthex :Workerd.Worker = (

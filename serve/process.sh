@@ -25,7 +25,9 @@ follow_messages() {
       *'Address already in use'*) echo "another process listens on $listen: choose another address with --listen" ;;
       *'No CA certificates'*) echo "$no_public_authorities" ;;
       *KeyMismatch*) echo "the key of --tls-key does not belong to the certificate of --tls-cert" ;;
-      *'TLS configuration'*) echo "the files of --tls-cert, --tls-key or --ca cannot be used: ${line##*TLS configuration: }" ;;
+      *'TLS configuration'*)
+        echo "the files of --tls-cert, --tls-key or --ca cannot be used: ${line##*TLS configuration: }"
+        ;;
       *'Permission denied'*) echo "no permission: ${line#*workerd}" ;;
       *'DNS lookup failed'* | *'Cannot assign requested address'*) echo "this machine has no address ${listen%:*}" ;;
       *' failed: '* | 'service '*) echo "$line" ;;

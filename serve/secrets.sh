@@ -97,7 +97,8 @@ check_secrets() {
       43*) ;;
       *) value= ;;
     esac
-    [ -n "$value" ] || fault "KEK_$number must be 32 random bytes in base64, as \`head -c 32 /dev/urandom | base64\` prints them"
+    [ -n "$value" ] ||
+      fault "KEK_$number must be 32 random bytes in base64, as \`head -c 32 /dev/urandom | base64\` prints them"
   done
   [ -n "$keys" ] || [ -e "$data/secrets/KEK_1" ] ||
     fault "the secret KEK_1 is missing: restore $data/secrets/KEK_1 from a backup, or set KEK_1"
@@ -125,5 +126,6 @@ check_keys() {
 check_key() {
   was=$(recorded "$1")
   [ -z "$was" ] || [ "$was" = "$2" ] ||
-    fault "$1 is another key than the one that has encrypted $data: restore it, from a backup of $data/secrets or where you keep it"
+    fault "$1 is another key than the one that has encrypted $data: restore it, from a backup of $data/secrets or from \
+where you keep it"
 }

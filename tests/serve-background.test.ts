@@ -52,7 +52,7 @@ after(async () => {
 });
 
 describe("in the background", { concurrency: 8, skip: notHere }, () => {
-  test("contexts_without_a_waiting_client_run", async () => {
+  test("contexts_run_without_a_waiting_client", async () => {
     const service = await serviceOf("repeats", obedient);
     const made = await many(40, () => accepted(gateway, { capability: "repeats", parameters: { ms: 50 } }));
     for (const { id } of made) assert.equal((await ended(gateway, id)).status, "completed");

@@ -52,6 +52,21 @@ test("a_second_start_keeps_everything_and_does_not_register_a_deleted_demonstrat
   await second.stop();
 });
 
+test("a_folder_that_a_later_version_has_used_is_served_after_a_rollback_on_purpose", { skip }, async () => {
+  const first = await serve();
+  await first.stop();
+  const path = join(first.data, "narthex");
+  const written = readFileSync(path, "utf8");
+  writeFileSync(path, written.replace(/^version .*$/m, "version 99.0.0"));
+  const refused = await run(["serve", "--data", first.data]);
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /the later version 99\.0\.0 has used/);
+  const second = await serve({ data: first.data, port: first.port, args: ["--rollback"] });
+  assert.equal((await second.request("GET", "/v1/services/demo")).status, 200);
+  await second.stop();
+  assert.equal(readFileSync(path, "utf8"), written);
+});
+
 test("secrets_of_the_environment_and_of_files_go_before_those_of_the_folder", { skip }, async () => {
   const folder = newFolder();
   const adminKey = "an admin key of the environment";
