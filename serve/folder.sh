@@ -149,7 +149,7 @@ record_folder() {
     printf 'format %s\nversion %s\ncommit %s\nserved %s\n' "$format" "$version" "$commit" "$1"
     each_key printf '%s %s\n'
   } >"$data/run/.narthex" 2>/dev/null || return
-  if ! cmp -s "$data/run/.narthex" "$data/narthex"; then
+  if [ "$(cat "$data/run/.narthex")" != "$(cat "$data/narthex" 2>/dev/null)" ]; then
     sync "$data/run/.narthex" 2>/dev/null
     mv "$data/run/.narthex" "$data/narthex"
   fi
