@@ -11,6 +11,9 @@ export default {
   /** @param {Request} request */
   fetch(request) {
     const { pathname } = new URL(request.url);
+    if (pathname.endsWith("/index.html")) {
+      return new Response(null, { status: 307, headers: { location: pathname.slice(0, -"index.html".length) } });
+    }
     const path = pathname.endsWith("/") ? `${pathname}index.html` : pathname;
     const file = Object.hasOwn(known, path) ? known[path] : undefined;
     if (file === undefined) return new Response(null, { status: 404 });

@@ -50,7 +50,7 @@ const notRun = [
   /^tar -xzf narthex-X\.Y\.Z-linux-x64\.tar\.gz\b/,
   /^narthex-X\.Y\.Z-linux-x64\/bin\/narthex serve /,
   /^narthex serve --data narthex-data /,
-  /^(useradd|install|cp \/opt|systemctl|journalctl|docker) /,
+  /^(useradd|install|cp|systemctl|journalctl|docker) /,
   /^NARTHEX_TARGET=serve npm /,
   /^cd narthex$/,
   /^(openssl rand -base64 32 \| )?npx wrangler (login|deploy|tail|rollback|queues|secret)\b/,

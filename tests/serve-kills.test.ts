@@ -1,5 +1,6 @@
 // `narthex serve` and workerd are killed: nothing acknowledged is lost, and the folder has one process at a time.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -137,9 +138,14 @@ describe("a second process", { concurrency: 3, skip: notHere }, () => {
 
   test("that_takes_the_port_while_workerd_is_started_again_is_named_and_waited_for", async (t) => {
     const gateway = await serve();
-    await killed(await gateway.workerd());
+    const workerd = await gateway.workerd();
+    // Until the port is taken, the program must not start workerd again.
+    process.kill(gateway.pid, "SIGSTOP");
+    await killed(workerd);
     const thief = createServer().listen(gateway.port, "127.0.0.1");
     t.after(() => thief.close());
+    await once(thief, "listening");
+    process.kill(gateway.pid, "SIGCONT");
     await gateway.says(/cannot serve: another process listens on .*; the next try is in \d s/);
     thief.close();
     await gateway.says(/serves again/);

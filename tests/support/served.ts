@@ -19,13 +19,19 @@ export async function startServed(
 ): Promise<Gateway> {
   const unknown = ELSEWHERE_ONLY.filter((name) => options[name]);
   if (unknown.length > 0) notServed(unknown.join(" and "));
+  if (vars.KEK_1 === "" || vars.ADMIN_KEY === "") notServed("start without secrets");
   const persist = options.persist ?? newFolder();
   const started = await serve({
     data: join(persist, "served"),
-    env: vars,
+    // Tests send the client's address as Cloudflare does.
+    env: { CLIENT_IP_HEADER: "cf-connecting-ip", ...vars },
     adminKey: vars.ADMIN_KEY,
     args: ["--no-demo", "--grace", "2"],
     ...(options.port && { port: options.port }),
+  }).catch((error: Error) => {
+    // The program refuses settings with which a deployed gateway refuses requests.
+    if (/Variables of this gateway are not valid|ADMIN_KEY/.test(error.message)) notServed("start with such settings");
+    throw error;
   });
   const { open, finish, request, url } = started;
   return {
