@@ -10,15 +10,15 @@ import { failure, STOPPING } from "../src/platform/failure.js";
 export * from "../entry.mjs";
 
 const SWEEP_MS = 60_000;
-/** A sweep that is this late was lost: the disk was full when the alarm was set, or the clock was set back. */
-const LOST_MS = 3 * SWEEP_MS;
+/** An alarm this late was lost: the clock leapt, or the disk was full, after which workerd waits ever longer. */
+const LOST_SWEEPS = 3;
 /** The consumers of one message that run at a time; what arrives beyond is one more run after them. */
 const MAX_CONSUMERS = 10;
 /** A clock that goes back by more than this is reported. */
 const CLOCK_SLACK_MS = 5_000;
 
-/** When the latest sweep began, by this process. */
-let sweptAt = 0;
+/** When the sweeper's alarm last went off, in this process. */
+let wokenAt = 0;
 let stopping = false;
 /** @type {Map<string, { running: number, again: boolean }>} */
 const consumers = new Map();
@@ -31,6 +31,19 @@ const sweeper = (env) => {
   const objects = /** @type {DurableObjectNamespace<Sweeper>} */ (env.SWEEPER);
   return objects.get(objects.idFromName("sweeper"));
 };
+
+/** The interval of sweeps. @param {Cloudflare.Env} env */
+const sweepMs = (env) => SWEEP_MS * Number(env.TIME_SCALE ?? 1);
+
+/** Starts the sweeper again if its alarm was lost. Returns whether it was. @param {Cloudflare.Env} env */
+async function keepSweeping(env) {
+  if (Math.abs(Date.now() - wokenAt) < LOST_SWEEPS * sweepMs(env)) return false;
+  // If it fails, the next call tries again.
+  await sweeper(env)
+    .start()
+    .catch(() => {});
+  return true;
+}
 
 /** How soon a client may try again after a refusal because of a stop. */
 const STOP_RETRY_SECONDS = 5;
@@ -46,15 +59,7 @@ export default class extends Gateway {
   /** @param {Request} request */
   async fetch(request) {
     if (stopping) return refuse(request);
-    if (Math.abs(Date.now() - sweptAt) > LOST_MS) {
-      sweptAt = Date.now();
-      // If it fails, the next request after a while tries again.
-      this.ctx.waitUntil(
-        sweeper(this.env)
-          .start()
-          .catch(() => {}),
-      );
-    }
+    this.ctx.waitUntil(keepSweeping(this.env));
     return super.fetch(request);
   }
 }
@@ -85,7 +90,6 @@ export class Background extends Gateway {
   /** Starts a sweep of all tenants, and does not wait for it. */
   sweep() {
     if (stopping) return;
-    sweptAt = Date.now();
     const failed = (/** @type {unknown} */ error) => log("error", "sweep failed", { detail: String(error) });
     this.ctx.waitUntil(Promise.resolve(this.scheduled()).catch(failed));
   }
@@ -99,7 +103,9 @@ export class Sweeper extends DurableObject {
 
   async alarm() {
     const now = Date.now();
-    await this.ctx.storage.setAlarm(now + SWEEP_MS * Number(this.env.TIME_SCALE ?? 1));
+    await this.ctx.storage.setAlarm(now + sweepMs(this.env));
+    await this.ctx.storage.sync();
+    wokenAt = now;
     const before = /** @type {number | undefined} */ (await this.ctx.storage.get("swept_at")) ?? 0;
     await this.ctx.storage.put("swept_at", now);
     if (now < before - CLOCK_SLACK_MS) {
@@ -128,12 +134,21 @@ export class Control extends Gateway {
     const answer = await this.#ask("GET", "/v1/whoami");
     if (!answer.ok) return answer;
     await sweeper(this.env).start();
+    this.ctx.waitUntil(this.#watch());
     if (withDemo && this.env.DEMO !== "false") {
       const demo = await this.env.ASSETS.fetch("http://assets/demo.json");
       const registered = await this.#ask("PUT", "/v1/services/demo", await demo.text());
       await registered.body?.cancel();
     }
     return answer;
+  }
+
+  /** Sweeps while the sweeper's alarm is lost, also where no requests come. */
+  async #watch() {
+    while (!stopping) {
+      await new Promise((resolve) => setTimeout(resolve, sweepMs(this.env)));
+      if (await keepSweeping(this.env)) await this.env.SELF?.sweep();
+    }
   }
 
   /** @param {string} method @param {string} path @param {string} [body] */
