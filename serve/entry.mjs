@@ -33,17 +33,16 @@ const sweeper = (env) => {
 };
 
 /** The interval of sweeps. @param {Cloudflare.Env} env */
-const sweepMs = (env) => SWEEP_MS * Number(env.TIME_SCALE ?? 1);
+const sweepMs = (env) => SWEEP_MS * (Number(env.TIME_SCALE) || 1);
 
-/** Starts the sweeper again if its alarm was lost. Returns whether it was. @param {Cloudflare.Env} env */
-async function keepSweeping(env) {
-  if (Math.abs(Date.now() - wokenAt) < LOST_SWEEPS * sweepMs(env)) return false;
-  // If it fails, the next call tries again.
-  await sweeper(env)
+/** Whether the sweeper's alarm was lost. @param {Cloudflare.Env} env */
+const isLost = (env) => Math.abs(Date.now() - wokenAt) >= LOST_SWEEPS * sweepMs(env);
+
+/** Starts the sweeper again. If that fails, the next call tries again. @param {Cloudflare.Env} env */
+const restart = (env) =>
+  sweeper(env)
     .start()
     .catch(() => {});
-  return true;
-}
 
 /** How soon a client may try again after a refusal because of a stop. */
 const STOP_RETRY_SECONDS = 5;
@@ -59,7 +58,7 @@ export default class extends Gateway {
   /** @param {Request} request */
   async fetch(request) {
     if (stopping) return refuse(request);
-    this.ctx.waitUntil(keepSweeping(this.env));
+    if (isLost(this.env)) this.ctx.waitUntil(restart(this.env));
     return super.fetch(request);
   }
 }
@@ -147,7 +146,9 @@ export class Control extends Gateway {
   async #watch() {
     while (!stopping) {
       await new Promise((resolve) => setTimeout(resolve, sweepMs(this.env)));
-      if (await keepSweeping(this.env)) await this.env.SELF?.sweep();
+      if (!isLost(this.env)) continue;
+      await restart(this.env);
+      await this.env.SELF?.sweep();
     }
   }
 
