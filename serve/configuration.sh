@@ -31,8 +31,9 @@ check_origins() {
 allow_host() {
   case $1 in
     \[*\]*) network=${1#\[} network=${network%%\]*}/128 ;;
-    *[!0-9.:]*) network=private ;;
-    *) network=${1%%:*}/32 ;;
+    *[!0-9.:]* | *.*.*.*.*) network=private ;;
+    *?.?*.?*.?*) network=${1%%:*}/32 ;;
+    *) network=private ;;
   esac
   case " $allowed " in *" $network "*) ;; *) allowed="$allowed $network" ;; esac
 }
