@@ -33,8 +33,11 @@ import { ONCE } from "./service.mjs";
  */
 
 export const FINAL = ["completed", "failed", "cancelled", "timed_out"];
-/** The time after the last restart within which everything ends, where the deadlines are far away. */
-const END_MS = 10_000;
+/**
+ * The time after the last restart within which everything ends, where the deadlines are far away. The lease of a killed
+ * worker lasts up to 10 s after the kill, of which a quick restart takes less than one.
+ */
+const END_MS = 13_000;
 /** The time after its deadline within which a context ends, or after the restart if the gateway was down then. */
 const DEADLINE_MS = 2000;
 /** A retry may come this much too early: the resolution of timers and clocks. */

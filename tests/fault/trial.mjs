@@ -28,7 +28,7 @@ const CLOSE_MS = 120_000;
 /** How often progress is printed when nothing is killed. */
 const PROGRESS_MS = 15_000;
 /** When to stop waiting after the last restart; invariants.mjs decides from the history what ended in time. */
-const SETTLE_MS = 12_000;
+const SETTLE_MS = 15_000;
 /** How far the event stream may lag after that. */
 const CATCH_UP_MS = 10_000;
 
