@@ -14,6 +14,7 @@ const USAGE = `npm run release -- [--dry-run] [--out DIR]
 Builds the Worker and makes the files of a release:
 
   narthex-X.Y.Z-linux-x64.tar.gz   the program, which serves without Cloudflare
+  narthex-X.Y.Z.tgz                the same as a package of npm, for \`npx narthex serve\`
   narthex-worker-X.Y.Z.tar.gz      the finished Worker, for \`npx wrangler deploy\`
   narthex-X.Y.Z.cdx.json           what is in them, as a CycloneDX bill of materials
   CHANGES.md                       the part of CHANGELOG.md
@@ -29,7 +30,7 @@ is published.
 `;
 
 /** What a folder may have that is to be replaced. */
-const OWN = /^(narthex-.+\.(tar\.gz|cdx\.json)|CHANGES\.md|SHA256SUMS|\.staging)$/;
+const OWN = /^(narthex-.+\.(tar\.gz|tgz|cdx\.json)|CHANGES\.md|SHA256SUMS|\.staging)$/;
 /** Every archive has these, where they exist. */
 const DOCUMENTS = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md", "SECURITY.md"];
 
@@ -111,13 +112,15 @@ function copy(folder, paths) {
   }
 }
 
-/** The archives: their names, and what writes their content. @param {string | null} commit */
+/** The archives: their files, their top folders, and what writes the content. @param {string | null} commit */
 async function archives(commit) {
   const { assemble } = await import("./assemble.mjs");
   const { writeWorkerFolder } = await import("./worker-folder.mjs");
+  const { writePackageFolder } = await import("./package-folder.mjs");
   const change = namingCommit(commit);
   return [
     {
+      file: `narthex-${version}-linux-x64.tar.gz`,
       name: `narthex-${version}-linux-x64`,
       async write(/** @type {string} */ folder) {
         await assemble(folder, { version, commit, change });
@@ -130,6 +133,16 @@ async function archives(commit) {
       },
     },
     {
+      file: `narthex-${version}.tgz`,
+      // As npm has it.
+      name: "package",
+      async write(/** @type {string} */ folder) {
+        await writePackageFolder(folder, { version, commit, change });
+        copy(folder, DOCUMENTS);
+      },
+    },
+    {
+      file: `narthex-worker-${version}.tar.gz`,
       name: `narthex-worker-${version}`,
       async write(/** @type {string} */ folder) {
         writeWorkerFolder(folder, change);
@@ -147,12 +160,12 @@ async function make(out) {
   const time = commitTime() ?? 0;
   const { writeArchive } = await import("./archive.mjs");
   const { billOfMaterials } = await import("./sbom.mjs");
-  for (const { name, write } of await archives(commit)) {
-    say(`making ${name}.tar.gz …`);
+  for (const { file, name, write } of await archives(commit)) {
+    say(`making ${file} …`);
     const folder = join(out, ".staging", name);
     mkdirSync(folder, { recursive: true });
     await write(folder);
-    await writeArchive(join(out, `${name}.tar.gz`), folder, name, time);
+    await writeArchive(join(out, file), folder, name, time);
   }
   rmSync(join(out, ".staging"), { recursive: true });
   say("listing what is inside …");

@@ -104,7 +104,7 @@ const doctor :Workerd.Worker = (
 END
   (
     unset ADMIN_KEY
-    cd "$scratch" && NARTHEX_ORIGINS=$2 exec "$lib/workerd" test -I"$lib" -I/ doctor.capnp >answers 2>messages
+    cd "$scratch" && NARTHEX_ORIGINS=$2 exec "$workerd" test -I"$lib" -I/ doctor.capnp >answers 2>messages
   )
   probed=$?
   answers=$(cat "$scratch/answers")

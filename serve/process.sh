@@ -3,7 +3,7 @@
 # Asks the gateway, in place of a shell: (ask METHOD PATH [HEADER]). Prints the response; fails if it is not a success.
 ask() {
   cd "$data/run" || exit 1
-  NARTHEX_REQUEST=$* exec "$lib/workerd" test -I"$lib" "$lib/control.capnp" 2>run.err 9>&-
+  NARTHEX_REQUEST=$* exec "$workerd" test -I"$lib" "$lib/control.capnp" 2>run.err 9>&-
 }
 
 health() {
@@ -45,7 +45,7 @@ start_workerd() {
   cd "$data/run" || return 1
   rm -f control.sock messages workerd.pid
   # workerd maps this file into memory; the same as text would take 25 MiB more.
-  if ! "$lib/workerd" compile --config-only -I"$lib" -I/ serve.capnp >serve.bin 2>run.err 9>&-; then
+  if ! "$workerd" compile --config-only -I"$lib" -I/ serve.capnp >serve.bin 2>run.err 9>&-; then
     reason="the configuration cannot be used: $(head -c 300 run.err)"
     return 1
   fi
@@ -57,7 +57,7 @@ start_workerd() {
   (
     trap '' INT HUP
     # shellcheck disable=SC2086
-    exec $tie "$lib/workerd" serve --binary serve.bin 2>messages
+    exec $tie "$workerd" serve --binary serve.bin 2>messages
   ) &
   pid=$!
   echo "$pid" >workerd.pid

@@ -8,8 +8,10 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,6 +23,7 @@ import { parse } from "smol-toml";
 import { changesOf } from "../scripts/changes.mjs";
 import { finishedConfiguration } from "../scripts/worker-folder.mjs";
 import { root } from "./support/configuration.ts";
+import { notHere, serve } from "./support/serve.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "narthex-release-"));
 const [one, other] = [join(folder, "one"), join(folder, "other")];
@@ -64,7 +67,7 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 test("a_release_is_the_same_in_every_folder", () => {
   assert.equal(sums(one), sums(other));
-  assert.equal(sums(one).split("\n").length, 5);
+  assert.equal(sums(one).split("\n").length, 6);
 });
 
 test("its_files_have_the_digests_of_the_list", () => {
@@ -78,6 +81,21 @@ test("its_output_has_the_steps_and_each_file_with_its_size", () => {
   for (const name of [names.program, names.worker]) assert.match(first.stderr, new RegExp(`making ${name}`));
   for (const name of readdirSync(one).filter((name) => name !== "SHA256SUMS"))
     assert.match(first.stderr, new RegExp(`^narthex: ${name} +[\\d.]+ [KM]iB  [0-9a-f]{64}$`, "m"));
+});
+
+test("the_package_of_npm_serves_with_workerd_as_its_dependency", { skip: notHere }, async () => {
+  const modules = join(folder, "npm/node_modules");
+  mkdirSync(join(modules, "@cloudflare"), { recursive: true });
+  execFileSync("tar", ["xzf", join(one, `narthex-${version}.tgz`), "-C", modules]);
+  renameSync(join(modules, "package"), join(modules, "narthex"));
+  const { dependencies, bin } = JSON.parse(readFileSync(join(modules, "narthex/package.json"), "utf8"));
+  const [[runtime, exact]] = Object.entries<string>(dependencies) as [[string, string]];
+  symlinkSync(join(root, "node_modules", runtime), join(modules, runtime));
+  assert.equal(JSON.parse(readFileSync(join(modules, runtime, "package.json"), "utf8")).version, exact);
+  assert.ok(!existsSync(join(modules, "narthex/lib/workerd")));
+  const served = await serve({ program: join(modules, "narthex", bin.narthex) });
+  assert.equal((await served.request("GET", "/health")).json.version, version);
+  await served.stop();
 });
 
 test("each_archive_has_one_top_folder_and_nothing_of_this_machine", () => {
