@@ -18,6 +18,9 @@ import { extname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { root } from "./tools.mjs";
 
+/** The only workerd that the program runs. */
+const runtime = join(root, "node_modules/@cloudflare/workerd-linux-64/bin/workerd");
+
 /** The program, which `bin/` has, and what lies beside workerd. */
 const PROGRAM = "narthex";
 const PARTS = ["output.sh", "options.sh", "secrets.sh", "folder.sh", "configuration.sh", "process.sh", "doctor.sh"];
@@ -105,7 +108,6 @@ export async function assemble(folder, { version, commit, change = (_, bytes) =>
   writeFileSync(lib("version"), `${version} ${commit ?? "unknown"}\n`);
   copyFileSync(join(root, "serve", PROGRAM), join(folder, "bin", PROGRAM));
   chmodSync(join(folder, "bin", PROGRAM), 0o755);
-  const runtime = join(root, "node_modules/@cloudflare/workerd-linux-64/bin/workerd");
   try {
     linkSync(runtime, lib("workerd"));
   } catch {
@@ -114,8 +116,9 @@ export async function assemble(folder, { version, commit, change = (_, bytes) =>
   }
 }
 
-/** Writes `build/serve`, unless it is up to date. */
+/** Writes `build/serve`, unless it is up to date or this system is one that the program does not run on. */
 export async function assembleBuild() {
+  if (!existsSync(runtime)) return;
   const folder = join(root, "build/serve");
   const files = ["serve", "console"].flatMap((name) => readdirSync(join(root, name)).map((file) => join(name, file)));
   const sources = [...files, "build/index_bg.wasm", "build/version.mjs", "scripts/assemble.mjs", "package-lock.json"];
