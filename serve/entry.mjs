@@ -5,7 +5,7 @@
 import { DurableObject } from "cloudflare:workers";
 import Gateway from "../entry.mjs";
 import { stop } from "../build/index.js";
-import { failure, STOPPING } from "../src/platform/failure.js";
+import { failure, STOPPING, STORAGE_FULL } from "../src/platform/failure.js";
 
 export * from "../entry.mjs";
 
@@ -54,12 +54,33 @@ function refuse(request) {
   return response;
 }
 
+/** How soon a client may try again while the disk is full, as Rust has it. */
+const FULL_RETRY_SECONDS = 10;
+/** How long the answer to the question whether the disk is full is used again. */
+const LOOK_MS = 1_000;
+let look = { at: -Infinity, full: Promise.resolve(false) };
+
+/** Whether the disk is full. @param {Cloudflare.Env} env @returns {Promise<boolean>} */
+function isFull(env) {
+  if (Math.abs(Date.now() - look.at) >= LOOK_MS) {
+    const full = sweeper(env).isFull();
+    look = { at: Date.now(), full: full.then(Boolean, (error) => /SQLITE_FULL/.test(String(error))) };
+  }
+  return look.full;
+}
+
 export default class extends Gateway {
   /** @param {Request} request */
   async fetch(request) {
     if (stopping) return refuse(request);
     if (isLost(this.env)) this.ctx.waitUntil(restart(this.env));
-    return super.fetch(request);
+    const response = await super.fetch(request);
+    // An object whose write fails when it is committed says nothing of the reason.
+    if (response.status !== 500 || !(await isFull(this.env))) return response;
+    await response.body?.cancel();
+    const full = failure(request, response.headers.get("x-request-id") ?? "", STORAGE_FULL);
+    full.headers.set("retry-after", String(FULL_RETRY_SECONDS));
+    return full;
   }
 }
 
@@ -98,6 +119,23 @@ export class Background extends Gateway {
 export class Sweeper extends DurableObject {
   async start() {
     await this.ctx.storage.setAlarm(Date.now());
+  }
+
+  /** Whether there is no room for some rows; what is written to find out is undone. */
+  isFull() {
+    const { sql } = this.ctx.storage;
+    const done = new Error("undo");
+    try {
+      this.ctx.storage.transactionSync(() => {
+        sql.exec("CREATE TABLE IF NOT EXISTS room (filler BLOB)");
+        // More than SQLite keeps in memory until the transaction is committed.
+        for (let row = 0; row < 4; row += 1) sql.exec("INSERT INTO room VALUES (randomblob(1500000))");
+        throw done;
+      });
+    } catch (error) {
+      return error !== done && /SQLITE_FULL/.test(String(error));
+    }
+    return false;
   }
 
   async alarm() {

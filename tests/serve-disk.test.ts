@@ -57,7 +57,8 @@ async function createUntilFull(gateway: Client): Promise<string[]> {
     });
     if (answer.status === 202) ids.push(answer.json.id);
     else {
-      assert.ok(answer.status >= 500, answer.text);
+      assert.deepEqual([answer.status, answer.json.code], [503, "storage_full"], answer.text);
+      assert.equal(answer.headers.get("retry-after"), "10");
       refused += 1;
     }
     assert.ok(ids.length < 5000, "the disk does not fill");

@@ -33,8 +33,8 @@ const again = ({ data, port }: Served, options: ServeOptions = {}) => serve({ da
 /** Waits until new requests are refused. */
 const refuses = (gateway: Served) =>
   eventually(async () => {
-    const { status, headers } = await gateway.request("GET", "/health", { contract: false });
-    return status === 503 && headers.get("retry-after") === "5";
+    const { status, headers, json } = await gateway.request("GET", "/health", { contract: false });
+    return status === 503 && headers.get("retry-after") === "5" && json.code === "stopping";
   });
 
 describe("after a signal", { concurrency: 3, skip: notHere }, () => {

@@ -8,6 +8,12 @@ const DIED = {
   title: "The gateway failed",
   detail: "The request was not served. Try again. If it persists, send the request id to the gateway's operator.",
 };
+export const STORAGE_FULL = {
+  status: 503,
+  code: "storage_full",
+  title: "The storage is full",
+  detail: "The gateway could not store what the request needs. It serves again by itself once its disk has room.",
+};
 export const STOPPING = {
   status: 503,
   code: "stopping",
