@@ -29,7 +29,9 @@ after(async () => {
   await quick?.stop();
 });
 
-test("a_slow_context_delays_no_schedule_and_the_cron_runs_contexts_behind_it", async () => {
+const served = process.env.NARTHEX_TARGET === "serve" && "no context waits behind others of a batch";
+
+test("a_slow_context_delays_no_schedule_and_the_cron_runs_contexts_behind_it", { skip: served }, async () => {
   const tenant = await gateway.request("PUT", "/v1/tenants/other", { body: { name: "Other" } });
   assert.equal(tenant.status, 201, tenant.text);
   const key = tenant.json.admin_key;

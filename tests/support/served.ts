@@ -24,13 +24,14 @@ export async function startServed(
   const started = await serve({
     data: join(persist, "served"),
     // Tests send the client's address as Cloudflare does.
-    env: { CLIENT_IP_HEADER: "cf-connecting-ip", ...vars },
+    env: { ...(vars.STANDALONE === undefined && { CLIENT_IP_HEADER: "cf-connecting-ip" }), ...vars },
     adminKey: vars.ADMIN_KEY,
     args: ["--no-demo", "--grace", "2"],
     ...(options.port && { port: options.port }),
   }).catch((error: Error) => {
     // The program refuses settings with which a deployed gateway refuses requests.
-    if (/Variables of this gateway are not valid|ADMIN_KEY/.test(error.message)) notServed("start with such settings");
+    if (/cannot start:|Variables of this gateway are not valid/.test(error.message))
+      notServed("start with such settings");
     throw error;
   });
   const { open, finish, request, url } = started;

@@ -61,7 +61,8 @@ pub async fn serve(call: &Call, endpoint: &Endpoint<'_>) -> Result<Answer, Probl
         Endpoint::Keys => return metadata::keys().await,
         Endpoint::Authorize => return authorize::serve(call).await,
         // HEAD must not use up a sign-in.
-        Endpoint::SignedIn if call.is_head() => return Ok(page::failure("Sign-in requires a GET request.")),
+        // It uses nothing up. Its length is that of the page that a GET without a sign-in gets (RFC 9110 §8.6).
+        Endpoint::SignedIn if call.is_head() => return Ok(page::failure("Sign-in failed. Start again in the app.")),
         Endpoint::SignedIn => return authorize::signed_in(call).await,
         Endpoint::Token => token::serve(call).await,
         Endpoint::Revoke => issued_tokens::revoke(call).await,
