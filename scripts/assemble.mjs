@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { extname, join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { bundle } from "./bundle.mjs";
 import { root } from "./tools.mjs";
 
 /** The only workerd that the program runs. */
@@ -57,31 +58,6 @@ function consoleFiles(change) {
   return { index: `${JSON.stringify(index, null, 1)}\n`, bytes: Buffer.concat(parts) };
 }
 
-/** The Worker with the entry for workerd. @param {string} outfile */
-async function bundle(outfile) {
-  const esbuild = await import("esbuild");
-  await esbuild.build({
-    tsconfigRaw: "{}",
-    // Its comments name the files, from here.
-    absWorkingDir: root,
-    entryPoints: [join(root, "serve/entry.mjs")],
-    outfile,
-    bundle: true,
-    format: "esm",
-    target: "es2024",
-    external: ["cloudflare:*"],
-    logLevel: "warning",
-    plugins: [
-      {
-        name: "wasm",
-        setup(build) {
-          build.onResolve({ filter: /\.wasm$/ }, () => ({ path: "./index_bg.wasm", external: true }));
-        },
-      },
-    ],
-  });
-}
-
 /** The names of the variables and secrets that the configuration reads. */
 export function variables() {
   const text = readFileSync(join(root, "serve/gateway.capnp"), "utf8");
@@ -100,7 +76,7 @@ export async function assemble(folder, { version, commit, change = (_, bytes) =>
   const lib = (/** @type {string} */ name) => join(folder, "lib", name);
   for (const name of FILES) copyFileSync(join(root, "serve", name), lib(name));
   copyFileSync(join(root, "build/index_bg.wasm"), lib("index_bg.wasm"));
-  await bundle(lib("worker.mjs"));
+  await bundle("serve/entry.mjs", lib("worker.mjs"));
   const { index, bytes } = consoleFiles(change);
   writeFileSync(lib("console.json"), index);
   writeFileSync(lib("console.bin"), bytes);

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { assembleBuild } from "./assemble.mjs";
+import { bundle } from "./bundle.mjs";
 import { commitOfSources } from "./git.mjs";
 import { bindgen, prepare, root, run, say, seconds } from "./tools.mjs";
 
@@ -42,6 +43,7 @@ const sources = () => [
   "Cargo.lock",
   "package-lock.json",
   "scripts/build.mjs",
+  "scripts/bundle.mjs",
   "scripts/tools.mjs",
   ...readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
     .filter((name) => /\.m?js$/.test(name))
@@ -119,32 +121,6 @@ async function link(compiled) {
   rmSync(next, { recursive: true });
 }
 
-/** Writes worker.mjs. */
-async function bundle() {
-  const esbuild = await import("esbuild");
-  await esbuild.build({
-    // The bundle ignores TypeScript's configuration, in particular one in a parent folder.
-    tsconfigRaw: "{}",
-    // Its comments name the files, from here.
-    absWorkingDir: root,
-    entryPoints: [join(root, "entry.mjs")],
-    outfile: join(out, "worker.mjs"),
-    bundle: true,
-    format: "esm",
-    target: "es2024",
-    external: ["cloudflare:*"],
-    logLevel: "warning",
-    plugins: [
-      {
-        name: "wasm",
-        setup(build) {
-          build.onResolve({ filter: /\.wasm$/ }, () => ({ path: "./index_bg.wasm", external: true }));
-        },
-      },
-    ],
-  });
-}
-
 /** Builds the Worker, and what `narthex serve` runs from, unless they are up to date. Throws if a step fails. */
 export async function buildWorker() {
   await buildBundle();
@@ -168,7 +144,7 @@ async function buildBundle() {
   if (!linked) await link(compiled);
   // Only where it differs: `wrangler dev` reloads what is written.
   if (!versioned) writeFileSync(version, line);
-  await bundle();
+  await bundle("entry.mjs", join(out, "worker.mjs"));
   writeFileSync(stamp, now);
   const bytes = readFileSync(join(out, "index_bg.wasm"));
   /** @param {number} size */
