@@ -44,18 +44,9 @@ const restart = (env) =>
     .start()
     .catch(() => {});
 
-/** How soon a client may try again after a refusal because of a stop. */
-const STOP_RETRY_SECONDS = 5;
-
 /** workerd would leave new connections waiting until it ends, so requests are refused. @param {Request} request */
-function refuse(request) {
-  const response = failure(request, `req_${crypto.randomUUID()}`, STOPPING);
-  response.headers.set("retry-after", String(STOP_RETRY_SECONDS));
-  return response;
-}
+const refuse = (request) => failure(request, `req_${crypto.randomUUID()}`, STOPPING);
 
-/** How soon a client may try again while the disk is full, as Rust has it. */
-const FULL_RETRY_SECONDS = 10;
 /** How long the answer to the question whether the disk is full is used again. */
 const LOOK_MS = 1_000;
 let look = { at: -Infinity, full: Promise.resolve(false) };
@@ -78,9 +69,7 @@ export default class extends Gateway {
     // An object whose write fails when it is committed says nothing of the reason.
     if (response.status !== 500 || !(await isFull(this.env))) return response;
     await response.body?.cancel();
-    const full = failure(request, response.headers.get("x-request-id") ?? "", STORAGE_FULL);
-    full.headers.set("retry-after", String(FULL_RETRY_SECONDS));
-    return full;
+    return failure(request, response.headers.get("x-request-id") ?? "", STORAGE_FULL);
   }
 }
 

@@ -1,24 +1,33 @@
 // @ts-check
 // The only responses that do not come from Rust: to a request that died with its instance, and while the gateway stops.
 
-/** What happened, as a problem says it. */
+/**
+ * What happened, as a problem says it, and after how many seconds a client may try again.
+ * @typedef {{ status: number, code: string, title: string, detail: string, retryAfter?: number }} Failure
+ */
+
+/** @type {Failure} */
 const DIED = {
   status: 500,
   code: "internal",
   title: "The gateway failed",
   detail: "The request was not served. Try again. If it persists, send the request id to the gateway's operator.",
 };
+/** @type {Failure} */
 export const STORAGE_FULL = {
   status: 503,
   code: "storage_full",
   title: "The storage is full",
   detail: "The gateway could not store what the request needs. It serves again by itself once its disk has room.",
+  retryAfter: 10,
 };
+/** @type {Failure} */
 export const STOPPING = {
   status: 503,
   code: "stopping",
   title: "The gateway is stopping",
   detail: "The gateway is being stopped, and takes no more requests. Try again once it serves again.",
+  retryAfter: 5,
 };
 
 /**
@@ -32,11 +41,12 @@ export function formatOf(path, headers) {
   return name === "messages" || (name === "models" && headers.has("anthropic-version")) ? "Anthropic" : "OpenAI";
 }
 
-/** @param {Request} request @param {string} id @param {typeof DIED} problem */
-export function failure(request, id, { status, code, title, detail } = DIED) {
+/** @param {Request} request @param {string} id @param {Failure} [problem] */
+export function failure(request, id, { status, code, title, detail, retryAfter } = DIED) {
   const path = new URL(request.url).pathname;
   const format = formatOf(path, request.headers);
   const headers = new Headers({ "content-type": "application/json", "cache-control": "no-store", "x-request-id": id });
+  if (retryAfter !== undefined) headers.set("retry-after", String(retryAfter));
   /** @type {unknown} */
   let body = { error: { message: detail, type: "server_error", param: null, code } };
   if (format === "Anthropic") {
