@@ -1,11 +1,8 @@
 // `narthex serve --allow-origin`: private services are reached at exactly the origins that are named.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createServer } from "node:https";
-import type { AddressInfo } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { create, register, serviceAt } from "./support/arrange.ts";
-import { pairOf } from "./support/certificates.ts";
+import { pairOf, secureService } from "./support/certificates.ts";
 import { newFolder, notHere, serve, type Served } from "./support/serve.ts";
 import { echo, json, type Service, startService } from "./support/service.ts";
 
@@ -67,14 +64,9 @@ describe("private origins", { skip: notHere }, () => {
 });
 
 test("a_private_service_with_a_certificate_of_its_own_authority_is_called", { skip: notHere }, async (t) => {
-  const { cert, key } = pairOf(newFolder());
-  const service = createServer({ cert: readFileSync(cert), key: readFileSync(key) }, (request, response) => {
-    request.resume().on("end", () => response.setHeader("content-type", "application/json").end('{"result":1}'));
-  }).listen(0, "127.0.0.1");
-  t.after(() => (service.close(), service.closeAllConnections()));
-  await new Promise((resolve) => service.once("listening", resolve));
-  const origin = `https://127.0.0.1:${(service.address() as AddressInfo).port}`;
-  const gateway = await serve({ env, args: ["--ca", cert, `--allow-origin=${origin}`] });
+  const pair = pairOf(newFolder());
+  const origin = await secureService(t, pair);
+  const gateway = await serve({ env, args: ["--ca", pair.cert, `--allow-origin=${origin}`] });
   await register(gateway, "worker", serviceAt(`${origin}/`));
   assert.equal((await create(gateway)).json.result, 1);
   await gateway.stop();

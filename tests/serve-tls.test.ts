@@ -1,11 +1,9 @@
 // `narthex serve` with certificates: it serves HTTPS, and calls services whose authority it was given.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:https";
-import type { AddressInfo } from "node:net";
 import { describe, test } from "node:test";
 import { accepted, create, ended, register, serviceAt } from "./support/arrange.ts";
-import { pairOf } from "./support/certificates.ts";
+import { pairOf, secureService } from "./support/certificates.ts";
 import { newFolder, notHere, serve } from "./support/serve.ts";
 
 describe("certificates", { concurrency: 2, skip: notHere }, () => {
@@ -20,14 +18,9 @@ describe("certificates", { concurrency: 2, skip: notHere }, () => {
   });
 
   test("of_an_authority_of_its_own_let_it_call_a_service", async (t) => {
-    const { cert, key } = pairOf(newFolder());
-    const service = createServer({ cert: readFileSync(cert), key: readFileSync(key) }, (request, response) => {
-      request.resume().on("end", () => response.setHeader("content-type", "application/json").end('{"result":1}'));
-    }).listen(0, "127.0.0.1");
-    t.after(() => (service.close(), service.closeAllConnections()));
-    await new Promise((resolve) => service.once("listening", resolve));
-    const url = `https://127.0.0.1:${(service.address() as AddressInfo).port}/`;
-    const trusting = await serve({ args: ["--ca", cert] });
+    const pair = pairOf(newFolder());
+    const url = `${await secureService(t, pair)}/`;
+    const trusting = await serve({ args: ["--ca", pair.cert] });
     await register(trusting, "worker", serviceAt(url));
     assert.equal((await create(trusting)).json.result, 1);
     await trusting.stop();
