@@ -25,6 +25,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_channel::oneshot;
 use wasm_bindgen::prelude::*;
 
+mod calls;
+
+pub use calls::{count_as_call, running_calls};
+
 #[wasm_bindgen(module = "/src/platform/tasks.js")]
 extern "C" {
     fn install(resume: &Closure<dyn Fn(u32, bool, JsValue)>);
@@ -316,20 +320,6 @@ fn promise_in(context: Option<JsValue>, future: impl Future<Output = Result<JsVa
 /// A number that no operation of this instance has.
 pub fn token() -> u32 {
     LOOP.with(|tasks| tasks.token())
-}
-
-/// Whether a stop of the gateway waits for the family of the task that is polled.
-pub fn count_as_call(is_call: bool) {
-    LOOP.with(|tasks| {
-        if let Some(family) = tasks.families.borrow_mut().get_mut(&tasks.family.get()) {
-            family.is_call = is_call;
-        }
-    });
-}
-
-/// The number of families that a stop of the gateway waits for.
-pub fn running_calls() -> usize {
-    LOOP.with(|tasks| tasks.families.borrow().values().filter(|family| family.is_call).count())
 }
 
 /// The family of the task that is polled: the boundary keeps some state per family.
