@@ -16,6 +16,12 @@ fn types(bundle: &Bundle) -> Vec<&'static str> {
     bundle.items.iter().map(|item| item.kind.event_type().as_str()).collect()
 }
 
+/// The report of the first attempt, which took 10 ms.
+fn succeeded() -> AttemptReport {
+    let times = (Timestamp(1_001), Timestamp(1_011));
+    AttemptReport::new(LeaseNumber::FIRST, "one".into(), times, Some(200), ReportedOutcome::Succeeded)
+}
+
 #[test]
 fn every_step_and_attempt_is_published_once_and_in_order() {
     let mut next = 10;
@@ -30,14 +36,7 @@ fn every_step_and_attempt_is_published_once_and_in_order() {
     assert_eq!(types(&first), ["context.created", "context.validated", "context.queued", "context.executing"]);
     assert_eq!(first.previous_number, None);
 
-    let report = AttemptReport::new(
-        LeaseNumber::FIRST,
-        "one".into(),
-        (Timestamp(1_001), Timestamp(1_011)),
-        Some(200),
-        ReportedOutcome::Succeeded,
-    );
-    head.report(report, Timestamp(1_011), 0).unwrap();
+    head.report(succeeded(), Timestamp(1_011), 0).unwrap();
     assign_numbers(&mut head, &mut counter);
     let result = RawValue::from_string("{\"a\":1}".into()).unwrap();
     let second = bundle(&head, Some(&*result).into(), 14);
@@ -96,14 +95,7 @@ fn an_event_is_a_cloud_event() {
 fn a_large_result_is_linked() {
     let mut head = head();
     head.lease(Timestamp(1_001), Timestamp(9_000)).unwrap();
-    let report = AttemptReport::new(
-        LeaseNumber::FIRST,
-        "one".into(),
-        (Timestamp(1_001), Timestamp(1_011)),
-        Some(200),
-        ReportedOutcome::Succeeded,
-    );
-    head.report(report, Timestamp(1_011), 0).unwrap();
+    head.report(succeeded(), Timestamp(1_011), 0).unwrap();
     let mut next = 0;
     assign_numbers(&mut head, || {
         next += 1;
